@@ -1,0 +1,78 @@
+"""Benchmarks: one file each, behind one small dataclass.
+
+``get(name)`` imports only the file that is asked for. A benchmark's module holds its paper, URL, licence, one
+raw example, prompt, pattern, loading and grading; evaluation and training text come from the same
+``messages_for``.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from laif_helpers.records import Example, Grade, Message
+
+_MODULES = {
+    "gsm8k": "gsm8k",
+    "gsm_plus": "gsm_plus",
+    "mmlu": "mmlu",
+    "arc_challenge": "arc_challenge",
+    "mbpp": "mbpp",
+    "humaneval": "humaneval",
+    "bbh": "bbh",
+    "practice": "practice",
+    "practice_plus": "practice",
+}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What the stages need to know of a benchmark.
+
+    Attributes:
+        name: the fixed name, as recipes write it.
+        splits: names of its splits, e.g. ``("train", "test")``.
+        family: ``math``, ``choice``, ``code`` or ``text``; instructor prompts and lesson checks go by it.
+        load: ``load(split, data_dir=None, limit=None) -> list[Example]``, always in the same order.
+        from_row: one row of any public schema -> Example; the id depends on the row's content alone.
+        question_text: all that a person answering would be shown (with options or signature), without the
+            prompt's fixed words; this is what a lesson's ``question`` holds and what gets embedded.
+        messages: the chat turns that the target is asked with.
+        messages_for: the same turns for a question text of a lesson: ``messages(e) ==
+            messages_for(question_text(e))`` unless the prompt carries examples of its own (BBH).
+        gold_response: the gold answer written as a response (what plain fine-tuning trains on), or None
+            where the data holds no worked answer.
+        grade: ``grade(example, text) -> Grade``; never raises on model text.
+        chance: probability that a blind guess is right.
+        facets: names in ``Example.fields`` worth breaking results down by.
+    """
+
+    name: str
+    splits: tuple[str, ...]
+    family: str
+    load: Callable[..., list[Example]]
+    from_row: Callable[[dict[str, Any]], Example]
+    question_text: Callable[[Example], str]
+    messages: Callable[[Example], list[Message]]
+    messages_for: Callable[[str], list[Message]]
+    gold_response: Callable[[Example], str | None]
+    grade: Callable[[Example, str], Grade]
+    chance: Callable[[Example], float]
+    facets: tuple[str, ...] = ()
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        return self.splits
+
+
+def names() -> list[str]:
+    """Names that ``get`` accepts."""
+    return list(_MODULES)
+
+
+def get(name: str) -> Benchmark:
+    """The benchmark of that name. Raises ValueError that lists the known names."""
+    if name not in _MODULES:
+        raise ValueError(f"unknown benchmark {name!r}; known: {', '.join(_MODULES)}")
+    module = importlib.import_module(f"laif_helpers.benchmarks.{_MODULES[name]}")
+    return module.BENCHMARKS[name]

@@ -1,0 +1,117 @@
+"""The root constant and a run's folder layout: the only place that knows where things lie."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+NANO = ROOT / "data" / "nano"
+
+
+def runs_dir() -> Path:
+    """Folder of all runs: ``LAIF_RUNS`` where set (tests, a scratch disk), else ``papermill_runs/``."""
+    return Path(os.environ.get("LAIF_RUNS") or ROOT / "papermill_runs")
+
+
+def data_dirs(data_dir: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Folders searched for benchmark files, first match wins.
+
+    An explicit ``data_dir`` is searched alone; else ``LAIF_DATA``, ``../shared/data`` beside the checkout and
+    ``data/downloads`` (what ``laif data get`` fetches).
+    """
+    if data_dir:
+        return [Path(data_dir).expanduser()]
+    env = os.environ.get("LAIF_DATA")
+    places = [Path(env).expanduser()] if env else [ROOT.parent / "shared" / "data"]
+    return [*places, ROOT / "data" / "downloads"]
+
+
+def resolve(name: str) -> Path:
+    """A path that a recipe names: absolute, or relative to the project root (never the working directory)."""
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else ROOT / path
+
+
+@dataclass(frozen=True)
+class IterationDir:
+    """One arm's one iteration: ``papermill_runs/<run>/<arm>/iter<k>/``."""
+
+    path: Path
+
+    def responses(self, benchmark: str, split: str) -> Path:
+        return self.path / "responses" / f"{benchmark}.{split}.jsonl"
+
+    def replies(self, arm: str) -> Path:
+        return self.path / "instruct" / f"{arm}.replies.sqlite"
+
+    def requests(self, arm: str) -> Path:
+        return self.path / "instruct" / f"{arm}.requests.jsonl"
+
+    def lessons(self, arm: str) -> Path:
+        return self.path / "lessons" / f"{arm}.jsonl"
+
+    def metrics(self, notebook: str) -> Path:
+        """The small JSON file that a notebook's last cell writes; tests read it by name."""
+        return self.path / "metrics" / f"{notebook}.json"
+
+    @property
+    def errors(self) -> Path:
+        return self.path / "errors.parquet"
+
+    @property
+    def error_map(self) -> Path:
+        return self.path / "error_map.html"
+
+    @property
+    def selection(self) -> Path:
+        return self.path / "selection.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def train_metrics(self) -> Path:
+        return self.path / "train_metrics.json"
+
+    @property
+    def training_set(self) -> Path:
+        return self.path / "train.jsonl"
+
+    @property
+    def notebooks(self) -> Path:
+        return self.path / "notebooks"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One run: ``papermill_runs/<run>/``."""
+
+    path: Path
+
+    @classmethod
+    def named(cls, run: str) -> "RunDir":
+        """``run`` is a name under the runs folder, or an absolute path."""
+        return cls(Path(run) if Path(run).is_absolute() else runs_dir() / run)
+
+    def iteration(self, arm: str, k: int) -> IterationDir:
+        """Arm's iteration k; iteration 0 of every arm is the untouched target, kept once under ``vanilla``."""
+        return IterationDir(self.path / ("vanilla" if k == 0 else arm) / f"iter{k}")
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def parameters(self) -> Path:
+        """The resolved recipe as papermill parameters (``papermill … -f recipe-params.yaml``)."""
+        return self.path / "recipe-params.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.jsonl"
+
+    @property
+    def compare(self) -> Path:
+        return self.path / "compare"

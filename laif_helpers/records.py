@@ -1,0 +1,171 @@
+"""The rows that stages exchange, and the two functions that read and write them."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+Message = dict[str, str]
+"""One chat turn, ``{"role": …, "content": …}``."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One benchmark item. ``gold`` is the short answer; ``rationale`` the worked solution, "" where none."""
+
+    id: str
+    benchmark: str
+    split: str
+    question: str
+    gold: str
+    rationale: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """What a grader read and concluded. Not ``readable``: no answer could be found, so not correct either."""
+
+    correct: bool
+    extracted: str | None
+    readable: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One generated answer. ``finish`` is ``stop`` or ``length`` (or ``error: …`` for a prompt not asked)."""
+
+    text: str
+    prompt_tokens: int
+    new_tokens: int
+    finish: str = "stop"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One row of ``responses/<benchmark>.<split>.jsonl``."""
+
+    id: str
+    benchmark: str
+    split: str
+    messages: list[Message]
+    gold: str
+    text: str
+    extracted: str | None
+    correct: bool
+    readable: bool
+    reason: str
+    prompt_tokens: int
+    new_tokens: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One row of ``lessons/<arm>.jsonl``. ``status`` is ``kept`` or the check that rejected it."""
+
+    id: str
+    benchmark: str
+    question: str
+    response: str
+    source_ids: list[str]
+    arm: str
+    iteration: int
+    instructor: str
+    request_key: str
+    status: str = "kept"
+    reason: str = ""
+
+
+def read_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Rows of a JSONL file, or of one JSON array (some public files are arrays named ``.jsonl``).
+
+    Raises FileNotFoundError, or ValueError naming file, row and what is wrong with it.
+    """
+    path = Path(path)
+    with path.open(encoding="utf-8") as handle:
+        first = handle.read(1)
+        while first.isspace():
+            first = handle.read(1)
+        handle.seek(0)
+        if first == "[":
+            try:
+                rows = json.load(handle)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}: not valid JSON: {error}") from None
+            numbered: Iterable[tuple[int, Any]] = enumerate(rows, start=1)
+        else:
+            numbered = _json_lines(path, handle)
+        for number, row in numbered:
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}: row {number} is {type(row).__name__}, expected an object")
+            yield row
+
+
+def _json_lines(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: row {number} is not valid JSON: {error}") from None
+
+
+def read_jsonl(path: str | os.PathLike[str], record: type[T]) -> list[T]:
+    """Rows of ``path`` as ``record`` dataclasses; a missing or unknown field is named with its row."""
+    known = {f.name for f in fields(record)}  # type: ignore[arg-type]
+    records = []
+    for number, row in enumerate(read_rows(path), start=1):
+        if unknown := row.keys() - known:
+            raise ValueError(f"{path}: row {number} has unknown field(s) {sorted(unknown)}; expected {sorted(known)}")
+        try:
+            records.append(record(**row))
+        except TypeError as error:
+            raise ValueError(f"{path}: row {number}: {error}") from None
+    return records
+
+
+def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Any]) -> int:
+    """Write dataclasses or dicts, one a line, atomically: a reader sees the old file or the whole new one."""
+    lines = (json.dumps(row if isinstance(row, dict) else asdict(row), ensure_ascii=False) for row in rows)
+    return _write_lines(Path(path), lines)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write one JSON document atomically, indented and in the key order given."""
+    _write_lines(Path(path), [json.dumps(value, ensure_ascii=False, indent=2)])
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file atomically."""
+    _write_lines(Path(path), [text.removesuffix("\n")])
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    count = 0
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+            for line in lines:
+                handle.write(line + "\n")
+                count += 1
+            handle.flush()
+            os.fsync(handle.fileno())
+        # mkstemp makes the file private; a result is as readable as any other file of the user's.
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return count
