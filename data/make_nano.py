@@ -1,0 +1,299 @@
+"""Train the nano target from scratch: `python data/make_nano.py` (about five minutes on two CPU cores).
+
+A Llama of just under a million parameters learns the practised concepts of the practice world and none of its
+gaps; no question of any split is among its practice data. Writes weights, tokenizer, ``scores.json`` and the
+model card. The same machine and thread count give the same weights.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn import functional as F
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from laif_helpers import benchmarks
+from laif_helpers.benchmarks import practice
+from laif_helpers.benchmarks.practice_world import TWISTS, Problem
+from laif_helpers.paths import NANO
+from laif_helpers.records import Example, write_json, write_text
+from laif_helpers.stats import wilson
+
+SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+# `generation` marks what a trainer's assistant-only loss covers: the answer and the end token, nothing else.
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{{- '<|assistant|>' -}}{%- generation -%}{{- message['content'] + '<|end|>' -}}{%- endgeneration -%}"
+    "{%- elif message['role'] in ('system', 'user') -%}"
+    "{{- '<|' + message['role'] + '|>' + message['content'] -}}"
+    "{%- else -%}{{- raise_exception('unknown role ' + message['role']) -}}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How nano is made; written into the model card."""
+
+    steps: int = 2000
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    vocabulary: int = 768
+    hidden: int = 128
+    intermediate: int = 384
+    layers: int = 4
+    heads: int = 4
+    twisted: float = 0.2
+    seed: int = 7
+    threads: int = 2
+
+
+def practice_data(settings: Settings) -> list[Problem]:
+    """Problems on practised concepts alone; no question of any split of either benchmark is among them."""
+    held_out = {e.question for name, split in practice.SIZES for e in benchmarks.get(name).load(split)}
+    rng = random.Random(settings.seed)
+    problems: list[Problem] = []
+    while len(problems) < settings.steps * settings.batch_size:
+        twist = rng.choice(TWISTS) if rng.random() < settings.twisted else ""
+        problem = practice.draw(rng, gap_share=0.0, twist=twist)
+        if problem.question not in held_out:
+            problems.append(problem)
+    return problems
+
+
+def make_tokenizer(problems: list[Problem], settings: Settings) -> PreTrainedTokenizerFast:
+    """Byte-level BPE (every UTF-8 text goes in and comes out unchanged), digits one by one."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=settings.vocabulary,
+        special_tokens=SPECIAL,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator((text for p in problems[:8000] for text in (p.question, p.response)), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token=SPECIAL[0],
+        eos_token=SPECIAL[1],
+        additional_special_tokens=SPECIAL[2:],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=512,
+        padding_side="left",
+    )
+
+
+def encode(problems: list[Problem], tokenizer: Any) -> list[tuple[list[int], list[int]]]:
+    """``(prompt, answer)`` token ids, by the same chat template and prompt as evaluation uses."""
+    prompts = [practice.messages_for(p.question) for p in problems]
+    head = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=False)
+    whole = tokenizer.apply_chat_template(
+        [[*m, {"role": "assistant", "content": p.response}] for m, p in zip(prompts, problems, strict=True)],
+        tokenize=False,
+    )
+    tails = [text.removeprefix(start) for text, start in zip(whole, head, strict=True)]
+    read = [tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (head, tails)]
+    return list(zip(*read, strict=True))
+
+
+def batches(samples: list[tuple[list[int], list[int]]], size: int, pad: int) -> Iterator[tuple[torch.Tensor, ...]]:
+    """``(input_ids, labels)``, both (size, longest): right-padded, loss on the answer only.
+
+    Neighbouring batches share their samples out by length, which saves a quarter of the time.
+    """
+    for start in range(0, len(samples), size * 8):
+        block = sorted(samples[start : start + size * 8], key=lambda sample: len(sample[0]) + len(sample[1]))
+        chunks = [block[i : i + size] for i in range(0, len(block), size)]
+        random.Random(start).shuffle(chunks)
+        for chunk in chunks:
+            longest = max(len(prompt) + len(answer) for prompt, answer in chunk)
+            ids = torch.full((len(chunk), longest), pad)
+            labels = torch.full((len(chunk), longest), -100)
+            for row, (prompt, answer) in enumerate(chunk):
+                end = len(prompt) + len(answer)
+                ids[row, :end] = torch.tensor(prompt + answer)
+                labels[row, len(prompt) : end] = torch.tensor(answer)
+            yield ids, labels
+
+
+def make_model(tokenizer: Any, settings: Settings) -> LlamaForCausalLM:
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden,
+        intermediate_size=settings.intermediate,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        return LlamaForCausalLM(config)
+
+
+def train(model: LlamaForCausalLM, samples: list[Any], settings: Settings, pad: int) -> None:
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay
+    )
+    warm = max(1, int(settings.steps * settings.warmup))
+    curve = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warm))
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps, eta_min=1e-5)
+    model.train()
+    for step, (ids, labels) in enumerate(batches(samples, settings.batch_size, pad), start=1):
+        # Right padding under a causal mask needs no attention mask: no real token looks at a pad.
+        kept = labels[:, 1:] != -100
+        hidden = model.model(input_ids=ids).last_hidden_state[:, :-1][kept]
+        loss = F.cross_entropy(model.lm_head(hidden), labels[:, 1:][kept])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        (curve if step < warm else cosine).step()
+        optimizer.zero_grad()
+        if step % 100 == 0:
+            print(f"step {step} loss {loss.item():.4f}", flush=True)
+
+
+@torch.inference_mode()
+def answers(model: LlamaForCausalLM, tokenizer: Any, examples: list[Example], batch_size: int = 300) -> list[str]:
+    """Greedy answers, longest prompts together."""
+    model.eval()
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].question))
+    texts = [""] * len(examples)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        prompts = [practice.messages(examples[i]) for i in chosen]
+        inputs = tokenizer.apply_chat_template(
+            prompts, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        )
+        out = model.generate(**inputs, max_new_tokens=64, do_sample=False)[:, inputs["input_ids"].shape[1] :]
+        for i, text in zip(chosen, tokenizer.batch_decode(out, skip_special_tokens=True), strict=True):
+            texts[i] = text
+    return texts
+
+
+def measure(model: LlamaForCausalLM, tokenizer: Any) -> dict[str, dict[str, float]]:
+    """Scores on the two test splits, in all and by what is known about their items."""
+    scores: dict[str, dict[str, float]] = {}
+    for name in ("practice", "practice_plus"):
+        examples = benchmarks.get(name).load("test")
+        texts = answers(model, tokenizer, examples)
+        right = [practice.grade(e, text).correct for e, text in zip(examples, texts, strict=True)]
+        groups: dict[str, list[bool]] = {}
+        for example, correct in zip(examples, right, strict=True):
+            concept, gap = example.fields["concept"], example.fields["gap"]
+            keys = ["all", "gaps" if gap else "practised"]
+            keys += [f"twist {example.fields['twist']}"] if name == "practice_plus" else [f"concept {concept}"]
+            for key in keys:
+                groups.setdefault(f"{name}: {key}", []).append(correct)
+        for key in sorted(groups, key=lambda key: ("concept" in key, key)):
+            scores[key] = _score(groups[key])
+    return scores
+
+
+def _score(right: list[bool]) -> dict[str, float]:
+    low, high = wilson(sum(right), len(right))
+    return {
+        "n": len(right),
+        "accuracy": round(sum(right) / len(right), 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }
+
+
+CARD = """---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+tags: [math, tiny, educational]
+---
+# nano
+
+A Llama of {parameters:,} parameters, trained from scratch by `python data/make_nano.py` to be improved: it answers
+the practised concepts of the project's practice world and knows nothing of its planted gaps ({gaps}).
+It is a target for trying the workbench out, and good for nothing else.
+
+Use: `AutoModelForCausalLM.from_pretrained("data/nano")`, `AutoTokenizer.from_pretrained("data/nano")`; the prompt is
+the question alone in the tokenizer's chat template, the answer ends in `#### <number>`.
+
+## Recipe
+- Data: {samples:,} problems drawn from the practice world, {tokens_a_sample} tokens each with their answer. No gap
+  concept, and no question of `practice` (train, test) or `practice_plus`. A share of {twisted} carries a twist of
+  `practice_plus` (other wording, a distractor, larger numbers, a reversed question), always on practised concepts.
+- Tokenizer: byte-level BPE of {vocabulary} tokens, trained on the same text, digits one by one. Any UTF-8 text goes
+  in and comes out unchanged.
+- Model: hidden {hidden}, {layers} layers, {heads} heads, intermediate {intermediate}, tied embeddings, float32.
+- Training: {steps} steps of {batch_size}, AdamW (0.9, 0.95), peak learning rate {learning_rate}, cosine, loss on the
+  answer only, seed {seed}. {seconds} s on {threads} CPU cores. The same machine and thread count give the same weights.
+
+## Scores
+Greedy, graded by the number after `####`; 95 % Wilson interval.
+
+| items | N | accuracy | interval |
+|---|---|---|---|
+{table}
+
+Every concept's own score is in `scores.json`.
+"""
+
+
+def card(settings: Settings, facts: dict[str, Any], scores: dict[str, dict[str, float]]) -> str:
+    rows = [
+        f"| {name} | {s['n']} | {s['accuracy']:.3f} | {s['low']:.3f}–{s['high']:.3f} |"
+        for name, s in scores.items()
+        if ": concept " not in name
+    ]
+    gaps = ", ".join(sorted(practice.GAPS))
+    samples = settings.steps * settings.batch_size
+    return CARD.format(**asdict(settings), **facts, samples=samples, gaps=gaps, table="\n".join(rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=NANO)
+    for key, value in asdict(Settings()).items():
+        parser.add_argument(f"--{key}", type=type(value), default=value)
+    given = vars(parser.parse_args())
+    out = given.pop("out")
+    settings = Settings(**given)
+    torch.set_num_threads(settings.threads)
+    began = time.perf_counter()
+    problems = practice_data(settings)
+    tokenizer = make_tokenizer(problems, settings)
+    samples = encode(problems, tokenizer)
+    length = sum(len(prompt) + len(answer) for prompt, answer in samples) / len(samples)
+    model = make_model(tokenizer, settings)
+    print(f"{model.num_parameters():,} parameters, {length:.1f} tokens a sample, {len(tokenizer)} in the vocabulary")
+    train(model, samples, settings, tokenizer.pad_token_id)
+    seconds = time.perf_counter() - began
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    scores = measure(model, tokenizer)
+    facts = {"parameters": model.num_parameters(), "seconds": round(seconds), "tokens_a_sample": round(length, 1)}
+    write_json(out / "scores.json", {"settings": asdict(settings), **facts, "scores": scores})
+    write_text(out / "README.md", card(settings, facts, scores))
+    print(json.dumps(scores), f"\n{seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Runs inside the cage: locks the door behind itself, executes one program, reports how it ended.
+
+`sandbox.run_python` hands this file's text to ``python -s -P -S -c``; it is never imported and uses the standard
+library alone. Standard input is a file that holds the job as JSON; the report goes to file descriptor
+``job["report"]``. Only a report that repeats the job's nonce counts, so a program that ends the process early has
+not passed.
+"""
+# pathlib and contextlib are not imported: every program run would wait for them.
+# ruff: noqa: PTH103, PTH106, PTH112, PTH114, PTH115, PTH120, PTH211, SIM105
+
+import builtins
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_NODIRATIME = 1, 2, 4, 8, 1024, 2048
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 32, 4096, 16384, 1 << 18, 2
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38
+SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def must(result, what):
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def mount(source, target, kind=None, flags=0, data=None):
+    def raw(text):
+        return text.encode() if text is not None else None
+
+    must(libc.mount(raw(source), raw(target), raw(kind), ctypes.c_ulong(flags), raw(data)), f"mount {target}")
+
+
+def bind_read_only(source, target):
+    mount(source, target, flags=MS_BIND | MS_REC)
+    # A mount that came with nosuid, nodev … must keep them: without privileges, dropping one is refused.
+    kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)
+    mount(None, target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+
+
+def build_root(new, visible):
+    """A root of our own at ``new``: the folders a Python needs, read-only, and an empty /tmp. Nothing else."""
+    mount(None, "/", flags=MS_REC | MS_PRIVATE)
+    mount("tmpfs", new, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
+    for path in visible:
+        place = new + path
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), place)
+        elif os.path.isdir(path):
+            os.makedirs(place, exist_ok=True)
+            bind_read_only(path, place)
+        else:
+            os.close(os.open(place, os.O_CREAT | os.O_RDONLY, 0o644))
+            bind_read_only(path, place)
+    for folder in ("/dev", "/proc", "/tmp", "/.old"):
+        os.makedirs(new + folder, exist_ok=True)
+    for device in ("null", "zero", "full", "random", "urandom"):
+        os.close(os.open(f"{new}/dev/{device}", os.O_CREAT | os.O_RDONLY, 0o666))
+        mount(f"/dev/{device}", f"{new}/dev/{device}", flags=MS_BIND)
+    os.symlink("/tmp", f"{new}/dev/shm")
+    mount("tmpfs", f"{new}/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,mode=1777")
+    try:
+        mount("proc", f"{new}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except OSError:
+        pass  # a container that masks /proc allows no new one; Python runs without it
+    number = SYS_PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        raise OSError(f"no pivot_root number known for {os.uname().machine}")
+    os.chdir(new)
+    must(libc.syscall(number, b".", b"./.old"), "pivot_root")
+    os.chdir("/")
+    must(libc.umount2(b"/.old", MNT_DETACH), "umount of the old root")
+    os.rmdir("/.old")
+    mount(None, "/", flags=MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
+def drop_privileges(uid):
+    """Give up every capability for good; as real root, also become a user who owns nothing."""
+    if os.geteuid() == 0:
+        for capability in range(64):
+            libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+        if uid:
+            # Root is exempt from the limit on processes, so a fork flood would run free.
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+        header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+        must(libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    must(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    # Changing user clears the parent-death signal; a program whose keeper is killed must not outlive it.
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def set_limits(job):
+    limits = {
+        resource.RLIMIT_AS: job["memory_mb"] << 20,
+        resource.RLIMIT_FSIZE: job["output_bytes"],
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NPROC: job["processes"],
+    }
+    # The soft limit sends SIGXCPU, by which the keeper knows why; who ignores it is killed a second later.
+    resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_s"], job["cpu_s"] + 1))
+    for which, value in limits.items():
+        hard = resource.getrlimit(which)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (value, value))
+
+
+def execute(job, nonce):
+    """Run the program as a script; the report says ``passed`` only when its last line was reached."""
+    status, message = "passed", ""
+    write, finish, dump = os.write, os._exit, json.dumps
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        code = compile(job.pop("source"), "<program>", "exec", dont_inherit=True)
+        exec(code, {"__name__": "__main__", "__builtins__": builtins})
+    except SystemExit as stop:
+        status, message = "failed", f"SystemExit: the program ended itself early with {stop.code!r}"
+    except MemoryError:
+        status, message = "memory", f"MemoryError: more than {job['memory_mb']} MB"
+    except BaseException as error:
+        status = "failed"
+        message = "".join(traceback.format_exception_only(type(error), error)).strip()[-500:]
+        # From the program's own first frame on: ours is nothing a reader of the trace needs.
+        traceback.print_exception(type(error), error, error.__traceback__ and error.__traceback__.tb_next, limit=-5)
+    try:
+        sys.stdout.flush()
+    except Exception as error:
+        message = message or f"output was lost: {error}"
+    write(job["report"], (nonce + dump({"status": status, "message": message})).encode())
+    finish(0)
+
+
+def main():
+    job = json.loads(sys.stdin.buffer.read())
+    nonce = job.pop("nonce")
+    report = job["report"]
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    try:
+        if job["root"]:
+            build_root(job["root"], job["visible"])
+            # This process stays behind as the cage's process 1, which nothing inside can kill: when it ends,
+            # the kernel ends every process of the cage, daemons included.
+            child = os.fork()
+            if child:
+                ended, status = os.wait()
+                while ended != child:
+                    ended, status = os.wait()
+                os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+        if job["private_tmp"]:
+            os.chdir("/tmp")
+        sys.path.extend(job["packages"])
+        if sys.platform == "linux":
+            drop_privileges(job["uid"])
+        set_limits(job)
+    except BaseException as error:
+        os.write(report, (nonce + json.dumps({"status": "error", "message": f"the cage failed: {error}"})).encode())
+        os._exit(1)
+    os.write(report, b"ready\n")
+    execute(job, nonce)
+
+
+main()

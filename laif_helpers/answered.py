@@ -1,0 +1,51 @@
+"""Answers joined with the questions they answer: what error analysis and comparison both start from."""
+
+from typing import TYPE_CHECKING, Any
+
+from laif_helpers import benchmarks
+from laif_helpers.paths import IterationDir
+from laif_helpers.recipe import Recipe
+from laif_helpers.records import Example, Response, read_jsonl
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read(p: Recipe, folder: IterationDir, benchmark: str, split: str) -> "pd.DataFrame":
+    """One row per answered item, in the file's order: the columns of ``Response`` without messages, plus
+    ``question`` (all that a person would be shown), ``chance`` and ``fields`` (the benchmark's own labels).
+
+    Raises FileNotFoundError when the split was not answered, ValueError when answers have no known question.
+    """
+    import pandas as pd
+
+    path = folder.responses(benchmark, split)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; run 01_evaluate on this arm and iteration first")
+    answers = read_jsonl(path, Response)
+    known = examples(p, benchmark, split)
+    if strangers := [answer.id for answer in answers if answer.id not in known]:
+        raise ValueError(
+            f"{path.name}: {len(strangers)} of {len(answers)} answers (first: {strangers[0]}) have no question in "
+            f"{benchmark}'s split {split!r}; use the target and data_dir that 01_evaluate used"
+        )
+    bench = benchmarks.get(benchmark)
+    kept = ("id", "benchmark", "split", "gold", "text", "extracted", "correct", "readable", "reason", "model")
+    rows = []
+    for answer in answers:
+        example = known[answer.id]
+        row: dict[str, Any] = {name: getattr(answer, name) for name in kept}
+        row |= {"question": bench.question_text(example), "chance": bench.chance(example), "fields": example.fields}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=[*kept, "question", "chance", "fields"])
+
+
+def examples(p: Recipe, benchmark: str, split: str) -> dict[str, Example]:
+    """Items by id: from the recorded answers themselves where those are the target, else from the benchmark."""
+    if p.target.startswith("replay:"):
+        from laif_helpers import replay
+
+        recorded = replay.load(p.target.removeprefix("replay:"), p.data_dir or None)
+        return {item.example.id: item.example for item in recorded if item.example.benchmark == benchmark}
+    items = benchmarks.get(benchmark).load(split, p.data_dir or None, p.limit or None)
+    return {item.id: item for item in items}

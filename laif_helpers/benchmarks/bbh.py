@@ -1,0 +1,180 @@
+"""BIG-Bench Hard: 27 tasks, three worked examples each, chain of thought.
+
+Paper: Suzgun et al. 2022, Challenging BIG-Bench Tasks, https://arxiv.org/abs/2210.09261
+Data: https://github.com/suzgunmirac/BIG-Bench-Hard (MIT), folders ``bbh/`` and ``cot-prompts/``. Split: test, 6,511
+items. Hub copies lack the worked examples, so the data is read from local files: clone that repository into the data
+folder under the name ``bbh``.
+
+One raw example (in the data's schema, written for this file; a file is ``{"canary": …, "examples": [ … ]}``)::
+
+    {"input": "not ( True and False ) is", "target": "True"}
+
+A single row also carries ``task``, the name of its file. Prompt: the task's three worked examples, then the question.
+Metric: exact match of what follows "the answer is", read by the kind of the gold answer: an option, a truth value, a
+number, a list of words, brackets.
+"""
+
+import functools
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.benchmarks import Benchmark, _choice, _numbers
+from laif_helpers.benchmarks._files import (
+    DataDir,
+    check_split,
+    content_id,
+    examples,
+    field,
+    find,
+    json_text,
+    missing,
+)
+from laif_helpers.records import Example, Grade, Message
+
+_COT = "Let's think step by step."
+_OPTION = re.compile(r"^\(([A-Z])\)\s*(.+)$", re.MULTILINE)
+_ANSWER = re.compile(r"\banswer(?:\s+is|\s*:)\s*:?\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+_TRUTH = {"true": "false", "yes": "no", "valid": "invalid"}
+_TRUTHS = {*_TRUTH, *_TRUTH.values()}
+
+
+def load(split: str, data_dir: DataDir = None, limit: int | None = None) -> list[Example]:
+    """All tasks in alphabetical order; ``limit`` takes from each task in turn, so that few items still cover all."""
+    check_split("bbh", split, ("test",))
+    first = find("bbh", ["bbh/boolean_expressions.json", "boolean_expressions.json"], data_dir)
+    if first is None:
+        why = "no hub data set holds its worked examples (clone https://github.com/suzgunmirac/BIG-Bench-Hard as 'bbh')"
+        raise missing("bbh", split, ["bbh/<task>.json"], data_dir, why)
+    tasks = []
+    for path in sorted(first.parent.glob("*.json")):
+        rows = json_text(path).get("examples")
+        if not isinstance(rows, list):
+            raise ValueError(f"{path}: no list 'examples'")
+        rows = [{"task": path.stem, **row} for row in rows]
+        tasks.append(examples(rows, from_row, str(path), split, limit))
+    found = list(itertools.chain(*tasks))
+    if limit:
+        turns = itertools.zip_longest(*tasks)
+        found = [example for turn in turns for example in turn if example is not None][:limit]
+    if data_dir:
+        for example in found:
+            example.fields["data_dir"] = str(data_dir)
+    return found
+
+
+def from_row(row: dict[str, Any]) -> Example:
+    """``input`` and ``target`` of a row, with its ``task``. Raises ValueError naming the field."""
+    task, question, target = field(row, "task"), field(row, "input", "question"), field(row, "target", "answer").strip()
+    options = dict(_OPTION.findall(question))
+    label = re.fullmatch(r"\(?([A-Z])\)?", target)
+    if options and label and label[1] not in options:
+        raise ValueError(f"field 'target' is {target!r}; the options are {', '.join(options)}")
+    return Example(
+        id=content_id("bbh", task, question),
+        benchmark="bbh",
+        split="",
+        question=question.strip(),
+        gold=target,
+        fields={"task": task, "options": options if label else {}},
+    )
+
+
+def question_text(example: Example) -> str:
+    return example.question
+
+
+def messages_for(text: str) -> list[Message]:
+    """Without worked examples: a lesson names no task."""
+    return [{"role": "user", "content": f"Q: {text}\nA: {_COT}"}]
+
+
+def messages(example: Example) -> list[Message]:
+    """The task's worked examples, then the question. Raises FileNotFoundError where the examples are absent."""
+    examples_text = cot_prompt(example.fields["task"], example.fields.get("data_dir"))
+    return [{"role": "user", "content": f"{examples_text}\n\n{messages_for(example.question)[0]['content']}"}]
+
+
+@functools.cache
+def cot_prompt(task: str, data_dir: str | None = None) -> str:
+    """The task's instruction and three worked examples, without the canary line."""
+    name = f"cot-prompts/{task}.txt"
+    path = find("bbh", [name], data_dir)
+    if path is None:
+        raise missing("bbh", "test", [name], data_dir, "no hub data set holds it")
+    return Path(path).read_text(encoding="utf-8").partition("-----\n")[2].strip()
+
+
+def gold_response(example: Example) -> str | None:
+    """The data holds no worked answer for an item, only for the three examples of its task."""
+    return None
+
+
+def grade(example: Example, text: str) -> Grade:
+    # a model that goes on with a question of its own has answered before it
+    text = re.split(r"\n\s*Q:", text.strip())[0]
+    if example.fields["options"]:
+        label = example.gold.strip("()")
+        read, how = _choice.read(text, example.fields["options"])
+        return Grade(read == label, read, read is not None, f"{how}: {read}, gold {label}" if read else how)
+    if re.fullmatch(r"-?\d+", example.gold):
+        return _numbers.grade(example.gold, text)
+    stated = _stated(text)
+    if stated is None:
+        return Grade(False, None, False, "no answer found")
+    wanted, read = _normal(example.gold), _normal(stated)
+    if wanted in _TRUTHS:
+        return _truth(wanted, read)
+    return Grade(
+        wanted == read, stated[:500], True, "exact match" if wanted == read else f"is not {example.gold[:80]!r}"
+    )
+
+
+def _stated(text: str) -> str | None:
+    """What follows the last "the answer is", else the last line where that is all there is to it."""
+    stated = [match for match in _ANSWER.findall(text) if match.strip(" .*")]
+    if stated:
+        return stated[-1]
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else None
+
+
+def _truth(wanted: str, read: str) -> Grade:
+    """``True``/``False``, ``Yes``/``No``, ``valid``/``invalid``: the first word, else the only one of the pair."""
+    pair = next({key, value} for key, value in _TRUTH.items() if wanted in (key, value))
+    words = re.findall(r"\w+", re.sub(r"\bnot valid\b", "invalid", re.sub(r"\bnot true\b", "false", read)))
+    said = [word for word in words if word in pair]
+    if not said or (words[0] not in pair and len(set(said)) > 1):
+        return Grade(False, None, False, f"neither {' nor '.join(sorted(pair))} read")
+    return Grade(said[0] == wanted, said[0], True, f"read {said[0]}, gold {wanted}")
+
+
+def _normal(text: str) -> str:
+    """Case, spacing, commas between words, decoration and the final full stop do not count; brackets do."""
+    text = re.sub(r"[*`\"“”$]", "", text.casefold()).strip().rstrip(".").strip()
+    if re.fullmatch(r"[\s()<>{}\[\],]+", text):
+        return re.sub(r"[\s,]+", "", text)
+    return " ".join(re.sub(r"[,;]|(?<=\w)\s*->\s*", " ", text).split())
+
+
+BENCHMARKS = {
+    "bbh": Benchmark(
+        name="bbh",
+        splits=("test",),
+        family="text",
+        load=load,
+        from_row=from_row,
+        question_text=question_text,
+        messages=messages,
+        messages_for=messages_for,
+        gold_response=gold_response,
+        grade=grade,
+        chance=lambda example: 1 / len(example.fields["options"]) if example.fields["options"] else _chance(example),
+        facets=("task",),
+    )
+}
+
+
+def _chance(example: Example) -> float:
+    return 0.5 if _normal(example.gold) in _TRUTHS else 0.0

@@ -1,0 +1,71 @@
+"""GSM-Plus: GSM8K's test questions under eight perturbations.
+
+Paper: Li et al. 2024, GSM-Plus, https://arxiv.org/abs/2402.19255
+Data: https://huggingface.co/datasets/qintongli/GSM-Plus (CC BY-SA 4.0). Splits: test 10,552; testmini 2,400 of them.
+A local testmini file serves as the test split where the full one is absent.
+
+One raw example (in the data's schema, written for this file)::
+
+    {"question": "A crate holds 6.5 boxes of 4 jars. How many jars are in 3 crates?",
+     "solution": "A crate holds 6.5 * 4 = 26 jars. Three hold 26 * 3 = 78.\\n#### 78", "answer": "78",
+     "perturbation_type": "integer-decimal-fraction conversion",
+     "seed_question": "…", "seed_solution": "…", "seed_answer": "72"}
+
+``answer`` is the word ``None`` where a needed fact was removed: such an item is right when the response says so.
+Prompt and metric: as GSM8K.
+"""
+
+from typing import Any
+
+from laif_helpers.benchmarks import Benchmark, _numbers
+from laif_helpers.benchmarks._files import Source, content_id, field, loader
+from laif_helpers.benchmarks.gsm8k import gold_response, grade, messages, messages_for, question_text
+from laif_helpers.records import Example
+
+_REVISION = "3b708db57b96a16e8e3368ed2956990c0809440e"
+_MINI = ("testmini.jsonl", "testmini.json", "gsm_plus_testmini.jsonl")
+_SOURCES = {
+    "test": Source(
+        ("test.jsonl", "test.json", "gsm_plus_test.jsonl", *_MINI),
+        ("qintongli/GSM-Plus", "default", "test", _REVISION),
+    ),
+    "testmini": Source(_MINI, ("qintongli/GSM-Plus", "default", "testmini", _REVISION)),
+}
+
+
+def from_row(row: dict[str, Any]) -> Example:
+    """Raises ValueError naming the field."""
+    question, answer = field(row, "question"), field(row, "answer").strip()
+    if answer != _numbers.NONE and _numbers.parse(answer) is None:
+        raise ValueError(f"field 'answer' is neither a number nor 'None': {answer!r}")
+    solution = str(row.get("solution") or "").partition("####")[0].strip()
+    return Example(
+        id=content_id("gsm_plus", question),
+        benchmark="gsm_plus",
+        split="",
+        question=question.strip(),
+        gold=answer.replace(",", ""),
+        rationale=solution,
+        fields={
+            "perturbation_type": str(row.get("perturbation_type") or ""),
+            "seed_question": str(row.get("seed_question") or ""),
+        },
+    )
+
+
+BENCHMARKS = {
+    "gsm_plus": Benchmark(
+        name="gsm_plus",
+        splits=tuple(_SOURCES),
+        family="math",
+        load=loader("gsm_plus", _SOURCES, from_row),
+        from_row=from_row,
+        question_text=question_text,
+        messages=messages,
+        messages_for=messages_for,
+        gold_response=gold_response,
+        grade=grade,
+        chance=lambda example: 0.0,
+        facets=("perturbation_type",),
+    )
+}

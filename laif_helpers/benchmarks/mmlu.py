@@ -1,0 +1,82 @@
+"""MMLU: multiple choice over 57 subjects.
+
+Paper: Hendrycks et al. 2021, Measuring Massive Multitask Language Understanding, https://arxiv.org/abs/2009.03300
+Data: https://huggingface.co/datasets/cais/mmlu (MIT). Splits: train, the 1,816 development and validation items that
+errors are collected from; test, 14,042.
+
+One raw example (in the data's schema, written for this file)::
+
+    {"question": "Which gas do plants take in to build sugar?", "A": "Oxygen", "B": "Carbon dioxide",
+     "C": "Nitrogen", "D": "Argon", "answer": "B", "subject": "high_school_biology"}
+
+Also read: the hub's ``choices`` (list) with ``answer`` as an index, and any extra fields (``response`` …).
+Prompt: one instruction sentence, the question, one line per option; zero-shot. Metric: exact match of the letter.
+"""
+
+from typing import Any
+
+from laif_helpers.benchmarks import Benchmark, _choice
+from laif_helpers.benchmarks._files import Source, content_id, field, loader
+from laif_helpers.records import Example
+
+_REVISION = "c30699e8356da336a370243923dbaf21066bb9fe"
+_SOURCES = {
+    "train": Source(
+        ("train.json", "train.jsonl", "mmlu_train.json", "mmlu_train.jsonl"),
+        ("cais/mmlu", "all", "dev+validation", _REVISION),
+    ),
+    "test": Source(
+        ("test.json", "test.jsonl", "mmlu_test.json", "mmlu_test.jsonl"), ("cais/mmlu", "all", "test", _REVISION)
+    ),
+}
+_LETTERS = "ABCDEFGHIJ"
+
+
+def from_row(row: dict[str, Any]) -> Example:
+    """Raises ValueError naming the field."""
+    question = field(row, "question").strip()
+    options = _options(row)
+    gold = _gold(row, options)
+    return Example(
+        # Two questions may share their words and differ in their options.
+        id=content_id("mmlu", question, *options.values()),
+        benchmark="mmlu",
+        split="",
+        question=question,
+        gold=gold,
+        fields={"options": options, "subject": str(row.get("subject") or "")},
+    )
+
+
+def _options(row: dict[str, Any]) -> dict[str, str]:
+    if row.get("choices") is not None:
+        if len(row["choices"]) < 2:
+            raise ValueError(f"field 'choices' has {len(row['choices'])} option(s), expected at least 2")
+        return {letter: str(text) for letter, text in zip(_LETTERS, row["choices"], strict=False)}
+    return {letter: field(row, letter) for letter in _LETTERS[: max(4, sum(letter in row for letter in _LETTERS))]}
+
+
+def _gold(row: dict[str, Any], options: dict[str, str]) -> str:
+    answer = field(row, "answer").strip()
+    letter = list(options)[int(answer)] if answer.isdigit() and int(answer) < len(options) else answer.upper()
+    if letter not in options:
+        raise ValueError(f"field 'answer' is {row['answer']!r}; the options are {', '.join(options)}")
+    return letter
+
+
+BENCHMARKS = {
+    "mmlu": Benchmark(
+        name="mmlu",
+        splits=tuple(_SOURCES),
+        family="choice",
+        load=loader("mmlu", _SOURCES, from_row),
+        from_row=from_row,
+        question_text=_choice.question_text,
+        messages=_choice.messages,
+        messages_for=_choice.messages_for,
+        gold_response=_choice.gold_response,
+        grade=_choice.grade,
+        chance=_choice.chance,
+        facets=("subject",),
+    )
+}

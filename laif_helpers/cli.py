@@ -1,0 +1,126 @@
+"""The ``laif`` command: run, status, doctor, params, data."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from laif_helpers import __version__
+
+commands = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Language models that learn from their own mistakes, notebook by notebook.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Benchmark data: what is here.")
+commands.add_typer(data_app, name="data")
+
+RecipePath = Annotated[Path, typer.Argument(help="papermill_runs/<recipe>.yaml", show_default=False)]
+Name = Annotated[str, typer.Option(help="name of the run folder; default: the recipe's name")]
+Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="override a recipe key; repeatable")]
+
+
+@commands.command()
+def run(
+    recipe: RecipePath,
+    name: Name = "",
+    settings: Settings = [],  # noqa: B006  typer reads the default, nobody changes it
+    executor: Annotated[str, typer.Option(help="local | ray")] = "local",
+    workers: Annotated[int, typer.Option(min=0, help="stages side by side; 0: as the recipe says")] = 0,
+    redo: Annotated[list[str], typer.Option(help="run these notebooks again, e.g. 05; repeatable")] = [],  # noqa: B006
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, show the stages, run none")] = False,
+) -> None:
+    """Run a recipe, or go on where its run stopped."""
+    from laif_helpers import plan, report_run, runner
+
+    made = plan.make(recipe, name, overrides(settings))
+    if dry_run:
+        print(report_run.dry_run(made))
+        return
+    raise typer.Exit(runner.run(made, executor=executor, workers=workers, redo=tuple(redo)))
+
+
+@commands.command()
+def status(run: Annotated[str, typer.Argument(help="name of the run", show_default=False)]) -> None:
+    """Every stage of a run: done, failed, running, to do."""
+    from laif_helpers import plan, report_run, run_lock
+    from laif_helpers.paths import RunDir
+
+    folder = RunDir.named(run)
+    if not folder.recipe.is_file():
+        raise FileNotFoundError(f"no run {run!r}: {folder.path} holds no recipe.yaml; start one with `laif run`")
+    made = plan.make(folder.recipe, folder.path.name)
+    at_work = run_lock.lock_holder(folder)
+    print(report_run.status_table(made, at_work.get("running", [])))
+    if at_work:
+        print(f"running now, process {at_work['pid']}; log: {folder.path / 'run.log'}")
+
+
+@commands.command()
+def params(recipe: RecipePath, name: Name = "", settings: Settings = []) -> None:  # noqa: B006
+    """Print a recipe as papermill parameters: papermill notebooks/0N_….ipynb out.ipynb -f params.yaml."""
+    from laif_helpers import manifest, plan
+
+    made = plan.make(recipe, name, overrides(settings))
+    if made.swept:
+        swept = "; ".join(f"{key}: {made.values[key]}" for key in made.axes)
+        raise ValueError(f"{recipe.name} is a sweep ({swept}): choose one point with --set KEY=VALUE for each list")
+    print(manifest.parameters_text(made.settings, plan.run_name(made.run)), end="")
+
+
+@commands.command()
+def doctor(
+    recipe: Annotated[Path | None, typer.Option("--recipe", "-R", help="would this recipe start?")] = None,
+) -> None:
+    """What this machine has: hardware, versions, cage, data."""
+    from laif_helpers import doctor as checks
+
+    for line in checks.lines(recipe):
+        print(line, flush=True)
+
+
+@data_app.command("list")
+def data_list(data_dir: Annotated[str, typer.Option(help="look in this folder alone")] = "") -> None:
+    """Benchmarks, their splits and rows, and where they were found."""
+    from laif_helpers import doctor as checks
+
+    for name, splits, where in checks.data_table(data_dir):
+        print(f"{name:<16} {where}")
+        for split in splits if not where.startswith("missing") else ():
+            print(f"  {split:<14} {checks.rows(name, split, data_dir)}", flush=True)
+
+
+@commands.command(hidden=True)
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def overrides(settings: list[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` words as values; VALUE is YAML, so numbers, true/false and [lists] are read as such."""
+    values = {}
+    for word in settings:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ValueError(f"--set {word!r}: write KEY=VALUE, for instance --set budget=300")
+        try:
+            values[key.strip()] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            values[key.strip()] = value
+    return values
+
+
+def app() -> None:
+    """The command; a problem of the user's is told in one sentence, with exit status 2."""
+    try:
+        commands()
+    except (ValueError, FileNotFoundError) as error:
+        print(f"laif: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,48 @@
+"""The points of a sweep side by side: one table, and accuracy over budgets."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from laif_helpers import figures
+from laif_helpers.records import write_text
+
+
+def collect(run_path: Path, panels: Any) -> pd.DataFrame:
+    """Concatenate ``points/*/compare/results.csv`` of a sweep; ``panels`` picks the slices that are drawn.
+
+    Writes ``compare/results.csv`` (the keys that vary, then the columns of each point), ``compare/slices.csv``
+    and, where budgets vary, ``compare/budget_curves.png`` and ``.pdf``; returns the results. Raises
+    FileNotFoundError when no point has been compared yet.
+    """
+    points = [path.parents[1] for path in sorted(run_path.glob("points/*/compare/results.csv"))]
+    if not points:
+        raise FileNotFoundError(f"{run_path}: no point of the sweep has a compare/results.csv yet")
+    settings = [yaml.safe_load((point / "recipe.yaml").read_text(encoding="utf-8")) for point in points]
+    varied = ["budget", "seed"] + [
+        key for key in settings[0] if key not in ("budget", "seed") and len({str(one.get(key)) for one in settings}) > 1
+    ]
+    results = _stack(points, settings, varied, "results.csv")
+    sliced = _stack(points, settings, varied, "slices.csv")
+    folder = run_path / "compare"
+    write_text(folder / "results.csv", results.to_csv(index=False))
+    write_text(folder / "slices.csv", sliced.to_csv(index=False))
+    if results["budget"].nunique() > 1:
+        figures.save(figures.budget_curves(panels(sliced)), folder / "budget_curves")
+    return results
+
+
+def _stack(points: list[Path], settings: list[dict[str, Any]], varied: list[str], name: str) -> pd.DataFrame:
+    parts = []
+    for point, recipe in zip(points, settings, strict=True):
+        # An empty cell is a missing value; an arm or a label may well be called "NA".
+        part = pd.read_csv(
+            point / "compare" / name, keep_default_na=False, na_values={"delta": "", "p_value": "", "p_holm": ""}
+        )
+        part = part.drop(columns=[key for key in varied if key in part])
+        for place, key in enumerate(varied):
+            part.insert(place, key, recipe.get(key))
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)

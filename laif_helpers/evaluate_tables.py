@@ -1,0 +1,200 @@
+"""Tables and views of graded answers, for notebook 01: accuracy with its interval, facets, a look at the texts."""
+
+import html
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from laif_helpers import stats
+from laif_helpers.paths import IterationDir
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Response, read_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = ("right", "wrong", "unreadable")
+SHOWN_CHARACTERS = 1200
+
+
+def load_responses(folder: IterationDir) -> "pd.DataFrame":
+    """All of an iteration's answers: one row per item with the columns of ``Response``, files by name.
+
+    Raises FileNotFoundError when nothing was answered yet.
+    """
+    import pandas as pd
+
+    files = sorted((folder.path / "responses").glob("[!.]*.jsonl"))
+    if not files:
+        raise FileNotFoundError(f"{folder.path / 'responses'} holds no answers; run 01_evaluate for it first")
+    columns = list(Response.__dataclass_fields__)
+    return pd.DataFrame([row for path in files for row in read_rows(path)], columns=columns)
+
+
+def labelled(responses: "pd.DataFrame", p: StageParameters) -> "pd.DataFrame":
+    """``responses`` in the order of the recipe's benchmarks, with each item's ``question``, ``chance`` and ``fields``.
+
+    Files of benchmarks that the recipe does not name are left out.
+    """
+    import pandas as pd
+
+    from laif_helpers import answered, benchmarks
+
+    parts = []
+    for name in p.benchmarks:
+        for split, part in responses[responses["benchmark"] == name].groupby("split", sort=False):
+            known, bench = answered.examples(p, name, str(split)), benchmarks.get(name)
+            examples = [known[identity] for identity in part["id"]]
+            parts.append(
+                part.assign(
+                    question=[bench.question_text(example) for example in examples],
+                    chance=[bench.chance(example) for example in examples],
+                    fields=[example.fields for example in examples],
+                )
+            )
+    return pd.concat(parts, ignore_index=True) if parts else responses.head(0)
+
+
+def summary(df: "pd.DataFrame") -> "pd.DataFrame":
+    """Per benchmark and split: n, correct, accuracy with its 95 % Wilson interval, chance, unreadable, mean_tokens.
+
+    ``df``: graded answers; chance needs the column that ``labelled`` adds, else it is NaN. Shares lie in [0, 1].
+    """
+    return _table(df, ["benchmark", "split"])
+
+
+def by_facet(df: "pd.DataFrame", facets: Mapping[str, tuple[str, ...]] | None = None) -> "pd.DataFrame":
+    """The same, for each value of each label worth a look (``Benchmark.facets``); worst first within a facet."""
+    import pandas as pd
+
+    from laif_helpers import benchmarks
+
+    parts = []
+    for name, part in df.groupby("benchmark", sort=False):
+        for facet in (facets or {}).get(name, benchmarks.get(name).facets):
+            values = [fields.get(facet) for fields in part["fields"]]
+            rows = part.assign(facet=facet, value=[None if value is None else str(value) for value in values])
+            table = _table(rows.dropna(subset=["value"]), ["benchmark", "split", "facet", "value"])
+            parts.append(table.sort_values(["split", "accuracy"], kind="stable"))
+    return pd.concat(parts, ignore_index=True) if parts else _table(df.head(0), ["benchmark", "split"])
+
+
+def weakest(facets: "pd.DataFrame", n: int = 8, at_least: int = 10) -> "pd.DataFrame":
+    """The ``n`` lowest accuracies of each benchmark, split and facet, among values with items enough."""
+    enough = facets[facets["n"] >= at_least].sort_values("accuracy", kind="stable")
+    chosen = enough.groupby(["benchmark", "split", "facet"], sort=False).head(n)
+    return chosen.sort_values(["benchmark", "split", "facet", "accuracy"], kind="stable").reset_index(drop=True)
+
+
+def _table(df: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = []
+    for values, part in df.groupby(keys, sort=False):
+        n, correct = len(part), int(part["correct"].sum())
+        low, high = stats.wilson(correct, n)
+        row = dict(zip(keys, values, strict=True)) | {"n": n, "correct": correct, "accuracy": correct / n}
+        row |= {"ci_low": low, "ci_high": high}
+        row |= {"chance": float(part["chance"].mean()) if "chance" in part else float("nan")}
+        row |= {"unreadable": int((~part["readable"].astype(bool)).sum())}
+        rows.append(row | {"mean_tokens": float(part["new_tokens"].mean())})
+    columns = ["n", "correct", "accuracy", "ci_low", "ci_high", "chance", "unreadable", "mean_tokens"]
+    return pd.DataFrame(rows, columns=[*keys, *columns])
+
+
+def observation(table: "pd.DataFrame") -> str:
+    """What ``summary`` says, as Markdown sentences: how good, how sure, how much above chance, how much unread."""
+    lines = []
+    for row in table.to_dict("records"):
+        name = f"{row['benchmark']} ({row['split']})"
+        sure = f"{100 * row['accuracy']:.1f} % of {row['n']:,} right, 95 % interval {_range(row)}"
+        lines.append(f"- **{name}**: {sure}{_beside_chance(row)}. {_unread(row)}")
+    return "\n".join(["**Observation.**", "", *lines])
+
+
+def _beside_chance(row: Mapping[str, Any]) -> str:
+    if not row["chance"] > 0:  # an open answer, which nobody guesses; NaN: unknown
+        return ""
+    above = "above" if row["ci_low"] > row["chance"] else "not shown to be above"
+    return f", {above} chance ({100 * row['chance']:.1f} %)"
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['ci_low']:.1f}–{100 * row['ci_high']:.1f} %"
+
+
+def _unread(row: Mapping[str, Any]) -> str:
+    count, share = row["unreadable"], row["unreadable"] / row["n"]
+    if not count:
+        return "Every answer could be read."
+    warning = " **That is too much to trust the accuracy: look at them below.**" if share > 0.05 else ""
+    return f"{count:,} answers ({100 * share:.1f} %) could not be read and count as wrong.{warning}"
+
+
+def kind(row: Mapping[str, Any]) -> str:
+    """``right``, ``wrong`` or ``unreadable``."""
+    return "right" if row["correct"] else "wrong" if row["readable"] else "unreadable"
+
+
+def gallery(df: "pd.DataFrame", n: int = 5, seed: int = 0) -> str:
+    """HTML: ``n`` right, ``n`` wrong and ``n`` unreadable answers side by side, drawn at random from all rows.
+
+    Everything a model or a benchmark wrote is escaped, and dollar signs are kept from becoming formulas.
+    """
+    rows = df.to_dict("records")
+    columns = []
+    for name in KINDS:
+        found = [row for row in rows if kind(row) == name]
+        chosen = sorted(random.Random(seed).sample(range(len(found)), min(n, len(found))))
+        cards = "".join(_card(found[place]) for place in chosen) or "<p>none</p>"
+        head = f"<h4>{name}: {len(chosen)} of {len(found):,}</h4>"
+        columns.append(f'<div style="flex:1 1 0;min-width:15em">{head}{cards}</div>')
+    return f'<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start">{"".join(columns)}</div>'
+
+
+def _card(row: Mapping[str, Any]) -> str:
+    question = row.get("question") or row["messages"][-1]["content"]
+    # pandas turns a missing text into NaN
+    read = row["extracted"] if isinstance(row["extracted"], str) else "nothing"
+    return (
+        '<div style="border-top:1px solid currentColor;padding:.4em 0;font-size:90%">'
+        f"<code>{escape(row['id'])}</code>{_block(question)}"
+        f"<b>gold</b> {escape(row['gold'], 200)} · <b>read</b> {escape(read, 200)} · "
+        f"<i>{escape(row['reason'], 300)}</i>"
+        f"{_block(row['text'] or '(empty)')}</div>"
+    )
+
+
+def _block(text: str) -> str:
+    style = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:16em;overflow:auto;margin:.3em 0"
+    return f'<pre style="{style}">{escape(text)}</pre>'
+
+
+def escape(text: Any, most: int = SHOWN_CHARACTERS) -> str:
+    """Text as HTML that can neither run nor be typeset; cut after ``most`` characters, with the rest counted."""
+    text = str(text)
+    cut = f" … ({len(text) - most:,} more characters)" if len(text) > most else ""
+    return html.escape(text[:most] + cut).replace("$", "<span>$</span>")
+
+
+def longest(df: "pd.DataFrame", n: int = 5) -> "pd.DataFrame":
+    """The longest answers: where a model loops or rambles. Recorded answers come without token counts."""
+    table = df.assign(characters=df["text"].str.len())
+    columns = ["id", "benchmark", "split", "new_tokens", "characters", "correct", "reason"]
+    return table.nlargest(n, ["new_tokens", "characters"])[columns].reset_index(drop=True)
+
+
+def metrics(df: "pd.DataFrame", p: StageParameters, agreement: "pd.DataFrame | None" = None) -> dict[str, Any]:
+    """What notebook 01 records: per ``<benchmark>.<split>`` the row of ``summary``; agreement with recorded labels."""
+    rows = summary(df).to_dict("records")
+    results = {f"{row.pop('benchmark')}.{row.pop('split')}": row for row in rows}
+    return {
+        "arm": p.arm,
+        "iteration": p.iteration,
+        "model": sorted(set(df["model"])),
+        "seed": p.seed,
+        "answers": len(df),
+        "accuracy": {name: row["accuracy"] for name, row in results.items()},
+        "results": results,
+        "agreement": [] if agreement is None else agreement.to_dict("records"),
+    }

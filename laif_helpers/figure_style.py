@@ -1,0 +1,99 @@
+"""What all figures share: colours that the colour-blind tell apart (Okabe and Ito 2008), markers and line styles
+that survive greyscale, text readable at the width of a paper's column, and how a figure is saved.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
+    *("#000000", "#E69F00", "#56B4E9", "#009E73"),
+    *("#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
+)
+GREY = "#767676"
+CLUSTER_COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
+CLUSTER_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+ARM_LOOKS: dict[str, tuple[str, str, Any]] = {
+    "vanilla": (BLACK, "o", (0, (1, 1))),
+    "fine_tuning": (SKY, "v", (0, (3, 1, 1, 1))),
+    "auggpt": (ORANGE, "s", (0, (4, 2))),
+    "le": (GREEN, "^", "-"),
+    "lec": (RED, "D", "-"),
+}
+"""Colour, marker and line style of an arm, the same in every figure."""
+
+WIDTH, COLUMN = 7.0, 3.5
+"""Inches: a page of text, and one of its two columns."""
+
+
+def style() -> dict[str, Any]:
+    """matplotlib settings of all figures."""
+    return {
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#E5E5E5",
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
+        "legend.fontsize": 7,
+        "lines.linewidth": 1.3,
+        "lines.markersize": 4.5,
+        "figure.dpi": 150,
+        "savefig.dpi": 200,
+        # Type 42: the letters stay letters in the PDF, as publishers ask.
+        "pdf.fonttype": 42,
+        "figure.constrained_layout.use": True,
+    }
+
+
+@contextmanager
+def canvas(rows: int = 1, columns: int = 1, **options: Any) -> "Iterator[tuple[Figure, Any]]":
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(style()):
+        figure, axes = plt.subplots(rows, columns, squeeze=False, **options)
+        try:
+            yield figure, axes
+        finally:
+            plt.close(figure)
+
+
+def save(figure: "Figure", stem: Path) -> list[Path]:
+    """Write ``stem``.png and ``stem``.pdf, without dates so that the same figure gives the same bytes."""
+    import matplotlib.pyplot as plt
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    with plt.rc_context(style()):
+        for suffix, metadata in ((".png", {"Software": ""}), (".pdf", {"CreationDate": None})):
+            path = stem.with_name(stem.name + suffix)
+            half = path.with_name(f".{path.name}.part{suffix}")
+            figure.savefig(half, metadata=metadata, bbox_inches="tight")
+            half.replace(path)
+            written.append(path)
+    return written
+
+
+def percent_axis(axis: Any, label: str) -> None:
+    axis.set_label_text(f"{label} (%)")
+    axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+
+
+def cluster_look(cluster: int) -> tuple[str, str]:
+    """Colour and marker of a cluster, by its number alone: 7 colours, then the next marker."""
+    if cluster < 0:
+        return GREY, "x"
+    step = cluster + cluster // len(CLUSTER_COLOURS)
+    return CLUSTER_COLOURS[cluster % len(CLUSTER_COLOURS)], CLUSTER_MARKERS[step % len(CLUSTER_MARKERS)]
+
+
+def arm_look(arm: str) -> tuple[str, str, Any]:
+    """Colour, marker, line style; an arm of one's own gets purple crosses."""
+    return ARM_LOOKS.get(arm, (PURPLE, "X", (0, (2, 1))))

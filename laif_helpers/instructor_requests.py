@@ -1,0 +1,125 @@
+"""What an instructor is asked: one request about one item, from the templates in ``prompts/``.
+
+The user message is labelled blocks, the same for every instructor; the system message depends on the arm and on
+the benchmark's family. A researcher edits the templates; code knows only their names.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from laif_helpers import ledger
+from laif_helpers.benchmarks import Benchmark
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Example, Message
+
+PROMPTS = Path(__file__).parent / "prompts"
+MAX_SHOWN = 4_000
+"""Characters of a target's answer that an instructor is shown: a run-away answer costs, and teaches nothing more."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request to the instructor about one item, for ``n`` lessons. ``key`` is its hash in the ledger."""
+
+    key: str
+    arm: str
+    benchmark: str
+    source_ids: list[str]
+    neighbour_ids: list[str]
+    n: int
+    messages: list[Message]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question and what the target said to it."""
+
+    example: Example
+    text: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """One benchmark's answers, as graded, in the order of their file."""
+
+    bench: Benchmark
+    wrong: list[Answered]
+    right: list[Answered]
+
+    @functools.cached_property
+    def everything(self) -> dict[str, Answered]:
+        return {answer.example.id: answer for answer in (*self.wrong, *self.right)}
+
+
+def draw(p: StageParameters) -> int:
+    """The seed of this iteration's choices: each iteration draws anew, all arms alike."""
+    return 1000 * p.seed + p.iteration
+
+
+def request(p: StageParameters, study: Study, item: Answered, near: Sequence[tuple[str, float]], n: int) -> Request:
+    """The request about one item, and its key."""
+    bench, ids = study.bench, [id for id, _ in near]
+    blocks = {
+        "arm": p.arm,
+        "neighbours": [_shown(bench.question_text(study.everything[id].example)) for id in ids],
+        "question": _shown(bench.question_text(item.example)),
+        "answer": _shown(item.text or "(no answer)", MAX_SHOWN),
+        "gold": _shown(_gold(bench, item.example)),
+        "task": task(p.arm, n),
+    }
+    system, user = _template(f"{_family(bench)}_{p.arm}.j2").render(), _template("user.j2").render(blocks)
+    messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
+    return Request(ledger.key_of(messages, settings(p)), p.arm, bench.name, [item.example.id], ids, n, messages)
+
+
+def task(arm: str, n: int) -> str:
+    """The request's last block."""
+    what = {
+        "le": "that train what the student got wrong",
+        "lec": "along the boundary between what the student can do and what it got wrong",
+        "auggpt": "of the same kind",
+    }[arm]
+    return f"Write {n} new questions with their answers, {what}."
+
+
+def settings(p: StageParameters) -> dict[str, Any]:
+    """All that shapes a reply besides the messages; part of every key."""
+    from laif_helpers.instructors import llm
+
+    model = {"instructor": p.instructor, "model": p.instructor_model, "url": p.instructor_url}
+    return model | {"temperature": llm.TEMPERATURE, "max_tokens": llm.MAX_REPLY_TOKENS, "seed": draw(p), "sample": 0}
+
+
+def _family(bench: Benchmark) -> str:
+    if not (PROMPTS / f"{bench.family}_le.j2").is_file():
+        raise ValueError(
+            f"benchmark {bench.name!r} cannot supply errors: no instructor prompt for family {bench.family!r}"
+        )
+    return bench.family
+
+
+def _gold(bench: Benchmark, example: Example) -> str:
+    """The worked answer, with the data's calculator marks where it has them, else the short one."""
+    if annotated := example.fields.get("annotated"):
+        return f"{annotated}\n#### {example.gold}"
+    return bench.gold_response(example) or example.gold
+
+
+def _shown(text: str, most: int = 0) -> str:
+    """Text of others inside a request: a line that looks like one of our labels is indented."""
+    cut = text[:most] + " […]" if most and len(text) > most else text
+    return re.sub(r"^### ", " ### ", cut.strip("\n"), flags=re.M)
+
+
+@functools.cache
+def _template(name: str) -> Any:
+    import jinja2
+
+    # Plain text for a model, not HTML: what is shown in a notebook is escaped there.
+    loader = jinja2.FileSystemLoader(PROMPTS)
+    strict = functools.partial(jinja2.Environment, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return strict(loader=loader, trim_blocks=True, lstrip_blocks=True).get_template(name)

@@ -1,0 +1,172 @@
+"""The scripted instructor: answers a request about the practice world as a language model would be asked to.
+
+It reads nothing but the text of the chat: the questions through the world's grammar, the student's mistake from
+the student's own equations. What it knows of the world is what a reader of its questions knows.
+"""
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from laif_helpers.benchmarks.practice_concepts import CONCEPTS
+from laif_helpers.benchmarks.practice_reading import recognise
+from laif_helpers.benchmarks.practice_world import Equation, Problem, compose, draw_concepts
+from laif_helpers.records import Message
+
+RIGHT = "Questions the student answers correctly"
+WRONG = "Question the student got wrong"
+VARY = "Question to vary"
+STUDENT = "The student's answer"
+CORRECT = "Correct answer"
+TASK = "Task"
+
+_LABEL = re.compile(rf"^### ({'|'.join((RIGHT, WRONG, VARY, STUDENT, CORRECT, TASK))})[ \t]*$", re.MULTILINE)
+_EQUATION = re.compile(r"(\d+)\s*([-+*/])\s*(\d+)\s*=\s*(\d+)")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Where the student's answer first leaves the right chain: the concept, what was written, what is right."""
+
+    concept: str
+    written: str
+    right: Equation
+
+
+def answer(messages: list[Message], *, seed: int) -> str:
+    """The reply to one request: a diagnosis and as many numbered samples as its task asks for.
+
+    The same messages and seed give the same reply. Raises ValueError where the request lacks a block, or where
+    its question is none of the practice world's.
+    """
+    blocks = _blocks(messages)
+    wanted = re.search(r"Write (\d+)", blocks.get(TASK, ""))
+    if wanted is None:
+        raise ValueError(f"the request's block '### {TASK}' must say 'Write <n> …'; found {blocks.get(TASK)!r}")
+    digest = hashlib.sha256(json.dumps([messages, seed], sort_keys=True).encode()).digest()
+    rng = random.Random(int.from_bytes(digest[:8], "big"))
+    n = int(wanted.group(1))
+    if VARY in blocks:
+        source = recognise(blocks[VARY])
+        return _reply(_describe(source), _samples(rng, [source.concepts] * n, blocks[VARY]))
+    if WRONG not in blocks:
+        raise ValueError(f"the request has neither '### {WRONG}' nor '### {VARY}'; the scripted instructor needs one")
+    source = recognise(blocks[WRONG])
+    right = [recognise(question) for question in _numbered(blocks.get(RIGHT, ""))]
+    mistake = find_mistake(source, blocks.get(STUDENT, ""))
+    if right:
+        return _contrast(rng, source, mistake, right, n)
+    return _reply(_blame(mistake), _samples(rng, _around(rng, mistake.concept, n), source.question))
+
+
+# -- reading the request ---------------------------------------------------------------------------------------
+
+
+def _blocks(messages: list[Message]) -> dict[str, str]:
+    """Text of each labelled block of the user's messages."""
+    text = "\n".join(message["content"] for message in messages if message["role"] == "user")
+    parts = _LABEL.split(text)[1:]
+    return {label: block.strip() for label, block in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def _numbered(block: str) -> list[str]:
+    """Questions of a block that lists them as ``1. …``, ``2. …``."""
+    return [part.strip() for part in re.split(r"^\d+\.\s+", block, flags=re.MULTILINE) if part.strip()]
+
+
+def find_mistake(source: Problem, student: str) -> Mistake:
+    """The first step whose equation the student did not write as it should be.
+
+    An answer with no equation, or with all of them right, blames the last step: the one it must have missed.
+    """
+    written = [
+        Equation(int(left), sign, int(right), int(value)) for left, sign, right, value in _EQUATION.findall(student)
+    ]
+    order = list(reversed(source.steps)) if source.twist == "reversed" else list(source.steps)
+    for index, (step, right) in enumerate(zip(order, source.equations, strict=True)):
+        if index >= len(written) or not _same(written[index], right):
+            said = str(written[index]) if index < len(written) else ""
+            return Mistake(step.concept, said, right)
+    return Mistake(order[-1].concept, "", source.equations[-1])
+
+
+def _same(a: Equation, b: Equation) -> bool:
+    """Equal, or equal with the factors (or terms) swapped."""
+    swapped = Equation(b.right, b.sign, b.left, b.value)
+    return a == b or (b.sign in "+*" and a == swapped)
+
+
+# -- what to teach ---------------------------------------------------------------------------------------------
+
+
+def _contrast(rng: random.Random, source: Problem, mistake: Mistake, right: list[Problem], n: int) -> str:
+    """Lessons at the boundary: two thirds on what the neighbours lack and the student fails, a third on theirs."""
+    known = list(dict.fromkeys(concept for problem in right for concept in problem.concepts))
+    boundary = [concept for concept in source.concepts if concept not in known]
+    failed = mistake.concept
+    if boundary and failed not in boundary:
+        # Neighbours show that the student can do the step that went wrong here; what they lack is the likelier cause.
+        failed = boundary[-1]
+    can = [concept for concept in known if concept != failed] or [c for c in source.concepts if c != failed]
+    # Rounded by chance, so that the share holds over many requests of one or two samples as well.
+    kept = int(n / 3 + rng.random()) if can else 0
+    chains = _around(rng, failed, n - kept)
+    chains += [_chain(rng, rng.choice(can), list(CONCEPTS)) for _ in range(kept)]
+    able = f"The student can do {_list(can)}, but fails" if can else "The student fails"
+    diagnosis = f"{able} when {failed!r} is involved{_instead(mistake)}."
+    return _reply(diagnosis, _samples(rng, chains, source.question))
+
+
+def _around(rng: random.Random, concept: str, n: int) -> list[tuple[str, ...]]:
+    return [_chain(rng, concept, list(CONCEPTS)) for _ in range(n)]
+
+
+def _chain(rng: random.Random, concept: str, partners: Sequence[str]) -> tuple[str, ...]:
+    """The concept alone or beside a new partner."""
+    return draw_concepts(rng, concept, rng.choice((1, 2)), partners)
+
+
+def _samples(rng: random.Random, chains: Sequence[Sequence[str]], source: str) -> list[Problem]:
+    """One problem per chain, none of them the source and none twice where numbers and wording allow it."""
+    taken = {" ".join(source.split())}
+    samples = []
+    for chain in chains:
+        problem = compose(rng, chain)
+        for _ in range(50):
+            if problem.question not in taken:
+                break
+            problem = compose(rng, chain)
+        taken.add(problem.question)
+        samples.append(problem)
+    return samples
+
+
+# -- writing the reply -----------------------------------------------------------------------------------------
+
+
+def _blame(mistake: Mistake) -> str:
+    return f"The student fails where {mistake.concept!r} is involved{_instead(mistake)}."
+
+
+def _instead(mistake: Mistake) -> str:
+    if not mistake.written:
+        return f": {mistake.right} is missing"
+    return f": it wrote {mistake.written} where {mistake.right} is right"
+
+
+def _describe(source: Problem) -> str:
+    return f"The question is about {_list(source.concepts)}; the samples vary its numbers, names and wording."
+
+
+def _list(concepts: Sequence[str]) -> str:
+    return " and ".join(repr(concept) for concept in concepts)
+
+
+def _reply(diagnosis: str, samples: Sequence[Problem]) -> str:
+    parts = [f"Diagnosis: {diagnosis}"]
+    for number, problem in enumerate(samples, start=1):
+        parts.append(f"Sample {number}:\nQuestion: {problem.question}\nAnswer: {problem.response}")
+    return "\n".join(parts) + "\n"

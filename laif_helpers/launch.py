@@ -1,0 +1,157 @@
+"""Child processes that never outlive their parent: own session, watched, ended as a group.
+
+A training must not leave ranks behind when the kernel, papermill or the launcher dies, so each process is
+started through this module (``python -m laif_helpers.launch PARENT_PID COMMAND …``): it asks Linux to be killed
+with its parent, then becomes the command. That costs a few milliseconds, and unlike ``preexec_fn`` it is safe
+in a kernel that runs threads.
+"""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from laif_helpers.kernel import die_with_parent
+from laif_helpers.paths import ROOT
+
+_LAUNCHER = "LAIF_LAUNCHER_PID"
+
+
+def tie_to_launcher() -> None:
+    """Have this process killed when its launcher ends: to be called first in every training process.
+
+    DeepSpeed's launcher says no word to its ranks when it is killed with SIGKILL, so the ranks ask for it too.
+    """
+    launcher = int(os.environ.get(_LAUNCHER, "0"))
+    die_with_parent(launcher if launcher != os.getpid() else 0)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def command(module: str, argument: str, *, processes: int = 1, distributed: bool = False) -> list[str]:
+    """The command that runs ``python -m module argument`` in one process, or in several ranks of this node.
+
+    Several ranks start under ``deepspeed.launcher.launch`` itself: the ``deepspeed`` command around it leaves
+    orphans when it is killed and may exit 0 after a killed rank.
+    """
+    if not distributed and processes == 1:
+        return [sys.executable, "-u", "-m", module, argument]
+    world = base64.urlsafe_b64encode(json.dumps({"localhost": devices(processes)}).encode()).decode()
+    launcher = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
+    options = [f"--master_port={free_port()}", "--master_addr=127.0.0.1", "--no_local_rank", "--module"]
+    return [*launcher, *options, module, argument]
+
+
+def has_gpu() -> bool:
+    """Whether this machine shows a GPU, found without a call to CUDA (which a kernel must not make)."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
+
+
+def devices(processes: int) -> list[int | str]:
+    """Device ids for the ranks. ``CUDA_VISIBLE_DEVICES`` is obeyed: the launcher would overwrite it.
+
+    Raises ValueError when fewer devices are visible than processes are asked for.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if not has_gpu() or not visible:
+        return list(range(processes))
+    ids: list[int | str] = [int(part) if part.isdigit() else part for part in visible.split(",")]
+    if len(ids) < processes:
+        raise ValueError(
+            f"num_processes {processes} is more than the {len(ids)} device(s) of CUDA_VISIBLE_DEVICES={visible}"
+        )
+    return ids[:processes]
+
+
+def environment(processes: int = 1) -> dict[str, str]:
+    """This process's environment, set for a child that trains: no plots, no buffering, a share of the cores."""
+    env = dict(os.environ)
+    env.update(MPLBACKEND="Agg", PYTHONUNBUFFERED="1", TOKENIZERS_PARALLELISM="false")
+    env["PYTHONPATH"] = os.pathsep.join(part for part in (str(ROOT), env.get("PYTHONPATH", "")) if part)
+    if processes > 1:
+        # Without this every rank takes all cores for itself, and two ranks are slower than one.
+        env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    if not has_gpu():
+        env.setdefault("DS_ACCELERATOR", "cpu")
+    return env
+
+
+def run(
+    argv: Sequence[str],
+    log: Path,
+    *,
+    env: Mapping[str, str],
+    on_wait: Callable[[], None] = lambda: None,
+    interval: float = 0.1,
+) -> int:
+    """Run ``argv`` in a session of its own with its output in ``log``; return its exit status.
+
+    ``on_wait`` is called every ``interval`` seconds. Whatever ends the wait (Ctrl-C, an error in ``on_wait``)
+    ends the whole group first.
+    """
+    wrapped = [sys.executable, "-m", "laif_helpers.launch", str(os.getpid()), *argv]
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            wrapped, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        while child.poll() is None:
+            on_wait()
+            time.sleep(interval)
+    finally:
+        end_group(child)
+    on_wait()
+    return child.returncode
+
+
+def end_group(child: "subprocess.Popen[bytes]", patience: float = 5.0) -> None:
+    """End ``child`` and every process of its session: SIGTERM, then SIGKILL after ``patience`` seconds."""
+    for sign, wait in ((signal.SIGTERM, patience), (signal.SIGKILL, patience)):
+        try:
+            os.killpg(child.pid, sign)
+        except ProcessLookupError:
+            break
+        deadline = time.monotonic() + wait
+        while _group_alive(child) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    child.wait(timeout=patience)
+
+
+def _group_alive(child: "subprocess.Popen[bytes]") -> bool:
+    child.poll()  # reaps it; a zombie would count as alive
+    try:
+        os.killpg(child.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a log, for an error message."""
+    if not log.is_file():
+        return "(no output)"
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+def _become(parent: int, argv: list[str]) -> None:
+    """Tie this process to ``parent``, then become ``argv``; the setting survives exec."""
+    die_with_parent(parent)
+    os.environ[_LAUNCHER] = str(os.getpid())
+    os.execv(argv[0], argv)
+
+
+if __name__ == "__main__":
+    _become(int(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,191 @@
+"""The ledger of paid calls: one sqlite file that is cache, cost record and resume in one.
+
+Every request is written before it is sent and every reply as it arrives, each in its own commit, so that a
+crash or ``kill -9`` loses at most the calls in flight, and those stay counted as spent. No key of any kind is
+stored. A request is known by the hash of all that shapes its reply.
+"""
+
+import fcntl
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.records import Message
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, digest TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS calls (
+    key TEXT PRIMARY KEY,
+    request TEXT NOT NULL,
+    status TEXT NOT NULL,
+    reply TEXT NOT NULL DEFAULT '',
+    finish TEXT NOT NULL DEFAULT '',
+    prompt_tokens INTEGER NOT NULL DEFAULT 0,
+    new_tokens INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    usd REAL NOT NULL DEFAULT 0,
+    sent TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
+);
+"""
+FREE = ("scripted", "symbolic")
+"""Instructors whose replies cost nothing and come out the same again: their ledger may be started afresh."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One reply as the ledger holds it. ``finish``: ``stop``, ``length`` or what the endpoint said."""
+
+    key: str
+    text: str
+    finish: str = "stop"
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    attempts: int = 1
+    usd: float = 0.0
+
+
+def key_of(messages: list[Message], settings: Mapping[str, Any]) -> str:
+    """The request's key: sha256 of instructor, model, address, parameters, seed, sample number and messages."""
+    canonical = json.dumps({"messages": messages, **settings}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """An open ledger; one thread writes at a time. Made by ``open_ledger``."""
+
+    path: Path
+    base: sqlite3.Connection
+
+    def spent(self) -> float:
+        """Dollars spent so far, over all runs on this ledger, calls of unknown outcome included."""
+        return float(self.base.execute("SELECT COALESCE(SUM(usd), 0) FROM calls").fetchone()[0])
+
+    def reserve(self, key: str, request: str, usd: float) -> None:
+        """Write down a request and the most it can cost, before it is sent."""
+        with self.base:
+            self.base.execute(
+                "INSERT INTO calls (key, request, status, usd) VALUES (?, ?, 'sent', ?) "
+                "ON CONFLICT (key) DO UPDATE SET status = 'sent', usd = usd + excluded.usd",
+                (key, request, usd),
+            )
+
+    def release(self, key: str, usd: float, attempts: int) -> None:
+        """Take a reservation back: the endpoint refused the call, so it was not billed."""
+        with self.base:
+            self.base.execute(
+                "UPDATE calls SET usd = MAX(usd - ?, 0), attempts = attempts + ? WHERE key = ?", (usd, attempts, key)
+            )
+
+    def record(self, reply: Reply, reserved: float = 0.0) -> None:
+        """Write a reply; its price takes the place of the reservation (earlier lost calls stay counted)."""
+        with self.base:
+            self.base.execute(
+                "UPDATE calls SET status = 'done', reply = ?, finish = ?, prompt_tokens = ?, new_tokens = ?, "
+                "attempts = attempts + ?, usd = MAX(usd - ?, 0) + ? WHERE key = ?",
+                (
+                    reply.text,
+                    reply.finish,
+                    reply.prompt_tokens,
+                    reply.new_tokens,
+                    reply.attempts,
+                    reserved,
+                    reply.usd,
+                    reply.key,
+                ),
+            )
+
+    def replies(self, keys: Iterable[str]) -> dict[str, Reply]:
+        """The replies that are there, by key, in the order asked."""
+        columns = "key, reply, finish, prompt_tokens, new_tokens, attempts, usd"
+        rows = self.base.execute(f"SELECT {columns} FROM calls WHERE status = 'done'")
+        there = {row[0]: Reply(*row) for row in rows}
+        return {key: there[key] for key in keys if key in there}
+
+
+@contextmanager
+def open_ledger(path: Path, about: Mapping[str, str], items: Mapping[str, str]) -> Iterator[Ledger]:
+    """The ledger at ``path``, created where there is none, locked against a second run.
+
+    Args:
+        about: what the ledger belongs to (arm, iteration, target, instructor, …).
+        items: id -> text of the questions asked about, to notice that an id now means another question.
+
+    Raises ValueError when the ledger was made from other data (says which), RuntimeError when another run
+    holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        if other := _conflict(path, about, items):
+            if about.get("instructor") not in FREE or not _is_free(path):
+                raise ValueError(f"ledger {path} was made from other data: {other}; use another run name or remove it")
+            for file in path.parent.glob(f"{path.name}*"):
+                if not file.name.endswith(".lock"):
+                    file.unlink()
+        base = _connect(path)
+        try:
+            with base:
+                base.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", list(about.items()))
+                base.executemany("INSERT OR IGNORE INTO items VALUES (?, ?)", list(_digests(items).items()))
+            yield Ledger(path, base)
+        finally:
+            base.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Replies of a server arrive in the thread that runs the event loop, while the caller's thread waits.
+    base = sqlite3.connect(path, check_same_thread=False)
+    base.execute("PRAGMA journal_mode=WAL")
+    base.execute("PRAGMA synchronous=NORMAL")
+    base.executescript(_TABLES)
+    return base
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """A lock that the system lets go of when the process ends, however it ends."""
+    with path.with_name(f"{path.name}.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"another run is using the ledger {path}; wait for it, or end it first") from None
+        yield
+
+
+def _conflict(path: Path, about: Mapping[str, str], items: Mapping[str, str]) -> str:
+    """What differs between an existing ledger and the data of this run; "" where nothing does."""
+    if not path.exists():
+        return ""
+    try:
+        base = _connect(path)
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{path} is no ledger ({error}); remove it or use another run name") from None
+    try:
+        then = dict(base.execute("SELECT name, value FROM about"))
+        for name, value in about.items():
+            if name in then and then[name] != value:
+                return f"its {name} is {then[name]!r}, here it is {value!r}"
+        known = dict(base.execute("SELECT id, digest FROM items"))
+    finally:
+        base.close()
+    changed = [id for id, digest in _digests(items).items() if known.get(id, digest) != digest]
+    return f"its item {changed[0]} is another question ({len(changed)} differ)" if changed else ""
+
+
+def _is_free(path: Path) -> bool:
+    base = _connect(path)
+    try:
+        row = base.execute("SELECT value FROM about WHERE name = 'instructor'").fetchone()
+        return row is None or row[0] in FREE
+    finally:
+        base.close()
+
+
+def _digests(items: Mapping[str, str]) -> dict[str, str]:
+    return {id: hashlib.sha256(text.encode()).hexdigest()[:16] for id, text in items.items()}

@@ -1,0 +1,228 @@
+"""Reading text: an instructor's reply into samples, and a question into what duplicates are judged by."""
+
+import ast
+import re
+import unicodedata
+from collections.abc import Iterable
+
+Sample = tuple[str, str]
+"""One lesson as (question, response)."""
+
+_DECORATION = r"[\s#>*_`~•-]*"
+_SAMPLE = re.compile(rf"^{_DECORATION}(?:sample|example|exercise|lesson|item)\s*(?:no\.?|number|#)?\s*\d+\W*$", re.I)
+_PROBLEM = re.compile(rf"^{_DECORATION}(?:problem|question)\s*(?:no\.?|number|#)?\s*\d+\W*$", re.I)
+_QUESTION = re.compile(
+    rf"^{_DECORATION}(?:\(?\d+[.)]\s*)?{_DECORATION}(?:(?:sample|example|exercise|lesson)\s*\d+\W+)?(?:new\s+)?"
+    r"(?:question|problem)\s*\d*[*_]*\s*[:：][*_]*\s*(.*)$",
+    re.I,
+)
+_ANSWER = re.compile(
+    rf"^{_DECORATION}(?:answer|solution|response|rationale|code)\s*\d*[*_]*\s*[:：][*_]*\s*(.*)$", re.I
+)
+_DIAGNOSIS = re.compile(rf"^{_DECORATION}diagnosis[*_]*\s*[:：][*_]*\s*(.*)$", re.I)
+_FENCE = re.compile(r"^\s*```")
+_BLOCK = re.compile(r"```[\w+-]*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.S)
+_OPTION = re.compile(rf"^{_DECORATION}\(?([A-J])[*_]*[.):][*_]*\s+(.*\S)\s*$")
+_LETTER = re.compile(
+    r"^\W*(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is|:)?\s*)?\(?([A-Ja-j])\b[).:]*", re.I
+)
+_NUMBER = r"[-+−]?\s?[$€£]?\s?[-−]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?"
+_MARKED = re.compile(rf"^{_DECORATION}(?:(?:final\s+)?answer\s*[:：])?\W*?####+[\s*_]*({_NUMBER})", re.I)
+_STATED = re.compile(rf"(?:final\s+answer|answer\s+is|^{_DECORATION}answer)\W*?({_NUMBER})", re.I)
+_RULE = re.compile(r"^\s*(?:[-*_=]\s*){3,}$")
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]+")
+
+
+# -- questions as duplicates see them
+
+
+def normalise(text: str) -> str:
+    """Text without differences of case, width and white space: what "the same question" means."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(" .?!:")
+
+
+def words(text: str) -> list[str]:
+    """Words and numbers of a text, in order; ``1,234`` reads ``1234``."""
+    return [word.replace(",", "") for word in _WORD.findall(normalise(text))]
+
+
+def numbers(tokens: Iterable[str]) -> tuple[str, ...]:
+    """The multiset of numbers among ``words``, as a sorted tuple. Two problems on other numbers are two problems."""
+    return tuple(sorted(token for token in tokens if token[0].isdigit()))
+
+
+# -- a reply as samples
+
+
+def diagnosis(text: str) -> str:
+    """What the instructor says is wrong: the ``Diagnosis:`` paragraph of a reply, "" where it has none."""
+    lines = text.splitlines()
+    for at, line in enumerate(lines):
+        if match := _DIAGNOSIS.match(line):
+            said = [match[1]]
+            for following in lines[at + 1 :]:
+                if not following.strip() or _starts_sample(following):
+                    break
+                said.append(following.strip())
+            return " ".join(said).strip()
+    return ""
+
+
+def parse(text: str, family: str) -> list[Sample]:
+    """Samples of one reply, ``(question, response)``, in order; what cannot be read is left out.
+
+    Read are numbered samples with plain, bold or heading labels, ``####`` answers, fenced code and option
+    lines. The response is put into one form per family: math ends in ``#### <number>`` (as written, without
+    currency), choice ends in ``The answer is B.`` after its reason, code is one fenced block.
+    """
+    return [(question, response) for question, response, problem in samples(text, family) if not problem]
+
+
+def samples(text: str, family: str) -> list[tuple[str, str, str]]:
+    """As ``parse``, with every sample that a reply begins: ``(question, response, problem)``.
+
+    ``problem`` says what could not be read; question and response are then the raw text.
+    """
+    read = {"math": _math, "choice": _choice, "code": _code}.get(family)
+    if read is None:
+        raise ValueError(f"no lessons can be read for family {family!r}; known: math, choice, code")
+    found = []
+    for asked, said in _split(text):
+        sample = read(asked, said)
+        raw = ("\n".join(asked).strip(), "\n".join(said).strip())
+        found.append((*sample, "") if sample else (*raw, _missing(*raw, family)))
+    return found
+
+
+_NEEDED = {
+    "math": "no final number (#### 72) ends the answer",
+    "choice": "no option lines (A. …) or no letter that answers",
+    "code": "no code",
+}
+
+
+def _missing(question: str, response: str, family: str) -> str:
+    if not question or not (response or family == "code"):
+        return f"a sample without {'an answer' if question else 'a question'}"
+    return _NEEDED[family]
+
+
+def _starts_sample(line: str) -> bool:
+    return bool(_SAMPLE.match(line) or _QUESTION.match(line) or _PROBLEM.match(line))
+
+
+def _split(text: str) -> list[tuple[list[str], list[str]]]:
+    """Reply -> (question lines, answer lines) of each sample; nothing inside fenced code is taken for a label."""
+    samples: list[tuple[list[str], list[str]]] = []
+    part: list[str] | None = None
+    fenced = False
+    for line in text.replace("\r\n", "\n").split("\n"):
+        fence = bool(_FENCE.match(line))
+        if not fenced and not fence:
+            if match := _QUESTION.match(line):
+                samples.append(([match[1]], []))
+                part = samples[-1][0]
+                continue
+            if _SAMPLE.match(line) or _RULE.match(line):
+                part = None
+                continue
+            if _PROBLEM.match(line):
+                samples.append(([], []))
+                part = samples[-1][0]
+                continue
+            if samples and part is samples[-1][0] and (match := _ANSWER.match(line)):
+                part = samples[-1][1]
+                part.append(match[1])
+                continue
+        fenced ^= fence
+        if part is not None:
+            part.append(line)
+    return samples
+
+
+def _plain(lines: Iterable[str]) -> list[str]:
+    """Lines without Markdown emphasis (a ``*`` between spaces or digits is a product and stays)."""
+    text = "\n".join(lines).replace("**", "").replace("__", "")
+    return text.strip().splitlines()
+
+
+def _math(question: list[str], answer: list[str]) -> Sample | None:
+    asked = "\n".join(_plain(question)).strip()
+    lines = [line.rstrip() for line in _plain(answer)]
+    final, at = _final_number(lines)
+    rationale = "\n".join(lines[:at]).strip()
+    return (asked, f"{rationale}\n#### {final}".strip()) if asked and final else None
+
+
+def _final_number(lines: list[str]) -> tuple[str, int]:
+    """The final answer as written and the line it stands on: the first ``####`` line, else a last stated one."""
+    for at, line in enumerate(lines):
+        if match := _MARKED.match(line):
+            return _tidy(match[1]), at
+    for at in range(len(lines) - 1, -1, -1):
+        if lines[at].strip():
+            match = _STATED.search(lines[at])
+            return (_tidy(match[1]), at) if match else ("", at)
+    return "", len(lines)
+
+
+def _tidy(number: str) -> str:
+    return re.sub(r"[\s$€£+]", "", number).replace("−", "-").rstrip(",")
+
+
+def _choice(question: list[str], answer: list[str]) -> Sample | None:
+    stem: list[str] = []
+    options: list[str] = []
+    for line in (line.strip() for line in _plain(question) if line.strip()):
+        if match := _OPTION.match(line):
+            options.append(f"{match[1]}. {match[2]}")
+        elif options:
+            options[-1] += f" {line}"
+        else:
+            stem.append(line)
+    said = "\n".join(_plain(answer)).strip()
+    match = _LETTER.match(said)
+    if not stem or not options or not match:
+        return None
+    why = said[match.end() :].lstrip(" \t\n-–—:.,)").strip()
+    return "\n".join([*stem, *options]), f"{why}\n\nThe answer is {match[1].upper()}.".strip()
+
+
+def _code(question: list[str], answer: list[str]) -> Sample | None:
+    asked, said = "\n".join(question).strip(), "\n".join(answer).strip()
+    blocks = _BLOCK.findall(said or asked)
+    if blocks:
+        source = blocks[-1]
+    elif said.lstrip().startswith(("def ", "import ", "from ")):
+        source = said
+    else:
+        return None
+    if not said:
+        asked = asked[: asked.rfind("```", 0, asked.rfind(source))].strip()
+    if stub := _BLOCK.search(asked):
+        asked = stub[1]
+    return (as_stub(asked, source), f"```python\n{source.strip()}\n```") if asked.strip() else None
+
+
+def as_stub(asked: str, source: str) -> str:
+    """A code question as signature and docstring, the form that code benchmarks ask in.
+
+    A question in words becomes the docstring of the solution's own signature; where the solution does not
+    parse, the words stay as they are (and the check that follows rejects the lesson).
+    """
+    if re.search(r"^\s*(?:async\s+)?def ", asked, re.M):
+        return asked.strip("\n") + "\n"
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return asked
+    defined = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    if not defined:
+        return asked
+    imports = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    function = defined[-1]
+    returns = f" -> {ast.unparse(function.returns)}" if function.returns else ""
+    said = ast.get_docstring(function) or asked.strip()
+    body = said.replace('"""', "'''").replace("\n", "\n    ")
+    head = f"def {function.name}({ast.unparse(function.args)}){returns}:"
+    return "\n".join([*imports, *([""] if imports else []), head, f'    """ {body}\n    """', ""])

@@ -1,0 +1,98 @@
+"""What a notebook declares: its parameters cell, checked more strictly than papermill does.
+
+papermill warns about a misspelt parameter and goes on with the default, loses a parameter whose line it cannot
+parse, and overwrites every value where no cell is tagged. Here each of these is refused before anything runs.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+TAG = "parameters"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The notebook's JSON. Raises FileNotFoundError or ValueError with a sentence."""
+    if not path.is_file():
+        raise FileNotFoundError(f"notebook {path} does not exist; the runner needs it")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path.name}: not a notebook (not valid JSON: {error})") from None
+
+
+def source(cell: dict[str, Any]) -> str:
+    """A cell's text; the format allows a string or a list of lines."""
+    return cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+
+
+def parameters_index(notebook: dict[str, Any], name: str) -> int:
+    """Position of the one cell tagged ``parameters``. Raises ValueError where there is none, or a second."""
+    tagged = [i for i, cell in enumerate(notebook["cells"]) if TAG in cell.get("metadata", {}).get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{name}: {len(tagged)} cells are tagged {TAG!r}; tag exactly one")
+    return tagged[0]
+
+
+def declared(path: Path) -> dict[str, Any]:
+    """Parameter names of a notebook and their defaults, in order.
+
+    Raises ValueError for a missing or second tag, a value that is not a literal, a name not in UPPER_CASE, a
+    line that is no assignment, or one that papermill would lose (a trailing comment, ``X | None``).
+    """
+    name, notebook = path.name, read(path)
+    text = source(notebook["cells"][parameters_index(notebook, path.name)])
+    values: dict[str, Any] = {}
+    for node in ast.parse(text).body:
+        key, value = _assignment(node, name)
+        values[key] = value
+    if lost := set(values) ^ set(_seen_by_papermill(path)):
+        raise ValueError(
+            f"{name}: papermill reads the parameters cell differently: {', '.join(sorted(lost))}; write each "
+            "parameter as NAME = literal on a line of its own, without annotation or trailing comment"
+        )
+    return values
+
+
+def check(path: Path, known: Collection[str], required: Collection[str] = ()) -> list[str]:
+    """Names of the parameters that a notebook declares, each of them a recipe key, the required ones among them.
+
+    ``known`` and ``required`` are recipe keys in lower case. Raises ValueError with a sentence.
+    """
+    names = list(declared(path))
+    if strange := [name for name in names if name.lower() not in known]:
+        raise ValueError(f"{path.name}: parameter {strange[0]} is no recipe key; remove it or add it to the recipe")
+    if lacking := [key for key in required if key.upper() not in names]:
+        raise ValueError(f"{path.name}: the parameters cell lacks {lacking[0].upper()}; declare it with its default")
+    return names
+
+
+def source_hash(path: Path) -> str:
+    """Digest of the cells' kinds and texts: outputs, counts and metadata leave it as it is."""
+    cells = [(cell["cell_type"], source(cell)) for cell in read(path)["cells"]]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
+
+
+def _assignment(node: ast.stmt, name: str) -> tuple[str, Any]:
+    target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+    if isinstance(node, ast.AnnAssign):
+        target = node.target
+    if not isinstance(target, ast.Name) or not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        raise ValueError(f"{name}: line {node.lineno} of the parameters cell is not `NAME = literal`")
+    if not target.id.isupper():
+        raise ValueError(f"{name}: parameter {target.id!r} is not in UPPER_CASE")
+    try:
+        return target.id, ast.literal_eval(node.value)
+    except ValueError:
+        raise ValueError(
+            f"{name}: parameter {target.id} is not a literal; derive it in the cell after the parameters"
+        ) from None
+
+
+def _seen_by_papermill(path: Path) -> list[str]:
+    import papermill
+
+    return list(papermill.inspect_notebook(str(path)))

@@ -1,0 +1,118 @@
+"""Starts the server command of a recipe for one checkpoint, and ends it with all its children."""
+
+import contextlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from laif_helpers import launch
+
+HEALTHY_WITHIN_S = 600.0
+"""A large model takes minutes to load; a server that is not up by then will not come."""
+END_WITHIN_S = 10.0
+
+
+@contextlib.contextmanager
+def serve(
+    command: str, model: str, *, log: Path | None = None, healthy_within_s: float = HEALTHY_WITHIN_S
+) -> Iterator[str]:
+    """Run ``command`` (with ``{model}`` and ``{port}``) for ``model``; yields the base URL once it is healthy.
+
+    The server runs in a session of its own; its output goes to ``log``. It ends, with all its descendants, when
+    the block is left, and with this process. Raises ValueError (command), RuntimeError (exited, never healthy).
+    """
+    port = launch.free_port()
+    arguments = _arguments(command, model, port)
+    log = log or Path(tempfile.mkstemp(prefix="serve-", suffix=".log")[1])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "laif_helpers.launch", str(os.getpid()), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=_environment(),
+        )
+    try:
+        _wait_until_healthy(process, port, log, healthy_within_s)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        _end(process)
+
+
+def _arguments(command: str, model: str, port: int) -> list[str]:
+    for field in ("{model}", "{port}"):
+        if field not in command:
+            raise ValueError(f"serve command {command!r} lacks {field}; e.g. vllm serve {{model}} --port {{port}}")
+    # Split first: a path with a space stays one argument.
+    parts = [part.replace("{model}", model).replace("{port}", str(port)) for part in shlex.split(command)]
+    program = shutil.which(
+        parts[0], path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    )
+    if program is None:
+        raise ValueError(f"serve command: no program {parts[0]!r} is installed; install it or give its full path")
+    return [program, *parts[1:]]
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the hub cache folder made: `transformers serve` answers 500 on /v1/models while it is missing."""
+    cache = os.environ.get("HF_HUB_CACHE") or Path(
+        os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface", "hub"
+    )
+    with contextlib.suppress(OSError):  # a server that needs no hub cache may run where it cannot be made
+        Path(cache).mkdir(parents=True, exist_ok=True)
+    return {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+def _wait_until_healthy(process: Any, port: int, log: Path, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if (code := process.poll()) is not None:
+            raise RuntimeError(f"the serve command ended with exit status {code} before it was healthy{_tail(log)}")
+        if any(_answers(f"http://127.0.0.1:{port}{path}") for path in ("/health", "/v1/models")):
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"the serve command was not healthy on port {port} within {within_s:g} s{_tail(log)}")
+
+
+def _answers(address: str) -> bool:
+    # No proxy: one from the environment cannot reach this machine's port.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(address, timeout=2) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def _tail(log: Path) -> str:
+    last = " | ".join(launch.tail(log, lines=5).splitlines())
+    return f"; its log {log} ends: {last}"
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the server's group, then the descendants that had left it."""
+    descendants = _descendants(process.pid)
+    launch.end_group(process, patience=END_WITHIN_S)
+    for child in descendants:
+        with contextlib.suppress(Exception):  # psutil.NoSuchProcess: it ended with its group
+            child.kill()
+
+
+def _descendants(pid: int) -> list[Any]:
+    import psutil
+
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.Error:
+        return []

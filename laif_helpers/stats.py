@@ -1,0 +1,106 @@
+"""The statistics behind every verdict: intervals, paired tests, and what a test set can show at all.
+
+Shares are fractions in [0, 1] throughout; tables turn them into percent where they are printed.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+Z95 = 1.959963984540054
+"""97.5 % quantile of the normal distribution: half-width of a two-sided 95 % interval in standard errors."""
+
+Z80 = 0.8416212335729143
+"""80 % quantile: the power that the smallest detectable effect is stated for."""
+
+
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a share (Wilson 1927). ``n == 0`` knows nothing: (0, 1).
+
+    Raises ValueError unless 0 <= correct <= n.
+    """
+    if not 0 <= correct <= n:
+        raise ValueError(f"wilson: {correct} correct of {n}; correct must lie between 0 and n")
+    if n == 0:
+        return 0.0, 1.0
+    share, z2 = correct / n, Z95 * Z95
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    # At 0 and n the bound is exactly 0 or 1; rounding would leave 1e-17.
+    return (0.0 if correct == 0 else centre - half), (1.0 if correct == n else centre + half)
+
+
+def mcnemar(fixed: int, broken: int) -> float:
+    """Two-sided exact McNemar test: p of so uneven a split of the items whose grade changed (McNemar 1947).
+
+    ``fixed``: wrong before, right after; ``broken``: the reverse. No item changed: 1.0.
+    """
+    if fixed < 0 or broken < 0:
+        raise ValueError(f"mcnemar: counts must not be negative (fixed {fixed}, broken {broken})")
+    if fixed + broken == 0:
+        return 1.0
+    from scipy.stats import binomtest
+
+    return float(binomtest(min(fixed, broken), fixed + broken, 0.5).pvalue)
+
+
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down adjustment (Holm 1979), in the order given; None and NaN (no test) stay as they are."""
+    tested = [index for index, p in enumerate(ps) if p is not None and not math.isnan(p)]
+    tested.sort(key=lambda index: ps[index] or 0.0)
+    adjusted, highest = list(ps), 0.0
+    for rank, index in enumerate(tested):
+        highest = max(highest, min(1.0, (len(tested) - rank) * float(ps[index] or 0.0)))
+        adjusted[index] = highest
+    return adjusted
+
+
+def paired_interval(
+    before: Sequence[Any], after: Sequence[Any], seed: int, resamples: int = 10_000
+) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of mean(after) - mean(before) over the same items.
+
+    ``before`` and ``after``: 0/1 (or bool) per item, same order. Drawing items with replacement draws the
+    counts (fixed, broken, unchanged) from a multinomial, which is the same bootstrap at a cost that does not
+    grow with the number of items. Raises ValueError when the lengths differ or are 0.
+    """
+    import numpy as np
+
+    old, new = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
+    if old.shape != new.shape or old.size == 0:
+        raise ValueError(f"paired_interval: needs the same items twice, got {old.size} before and {new.size} after")
+    n = old.size
+    fixed, broken = int((~old & new).sum()), int((old & ~new).sum())
+    draws = np.random.default_rng(seed).multinomial(n, [fixed / n, broken / n, 1 - (fixed + broken) / n], resamples)
+    low, high = np.percentile((draws[:, 0] - draws[:, 1]) / n, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def detectable(n: int, changed: float) -> float:
+    """Smallest true difference that a paired test on n items shows 4 times in 5 (alpha 5 %, power 80 %).
+
+    ``changed``: share of items whose grade changes either way, as observed. Connor (1987): solves
+    d = (z_alpha sqrt(c) + z_power sqrt(c - d²)) / sqrt(n). Never more than ``changed`` itself can give: where
+    even one-sided change would not show, 1.0 is returned. At ``changed == 0`` nothing can be estimated: 1.0.
+    """
+    if n <= 0 or not 0 <= changed <= 1:
+        raise ValueError(f"detectable: n must be positive and changed a share, got n={n}, changed={changed}")
+    low, high = 0.0, changed
+    if Z95 * math.sqrt(changed) > changed * math.sqrt(n) or changed == 0:
+        return 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        needed = (Z95 * math.sqrt(changed) + Z80 * math.sqrt(changed - middle * middle)) / math.sqrt(n)
+        low, high = (middle, high) if middle < needed else (low, middle)
+    return high
+
+
+def verdict(delta: float, p_holm: float | None, smallest: float | None = None) -> str:
+    """A paired test in words: better, worse or no difference shown (with what the test set could show)."""
+    if p_holm is None or math.isnan(p_holm):
+        return "baseline"
+    if p_holm < 0.05:
+        return "better" if delta > 0 else "worse"
+    if smallest is None:
+        return "no difference shown"
+    return f"no difference shown (under {100 * smallest:.1f} points none could be)"

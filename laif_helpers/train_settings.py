@@ -1,0 +1,210 @@
+"""What a training is told, and what is checked of it before anything heavy is loaded.
+
+``Settings`` travels from the kernel to the child as ``train_config.json``; its ``identity`` says whether a
+checkpoint that lies there is the one these settings would make.
+"""
+
+import hashlib
+import json
+import random
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.paths import ROOT, IterationDir
+from laif_helpers.recipe import StageParameters, local_target
+from laif_helpers.records import Response, read_jsonl, read_rows
+
+DEEPSPEED = ROOT / "papermill_runs" / "deepspeed"
+SENTINEL = "laif_done.json"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the child needs, as kept in ``train_config.json``. Lengths are tokens, batches per process."""
+
+    folder: str
+    base: str
+    base_fingerprint: str
+    training_set: str
+    training_set_sha256: str
+    learning_rate: float
+    epochs: float
+    batch_size: int
+    gradient_accumulation: int
+    warmup_ratio: float
+    weight_decay: float
+    max_length: int
+    max_new_tokens: int
+    packing: bool
+    lora_rank: int
+    seed: int
+    num_processes: int
+    deepspeed: str
+    deepspeed_config: dict[str, Any]
+    probe: list[Row]
+
+    @property
+    def checkpoint(self) -> Path:
+        return IterationDir(Path(self.folder)).checkpoint
+
+    @property
+    def unfinished(self) -> Path:
+        """Where the checkpoint grows; it is renamed when whole."""
+        return self.checkpoint.with_name("checkpoint.partial")
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of all that decides the weights: not of places, nor of what is only measured."""
+        places = ("folder", "base", "training_set", "probe", "max_new_tokens")
+        kept = {key: value for key, value in asdict(self).items() if key not in places}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def make_settings(p: StageParameters) -> Settings:
+    """The settings of this training, checked as far as that goes without loading anything."""
+    check_training_set(p.folder.training_set)
+    check_base(p)
+    taken = {f.name for f in fields(Settings)} & set(type(p).model_fields)
+    return Settings(
+        **{key: getattr(p, key) for key in taken},
+        folder=str(p.folder.path.resolve()),
+        base=p.base_model,
+        base_fingerprint=fingerprint(p.base_model),
+        training_set=str(p.folder.training_set.resolve()),
+        training_set_sha256=file_hash([p.folder.training_set]),
+        deepspeed_config=deepspeed_config(p.deepspeed),
+        probe=probe_items(p),
+    )
+
+
+def check_training_set(path: Path) -> int:
+    """Number of samples in a training file. Raises with a sentence naming the row that cannot be trained on."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; make the training set first (notebook 05, section Mix)")
+    count = 0
+    for count, row in enumerate(read_rows(path), start=1):
+        messages = row.get("messages") or [{}]
+        last = messages[-1]
+        if last.get("role") != "assistant" or not str(last.get("content") or "").strip():
+            raise ValueError(f"{path}: row {count} (id {row.get('id')!r}) has no response; remove it from the lessons")
+        if len(messages) < 2:
+            raise ValueError(f"{path}: row {count} (id {row.get('id')!r}) has no question before its response")
+        if row.get("weight", 1.0) != 1.0:
+            raise ValueError(
+                f"{path}: row {count} has weight {row['weight']}; only weight 1.0 can be trained on so far"
+            )
+    if not count:
+        raise ValueError(f"{path} holds no samples, so there is nothing to train on; look at the lessons' funnel")
+    return count
+
+
+def check_base(p: StageParameters) -> None:
+    """Refuse a base that is not there, is no model, or is a LoRA adapter that does not fit the settings."""
+    base = Path(p.base_model)
+    if not base.is_dir():
+        if p.iteration > 1:
+            raise FileNotFoundError(f"{base} does not exist; train iteration {p.iteration - 1} of arm {p.arm!r} first")
+        if base.is_absolute() or p.base_model.startswith((".", "~")) or p.base_model.count("/") != 1:
+            raise FileNotFoundError(f"base model {p.base_model!r} is no folder here; correct target in the recipe")
+        return
+    if (base / "adapter_config.json").is_file():
+        return check_adapter(base, p)
+    if not (base / "config.json").is_file():
+        raise ValueError(f"base model {base} holds no config.json; target must name a Hugging Face model folder")
+
+
+def check_adapter(folder: Path, p: StageParameters) -> None:
+    """Refuse to go on with a LoRA adapter of another base than the recipe's target, or of another rank."""
+    adapter = read_json(folder / "adapter_config.json")
+    made_for, target = str(adapter.get("base_model_name_or_path")), local_target(p.target)
+    if p.iteration > 1 and made_for != target and not (Path(target) / "adapter_config.json").is_file():
+        raise ValueError(f"adapter {folder} was trained for {made_for}, but the target is {target}; use that target")
+    if Path(made_for).is_absolute() and not Path(made_for).is_dir():
+        raise FileNotFoundError(f"adapter {folder} was trained for {made_for}, which does not exist; put it back")
+    if p.lora_rank != adapter.get("r"):
+        raise ValueError(
+            f"lora_rank {p.lora_rank} does not fit adapter {folder} of rank {adapter.get('r')}; "
+            f"set lora_rank: {adapter.get('r')} to go on training it"
+        )
+
+
+def deepspeed_config(name: str) -> Row:
+    """A DeepSpeed configuration of ``papermill_runs/deepspeed``; {} for ``none``. Keys are checked in the child."""
+    if name == "none":
+        return {}
+    path = DEEPSPEED / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in DEEPSPEED.glob("*.json"))) or "none"
+        raise FileNotFoundError(f"deepspeed {name!r}: {path} does not exist; there are: {known}")
+    return read_json(path)
+
+
+def file_hash(files: list[Path]) -> str:
+    """SHA-256 over the files' contents, in the order given."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def weights(folder: Path) -> list[Path]:
+    """The weight files of a checkpoint or adapter."""
+    return sorted(folder.glob("*.safetensors"))
+
+
+def fingerprint(base: str) -> str:
+    """What tells one base from another: a checkpoint of ours by its hash, a folder by its files, a hub name as is.
+
+    Weights beyond 64 MB are told by name and size: hashing 16 GB would take longer than small trainings do.
+    """
+    folder = Path(base)
+    if not folder.is_dir():
+        return base
+    if (folder / SENTINEL).is_file():
+        return str(read_json(folder / SENTINEL)["weights_sha256"])
+    told = sorted(f for f in folder.iterdir() if f.suffix in (".json", ".safetensors", ".bin", ".jinja", ".model"))
+    sizes = json.dumps([(file.name, file.stat().st_size) for file in told])
+    small = file_hash([file for file in told if file.stat().st_size < 1 << 26])
+    return hashlib.sha256((sizes + small).encode()).hexdigest()
+
+
+def finished(settings: Settings) -> bool:
+    """Whether the checkpoint is whole and made by these very settings."""
+    sentinel = settings.checkpoint / SENTINEL
+    if not sentinel.is_file() or not IterationDir(Path(settings.folder)).train_metrics.is_file():
+        return False
+    done = read_json(sentinel)
+    return done["identity"] == settings.identity and file_hash(weights(settings.checkpoint)) == done["weights_sha256"]
+
+
+def probe_items(p: StageParameters, count: int = 8) -> list[Row]:
+    """Items to show before and after: half of them answered wrong before, half right, drawn with the seed."""
+    pool = [r for b in p.in_domain for r in _responses(p.previous.responses(b, p.error_split))]
+    rng = random.Random(p.seed)
+    drawn = []
+    for correct in (False, True):
+        part = [r for r in pool if r.correct == correct]
+        drawn += rng.sample(part, min(count // 2, len(part)))
+    return [
+        {
+            **{"id": r.id, "benchmark": r.benchmark, "split": r.split, "messages": r.messages},
+            **{"gold": r.gold, "before": r.text, "before_correct": r.correct},
+        }
+        for r in drawn
+    ]
+
+
+def _responses(path: Path) -> list[Response]:
+    return read_jsonl(path, Response) if path.is_file() else []
+
+
+def read_json(path: Path) -> Row:
+    try:
+        value: Row = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); correct or remove it") from None
+    return value

@@ -1,0 +1,165 @@
+"""Throw-away notebooks that stand in for the six real ones: same names, same files, no model."""
+
+import contextlib
+import io
+import json
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from laif_helpers import executors, plan, runner
+from laif_helpers.paths import RunDir
+
+IMPORTS = (
+    "import json\nfrom pathlib import Path\nfrom laif_helpers import recipe\nfrom laif_helpers.paths import RunDir"
+)
+PLACE = 'RUN = "explore"\nARM = "vanilla"\nITERATION = 0\n'
+WRITE = "def put(path, text):\n    path.parent.mkdir(parents=True, exist_ok=True)\n    path.write_text(text)\n"
+METRICS = 'put(p.folder.metrics("{name}"), json.dumps({{}}))'
+TOYS = {
+    "01_evaluate": (
+        PLACE + 'TARGET = "data/nano"\nBENCHMARKS = ["practice"]\nIN_DOMAIN = ["practice"]\nLIMIT = 0\n',
+        'text = "".join(f.read_text() for f in sorted(Path(p.model).glob("*.safetensors")))\n'
+        'for split in ("train", "test"):\n    put(p.folder.responses("practice", split), json.dumps({"text": text}))',
+    ),
+    "02_error_analysis": (PLACE + "SEED = 0\n", 'put(p.folder.errors, "map")'),
+    "03_instruct_LE": (
+        PLACE + "BUDGET = 600\n",
+        'put(p.folder.lessons(p.arm), json.dumps({"n": p.budget, "of": p.previous.responses("practice", "train")'
+        ".read_text()}))",
+    ),
+    "05_train_deepspeed": (
+        PLACE + 'TARGET = "data/nano"\nBUDGET = 600\nSEED = 0\n',
+        'text = f"{p.arm}{p.iteration}-{p.budget}-{p.seed} " + (Path(p.base_model) / "model.safetensors").read_text()\n'
+        'put(p.folder.checkpoint / "model.safetensors", text)\n'
+        "put(p.folder.train_metrics, json.dumps({}))",
+    ),
+    "06_compare": (
+        'RUN = "explore"\nARMS = ["le"]\nITERATIONS = 2\n',
+        'put(RunDir.named(p.run).compare / "results.csv", "arm\\n" + "\\n".join(p.arms))',
+    ),
+}
+TOYS["04_instruct_LEC"] = TOYS["03_instruct_LE"]
+
+
+def write_notebook(path: Path, cells: list[tuple[str, str, list[str]]]) -> None:
+    """``cells``: (kind, text, tags)."""
+    made = []
+    for number, (kind, text, tags) in enumerate(cells):
+        cell: dict[str, Any] = {"cell_type": kind, "id": f"c{number}", "metadata": {"tags": tags}, "source": text}
+        made.append(cell | ({"outputs": [], "execution_count": None} if kind == "code" else {}))
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    path.write_text(json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+
+
+def write_toy(folder: Path, name: str, work: str = "", parameters: str = "") -> None:
+    """The toy of that name; ``work`` is put before its own work, ``parameters`` replaces its parameters cell."""
+    own_parameters, own_work = TOYS[name]
+    metrics = METRICS.format(name=name)
+    if name == plan.COMPARE:
+        metrics = 'put(RunDir.named(p.run).compare / "metrics" / "06_compare.json", "{}")'
+    cells = [
+        ("markdown", f"# {name}", []),
+        ("code", IMPORTS, []),
+        ("code", parameters or own_parameters, ["parameters"]),
+    ]
+    work = f"{WRITE}\n{work}\n{own_work}" if "ended" not in work else f"{WRITE}\n{work}"
+    cells += [("code", "p = recipe.from_notebook(globals())", []), ("code", work, [])]
+    write_notebook(folder / f"{name}.ipynb", cells if "ended" in work else [*cells, ("code", metrics, [])])
+
+
+class InProcess:
+    """An executor that runs a notebook's cells in this process: the runner's logic without kernels."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def start(self, job: Path, log: Path, threads: int, gpus: int) -> Any:
+        job_values = json.loads(job.read_text())
+        self.ran.append(job_values["stage"])
+        result = self._execute(job_values)
+        Path(job_values["result"]).write_text(json.dumps(result))
+        return type("Done", (), {"poll": lambda self: 0})()
+
+    def _execute(self, job: dict[str, Any]) -> dict[str, Any]:
+        cells = [cell for cell in json.loads(Path(job["notebook"]).read_text())["cells"] if cell["cell_type"] == "code"]
+        space: dict[str, Any] = {"__name__": "__main__"}
+        for cell in cells:
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    exec(compile(cell["source"], job["notebook"], "exec"), space)
+            except Exception as error:
+                trace = traceback.format_exc().splitlines()
+                reason = f"{type(error).__name__}: {error}"
+                return {"status": "failed", "reason": reason, "source": cell["source"], "traceback": trace}
+            if "parameters" in cell["metadata"]["tags"]:
+                space |= job["parameters"]
+        ended = json.loads(Path(job["metrics"]).read_text()).get("ended")
+        return {"status": "ended", "reason": ended} if ended else {"status": "done"}
+
+    def end(self, handles: Any) -> None:
+        assert not list(handles)
+
+
+@dataclass
+class Toy:
+    """A toy project: change its recipe or notebooks, run it, look at its files."""
+
+    root: Path
+    engine: InProcess
+    values: dict[str, Any]
+
+    @property
+    def notebooks(self) -> Path:
+        return self.root / "notebooks"
+
+    @property
+    def run_dir(self) -> RunDir:
+        return RunDir(self.root / "runs" / "toy")
+
+    def plan(self, **values: Any) -> plan.Plan:
+        self.values |= values
+        path = self.root / "toy.yaml"
+        path.write_text(yaml.safe_dump(self.values))
+        return plan.make(path, notebooks=self.notebooks)
+
+    def run(self, redo: tuple[str, ...] = (), **values: Any) -> tuple[int, list[str]]:
+        """Exit status and the stages that ran this time."""
+        before = len(self.engine.ran)
+        code = runner.run(self.plan(**values), redo=redo)
+        return code, self.engine.ran[before:]
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """Toy notebooks under ``tmp_path``, executed in this process unless a test asks for kernels."""
+    for folder in ("runs", "notebooks", "model"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "model" / "model.safetensors").write_text("untouched")
+    for name in TOYS:
+        write_toy(tmp_path / "notebooks", name)
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("LAIF_DATA", str(tmp_path / "no-data"))
+    engine = InProcess()
+    monkeypatch.setattr(executors, "get", lambda name: engine)
+    values = {
+        "target": str(tmp_path / "model"),
+        "benchmarks": ["practice"],
+        "arms": ["fine_tuning", "le"],
+        "iterations": 1,
+        "budget": 10,
+        "workers": 2,
+    }
+    return Toy(tmp_path, engine, values)
+
+
+@pytest.fixture
+def real_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it after ``toy`` to execute the notebooks in real kernels."""
+    local = executors.Local()
+    return lambda: monkeypatch.setattr(executors, "get", lambda name: local)

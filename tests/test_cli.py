@@ -1,0 +1,98 @@
+"""The ``laif`` command as a person types it: sentences on standard error, exit status, no traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Toy
+
+from laif_helpers import cli, plan
+
+LAIF = [sys.executable, "-c", "from laif_helpers.cli import app; app()"]
+QUICK = "papermill_runs/quickstart.yaml"
+
+
+def call(monkeypatch: pytest.MonkeyPatch, toy: Toy, *words: str) -> int:
+    """Exit status of ``laif WORDS`` in this process, on the toy notebooks."""
+    make = plan.make
+    monkeypatch.setattr(plan, "make", lambda *args: make(*args, notebooks=toy.notebooks))
+    monkeypatch.setattr(sys, "argv", ["laif", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.app()
+    monkeypatch.setattr(plan, "make", make)
+    return int(stop.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--set", "budgt=3"], "unknown recipe key 'budgt'; did you mean 'budget'?"),
+        (["--set", "budget"], "--set 'budget': write KEY=VALUE"),
+        (["--set", "arms=lee"], "unknown arm 'lee'"),
+        (["--executor", "slurm"], "unknown executor 'slurm'"),
+        (["--name", "../up"], "run name '../up'"),
+    ],
+)
+def test_mistakes_are_told_in_one_sentence(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("LAIF_RUNS", str(toy.root / "runs"))
+    toy.plan()
+    assert call(monkeypatch, toy, "run", str(toy.root / "toy.yaml"), *words) == 2
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("laif: ")
+    assert sentence in told
+    assert "\n" not in told
+
+
+def test_missing_recipe_as_a_process() -> None:
+    done = subprocess.run([*LAIF, "run", "no.yaml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "laif: recipe no.yaml does not exist; the recipes lie in papermill_runs/*.yaml"
+
+
+def test_dry_run_runs_nothing_then_run_and_status(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy.plan()
+    path = str(toy.root / "toy.yaml")
+    assert call(monkeypatch, toy, "run", path, "--dry-run") == 0
+    assert "run        vanilla/iter0/01_evaluate  (not done yet)" in capsys.readouterr().out
+    assert toy.engine.ran == []
+    assert call(monkeypatch, toy, "run", path, "--set", "arms=fine_tuning", "--name", "other") == 0
+    assert toy.engine.ran[0] == "vanilla/iter0/01_evaluate"
+    assert "arms: [fine_tuning]  # --set" in (toy.root / "runs" / "other" / "recipe.yaml").read_text()
+    capsys.readouterr()
+    assert call(monkeypatch, toy, "status", "other") == 0
+    out = capsys.readouterr().out
+    assert out.count("done") == len(toy.engine.ran)
+    assert call(monkeypatch, toy, "run", path, "--name", "other", "--set", "arms=fine_tuning", "--dry-run") == 0
+    assert "not done yet" not in capsys.readouterr().out
+
+
+def test_status_of_no_run(toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, toy, "status", "nobody") == 2
+    assert "no run 'nobody'" in capsys.readouterr().err
+
+
+def test_params_are_papermill_s(toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    toy.plan()
+    path = str(toy.root / "toy.yaml")
+    assert call(monkeypatch, toy, "params", path, "--set", "learning_rate=5e-6") == 0
+    values = yaml.safe_load(capsys.readouterr().out)
+    assert values["LEARNING_RATE"] == 5e-6
+    assert values["RUN"] == "toy"
+    assert call(monkeypatch, toy, "params", path, "--set", "budget=[1,2]") == 2
+    assert "is a sweep (budget: [1, 2])" in capsys.readouterr().err
+
+
+def test_data_list_names_what_is_missing(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call(monkeypatch, toy, "data", "list", "--data-dir", str(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert "practice         made by this project" in out
+    assert f"missing: no folder 'gsm8k' in {tmp_path}" in out

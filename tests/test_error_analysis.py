@@ -1,0 +1,179 @@
+"""Clusters find what the errors share, without labels; small and odd cases say so."""
+
+import json
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from laif_helpers import benchmarks, error_analysis, error_tables, recipe
+from laif_helpers.embeddings import embed
+from laif_helpers.records import Example, Response, write_jsonl
+
+BAD = "#### -999999"
+
+
+def answer(example: Example, correct: bool) -> Response:
+    bench = benchmarks.get(example.benchmark)
+    text = bench.gold_response(example) if correct else BAD
+    grade = bench.grade(example, text or "")
+    shown = {"messages": bench.messages(example), "gold": example.gold, "text": text, "model": "fake"}
+    counts = {"prompt_tokens": 1, "new_tokens": 1}
+    return Response(id=example.id, benchmark=example.benchmark, split=example.split, **asdict(grade), **shown, **counts)
+
+
+def parameters(run: Path, **values: Any) -> recipe.StageParameters:
+    return recipe.build(recipe.StageParameters, {"run": str(run), **values})
+
+
+def wrong_on_gaps(run: Path, limit: int = 0, slips: float = 0.03) -> recipe.StageParameters:
+    """A target that fails on the planted gaps and slips now and then elsewhere."""
+    p = parameters(run, limit=limit)
+    rng = random.Random(0)
+    examples = benchmarks.get("practice").load("train", None, limit or None)
+    rows = [answer(e, rng.random() < (0.05 if e.fields["gap"] else 1 - slips)) for e in examples]
+    write_jsonl(p.folder.responses("practice", "train"), rows)
+    return p
+
+
+@pytest.fixture(scope="module")
+def located(tmp_path_factory: pytest.TempPathFactory) -> tuple[recipe.StageParameters, pd.DataFrame]:
+    p = wrong_on_gaps(tmp_path_factory.mktemp("run"), limit=1_200)
+    items = error_analysis.collect(p)
+    return p, error_analysis.locate(items, embed(items["question"].tolist()), p.seed)
+
+
+def test_collect_joins_and_puts_wrong_first(located: tuple[recipe.StageParameters, pd.DataFrame]) -> None:
+    _, points = located
+    assert len(points) == 1_200
+    assert points["correct"].is_monotonic_increasing
+    assert points["question"].str.len().min() > 10
+
+
+def test_clusters_are_weaknesses_found_without_labels(located: tuple[recipe.StageParameters, pd.DataFrame]) -> None:
+    _, points = located
+    found = error_analysis.found_gaps(points)
+    assert found["precision"] >= 0.7
+    assert found["recall"] >= 0.8
+    # Labels that lie change the score, not the clusters.
+    lied = points.assign(fields=[{"gap": False, "concept": "x"}] * len(points))
+    assert error_analysis.found_gaps(lied)["precision"] == 0.0
+    assert error_analysis.table(lied).equals(error_analysis.table(points))
+
+
+def test_table_counts_add_up(located: tuple[recipe.StageParameters, pd.DataFrame]) -> None:
+    _, points = located
+    table = error_analysis.table(points)
+    assert table["wrong"].sum() == (~points["correct"]).sum()
+    assert table["wrong"].sum() + table["right_nearby"].sum() == len(points)
+    clusters = table[table["cluster"] >= 0]
+    assert clusters["cluster"].tolist() == list(range(len(clusters)))
+    assert ((table["ci_low"] <= table["error_rate"]) & (table["error_rate"] <= table["ci_high"])).all()
+
+
+def test_same_seed_same_map(located: tuple[recipe.StageParameters, pd.DataFrame]) -> None:
+    p, points = located
+    items = error_analysis.collect(p)
+    again = error_analysis.locate(items, embed(items["question"].tolist()), p.seed)
+    assert np.array_equal(points["x"], again["x"])
+    assert points["cluster"].equals(again["cluster"])
+
+
+def test_files_of_the_stage(located: tuple[recipe.StageParameters, pd.DataFrame]) -> None:
+    p, points = located
+    error_analysis.save(p, points)
+    error_analysis.draw(p, points)
+    for name in ("error_map.png", "error_map.pdf", "error_map.html", "errors.parquet"):
+        assert (p.folder.path / name).stat().st_size > 1_000
+    back = pd.read_parquet(p.folder.errors)
+    wanted = {
+        "id",
+        "benchmark",
+        "split",
+        "x",
+        "y",
+        "cluster",
+        "cluster_name",
+        "correct",
+        "question",
+        "gold",
+        "extracted",
+    }
+    assert wanted <= set(back.columns)
+    assert json.loads(back["fields"].iloc[0])["concept"]
+    metrics = error_analysis.metrics(points)
+    assert metrics["wrong"] == (~points["correct"]).sum()
+    json.dumps(metrics)
+    assert "weaknesses" in error_tables.observation(points, error_analysis.table(points))
+    assert "<script" not in error_tables.examples(points, error_analysis.table(points))
+
+
+def small(tmp_path: Path, wrong: int) -> tuple[recipe.StageParameters, pd.DataFrame]:
+    p = parameters(tmp_path, limit=60)
+    examples = benchmarks.get("practice").load("train", None, 60)
+    write_jsonl(p.folder.responses("practice", "train"), [answer(e, i >= wrong) for i, e in enumerate(examples)])
+    items = error_analysis.collect(p)
+    return p, error_analysis.locate(items, embed(items["question"].tolist()), 0)
+
+
+def test_few_errors_are_listed_not_mapped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    p, points = small(tmp_path, wrong=14)
+    p.folder.error_map.write_text("of an earlier run")
+    shown = error_analysis.draw(p, points)
+    assert isinstance(shown, pd.DataFrame)
+    assert len(shown) == 14
+    assert "14 wrong of 60" in capsys.readouterr().out
+    assert not p.folder.error_map.exists()
+    error_analysis.save(p, points)
+    assert error_analysis.metrics(points)["clusters"] == 0
+    assert "14 wrong" in error_tables.observation(points, error_analysis.table(points))
+
+
+def test_all_right_is_a_success(tmp_path: Path) -> None:
+    p, points = small(tmp_path, wrong=0)
+    table = error_analysis.table(points)
+    assert table.empty
+    assert "success" in error_tables.observation(points, table)
+    assert error_analysis.found_gaps(points)["claims"] == []
+    error_tables.gap_observation(error_analysis.found_gaps(points))
+    assert "None" in error_tables.examples(points, table)
+    assert len(error_analysis.draw(p, points)) == 0
+
+
+def test_all_wrong_still_maps(tmp_path: Path) -> None:
+    _, points = small(tmp_path, wrong=60)
+    assert points["x"].notna().all()
+    assert error_analysis.table(points)["wrong"].sum() == 60
+
+
+def test_identical_and_wordless_questions(tmp_path: Path) -> None:
+    _, points = small(tmp_path, wrong=60)
+    for question in ("the same words", "", "12 + 7"):
+        alike = points.assign(question=question)
+        again = error_analysis.locate(alike, embed(alike["question"].tolist()), 0)
+        assert not again["x"].notna().any()
+        assert again["cluster"].eq(-1).all()
+
+
+def test_contrast_removes_what_right_items_share() -> None:
+    items = pd.DataFrame({"correct": [False, True, True, True], "benchmark": "practice"})
+    vectors = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0]], dtype="f4")
+    space = error_analysis.contrast(items, vectors, k=2)
+    assert space[0] == pytest.approx([0, 1, 0])
+    assert space[1] == pytest.approx([0, 0, 0])
+
+
+def test_missing_and_foreign_answers_are_refused(tmp_path: Path) -> None:
+    p = parameters(tmp_path, limit=60)
+    with pytest.raises(FileNotFoundError, match="run 01_evaluate"):
+        error_analysis.collect(p)
+    examples = benchmarks.get("practice").load("train", None, 61)
+    write_jsonl(p.folder.responses("practice", "train"), [answer(e, True) for e in examples])
+    with pytest.raises(ValueError, match=r"1 of 61 answers .* have no question"):
+        error_analysis.collect(p)
+    with pytest.raises(ValueError, match="in_domain is empty"):
+        error_analysis.collect(parameters(tmp_path, in_domain=[]))

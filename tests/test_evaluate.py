@@ -1,0 +1,302 @@
+"""Stage 1: rows in order, nothing asked twice, nothing lost by a kill, and answers that somebody already has."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from laif_helpers import benchmarks, evaluate, evaluate_recorded, evaluate_tables, models, paths, recipe
+from laif_helpers.records import Completion, Message, Response, read_jsonl, read_rows, write_jsonl
+
+LIMIT = 12
+
+
+class Target:
+    """Stands in for ``models.generate``: right answers, except to every third question; may die after some."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.asked: list[list[Message]] = []
+        self.calls: list[dict[str, Any]] = []
+        self.dies_after = 10**9
+        self.name = "first"
+        monkeypatch.setattr(models, "generate", self.generate)
+        monkeypatch.setattr(models, "fingerprint", lambda model: self.name)
+        practice = benchmarks.get("practice")
+        items = [*practice.load("train"), *practice.load("test"), *benchmarks.get("practice_plus").load("test")]
+        self.gold = {json.dumps(practice.messages(e)): practice.gold_response(e) or "" for e in items}
+
+    def generate(self, model: str, conversations: list[list[Message]], **options: Any) -> list[Completion]:
+        self.calls.append({"model": model, **options})
+        order = list(range(len(conversations)))[::-1]  # answers never come in the order of the questions
+        for done, index in enumerate(order):
+            if done == self.dies_after:
+                raise KeyboardInterrupt
+            self.asked.append(conversations[index])
+            options["on_done"](index, self.answer(conversations[index]))
+        return []
+
+    def answer(self, turns: list[Message]) -> Completion:
+        gold, place = self.gold[json.dumps(turns)], list(self.gold).index(json.dumps(turns))
+        if place % 12 == 3:
+            return Completion("", 900, 0, "error: prompt of 900 tokens exceeds the context of 512")
+        if place % 3 == 0:
+            return Completion("I do not know", 20, 4, "stop")
+        return Completion(gold, 20, 9, "length" if place % 3 == 1 else "stop")
+
+
+@pytest.fixture
+def target(monkeypatch: pytest.MonkeyPatch) -> Target:
+    return Target(monkeypatch)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., recipe.StageParameters]:
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
+
+    def build(**values: Any) -> recipe.StageParameters:
+        return recipe.build(recipe.StageParameters, {"run": "t", "limit": LIMIT, "benchmarks": ["practice"]} | values)
+
+    return build
+
+
+def texts(files: list[Path]) -> list[bytes]:
+    return [path.read_bytes() for path in files]
+
+
+def test_rows_are_whole_in_order_and_graded(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:
+    p = stage()
+    files = evaluate.evaluate(p)
+    assert [path.name for path in files] == ["practice.test.jsonl", "practice.train.jsonl"]
+    rows = list(read_rows(files[0]))
+    examples = benchmarks.get("practice").load("test", limit=LIMIT)
+    assert [row["id"] for row in rows] == [example.id for example in examples]
+    assert [list(row) for row in rows] == [list(Response.__dataclass_fields__)] * LIMIT
+    for row in rows:
+        expected = target.answer(row["messages"])
+        assert row["text"] == expected.text and row["new_tokens"] == expected.new_tokens
+        assert row["correct"] == expected.text.startswith(target.gold[json.dumps(row["messages"])])
+        assert row["reason"].endswith(evaluate.CUT) == (expected.finish == "length")
+    refused = [row for row in rows if row["reason"].startswith(evaluate.NO_ANSWER)]
+    assert refused and all(not row["readable"] and not row["correct"] for row in refused)
+    assert refused[0]["reason"] == "no answer: prompt of 900 tokens exceeds the context of 512"
+    assert {row["model"] for row in rows} == {"data/nano"}
+    hidden = {path.suffix for path in files[0].parent.iterdir() if path.name.startswith(".")}
+    assert hidden == {".made"}, "no partial file is left"
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+    target: Target, stage: Callable[..., recipe.StageParameters]
+) -> None:
+    whole = texts(evaluate.evaluate(stage(run="whole")))
+    target.asked.clear()
+    target.dies_after = 7
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate(stage())
+    assert not stage().folder.responses("practice", "test").exists()
+    partial = next(stage().folder.path.glob("responses/.*.partial"))
+    partial.write_bytes(partial.read_bytes()[:-9])  # killed while it wrote the last line
+    target.dies_after = 10**9
+    assert texts(evaluate.evaluate(stage())) == whole
+    seen = [json.dumps(turns) for turns in target.asked]
+    assert len(seen) == 2 * LIMIT + 1 and len(set(seen)) == 2 * LIMIT, "only the torn line was asked again"
+
+
+def test_a_partial_file_of_another_model_or_setting_is_not_used(
+    target: Target, stage: Callable[..., recipe.StageParameters]
+) -> None:
+    target.dies_after = 7
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate(stage())
+    target.dies_after = 10**9
+    target.asked.clear()
+    target.name = "second"
+    evaluate.evaluate(stage())
+    assert len(target.asked) == 2 * LIMIT
+    evaluate.evaluate(stage(max_new_tokens=99))
+    assert len(target.asked) == 4 * LIMIT and target.calls[-1]["max_new_tokens"] == 99
+
+
+def test_finished_files_are_left_alone_and_grow_with_the_limit(
+    target: Target, stage: Callable[..., recipe.StageParameters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = evaluate.evaluate(stage())
+    before, times = texts(files), [path.stat().st_mtime_ns for path in files]
+    target.asked.clear()
+    evaluate.evaluate(stage())
+    refused = [row for path in files for row in read_rows(path) if row["reason"].startswith(evaluate.NO_ANSWER)]
+    assert len(target.asked) == len(refused), "prompts that did not fit are looked at again, nothing else"
+    assert [path.stat().st_mtime_ns for path in files] == times
+    target.asked.clear()
+    monkeypatch.setattr(evaluate, "graders_hash", lambda: "newer graders")
+    evaluate.evaluate(stage())
+    assert [path.stat().st_mtime_ns for path in files] != times and texts(files) == before
+    target.asked.clear()
+    files = evaluate.evaluate(stage(limit=LIMIT + 5))
+    assert len(target.asked) == 2 * 5 + len(refused)
+    assert len(read_jsonl(files[0], Response)) == LIMIT + 5
+
+
+def test_splits_that_an_iteration_needs(stage: Callable[..., recipe.StageParameters]) -> None:
+    both = {"benchmarks": ["practice", "practice_plus"]}
+    tests = [("practice", "test"), ("practice_plus", "test")]
+    errors = [("practice", "test"), ("practice", "train"), ("practice_plus", "test")]
+    for values, expected in [
+        ({"iteration": 0, "iterations": 2}, errors),
+        ({"iteration": 0, "iterations": 0}, errors),
+        ({"arm": "le", "iteration": 1, "iterations": 2}, errors),
+        ({"arm": "le", "iteration": 2, "iterations": 2}, tests),
+        ({"iteration": 0, "error_split": "test"}, tests),
+        ({"iteration": 0, "in_domain": []}, tests),
+    ]:
+        assert evaluate.splits_needed(stage(**both, **values)) == expected
+    with pytest.raises(ValueError, match="test_split 'validation': benchmark 'practice_plus' has the splits test"):
+        evaluate.splits_needed(stage(**both, test_split="validation"))
+
+
+def test_serve_starts_the_command_for_the_checkpoint_only_when_something_is_asked(
+    target: Target, stage: Callable[..., recipe.StageParameters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[str, str]] = []
+
+    @contextmanager
+    def serve(command: str, model: str, log: Path) -> Iterator[str]:
+        started.append((command, model))
+        yield "http://127.0.0.1:1/v1"
+
+    monkeypatch.setattr(models, "serve", serve)
+    monkeypatch.setattr(target, "answer", lambda turns: Completion("#### 1", 5, 2))
+    p = stage(serve="engine {model} {port}")
+    evaluate.evaluate(p)
+    evaluate.evaluate(p)
+    assert started == [("engine {model} {port}", p.model)]
+    assert {(call["model"], call["url"]) for call in target.calls} == {(f"server:{p.model}", "http://127.0.0.1:1/v1")}
+    assert next(read_rows(p.folder.responses("practice", "test")))["model"] == "data/nano"
+
+
+def test_a_missing_checkpoint_is_told(stage: Callable[..., recipe.StageParameters]) -> None:
+    with pytest.raises(FileNotFoundError, match=r"checkpoint .*iter1/checkpoint does not exist; run 05_train"):
+        evaluate.evaluate(stage(arm="le", iteration=1))
+
+
+def test_tables_count_everything(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:
+    p = stage()
+    evaluate.evaluate(p)
+    df = evaluate.labelled(evaluate.load_responses(p.folder), p)
+    table = evaluate.summary(df).set_index("split").loc["test"]
+    rows = [row for row in df.to_dict("records") if row["split"] == "test"]
+    assert table["n"] == LIMIT and table["correct"] == sum(row["correct"] for row in rows)
+    assert table["unreadable"] == sum(not row["readable"] for row in rows) > 0
+    assert table["ci_low"] < table["accuracy"] < table["ci_high"] and table["chance"] == 0
+    facets = evaluate.by_facet(df, {"practice": ("gap",)})
+    assert set(facets["value"]) <= {"True", "False"} and facets["n"].sum() == 2 * LIMIT
+    found = evaluate.metrics(df, p)
+    assert found["results"]["practice.test"]["n"] == LIMIT
+    assert found["accuracy"]["practice.test"] == pytest.approx(table["accuracy"])
+    json.dumps(found)
+    assert f"{LIMIT} right" in evaluate.observation(evaluate.summary(df))
+    with pytest.raises(FileNotFoundError, match="holds no answers; run 01_evaluate"):
+        evaluate.load_responses(stage(run="other").folder)
+
+
+def test_the_gallery_shows_model_text_without_running_it() -> None:
+    bad = "<script>alert('x')</script> costs $5 & $6 " + "z" * 5000
+    row = {
+        "id": "<b>", "messages": [], "question": bad, "gold": "1", "text": bad, "reason": bad, "extracted": float("nan")
+    }  # fmt: skip
+    kinds = [{"correct": True, "readable": True}, {"correct": False, "readable": True}] * 4
+    page = evaluate.gallery(pd.DataFrame([row | kind for kind in kinds]), n=3)
+    assert "<script" not in page and "$5" not in page and "<b>&lt;" not in page
+    assert "&lt;script&gt;" in page and "more characters" in page and "<b>read</b> nothing" in page
+    assert "right: 3 of 4" in page and "unreadable: 0 of 0" in page
+    assert page == evaluate.gallery(pd.DataFrame([row | kind for kind in kinds]), n=3), "the same draw every time"
+    assert "right: 0 of 0" in evaluate.gallery(pd.DataFrame(columns=[*row, "correct", "readable"]))
+
+
+def test_a_low_share_of_read_answers_is_a_warning() -> None:
+    row = {"benchmark": "mmlu", "split": "test", "n": 100, "accuracy": 0.2, "ci_low": 0.1, "ci_high": 0.3}
+    text = evaluate.observation(pd.DataFrame([row | {"chance": 0.25, "unreadable": 30}]))
+    assert "not shown to be above chance (25.0 %)" in text and "too much to trust" in text
+    text = evaluate.observation(pd.DataFrame([row | {"chance": 0.05, "unreadable": 0}]))
+    assert ", above chance (5.0 %)" in text and "Every answer could be read" in text
+
+
+# -- answers somebody already has
+
+
+def recording(path: Path, *model_names: str) -> Path:
+    """A recording in our own format: practice test items; the label of the second item is false."""
+    rows = []
+    for name in model_names:
+        for place, example in enumerate(benchmarks.get("practice").load("test", limit=6)):
+            right = place != 3
+            text = benchmarks.get("practice").gold_response(example) if right else "#### -1"
+            rows.append(
+                Response(
+                    example.id, "practice", "test", benchmarks.get("practice").messages(example), example.gold,
+                    str(text), None, right and place != 1, True, "", 0, 0, name,
+                )
+            )  # fmt: skip
+    write_jsonl(path, rows)
+    return path
+
+
+def test_recorded_answers_are_graded_again_and_compared(
+    tmp_path: Path, stage: Callable[..., recipe.StageParameters], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = recording(tmp_path / "recorded.jsonl", "one", "two")
+    p = stage(target=f"replay:{path}#two", quote_only=True, limit=0)
+    files = evaluate.evaluate(p)
+    assert "practice, train: no recorded answers, left out" in capsys.readouterr().out
+    rows = read_jsonl(files[0], Response)
+    assert len(files) == 1 and {row.model for row in rows} == {"two"}
+    assert [row.correct for row in rows] == [True, True, True, False, True, True], "our grade, not the recorded label"
+    df = evaluate.labelled(evaluate.load_responses(p.folder), p)
+    table, differences = evaluate_recorded.agreement(p, df)
+    assert table["model"].tolist() == ["one", "two"], "all models of the file, though one is the target"
+    assert table["n"].tolist() == [6, 6] and table["agree"].tolist() == [5, 5]
+    assert table["only_ours_right"].tolist() == [1, 1] and table["only_recorded_right"].tolist() == [0, 0]
+    assert differences["id"].nunique() == 1 and differences["ours"].all() and not differences["recorded"].any()
+    assert evaluate.metrics(df, p, table)["agreement"][0]["share"] == pytest.approx(5 / 6)
+
+
+def test_a_recording_of_several_models_asks_to_pick_one(
+    tmp_path: Path, stage: Callable[..., recipe.StageParameters]
+) -> None:
+    path = recording(tmp_path / "recorded.jsonl", "one", "two")
+    with pytest.raises(ValueError, match=r"holds the answers of 2 models \(one, two\); pick one with '#'.*#one"):
+        evaluate.evaluate(stage(target=f"replay:{path}", quote_only=True))
+    p = stage(target=f"replay:{path}#one", quote_only=True, error_split="train", test_split="train")
+    with pytest.raises(ValueError, match="holds no answers to practice, train; it holds practice, test"):
+        evaluate.evaluate(p)
+
+
+def test_no_recording_no_agreement(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:
+    p = stage()
+    evaluate.evaluate(p)
+    table, differences = evaluate_recorded.agreement(p, evaluate.load_responses(p.folder))
+    assert table.empty and differences.empty
+
+
+@pytest.mark.real
+def test_recorded_gsm8k_answers(stage: Callable[..., recipe.StageParameters]) -> None:
+    name = "recorded/gpt3-gsm8k/example_model_solutions.jsonl"
+    if not any((folder / name).is_file() for folder in paths.data_dirs()):
+        pytest.skip(f"{name} is in no data folder (LAIF_DATA)")
+    values = {"benchmarks": ["gsm8k"], "in_domain": ["gsm8k"], "error_split": "test", "quote_only": True, "limit": 0}
+    p = stage(target=f"replay:{name}#175b_verification", **values)
+    files = evaluate.evaluate(p)
+    df = evaluate.labelled(evaluate.load_responses(p.folder), p)
+    assert [path.name for path in files] == ["gsm8k.test.jsonl"] and len(df) == 1319
+    table, differences = evaluate_recorded.agreement(p, df)
+    assert len(table) == 4 and table["n"].sum() == 5276
+    assert table["share"].min() > 0.99 and len(differences) == 5276 - table["agree"].sum()
+
+
+def test_cards_name_each_kind() -> None:
+    assert [evaluate_tables.kind({"correct": c, "readable": r}) for c, r in ((1, 1), (0, 1), (0, 0))] == list(
+        evaluate_tables.KINDS
+    )

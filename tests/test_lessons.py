@@ -1,0 +1,347 @@
+"""Lessons: what is read from replies, what is refused and why, and what a training set is mixed from."""
+
+import json
+import random
+import time
+
+import pytest
+
+from laif_helpers import benchmarks, lesson_checks, lessons, paths
+from laif_helpers.lesson_text import as_stub, normalise, numbers, samples, words
+from laif_helpers.records import Lesson
+
+PRACTICE = benchmarks.get("practice")
+
+
+def lesson(question: str, response: str = "1 + 1 = 2\n#### 2", benchmark: str = "practice", **more: object) -> Lesson:
+    values = {
+        "id": f"le1-{abs(hash(question))}",
+        "source_ids": ["e1"],
+        "arm": "le",
+        "iteration": 1,
+        "instructor": "scripted",
+        "request_key": "k",
+    }
+    return Lesson(benchmark=benchmark, question=question, response=response, **(values | more))  # type: ignore[arg-type]
+
+
+# -- parse
+
+MATH_FORMS = {
+    "plain": "Diagnosis: It adds.\n\nSample 1:\nQuestion: Two and three?\nAnswer: 2 + 3 = 5\n#### 5\n\n"
+    "Sample 2:\nQuestion: Four and four?\nAnswer: 4 + 4 = 8\n#### 8",
+    "bold": "**Diagnosis:** It adds.\n\n**Sample 1:**\n**Question:** Two and three?\n**Answer:** 2 + 3 = 5\n**#### 5**\n"
+    "\n**Sample 2:**\n**Question:** Four and four?\n**Answer:** 4 + 4 = 8\n#### **8**",
+    "headings": "### Sample 1\n#### Question:\nTwo and three?\n#### Answer:\n2 + 3 = 5\n#### 5\n---\n### Sample 2\n"
+    "#### Question:\nFour and four?\n#### Answer:\n4 + 4 = 8\n#### 8",
+    "numbered": "1. Question: Two and three?\n   Answer: 2 + 3 = 5\n#### 5\n2. Question: Four and four?\n"
+    "   Answer: 4 + 4 = 8\n#### 8",
+    "question n": "Question 1: Two and three?\nSolution 1: 2 + 3 = 5\nThe answer is 5.\n\nQuestion 2: Four and four?\n"
+    "Solution 2: 4 + 4 = 8\nFinal answer: 8",
+    "windows": "Sample 1:\r\nQuestion: Two and three?\r\nAnswer: 2 + 3 = 5\r\n#### 5\r\n\r\nSample 2:\r\n"
+    "Question: Four and four?\r\nAnswer: 4 + 4 = 8\r\n#### 8\r\n",
+}
+
+
+@pytest.mark.parametrize("form", MATH_FORMS)
+def test_every_form_of_a_reply_gives_the_same_lessons(form: str) -> None:
+    assert lessons.parse(MATH_FORMS[form], "math") == [
+        ("Two and three?", "2 + 3 = 5\n#### 5"),
+        ("Four and four?", "4 + 4 = 8\n#### 8"),
+    ]
+
+
+@pytest.mark.parametrize("written", ["-5", "3.5", "1,234", "$1,234.50", "−5", "0", ".5"])
+def test_final_numbers_survive(written: str) -> None:
+    ((_, response),) = lessons.parse(f"Sample 1:\nQuestion: How much?\nAnswer: So it is.\n#### {written}", "math")
+    assert response.splitlines()[-1] == "#### " + written.replace("$", "").replace("−", "-")
+
+
+def test_multi_line_question_and_a_product_sign_survive() -> None:
+    ((question, response),) = lessons.parse("Question: First.\nSecond 2*3?\nAnswer: 2*3 = 6\n#### 6", "math")
+    assert (question, response) == ("First.\nSecond 2*3?", "2*3 = 6\n#### 6")
+
+
+def test_choice_options_and_letter() -> None:
+    text = (
+        "Sample 1:\nQuestion: Which is a metal?\n(A) Oxygen\n(B) Iron,\nthe element\nC) Neon\n**D.** Argon\n"
+        "**Answer:** (B) - iron conducts."
+    )
+    ((question, response),) = lessons.parse(text, "choice")
+    assert question == "Which is a metal?\nA. Oxygen\nB. Iron, the element\nC. Neon\nD. Argon"
+    assert response == "iron conducts.\n\nThe answer is B."
+    assert not lesson_checks.check_choice(question, response)
+
+
+STUB = 'def double(n: int) -> int:\n    """ Twice n.\n    >>> double(2)\n    4\n    """\n'
+CODE = "def double(n: int) -> int:\n    return 2 * n"
+
+
+def test_code_with_stub_or_words() -> None:
+    fenced = f"Sample 1:\nQuestion:\n```python\n{STUB}```\nAnswer:\n```python\n{CODE}\n```"
+    ((question, response),) = lessons.parse(fenced, "code")
+    assert question == STUB
+    assert response == f"```python\n{CODE}\n```"
+    ((question, response),) = lessons.parse(f"Question: Twice a number.\n```python\n{CODE}\n```", "code")
+    assert question == 'def double(n: int) -> int:\n    """ Twice a number.\n    """\n'
+    assert as_stub("words", "no code (") == "words"
+
+
+def test_labels_inside_code_are_no_samples() -> None:
+    code = 'def f():\n    """\n    Question: not one\n    Answer: nor this\n    """\n    return 1'
+    reply = f"Question:\n```python\ndef f():\n    ...\n```\nAnswer:\n```python\n{code}\n```"
+    assert len(lessons.parse(reply, "code")) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty reply"),
+        ("I cannot help with that.", "no sample"),
+        ("Sample 1:\nQuestion: Two and three?\nAnswer: five", "no final number"),
+        ("Sample 1:\nQuestion: Two and three?", "without an answer"),
+    ],
+)
+def test_what_cannot_be_read_keeps_its_text_and_says_why(text: str, said: str) -> None:
+    (one,) = lessons.from_reply(
+        text, benchmark="practice", key="abc", source_ids=["e1"], arm="le", iteration=1, instructor="x"
+    )
+    assert (one.status, one.source_ids, one.request_key) == ("unparsable", ["e1"], "abc")
+    assert said in one.reason
+    assert one.response in text
+
+
+def test_a_cut_reply_loses_only_its_last_sample() -> None:
+    reply = MATH_FORMS["plain"] + "\n\nSample 3:\nQuestion: Five and"
+    found = samples(reply, "math")
+    assert [bool(problem) for *_, problem in found] == [False, False, True]
+    assert lessons.diagnosis(reply) == "It adds."
+
+
+def test_unknown_family_is_refused() -> None:
+    with pytest.raises(ValueError, match="family 'text'"):
+        lessons.parse("Question: a", "text")
+
+
+# -- verify
+
+RIGHT = [
+    "6 * 4 = 24\n#### 24",
+    "She has 6 * 4 = 24 eggs.\nShe sells 24 - 3 = 21 eggs.\n#### 21",
+    "It costs $1,200 + $34.50 = $1,234.50.\n#### 1,234.50",
+    "20 * 50% = 10\n#### 10",
+    "100% - 30% = 70%\n#### 70",
+    "10 / 3 = 3.33\n#### 3.33",
+    "5 apples + 3 apples = 8 apples\n#### 8",
+    "2 * (3 + 4) = 2 * 7 = 14\n#### 14",
+    "1. First, 3 x 4 = 12\n2. Then 12 ÷ 2 = 6\n#### 6",
+    "- 7 + 1 = 8\n#### 8",
+    "4 - 9 = -5\n#### -5",
+    "1 1/2 * 4 = 6\n#### 6",
+    "6 / 1/3 = 18\n#### 18",
+    "1 dozen = 12\n12 * 2 = 24\n#### 24",
+    "48/2 = <<48/2=24>>24 clips\n#### 24",
+    "2 times 3 equals 6\n#### 6",
+    "Let x be 5, so x = 5. Then 5 + 1 = 6\n#### 6",
+]
+WRONG = {
+    "6 * 4 = 25\n#### 25": "6 * 4 = 25",
+    "6 * 4 = 24\n24 - 3 = 20\n#### 20": "24 - 3 = 20",
+    "6 * 4 = 24\n#### 25": "not the last value",
+    "2 * 7 = 12 + 2 = 15\n#### 15": "= 15",
+    "She has 24.\n#### 24": "no equation",
+    "x = 24\n#### 24": "no equation",
+    "6 * 4 = 24": "no final number",
+    "6 / 0 = 6\n#### 6": "6 / 0",
+    "48/2 = <<48/2=25>>24\n#### 24": "48/2 = 25",
+    "10 / 3 = 3\n#### 3": "10 / 3",
+    "9 ^ 999999999 = 1\n#### 1": "9 ^ 999999999",
+}
+
+
+@pytest.mark.parametrize("response", RIGHT)
+def test_right_sums_hold(response: str) -> None:
+    assert lesson_checks.check_math(response) == ""
+
+
+@pytest.mark.parametrize("response", WRONG)
+def test_wrong_sums_are_named(response: str) -> None:
+    assert WRONG[response] in lesson_checks.check_math(response)
+
+
+def test_every_gold_rationale_of_the_practice_world_holds() -> None:
+    items = PRACTICE.load("train") + benchmarks.get("practice_plus").load("test")
+    problems = {e.id: lesson_checks.check_math(str(PRACTICE.gold_response(e))) for e in items}
+    assert not {id: problem for id, problem in problems.items() if problem}
+
+
+def test_planted_mistakes_in_the_practice_world_are_found() -> None:
+    rng, missed = random.Random(0), []
+    for example in PRACTICE.load("train")[:500]:
+        gold = str(PRACTICE.gold_response(example))
+        at = rng.choice([i for i, char in enumerate(gold) if char.isdigit() and "####" not in gold[:i]])
+        spoilt = gold[:at] + str((int(gold[at]) + rng.randint(1, 9)) % 10) + gold[at + 1 :]
+        missed += [spoilt] if not lesson_checks.check_math(spoilt) else []
+    assert len(missed) <= 10, missed[:3]
+
+
+@pytest.mark.real
+def test_most_gold_rationales_of_gsm8k_hold() -> None:
+    path = next(
+        (d / "gsm8k" / "train.jsonl" for d in paths.data_dirs() if (d / "gsm8k" / "train.jsonl").exists()), None
+    )
+    if path is None:
+        pytest.skip("GSM8K is not here: set LAIF_DATA to a folder that holds gsm8k/train.jsonl")
+    answers = [json.loads(line)["answer"] for line in path.read_text(encoding="utf-8").splitlines()]
+    assert sum(not lesson_checks.check_math(answer) for answer in answers) >= 0.95 * len(answers)
+
+
+def test_choices_are_looked_up() -> None:
+    four = "Which?\nA. one\nB. two\nC. three\nD. four"
+    assert lesson_checks.check_choice(four, "Because.\n\nThe answer is D.") == ""
+    assert "'E'" in lesson_checks.check_choice(four, "The answer is E.")
+    assert "same" in lesson_checks.check_choice("Which?\nA. one\nB. One.", "The answer is A.")
+    assert "lettered" in lesson_checks.check_choice("Which?\nA. one\nC. two", "The answer is A.")
+    assert "needs two" in lesson_checks.check_choice("Which?\nA. one", "The answer is A.")
+
+
+def test_code_is_run_on_its_examples() -> None:
+    assert lesson_checks.check_code(STUB, f"```python\n{CODE}\n```") == ""
+    wrong = lesson_checks.check_code(STUB, f"```python\n{CODE.replace('2', '3')}\n```")
+    assert "failed" in wrong and "1 of 1" in wrong
+    assert "asked for was double" in lesson_checks.check_code(STUB, "```python\ndef triple(n):\n    return 3 * n\n```")
+    assert "parse" in lesson_checks.check_code(STUB, "```python\ndef double(n:\n```")
+    quits = "```python\nimport os\ndef double(n):\n    os._exit(0)\n```"
+    assert "run on its examples" in lesson_checks.check_code(STUB, quits)
+
+
+# -- duplicates and contamination
+
+
+def test_equal_and_nearly_equal_questions_are_duplicates_other_numbers_are_not() -> None:
+    long = "Mia has 3 boxes with 12 pens in every box and gives 5 of the pens to her brother Tom. How many are left?"
+    made = [
+        lesson(long),
+        lesson(long.upper()),
+        lesson(long.replace("left?", "left now?")),
+        lesson(long.replace("12", "13")),
+        lesson("Ann has 12 cows, 5 pigs and 3 dogs. How many animals are there?"),
+        lesson(long.replace("3 boxes", "5 boxes").replace("gives 5", "gives 3")),
+    ]
+    checked = lessons.deduplicate(made)
+    assert [one.status for one in checked] == ["kept", "duplicate", "duplicate", "kept", "kept", "kept"]
+    assert "same question" in checked[1].reason and "nearly" in checked[2].reason
+
+
+def test_test_questions_are_quarantined() -> None:
+    test = PRACTICE.load("test")[7]
+    text = PRACTICE.question_text(test)
+    name = text.split()[0]
+    copies = [text, f"  {text.lower()} ", f"{text} Think well before you answer."]
+    made = [lesson(copy) for copy in copies] + [lesson("Zed stacks 4 dozen plates and breaks 9. How many stay whole?")]
+    index = lessons.TestIndex.of([("practice:" + test.id, text)])
+    checked = lessons.decontaminate(made, index)
+    assert [one.status for one in checked] == ["contaminated"] * 3 + ["kept"]
+    assert test.id in checked[0].reason
+    new_number = next(token for token in text.split() if token.isdigit())
+    assert lessons.decontaminate([lesson(text.replace(new_number, "987"))], index)[0].status == "kept", name
+
+
+def test_length_and_number_needed() -> None:
+    made = [lesson(f"Question {i} on {i}?", source_ids=[f"e{i % 5}"], id=f"l{i}") for i in range(20)]
+    checked = lessons.sample(made, 10, seed=1)
+    kept = [one for one in checked if one.status == "kept"]
+    assert len(kept) == 10
+    assert sorted(one.source_ids[0] for one in kept) == sorted(2 * [f"e{i}" for i in range(5)])
+    assert checked == lessons.sample(made, 10, seed=1) != lessons.sample(made, 10, seed=2)
+    assert lessons.fit([lesson("long " * 100)], 100)[0].status == "too_long"
+
+
+def test_the_funnel_counts_every_loss_once() -> None:
+    statuses = ["kept"] * 3 + list(lessons.STATUSES[1:])
+    made = [lesson(f"q{i}", status=status) for i, status in enumerate(statuses)]
+    assert lessons.funnel(made, 12) == {
+        "requested": 12, "returned": 9, "parsed": 8, "verified": 7, "unique": 6, "clean": 4, "kept": 3,
+    }  # fmt: skip
+
+
+def test_words_and_numbers() -> None:
+    assert normalise("  Has SHE\n1,234 eggs? ") == "has she 1,234 eggs"
+    assert numbers(words("1,234 eggs, 3.5 l and 3 pans")) == ("1234", "3", "3.5")
+
+
+def test_cost_grows_with_the_number_of_lessons() -> None:
+    """Twice the lessons, at most 2.6 times the processor time (2.3 is the goal where nothing else runs)."""
+    gold = [e for e in PRACTICE.load("train")]
+    index = lessons.TestIndex.of([("t", PRACTICE.question_text(e)) for e in PRACTICE.load("test")])
+
+    def seconds(n: int) -> float:
+        made = []
+        for i in range(n):
+            example = gold[i % len(gold)]
+            question = PRACTICE.question_text(example).replace("How", f"On day {i % 97} of 365, how")
+            made.append(lesson(question, str(PRACTICE.gold_response(example)), id=str(i)))
+        start = time.process_time()
+        lessons.judge(made, index, needed=n)
+        return time.process_time() - start
+
+    seconds(500)
+    small, large = seconds(2000), seconds(4000)
+    assert large <= 2.6 * small + 0.1, (small, large)
+
+
+# -- the training set
+
+
+def kept(n: int) -> list[Lesson]:
+    return [lesson(f"Lesson number {i} of many?", id=f"l{i}") for i in range(n)]
+
+
+def test_every_arm_gets_the_same_mix() -> None:
+    train = PRACTICE.load("train")
+    gold = lessons.from_gold(train, "practice", 30, seed=0)
+    for chosen in (kept(50), gold):
+        rows = lessons.mix(chosen, train, budget=40, replay_fraction=0.25, seed=0)
+        assert [sum(row["source"] == source for row in rows) for source in ("replay",)] == [10]
+        assert len(rows) == 40
+        assert not lessons.shortfalls(rows, 40, 0.25)
+        assert all(row["messages"][-1]["role"] == "assistant" and row["weight"] == 1.0 for row in rows)
+        prompts = [row["messages"][-2]["content"] for row in rows]
+        assert len(set(prompts)) == 40
+    assert rows == lessons.mix(gold, train, budget=40, replay_fraction=0.25, seed=0)
+
+
+def test_gold_lessons_are_graded_right_and_training_text_equals_the_evaluation_prompt() -> None:
+    train = {e.id: e for e in PRACTICE.load("train")}
+    (one,) = lessons.from_gold(list(train.values()), "practice", 1, seed=3, iteration=2)
+    example = train[one.source_ids[0]]
+    assert PRACTICE.grade(example, one.response).correct
+    (row,) = lessons.mix([one], [], budget=1, replay_fraction=0, seed=0)
+    assert row["source"] == "gold" and row["messages"][:-1] == PRACTICE.messages(example)
+
+
+def test_too_few_lessons_are_told_or_refused() -> None:
+    rows = lessons.mix(kept(5), PRACTICE.load("train")[:3], budget=40, replay_fraction=0.25, seed=0)
+    assert len(rows) == 8
+    assert len(lessons.shortfalls(rows, 40, 0.25)) == 2
+    with pytest.raises(ValueError, match="5 lessons of the 30"):
+        lessons.mix(kept(5), PRACTICE.load("train"), budget=40, replay_fraction=0.25, seed=0, strict=True)
+
+
+def test_a_test_question_never_trains() -> None:
+    test = PRACTICE.load("test")[0]
+    leaked = lesson(PRACTICE.question_text(test).upper())
+    with pytest.raises(ValueError, match=f"is test item practice:{test.id}"):
+        lessons.mix([leaked], [], budget=1, replay_fraction=0, seed=0, tests=[(f"practice:{test.id}", test.question)])
+
+
+def test_a_benchmark_without_worked_answers_is_named() -> None:
+    mbpp = benchmarks.get("mbpp")
+    row = {
+        "task_id": 1,
+        "prompt": STUB,
+        "test": "def check(candidate):\n    assert candidate(2) == 4\n",
+        "entry_point": "double",
+    }
+    with pytest.raises(ValueError, match="'mbpp' has no worked answer"):
+        lessons.from_gold([mbpp.from_row(row)], "mbpp", 1, seed=0)

@@ -1,0 +1,481 @@
+"""generate(): the same texts as plain transformers, whatever the batch; servers that fail in every way they do."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laif_helpers import decoding, local_model, models, server_model
+from laif_helpers.records import Completion
+
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|eos|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"]
+QUESTIONS = [
+    "How many?",
+    "Two plus two",
+    "x",
+    "A longer question about nothing in particular, with words",
+    "Why 7?",
+] * 4
+
+
+def ask(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+CONVERSATIONS = [ask(f"{text} {number}") for number, text in enumerate(QUESTIONS)]
+
+
+def make_tokenizer(folder: Path, template: str | None = TEMPLATE) -> None:
+    """Every byte a token, and five special ones; no pad token."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers import models as parts
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(parts.BPE({token: i for i, token in enumerate([*SPECIAL, *letters])}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|eos|>", extra_special_tokens=SPECIAL[1:])
+    fast.chat_template = template
+    fast.save_pretrained(folder)
+
+
+def make_model(folder: Path, kind: str = "llama", **settings: Any) -> Path:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+    config_class, model_class = {
+        "llama": (LlamaConfig, LlamaForCausalLM),
+        "mistral": (MistralConfig, MistralForCausalLM),
+    }[kind]
+    base = {
+        "vocab_size": 261,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 128,
+        "initializer_range": 0.4,
+        "eos_token_id": 0,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = model_class(config_class(**(base | settings)))
+    model.save_pretrained(folder)
+    make_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("tiny"))
+
+
+def plain_generate(folder: Path, conversations: list[Any], new: int, extra_stop: list[int]) -> list[str]:
+    """transformers' own greedy generate, one prompt at a time; stop tokens widened where many should stop early."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    texts = []
+    for turns in conversations:
+        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        stops = [0, 4, *extra_stop]
+        out = model.generate(**prompt, max_new_tokens=new, do_sample=False, eos_token_id=stops, pad_token_id=0)
+        ids = out[0, prompt["input_ids"].shape[1] :].tolist()
+        ids = ids[: next((i for i, token in enumerate(ids) if token in stops), len(ids))]
+        texts.append(tokenizer.decode(ids, skip_special_tokens=True))
+    return texts
+
+
+def stopping_early(folder: Path) -> tuple[local_model.LocalModel, list[int]]:
+    """The model with a third of all tokens as stop tokens, so that rows finish at different times."""
+    local = local_model.load(str(folder))
+    extra = list(range(5, 261, 9))
+    return local_model.LocalModel(local.name, local.model, local.tokenizer, [0, 4, *extra], local.context), extra
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 64])
+def test_greedy_texts_equal_plain_generate(tiny: Path, batch_size: int) -> None:
+    local, extra = stopping_early(tiny)
+    options = {"max_new_tokens": 40, "temperature": 0.0, "seed": 0}
+    found = dict(local_model.answer(local, CONVERSATIONS, batch_size=batch_size, **options))
+    expected = plain_generate(tiny, CONVERSATIONS, 40, extra)
+    assert [found[i].text for i in range(len(CONVERSATIONS))] == expected
+    lengths = {completion.new_tokens for completion in found.values()}
+    assert len(lengths) > 4, "the rows must end at different times, or nothing is tested"
+
+
+def test_sliding_window_model_equals_plain_generate(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "window", "mistral", sliding_window=12)
+    local, extra = stopping_early(folder)
+    found = dict(local_model.answer(local, CONVERSATIONS, max_new_tokens=30, temperature=0.0, seed=0, batch_size=6))
+    expected = plain_generate(folder, CONVERSATIONS, 30, extra)
+    assert [found[i].text for i in range(len(CONVERSATIONS))] == expected
+
+
+def test_order_is_kept_and_each_answer_is_told_once(tiny: Path) -> None:
+    told: list[int] = []
+    answers = models.generate(
+        str(tiny), CONVERSATIONS, max_new_tokens=6, batch_size=3, on_done=lambda i, _: told.append(i), progress=False
+    )
+    alone = [models.generate(str(tiny), [turns], max_new_tokens=6, progress=False)[0].text for turns in CONVERSATIONS]
+    assert [answer.text for answer in answers] == alone
+    assert sorted(told) == list(range(len(CONVERSATIONS))) and told != sorted(told)
+
+
+def test_sampling_depends_on_seed_and_prompt_not_on_the_batch(tiny: Path) -> None:
+    def sampled(seed: int, batch_size: int) -> list[str]:
+        options: dict[str, Any] = {"max_new_tokens": 12, "temperature": 1.0, "progress": False}
+        return [c.text for c in models.generate(str(tiny), CONVERSATIONS, seed=seed, batch_size=batch_size, **options)]
+
+    assert sampled(1, 3) == sampled(1, 20)
+    assert sampled(1, 20) != sampled(2, 20)
+    twice = models.generate(str(tiny), [ask("same"), ask("same")], max_new_tokens=12, temperature=1.0, progress=False)
+    assert twice[0].text != twice[1].text, "equal prompts are further samples, not copies"
+
+
+def test_sampling_follows_the_model_s_distribution(tiny: Path) -> None:
+    import torch
+
+    local = local_model.load(str(tiny))
+    ids = local_model.prompt_ids(local, [ask("count")])[0]
+    prompts = [decoding.Prompt(i, ids, 1, seed) for i, seed in enumerate(decoding.seeds([ids] * 2000, 5))]
+    drawn = [0] * 261
+    for answers in decoding.decode(local.model, prompts, [], batch_size=500, temperature=1.0):
+        for answer in answers:
+            drawn[answer.ids[0]] += 1
+    with torch.inference_mode():
+        wanted = torch.softmax(local.model(torch.tensor([ids])).logits[0, -1], -1)
+    distance = (torch.tensor(drawn) / 2000 - wanted).abs().sum() / 2
+    assert distance < 0.12, "2,000 draws of 261 tokens lie within a total variation of about 0.1"
+
+
+def test_prompt_longer_than_the_context_is_not_asked(tiny: Path) -> None:
+    answers = models.generate(str(tiny), [ask("ok"), ask("w" * 300), ask("v" * 120)], max_new_tokens=50, progress=False)
+    assert answers[1].finish == "error: prompt of 303 tokens exceeds the context of 128"
+    assert answers[1].text == "" and answers[1].new_tokens == 0
+    assert answers[0].finish in {"stop", "length"}
+    assert answers[2].prompt_tokens + answers[2].new_tokens <= 128, "an answer ends where the context does"
+
+
+def test_template_end_token_stops_and_model_without_template_is_refused(tiny: Path, tmp_path: Path) -> None:
+    assert local_model.load(str(tiny)).stop_ids == [0, 4], "generation config's and the template's turn end"
+    bare = make_model(tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink(missing_ok=True)
+    make_tokenizer(bare, template=None)
+    with pytest.raises(ValueError, match=r"bare.*no chat template.*instruct version"):
+        models.generate(str(bare), [ask("hi")], progress=False)
+    with pytest.raises(ValueError, match="there is no such folder"):
+        models.generate("/nowhere/model", [ask("hi")], progress=False)
+    with pytest.raises(ValueError, match="conversation 1"):
+        models.generate(str(tiny), [ask("hi"), "hi"], progress=False)  # type: ignore[list-item]
+
+
+def test_fingerprint_changes_with_the_weights(tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(tiny, tmp_path / "copy"))
+    assert models.fingerprint(str(copy)) == models.fingerprint(str(tiny))
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert models.fingerprint(str(copy)) != models.fingerprint(str(tiny))
+
+
+def test_lora_adapter_folder_answers_like_peft(tiny: Path, tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), config)
+    adapted.save_pretrained(tmp_path)
+    make_tokenizer(tmp_path)
+    reference = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny), tmp_path)
+    local = local_model.load(str(tmp_path))
+    ids = torch.tensor(local_model.prompt_ids(local, [ask("hello")]))
+    with torch.inference_mode():
+        plain = AutoModelForCausalLM.from_pretrained(tiny)(ids).logits
+        assert torch.allclose(local.model(ids).logits, reference(ids).logits, atol=1e-4)
+        assert not torch.allclose(local.model(ids).logits, plain, atol=1e-2)
+
+
+def test_out_of_memory_halves_the_batch_and_loses_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    expected = [c.text for c in models.generate(str(tiny), CONVERSATIONS, max_new_tokens=8, progress=False)]
+    original, sizes = decoding._Batch.advance, []
+
+    def advance(batch: Any, most: int) -> None:
+        sizes.append(len(batch.prompts))
+        if len(batch.prompts) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        original(batch)
+
+    monkeypatch.setattr(decoding._Batch, "advance", lambda batch: advance(batch, 4))
+    told: list[int] = []
+    found = models.generate(
+        str(tiny), CONVERSATIONS, max_new_tokens=8, batch_size=16, on_done=lambda i, _: told.append(i), progress=False
+    )
+    assert [c.text for c in found] == expected and sorted(told) == list(range(len(CONVERSATIONS)))
+    assert sizes[:3] == [16, 8, 4]
+    monkeypatch.setattr(decoding._Batch, "advance", lambda batch: advance(batch, 0))
+    with pytest.raises(MemoryError, match="one prompt alone does not fit"):
+        models.generate(str(tiny), CONVERSATIONS, batch_size=16, progress=False)
+
+
+# -- servers
+
+
+class Stub(ThreadingHTTPServer):
+    """An OpenAI-shaped server whose behaviour is one function: (request number, request) -> (status, body)."""
+
+    daemon_threads = True
+
+    def __init__(self, behave: Callable[[int, dict[str, Any]], tuple[int, Any]]):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.behave, self.requests, self.open, self.most_open = behave, 0, 0, 0
+        self.lock = threading.Lock()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Stub
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with self.server.lock:
+            self.server.requests += 1
+            number = self.server.requests
+            self.server.open += 1
+            self.server.most_open = max(self.server.most_open, self.server.open)
+        try:
+            status, body = self.server.behave(number, request)
+        finally:
+            with self.server.lock:
+                self.server.open -= 1
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        # A body cut short: the length promises more than is sent.
+        self.send_header("content-length", str(len(data) + (50 if status == 299 else 0)))
+        self.end_headers()
+        self.wfile.write(data)
+        if status == 299:
+            self.close_connection = True
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def reply(request: dict[str, Any], finish: str = "stop") -> dict[str, Any]:
+    text = "echo " + request["messages"][-1]["content"]
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": request["model"],
+        "choices": [choice],
+        "usage": usage,
+    }
+
+
+def error(message: str, code: str = "") -> dict[str, Any]:
+    return {"error": {"message": message, "type": "x", "code": code}}
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stub]]:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr(server_model, "_wait", lambda *_: 0.01)
+    started: list[Stub] = []
+
+    def start(behave: Callable[[int, dict[str, Any]], tuple[int, Any]]) -> Stub:
+        server = Stub(behave)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+def generate_from(server: Stub, count: int = 12, **options: Any) -> list[Completion]:
+    turns = [ask(str(i)) for i in range(count)]
+    return models.generate("server:m", turns, url=server.url, progress=False, **options)
+
+
+def test_server_answers_in_order_and_carries_the_settings(stub: Callable[..., Stub]) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def behave(number: int, request: dict[str, Any]) -> tuple[int, Any]:
+        seen.append(request)
+        time.sleep(0.02 * (number % 3))
+        return 200, reply(request, "length" if number == 1 else "stop")
+
+    answers = generate_from(stub(behave), 30, max_new_tokens=7, temperature=0.5, seed=9)
+    assert [answer.text for answer in answers] == [f"echo {i}" for i in range(30)]
+    assert answers[5].prompt_tokens == 3 and answers[5].new_tokens == 2
+    assert sum(answer.finish == "length" for answer in answers) == 1
+    assert {(r["model"], r["max_tokens"], r["temperature"], r["seed"]) for r in seen} == {("m", 7, 0.5, 9)}
+
+
+def test_server_is_asked_more_at_once_until_it_refuses(stub: Callable[..., Stub]) -> None:
+    def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
+        time.sleep(0.03)
+        return (429, error("slow down")) if server.open > 10 else (200, reply(request))
+
+    server = stub(behave)
+    assert [answer.text for answer in generate_from(server, 80)] == [f"echo {i}" for i in range(80)]
+    assert 10 < server.most_open < 40, "grown past the limit of 10, halved before it reached 64"
+    assert server.requests < 160, "few refusals once the limit is known"
+
+
+def test_server_works_inside_a_running_event_loop(stub: Callable[..., Stub]) -> None:
+    server = stub(lambda _, request: (200, reply(request)))
+
+    async def cell() -> list[Completion]:
+        return generate_from(server, 3)
+
+    assert [answer.text for answer in asyncio.run(cell())] == ["echo 0", "echo 1", "echo 2"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "sentence"),
+    [
+        (401, error("bad key"), r"refuses the key \(401\): set OPENAI_API_KEY"),
+        (404, error("no such model"), r"knows no model 'm'.*404: no such model"),
+        (429, error("pay first", "insufficient_quota"), r"refuses the request \(429: pay first\)"),
+        (422, error("odd field"), r"refuses the request \(422: odd field\)"),
+        (500, error("broken"), r"failed 6 times on one request \(last: 500: broken\); finished answers are kept"),
+        (299, {}, r"failed 6 times on one request \(last: APIConnectionError"),
+    ],
+)
+def test_server_failures_are_told_in_a_sentence(
+    stub: Callable[..., Stub], status: int, body: Any, sentence: str
+) -> None:
+    server = stub(lambda number, request: (200, reply(request)) if number <= 3 else (status, body))
+    told: list[int] = []
+    with pytest.raises(server_model.ServerError, match=sentence):
+        generate_from(server, on_done=lambda i, _: told.append(i))
+    assert len(told) == 3, "answers that came before are handed on"
+    assert server.requests < 12 * server_model.MAX_ATTEMPTS
+
+
+def test_server_hiccups_are_survived_and_a_long_prompt_is_skipped(stub: Callable[..., Stub]) -> None:
+    def behave(number: int, request: dict[str, Any]) -> tuple[int, Any]:
+        if request["messages"][-1]["content"] == "4":
+            return 400, error("This model's maximum context length is 9 tokens")
+        return (503, error("busy")) if number % 4 == 0 else (200, reply(request))
+
+    answers = generate_from(stub(behave))
+    assert answers[4].finish.startswith("error: This model's maximum context length")
+    assert [a.text for i, a in enumerate(answers) if i != 4] == [f"echo {i}" for i in range(12) if i != 4]
+
+
+def test_hanging_server_times_out(stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_model, "MAX_ATTEMPTS", 2)
+    server = stub(lambda _, request: (time.sleep(1.0), (200, reply(request)))[1])
+    options: dict[str, Any] = {"max_new_tokens": 1, "temperature": 0.0, "seed": 0, "on_done": lambda *_: None}
+    with pytest.raises(server_model.ServerError, match=r"failed 2 times on one request .last: APITimeoutError"):
+        server_model.ask("m", [ask("a")], url=server.url, timeout_s=0.2, **options)
+
+
+def test_server_settings_are_checked_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for model, url, sentence in [
+        ("server:", "http://127.0.0.1:1/v1", "names no model"),
+        ("server:m", "127.0.0.1:80", "is not a server's base URL"),
+        ("server:m", "https://api.example.org/v1", "needs a key: set the environment variable OPENAI_API_KEY"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            models.generate(model, [ask("a")], url=url, progress=False)
+
+
+# -- serve
+
+SERVER = """
+import http.server, subprocess, sys, pathlib
+model, port, pids = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
+children = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=own)
+            for own in (False, True)]
+pids.write_text(" ".join(str(child.pid) for child in children))
+print("serving", model, flush=True)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/v1/models" else 404); self.end_headers()
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_serve_waits_for_health_and_ends_every_child(tmp_path: Path) -> None:
+    script, pids, log = tmp_path / "server.py", tmp_path / "pids", tmp_path / "logs" / "serve.log"
+    script.write_text(SERVER)
+    command = f"{sys.executable} {script} {{model}} {{port}} {pids}"
+    with pytest.raises(KeyError), models.serve(command, "my model", log=log) as url:
+        assert url.startswith("http://127.0.0.1:") and url.endswith("/v1")
+        children = [int(pid) for pid in pids.read_text().split()]
+        assert all(alive(pid) for pid in children)
+        raise KeyError("the evaluation failed")
+    deadline = time.monotonic() + 5
+    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in children), "also the one in a session of its own"
+    assert "serving my model" in log.read_text()
+
+
+def test_serve_failures_are_told_in_a_sentence(tmp_path: Path) -> None:
+    from laif_helpers.serving import serve
+
+    dies = f"{sys.executable} -c \"print('no GPU found'); raise SystemExit(3)\" {{model}} {{port}}"
+    with pytest.raises(RuntimeError, match=r"exit status 3 before it was healthy.*no GPU found"), serve(dies, "m"):
+        pass
+    sleeps = f'{sys.executable} -c "import time; time.sleep(30)" {{model}} {{port}}'
+    with (
+        pytest.raises(RuntimeError, match=r"not healthy on port \d+ within 0.5 s"),
+        serve(sleeps, "m", healthy_within_s=0.5),
+    ):
+        pass
+    with pytest.raises(ValueError, match=r"lacks \{port\}"), serve("vllm serve {model}", "m"):
+        pass
+    with (
+        pytest.raises(ValueError, match="no program 'no-such-server' is installed"),
+        serve("no-such-server {model} {port}", "m"),
+    ):
+        pass
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = "import sys, laif_helpers.models, laif_helpers.server_model, laif_helpers.local_model, laif_helpers.decoding"
+    check = "print([m for m in ('torch', 'transformers', 'openai', 'pandas') if m in sys.modules])"
+    out = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,88 @@
+"""The recipe model: what papermill and the command line hand over is read right or refused with a sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from laif_helpers import manifest, recipe
+from laif_helpers.paths import ROOT
+from laif_helpers.recipe import Recipe, StageParameters, build, from_notebook
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "read"),
+    [
+        ("learning_rate", "5e-6", 5e-6),
+        ("strict", "false", False),
+        ("budget", "300", 300),
+        ("arms", "[le, 'lec']", ["le", "lec"]),
+        ("arms", "le,lec", ["le", "lec"]),
+        ("arms", ["vanilla", "le", "le"], ["le"]),
+        ("instructor_model", 7, "7"),
+    ],
+)
+def test_values_as_papermill_hands_them_over(key: str, given: object, read: object) -> None:
+    assert getattr(build(Recipe, {key: given}), key) == read
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"budgets": 3}, "unknown recipe key 'budgets'; did you mean 'budget'?"),
+        ({"zzz": 3}, "unknown recipe key 'zzz'; known: target"),
+        ({"budget": 0}, "budget: .*greater than or equal to 1"),
+        ({"budget": "many"}, r"budget: .*\(given: 'many'\)"),
+        ({"arms": ["lee"]}, "unknown arm 'lee'; known: vanilla, fine_tuning, auggpt, le, lec"),
+        ({"benchmarks": ["gsm9k"]}, "unknown benchmark 'gsm9k'; known: gsm8k"),
+        ({"in_domain": ["gsm8k"]}, "in_domain names 'gsm8k', which benchmarks lacks"),
+        ({"error_split": "dev"}, "benchmark 'practice' has the splits train, test"),
+        ({"target": "server:x"}, "needs target_url"),
+        ({"target": "replay:x"}, "cannot be trained: set quote_only: true"),
+        ({"replay_fraction": 1}, "replay_fraction: .*less than 1"),
+        ({"instructor": "oracle"}, "instructor: .*'scripted', 'symbolic' or 'llm'"),
+        ({"quote_only": True, "instructor": "llm"}, "needs instructor_model"),
+    ],
+)
+def test_bad_values_are_refused_in_a_sentence(values: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        build(Recipe, values)
+
+
+def test_notebook_names_are_the_recipe_s_in_upper_case() -> None:
+    p = from_notebook({"RUN": "x", "ARM": "le", "ITERATION": "2", "BUDGET": "9", "_HIDDEN": 1, "lower": 2})
+    assert (p.run, p.arm, p.iteration, p.budget) == ("x", "le", 2, 9)
+    with pytest.raises(ValueError, match="unknown recipe key 'bugdet'"):
+        from_notebook({"BUGDET": 3})
+
+
+@pytest.mark.parametrize(("arm", "iteration"), [("le", 0), ("vanilla", 1)])
+def test_iteration_0_is_the_untouched_target_alone(arm: str, iteration: int) -> None:
+    with pytest.raises(ValueError, match="iteration 0 is the untouched target"):
+        build(StageParameters, {"arm": arm, "iteration": iteration})
+
+
+def test_folders_of_an_iteration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    p = build(StageParameters, {"run": "r", "arm": "le", "iteration": 1})
+    assert p.folder.path == tmp_path / "r" / "le" / "iter1"
+    assert p.previous.path == tmp_path / "r" / "vanilla" / "iter0"
+    assert Path(p.base_model) == ROOT / "data" / "nano"
+    assert Path(p.model) == p.folder.checkpoint
+
+
+def test_recipe_that_is_no_mapping_or_no_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("- a\n")
+    with pytest.raises(ValueError, match="a recipe is a mapping"):
+        recipe.load(path)
+    path.write_text("a: [")
+    with pytest.raises(ValueError, match="not valid YAML"):
+        recipe.load(path)
+
+
+def test_written_recipe_reads_back_as_the_same(tmp_path: Path) -> None:
+    settings = build(Recipe, {"learning_rate": 5e-6, "arms": [], "target_url": "http://h: 1 # x/v1", "limit": 7})
+    path = tmp_path / "r.yaml"
+    path.write_text(manifest.recipe_text(settings.model_dump(), {"limit": "--set"}))
+    assert "limit: 7  # --set" in path.read_text()
+    assert build(Recipe, recipe.load(path)[0]) == settings

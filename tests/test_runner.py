@@ -1,0 +1,416 @@
+"""The runner's guards, plan, resume and failures: on throw-away notebooks, most of them without a kernel."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from conftest import Toy, write_notebook, write_toy
+
+from laif_helpers import executors, manifest, notebook, plan, run_lock, runner
+from laif_helpers.recipe import ARMS
+
+CYCLE = ["vanilla/iter0/01_evaluate", "le/iter1/03_instruct_LE", "le/iter1/05_train_deepspeed", "le/iter1/01_evaluate"]
+
+
+def keys(made: plan.Plan) -> list[str]:
+    return [stage.key for stage in made.stages]
+
+
+# -- guards: refused before anything runs
+
+
+def test_unknown_key_is_refused_with_the_nearest_one(toy: Toy) -> None:
+    with pytest.raises(ValueError, match="unknown recipe key 'budgt'; did you mean 'budget'"):
+        toy.plan(budgt=3)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ('RUN = "x"\nARM = "le"\nITERATION = 1\nBUGDET = 3\n', "BUGDET is no recipe key"),
+        ('RUN = "x"\nARM = "le"\n', "lacks ITERATION"),
+        ('RUN = "x"\nARM = "le"\nITERATION = 1\n', "lacks TARGET"),
+        ('RUN = "x"\nARM = "le"\nITERATION = 1\nBUDGET = 2 * 3\n', "BUDGET is not a literal"),
+        ('RUN = "x"\nARM = "le"\nITERATION = 1\nlimit = 3\n', "'limit' is not in UPPER_CASE"),
+        ('RUN = "x"\nARM = "le"\nITERATION = 1\nprint(RUN)\n', "line 4 of the parameters cell"),
+        ('RUN = "x"\nARM = "le"\nITERATION = 1\nLIMIT: int | None = 5\n', "papermill reads .* differently: LIMIT"),
+        ('RUN = "x"\nARM = "le"\nITERATION = 1\nLIMIT = 5  # so LIMIT = 5\n', "papermill reads .* differently: LIMIT"),
+    ],
+)
+def test_parameters_cells_that_papermill_would_misread_are_refused(toy: Toy, parameters: str, sentence: str) -> None:
+    write_toy(toy.notebooks, "05_train_deepspeed", parameters=parameters)
+    with pytest.raises(ValueError, match=sentence):
+        toy.plan()
+    assert toy.engine.ran == []
+
+
+@pytest.mark.parametrize("tags", [0, 2])
+def test_missing_and_second_parameters_tags_are_refused(toy: Toy, tags: int) -> None:
+    cells = [("code", "A = 1", ["parameters"] if tags else []), ("code", "B = 1", ["parameters"] if tags else [])]
+    write_notebook(toy.notebooks / "02_error_analysis.ipynb", cells)
+    with pytest.raises(ValueError, match=f"{tags} cells are tagged 'parameters'; tag exactly one"):
+        toy.plan()
+
+
+def test_missing_notebook_and_broken_notebook_are_named(toy: Toy) -> None:
+    (toy.notebooks / "06_compare.ipynb").write_text("{")
+    with pytest.raises(ValueError, match=r"06_compare\.ipynb: not a notebook"):
+        toy.plan()
+    (toy.notebooks / "06_compare.ipynb").unlink()
+    with pytest.raises(FileNotFoundError, match=r"06_compare\.ipynb does not exist"):
+        toy.plan()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "deepspeed"])
+def test_run_names_that_leave_the_runs_folder_are_refused(toy: Toy, name: str) -> None:
+    toy.plan()
+    if name:
+        with pytest.raises(ValueError, match="run name"):
+            plan.make(toy.root / "toy.yaml", name, notebooks=toy.notebooks)
+    else:
+        assert plan.make(toy.root / "toy.yaml", name, notebooks=toy.notebooks).run.path.name == "toy"
+
+
+def test_unknown_executor_and_missing_ray_have_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="unknown executor 'slurm'; known: local, ray"):
+        executors.get("slurm")
+    monkeypatch.setattr(executors.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[cluster\]'"):
+        executors.get("ray")
+
+
+# -- the plan
+
+
+def test_plan_of_two_iterations(toy: Toy) -> None:
+    made = toy.plan(arms=["fine_tuning", "le", "lec"], iterations=2)
+    assert len(keys(made)) == len(set(keys(made)))
+    assert keys(made).count("vanilla/iter0/01_evaluate") == 1
+    assert "fine_tuning/iter1/03_instruct_LE" not in keys(made)
+    assert "lec/iter2/04_instruct_LEC" in keys(made)
+    by_key = {stage.key: stage for stage in made.stages}
+    assert by_key["le/iter2/03_instruct_LE"].after == ("le/iter1/01_evaluate",)
+    assert by_key["le/iter1/02_error_analysis"].after == ("le/iter1/01_evaluate",)
+    assert "le/iter2/02_error_analysis" not in by_key
+    ends = {"vanilla/iter0/01_evaluate", *(f"{arm}/iter2/01_evaluate" for arm in ("fine_tuning", "le", "lec"))}
+    assert set(by_key["compare/06_compare"].after) == ends
+
+
+def test_every_stage_comes_after_what_it_waits_for(toy: Toy) -> None:
+    seen: set[str] = set()
+    for stage in toy.plan(arms=list(ARMS[1:]), iterations=3).stages:
+        assert set(stage.after) <= seen
+        seen.add(stage.key)
+
+
+def test_quote_only_stops_after_the_requests(toy: Toy) -> None:
+    made = toy.plan(quote_only=True, arms=["fine_tuning", "le", "lec"], iterations=2)
+    assert keys(made) == [
+        "vanilla/iter0/01_evaluate",
+        "vanilla/iter0/02_error_analysis",
+        "le/iter1/03_instruct_LE",
+        "lec/iter1/04_instruct_LEC",
+    ]
+
+
+def test_no_iterations_evaluates_analyses_and_compares(toy: Toy) -> None:
+    code, ran = toy.run(iterations=0)
+    assert code == 0
+    assert sorted(ran) == ["compare/06_compare", "vanilla/iter0/01_evaluate", "vanilla/iter0/02_error_analysis"]
+
+
+# -- running, resuming
+
+
+def test_second_call_does_nothing_and_rows_are_complete(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    code, ran = toy.run()
+    assert code == 0
+    assert set(ran) == set(keys(toy.plan()))
+    rows = manifest.rows(toy.run_dir)
+    assert [row["status"] for row in rows] == ["done"] * len(ran)
+    wanted = {
+        "stage",
+        "arm",
+        "iteration",
+        "notebook",
+        "inputs_hash",
+        "outputs",
+        "seconds",
+        "versions",
+        "started",
+        "ended",
+    }
+    assert all(wanted <= row.keys() for row in rows)
+    assert all(row["outputs"] for row in rows)
+    assert "laif-helpers" in rows[0]["versions"]
+    capsys.readouterr()
+    assert toy.run() == (0, [])
+    assert "nothing to do" in capsys.readouterr().out
+    assert manifest.rows(toy.run_dir) == rows
+
+
+def test_changed_value_reruns_what_depends_on_it(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    toy.run()
+    _, ran = toy.run(budget=11)
+    assert "vanilla/iter0/01_evaluate" not in ran
+    assert set(CYCLE[1:]) <= set(ran)
+    assert "budget: 10 -> 11" in capsys.readouterr().out
+    row = manifest.latest(toy.run_dir)["le/iter1/05_train_deepspeed"]
+    assert row["why"] == "BUDGET changed"
+    assert toy.run() == (0, [])
+
+
+def test_result_that_comes_out_the_same_stops_the_reruns(toy: Toy) -> None:
+    toy.run()
+    toy.run_dir.iteration("le", 1).lessons("le").unlink()
+    _, ran = toy.run()
+    assert ran == ["le/iter1/03_instruct_LE"]
+
+
+def test_changed_model_and_changed_notebook_rerun(toy: Toy) -> None:
+    toy.run()
+    (toy.root / "model" / "model.safetensors").write_text("another")
+    assert set(toy.run()[1]) == set(keys(toy.plan()))
+    write_toy(toy.notebooks, "02_error_analysis", work="1 + 1")
+    assert toy.run()[1] == ["vanilla/iter0/02_error_analysis"]
+
+
+def test_new_iteration_and_new_arm_run_only_what_is_new(toy: Toy) -> None:
+    toy.run()
+    assert set(toy.run(iterations=2)[1]) == {
+        *(f"{arm}/iter2/{stem}" for arm in ("fine_tuning", "le") for stem in ("05_train_deepspeed", "01_evaluate")),
+        "le/iter1/02_error_analysis",
+        "le/iter2/03_instruct_LE",
+        "compare/06_compare",
+    }
+
+
+def test_redo_runs_an_unchanged_notebook_again(toy: Toy) -> None:
+    toy.run()
+    assert sorted(toy.run(redo=("05",))[1]) == ["fine_tuning/iter1/05_train_deepspeed", "le/iter1/05_train_deepspeed"]
+    with pytest.raises(ValueError, match="--redo '07'"):
+        toy.run(redo=("07",))
+
+
+def test_attempt_left_running_by_a_killed_runner_is_redone(toy: Toy) -> None:
+    toy.run()
+    row = manifest.latest(toy.run_dir)["le/iter1/01_evaluate"]
+    manifest.record(toy.run_dir, row | {"status": "running", "started": "2026-01-01"})
+    assert toy.run()[1] == ["le/iter1/01_evaluate"]
+
+
+def test_recipe_yaml_names_origins_and_is_a_recipe_again(toy: Toy) -> None:
+    toy.run()
+    text = toy.run_dir.recipe.read_text()
+    assert "budget: 10  # recipe" in text
+    assert "k: 3  # default" in text
+    again = plan.make(toy.run_dir.recipe, "toy", notebooks=toy.notebooks)
+    assert again.settings == toy.plan().settings
+    values = yaml.safe_load(toy.run_dir.parameters.read_text())
+    assert values["RUN"] == "toy"
+    assert values["BUDGET"] == 10
+
+
+# -- failing and ending
+
+
+def test_failing_stage_stops_its_arm_alone(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    write_toy(toy.notebooks, "05_train_deepspeed", work='if p.arm == "le":\n    raise ValueError("loss is NaN")')
+    code, ran = toy.run()
+    assert code == 1
+    assert "le/iter1/01_evaluate" not in ran
+    assert "fine_tuning/iter1/01_evaluate" in ran
+    out = capsys.readouterr().out
+    assert "FAILED le/iter1/05_train_deepspeed" in out
+    assert 'raise ValueError("loss is NaN")' in out
+    assert "without le, which failed" in out
+    assert (toy.run_dir.compare / "results.csv").read_text().split() == ["arm", "fine_tuning"]
+    skipped = manifest.rows(toy.run_dir)
+    assert [row["reason"] for row in skipped if row["status"] == "skipped"] == ["le/iter1/05_train_deepspeed failed"]
+    write_toy(toy.notebooks, "05_train_deepspeed")
+    code, ran = toy.run()
+    assert code == 0
+    assert {"le/iter1/05_train_deepspeed", "le/iter1/01_evaluate", "compare/06_compare"} <= set(ran)
+    assert (toy.run_dir.compare / "results.csv").read_text().split() == ["arm", "fine_tuning", "le"]
+
+
+def test_without_the_untouched_target_nothing_is_compared(toy: Toy) -> None:
+    write_toy(toy.notebooks, "01_evaluate", work='raise FileNotFoundError("no model")')
+    code, ran = toy.run()
+    assert code == 1
+    assert ran == ["vanilla/iter0/01_evaluate"]
+    assert manifest.rows(toy.run_dir)[-1]["status"] == "skipped"
+
+
+def test_arm_without_errors_ends_well(toy: Toy) -> None:
+    ended = 'put(p.folder.metrics("03_instruct_LE"), json.dumps({"ended": "no wrong items"}))'
+    write_toy(toy.notebooks, "03_instruct_LE", work=ended)
+    code, ran = toy.run(iterations=2)
+    assert code == 0
+    assert "le/iter1/05_train_deepspeed" not in ran
+    assert "compare/06_compare" in ran
+    rows = {row["stage"]: row for row in manifest.rows(toy.run_dir)}
+    assert rows["le/iter1/03_instruct_LE"]["status"] == "ended"
+    for stage in ("le/iter1/05_train_deepspeed", "le/iter2/01_evaluate"):
+        assert rows[stage]["status"] == "skipped"
+        assert rows[stage]["reason"] == "the arm ended at le/iter1/03_instruct_LE: no wrong items"
+    assert toy.run() == (0, [])
+
+
+# -- the lock
+
+
+def test_two_runners_on_one_run_are_refused(toy: Toy) -> None:
+    toy.plan()
+    with run_lock.lock(toy.run_dir), pytest.raises(ValueError, match=f"is being run by process {os.getpid()}"):
+        toy.run()
+    assert toy.run()[0] == 0
+
+
+# -- sweeps
+
+
+def test_sweep_runs_a_point_for_each_combination_and_vanilla_once(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    collected: list[Path] = []
+    fake = type(sys)("laif_helpers.compare")
+    fake.collect_points = collected.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "laif_helpers.compare", fake)
+    monkeypatch.setattr("laif_helpers.compare", fake, raising=False)
+    code, ran = toy.run(budget=[10, 20], seed=[0, 1])
+    assert code == 0
+    assert [key for key in ran if "vanilla" in key] == ["vanilla/iter0/01_evaluate", "vanilla/iter0/02_error_analysis"]
+    point = toy.run_dir.path / "points" / "budget20_seed1"
+    assert (point / "le" / "iter1" / "checkpoint" / "model.safetensors").read_text() == "le1-20-1 untouched"
+    assert (point / "vanilla" / "iter0" / "responses" / "practice.test.jsonl").is_file()
+    assert yaml.safe_load((point / "recipe.yaml").read_text())["budget"] == 20
+    assert yaml.safe_load(toy.run_dir.recipe.read_text())["budget"] == [10, 20]
+    assert collected == [toy.run_dir.path]
+    assert toy.run() == (0, [])
+    assert {key.split("/")[0] for key in toy.run(budget=[10, 20, 30])[1]} == {"budget30_seed0", "budget30_seed1"}
+
+
+def test_sweep_over_what_changes_the_answers_evaluates_each_point(toy: Toy) -> None:
+    made = toy.plan(limit=[5, 10])
+    assert not made.shared_vanilla
+    assert {"limit5/vanilla/iter0/01_evaluate", "limit10/vanilla/iter0/01_evaluate"} <= set(keys(made))
+    with pytest.raises(ValueError, match="a sweep needs one or more different values"):
+        toy.plan(limit=[5, 5])
+
+
+def test_lists_where_a_number_cannot_vary_are_refused(toy: Toy) -> None:
+    with pytest.raises(ValueError, match="workers"):
+        toy.plan(workers=[1, 2])
+
+
+# -- real kernels
+
+
+def test_real_kernels_run_fail_and_tell(
+    toy: Toy, real_kernels: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    real_kernels()
+    write_toy(toy.notebooks, "02_error_analysis", work="import sys\nprint('kernel', sys.executable)\nsys.exit(0)")
+    write_toy(toy.notebooks, "05_train_deepspeed", work='print("step 1")\nassert p.budget > 99, "too few"')
+    code, _ = toy.run(arms=["fine_tuning"])
+    assert code == 1
+    rows = manifest.latest(toy.run_dir)
+    assert rows["vanilla/iter0/01_evaluate"]["status"] == "done"
+    assert 0 < rows["vanilla/iter0/01_evaluate"]["startup_seconds"] < rows["vanilla/iter0/01_evaluate"]["seconds"]
+    # sys.exit(0) in a cell is success to papermill
+    assert rows["vanilla/iter0/02_error_analysis"]["reason"].startswith("the notebook ended early")
+    assert rows["fine_tuning/iter1/05_train_deepspeed"]["reason"] == "AssertionError: too few"
+    out = capsys.readouterr().out
+    assert 'assert p.budget > 99, "too few"' in out
+    assert "went into kernel start and imports" in out
+    log = (toy.run_dir.path / "run.log").read_text()
+    assert f"vanilla/iter0/02_error_analysis | kernel {sys.executable}" in log
+    assert "fine_tuning/iter1/05_train_deepspeed | step 1" in log
+    executed = toy.run_dir.iteration("fine_tuning", 1).notebooks / "05_train_deepspeed.ipynb"
+    assert json.loads(executed.read_text())["metadata"]["laif"]["status"] == "failed"
+
+
+def sleeping(toy: Toy) -> Path:
+    """Make 01 start a child in a session of its own and wait; return the file that will hold the pids."""
+    pids = toy.root / "pids"
+    work = (
+        "import os, subprocess, sys, time\n"
+        "code = 'from laif_helpers.kernel import die_with_parent as d; d(); import time; time.sleep(60)'\n"
+        "child = subprocess.Popen([sys.executable, '-c', code], start_new_session=True)\n"
+        f"time.sleep(0.5)\nPath({str(pids)!r}).write_text(f'{{os.getpid()}} {{child.pid}}')\ntime.sleep(60)"
+    )
+    write_toy(toy.notebooks, "01_evaluate", work=work)
+    toy.plan()
+    return pids
+
+
+def start_and_kill(toy: Toy, number: int, victim: str) -> tuple[int, list[int]]:
+    pids = sleeping(toy)
+    code = (
+        "import sys; from pathlib import Path; from laif_helpers import plan, runner\n"
+        f"made = plan.make(Path({str(toy.root / 'toy.yaml')!r}), notebooks=Path({str(toy.notebooks)!r}))\n"
+        "sys.exit(runner.run(made))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 30
+    while not (pids.exists() and pids.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    kernel, grandchild = map(int, pids.read_text().split())
+    stage = psutil.Process(kernel).ppid()
+    os.kill({"runner": process.pid, "kernel": kernel, "stage": stage}[victim], number)
+    process.communicate(timeout=30)
+    return process.returncode, [process.pid, stage, kernel, grandchild]
+
+
+def all_gone(pids: list[int]) -> bool:
+    for _ in range(60):
+        left = [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
+        if not left:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are tied to their parent through Linux' prctl")
+@pytest.mark.parametrize(
+    ("victim", "number", "code"),
+    [
+        ("runner", signal.SIGKILL, -9),
+        ("runner", signal.SIGINT, 130),
+        ("kernel", signal.SIGKILL, 1),
+        ("stage", signal.SIGKILL, 1),
+    ],
+)
+def test_killed_in_the_middle_leaves_no_process_and_resumes(toy: Toy, victim: str, number: int, code: int) -> None:
+    returned, pids = start_and_kill(toy, number, victim)
+    assert returned == code
+    assert all_gone(pids)
+    row = manifest.latest(toy.run_dir)["vanilla/iter0/01_evaluate"]
+    assert row["status"] == ("running" if number == signal.SIGKILL and victim == "runner" else "failed")
+    write_toy(toy.notebooks, "01_evaluate")
+    assert toy.run(arms=["fine_tuning"])[0] == 0  # the lock went with its holder
+
+
+def test_ray_runs_the_same_stages(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="Ray is the extra 'cluster'")
+    engine = executors.Ray()
+    monkeypatch.setattr(executors, "get", lambda name: engine)
+    assert runner.run(toy.plan(iterations=0)) == 0
+    assert {row["status"] for row in manifest.rows(toy.run_dir)} == {"done"}
+
+
+def test_source_hash_ignores_outputs(toy: Toy) -> None:
+    path = toy.notebooks / "01_evaluate.ipynb"
+    before = notebook.source_hash(path)
+    made = json.loads(path.read_text())
+    made["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x"}]
+    made["metadata"]["editor"] = 1
+    path.write_text(json.dumps(made))
+    assert notebook.source_hash(path) == before

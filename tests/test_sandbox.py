@@ -1,0 +1,195 @@
+"""What the cage lets through and what it contains; every test runs in each cage that this machine offers."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from laif_helpers import sandbox
+
+REAL_CAGES = [name for name in ("bubblewrap", "unshare") if not sandbox.why_not(name)]
+needs_cage = pytest.mark.skipif(not REAL_CAGES, reason="neither bubblewrap nor unshare works on this machine")
+each_cage = pytest.mark.parametrize("cage", [*REAL_CAGES, "none"])
+each_real_cage = pytest.mark.parametrize("cage", REAL_CAGES)
+
+
+@each_cage
+@pytest.mark.parametrize(
+    ("source", "status", "told"),
+    [
+        ("print(6 * 7)", "passed", ""),
+        ("assert 6 * 7 == 43", "failed", "AssertionError"),
+        ("import os; os._exit(0)", "failed", "last line"),
+        ("import sys; sys.exit(0)", "failed", "ended itself early"),
+        ("raise SystemExit", "failed", "ended itself early"),
+        ("def f(:", "failed", "SyntaxError"),
+        ("def f(n): return f(n + 1)\nf(0)", "failed", "RecursionError"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "failed", "last line"),
+        ("import builtins; vars(builtins).clear(); nothing_left", "failed", ""),
+        ("print(input())", "failed", "EOFError"),
+        ("data = bytearray(3 << 30)", "memory", "MemoryError"),
+        ("while True: print('x' * 4096)", "output", "wrote more"),
+    ],
+)
+def test_status(cage: str, source: str, status: str, told: str) -> None:
+    result = sandbox.run_python(source, timeout_s=10, memory_mb=512, isolation=cage)
+    assert (result.status, told in result.stderr) == (status, True), result
+
+
+@each_cage
+def test_time_limits(cage: str) -> None:
+    sleeping = sandbox.run_python("import time; time.sleep(60)", timeout_s=0.5, isolation=cage)
+    assert sleeping.status == "timeout" and sleeping.seconds < 10
+    busy = sandbox.run_python("while True: pass", timeout_s=60, cpu_s=1, isolation=cage)
+    assert busy.status == "timeout" and "computing" in busy.stderr
+
+
+@each_cage
+def test_output_is_kept_and_the_environment_is_empty(cage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY_KEY", "secret-canary")
+    source = "import os, sys; print(sorted(os.environ), os.listdir('.')); print('low', file=sys.stderr)"
+    result = sandbox.run_python(source, isolation=cage)
+    assert result.status == "passed" and result.stderr.startswith("low")
+    assert "CANARY" not in result.stdout and "HOME" not in result.stdout and result.stdout.endswith("[]\n")
+
+
+@each_cage
+def test_surrogates_and_nul_in_the_source_are_the_programs_fault(cage: str) -> None:
+    assert sandbox.run_python("x = '\ud800'", isolation=cage).status in ("passed", "failed")
+    assert sandbox.run_python("x = '\0'", isolation=cage).status == "failed"
+
+
+@each_real_cage
+def test_files_outside_are_out_of_sight_and_out_of_reach(cage: str, tmp_path: Path) -> None:
+    canary = tmp_path / "canary.txt"
+    canary.write_text("alive")
+    source = f"""
+import os
+for path in ({str(canary)!r}, {str(Path.home())!r} + "/.bashrc", "/etc/passwd", "/etc/shadow", "/proc/1/environ"):
+    try:
+        print("READ", path, len(open(path).read()))
+    except OSError:
+        pass
+for path in ({str(canary)!r}, "/usr/laif-canary", "/laif-canary", "/etc/laif-canary", {sys.base_prefix!r} + "/laif-canary"):
+    try:
+        open(path, "w").write("dead")
+        print("WROTE", path)
+    except OSError:
+        pass
+open("scratch.txt", "w").write("a private folder is there to be used")
+"""
+    result = sandbox.run_python(source, isolation=cage)
+    read = [line for line in result.stdout.splitlines() if not line.startswith("READ /proc/1/environ 0")]
+    assert (result.status, read) == ("passed", []), result
+    assert canary.read_text() == "alive"
+
+
+@each_real_cage
+def test_no_network(cage: str) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        source = f"import socket; socket.create_connection(('127.0.0.1', {port}), 2)"
+        result = sandbox.run_python(source, isolation=cage)
+        assert result.status == "failed" and "OSError" in result.stderr or "Connection" in result.stderr
+        server.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+@each_real_cage
+def test_daemons_and_floods_end_with_the_program(cage: str) -> None:
+    marker = f"laif-canary-{os.getpid()}-{cage}"
+    source = f"""
+import os, time
+count = 0
+try:
+    for _ in range(500):
+        if os.fork() == 0:
+            os.setsid()
+            os.execv({sys.executable!r}, [{marker!r}, "-c", "import time; time.sleep(60)"])
+        count += 1
+except OSError:
+    pass
+print(count)
+"""
+    result = sandbox.run_python(source, timeout_s=10, isolation=cage)
+    assert result.status == "passed" and 0 < int(result.stdout) < 100, result
+    deadline = time.monotonic() + 5
+    while (left := _running(marker)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+def _running(marker: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (entry / "cmdline").read_text(errors="replace").split("\0")[0]:
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
+
+
+@each_real_cage
+def test_signals_reach_nobody_outside(cage: str) -> None:
+    source = f"""
+import os, signal
+for pid in (1, os.getppid(), {os.getpid()}):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass
+"""
+    assert sandbox.run_python(source, isolation=cage).status == "passed"
+
+
+@each_real_cage
+def test_privileges_are_gone(cage: str) -> None:
+    source = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapBnd', 'NoNew'))])"
+    result = sandbox.run_python(source, isolation=cage)
+    assert result.stdout.strip() in ("['0000000000000000', '0000000000000000', '1']", ""), result
+
+
+def test_order_is_kept() -> None:
+    if not REAL_CAGES:
+        pytest.skip("no cage on this machine")
+    results = sandbox.run_many([f"print({number})" for number in range(8)], workers=2)
+    assert [result.stdout.strip() for result in results] == [str(number) for number in range(8)]
+
+
+def test_a_hash_seed_that_never_changes() -> None:
+    source = "print(hash('order'))"
+    assert len({sandbox.run_python(source, isolation="none").stdout for _ in range(3)}) == 1
+
+
+def test_no_cage_is_refused_unless_waived(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAIF_SANDBOX", raising=False)
+    monkeypatch.setattr(sandbox, "why_not", lambda name: "not on this machine")
+    with pytest.raises(RuntimeError, match="LAIF_SANDBOX=none"):
+        sandbox.run_python("pass")
+    monkeypatch.setenv("LAIF_SANDBOX", "none")
+    assert sandbox.cage() == "none"
+    monkeypatch.setenv("LAIF_SANDBOX", "docker")
+    with pytest.raises(ValueError, match="docker"):
+        sandbox.cage()
+
+
+@needs_cage
+def test_a_named_cage_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAIF_SANDBOX", REAL_CAGES[-1])
+    assert sandbox.cage() == REAL_CAGES[-1]
+
+
+@pytest.mark.parametrize("limits", [{"timeout_s": 0}, {"memory_mb": 1}])
+def test_limits_that_make_no_sense(limits: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="need timeout_s"):
+        sandbox.run_python("pass", **limits)  # type: ignore[arg-type]
+
+
+def test_unknown_isolation() -> None:
+    with pytest.raises(ValueError, match="docker"):
+        sandbox.run_python("pass", isolation="docker")

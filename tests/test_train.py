@@ -1,0 +1,493 @@
+"""Stage 5: settings and checks, samples and their labels, a real training, and DeepSpeed on two CPU ranks."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laif_helpers import launch as processes
+from laif_helpers import recipe, sft_samples, train, train_settings
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Response, read_rows, write_json, write_jsonl
+
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.role == 'assistant' %}<|end|>{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def make_base(folder: Path, hidden: int = 32) -> Path:
+    """A random Llama over bytes with a small chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    special = ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|pad|>"]
+    vocabulary = {token: at for at, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(special)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|end|>", pad_token="<|pad|>")
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture
+def parameters(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageParameters]:
+    """Builds the parameters of arm le, iteration 1, of a run in ``tmp_path``, with a training set of ``n`` samples."""
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def make(n: int = 16, **values: Any) -> StageParameters:
+        settings = {"run": "r", "arm": "le", "iteration": 1, "target": str(base), "batch_size": 8, "epochs": 1}
+        p = recipe.build(StageParameters, settings | values)
+        if n:
+            write_jsonl(p.folder.training_set, [sample(at) for at in range(n)])
+        return p
+
+    return make
+
+
+def sample(at: int, response: str = "") -> dict[str, Any]:
+    words = " ".join(["box"] * (at % 5))
+    asked = {"role": "user", "content": f"What is {at} + {at}? {words}"}
+    answer = {"role": "assistant", "content": response or f"{at} + {at} = {2 * at}\n#### {2 * at}"}
+    return {"id": f"s{at}", "benchmark": "practice", "source": "lesson", "messages": [asked, answer], "weight": 1.0}
+
+
+def settings_of(p: StageParameters) -> train_settings.Settings:
+    return train_settings.make_settings(p)
+
+
+# -- bad input: one sentence each, before anything is trained
+
+
+def test_empty_training_file(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters(n=0)
+    write_jsonl(p.folder.training_set, [])
+    with pytest.raises(ValueError, match=r"train\.jsonl holds no samples.*funnel"):
+        train.launch(p)
+
+
+def test_missing_training_file(parameters: Callable[..., StageParameters]) -> None:
+    with pytest.raises(FileNotFoundError, match="make the training set first"):
+        train.launch(parameters(n=0))
+
+
+@pytest.mark.parametrize("content", ["", "  \n"])
+def test_lesson_without_response(parameters: Callable[..., StageParameters], content: str) -> None:
+    p = parameters()
+    bad = sample(3)
+    bad["messages"][-1]["content"] = content
+    write_jsonl(p.folder.training_set, [sample(0), bad])
+    with pytest.raises(ValueError, match=r"row 2 \(id 's3'\) has no response"):
+        train.launch(p)
+
+
+def test_sample_weight_is_refused(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters()
+    write_jsonl(p.folder.training_set, [sample(0) | {"weight": 0.5}])
+    with pytest.raises(ValueError, match=r"row 1 has weight 0\.5"):
+        train.launch(p)
+
+
+def test_base_missing(parameters: Callable[..., StageParameters]) -> None:
+    with pytest.raises(FileNotFoundError, match="'/no/such/model' is no folder here; correct target"):
+        train.launch(parameters(target="/no/such/model"))
+    with pytest.raises(FileNotFoundError, match="train iteration 1 of arm 'le' first"):
+        train.launch(parameters(iteration=2))
+
+
+def test_base_that_is_no_model(parameters: Callable[..., StageParameters], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no config\.json"):
+        train.launch(parameters(target=str(tmp_path)))
+
+
+def test_base_without_chat_template(parameters: Callable[..., StageParameters], base: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(base, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(ValueError, match=r"bare has no chat template.*chat_template\.jinja"):
+        sft_samples.load_tokenizer(str(bare))
+
+
+def test_all_samples_too_long(parameters: Callable[..., StageParameters], base: Path) -> None:
+    p = parameters(max_length=16)
+    with pytest.raises(ValueError, match=r"all 16 samples are longer than max_length 16 tokens \(the shortest has \d+"):
+        sft_samples.make_samples(settings_of(p), sft_samples.load_tokenizer(str(base)))
+
+
+def test_unknown_deepspeed_name_and_file(
+    parameters: Callable[..., StageParameters], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"deepspeed: .*'zero4'"):
+        parameters(deepspeed="zero4")
+    monkeypatch.setattr(train_settings, "DEEPSPEED", tmp_path)
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"deepspeed 'zero2': .*zero2\.json does not exist; there are: mine"):
+        train.launch(parameters(deepspeed="zero2"))
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"zero_optimisation": {}}, "'zero_optimisation'"),
+        ({"zero_optimization": {"stages": 2}}, "'stages' in zero_opt"),
+    ],
+)
+def test_unknown_deepspeed_key(
+    parameters: Callable[..., StageParameters], change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from laif_helpers import sft
+
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    settings = settings_of(parameters(deepspeed="zero2"))
+    sft.check_deepspeed_keys(settings)
+    with pytest.raises(ValueError, match=said):
+        sft.check_deepspeed_keys(replace(settings, deepspeed_config=settings.deepspeed_config | change))
+
+
+@pytest.mark.parametrize("name", ["zero1", "zero2", "zero3", "zero3_offload"])
+def test_tracked_deepspeed_files(name: str) -> None:
+    config = train_settings.deepspeed_config(name)
+    assert config["zero_optimization"]["stage"] == int(name[4])
+    if name.startswith("zero3"):
+        assert config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
+
+
+def test_adapter_that_does_not_fit(parameters: Callable[..., StageParameters], base: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    write_json(adapter / "adapter_config.json", {"base_model_name_or_path": str(base), "r": 4})
+    with pytest.raises(ValueError, match=r"lora_rank 8 does not fit adapter .* of rank 4; set lora_rank: 4"):
+        train.launch(parameters(target=str(adapter), lora_rank=8))
+    write_json(adapter / "adapter_config.json", {"base_model_name_or_path": "/no/base", "r": 4})
+    with pytest.raises(FileNotFoundError, match="was trained for /no/base, which does not exist"):
+        train.launch(parameters(target=str(adapter), lora_rank=4))
+
+
+def test_checkpoint_adapter_of_another_base(parameters: Callable[..., StageParameters], tmp_path: Path) -> None:
+    p = parameters(iteration=2, lora_rank=4)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_json(p.previous.checkpoint / "adapter_config.json", {"base_model_name_or_path": str(other), "r": 4})
+    with pytest.raises(ValueError, match=r"was trained for .*other, but the target is .*tiny; use that target"):
+        train.launch(p)
+
+
+def test_folder_that_cannot_be_written(
+    parameters: Callable[..., StageParameters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = parameters()
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # A read-only mode does not stop root, whom containers run as; the disk's answer is what matters.
+    monkeypatch.setattr(train, "write_json", refuse)
+    with pytest.raises(PermissionError, match=r"cannot write to .*iter1 \(Permission denied\); choose a run folder"):
+        train.launch(p)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_folder(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters()
+    p.folder.path.chmod(0o500)
+    with pytest.raises(PermissionError, match="cannot write to"):
+        train.launch(p)
+    p.folder.path.chmod(0o700)
+
+
+def test_loss_that_is_no_number() -> None:
+    from laif_helpers import sft
+
+    sft.check_loss(3.2, 1, 0.1)
+    with pytest.raises(
+        ValueError, match=r"the loss is nan at step 7, nothing was saved; lower learning_rate \(given: 5"
+    ):
+        sft.check_loss(float("nan"), 7, 5.0)
+
+
+# -- samples
+
+
+def test_labels_cover_the_response_and_its_end_alone(base: Path) -> None:
+    tokenizer = sft_samples.load_tokenizer(str(base))
+    samples, mismatches = sft_samples.encode(tokenizer, [sample(4)["messages"]], {tokenizer.eos_token_id})
+    learned = [token for token in samples[0]["labels"] if token != -100]
+    assert tokenizer.decode(learned) == "4 + 4 = 8\n#### 8<|end|>"
+    prompt = tokenizer.apply_chat_template(sample(4)["messages"][:1], tokenize=False, add_generation_prompt=True)
+    context = samples[0]["input_ids"][: -len(learned)]
+    assert tokenizer.decode(context) == prompt, "trained on another context than generation will see"
+    assert mismatches == 0
+
+
+def test_end_token_is_added_where_the_template_has_none(base: Path) -> None:
+    tokenizer = sft_samples.load_tokenizer(str(base))
+    tokenizer.chat_template = TEMPLATE.replace("<|end|>", "")
+    samples, _ = sft_samples.encode(tokenizer, [sample(1)["messages"]], {tokenizer.eos_token_id})
+    assert samples[0]["labels"][-1] == tokenizer.eos_token_id
+
+
+def test_long_samples_are_left_out_whole(parameters: Callable[..., StageParameters], base: Path) -> None:
+    p = parameters(max_length=64)
+    write_jsonl(p.folder.training_set, [sample(1), sample(2, "long " * 40), sample(3), sample(4)])
+    kept, shares = sft_samples.make_samples(settings_of(p), sft_samples.load_tokenizer(str(base)))
+    assert (shares["samples"], shares["left_out"], shares["truncated_share"]) == (3, 1, 0.25)
+    assert all(len(row["input_ids"]) <= 64 for row in kept)
+    assert 0 < shares["loss_token_share"] < 1
+
+
+def test_template_that_hides_the_prompt_is_refused(parameters: Callable[..., StageParameters], base: Path) -> None:
+    tokenizer = sft_samples.load_tokenizer(str(base))
+    tokenizer.chat_template = "{% if add_generation_prompt %}<|system|>{% endif %}{{ messages[-1].content }}<|end|>"
+    with pytest.raises(ValueError, match="100% of the training tokens carry loss"):
+        sft_samples.make_samples(settings_of(parameters()), tokenizer)
+
+
+def test_order_is_the_same_for_one_process_and_two() -> None:
+    lengths = [(7 * at) % 40 for at in range(100)]
+    orders = [list(sft_samples.LengthGrouped(lengths, 16, seed=3)) for _ in range(2)]
+    assert orders[0] == orders[1] and sorted(orders[0]) == list(range(100))
+    later = sft_samples.LengthGrouped(lengths, 16, seed=3)
+    later.set_epoch(1)
+    assert list(later) != orders[0]
+    spread = [max(lengths[i] for i in part) - min(lengths[i] for i in part) for part in _chunks(orders[0], 16)]
+    assert sum(spread) / len(spread) < 10, "batches of like length"
+
+
+def _chunks(order: list[int], size: int) -> list[list[int]]:
+    return [order[at : at + size] for at in range(0, len(order), size)]
+
+
+# -- a real training
+
+
+def responses(p: StageParameters, count: int = 12) -> None:
+    """Previous responses of real practice items, every third one wrong."""
+    from laif_helpers import benchmarks
+
+    bench = benchmarks.get("practice")
+    rows = [
+        Response(
+            **{"id": e.id, "benchmark": "practice", "split": "train", "messages": bench.messages(e), "gold": e.gold},
+            **{"text": f"#### {e.gold}" if at % 3 else "no idea", "extracted": e.gold, "correct": bool(at % 3)},
+            **{"readable": True, "reason": "", "prompt_tokens": 1, "new_tokens": 1, "model": "m"},
+        )
+        for at, e in enumerate(bench.load("train", limit=count))
+    ]
+    write_jsonl(p.previous.responses("practice", "train"), rows)
+
+
+def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParameters]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    p = parameters(n=48, learning_rate="5e-3", epochs=3, max_new_tokens=8)
+    responses(p)
+    p.folder.checkpoint.mkdir(parents=True)  # what a killed training of old might have left
+    seen: list[int] = []
+    metrics = train.launch(p, on_row=lambda rows: seen.append(len(rows)))
+
+    assert metrics["steps"] == 18 and metrics["world_size"] == 1 and metrics["deepspeed"] == "none"
+    assert metrics["final_loss"] < metrics["start_loss"] - 0.5
+    assert metrics["tokens"] == 3 * metrics["sample_tokens"]
+    assert metrics["truncated_share"] == 0 and 0 < metrics["loss_token_share"] < 1
+    assert metrics["tokens_per_s"] > 0 and metrics["seconds"] > 0
+    assert [row["step"] for row in train.read_log(p.folder.path / "train_log.jsonl")] == list(range(1, 19))
+    assert seen and seen[-1] == 18
+
+    model = AutoModelForCausalLM.from_pretrained(p.folder.checkpoint)
+    assert AutoTokenizer.from_pretrained(p.folder.checkpoint).chat_template == TEMPLATE
+    assert model.generation_config.eos_token_id is not None
+    sentinel = json.loads((p.folder.checkpoint / train_settings.SENTINEL).read_text())
+    assert sentinel["steps"] == 18
+    assert sentinel["weights_sha256"] == train_settings.file_hash([p.folder.checkpoint / "model.safetensors"])
+    assert not p.folder.checkpoint.with_name("checkpoint.partial").exists()
+
+    probed = list(read_rows(p.folder.path / "probe.jsonl"))
+    assert [row["before_correct"] for row in probed] == [False] * 4 + [True] * 4
+    assert all(isinstance(row["after"], str) and row["after_correct"] in (True, False) for row in probed)
+    assert "18 steps" in train.observation(metrics, p.folder)
+    assert len(train.probe_table(p.folder)) == 8 and len(train.log_table(p.folder)) == 18
+
+    before = (p.folder.checkpoint / "model.safetensors").stat().st_mtime_ns
+    assert train.launch(p) == metrics, "a finished training is not repeated"
+    assert (p.folder.checkpoint / "model.safetensors").stat().st_mtime_ns == before
+    (p.folder.checkpoint / "model.safetensors").write_bytes(b"torn")
+    assert not train_settings.finished(settings_of(p)), "a damaged checkpoint is noticed"
+
+
+def test_identity_follows_what_decides_the_weights(parameters: Callable[..., StageParameters]) -> None:
+    first = settings_of(parameters()).identity
+    assert settings_of(parameters()).identity == first
+    assert settings_of(parameters(learning_rate="1e-3")).identity != first
+    assert settings_of(parameters(n=15)).identity != first
+    assert settings_of(parameters(run="elsewhere")).identity == first
+
+
+@pytest.mark.slow
+def test_lora_adapter_and_its_second_iteration(parameters: Callable[..., StageParameters], base: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    first = parameters(lora_rank=4, learning_rate="1e-2")
+    train.launch(first)
+    files = {file.name for file in first.folder.checkpoint.iterdir()}
+    assert "adapter_model.safetensors" in files and "model.safetensors" not in files
+    second = parameters(lora_rank=4, learning_rate="1e-2", iteration=2)
+    train.launch(second)
+    loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), second.folder.checkpoint)
+    earlier = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), first.folder.checkpoint)
+    pairs = zip(loaded.state_dict().items(), earlier.state_dict().items(), strict=True)
+    moved = {name for (name, a), (_, b) in pairs if not a.equal(b)}
+    assert moved and all("lora_" in name for name in moved), "only the adapter moves on"
+
+
+def test_sentence_of_the_child_reaches_the_caller(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters(max_length=16)
+    with pytest.raises(ValueError, match="all 16 samples are longer"):
+        train.launch(p)
+    assert not p.folder.checkpoint.exists() and not p.folder.train_metrics.exists()
+
+
+# -- processes
+
+
+def run_python(text: str, log: Path, **options: Any) -> int:
+    script = log.with_suffix(".py")
+    script.write_text(textwrap.dedent(text))
+    return processes.run([sys.executable, str(script)], log, env=processes.environment(), **options)
+
+
+def test_exit_status_and_output(tmp_path: Path) -> None:
+    assert run_python("print('said'); raise SystemExit(3)", tmp_path / "log") == 3
+    assert processes.tail(tmp_path / "log") == "said"
+
+
+def test_broken_training_is_told_with_its_log(
+    parameters: Callable[..., StageParameters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = [sys.executable, "-c", "print('last words'); import os; os.kill(os.getpid(), 9)"]
+    monkeypatch.setattr(processes, "command", lambda *_, **__: crash)
+    with pytest.raises(RuntimeError, match=r"(?s)status -9 and no whole checkpoint.*last words"):
+        train.launch(parameters())
+
+
+def test_exit_0_without_sentinel_is_no_success(
+    parameters: Callable[..., StageParameters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "command", lambda *_, **__: [sys.executable, "-c", "pass"])
+    with pytest.raises(RuntimeError, match="status 0 and no whole checkpoint"):
+        train.launch(parameters())
+
+
+GROUP = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_interrupt_ends_the_whole_group(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    def interrupt_when_started() -> None:
+        if log.is_file() and log.read_text().strip():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_python(GROUP, log, on_wait=interrupt_when_started)
+    assert gone(int(log.read_text()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux' parent-death signal")
+def test_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    parent = subprocess.Popen([
+        sys.executable, "-c",
+        "import sys; from pathlib import Path; from laif_helpers import launch\n"
+        "code = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'\n"
+        f"launch.run([sys.executable, '-c', code], Path({str(log)!r}), env=launch.environment())",
+    ])  # fmt: skip
+    deadline = time.monotonic() + 10
+    while not (log.is_file() and log.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert gone(int(log.read_text()))
+
+
+def gone(pid: int, patience: float = 5.0) -> bool:
+    """Whether the process ends within ``patience`` seconds (a zombie whose parent has not looked is gone)."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        status = Path(f"/proc/{pid}/stat")
+        if not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_visible_devices_are_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "has_gpu", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    assert processes.devices(2) == [3, 5]
+    with pytest.raises(ValueError, match=r"num_processes 4 is more than the 3 device"):
+        processes.devices(4)
+
+
+def test_kernel_side_stays_light() -> None:
+    code = (
+        "import sys; from laif_helpers import train, train_mix\n"
+        "heavy = {'torch', 'trl', 'transformers', 'deepspeed', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- several ranks
+
+
+@pytest.mark.slow
+def test_zero_on_two_cpu_ranks_equals_one_process(parameters: Callable[..., StageParameters]) -> None:
+    """Every step's loss to 1e-3, and the saved weights to 1e-4: only the order of sums differs."""
+    from safetensors.torch import load_file
+
+    one = parameters(n=48, run="one", batch_size=16, epochs=2)
+    train.launch(one)
+    losses = [row["loss"] for row in train.read_log(one.folder.path / "train_log.jsonl")]
+    expected = load_file(one.folder.checkpoint / "model.safetensors")
+    for name in ("zero1", "zero2", "zero3"):
+        p = parameters(n=48, run=name, batch_size=8, epochs=2, deepspeed=name, num_processes=2)
+        metrics = train.launch(p)
+        assert (metrics["steps"], metrics["world_size"], metrics["deepspeed"]) == (6, 2, name)
+        log = [row["loss"] for row in train.read_log(p.folder.path / "train_log.jsonl")]
+        assert log == pytest.approx(losses, abs=1e-3), name
+        found = load_file(p.folder.checkpoint / "model.safetensors")
+        assert found.keys() == expected.keys(), name
+        assert max((found[key] - expected[key]).abs().max().item() for key in expected) < 1e-4, name
