@@ -25,27 +25,27 @@ SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def must(result, what):
+def must(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def mount(source, target, kind=None, flags=0, data=None):
-    def raw(text):
+def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
+    def raw(text: str | None) -> bytes | None:
         return text.encode() if text is not None else None
 
     must(libc.mount(raw(source), raw(target), raw(kind), ctypes.c_ulong(flags), raw(data)), f"mount {target}")
 
 
-def bind_read_only(source, target):
+def bind_read_only(source: str, target: str) -> None:
     mount(source, target, flags=MS_BIND | MS_REC)
     # A mount that came with nosuid, nodev … must keep them: without privileges, dropping one is refused.
     kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)
     mount(None, target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
 
 
-def build_root(new, visible):
+def build_root(new: str, visible: list[str]) -> None:
     """A root of our own at ``new``: the folders a Python needs, read-only, and an empty /tmp. Nothing else."""
     mount(None, "/", flags=MS_REC | MS_PRIVATE)
     mount("tmpfs", new, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
@@ -82,7 +82,7 @@ def build_root(new, visible):
     mount(None, "/", flags=MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
 
 
-def drop_privileges(uid):
+def drop_privileges(uid: int) -> None:
     """Give up every capability for good; as real root, also become a user who owns nothing."""
     if os.geteuid() == 0:
         for capability in range(64):
@@ -99,7 +99,7 @@ def drop_privileges(uid):
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def set_limits(job):
+def set_limits(job: dict) -> None:
     limits = {
         resource.RLIMIT_AS: job["memory_mb"] << 20,
         resource.RLIMIT_FSIZE: job["output_bytes"],
@@ -115,7 +115,7 @@ def set_limits(job):
         resource.setrlimit(which, (value, value))
 
 
-def execute(job, nonce):
+def execute(job: dict, nonce: str) -> None:
     """Run the program as a script; the report says ``passed`` only when its last line was reached."""
     status, message = "passed", ""
     write, finish, dump = os.write, os._exit, json.dumps
@@ -140,7 +140,7 @@ def execute(job, nonce):
     finish(0)
 
 
-def main():
+def main() -> None:
     job = json.loads(sys.stdin.buffer.read())
     nonce = job.pop("nonce")
     report = job["report"]

@@ -145,7 +145,7 @@ def slices(answers: pd.DataFrame) -> pd.DataFrame:
     """Results by the benchmarks' own labels: arm, iteration, benchmark, split, facet, value, then scores and flips.
 
     Facet ``all`` holds everything; the practice world's ``gap`` has the values ``gaps`` and ``practised``.
-    ``forgot`` is the alarm: more broken than fixed, p under 5 % after Holm over this arm's iteration.
+    ``forgot`` is the alarm: more broken than fixed, p under 5 % after Holm over the values of the facet.
     """
     rows = []
     for (arm, iteration, name, split), part in answers.groupby(["arm", "iteration", "benchmark", "split"], sort=False):
@@ -154,7 +154,7 @@ def slices(answers: pd.DataFrame) -> pd.DataFrame:
                 row = {"arm": arm, "iteration": iteration, "benchmark": name, "split": split}
                 rows.append(row | {"facet": facet, "value": value} | _score(group))
     table = pd.DataFrame(rows)
-    table["p_holm"] = table.groupby(["arm", "iteration"], sort=False)["p_value"].transform(
+    table["p_holm"] = table.groupby(["arm", "iteration", "benchmark", "facet"], sort=False)["p_value"].transform(
         lambda ps: pd.Series(stats.holm(ps.tolist()), index=ps.index)
     )
     table["forgot"] = (table["delta"].fillna(0) < 0) & (table["p_holm"].fillna(1) < 0.05)
@@ -174,8 +174,11 @@ def panels(sliced: pd.DataFrame) -> pd.DataFrame:
     shown = sliced[sliced["facet"].isin(["all", "gap"])]
     names = shown["benchmark"].where(shown["facet"] == "all", shown["benchmark"] + ": " + shown["value"])
     shown = shown.assign(panel=names)
-    order = {panel: rank for rank, panel in enumerate(sorted(set(names), key=lambda name: (name.count(":"), name)))}
-    return shown.sort_values("panel", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+    # Benchmarks in the recipe's order, each followed by its parts.
+    benchmarks_seen = list(dict.fromkeys(shown["benchmark"]))
+    order = {name: (benchmarks_seen.index(name.partition(":")[0]), name) for name in set(names)}
+    ranks = {name: rank for rank, name in enumerate(sorted(order, key=lambda name: order[name]))}
+    return shown.sort_values("panel", key=lambda column: column.map(ranks), kind="stable", ignore_index=True)
 
 
 def forgotten(sliced: pd.DataFrame) -> pd.DataFrame:
@@ -184,23 +187,21 @@ def forgotten(sliced: pd.DataFrame) -> pd.DataFrame:
     return sliced.loc[sliced["forgot"], columns].sort_values("delta", ignore_index=True)
 
 
-def flip_table(sliced: pd.DataFrame, facet: str = "gap", arm: str = "", benchmark: str = "") -> pd.DataFrame:
-    """Rows for ``figures.flips``: what became of the items of each slice; of the last iteration of one arm, or of
-    all arms and iterations where none is named. Falls back on facet ``all`` where no item carries ``facet``.
+def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: str = "") -> pd.DataFrame:
+    """Rows for ``figures.flips``: what became of a benchmark's items, by the values of a facet.
+
+    Of the last iteration of ``arm``, most improved first; without ``arm``, of all arms and iterations. Falls
+    back on facet ``all`` where no item carries ``facet``.
     """
-    table = sliced[sliced["arm"] != "vanilla"]
+    table = sliced[(sliced["arm"] != "vanilla") & (sliced["benchmark"] == benchmark)]
     if arm:
         table = table[table["arm"] == arm]
         table = table[table["iteration"] == table["iteration"].max()]
-    if benchmark:
-        table = table[table["benchmark"] == benchmark]
     part = table[table["facet"] == facet]
     part = table[table["facet"] == "all"] if part.empty else part
-    what = part["value"].where(part["value"] != "all", "")
-    names = (part["benchmark"] + " " + what).str.strip()
-    labels = names if arm else names + ", " + part["arm"] + " " + part["iteration"].astype(str)
+    labels = part["value"] if arm else part["value"] + ", " + part["arm"] + " " + part["iteration"].astype(str)
     columns = ["label", "n", "still_right", "fixed", "broken", "still_wrong"]
-    part = part.assign(label=labels, order=names)
+    part = part.assign(label=labels, order=-part["delta"].astype(float) if arm else part["value"])
     return part.sort_values("order", kind="stable")[columns].reset_index(drop=True)
 
 
@@ -238,14 +239,18 @@ def write(p: StageParameters, table: pd.DataFrame, sliced: pd.DataFrame) -> list
 
 
 def draw(p: StageParameters, sliced: pd.DataFrame) -> dict[str, "Figure"]:
-    """Draw and save the figures of the comparison: iterations, flips, flips by concept of the last arm."""
+    """Draw and save the figures: iterations, flips, and flips by the first label of the benchmark for the last arm."""
     folder = RunDir.named(p.run).compare
     drawn = {"iteration_lines": figures.iteration_lines(panels(sliced))}
     arms = [arm for arm in dict.fromkeys(sliced["arm"]) if arm != "vanilla"]
-    if arms:
-        first = next((name for name in p.in_domain if (sliced["benchmark"] == name).any()), "")
-        drawn["flips"] = figures.flips(flip_table(sliced))
-        drawn["flips_by_concept"] = figures.flips(flip_table(sliced, "concept", arms[-1], first))
+    seen = set(sliced.loc[sliced["arm"] != "vanilla", "benchmark"])
+    for name in [name for name in (*p.in_domain, *p.benchmarks) if name in seen][:1]:
+        drawn["flips"] = figures.flips(flip_table(sliced, name), f"{name}, {p.test_split}")
+        last = sliced.loc[sliced["arm"] == arms[-1], "iteration"].max()
+        by_concept = flip_table(
+            sliced, name, benchmarks.get(name).facets[0] if benchmarks.get(name).facets else "all", arms[-1]
+        )
+        drawn["flips_by_label"] = figures.flips(by_concept, f"{name}, {p.test_split}: {arms[-1]}, iteration {last}")
     for name, figure in drawn.items():
         figures.save(figure, folder / name)
     return drawn

@@ -25,6 +25,13 @@ MIN_ERRORS = 15
 NEIGHBOURS = 5
 """Right neighbours that a question is contrasted with."""
 
+FUNCTION_WORDS = frozenset(
+    "0 a an and are as at be been but by did do does for from had has have he her him his how i if in is it its not "
+    "of on or s she than that the their them then there these they this those to was we were what when where which "
+    "who will with would you your".split()
+)
+"""Words that name nothing; a cluster's name is made of terms that hold another word."""
+
 
 def collect(p: StageParameters) -> pd.DataFrame:
     """Every answered item of the splits that supply errors, wrong ones first, benchmarks in the recipe's order.
@@ -161,12 +168,12 @@ def name_clusters(points: pd.DataFrame, terms: int = 3) -> dict[int, str]:
 
 
 def _top_terms(vocabulary: np.ndarray, weights: np.ndarray, terms: int) -> str:
-    """The heaviest terms that share no word with a heavier one; a bare number says nothing."""
+    """The heaviest terms that say something and share no such word with a heavier one."""
     chosen: list[str] = []
-    used = {"0"}
+    used: set[str] = set()
     for index in np.argsort(-weights, kind="stable")[:200]:
-        parts = set(vocabulary[index].split())
-        if weights[index] > 0 and not parts & used:
+        parts = set(vocabulary[index].split()) - FUNCTION_WORDS
+        if weights[index] > 0 and parts and not parts & used:
             chosen.append(vocabulary[index])
             used |= parts
         if len(chosen) == terms:

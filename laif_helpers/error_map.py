@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def error_map(points: "pd.DataFrame", legend: int = 12) -> "Figure":
+def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
     """The map of wrong items over the right ones. ``points``: x, y, correct, cluster, cluster_name.
 
-    The ``legend`` largest clusters are named beside the map; numbers on the map stand at the clusters' medians.
+    The ``legend`` largest clusters are named beside the map; numbers on the map stand just above the clusters' medians.
     """
     import matplotlib.patheffects as effects
 
@@ -34,7 +34,7 @@ def error_map(points: "pd.DataFrame", legend: int = 12) -> "Figure":
             if number >= 0:
                 at = (part["x"].median(), part["y"].median())
                 halo = [effects.withStroke(linewidth=2.5, foreground="white")]
-                axis.annotate(str(number), at, ha="center", va="center", weight="bold", path_effects=halo)
+                axis.annotate(str(number), at, (0, 7), textcoords="offset points", ha="center", path_effects=halo)
         axis.set(xticks=[], yticks=[], xlabel="UMAP 1 (no unit)", ylabel="UMAP 2 (no unit)")
         axis.grid(False)
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=f"wrong (N = {len(wrong):,}), by cluster")

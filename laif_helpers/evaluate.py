@@ -279,12 +279,15 @@ def grade_all(benchmark: Benchmark, examples: list[Example], completions: list[C
         return benchmark.grade(example, completion.text)
 
     pairs = list(zip(examples, completions, strict=True))
-    if benchmark.family != "code":
+    if benchmark.family != "code" or not pairs:
         return [one(pair) for pair in pairs]
-    from tqdm.auto import tqdm
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return list(tqdm(pool.map(one, pairs), total=len(pairs), desc=f"running {benchmark.name}", unit="program"))
+    grades = []
+    bar = models.progress_bar(len(pairs), f"running {benchmark.name}", "program")
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, bar:
+        for grade in pool.map(one, pairs):
+            grades.append(grade)
+            bar.update()
+    return grades
 
 
 def graders_hash() -> str:

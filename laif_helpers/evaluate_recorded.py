@@ -1,12 +1,15 @@
 """Answers somebody already has, as a target: graded again by our graders, and compared with their recorded labels."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import benchmarks
-from laif_helpers.evaluate import grade_all, to_responses
+from laif_helpers.evaluate import grade_all, graders_hash, to_responses
+from laif_helpers.evaluate_tables import escape
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Completion, write_jsonl
+from laif_helpers.records import Completion, write_json, write_jsonl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +36,8 @@ def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
             print(f"{name}, {split}: no recorded answers, left out")
             continue
         print(f"{name}, {split}: grading {len(items):,} recorded answers of {known[0]}")
-        path = p.folder.responses(name, split)
-        answers = [Completion(item.text, 0, 0) for item in items]
-        examples = [item.example for item in items]
-        write_jsonl(path, to_responses(benchmarks.get(name), examples, answers, known[0], split))
-        paths.append(path)
+        paths.append(p.folder.responses(name, split))
+        _grade_into(paths[-1], items, name, split)
     if not paths:
         found = sorted({f"{item.example.benchmark}, {item.example.split or 'unknown split'}" for item in recorded})
         raise ValueError(
@@ -45,6 +45,20 @@ def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
             f"it holds {'; '.join(found)}: set benchmarks, error_split or test_split accordingly"
         )
     return paths
+
+
+def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str) -> None:
+    """Grade and write the file, unless these very answers were graded by these graders before."""
+    content = json.dumps([(item.example.id, item.text, item.model) for item in items])
+    stamp = {"graders": graders_hash(), "items": hashlib.sha256(content.encode()).hexdigest()[:16]}
+    made = path.with_name(f".{path.stem}.made")
+    if path.is_file() and made.is_file() and json.loads(made.read_text(encoding="utf-8")) == stamp:
+        return
+    made.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
+    answers = [Completion(item.text, 0, 0) for item in items]
+    examples = [item.example for item in items]
+    write_jsonl(path, to_responses(benchmarks.get(name), examples, answers, items[0].model, split))
+    write_json(made, stamp)
 
 
 def _spec(p: StageParameters) -> str:
@@ -108,10 +122,15 @@ def observation(table: "pd.DataFrame") -> str:
     )
 
 
-def save_disagreements(p: StageParameters, disagreements: "pd.DataFrame") -> None:
-    """``disagreements.csv`` of the iteration's folder, with the answers' texts; no file where there are none."""
-    if len(disagreements):
-        disagreements.to_csv(p.folder.path / "disagreements.csv", index=False)
+def listing(p: StageParameters, disagreements: "pd.DataFrame") -> str:
+    """HTML of every disagreement, model text escaped; with the answers' texts they go to ``disagreements.csv``."""
+    if disagreements.empty:
+        return ""
+    disagreements.to_csv(p.folder.path / "disagreements.csv", index=False)
+    # Escaped by ``escape`` already, which also keeps dollar signs from becoming formulas.
+    shown = disagreements.drop(columns=["text", "benchmark"]).map(lambda value: escape(value, 120))
+    table = shown.to_html(index=False, escape=False, border=0)
+    return f'<div style="max-height:30em;overflow:auto">{table}</div>'
 
 
 def _spread(items: "list[Recorded]", limit: int) -> "list[Recorded]":

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 KINDS = ("right", "wrong", "unreadable")
 SHOWN_CHARACTERS = 1200
+COLUMNS = ("n", "correct", "accuracy", "ci_low", "ci_high", "chance", "unreadable", "mean_tokens")
 
 
 def load_responses(folder: IterationDir) -> "pd.DataFrame":
@@ -76,7 +77,8 @@ def by_facet(df: "pd.DataFrame", facets: Mapping[str, tuple[str, ...]] | None = 
             rows = part.assign(facet=facet, value=[None if value is None else str(value) for value in values])
             table = _table(rows.dropna(subset=["value"]), ["benchmark", "split", "facet", "value"])
             parts.append(table.sort_values(["split", "accuracy"], kind="stable"))
-    return pd.concat(parts, ignore_index=True) if parts else _table(df.head(0), ["benchmark", "split"])
+    empty = pd.DataFrame(columns=["benchmark", "split", "facet", "value", *COLUMNS])
+    return pd.concat(parts, ignore_index=True) if parts else empty
 
 
 def weakest(facets: "pd.DataFrame", n: int = 8, at_least: int = 10) -> "pd.DataFrame":
@@ -98,8 +100,7 @@ def _table(df: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
         row |= {"chance": float(part["chance"].mean()) if "chance" in part else float("nan")}
         row |= {"unreadable": int((~part["readable"].astype(bool)).sum())}
         rows.append(row | {"mean_tokens": float(part["new_tokens"].mean())})
-    columns = ["n", "correct", "accuracy", "ci_low", "ci_high", "chance", "unreadable", "mean_tokens"]
-    return pd.DataFrame(rows, columns=[*keys, *columns])
+    return pd.DataFrame(rows, columns=[*keys, *COLUMNS])
 
 
 def observation(table: "pd.DataFrame") -> str:

@@ -94,8 +94,8 @@ def iteration_lines(results: "pd.DataFrame") -> "Figure":
     """
     column = "panel" if "panel" in results else "benchmark"
     panels = list(dict.fromkeys(results[column]))
-    columns = min(len(panels), 4)
-    rows = math.ceil(len(panels) / columns)
+    rows = max(1, math.ceil(len(panels) / 4))
+    columns = math.ceil(len(panels) / rows)
     arms = [arm for arm in dict.fromkeys(results["arm"]) if arm != "vanilla"]
     with canvas(rows, columns, figsize=(max(COLUMN + 1, 2.1 * columns), 0.5 + 2.1 * rows)) as (figure, axes):
         for axis, panel in zip(axes.flat, panels, strict=False):
@@ -154,7 +154,7 @@ FLIPS = (
 )
 
 
-def flips(table: "pd.DataFrame") -> "Figure":
+def flips(table: "pd.DataFrame", title: str = "") -> "Figure":
     """What became of the items, a bar per row, in per cent of its items.
 
     ``table``: label, n, still_right, fixed, broken, still_wrong (counts).
@@ -177,6 +177,7 @@ def flips(table: "pd.DataFrame") -> "Figure":
         axis.set_xlim(0, 1)
         axis.grid(False, axis="y")
         percent_axis(axis.xaxis, "items")
+        axis.set_title(title, loc="left")
         figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 

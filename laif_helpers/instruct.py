@@ -5,6 +5,7 @@ right (arXiv 2407.00497); AugGPT shows a training question alone.
 """
 
 import functools
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from laif_helpers.instructor_requests import Answered, Request, Study, draw, req
 from laif_helpers.ledger import Ledger, Reply
 from laif_helpers.paths import runs_dir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_jsonl
+from laif_helpers.records import Lesson, Response, read_jsonl, write_jsonl
 
 LEAST_LESSONS = 3
 """Lessons asked for in one request, at least: a contrast is two lessons beyond the boundary and one on this side."""
@@ -84,8 +85,12 @@ def selected(p: StageParameters, studies: dict[str, Study]) -> set[str] | None:
     """Ids of ``selection.json`` (a set of errors picked on the error map); None where there is no such file."""
     if not p.previous.selection.is_file():
         return None
-    content = next(read_rows(p.previous.selection), {})
-    ids = {str(id) for id in content.get("ids", [])}
+    try:
+        ids = {str(id) for id in json.loads(p.previous.selection.read_text(encoding="utf-8"))["ids"]}
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise ValueError(
+            f'{_short(p.previous.selection)} must read {{"ids": ["…", …]}}; pick again, or remove it'
+        ) from None
     wrong = {answer.example.id for study in studies.values() for answer in study.wrong}
     if not ids & wrong:
         raise ValueError(f"selection.json names {len(ids)} ids, none of them a wrong item; pick again, or remove it")
@@ -159,6 +164,8 @@ def ask(plan: Plan, p: StageParameters) -> dict[str, Reply]:
     """
     if p.quote_only or not plan.requests:
         return {}
+    if p.instructor == "llm":
+        lessons.test_questions(p)  # a test split that is not at hand must be told before anything is paid for
     about = {"arm": p.arm, "iteration": str(p.iteration), "target": p.target, "error_split": p.error_split}
     about |= {"instructor": p.instructor}
     items = {

@@ -103,10 +103,14 @@ def _family(bench: Benchmark) -> str:
 
 
 def _gold(bench: Benchmark, example: Example) -> str:
-    """The worked answer, with the data's calculator marks where it has them, else the short one."""
+    """The worked answer, with the data's calculator marks where it has them; else what a program must pass, or
+    the short answer."""
     if annotated := example.fields.get("annotated"):
         return f"{annotated}\n#### {example.gold}"
-    return bench.gold_response(example) or example.gold
+    if worked := bench.gold_response(example):
+        return worked
+    test = str(example.fields.get("test") or "").strip()
+    return f"No solution is at hand. A right one passes this check:\n```python\n{test}\n```" if test else example.gold
 
 
 def _shown(text: str, most: int = 0) -> str:

@@ -53,27 +53,26 @@ def command(module: str, argument: str, *, processes: int = 1, distributed: bool
     return [*launcher, *options, module, argument]
 
 
-def has_gpu() -> bool:
-    """Whether this machine shows a GPU, found without a call to CUDA (which a kernel must not make)."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return False
-    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
+def gpus() -> list[str]:
+    """Ids of the GPUs that a child may use, found without a call to CUDA (which a kernel must not make).
+
+    ``CUDA_VISIBLE_DEVICES`` is obeyed where it is set: DeepSpeed's launcher would overwrite it.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [part.strip() for part in visible.split(",") if part.strip() not in ("", "-1")]
+    return [str(at) for at, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
 
 
 def devices(processes: int) -> list[int | str]:
-    """Device ids for the ranks. ``CUDA_VISIBLE_DEVICES`` is obeyed: the launcher would overwrite it.
+    """Device ids for the ranks, one each; plain numbers on a machine without a GPU.
 
-    Raises ValueError when fewer devices are visible than processes are asked for.
+    Raises ValueError when there are GPUs, but fewer than processes are asked for.
     """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if not has_gpu() or not visible:
-        return list(range(processes))
-    ids: list[int | str] = [int(part) if part.isdigit() else part for part in visible.split(",")]
-    if len(ids) < processes:
-        raise ValueError(
-            f"num_processes {processes} is more than the {len(ids)} device(s) of CUDA_VISIBLE_DEVICES={visible}"
-        )
-    return ids[:processes]
+    found = gpus()
+    if found and len(found) < processes:
+        raise ValueError(f"num_processes {processes} is more than the {len(found)} GPU(s) here: {', '.join(found)}")
+    return [int(name) if name.isdigit() else name for name in found[:processes]] or list(range(processes))
 
 
 def environment(processes: int = 1) -> dict[str, str]:
@@ -84,7 +83,10 @@ def environment(processes: int = 1) -> dict[str, str]:
     if processes > 1:
         # Without this every rank takes all cores for itself, and two ranks are slower than one.
         env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    if not has_gpu():
+    if gpus():
+        # One process that sees several GPUs would be spread over them by DataParallel, which TRL refuses.
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(str(name) for name in devices(processes))
+    else:
         env.setdefault("DS_ACCELERATOR", "cpu")
     return env
 

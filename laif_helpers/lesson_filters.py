@@ -4,6 +4,7 @@ Every filter takes and returns all lessons and looks only at those still ``kept`
 status and a reason.
 """
 
+import functools
 import random
 import zlib
 from collections import Counter, defaultdict
@@ -17,6 +18,7 @@ from laif_helpers.records import Lesson
 GRAM = {"math": 8}
 """Words in a row that make an overlap; 13 where a family is not named. Word problems are short: a copy of one
 rarely holds 13 words in a row once a name is changed."""
+PERMUTATIONS = 64
 SIMILAR = 0.8
 """Jaccard similarity of word triples from which two questions on the same numbers count as one."""
 
@@ -60,9 +62,9 @@ def _near(members: list[int], tokens: list[list[str]], threshold: float) -> Iter
         return
     from datasketch import MinHash, MinHashLSH
 
-    index = MinHashLSH(threshold=threshold, num_perm=64)
+    index = MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
     hashes: dict[int, MinHash] = {}
-    blank = MinHash(num_perm=64, hashfunc=zlib.crc32)
+    blank = MinHash(num_perm=PERMUTATIONS, hashfunc=zlib.crc32)
     for at in members:
         mine = blank.copy()
         mine.update_batch([" ".join(gram).encode() for gram in _grams(tokens[at], 3)])
@@ -72,6 +74,15 @@ def _near(members: list[int], tokens: list[list[str]], threshold: float) -> Iter
         else:
             hashes[at] = mine
             index.insert(at, mine, check_duplication=False)
+
+
+@functools.cache
+def _bands(threshold: float) -> tuple[int, int]:
+    """Bands and rows for a threshold. Finding them takes 20 ms, and there is an index for every group of numbers."""
+    from datasketch import MinHashLSH
+
+    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+    return index.b, index.r
 
 
 def _grams(tokens: list[str], n: int) -> list[tuple[str, ...]]:

@@ -45,9 +45,15 @@ def latest(run: RunDir) -> dict[str, dict[str, Any]]:
 
 
 def record(run: RunDir, row: dict[str, Any]) -> None:
-    """Add a row, in place of the row of the same attempt that said ``running``; one writer holds the run's lock."""
-    same = {"stage": row["stage"], "status": "running", "started": row.get("started")}
-    kept = [old for old in rows(run) if not same.items() <= old.items()]
+    """Add a row, in place of the row of the same attempt that said ``running``; one writer holds the run's lock.
+
+    An older attempt that still says ``running`` was killed together with its runner, and is marked so.
+    """
+    kept = []
+    for old in rows(run):
+        unfinished = old["stage"] == row["stage"] and old["status"] == "running"
+        if not (unfinished and old.get("started") == row.get("started")):
+            kept.append(old | {"status": "failed", "reason": "killed with its runner"} if unfinished else old)
     write_jsonl(run.manifest, [*kept, row])
 
 
@@ -133,7 +139,8 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
     else:
         yield from _present(stage.run, *(stage.previous.path / "responses" / name for name in splits))
         if stem == plan.TRAIN:
-            yield from _present(stage.run, stage.folder.lessons(stage.arm))
+            # fine_tuning's lessons are gold answers, which 05 itself writes down: no input of its own
+            yield from _present(stage.run, *([stage.folder.lessons(stage.arm)] if stage.arm in plan.INSTRUCT else []))
             yield from _model(stage, stage.iteration - 1)
         else:
             yield from _present(stage.run, stage.previous.selection)

@@ -11,6 +11,9 @@ from laif_helpers.serving import serve
 
 __all__ = ["fingerprint", "generate", "serve"]
 
+# A plain text bar is right for executed notebooks, which keep no widgets; so no word, whoever loads tqdm first.
+warnings.filterwarnings("ignore", message="IProgress not found")
+
 OnDone = Callable[[int, Completion], None]
 
 
@@ -95,16 +98,18 @@ def _check(conversations: list[list[Message]], max_new_tokens: int, temperature:
             raise ValueError(f"conversation {index}: expected a list of {{'role', 'content'}} turns, got {turns!r:.80}")
 
 
+def progress_bar(total: int, what: str, unit: str, shown: bool = True) -> Any:
+    """A tqdm bar that speaks once a second at most: every refresh becomes a line of an executed notebook."""
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, unit=unit, desc=what, disable=not shown, mininterval=1.0)
+
+
 class _Progress:
     """A progress bar in items, with tokens per second beside it."""
 
     def __init__(self, total: int, shown: bool):
-        with warnings.catch_warnings():
-            # A plain text bar is right for executed notebooks, which keep no widgets; so no word about it.
-            warnings.filterwarnings("ignore", message="IProgress not found")
-            from tqdm.auto import tqdm
-        # A line a second at most: every refresh becomes a line of an executed notebook.
-        self.bar: Any = tqdm(total=total, unit="item", desc="answers", disable=not shown, mininterval=1.0)
+        self.bar = progress_bar(total, "answers", "item", shown)
         self.tokens, self.started, self.lock = 0, time.perf_counter(), threading.Lock()
 
     def __enter__(self) -> "_Progress":

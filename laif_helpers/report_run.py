@@ -26,11 +26,13 @@ def advance(
 ) -> None:
     """Tell of each stage that has been settled since the last look, and move the bar."""
     told: set[str] = getattr(progress_bar, "told", set())
-    seconds = {row["stage"]: row["seconds"] for row in rows}
+    ran = {row["stage"]: row for row in rows}
     for key in (key for key in status if key not in told):
-        took = f"{seconds[key]:7.1f} s" if key in seconds else " " * 9
-        reason = reasons.get(key, "").splitlines()
-        say(f"{status[key]:<9} {took}  {key}" + (f"  ({reason[0][:160]})" if reason and reason[0] else ""))
+        row = ran.get(key, {})
+        took = f"{row['seconds']:7.1f} s" if row else " " * 9
+        again = row.get("why", "") if row.get("why") != "not done yet" else ""
+        notes = [note.splitlines()[0][:160] for note in (again, reasons.get(key, "")) if note]
+        say(f"{status[key]:<9} {took}  {key}" + (f"  ({'; '.join(notes)})" if notes else ""))
     progress_bar.told = told | set(status)
     progress_bar.set_postfix_str(", ".join(running)[:60], refresh=False)
     progress_bar.update(len(status) - progress_bar.n)

@@ -254,7 +254,8 @@ def _visible() -> list[str]:
     python = [sys.base_prefix, sys.base_exec_prefix, str(Path(sys.executable).parent), *_packages()]
     wanted = [path for path in system if Path(path).exists()]
     for path in python:
-        if not any(path == seen or path.startswith(f"{seen}/") for seen in wanted):
+        inside = any(path == seen or path.startswith(f"{seen}/") for seen in wanted)
+        if not inside and Path(path).exists():
             wanted.append(path)
     return wanted
 

@@ -99,7 +99,14 @@ def _startup(job: dict[str, Any], imports: Path) -> dict[str, float]:
         return {"startup_seconds": round(time.time() - job["launched"], 3), "import_seconds": 0.0}
     lines = [line.split() for line in imports.read_text().splitlines()] if imports.is_file() else []
     later = sum(float(seconds) for end, seconds, *_ in lines if float(end) > began)
+    later += _imports_of_training(Path(job["metrics"]), time.time() - began)
     return {"startup_seconds": round(began - job["launched"], 3), "import_seconds": round(later, 3)}
+
+
+def _imports_of_training(metrics: Path, elapsed: float) -> float:
+    """What the training process that a notebook started spent on imports; 0 where an old checkpoint was kept."""
+    told = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
+    return told.get("import_seconds", 0.0) if 0 < told.get("child_seconds", 0) <= elapsed else 0.0
 
 
 class _Prefixed(logging.Formatter):

@@ -40,6 +40,8 @@ def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None
     """
     settings = make_settings(p)
     if finished(settings):
+        if on_row and (rows := read_log(p.folder.path / "train_log.jsonl")):
+            on_row(rows)
         return read_json(p.folder.train_metrics)
     config = _fresh_folder(settings)
     argv = processes.command(
@@ -120,15 +122,18 @@ def _grade_probe(p: StageParameters) -> None:
     """Say of each probed answer whether it is right now; the child only generates."""
     path = p.folder.path / "probe.jsonl"
     rows = list(read_rows(path))
-    for row in rows:
-        bench = benchmarks.get(row["benchmark"])
-        example = next(e for e in bench.load(row["split"], p.data_dir or None) if e.id == row["id"])
-        row["after_correct"] = bench.grade(example, row["after"]).correct
+    for name in {row["benchmark"] for row in rows}:
+        bench = benchmarks.get(name)
+        known = {example.id: example for example in bench.load(p.error_split, data_dir=p.data_dir or None)}
+        for row in rows:
+            if row["benchmark"] == name:
+                row["after_correct"] = bench.grade(known[row["id"]], row["after"]).correct
     write_jsonl(path, rows)
 
 
 def live_curve(every: float = 2.0) -> Callable[[list[Row]], None]:
     """An ``on_row`` for ``launch`` that draws the loss in place, at most once in ``every`` seconds."""
+    import pandas as pd
     from IPython.display import display
 
     from laif_helpers import figures
@@ -144,8 +149,6 @@ def live_curve(every: float = 2.0) -> Callable[[list[Row]], None]:
             shown["handle"] = display(figure, display_id=True)
         else:
             shown["handle"].update(figure)
-
-    import pandas as pd
 
     return draw
 
@@ -204,8 +207,8 @@ def observation(metrics: Row, folder: IterationDir) -> str:
     return (
         f"{metrics['samples']} items, {metrics['steps']} steps: the loss went from {metrics['start_loss']:.2f} to "
         f"{metrics['final_loss']:.2f} in {metrics['seconds']:.0f} s ({metrics['tokens_per_s']:,.0f} tokens/s). "
-        f"Of {len(wrong)} probed items that were wrong, {int(wrong['after_correct'].sum())} are right now; of "
-        f"{len(right)} that were right, {len(right) - int(right['after_correct'].sum())} are wrong now. "
+        f"Probed items: {int(wrong['after_correct'].sum())} of {len(wrong)} wrong ones right now, "
+        f"{len(right) - int(right['after_correct'].sum())} of {len(right)} right ones wrong now. "
         "A handful says nothing about accuracy: that is 01's and 06's business."
     )
 

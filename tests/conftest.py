@@ -37,7 +37,8 @@ TOYS = {
         PLACE + 'TARGET = "data/nano"\nBUDGET = 600\nSEED = 0\n',
         'text = f"{p.arm}{p.iteration}-{p.budget}-{p.seed} " + (Path(p.base_model) / "model.safetensors").read_text()\n'
         'put(p.folder.checkpoint / "model.safetensors", text)\n'
-        "put(p.folder.train_metrics, json.dumps({}))",
+        "put(p.folder.train_metrics, json.dumps({}))\n"
+        'if p.arm == "fine_tuning":\n    put(p.folder.lessons(p.arm), "gold")',
     ),
     "06_compare": (
         'RUN = "explore"\nARMS = ["le"]\nITERATIONS = 2\n',

@@ -193,6 +193,9 @@ def test_tables_count_everything(target: Target, stage: Callable[..., recipe.Sta
     assert table["ci_low"] < table["accuracy"] < table["ci_high"] and table["chance"] == 0
     facets = evaluate.by_facet(df, {"practice": ("gap",)})
     assert set(facets["value"]) <= {"True", "False"} and facets["n"].sum() == 2 * LIMIT
+    worst = evaluate.weakest(facets, n=1, at_least=1)
+    assert worst["split"].tolist() == ["test", "train"] and worst["accuracy"].max() <= facets["accuracy"].max()
+    assert evaluate.weakest(evaluate.by_facet(df, {"practice": ()})).empty, "a benchmark without labels"
     found = evaluate.metrics(df, p)
     assert found["results"]["practice.test"]["n"] == LIMIT
     assert found["accuracy"]["practice.test"] == pytest.approx(table["accuracy"])
@@ -260,6 +263,12 @@ def test_recorded_answers_are_graded_again_and_compared(
     assert table["n"].tolist() == [6, 6] and table["agree"].tolist() == [5, 5]
     assert table["only_ours_right"].tolist() == [1, 1] and table["only_recorded_right"].tolist() == [0, 0]
     assert differences["id"].nunique() == 1 and differences["ours"].all() and not differences["recorded"].any()
+    assert "agree with the recorded labels; 2 do not: 2 are right by ours alone" in evaluate_recorded.observation(table)
+    page = evaluate_recorded.listing(p, differences.assign(reason="<script>$1"))
+    assert "<script>" not in page and "$1" not in page and page.count("&lt;script&gt;") == 2
+    assert len(pd.read_csv(p.folder.path / "disagreements.csv")) == 2
+    before = files[0].stat().st_mtime_ns
+    assert evaluate.evaluate(p) == files and files[0].stat().st_mtime_ns == before, "graded once"
     assert evaluate.metrics(df, p, table)["agreement"][0]["share"] == pytest.approx(5 / 6)
 
 
@@ -278,7 +287,8 @@ def test_no_recording_no_agreement(target: Target, stage: Callable[..., recipe.S
     p = stage()
     evaluate.evaluate(p)
     table, differences = evaluate_recorded.agreement(p, evaluate.load_responses(p.folder))
-    assert table.empty and differences.empty
+    assert table.empty and differences.empty and evaluate_recorded.listing(p, differences) == ""
+    assert "nothing to compare with" in evaluate_recorded.observation(table)
 
 
 @pytest.mark.real

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from laif_helpers import benchmarks, lesson_checks, lessons, paths
+from laif_helpers.benchmarks import practice
 from laif_helpers.lesson_text import as_stub, normalise, numbers, samples, words
 from laif_helpers.records import Lesson
 
@@ -30,8 +31,8 @@ def lesson(question: str, response: str = "1 + 1 = 2\n#### 2", benchmark: str = 
 MATH_FORMS = {
     "plain": "Diagnosis: It adds.\n\nSample 1:\nQuestion: Two and three?\nAnswer: 2 + 3 = 5\n#### 5\n\n"
     "Sample 2:\nQuestion: Four and four?\nAnswer: 4 + 4 = 8\n#### 8",
-    "bold": "**Diagnosis:** It adds.\n\n**Sample 1:**\n**Question:** Two and three?\n**Answer:** 2 + 3 = 5\n**#### 5**\n"
-    "\n**Sample 2:**\n**Question:** Four and four?\n**Answer:** 4 + 4 = 8\n#### **8**",
+    "bold": "**Diagnosis:** It adds.\n\n**Sample 1:**\n**Question:** Two and three?\n**Answer:** 2 + 3 = 5\n"
+    "**#### 5**\n\n**Sample 2:**\n**Question:** Four and four?\n**Answer:** 4 + 4 = 8\n#### **8**",
     "headings": "### Sample 1\n#### Question:\nTwo and three?\n#### Answer:\n2 + 3 = 5\n#### 5\n---\n### Sample 2\n"
     "#### Question:\nFour and four?\n#### Answer:\n4 + 4 = 8\n#### 8",
     "numbered": "1. Question: Two and three?\n   Answer: 2 + 3 = 5\n#### 5\n2. Question: Four and four?\n"
@@ -192,7 +193,7 @@ def test_most_gold_rationales_of_gsm8k_hold() -> None:
     )
     if path is None:
         pytest.skip("GSM8K is not here: set LAIF_DATA to a folder that holds gsm8k/train.jsonl")
-    answers = [json.loads(line)["answer"] for line in path.read_text(encoding="utf-8").splitlines()]
+    answers = [json.loads(line)["answer"] for line in path.read_text(encoding="utf-8").splitlines()[:1500]]
     assert sum(not lesson_checks.check_math(answer) for answer in answers) >= 0.95 * len(answers)
 
 
@@ -271,23 +272,20 @@ def test_words_and_numbers() -> None:
 
 
 def test_cost_grows_with_the_number_of_lessons() -> None:
-    """Twice the lessons, at most 2.6 times the processor time (2.3 is the goal where nothing else runs)."""
-    gold = [e for e in PRACTICE.load("train")]
+    """Twice the lessons, about twice the processor time (quadratic work would be four times)."""
+    rng = random.Random(0)
     index = lessons.TestIndex.of([("t", PRACTICE.question_text(e)) for e in PRACTICE.load("test")])
+    drawn = [practice.draw(rng) for _ in range(2500)]
+    made = [lesson(problem.question, f"{problem.rationale}\n#### 0", id=str(i)) for i, problem in enumerate(drawn)]
 
     def seconds(n: int) -> float:
-        made = []
-        for i in range(n):
-            example = gold[i % len(gold)]
-            question = PRACTICE.question_text(example).replace("How", f"On day {i % 97} of 365, how")
-            made.append(lesson(question, str(PRACTICE.gold_response(example)), id=str(i)))
         start = time.process_time()
-        lessons.judge(made, index, needed=n)
+        lessons.decontaminate(lessons.deduplicate(lessons.sample(made[:n], n, 0)), index)
         return time.process_time() - start
 
     seconds(500)
-    small, large = seconds(2000), seconds(4000)
-    assert large <= 2.6 * small + 0.1, (small, large)
+    small, large = (min(seconds(n) for _ in range(3)) for n in (1250, 2500))
+    assert large <= 3 * small, (small, large)
 
 
 # -- the training set

@@ -205,6 +205,8 @@ def test_attempt_left_running_by_a_killed_runner_is_redone(toy: Toy) -> None:
     row = manifest.latest(toy.run_dir)["le/iter1/01_evaluate"]
     manifest.record(toy.run_dir, row | {"status": "running", "started": "2026-01-01"})
     assert toy.run()[1] == ["le/iter1/01_evaluate"]
+    row = next(row for row in manifest.rows(toy.run_dir) if row["started"] == "2026-01-01")
+    assert (row["status"], row["reason"]) == ("failed", "killed with its runner")
 
 
 def test_recipe_yaml_names_origins_and_is_a_recipe_again(toy: Toy) -> None:
@@ -273,6 +275,13 @@ def test_two_runners_on_one_run_are_refused(toy: Toy) -> None:
     with run_lock.lock(toy.run_dir), pytest.raises(ValueError, match=f"is being run by process {os.getpid()}"):
         toy.run()
     assert toy.run()[0] == 0
+
+
+def test_what_a_killed_runner_wrote_into_its_lock_counts_for_nothing(toy: Toy) -> None:
+    with run_lock.lock(toy.run_dir) as path:
+        assert run_lock.lock_holder(toy.run_dir)["pid"] == os.getpid()
+    path.write_text('{"pid": 1, "running": ["le/iter1/01_evaluate"]}')
+    assert run_lock.lock_holder(toy.run_dir) == {}
 
 
 # -- sweeps

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from laif_helpers import sandbox
 
 REAL_CAGES = [name for name in ("bubblewrap", "unshare") if not sandbox.why_not(name)]
@@ -71,7 +72,7 @@ for path in ({str(canary)!r}, {str(Path.home())!r} + "/.bashrc", "/etc/passwd", 
         print("READ", path, len(open(path).read()))
     except OSError:
         pass
-for path in ({str(canary)!r}, "/usr/laif-canary", "/laif-canary", "/etc/laif-canary", {sys.base_prefix!r} + "/laif-canary"):
+for path in ({str(canary)!r}, "/usr/laif", "/laif", "/etc/laif", "/proc/sys/laif", {sys.base_prefix!r} + "/laif"):
     try:
         open(path, "w").write("dead")
         print("WROTE", path)
@@ -93,7 +94,7 @@ def test_no_network(cage: str) -> None:
         port = server.getsockname()[1]
         source = f"import socket; socket.create_connection(('127.0.0.1', {port}), 2)"
         result = sandbox.run_python(source, isolation=cage)
-        assert result.status == "failed" and "OSError" in result.stderr or "Connection" in result.stderr
+        assert (result.status == "failed" and "OSError" in result.stderr) or "Connection" in result.stderr
         server.settimeout(0.2)
         with pytest.raises(TimeoutError):
             server.accept()
@@ -149,7 +150,8 @@ for pid in (1, os.getppid(), {os.getpid()}):
 
 @each_real_cage
 def test_privileges_are_gone(cage: str) -> None:
-    source = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapBnd', 'NoNew'))])"
+    wanted = "('CapEff', 'CapBnd', 'NoNew')"
+    source = f"print([line.split()[1] for line in open('/proc/self/status') if line.startswith({wanted})])"
     result = sandbox.run_python(source, isolation=cage)
     assert result.stdout.strip() in ("['0000000000000000', '0000000000000000', '1']", ""), result
 

@@ -454,11 +454,14 @@ def gone(pid: int, patience: float = 5.0) -> bool:
 
 
 def test_visible_devices_are_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "has_gpu", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
     assert processes.devices(2) == [3, 5]
-    with pytest.raises(ValueError, match=r"num_processes 4 is more than the 3 device"):
-        processes.devices(4)
+    assert processes.environment(1)["CUDA_VISIBLE_DEVICES"] == "3"
+    with pytest.raises(ValueError, match=r"num_processes 4 is more than the 3 GPU\(s\) here: 3, 5, 7"):
+        processes.command("m", "c", processes=4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert processes.devices(2) == [0, 1]
+    assert processes.environment(2)["DS_ACCELERATOR"] == "cpu"
 
 
 def test_kernel_side_stays_light() -> None:

@@ -33,7 +33,7 @@ _CURRENCY = r"(?:(?:US)?\$|€|£|¥|₹|Rs\.?\s?)?"
 _NUMBER = re.compile(
     rf"(?<![\w.])(?P<sign>(?:[-−–]\s?|\+)?){_CURRENCY}(?P<minus>[-−]?)"
     rf"(?P<first>{_PLAIN})"
-    rf"(?:(?:\s*/\s*(?P<below>\d{{1,30}})(?![\d.]))|(?:\s+(?P<above>\d{{1,9}})\s*/\s*(?P<of>[1-9]\d{{0,8}})(?!\d)))?"
+    rf"(?:(?:\s*/\s*(?P<below>\d{{1,30}})(?!\d|\.\d|/))|(?:\s+(?P<above>\d{{1,9}})\s*/\s*(?P<of>[1-9]\d{{0,8}})(?!\d)))?"
     r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?!\d)|\s?(?:[x×*]|\\times)\s?10\s?(?:\^|\*\*)\s?\{?(?P<power>[-−]?\d{1,3})\}?)?"
     r"(?:\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b)?"
     r"(?P<percent>\s*(?:%|\\%|percent\b))?",
@@ -51,7 +51,7 @@ _FINAL_LINE = re.compile(
 )
 # "Let us find the answer:" opens a calculation, so what follows on a line of its own must be short to count.
 _STATED = re.compile(
-    r"\banswer[*_]*(?:\s+(?:to|for)\b[^.:\n]{0,80}?)?\s*(?:\bis\b|\bwould be\b|\bshould be\b|:|=)\s*:?[*_]*"
+    r"\banswer[*_]*(?:\s+(?:to|for)\b[^.:\n]{0,80}?)?\s*(?:\bis\b|\bwould be\b|\bshould be\b|:|=)[ \t]*:?[*_]*"
     r"(?:[ \t]*(?=\S)(.{1,300})|\s*\n\s*(.{1,30})$)",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -1,0 +1,210 @@
+"""The comparison is paired, refuses what cannot be paired, and shows what there is."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from laif_helpers import benchmarks, compare, compare_tables, recipe, report, safe_html, stats
+from laif_helpers.paths import RunDir
+from laif_helpers.records import Response, write_json, write_jsonl
+
+N = 80
+SCRIPT = "<script>alert('the model wrote this')</script>"
+
+
+def responses(right: set[int], n: int = N, benchmark: str = "practice") -> list[Response]:
+    rows = []
+    for i, e in enumerate(benchmarks.get(benchmark).load("test", None, n)):
+        text = f"#### {e.gold}" if i in right else f"{SCRIPT}\n#### -1"
+        shown = {"messages": [], "gold": e.gold, "text": text, "model": "fake", "prompt_tokens": 1, "new_tokens": 1}
+        grade = {"extracted": e.gold if i in right else "-1", "correct": i in right, "readable": True, "reason": ""}
+        rows.append(Response(id=e.id, benchmark=benchmark, split="test", **grade, **shown))
+    return rows
+
+
+def parameters(run: Path, **values: Any) -> recipe.StageParameters:
+    defaults = {"run": str(run), "benchmarks": ["practice"], "arms": ["le", "lec"], "limit": N}
+    return recipe.build(recipe.StageParameters, defaults | values)
+
+
+def answer(run: Path, arm: str, iteration: int, right: set[int], **options: Any) -> None:
+    rows = responses(right, **options)
+    write_jsonl(RunDir(run).iteration(arm, iteration).responses(rows[0].benchmark, "test"), rows)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Untouched: 40 right. le: forgets. lec: fixes 20, breaks 2 in its second iteration."""
+    answer(tmp_path, "vanilla", 0, set(range(40)))
+    answer(tmp_path, "le", 1, set(range(20)))
+    answer(tmp_path, "le", 2, set(range(22)))
+    answer(tmp_path, "lec", 1, set(range(45)))
+    answer(tmp_path, "lec", 2, set(range(2, 60)))
+    return tmp_path
+
+
+def test_results_are_paired_with_exact_columns(run: Path) -> None:
+    p = parameters(run, seed=3)
+    answers, missing = compare.collect(p)
+    table = compare.results(answers, p.seed)
+    assert missing == []
+    compare.write(p, table, compare.slices(answers))
+    read = pd.read_csv(run / "compare" / "results.csv")
+    assert ",".join(read.columns) == "arm,iteration,benchmark,split,n,accuracy,ci_low,ci_high,delta,p_value,p_holm,seed"
+    assert read["arm"].tolist() == ["vanilla", "le", "le", "lec", "lec"]
+    assert read["seed"].eq(3).all()
+    assert read.loc[0, ["delta", "p_value", "p_holm"]].isna().all()
+    last = table.iloc[-1]
+    assert (last["fixed"], last["broken"], last["still_wrong"], last["still_right"]) == (20, 2, 20, 38)
+    assert last["delta"] == pytest.approx(18 / N)
+    assert last["p_value"] == pytest.approx(stats.mcnemar(20, 2))
+    assert last["delta_low"] < last["delta"] < last["delta_high"]
+    assert read["p_holm"].tolist()[1:] == pytest.approx(stats.holm(table["p_value"].tolist())[1:])
+
+
+def test_verdicts_in_words(run: Path) -> None:
+    answers, _ = compare.collect(parameters(run))
+    table = compare.results(answers, 0)
+    verdicts = dict(zip(table["arm"] + table["iteration"].astype(str), table["verdict"], strict=True))
+    assert verdicts["vanilla0"] == "baseline"
+    assert verdicts["le1"] == "worse"
+    assert verdicts["lec2"] == "better"
+    assert verdicts["lec1"].startswith("no difference shown (under ")
+    assert "untouched 50.0 %" in compare_tables.sentences(table)[0]
+    assert compare_tables.verdict_table(table).shape[0] == 4
+
+
+def test_order_of_rows_does_not_matter(run: Path) -> None:
+    before = compare.results(compare.collect(parameters(run))[0], 0)
+    path = RunDir(run).iteration("lec", 2).responses("practice", "test")
+    write_jsonl(path, responses(set(range(2, 60)))[::-1])
+    assert compare.results(compare.collect(parameters(run))[0], 0).equals(before)
+
+
+def test_other_items_are_refused(run: Path) -> None:
+    answer(run, "le", 2, set(range(22)), n=70)
+    with pytest.raises(ValueError, match=r"le, iteration 2 answered other items of practice, test .*10 in one only"):
+        compare.collect(parameters(run))
+
+
+def test_other_gold_is_refused(run: Path) -> None:
+    rows = [replace(row, gold="7") if i == 5 else row for i, row in enumerate(responses(set()))]
+    write_jsonl(RunDir(run).iteration("le", 2).responses("practice", "test"), rows)
+    with pytest.raises(ValueError, match="le, iteration 2: 1 items of practice, test were graded against another gold"):
+        compare.collect(parameters(run))
+
+
+def test_missing_arms_are_named_and_left_out(run: Path) -> None:
+    p = parameters(run, arms=["auggpt", "lec"], benchmarks=["practice", "practice_plus"])
+    answers, missing = compare.collect(p)
+    assert set(answers["arm"]) == {"vanilla", "lec"}
+    assert "auggpt, iteration 1: not evaluated" in missing
+    assert "lec, iteration 2: has not answered practice_plus" in missing
+    assert "vanilla has not answered practice_plus, test" in missing
+    assert "auggpt, iteration 2: not evaluated" in compare_tables.observation(compare.results(answers, 0), missing)
+
+
+def test_only_the_untouched_target(tmp_path: Path) -> None:
+    answer(tmp_path, "vanilla", 0, set(range(40)))
+    p = parameters(tmp_path, iterations=0)
+    answers, missing = compare.collect(p)
+    table, sliced = compare.results(answers, 0), compare.slices(answers)
+    assert missing == []
+    assert table["verdict"].tolist() == ["baseline"]
+    drawn = compare.draw(p, sliced)
+    assert list(drawn) == ["iteration_lines"]
+    assert compare_tables.verdict_table(table).empty
+    assert compare.repaired(answers).empty
+    assert compare.forgotten(sliced).empty
+    compare.write(p, table, sliced)
+    report.write(p, table, sliced, {"Repaired": compare.repaired(answers)}, drawn, missing)
+    json.dumps(compare.metrics(table, sliced, missing))
+
+
+def test_nothing_evaluated_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="run 01_evaluate first"):
+        compare.collect(parameters(tmp_path))
+
+
+def test_slices_and_forgetting_alarm(run: Path) -> None:
+    answers, _ = compare.collect(parameters(run))
+    sliced = compare.slices(answers)
+    whole = sliced[sliced["facet"] == "all"].set_index(["arm", "iteration"])
+    parts = sliced[sliced["facet"] == "gap"].groupby(["arm", "iteration"])[["n", "fixed", "broken"]].sum()
+    assert whole["n"].equals(parts["n"].loc[whole.index])
+    assert whole["broken"].equals(parts["broken"].loc[whole.index])
+    assert set(sliced.loc[sliced["facet"] == "gap", "value"]) == {"gaps", "practised"}
+    alarms = compare.forgotten(sliced)
+    assert set(alarms["arm"]) == {"le"}
+    assert (alarms["broken"] > alarms["fixed"]).all()
+    assert compare.panels(sliced)["panel"].drop_duplicates().tolist() == [
+        "practice",
+        "practice: gaps",
+        "practice: practised",
+    ]
+    by_concept = compare.flip_table(sliced, "practice", "concept", "lec")
+    assert by_concept["n"].sum() == N
+
+
+def test_tables_escape_for_their_language() -> None:
+    table = pd.DataFrame({"a_b": ["x|y", "50 % & < 1"]})
+    assert "x\\|y" in compare_tables.as_markdown(table)
+    latex = compare_tables.as_latex(table)
+    assert r"a\_b" in latex
+    assert r"50 \% \& $<$ 1" in latex
+    assert SCRIPT not in safe_html.escaped(pd.DataFrame({"text": [SCRIPT]}))
+    assert "…" in safe_html.escaped(pd.DataFrame({"text": ["a" * 900]}))
+
+
+def test_report_is_one_safe_small_page(run: Path) -> None:
+    p = parameters(run)
+    trained = {"steps": 57, "tokens": 73456, "tokens_per_s": 5012.2, "seconds": 14.7, "loss_token_share": 0.44}
+    write_json(RunDir(run).iteration("lec", 1).train_metrics, trained)
+    funnel = {"requested": 640, "kept": 300}
+    write_json(RunDir(run).iteration("lec", 1).metrics("04_instruct_LEC"), {"funnel": funnel})
+    answers, missing = compare.collect(p)
+    table, sliced = compare.results(answers, 0), compare.slices(answers)
+    examples = {"Repaired": compare.repaired(answers, "fixed", 2), "Broken": compare.repaired(answers, "broken", 2)}
+    assert SCRIPT in examples["Repaired"]["before"].iloc[0]
+    path = report.write(p, table, sliced, examples, compare.draw(p, sliced), missing)
+    page = path.read_text(encoding="utf-8")
+    assert path == run / "compare" / "report.html"
+    assert path.stat().st_size < 5e6
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert page.count("data:image/png;base64,") == 3
+    for text in ("5,012", "640", "Not there", "learning_rate", "better", "worse"):
+        assert (text in page) == (text != "Not there"), text
+
+
+def test_points_of_a_sweep(tmp_path: Path) -> None:
+    for budget in (150, 300):
+        for seed in (0, 1):
+            point = tmp_path / "points" / f"budget{budget}_seed{seed}"
+            answer(point, "vanilla", 0, set(range(40)))
+            answer(point, "le", 1, set(range(40 + budget // 20 + seed)))
+            p = parameters(point, arms=["le"], iterations=1, seed=seed)
+            answers, _ = compare.collect(p)
+            compare.write(p, compare.results(answers, seed), compare.slices(answers))
+            (point / "recipe.yaml").write_text(yaml.safe_dump({"budget": budget, "seed": seed, "k": 3}))
+    table = compare.collect_points(tmp_path)
+    assert table.columns[:3].tolist() == ["budget", "seed", "arm"]
+    assert len(table) == 8
+    best = table[(table["budget"] == 300) & (table["seed"] == 1) & (table["arm"] == "le")]
+    assert best["accuracy"].item() == pytest.approx(56 / N)
+    folder = tmp_path / "compare"
+    assert (folder / "budget_curves.png").is_file()
+    assert (folder / "budget_curves.pdf").is_file()
+    assert len(pd.read_csv(folder / "results.csv")) == 8
+
+
+def test_no_points_yet(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no point of the sweep"):
+        compare.collect_points(tmp_path)

@@ -1,0 +1,299 @@
+"""Reading answers: what each grader takes for the answer, what it refuses to guess, and that no text breaks it."""
+
+import random
+import time
+from typing import Any
+
+import pytest
+
+from laif_helpers import benchmarks, sandbox
+from laif_helpers.benchmarks import _code, _numbers
+from laif_helpers.records import Example
+
+GSM8K = benchmarks.get("gsm8k")
+GSM_PLUS = benchmarks.get("gsm_plus")
+MMLU = benchmarks.get("mmlu")
+ARC = benchmarks.get("arc_challenge")
+MBPP = benchmarks.get("mbpp")
+HUMANEVAL = benchmarks.get("humaneval")
+BBH = benchmarks.get("bbh")
+
+has_cage = pytest.mark.skipif(
+    all(sandbox.why_not(name) for name in ("bubblewrap", "unshare")), reason="no cage works on this machine"
+)
+
+
+def number_item(gold: str) -> Example:
+    return GSM_PLUS.from_row({"question": "How many?", "answer": gold, "perturbation_type": "distraction insertion"})
+
+
+def choice_item(gold: str = "B", **options: str) -> Example:
+    four = {"A": "a moss", "B": "a fern", "C": "a tree fern", "D": "a pine"} | options
+    return MMLU.from_row({"question": "Which plant has fronds?", "answer": gold, "subject": "botany", **four})
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        ("She sells 9 and earns 9 * 2 = 18.\n#### 18", "18"),
+        ("#### 1,080", "1080"),
+        ("#### $18.50 a day", "18.5"),
+        ("A: 18", "18"),
+        ("**Answer:** 42", "42"),
+        ("The answer is 3 + 4 = 7 apples.", "7"),
+        ("Answer: In 3 days she makes $18.", "18"),
+        ("so she has 12 apples left on day 3.", "12"),
+        ("The final answer is:\n\n$1,200", "1200"),
+        (r"Thus \boxed{\frac{3}{4}} remains.", "3/4"),
+        (r"The answer is $\boxed{1{,}200}$.", "1200"),
+        ("She keeps 4 1/2 pies", "4.5"),
+        ("She keeps 2½ pies", "2.5"),
+        ("It is 1.5 x 10^3 metres", "1500"),
+        ("about 1e2", "100"),
+        ("A loss of -$5", "-5"),
+        ("The answer is negative five.", "-5"),
+        ("10 - 5", "5"),
+        ("twenty-one", "21"),
+        ("two hundred and five", "205"),
+        ("That makes 5 thousand.", "5000"),
+        ("$1.2 million", "1200000"),
+        ("The share is 72%.", "72"),
+        ("The share is 72%.", "0.72"),
+        ("The answer is 4.3333 feet", "4.33"),
+        ("16 - 3 = <<16-3=13>>13", "13"),
+        ("The answer is 18.", "18"),
+        ("#### Step 1: take 5\n#### Step 2: add 4\nThe answer is 9", "9"),
+        ("Let us find the answer:\nFirst, we add 3 + 4 = 7 and then double it.\nSo she has 14.", "14"),
+        ("None of them, so it cannot be determined.", "None"),
+        ("There is not enough information to tell.", "None"),
+        ("#### None", "None"),
+    ],
+)
+def test_number_is_read(text: str, gold: str) -> None:
+    grade = GSM_PLUS.grade(number_item(gold), text)
+    assert grade.correct and grade.readable, grade
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "read"),
+    [
+        ("#### 17", "18", "17"),
+        ("The first attempt gave 18. The answer is 17.", "18", "17"),
+        ("#### 5", "None", "5"),
+        ("It cannot be determined.", "5", "None"),
+        ("The answer is 4.3", "4.33", "4.3"),
+        ("__import__('os').system('true') or 18 + 1", "18", "1"),
+    ],
+)
+def test_wrong_number(text: str, gold: str, read: str) -> None:
+    grade = GSM_PLUS.grade(number_item(gold), text)
+    assert (grade.correct, grade.readable, grade.extracted) == (False, True, read), grade
+
+
+@pytest.mark.parametrize("text", ["", "I like turtles.", "????", "Room B12", "\ud800"])
+def test_no_number(text: str) -> None:
+    grade = GSM8K.grade(number_item("18"), text)
+    assert (grade.correct, grade.readable, grade.extracted) == (False, False, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("B", "B"),
+        ("(B)", "B"),
+        ("b.", "B"),
+        ("B. a fern\n\nExplanation: A and D bear seeds.", "B"),
+        ("A fern has fronds, so the answer is B.", "B"),
+        ("A and C are both wrong, so the answer is (B).", "B"),
+        ("The answer is not A. The correct option is **B**.", "B"),
+        ("At first I thought the answer is A. But the answer is B.", "B"),
+        ("The answer is a fern.", "B"),
+        ("It is a tree fern.", "C"),
+        ("Option B is the most suitable answer. Statement A is correct but beside the point.", "B"),
+        ("The plant is B. a fern.", "B"),
+        (r"$\boxed{B}$", "B"),
+        ("A. a moss - This is not right.\nB. a fern - Yes.\nC. a tree fern - no.\n\nI choose B.", "B"),
+        ("None of the given options is correct.", "none"),
+        ("The closest option is B.", "B"),
+    ],
+)
+def test_choice_is_read(text: str, read: str) -> None:
+    grade = MMLU.grade(choice_item(), text)
+    assert (grade.extracted, grade.correct, grade.readable) == (read, read == "B", True), grade
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "A ball rolls.",
+        "I think that I know.",
+        "A difficult question! Both a moss and a fern may do.",
+        "Dunno, CABD.",
+    ],
+)
+def test_a_capital_letter_is_no_choice(text: str) -> None:
+    grade = MMLU.grade(choice_item(), text)
+    assert (grade.correct, grade.readable) == (False, False), grade
+
+
+def test_choices_with_other_labels() -> None:
+    numbered = ARC.from_row(
+        {"id": "x", "question": "q?", "answer": "3", "label": ["1", "2", "3"], "1": "ice", "2": "fog", "3": "rain"}
+    )
+    assert ARC.grade(numbered, "The answer is 3.").correct
+    assert not ARC.grade(numbered, "The answer is 1. 3 things matter").correct
+    assert ARC.chance(numbered) == pytest.approx(1 / 3)
+    hub = ARC.from_row(
+        {
+            "question": "q?",
+            "choices": {"text": ["a1", "b2", "c3", "d4", "e5"], "label": list("ABCDE")},
+            "answerKey": "E",
+        }
+    )
+    assert ARC.grade(hub, "(E)").correct
+
+
+STUB = 'def double(n: int) -> int:\n    """ Double a number.\n    >>> double(2)\n    4\n    """\n'
+CHECK = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(-1) == -2\n"
+
+
+def code_item(**fields: Any) -> Example:
+    return MBPP.from_row({"task_id": 1, "prompt": STUB, "test": CHECK, "entry_point": "double"} | fields)
+
+
+GOOD = "def double(n):\n    return 2 * n"
+CODE_ANSWERS = {
+    "fenced": f"Here it is:\n```python\n{GOOD}\n```\nIt doubles.",
+    "no language": f"```\n{GOOD}\n```",
+    "bare": GOOD,
+    "bare in prose": f"Sure, here you are:\n\n{GOOD}\n\nThis function doubles what it is given.",
+    "never closed": f"```python\n{GOOD}\n",
+    "tildes": f"~~~python\n{GOOD}\n~~~",
+    "in a list": "1. The code:\n   ```python\n   def double(n):\n       return 2 * n\n   ```\n",
+    "helper in a block of its own": (
+        "```python\nimport math\ndef twice(n): return 2 * n\n```\nthen\n"
+        "```python\ndef double(n):\n    return math.floor(twice(n))\n```"
+    ),
+    "example behind it": f"```python\n{GOOD}\n```\nUse it:\n```python\nprint(double(4))\n```",
+    "better second version": f"```python\ndef double(n):\n    return n\n```\nWait, no:\n```python\n{GOOD}\n```",
+    "body only": "    return 2 * n\n",
+    "fenced body": "```python\n    return 2 * n\n```",
+    "main block": f"```python\n{GOOD}\n\nif __name__ == '__main__':\n    print(double(int(input())))\n```",
+}
+
+
+@has_cage
+@pytest.mark.parametrize("name", CODE_ANSWERS)
+def test_code_is_found_and_passes(name: str) -> None:
+    grade = MBPP.grade(code_item(), CODE_ANSWERS[name])
+    assert grade.correct and grade.readable, grade
+
+
+CHEATS = {
+    "wrong": "def double(n):\n    return n",
+    "exit": "def double(n):\n    import os\n    os._exit(0)",
+    "sys.exit": "import sys\ndef double(n):\n    sys.exit(0)",
+    "exit on import": "import os\ndef double(n):\n    return n\nos._exit(0)",
+    "own equality": "class Yes:\n    def __eq__(self, other): return True\ndef double(n):\n    return Yes()",
+    "own equality of a number": "class Yes(int):\n    def __eq__(self, o): return True\ndef double(n): return Yes()",
+    "own check": "def check(candidate):\n    pass\ndef double(n):\n    return 0",
+    "patched built-ins": "import builtins\nbuiltins.AssertionError = None\nbuiltins.all = exit\ndef double(n): pass",
+    "syntax": "def double(n):\n    return 2 * * n",
+    "endless": "def double(n):\n    while True: pass",
+}
+
+
+@has_cage
+@pytest.mark.parametrize("name", CHEATS)
+def test_code_that_must_not_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_code, "CPU_S", 1.0)
+    grade = MBPP.grade(code_item(), f"```python\n{CHEATS[name]}\n```")
+    assert (grade.correct, grade.readable) == (False, True), grade
+
+
+@pytest.mark.parametrize(
+    "text", ["", "I cannot do this.", "```python\ndef other(n): return n\n```", "```bash\nls\n```"]
+)
+def test_no_code(text: str) -> None:
+    grade = MBPP.grade(code_item(), text)
+    assert (grade.correct, grade.readable, grade.extracted) == (False, False, None)
+
+
+@has_cage
+def test_the_stub_serves_imports_and_helpers() -> None:
+    stub = "from typing import List\n\ndef helper(n):\n    return 2 * n\n\n" + STUB.replace("n: int", "n: 'List'")
+    grade = HUMANEVAL.grade(
+        HUMANEVAL.from_row({"task_id": "Example/0", "prompt": stub, "test": CHECK, "entry_point": "double"}),
+        "def double(n: List) -> List:\n    return helper(n)",
+    )
+    assert grade.correct, grade
+
+
+@pytest.mark.parametrize(
+    ("target", "question", "right", "wrong"),
+    [
+        ("(B)", "Which?\nOptions:\n(A) tea\n(B) milk", "So the answer is (B).", "So the answer is (A)."),
+        ("True", "not False is", "That is True. So the answer is True.", "So the answer is False."),
+        ("Yes", "Do you return?\nOptions:\n- Yes\n- No", "the answer is: yes", "No."),
+        ("invalid", "Is it valid?", "So the answer is invalid.", "So the answer is valid."),
+        ("invalid", "Is it valid?", "The answer is not valid.", "The answer is: deductively valid"),
+        ("-50", "3 - 53 =", "So the answer is -50.", "So the answer is 50."),
+        ("a bee cat", "Sort: cat a bee", "So the answer is a, bee, cat.", "So the answer is a cat bee."),
+        ("] )", "Close: ( [", "So the answer is ] ).", "So the answer is ) ]."),
+        ("no", "Is it plausible?", "So the answer is no.\n\nQ: another\nA: So the answer is yes.", "yes"),
+    ],
+)
+def test_bbh(target: str, question: str, right: str, wrong: str) -> None:
+    example = BBH.from_row({"task": "t", "input": question, "target": target})
+    assert BBH.grade(example, right).correct, BBH.grade(example, right)
+    grade = BBH.grade(example, wrong)
+    assert grade.readable and not grade.correct, grade
+
+
+# fmt: off
+PARTS = [
+    "-", "$", "/", ".", "{", "}", "^", "×", "½", "²", "٣", "Ⅷ",
+    "```", "####", "<<", ">>", "A:", "B.", "(A)", "1,", "000", "1e", "10", "is",
+    "not", "correct", "option", "twenty", "hundred", "closest",
+    "the answer is", "none of the", "def double(", "```python\n", "\\boxed{", "\n", " ", "\x00", "\ud800",
+]
+# fmt: on
+
+
+def texts() -> list[str]:
+    rng = random.Random(0)
+    mixed = ["".join(rng.choice(PARTS) for _ in range(rng.randrange(1, 60))) for _ in range(400)]
+    noise = ["".join(chr(rng.randrange(0x110000)) for _ in range(rng.randrange(1, 60))) for _ in range(200)]
+    return ["", *mixed, *noise]
+
+
+def items() -> list[tuple[benchmarks.Benchmark, Example]]:
+    targets = ["True", "5", "a b c", "] )", "invalid"]
+    bbh = [(BBH, BBH.from_row({"task": "t", "input": "x", "target": target})) for target in targets]
+    return [(GSM8K, number_item("18")), (GSM_PLUS, number_item("None")), (MMLU, choice_item(A="c(", D="\\d")), *bbh]
+
+
+def test_no_text_breaks_a_grader() -> None:
+    for text in texts():
+        for benchmark, example in items():
+            grade = benchmark.grade(example, text)
+            assert grade.readable or (not grade.correct and grade.extracted is None), (text, grade)
+        _code.find_code(text, "double")
+
+
+def test_no_text_is_slow() -> None:
+    for part in [*PARTS, "9", " 9", "9,999,", "option A is ", "def f():\n  x\n", "closest a "]:
+        text = part * (100_000 // len(part))
+        for benchmark, example in items()[:3]:
+            started = time.process_time()
+            benchmark.grade(example, text)
+            assert time.process_time() - started < 3, (benchmark.name, part)
+        started = time.process_time()
+        _code.find_code(text, "double")
+        assert time.process_time() - started < 3, ("code", part)
+
+
+def test_numbers_are_exact() -> None:
+    read = _numbers.parse("0.1")
+    assert read is not None and read.value * 3 == _numbers.parse("0.3").value  # type: ignore[union-attr]

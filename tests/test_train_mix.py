@@ -1,0 +1,125 @@
+"""The training set of an arm: the same number of items for all, replay from right answers, no test question."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laif_helpers import benchmarks, lessons, recipe, train_mix, train_settings
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Response, read_jsonl, write_json, write_jsonl
+
+N = 40
+
+
+@pytest.fixture
+def parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageParameters]:
+    """Parameters of iteration 1 with previous answers to ``N`` training items, every fourth one wrong."""
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+
+    def make(arm: str = "le", **values: Any) -> StageParameters:
+        settings = {"run": "r", "arm": arm, "iteration": 1, "budget": 20, "replay_fraction": 0.5}
+        p = recipe.build(StageParameters, settings | values)
+        bench = benchmarks.get("practice")
+        rows = [
+            Response(
+                **{"id": e.id, "benchmark": "practice", "split": "train", "messages": bench.messages(e)},
+                **{"gold": e.gold, "text": "", "extracted": None, "correct": at % 4 > 0, "readable": True},
+                **{"reason": "", "prompt_tokens": 1, "new_tokens": 1, "model": "m"},
+            )
+            for at, e in enumerate(bench.load("train", limit=N))
+        ]
+        write_jsonl(p.previous.responses("practice", "train"), rows)
+        return p
+
+    return make
+
+
+def write_lessons(p: StageParameters, count: int = 15) -> None:
+    """Lessons that stand in no split: gold ones of other training items, as if an instructor had made them."""
+    from dataclasses import replace
+
+    examples = benchmarks.get("practice").load("train")[-200:]
+    made = lessons.from_gold(examples, "practice", count, 0, p.arm, 1)
+    write_jsonl(p.folder.lessons(p.arm), [replace(lesson, instructor="scripted") for lesson in made])
+
+
+def test_lessons_and_replay_fill_the_budget(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters()
+    write_lessons(p)
+    mix = train_mix.make(p)
+    assert Counter(row["source"] for row in mix.rows) == {"lesson": 10, "replay": 10}
+    assert mix.table.to_dict("records") == [
+        {"benchmark": "practice", "source": "lesson", "n": 10},
+        {"benchmark": "practice", "source": "replay", "n": 10},
+    ]
+    right = {r.id for r in read_jsonl(p.previous.responses("practice", "train"), Response) if r.correct}
+    assert {row["id"] for row in mix.rows if row["source"] == "replay"} <= right
+    assert train_settings.check_training_set(p.folder.training_set) == 20
+    assert "20 training items" in mix.observation and not mix.notes
+
+
+def test_every_arm_gets_the_same_number_and_replay(parameters: Callable[..., StageParameters]) -> None:
+    replayed = {}
+    for arm in ("fine_tuning", "le"):
+        p = parameters(arm)
+        if arm == "le":
+            write_lessons(p)
+        rows = train_mix.make(p).rows
+        replayed[arm] = sorted(row["id"] for row in rows if row["source"] == "replay")
+        assert len(rows) == 20
+    assert len(replayed["le"]) == len(replayed["fine_tuning"]) == 10
+    assert {"gold", "replay"} == {row["source"] for row in train_mix.make(parameters("fine_tuning")).rows}
+
+
+def test_fine_tuning_writes_its_lessons(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters("fine_tuning", replay_fraction=0)
+    train_mix.make(p)
+    made = read_jsonl(p.folder.lessons("fine_tuning"), lessons.Lesson)
+    assert Counter(lesson.status for lesson in made)["kept"] == 20, "others say why not, e.g. contaminated"
+    assert {lesson.instructor for lesson in made} == {"gold"}
+
+
+def test_too_few_lessons_are_told_or_refused(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters()
+    write_lessons(p, count=4)
+    assert train_mix.make(p).notes == ["practice: 4 lessons of the 10 that budget 20 asks for"]
+    strict = parameters(strict=True)
+    with pytest.raises(ValueError, match=r"4 lessons of the 10 .* set strict: false"):
+        train_mix.make(strict)
+
+
+def test_arm_without_errors_ends(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters()
+    write_jsonl(p.folder.lessons("le"), [])
+    write_json(p.folder.metrics("03_instruct_LE"), {"ended": "no wrong items: all right"})
+    mix = train_mix.make(p)
+    assert mix.ended == "no wrong items: all right" and mix.rows == [] and mix.table.empty
+    assert "Nothing to train on" in mix.observation and not p.folder.training_set.exists()
+
+
+def test_no_kept_lesson_is_refused(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters()
+    write_jsonl(p.folder.lessons("le"), [])
+    with pytest.raises(ValueError, match=r"le\.jsonl holds no kept lesson"):
+        train_mix.make(p)
+
+
+def test_missing_files_name_what_to_run(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters("lec")
+    with pytest.raises(FileNotFoundError, match=r"lec\.jsonl does not exist; run 04_instruct_LEC with RUN='r'"):
+        train_mix.make(p)
+    write_lessons(p)
+    p.previous.responses("practice", "train").unlink()
+    with pytest.raises(FileNotFoundError, match=r"practice\.train\.jsonl does not exist.*run 01_evaluate"):
+        train_mix.make(p)
+
+
+def test_a_test_question_is_never_trained_on(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters()
+    examples = benchmarks.get("practice").load("test", limit=15)
+    write_jsonl(p.folder.lessons("le"), lessons.from_gold(examples, "practice", 15, 0, "le", 1))
+    with pytest.raises(ValueError, match="is test item practice:"):
+        train_mix.make(p)
