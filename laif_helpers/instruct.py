@@ -101,13 +101,14 @@ def plan(p: StageParameters) -> Plan:
     """Choose the items, find the neighbours, write the requests (to ``p.folder.requests``). Nothing is sent.
 
     Every arm asks for enough lessons for the budget less its replay share: n = ceil(needed / items) + 1 about
-    each item. Where that would be fewer than three, a seeded sample of the items is asked about.
+    each item, at least three. Where more items are wrong than that takes, a seeded sample is asked about; of
+    instructors that cost nothing, up to one item for every lesson needed, since they cannot vary every item.
     """
     if p.arm not in {"le", "lec", "auggpt"}:
         raise ValueError(f"arm {p.arm!r} asks no instructor; the arms that do: le, auggpt (03), lec (04)")
     studies = read(p)
     needed, _ = lessons.shares(p.budget, p.replay_fraction)
-    most = -(-needed // (LEAST_LESSONS - 1))
+    most = needed if p.instructor in ledger.FREE else -(-needed // (LEAST_LESSONS - 1))
     chosen = selected(p, studies) if p.arm != "auggpt" else None
     requests: list[Request] = []
     neighbours: dict[str, list[tuple[str, float]]] = {}
@@ -120,7 +121,7 @@ def plan(p: StageParameters) -> Plan:
         near = nearest_right(p, study, pool) if p.arm == "lec" else {}
         neighbours |= near
         items = random.Random(f"{draw(p)}-{name}-items").sample(pool, min(len(pool), most))
-        n = -(-needed // len(items)) + 1
+        n = max(-(-needed // len(items)) + 1, LEAST_LESSONS)
         requests += [request(p, study, item, near.get(item.example.id, []), n) for item in items]
         notes.append(f"{name}: {len(items)} of {len(pool)} items asked about, {n} lessons each, {needed} needed")
     write_jsonl(p.folder.requests(p.arm), requests)

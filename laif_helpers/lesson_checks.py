@@ -24,9 +24,11 @@ _UNIT = re.compile(
     r"\s*(?=[-+*/=)]\s*(?:[\d($.=)*/+-]|$))"
 )
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
-_TERM = rf"[(\s]*(?:(?<!\w)-)?[(\s]*(?:{_NUMBER})(?![\w])%?[)\s]*"
+_WHOLE = r"(?!\d|[.,]\d|[A-Za-z_](?![A-Za-z]))"  # not a part of a number, nor of "2x"; "5kg" is a number and a unit
+_TERM = rf"[(\s]*(?:(?<!\w)-)?[(\s]*(?:{_NUMBER}){_WHOLE}%?[)\s]*"
 _BEFORE = re.compile(rf"(?:^|(?<=[^\w.,)%]))({_TERM}(?:(?:\*\*|[-+*/^])\s*{_TERM})*)$")
 _AFTER = re.compile(rf"^\s*({_TERM}(?:(?:\*\*|[-+*/^])\s*{_TERM})*)")
+_GOES_ON = re.compile(r"\s*(?:[*^+]|/(?!\s?[A-Za-z]{2})|-[A-Za-z(]|(?!a\b)[A-Za-z]\b)")
 _TOKEN = re.compile(rf"\s*(?:((?:{_NUMBER})%?)|(\*\*|[-+*/^()]))")
 _OPERATOR = re.compile(r"[\d)%]\s*(?:\*\*|[-+*/^])")
 _FINAL = re.compile(r"####\s*(.+?)\s*$")
@@ -100,7 +102,7 @@ def _readable(line: str) -> str:
 def _equation(before: str, after: str, *, bare: bool) -> tuple[str, str, bool] | None:
     """The two sides that stand around one ``=``, None where a side holds a word or nothing is computed."""
     left, right = _BEFORE.search(before), _AFTER.match(after)
-    if not left or not right or re.match(r"\s*(?:[*/^+]|-[A-Za-z(]|[A-Za-z]\b)", after[right.end() :]):
+    if not left or not right or _GOES_ON.match(after, right.end()):
         return None
     a, b = _opened(left[1].strip()), _closed(right[1].strip())
     lead = before[: left.start(1)].rstrip()

@@ -107,6 +107,8 @@ def make(path: Path, name: str = "", overrides: Mapping[str, Any] | None = None,
         stem: notebook.check(notebooks / f"{stem}.ipynb", StageParameters.model_fields, _required(stem))
         for stem in sorted({stage.notebook for stage in stages})
     }
+    for stage in stages:
+        _fits(stage, checked[stage.notebook])
     return Plan(run, values, origins, axes, points, stages, checked, notebooks, shared)
 
 
@@ -115,6 +117,15 @@ def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any
     values = {**stage.recipe.model_dump(), "run": run_name(stage.run), "arm": stage.arm, "iteration": stage.iteration}
     values |= replaced
     return {name: values[name.lower()] for name in names}
+
+
+def _fits(stage: Stage, names: list[str]) -> None:
+    """Build the parameters as the notebook will: it sees what it declares, and defaults for the rest."""
+    given = {name.lower(): value for name, value in parameters(stage, names).items()}
+    try:
+        recipe.build(StageParameters, given)
+    except ValueError as error:
+        raise ValueError(f"{stage.notebook}.ipynb would refuse its parameters: {error}") from None
 
 
 def run_name(run: RunDir) -> str:

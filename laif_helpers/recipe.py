@@ -104,7 +104,9 @@ class Recipe(BaseModel):
                 )
         if self.target.startswith("server:") and not self.target_url:
             raise ValueError(f"target {self.target!r} needs target_url, the server's base URL (http://…/v1)")
-        if self.target.startswith(("replay:", "server:")) and self.iterations and not self.quote_only:
+        # A notebook on the untouched target only asks and analyses; it need not declare how far the run goes.
+        trains = self.iterations and not self.quote_only and getattr(self, "iteration", 1) > 0
+        if self.target.startswith(("replay:", "server:")) and trains:
             raise ValueError(
                 f"target {self.target!r} cannot be trained: set quote_only: true (requests and price only) "
                 "or iterations: 0 (evaluation and error analysis only)"

@@ -77,8 +77,13 @@ def test_each_arm_shows_the_instructor_its_blocks_and_nothing_else() -> None:
 
 
 def test_enough_lessons_are_asked_for_whatever_the_number_of_errors() -> None:
-    for wrong, items, n in ((1, 1, 21), (7, 7, 4), (12, 10, 3)):
-        p = parameters()
+    for kind, wrong, items, n in (
+        ("scripted", 1, 1, 21),
+        ("scripted", 7, 7, 4),
+        ("scripted", 30, 20, 3),
+        ("llm", 30, 10, 3),
+    ):
+        p = parameters(instructor=kind)
         answer_items(p, wrong)
         plan = instruct.plan(p)
         assert (len(plan.requests), plan.requests[0].n) == (items, n)

@@ -61,6 +61,12 @@ def test_iteration_0_is_the_untouched_target_alone(arm: str, iteration: int) -> 
         build(StageParameters, {"arm": arm, "iteration": iteration})
 
 
+def test_recorded_answers_can_be_analysed_but_not_trained_on() -> None:
+    assert build(StageParameters, {"target": "replay:x", "arm": "vanilla", "iteration": 0}).iterations == 2
+    with pytest.raises(ValueError, match="cannot be trained"):
+        build(StageParameters, {"target": "replay:x", "arm": "le", "iteration": 1})
+
+
 def test_folders_of_an_iteration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
     p = build(StageParameters, {"run": "r", "arm": "le", "iteration": 1})

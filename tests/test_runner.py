@@ -52,6 +52,13 @@ def test_parameters_cells_that_papermill_would_misread_are_refused(toy: Toy, par
     assert toy.engine.ran == []
 
 
+def test_values_that_a_notebook_would_refuse_are_refused_before_anything_runs(toy: Toy) -> None:
+    parameters = 'RUN = "x"\nARM = "le"\nITERATION = 1\nTARGET = "x"\n'
+    write_toy(toy.notebooks, "03_instruct_LE", parameters=parameters)
+    with pytest.raises(ValueError, match=r"03_instruct_LE\.ipynb would refuse its parameters: .*cannot be trained"):
+        toy.plan(target="replay:x", quote_only=True)  # which it does not declare
+
+
 @pytest.mark.parametrize("tags", [0, 2])
 def test_missing_and_second_parameters_tags_are_refused(toy: Toy, tags: int) -> None:
     cells = [("code", "A = 1", ["parameters"] if tags else []), ("code", "B = 1", ["parameters"] if tags else [])]

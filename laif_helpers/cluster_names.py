@@ -1,0 +1,75 @@
+"""Names for clusters of errors, from the words that mark them off; and what goes by one name is one cluster."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laif_helpers.embeddings import words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LITTLE = (
+    "0 a an and are as at be been but by did do does for from had has have he her him his how i if in is it its not "
+    "of on or s she than that the their them then there these they this those to was we were what when where which "
+    "who will with would you your"
+)
+FUNCTION_WORDS = frozenset(_LITTLE.split())
+"""Words that name nothing; a cluster's name is made of terms that hold another word."""
+
+
+def merged(points: "pd.DataFrame") -> np.ndarray:
+    """The column ``cluster`` with clusters of one leading word made one, numbered by size, the largest first.
+
+    Dense places are often the phrasings of one weakness: three ways to say "dozen" ask for the same lesson.
+    """
+    leading = {number: _content(title.split(",")[0]) for number, title in name(points).items()}
+    keys = points["cluster"].map(lambda number: "|".join(sorted(leading.get(number, ()))))
+    sizes = keys[keys != ""].value_counts(sort=False)
+    ranks = {key: rank for rank, key in enumerate(sizes.sort_values(ascending=False, kind="stable").index)}
+    return keys.map(lambda key: ranks.get(key, -1)).to_numpy(dtype=int)
+
+
+def name(points: "pd.DataFrame", terms: int = 3) -> dict[int, str]:
+    """A name for every cluster: the words and word pairs that mark it off from all other items, right ones too.
+
+    A class-based TF-IDF (after Grootendorst 2022): the share of the cluster's items that hold a term, times the
+    logarithm of how many times larger that is than the term's share in all other items.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    count = int(points["cluster"].max()) + 1
+    if count == 0:
+        return {}
+    vectorizer = CountVectorizer(tokenizer=words, token_pattern=None, lowercase=False, ngram_range=(1, 2), binary=True)
+    try:
+        matrix = vectorizer.fit_transform(points["question"])
+    except ValueError:  # no text holds a word
+        return dict.fromkeys(range(count), "(no words)")
+    vocabulary = vectorizer.get_feature_names_out()
+    names = {}
+    for number in range(count):
+        inside = (points["cluster"] == number).to_numpy()
+        within, outside = (np.asarray(matrix[rows].mean(axis=0)).ravel() for rows in (inside, ~inside))
+        # One per cent is added to both shares, so that a term met twice does not win by being rare.
+        names[number] = _top_terms(vocabulary, within * np.log((within + 0.01) / (outside + 0.01)), terms)
+    return names
+
+
+def _top_terms(vocabulary: np.ndarray, weights: np.ndarray, terms: int) -> str:
+    """The heaviest terms that say something and share no such word with a heavier one."""
+    chosen: list[str] = []
+    used: set[str] = set()
+    for index in np.argsort(-weights, kind="stable")[:200]:
+        parts = _content(vocabulary[index])
+        if weights[index] > 0 and parts and not parts & used:
+            chosen.append(vocabulary[index].removeprefix("0 ").removesuffix(" 0"))
+            used |= parts
+        if len(chosen) == terms:
+            break
+    return ", ".join(chosen) or "(no words)"
+
+
+def _content(term: str) -> set[str]:
+    """The words of a term that name something."""
+    return {word for word in term.split() if len(word) > 1} - FUNCTION_WORDS
