@@ -55,6 +55,7 @@ def style() -> dict[str, Any]:
 
 @contextmanager
 def canvas(rows: int = 1, columns: int = 1, **options: Any) -> "Iterator[tuple[Figure, Any]]":
+    """A figure and its axes, an array (rows, columns), in our style; closed for pyplot afterwards."""
     import matplotlib.pyplot as plt
 
     with plt.rc_context(style()):

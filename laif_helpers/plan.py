@@ -203,5 +203,5 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, first: str) -> Ite
             stage = Stage(run, settings, stem, arm, k, (last,), point)
             yield stage
             last = stage.key
-        if arm in ("le", "lec") and k < settings.iterations and not settings.quote_only:
+        if arm in ("le", "lec") and k < settings.iterations and settings.map_iterations and not settings.quote_only:
             yield Stage(run, settings, ANALYSE, arm, k, (last,), point)
