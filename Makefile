@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RECIPE ?= papermill_runs/quickstart.yaml
-# one version with a CPU and a CUDA wheel; for CPU wheels only: make TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# one version with a CPU and a CUDA wheel; for CPU wheels only: make TORCH_INDEX=<the index PyTorch's install page names>
 TORCH := torch==2.13.0
 TORCH_INDEX ?=
 

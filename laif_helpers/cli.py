@@ -90,7 +90,9 @@ def data_list(data_dir: Annotated[str, typer.Option(help="look in this folder al
     for name, splits, where in checks.data_table(data_dir):
         print(f"{name:<16} {where}")
         for split in splits if not where.startswith("missing") else ():
-            print(f"  {split:<14} {checks.rows(name, split, data_dir)}", flush=True)
+            # a folder that is named is searched alone: listing what is here asks no hub
+            folder = "" if where.startswith("made") else data_dir or where
+            print(f"  {split:<14} {checks.rows(name, split, folder)}", flush=True)
 
 
 @commands.command(hidden=True)
