@@ -203,6 +203,7 @@ def _responses(path: Path) -> list[Response]:
 
 
 def read_json(path: Path) -> Row:
+    """One JSON object. Raises ValueError naming the file where it is anything else."""
     try:
         value: Row = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
