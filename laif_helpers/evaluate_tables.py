@@ -82,10 +82,10 @@ def by_facet(df: "pd.DataFrame", facets: Mapping[str, tuple[str, ...]] | None = 
 
 
 def weakest(facets: "pd.DataFrame", n: int = 8, at_least: int = 10) -> "pd.DataFrame":
-    """The ``n`` lowest accuracies of each benchmark, split and facet, among values with items enough."""
+    """The ``n`` lowest accuracies of each benchmark and split, over all facets, among values with items enough."""
     enough = facets[facets["n"] >= at_least].sort_values("accuracy", kind="stable")
-    chosen = enough.groupby(["benchmark", "split", "facet"], sort=False).head(n)
-    return chosen.sort_values(["benchmark", "split", "facet", "accuracy"], kind="stable").reset_index(drop=True)
+    chosen = enough.groupby(["benchmark", "split"], sort=False).head(n)
+    return chosen.sort_values(["benchmark", "split", "accuracy"], kind="stable").reset_index(drop=True)
 
 
 def _table(df: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":

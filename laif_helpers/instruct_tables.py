@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from laif_helpers import lessons, quotes
+from laif_helpers import lessons, quotes, safe_html
 from laif_helpers.embeddings import words
 from laif_helpers.instruct import Plan
 from laif_helpers.instructor_requests import Request
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_CELL = 800
 """Characters shown of one cell: a run-away answer must not fill the page."""
+MAX_ROWS = 60
 WHY = {
     "unparsable": "the instructor left the format, or the reply was cut or empty; the raw text is in the lessons file",
     "wrong": "an equation, a letter or the code does not hold",
@@ -38,7 +39,7 @@ class Text:
         return self.text
 
     def _repr_html_(self) -> str:
-        style = "white-space: pre-wrap; max-width: 60em"
+        style = "white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; max-width: 60em"
         return f'<pre class="tex2jax_ignore mathjax_ignore" style="{style}">{html.escape(self.text)}</pre>'
 
 
@@ -53,13 +54,10 @@ class Shown:
         return f"{self.table.to_string()}\n{self.text}".strip()
 
     def _repr_html_(self) -> str:
-        import pandas as pd
-
-        with pd.option_context("display.max_colwidth", MAX_CELL):
-            page = self.table.to_html(classes="tex2jax_ignore mathjax_ignore", max_rows=60)
-        # Escaped text holds no tag: these are the table's own cells.
-        page = page.replace("<td>", '<td style="white-space: pre-wrap; text-align: left">')
-        return page + (f"<p>{html.escape(self.text)}</p>" if self.text else "")
+        named = self.table.reset_index() if self.table.index.name else self.table
+        more = f"<p>… and {len(named) - MAX_ROWS:,} rows more</p>" if len(named) > MAX_ROWS else ""
+        words = f"<p>{html.escape(self.text)}</p>" if self.text else ""
+        return safe_html.escaped(named.head(MAX_ROWS), MAX_CELL) + more + words
 
 
 def overview(plan: Plan) -> Shown:
