@@ -26,7 +26,7 @@ run: $(VENV)/.base
 	$(BIN)/laif run $(RECIPE)
 
 lab: $(VENV)/.base
-	$(BIN)/jupyter lab --notebook-dir=. notebooks
+	$(BIN)/jupyter lab --notebook-dir=. $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_OPTIONS) notebooks
 
 test: lint
 	$(BIN)/python -m pytest --durations=15

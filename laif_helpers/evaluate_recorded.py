@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import benchmarks
-from laif_helpers.evaluate import grade_all, graders_hash, to_responses
 from laif_helpers.evaluate_tables import escape
+from laif_helpers.grading import grade_all, graders_hash, to_responses
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, write_json, write_jsonl
 
