@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from laif_helpers import benchmarks, evaluate, evaluate_recorded, evaluate_tables, models, paths, recipe
+from laif_helpers import benchmarks, evaluate, evaluate_recorded, evaluate_tables, grading, models, paths, recipe
 from laif_helpers.records import Completion, Message, Response, read_jsonl, read_rows, write_jsonl
 
 LIMIT = 12
@@ -79,8 +79,8 @@ def test_rows_are_whole_in_order_and_graded(target: Target, stage: Callable[...,
         expected = target.answer(row["messages"])
         assert row["text"] == expected.text and row["new_tokens"] == expected.new_tokens
         assert row["correct"] == expected.text.startswith(target.gold[json.dumps(row["messages"])])
-        assert row["reason"].endswith(evaluate.CUT) == (expected.finish == "length")
-    refused = [row for row in rows if row["reason"].startswith(evaluate.NO_ANSWER)]
+        assert row["reason"].endswith(grading.CUT) == (expected.finish == "length")
+    refused = [row for row in rows if row["reason"].startswith(grading.NO_ANSWER)]
     assert refused and all(not row["readable"] and not row["correct"] for row in refused)
     assert refused[0]["reason"] == "no answer: prompt of 900 tokens exceeds the context of 512"
     assert {row["model"] for row in rows} == {"data/nano"}
@@ -127,7 +127,7 @@ def test_finished_files_are_left_alone_and_grow_with_the_limit(
     before, times = texts(files), [path.stat().st_mtime_ns for path in files]
     target.asked.clear()
     evaluate.evaluate(stage())
-    refused = [row for path in files for row in read_rows(path) if row["reason"].startswith(evaluate.NO_ANSWER)]
+    refused = [row for path in files for row in read_rows(path) if row["reason"].startswith(grading.NO_ANSWER)]
     assert len(target.asked) == len(refused), "prompts that did not fit are looked at again, nothing else"
     assert [path.stat().st_mtime_ns for path in files] == times
     target.asked.clear()
