@@ -34,7 +34,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, show the stages, run none")] = False,
 ) -> None:
     """Run a recipe, or go on where its run stopped."""
-    from laif_helpers import plan, report_run, runner
+    from laif_helpers import runner
+    from laif_helpers.runner import plan
+    from laif_helpers.runner import report as report_run
 
     made = plan.make(recipe, name, overrides(settings))
     if dry_run:
@@ -46,8 +48,9 @@ def run(
 @commands.command()
 def status(run: Annotated[str, typer.Argument(help="name of the run", show_default=False)]) -> None:
     """Every stage of a run: done, failed, running, to do."""
-    from laif_helpers import plan, report_run, run_lock
     from laif_helpers.paths import RunDir
+    from laif_helpers.runner import plan, run_lock
+    from laif_helpers.runner import report as report_run
 
     folder = RunDir.named(run)
     if not folder.recipe.is_file():
@@ -62,7 +65,7 @@ def status(run: Annotated[str, typer.Argument(help="name of the run", show_defau
 @commands.command()
 def params(recipe: RecipePath, name: Name = "", settings: Settings = []) -> None:  # noqa: B006
     """Print a recipe as papermill parameters: papermill notebooks/0N_….ipynb out.ipynb -f params.yaml."""
-    from laif_helpers import manifest, plan
+    from laif_helpers.runner import manifest, plan
 
     made = plan.make(recipe, name, overrides(settings))
     if made.swept:

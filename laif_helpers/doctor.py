@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from laif_helpers import benchmarks, executors, manifest, plan
+from laif_helpers import benchmarks
 from laif_helpers.paths import NANO, ROOT, data_dirs, runs_dir
+from laif_helpers.runner import executors, manifest, plan
 
 
 def lines(recipe: Path | None = None) -> Iterator[str]:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from laif_helpers import executors, plan, runner
+from laif_helpers import runner
 from laif_helpers.paths import RunDir
+from laif_helpers.runner import executors, plan
 
 IMPORTS = (
     "import json\nfrom pathlib import Path\nfrom laif_helpers import recipe\nfrom laif_helpers.paths import RunDir"

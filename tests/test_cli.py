@@ -8,7 +8,8 @@ import pytest
 import yaml
 from conftest import Toy
 
-from laif_helpers import cli, plan
+from laif_helpers import cli
+from laif_helpers.runner import plan
 
 LAIF = [sys.executable, "-c", "from laif_helpers.cli import app; app()"]
 QUICK = "papermill_runs/quickstart.yaml"

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from laif_helpers import benchmarks, compare, compare_tables, recipe, report, safe_html, stats
+from laif_helpers import benchmarks, compare, recipe, safe_html, stats
+from laif_helpers.compare import report
+from laif_helpers.compare import tables as compare_tables
 from laif_helpers.paths import RunDir
 from laif_helpers.records import Response, write_json, write_jsonl
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from laif_helpers import notebook, plan, recipe
+from laif_helpers import recipe
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.cli import commands
 from laif_helpers.paths import NOTEBOOKS, ROOT
 from laif_helpers.recipe import StageParameters
+from laif_helpers.runner import notebook, plan
 
 SIX = ["01_evaluate", "02_error_analysis", "03_instruct_LE", "04_instruct_LEC", "05_train_deepspeed", "06_compare"]
 STAGES = {
@@ -109,7 +110,7 @@ def test_last_cell_writes_the_metrics(name: str) -> None:
 def test_every_setting_that_a_stage_reads_is_a_parameter_of_its_notebook(name: str) -> None:
     """Else a run would use the default in silence: ``p.budget`` without ``BUDGET`` in the parameters cell."""
     declared = {key.lower() for key in notebook.declared(NOTEBOOKS / f"{name}.ipynb")}
-    texts = [(PACKAGE / f"{STAGES[name]}.py").read_text(encoding="utf-8"), *code(name)]
+    texts = [(PACKAGE / STAGES[name] / "__init__.py").read_text(encoding="utf-8"), *code(name)]
     read = {
         node.attr
         for text in texts
@@ -135,9 +136,18 @@ def imports(path: Path) -> Iterator[str]:
             yield from (part[1] for part in parts if part[0] == "laif_helpers" and len(part) > 1)
 
 
+def room(path: Path) -> str:
+    """The package's module, or folder of modules, that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def files(name: str) -> list[Path]:
+    return [path for path in MODULES if room(path) == name]
+
+
 def test_no_stage_imports_another() -> None:
     stages = {*STAGES.values(), "tripost"}
-    reach = {path.stem: set(imports(path)) for path in PACKAGE.glob("*.py")}
+    reach = {name: set[str]().union(*map(imports, files(name))) for name in map(room, MODULES)}
     for stage in stages & reach.keys():
         seen, todo = set[str](), [stage]
         while todo:
@@ -149,7 +159,7 @@ def test_no_stage_imports_another() -> None:
 
 def test_shared_modules_import_no_stage() -> None:
     for name in SHARED - {"benchmarks"}:
-        assert not set(imports(PACKAGE / f"{name}.py")) & set(STAGES.values()), name
+        assert not set[str]().union(*map(imports, files(name))) & set(STAGES.values()), name
 
 
 def test_importing_the_package_is_fast_and_light() -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from laif_helpers import benchmarks, error_analysis, error_tables, recipe
+from laif_helpers import benchmarks, error_analysis, recipe
 from laif_helpers.embeddings import embed
+from laif_helpers.error_analysis import tables as error_tables
 from laif_helpers.records import Example, Response, write_jsonl
 
 BAD = "#### -999999"

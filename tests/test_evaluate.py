@@ -9,7 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from laif_helpers import benchmarks, evaluate, evaluate_recorded, evaluate_tables, grading, models, paths, recipe
+from laif_helpers import benchmarks, evaluate, models, paths, recipe
+from laif_helpers.evaluate import grading
+from laif_helpers.evaluate import recorded as evaluate_recorded
+from laif_helpers.evaluate import tables as evaluate_tables
 from laif_helpers.records import Completion, Message, Response, read_jsonl, read_rows, write_jsonl
 
 LIMIT = 12

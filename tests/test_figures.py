@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from laif_helpers import figures
-from laif_helpers.error_map import wrapped
-from laif_helpers.figure_style import ARM_LOOKS, cluster_look
+from laif_helpers.figures.hover_map import wrapped
+from laif_helpers.figures.style import ARM_LOOKS, cluster_look
 
 HOSTILE = "</script><script>document.title='run'</script><img src=x onerror=alert(1)> %{x} <b>$E$"
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from laif_helpers import benchmarks, instruct, ledger, lessons, quotes, recipe, server_model
-from laif_helpers import instruct_tables as tables
+from laif_helpers import benchmarks, instruct, ledger, lessons, recipe
+from laif_helpers.instruct import quotes, tables
 from laif_helpers.instructors import llm
 from laif_helpers.ledger import Reply
+from laif_helpers.models import server as server_model
 from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_json, write_jsonl
 
 PRACTICE = benchmarks.get("practice")

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from laif_helpers import benchmarks, lesson_checks, lessons, paths
+from laif_helpers import benchmarks, lessons, paths
 from laif_helpers.benchmarks import practice
-from laif_helpers.lesson_text import as_stub, normalise, numbers, samples, words
+from laif_helpers.lessons import checks as lesson_checks
+from laif_helpers.lessons.text import as_stub, normalise, numbers, samples, words
 from laif_helpers.records import Lesson
 
 PRACTICE = benchmarks.get("practice")

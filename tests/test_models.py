@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
-from laif_helpers import decoding, local_model, models, server_model
+from laif_helpers import models
+from laif_helpers.models import decoding
+from laif_helpers.models import local as local_model
+from laif_helpers.models import server as server_model
 from laif_helpers.records import Completion
 
 TEMPLATE = (
@@ -452,7 +455,7 @@ def test_serve_waits_for_health_and_ends_every_child(tmp_path: Path) -> None:
 
 
 def test_serve_failures_are_told_in_a_sentence(tmp_path: Path) -> None:
-    from laif_helpers.serving import serve
+    from laif_helpers.models.serving import serve
 
     dies = f"{sys.executable} -c \"print('no GPU found'); raise SystemExit(3)\" {{model}} {{port}}"
     with pytest.raises(RuntimeError, match=r"exit status 3 before it was healthy.*no GPU found"), serve(dies, "m"):
@@ -473,7 +476,7 @@ def test_serve_failures_are_told_in_a_sentence(tmp_path: Path) -> None:
 
 
 def test_importing_loads_nothing_heavy() -> None:
-    code = "import sys, laif_helpers.models, laif_helpers.server_model, laif_helpers.local_model, laif_helpers.decoding"
+    code = "import sys; from laif_helpers.models import decoding, local, server"
     check = "print([m for m in ('torch', 'transformers', 'openai', 'pandas') if m in sys.modules])"
     out = subprocess.run(
         [sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, check=True, env=dict(os.environ)

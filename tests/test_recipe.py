@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from laif_helpers import manifest, recipe
+from laif_helpers import recipe
 from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters, build, from_notebook
+from laif_helpers.runner import manifest
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import pytest
 import yaml
 from conftest import Toy, write_notebook, write_toy
 
-from laif_helpers import executors, manifest, notebook, plan, run_lock, runner
+from laif_helpers import runner
 from laif_helpers.recipe import ARMS
+from laif_helpers.runner import executors, manifest, notebook, plan, run_lock
 
 CYCLE = ["vanilla/iter0/01_evaluate", "le/iter1/03_instruct_LE", "le/iter1/05_train_deepspeed", "le/iter1/01_evaluate"]
 
@@ -370,7 +371,7 @@ def sleeping(toy: Toy) -> Path:
 def start_and_kill(toy: Toy, number: int, victim: str) -> tuple[int, list[int]]:
     pids = sleeping(toy)
     code = (
-        "import sys; from pathlib import Path; from laif_helpers import plan, runner\n"
+        "import sys; from pathlib import Path; from laif_helpers import runner; from laif_helpers.runner import plan\n"
         f"made = plan.make(Path({str(toy.root / 'toy.yaml')!r}), notebooks=Path({str(toy.notebooks)!r}))\n"
         "sys.exit(runner.run(made))"
     )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from laif_helpers import manifest, plan, runner
+from laif_helpers import runner
 from laif_helpers.paths import ROOT
+from laif_helpers.runner import manifest, plan
 
 pytestmark = [pytest.mark.smoke, pytest.mark.slow]
 

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from laif_helpers import launch as processes
-from laif_helpers import recipe, sft_samples, train, train_settings
+from laif_helpers import recipe, train
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_rows, write_json, write_jsonl
+from laif_helpers.train import samples as sft_samples
+from laif_helpers.train import settings as train_settings
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.role == 'assistant' %}<|end|>{% endif %}"
@@ -163,7 +165,7 @@ def test_unknown_deepspeed_key(
 ) -> None:
     from dataclasses import replace
 
-    from laif_helpers import sft
+    from laif_helpers.train import sft
 
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     settings = settings_of(parameters(deepspeed="zero2"))
@@ -223,7 +225,7 @@ def test_read_only_folder(parameters: Callable[..., StageParameters]) -> None:
 
 
 def test_loss_that_is_no_number() -> None:
-    from laif_helpers import sft
+    from laif_helpers.train import sft
 
     sft.check_loss(3.2, 1, 0.1)
     with pytest.raises(
@@ -466,7 +468,7 @@ def test_visible_devices_are_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_kernel_side_stays_light() -> None:
     code = (
-        "import sys; from laif_helpers import train, train_mix\n"
+        "import sys; from laif_helpers import train; from laif_helpers.train import mix as train_mix\n"
         "heavy = {'torch', 'trl', 'transformers', 'deepspeed', 'pandas', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from laif_helpers import benchmarks, lessons, recipe, train_mix, train_settings
+from laif_helpers import benchmarks, lessons, recipe
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_jsonl, write_json, write_jsonl
+from laif_helpers.train import mix as train_mix
+from laif_helpers.train import settings as train_settings
 
 N = 40
 

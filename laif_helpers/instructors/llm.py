@@ -15,8 +15,8 @@ from urllib.parse import urlparse
 
 from tqdm.auto import tqdm
 
-from laif_helpers import server_model
 from laif_helpers.ledger import Ledger, Reply
+from laif_helpers.models import server as server_model
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Message
 
@@ -103,7 +103,7 @@ def ask(requests: Sequence[Asked], p: StageParameters, ledger: Ledger) -> None:
     """
     check(p)
     if requests:
-        server_model._run_in_thread(_ask_all(requests, p, ledger))
+        server_model.run_in_thread(_ask_all(requests, p, ledger))
 
 
 async def _ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger) -> None:
@@ -112,7 +112,7 @@ async def _ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger
     spending = Spending(ledger, p.max_usd, ledger.spent())
     waiting = iter(requests)
     with tqdm(total=len(requests), unit="request", desc="instructor") as bar:
-        async with server_model._client(url, TIMEOUT_S) as client:
+        async with server_model.connect(url, TIMEOUT_S) as client:
 
             async def worker() -> None:
                 for request in waiting:
@@ -151,9 +151,9 @@ async def _ask_one(
             unreached = type(error.__cause__).__name__ in {"ConnectError", "ConnectTimeout"}
             spending.fail(request, most, billed=not isinstance(error, openai.APIStatusError) and not unreached)
             url = p.instructor_url or OPENAI
-            wait = server_model._wait_or_raise(error, attempt, p.instructor_model, url)
+            wait = server_model.wait_or_raise(error, attempt, p.instructor_model, url)
             if wait is None:
-                refused = Reply(request.key, "", f"error: {server_model._said(error)}", attempts=0)
+                refused = Reply(request.key, "", f"error: {server_model.said(error)}", attempts=0)
                 spending.ledger.record(refused)
                 return
             await asyncio.sleep(wait)
@@ -173,7 +173,7 @@ def _call(request: Asked, p: StageParameters) -> dict[str, Any]:
 
 
 def _reply(key: str, completion: Any, p: StageParameters, most: float) -> Reply:
-    read = server_model._completion(completion, 0.0)
+    read = server_model.read_completion(completion, 0.0)
     asked, got = read.prompt_tokens, read.new_tokens
     # An endpoint that does not say what it used is counted at the most it can have been.
     usd = price(p, asked, got) if asked else most

@@ -1,0 +1,280 @@
+"""Stage 6: what each arm changed, item by item, against the untouched target.
+
+Every difference is paired: both answers are to the same question, so the exact McNemar test looks at the items
+whose grade changed and at nothing else. Holm's adjustment runs over the whole table.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from laif_helpers import answered, benchmarks, figures, stats
+from laif_helpers.compare.tables import as_latex, as_markdown, headline
+from laif_helpers.paths import RunDir
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = (
+    *("arm", "iteration", "benchmark", "split", "n", "accuracy", "ci_low", "ci_high"),
+    *("delta", "p_value", "p_holm", "seed"),
+)
+"""Columns of ``compare/results.csv``, in this order."""
+
+OUTCOMES = {(False, True): "fixed", (True, False): "broken", (False, False): "still_wrong", (True, True): "still_right"}
+
+
+def collect(p: StageParameters) -> tuple[pd.DataFrame, list[str]]:
+    """All answers of the run to test items, and a sentence for each arm, iteration or benchmark not there.
+
+    Columns: arm, iteration, those of ``answered.read``, ``was_correct`` (the untouched target on that item) and
+    ``flip``. Raises FileNotFoundError when the untouched target has answered nothing, ValueError when two runs
+    answered different items.
+    """
+    wanted, missing = _wanted(p)
+    baseline = {name: _baseline(p, name) for name in wanted}
+    parts = [part for part in baseline.values() if part is not None]
+    missing += [f"vanilla has not answered {name}, {p.test_split}" for name, part in baseline.items() if part is None]
+    if not parts:
+        raise FileNotFoundError(
+            f"run {p.run!r}: the untouched target has answered no {p.test_split!r} split of {', '.join(p.benchmarks)}; "
+            "run 01_evaluate first"
+        )
+    for arm in p.arms:
+        for iteration in range(1, p.iterations + 1):
+            found, lacking = _turn(p, arm, iteration, baseline)
+            parts += found
+            missing += lacking
+    answers = pd.concat(parts, ignore_index=True)
+    return answers, missing
+
+
+def _wanted(p: StageParameters) -> tuple[list[str], list[str]]:
+    have = [name for name in p.benchmarks if p.test_split in benchmarks.get(name).splits]
+    return have, [f"{name} has no split {p.test_split!r}" for name in p.benchmarks if name not in have]
+
+
+def _baseline(p: StageParameters, benchmark: str) -> pd.DataFrame | None:
+    folder = RunDir.named(p.run).iteration("vanilla", 0)
+    if not folder.responses(benchmark, p.test_split).is_file():
+        return None
+    answers = answered.read(p, folder, benchmark, p.test_split).assign(arm="vanilla", iteration=0)
+    return _pair(answers, answers)
+
+
+def _turn(
+    p: StageParameters, arm: str, iteration: int, baseline: dict[str, pd.DataFrame | None]
+) -> tuple[list[pd.DataFrame], list[str]]:
+    """The answers of one arm's iteration, paired, and what is not there."""
+    folder = RunDir.named(p.run).iteration(arm, iteration)
+    have = [name for name in baseline if folder.responses(name, p.test_split).is_file()]
+    if not have:
+        return [], [f"{arm}, iteration {iteration}: not evaluated"]
+    parts = []
+    for name in have:
+        before = baseline[name]
+        if before is not None:
+            after = answered.read(p, folder, name, p.test_split).assign(arm=arm, iteration=iteration)
+            parts.append(_pair(before, after))
+    return parts, [f"{arm}, iteration {iteration}: has not answered {name}" for name in baseline if name not in have]
+
+
+def _pair(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """``after`` in the order of ``before``, with the flip of every item. Raises ValueError for other items."""
+    who = f"{after['arm'].iloc[0]}, iteration {after['iteration'].iloc[0]}" if len(after) else "an arm"
+    where = f"{before['benchmark'].iloc[0]}, {before['split'].iloc[0]}"
+    different = set(before["id"]) ^ set(after["id"])
+    if different or len(before) != len(after):
+        raise ValueError(
+            f"{who} answered other items of {where} than the untouched target ({len(after)} against {len(before)}, "
+            f"{len(different)} in one only); runs with different test sets cannot be paired: evaluate both alike"
+        )
+    after = after.set_index("id").loc[before["id"]].reset_index()
+    if changed := int((after["gold"].to_numpy() != before["gold"].to_numpy()).sum()):
+        raise ValueError(f"{who}: {changed} items of {where} were graded against another gold answer; evaluate again")
+    after["was_correct"] = before["correct"].to_numpy()
+    after["flip"] = [OUTCOMES[was, now] for was, now in zip(after["was_correct"], after["correct"], strict=True)]
+    return after
+
+
+def _score(part: pd.DataFrame) -> dict[str, Any]:
+    """Accuracy with its interval, counts of flips, delta and p of the paired test (None for the baseline)."""
+    n, correct = len(part), int(part["correct"].sum())
+    low, high = stats.wilson(correct, n)
+    flips = {name: int((part["flip"] == name).sum()) for name in OUTCOMES.values()}
+    tested = part["arm"].iloc[0] != "vanilla"
+    return {
+        "n": n,
+        "accuracy": correct / n,
+        "ci_low": low,
+        "ci_high": high,
+        "delta": (flips["fixed"] - flips["broken"]) / n if tested else None,
+        "p_value": stats.mcnemar(flips["fixed"], flips["broken"]) if tested else None,
+        **flips,
+    }
+
+
+def results(answers: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """A row per arm, iteration, benchmark and split, baseline first: the columns of ``results.csv``, then chance,
+    the flips, the paired bootstrap interval of delta, the smallest effect the test could show, and a verdict.
+    """
+    rows = []
+    for (arm, iteration, name, split), part in answers.groupby(
+        ["arm", "iteration", "benchmark", "split"], sort=False, dropna=False
+    ):
+        row = {"arm": arm, "iteration": iteration, "benchmark": name, "split": split} | _score(part)
+        row |= {"chance": float(part["chance"].mean()), "unreadable": int((~part["readable"]).sum()), "seed": seed}
+        if row["delta"] is not None:
+            low, high = stats.paired_interval(part["was_correct"], part["correct"], seed)
+            changed = (row["fixed"] + row["broken"]) / row["n"]
+            row |= {"delta_low": low, "delta_high": high, "detectable": stats.detectable(row["n"], changed)}
+        rows.append(row)
+    table = pd.DataFrame(rows).reindex(columns=[*COLUMNS, *(c for c in _EXTRA if c not in COLUMNS)])
+    table["p_holm"] = stats.holm(table["p_value"].tolist())
+    table["verdict"] = [stats.verdict(row.delta, row.p_holm, row.detectable) for row in table.itertuples(index=False)]
+    return table
+
+
+_EXTRA = ("chance", "unreadable", *OUTCOMES.values(), "delta_low", "delta_high", "detectable", "verdict")
+
+
+def slices(answers: pd.DataFrame) -> pd.DataFrame:
+    """Results by the benchmarks' own labels: arm, iteration, benchmark, split, facet, value, then scores and flips.
+
+    Facet ``all`` holds everything; the practice world's ``gap`` has the values ``gaps`` and ``practised``.
+    ``forgot`` is the alarm: more broken than fixed, p under 5 % after Holm over the values of the facet.
+    """
+    rows = []
+    for (arm, iteration, name, split), part in answers.groupby(["arm", "iteration", "benchmark", "split"], sort=False):
+        for facet in ("all", *benchmarks.get(str(name)).facets):
+            for value, group in part.groupby(part["fields"].map(lambda fields, facet=facet: _value(fields, facet))):
+                row = {"arm": arm, "iteration": iteration, "benchmark": name, "split": split}
+                rows.append(row | {"facet": facet, "value": value} | _score(group))
+    table = pd.DataFrame(rows)
+    table["p_holm"] = table.groupby(["arm", "iteration", "benchmark", "facet"], sort=False)["p_value"].transform(
+        lambda ps: pd.Series(stats.holm(ps.tolist()), index=ps.index)
+    )
+    table["forgot"] = (table["delta"].fillna(0) < 0) & (table["p_holm"].fillna(1) < 0.05)
+    return table
+
+
+def _value(fields: dict[str, Any], facet: str) -> str | None:
+    if facet == "all":
+        return "all"
+    if facet not in fields:
+        return None
+    return ("gaps" if fields["gap"] else "practised") if facet == "gap" else str(fields[facet])
+
+
+def panels(sliced: pd.DataFrame) -> pd.DataFrame:
+    """The slices that figures show, with their ``panel``: each benchmark, and its gaps and practised parts."""
+    shown = sliced[sliced["facet"].isin(["all", "gap"])]
+    names = shown["benchmark"].where(shown["facet"] == "all", shown["benchmark"] + ": " + shown["value"])
+    shown = shown.assign(panel=names)
+    # Benchmarks in the recipe's order, each followed by its parts.
+    benchmarks_seen = list(dict.fromkeys(shown["benchmark"]))
+    order = {name: (benchmarks_seen.index(name.partition(":")[0]), name) for name in set(names)}
+    ranks = {name: rank for rank, name in enumerate(sorted(order, key=lambda name: order[name]))}
+    return shown.sort_values("panel", key=lambda column: column.map(ranks), kind="stable", ignore_index=True)
+
+
+def forgotten(sliced: pd.DataFrame) -> pd.DataFrame:
+    """The slices where an arm forgot, worst first."""
+    columns = ["arm", "iteration", "benchmark", "facet", "value", "n", "delta", "fixed", "broken", "p_holm"]
+    return sliced.loc[sliced["forgot"], columns].sort_values("delta", ignore_index=True)
+
+
+def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: str = "") -> pd.DataFrame:
+    """Rows for ``figures.flips``: what became of a benchmark's items, by the values of a facet.
+
+    Of the last iteration of ``arm``, most improved first; without ``arm``, of all arms and iterations. Falls
+    back on facet ``all`` where no item carries ``facet``.
+    """
+    table = sliced[(sliced["arm"] != "vanilla") & (sliced["benchmark"] == benchmark)]
+    if arm:
+        table = table[table["arm"] == arm]
+        table = table[table["iteration"] == table["iteration"].max()]
+    part = table[table["facet"] == facet]
+    part = table[table["facet"] == "all"] if part.empty else part
+    labels = part["value"] if arm else part["value"] + ", " + part["arm"] + " " + part["iteration"].astype(str)
+    columns = ["label", "n", "still_right", "fixed", "broken", "still_wrong"]
+    part = part.assign(label=labels, order=-part["delta"].astype(float) if arm else part["value"])
+    return part.sort_values("order", kind="stable")[columns].reset_index(drop=True)
+
+
+def repaired(answers: pd.DataFrame, flip: str = "fixed", n: int = 5) -> pd.DataFrame:
+    """Up to n items per arm that its last iteration fixed (or broke), with both answers."""
+    before = answers[answers["arm"] == "vanilla"].set_index(["benchmark", "id"])["text"]
+    picked = []
+    for _, part in answers[answers["arm"] != "vanilla"].groupby("arm", sort=False):
+        part = part[(part["iteration"] == part["iteration"].max()) & (part["flip"] == flip)]
+        picked.append(part.drop_duplicates("question").head(n))
+    if not picked:
+        return pd.DataFrame(columns=["arm", "iteration", "benchmark", "question", "gold", "before", "after"])
+    table = pd.concat(picked, ignore_index=True)
+    table["before"] = [before[key] for key in zip(table["benchmark"], table["id"], strict=True)]
+    return table.rename(columns={"text": "after"})[
+        ["arm", "iteration", "benchmark", "question", "gold", "before", "after"]
+    ]
+
+
+def write(p: StageParameters, table: pd.DataFrame, sliced: pd.DataFrame) -> list[Path]:
+    """Write results.csv, slices.csv and the headline table as CSV, Markdown and LaTeX into ``compare/``."""
+    folder = RunDir.named(p.run).compare
+    front = headline(table)
+    texts = {
+        "results.csv": table[list(COLUMNS)].to_csv(index=False),
+        "paired.csv": table.to_csv(index=False),
+        "slices.csv": sliced.to_csv(index=False),
+        "table.csv": front.to_csv(index=False),
+        "table.md": as_markdown(front),
+        "table.tex": as_latex(front),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def draw(p: StageParameters, sliced: pd.DataFrame) -> dict[str, "Figure"]:
+    """Draw and save the figures: iterations, flips, and flips by the first label of the benchmark for the last arm."""
+    folder = RunDir.named(p.run).compare
+    drawn = {"iteration_lines": figures.iteration_lines(panels(sliced))}
+    arms = [arm for arm in dict.fromkeys(sliced["arm"]) if arm != "vanilla"]
+    seen = set(sliced.loc[sliced["arm"] != "vanilla", "benchmark"])
+    for name in [name for name in (*p.in_domain, *p.benchmarks) if name in seen][:1]:
+        drawn["flips"] = figures.flips(flip_table(sliced, name), f"{name}, {p.test_split}")
+        last = sliced.loc[sliced["arm"] == arms[-1], "iteration"].max()
+        by_concept = flip_table(
+            sliced, name, benchmarks.get(name).facets[0] if benchmarks.get(name).facets else "all", arms[-1]
+        )
+        drawn["flips_by_label"] = figures.flips(by_concept, f"{name}, {p.test_split}: {arms[-1]}, iteration {last}")
+    for name, figure in drawn.items():
+        figures.save(figure, folder / name)
+    return drawn
+
+
+def metrics(table: pd.DataFrame, sliced: pd.DataFrame, missing: list[str]) -> dict[str, Any]:
+    """What notebook 06 records: accuracies, verdicts and alarms by name, e.g. ``practice.lec.2``."""
+    keys = table["benchmark"] + "." + table["arm"] + "." + table["iteration"].astype(str)
+    found: dict[str, Any] = {"accuracy": dict(zip(keys, table["accuracy"].round(4), strict=True))}
+    tested = table["verdict"] != "baseline"
+    found["delta"] = dict(zip(keys[tested], table["delta"][tested].astype(float).round(4), strict=True))
+    found["verdict"] = dict(zip(keys[tested], table["verdict"][tested], strict=True))
+    for part in ("gaps", "practised"):
+        rows = sliced[(sliced["facet"] == "gap") & (sliced["value"] == part)]
+        keys = rows["benchmark"] + "." + rows["arm"] + "." + rows["iteration"].astype(str)
+        found[part] = dict(zip(keys, rows["accuracy"].round(4), strict=True))
+    alarms = sliced[sliced["forgot"]]
+    where = zip(alarms["benchmark"], alarms["facet"], alarms["value"], alarms["arm"], alarms["iteration"], strict=True)
+    found["forgot"] = [" ".join(map(str, key)) for key in where]
+    return found | {"missing": missing}
+
+
+def collect_points(run_path: Path) -> pd.DataFrame:
+    """The results of a sweep's points in one table, and their budget curves: see ``points.collect``."""
+    from laif_helpers.compare import points
+
+    return points.collect(run_path, panels)

@@ -1,0 +1,122 @@
+"""``compare/report.html``: the whole run on one page that needs no network and can be mailed."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laif_helpers.compare.tables import headline, sentences, verdict_table
+from laif_helpers.paths import RunDir
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+MOST_CHARACTERS = 600
+"""Of a question or an answer shown; what is cut is said to be cut."""
+
+
+def write(
+    p: StageParameters,
+    table: "pd.DataFrame",
+    sliced: "pd.DataFrame",
+    examples: "dict[str, pd.DataFrame]",
+    drawn: "dict[str, Figure]",
+    missing: list[str],
+) -> Path:
+    """Write the page; ``examples`` are tables with a title each, ``drawn`` figures with a name each.
+
+    All text is escaped: what a model wrote is shown, never run.
+    """
+    from jinja2 import Environment
+
+    run = RunDir.named(p.run)
+    values = {
+        "title": run.path.name,
+        "missing": missing,
+        "sentences": sentences(table),
+        "headline": _rows(headline(table)),
+        "verdicts": _rows(verdict_table(table)),
+        "slices": _rows(_gap_rows(sliced)),
+        "figures": {name.replace("_", " "): _png(figure) for name, figure in drawn.items()},
+        "training": _rows(training(run)),
+        "funnels": _rows(funnels(run)),
+        "examples": {title: _rows(part.map(_short)) for title, part in examples.items()},
+        "recipe": run.recipe.read_text(encoding="utf-8") if run.recipe.is_file() else p.model_dump_json(indent=2),
+    }
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        TEMPLATE.read_text(encoding="utf-8")
+    )
+    path = run.compare / "report.html"
+    write_text(path, page.render(values))
+    return path
+
+
+def _rows(table: "pd.DataFrame") -> dict[str, Any]:
+    return {"columns": list(table.columns), "rows": table.to_numpy().tolist()}
+
+
+def _short(cell: Any) -> str:
+    text = str(cell)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} … ({len(text):,} characters)"
+
+
+def _png(figure: "Figure") -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _gap_rows(sliced: "pd.DataFrame") -> "pd.DataFrame":
+    """Accuracy in all and on the parts that tell learning from forgetting, in per cent."""
+    part = sliced[sliced["facet"].isin(["all", "gap", "twist"])]
+    shown = part[["arm", "iteration", "benchmark", "value", "n"]].copy()
+    shown["accuracy"] = [
+        f"{100 * row.accuracy:.1f} [{100 * row.ci_low:.1f}, {100 * row.ci_high:.1f}]" for row in part.itertuples()
+    ]
+    shown["fixed"], shown["broken"] = part["fixed"], part["broken"]
+    return shown
+
+
+def training(run: RunDir) -> "pd.DataFrame":
+    """One row per training: steps, tokens, speed, the share of tokens that carry loss, seconds."""
+    import pandas as pd
+
+    keys = (
+        "steps",
+        "world_size",
+        "deepspeed",
+        "tokens",
+        "tokens_per_s",
+        "loss_token_share",
+        "truncated_share",
+        "seconds",
+    )
+    rows = []
+    for path in sorted(run.path.glob("*/iter*/train_metrics.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        arm, iteration = path.parts[-3], path.parts[-2].removeprefix("iter")
+        rows.append({"arm": arm, "iteration": iteration} | {key: _number(found.get(key)) for key in keys})
+    return pd.DataFrame(rows, columns=["arm", "iteration", *keys])
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def funnels(run: RunDir) -> "pd.DataFrame":
+    """One row per arm and iteration: how many lessons survived each step, from the notebooks' metrics files."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for path in sorted(run.path.glob("*/iter*/metrics/*.json")):
+        funnel = json.loads(path.read_text(encoding="utf-8")).get("funnel")
+        if isinstance(funnel, dict):
+            rows.append({"arm": path.parts[-4], "iteration": path.parts[-3].removeprefix("iter")} | funnel)
+    return pd.DataFrame(rows).astype(object).fillna("–") if rows else pd.DataFrame(columns=["arm", "iteration"])

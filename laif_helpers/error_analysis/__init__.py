@@ -1,0 +1,233 @@
+"""Stage 2: where the errors lie. Wrong items are clustered by what sets them apart from right ones.
+
+A question's embedding says what it is about; nearby questions share objects and phrasing, not difficulty. So
+what is clustered is the *contrast*: the embedding minus the mean of its nearest right-answered neighbours. On
+the practice world this is what makes the planted gaps visible (``docs/LOG.md`` has what was tried).
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from laif_helpers import answered, figures
+from laif_helpers.embeddings import nearest
+from laif_helpers.error_analysis import cluster_names
+from laif_helpers.recipe import StageParameters
+from laif_helpers.stats import wilson
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MIN_ERRORS = 15
+"""Below this a map shows nothing that a list does not."""
+
+NEIGHBOURS = 5
+"""Right neighbours that a question is contrasted with."""
+
+
+def collect(p: StageParameters) -> pd.DataFrame:
+    """Every answered item of the splits that supply errors, wrong ones first, benchmarks in the recipe's order.
+
+    Columns as ``answered.read``. Raises FileNotFoundError when 01 has not been run, ValueError when the recipe
+    has no in-domain benchmark.
+    """
+    if not p.in_domain:
+        raise ValueError("in_domain is empty: name the benchmark whose errors are to be analysed")
+    items = pd.concat([answered.read(p, p.folder, name, p.error_split) for name in p.in_domain], ignore_index=True)
+    return items.sort_values("correct", kind="stable", ignore_index=True)
+
+
+def contrast(items: pd.DataFrame, vectors: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
+    """Each item's vector minus the mean of its k nearest right-answered items of the same benchmark, as unit
+    vectors (n, d); a right item is no neighbour of its own. Without right items: minus the mean of all.
+    """
+    result = np.zeros_like(vectors)
+    right = items["correct"].to_numpy(dtype=bool)
+    for name in items["benchmark"].unique():
+        mine = (items["benchmark"] == name).to_numpy()
+        pool = vectors[mine & right]
+        for group in (mine & ~right, mine & right):
+            own = int(group[right].any()) if group.any() else 0
+            take = min(k + own, len(pool))
+            if take <= own:
+                result[group] = vectors[group] - vectors[mine].mean(axis=0)
+                continue
+            neighbours = nearest(vectors[group], pool, take)[0][:, own:]
+            result[group] = vectors[group] - pool[neighbours].mean(axis=1)
+    norms = np.linalg.norm(result, axis=1, keepdims=True)
+    return result / np.where(norms > 1e-6, norms, 1.0)
+
+
+def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int) -> pd.DataFrame:
+    """``items`` with their place on the map: x, y, cluster, cluster_name and near.
+
+    ``cluster``: number of the wrong item's cluster, largest first, -1 in none (and for right items).
+    ``near``: the cluster in whose neighbourhood the item lies, right items too, -1 in none. Fewer than 15 wrong
+    items: no map, x and y are NaN and there are no clusters.
+    """
+    points = items.assign(x=np.nan, y=np.nan, cluster=-1, near=-1, cluster_name="")
+    wrong = ~items["correct"].to_numpy(dtype=bool)
+    if wrong.sum() < MIN_ERRORS:
+        return points
+    space = contrast(items, vectors)
+    if len(np.unique(space[wrong].round(5), axis=0)) < MIN_ERRORS:
+        return points
+    places = _umap(space, wrong, seed)
+    points["x"], points["y"] = places[:, 0], places[:, 1]
+    points.loc[wrong, "cluster"] = _clusters(places[wrong])
+    points["cluster"] = cluster_names.merged(points)
+    points["near"] = _neighbourhoods(space, wrong, points["cluster"].to_numpy())
+    names = cluster_names.name(points)
+    points["cluster_name"] = [names.get(number, "") for number in points["near"]]
+    return points
+
+
+def _umap(space: np.ndarray, wrong: np.ndarray, seed: int) -> np.ndarray:
+    """2-d places. The frame is the wrong items'; right ones are put beside the errors they resemble: fitted
+    together, the many right items tear the errors' clusters apart."""
+    import warnings
+
+    with warnings.catch_warnings():
+        # umap tells that a fixed seed means one thread: that is what we ask for.
+        warnings.simplefilter("ignore")
+        from umap import UMAP
+
+        neighbours = min(15, int(wrong.sum()) - 1)
+        frame = UMAP(n_neighbors=neighbours, min_dist=0.0, random_state=seed, n_jobs=1).fit_transform(space[wrong])
+    places = np.empty((len(space), 2), dtype=np.float32)
+    places[wrong] = frame
+    if not wrong.all():
+        # What UMAP's own transform starts from; its refinement compiles for 5 s and moves the points little.
+        index, distance = nearest(space[~wrong], space[wrong], neighbours)
+        closeness = np.exp(-(distance - distance[:, :1]) / (distance.std() + 1e-6))
+        places[~wrong] = (frame[index] * closeness[:, :, None]).sum(axis=1) / closeness.sum(axis=1)[:, None]
+    return places
+
+
+def _clusters(places: np.ndarray) -> np.ndarray:
+    """HDBSCAN's leaves, as many as there are dense places; -1 for items in none."""
+    from sklearn.cluster import HDBSCAN
+
+    # A fortieth of the errors: more would hide the small weaknesses. Five
+    # neighbours make a dense place: with HDBSCAN's default two thirds of real errors (GSM8K, MMLU) stay outside.
+    smallest = max(5, len(places) // 40)
+    leaves = HDBSCAN(min_cluster_size=smallest, min_samples=5, cluster_selection_method="leaf", copy=True)
+    return leaves.fit_predict(places)
+
+
+def _neighbourhoods(space: np.ndarray, wrong: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+    """The cluster of every wrong item, and for right items the nearest centroid within the distance that holds
+    nine tenths of that cluster's own items."""
+    near = cluster.copy()
+    count = int(cluster.max()) + 1
+    if count == 0 or wrong.all():
+        return near
+    centroids = np.stack([space[cluster == number].mean(axis=0) for number in range(count)])
+    radii = [
+        np.quantile(np.linalg.norm(space[cluster == number] - centroids[number], axis=1), 0.9)
+        for number in range(count)
+    ]
+    closest, distance = nearest(space[~wrong], centroids, 1)
+    near[~wrong] = np.where(distance[:, 0] <= np.asarray(radii)[closest[:, 0]], closest[:, 0], -1)
+    return near
+
+
+def table(points: pd.DataFrame) -> pd.DataFrame:
+    """A row per cluster, largest first: cluster, name, wrong, right_nearby, error_rate and its 95 % interval,
+    ``weakness`` (the interval lies above the share of wrong items in all), and the most typical question.
+
+    The last row, cluster -1, holds the wrong items of no cluster.
+    """
+    overall = float((~points["correct"]).mean()) if len(points) else 0.0
+    rows = []
+    for number in [*range(int(points["cluster"].max()) + 1), -1]:
+        part = points[points["near"] == number] if number >= 0 else points[points["near"] == -1]
+        wrong = part[~part["correct"]]
+        if wrong.empty:
+            continue
+        low, high = wilson(len(wrong), len(part))
+        row = {"cluster": number, "name": part["cluster_name"].iloc[0] if number >= 0 else "(in no cluster)"}
+        row |= {"wrong": len(wrong), "right_nearby": len(part) - len(wrong), "error_rate": len(wrong) / len(part)}
+        row |= {"ci_low": low, "ci_high": high, "weakness": bool(number >= 0 and low > overall)}
+        rows.append(row | {"example": typical(wrong)["question"].iloc[0]})
+    columns = ["cluster", "name", "wrong", "right_nearby", "error_rate", "ci_low", "ci_high", "weakness", "example"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def typical(part: pd.DataFrame, n: int = 1) -> pd.DataFrame:
+    """The n items nearest to the middle of their part of the map; the first n where there is no map."""
+    distance = (part["x"] - part["x"].median()).abs() + (part["y"] - part["y"].median()).abs()
+    return part.loc[distance.fillna(0.0).sort_values(kind="stable").index[:n]]
+
+
+def found_gaps(points: pd.DataFrame) -> dict[str, Any]:
+    """How far the clusters found the planted gaps of the practice world; {} for items without such labels.
+
+    A *claim* is a cluster that ``table`` calls a weakness, found from questions and grades alone; labels only
+    score it. It is true where at least half of its wrong items carry a gap concept, and finds the gap that at
+    least half of them carry. ``precision``: true claims of all claims; ``recall``: gaps found of all gaps that
+    occur among the items.
+    """
+    labels = points["fields"].map(lambda fields: fields.get("concept") if fields.get("gap") else None)
+    if not points["fields"].map(lambda fields: "gap" in fields).any():
+        return {}
+    planted = sorted(set(labels.dropna()))
+    clusters = table(points)
+    claims = []
+    for number, name in clusters.loc[clusters["weakness"], ["cluster", "name"]].itertuples(index=False):
+        own = labels[points["cluster"] == number]
+        counts = own.value_counts()
+        half = len(own) / 2
+        gap = str(counts.index[0]) if len(counts) and counts.iloc[0] >= half else ""
+        claims.append({"cluster": number, "name": name, "wrong": len(own), "of_a_gap": int(own.notna().sum())})
+        claims[-1] |= {"true": bool(own.notna().sum() >= half), "gap": gap}
+    found = sorted({claim["gap"] for claim in claims} - {""})
+    true = sum(claim["true"] for claim in claims)
+    return {
+        "precision": true / len(claims) if claims else None,
+        "recall": len(found) / len(planted) if planted else None,
+        "claims": claims,
+        "found": found,
+        "missed": sorted(set(planted) - set(found)),
+    }
+
+
+def save(p: StageParameters, points: pd.DataFrame) -> None:
+    """Write ``errors.parquet``: every item with its place, cluster and grade; ``fields`` as JSON text."""
+    path = p.folder.errors
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.part")
+    points.assign(fields=points["fields"].map(json.dumps)).to_parquet(half, index=False)
+    half.replace(path)
+
+
+def draw(p: StageParameters, points: pd.DataFrame) -> "Figure | pd.DataFrame":
+    """Write error_map.png, .pdf and .html and return the figure; without a map, say why and return the errors."""
+    if points["x"].notna().any():
+        figure = figures.error_map(points)
+        figures.save(figure, p.folder.path / "error_map")
+        figures.error_map_html(points, p.folder.error_map)
+        return figure
+    wrong = points[~points["correct"]]
+    print(f"No map: {len(wrong)} wrong of {len(points)}, a map needs {MIN_ERRORS} that differ. All errors:")
+    for suffix in (".png", ".pdf", ".html"):
+        p.folder.error_map.with_suffix(suffix).unlink(missing_ok=True)
+    return wrong[["id", "question", "gold", "extracted", "reason"]]
+
+
+def metrics(points: pd.DataFrame) -> dict[str, Any]:
+    """What notebook 02 records: counts, clusters, and how far planted gaps were found."""
+    wrong = points[~points["correct"]]
+    clustered = wrong[wrong["cluster"] >= 0]
+    gaps = found_gaps(points)
+    return {
+        "items": len(points),
+        "wrong": len(wrong),
+        "unreadable": int((~points["readable"]).sum()),
+        "clusters": int(clustered["cluster"].nunique()),
+        "in_no_cluster": len(wrong) - len(clustered),
+        "weaknesses": table(points).query("weakness")["name"].tolist() if len(clustered) else [],
+        **({f"gap_{key}": gaps[key] for key in ("precision", "recall", "found", "missed")} if gaps else {}),
+    }

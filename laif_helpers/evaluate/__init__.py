@@ -1,0 +1,240 @@
+"""Stage 1: the model answers, the graders read. Writes ``responses/<benchmark>.<split>.jsonl``.
+
+Answers go to disk as they finish, so that a killed run goes on where it was; an answer is asked for again only
+if the model, the settings or the question changed, and graded again if the graders did.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from laif_helpers import benchmarks, models
+from laif_helpers.benchmarks import Benchmark
+from laif_helpers.evaluate.grading import NO_ANSWER, graders_hash, to_responses
+from laif_helpers.evaluate.tables import (
+    by_facet,
+    gallery,
+    labelled,
+    load_responses,
+    longest,
+    metrics,
+    observation,
+    summary,
+    weakest,
+)
+from laif_helpers.paths import ROOT, IterationDir
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Completion, Example, Response, read_jsonl, write_json, write_jsonl
+
+__all__ = [
+    "by_facet",
+    "evaluate",
+    "gallery",
+    "labelled",
+    "load_responses",
+    "longest",
+    "metrics",
+    "observation",
+    "splits_needed",
+    "summary",
+    "weakest",
+]
+
+
+def evaluate(p: StageParameters) -> list[Path]:
+    """Answer and grade all that this iteration needs; returns the files, in the order of ``splits_needed``.
+
+    Raises ValueError (model, settings, nothing to evaluate), FileNotFoundError (benchmark or recorded files),
+    ServerError and RuntimeError (a server that fails); answers finished before an error are kept.
+    """
+    if p.model.startswith("replay:"):
+        from laif_helpers.evaluate import recorded as evaluate_recorded
+
+        return evaluate_recorded.evaluate(p, splits_needed(p))
+    jobs = [_plan(p, name, split) for name, split in splits_needed(p)]
+    if any(job.missing for job in jobs):
+        with _endpoint(p) as (model, url):
+            for job in jobs:
+                _ask(job, p, model, url)
+    return [_finish(job, display_name(p.model)) for job in jobs]
+
+
+def splits_needed(p: StageParameters) -> list[tuple[str, str]]:
+    """(benchmark, split) pairs to answer: every test split; and those that supply errors where errors are used.
+
+    Errors are used by the next iteration, by a quote, and in iteration 0 by the error analysis.
+    """
+    errors_used = p.iteration == 0 or p.iteration < p.iterations or p.quote_only
+    pairs = []
+    for name in p.benchmarks:
+        if p.test_split in benchmarks.get(name).splits:
+            pairs.append((name, p.test_split))
+        elif name not in p.in_domain:
+            splits = ", ".join(benchmarks.get(name).splits)
+            raise ValueError(f"test_split {p.test_split!r}: benchmark {name!r} has the splits {splits}")
+        if name in p.in_domain and errors_used and p.error_split != p.test_split:
+            pairs.append((name, p.error_split))
+    return pairs
+
+
+def display_name(model: str) -> str:
+    """A model as rows and tables name it: folders of this project by their path inside it."""
+    path = Path(model)
+    return str(path.relative_to(ROOT)) if path.is_absolute() and path.is_relative_to(ROOT) else model
+
+
+@dataclass
+class _Job:
+    """One file of responses: what it needs, what is known already, and what must be asked."""
+
+    benchmark: Benchmark
+    folder: IterationDir
+    split: str
+    examples: list[Example]
+    header: dict[str, Any]
+    keys: list[str]
+    known: dict[str, Completion]
+
+    @property
+    def path(self) -> Path:
+        return self.folder.responses(self.benchmark.name, self.split)
+
+    @property
+    def partial(self) -> Path:
+        return self.path.with_name(f".{self.path.stem}.partial")
+
+    @property
+    def stamp(self) -> Path:
+        """What made the finished file: model, settings, graders, and which answers were cut."""
+        return self.path.with_name(f".{self.path.stem}.made")
+
+    @property
+    def missing(self) -> list[int]:
+        return [index for index, key in enumerate(self.keys) if key not in self.known]
+
+
+def _plan(p: StageParameters, name: str, split: str) -> _Job:
+    if p.iteration and not Path(p.model).is_dir():
+        raise FileNotFoundError(f"checkpoint {p.model} does not exist; run 05_train_deepspeed for this iteration first")
+    benchmark = benchmarks.get(name)
+    examples = benchmark.load(split, p.data_dir or None, p.limit or None)
+    if not examples:
+        raise ValueError(f"benchmark {name!r}, split {split!r}: no items; check data_dir and limit")
+    header = {
+        "model": models.fingerprint(p.model),
+        "served_by": p.serve if _is_local(p.model) else p.target_url,
+        "max_new_tokens": p.max_new_tokens,
+    }
+    keys = [_key(example.id, benchmark.messages(example)) for example in examples]
+    job = _Job(benchmark, p.folder, split, examples, header, keys, {})
+    job.known = _finished_before(job) | _partial_before(job)
+    return job
+
+
+def _is_local(model: str) -> bool:
+    return not model.startswith(("server:", "replay:"))
+
+
+def _key(identity: str, messages: list[dict[str, str]]) -> str:
+    """An item's id with a hash of what is asked, so that a changed prompt is asked anew."""
+    return f"{identity}:{_hash(messages)}"
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+
+
+def _finished_before(job: _Job) -> dict[str, Completion]:
+    """Completions of the finished file, where the same model and settings made it."""
+    if not job.path.is_file() or not job.stamp.is_file():
+        return {}
+    made = json.loads(job.stamp.read_text(encoding="utf-8"))
+    if made["header"] != job.header:
+        return {}
+    known = {}
+    for row in read_jsonl(job.path, Response):
+        if not row.reason.startswith(NO_ANSWER):
+            finish = "length" if row.id in made["cut"] else "stop"
+            known[_key(row.id, row.messages)] = Completion(row.text, row.prompt_tokens, row.new_tokens, finish)
+    return known
+
+
+def _partial_before(job: _Job) -> dict[str, Completion]:
+    """Completions that a stopped run left. The line it was writing when it was killed is dropped."""
+    if not job.partial.is_file():
+        return {}
+    lines = job.partial.read_text(encoding="utf-8").split("\n")[:-1]
+    rows = [json.loads(line) for line in lines]
+    if not rows or rows[0] != job.header:
+        job.partial.unlink()
+        return {}
+    return {row.pop("key"): Completion(**row) for row in rows[1:]}
+
+
+@contextmanager
+def _endpoint(p: StageParameters) -> Iterator[tuple[str, str]]:
+    """The model name and URL to ask: the model itself, or the server that ``serve`` starts for it."""
+    if not (p.serve and _is_local(p.model)):
+        yield p.model, p.target_url
+        return
+    with models.serve(p.serve, p.model, log=p.folder.path / "logs" / "serve.log") as url:
+        yield f"server:{p.model}", url
+
+
+def _ask(job: _Job, p: StageParameters, model: str, url: str) -> None:
+    """Ask for what is missing; every answer is written to the partial file as it finishes."""
+    missing = job.missing
+    if not missing:
+        return
+    have = len(job.keys) - len(missing)
+    print(f"{job.benchmark.name}, {job.split}: asking {len(missing):,} of {len(job.keys):,} items ({have:,} kept)")
+    job.partial.parent.mkdir(parents=True, exist_ok=True)
+    _trim(job)
+    with job.partial.open("a", encoding="utf-8") as handle:
+
+        def keep(number: int, completion: Completion) -> None:
+            _write_line(handle, {"key": job.keys[missing[number]], **asdict(completion)})
+            job.known[job.keys[missing[number]]] = completion
+
+        models.generate(
+            model,
+            [job.benchmark.messages(job.examples[index]) for index in missing],
+            max_new_tokens=p.max_new_tokens,
+            seed=p.seed,
+            url=url,
+            on_done=keep,
+        )
+
+
+def _trim(job: _Job) -> None:
+    """Leave only whole lines in the partial file, under its header."""
+    known = _partial_before(job)
+    write_jsonl(job.partial, [job.header, *({"key": key, **asdict(known[key])} for key in known)])
+
+
+def _write_line(handle: IO[str], row: dict[str, Any]) -> None:
+    handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+    handle.flush()
+
+
+def _finish(job: _Job, model: str) -> Path:
+    """Grade and write the finished file, unless it holds these very items graded by these graders."""
+    stamp = {"header": job.header, "graders": graders_hash(), "items": _hash(job.keys), "cut": _cut(job)}
+    if job.path.is_file() and job.stamp.is_file() and json.loads(job.stamp.read_text(encoding="utf-8")) == stamp:
+        return job.path
+    completions = [job.known[key] for key in job.keys]
+    rows = to_responses(job.benchmark, job.examples, completions, model, job.split)
+    job.stamp.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
+    write_jsonl(job.path, rows)
+    write_json(job.stamp, stamp)
+    job.partial.unlink(missing_ok=True)
+    return job.path
+
+
+def _cut(job: _Job) -> list[str]:
+    pairs = zip(job.examples, job.keys, strict=True)
+    return [example.id for example, key in pairs if job.known[key].finish == "length"]

@@ -1,0 +1,68 @@
+"""Completions into graded rows: what asking a model and reading a recording have in common."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from laif_helpers import models
+from laif_helpers.benchmarks import Benchmark
+from laif_helpers.records import Completion, Example, Grade, Response
+
+CUT = "; the answer was cut at the token limit"
+NO_ANSWER = "no answer: "
+
+
+def to_responses(
+    benchmark: Benchmark, examples: list[Example], completions: list[Completion], model: str, split: str
+) -> list[Response]:
+    """Graded rows in the order of ``examples``. An item that was not asked is wrong and unreadable, with the reason."""
+    grades = grade_all(benchmark, examples, completions)
+    return [
+        Response(
+            id=example.id,
+            benchmark=benchmark.name,
+            split=split,
+            messages=benchmark.messages(example),
+            gold=example.gold,
+            text=completion.text,
+            extracted=grade.extracted,
+            correct=grade.correct,
+            readable=grade.readable,
+            reason=grade.reason + (CUT if completion.finish == "length" else ""),
+            prompt_tokens=completion.prompt_tokens,
+            new_tokens=completion.new_tokens,
+            model=model,
+        )
+        for example, completion, grade in zip(examples, completions, grades, strict=True)
+    ]
+
+
+def grade_all(benchmark: Benchmark, examples: list[Example], completions: list[Completion]) -> list[Grade]:
+    """One grade per answer, in order. Programs run in child processes, so threads keep all cores busy."""
+
+    def one(pair: tuple[Example, Completion]) -> Grade:
+        example, completion = pair
+        if completion.finish.startswith("error:"):
+            return Grade(False, None, False, NO_ANSWER + completion.finish.removeprefix("error:").strip())
+        return benchmark.grade(example, completion.text)
+
+    pairs = list(zip(examples, completions, strict=True))
+    if benchmark.family != "code" or not pairs:
+        return [one(pair) for pair in pairs]
+    grades = []
+    bar = models.progress_bar(len(pairs), f"running {benchmark.name}", "program")
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, bar:
+        for grade in pool.map(one, pairs):
+            grades.append(grade)
+            bar.update()
+    return grades
+
+
+def graders_hash() -> str:
+    """A hash of the graders' source: kept answers are graded again after any of it changed."""
+    here = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in [*sorted((here / "benchmarks").glob("*.py")), *sorted((here / "sandbox").glob("*.py"))]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

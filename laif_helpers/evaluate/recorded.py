@@ -1,0 +1,178 @@
+"""Answers somebody already has, as a target: graded again by our graders, and compared with their recorded labels."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laif_helpers import benchmarks
+from laif_helpers.evaluate.grading import grade_all, graders_hash, to_responses
+from laif_helpers.evaluate.tables import escape
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Completion, write_json, write_jsonl
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from laif_helpers.replay import Recorded
+
+
+def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
+    """Grade the recorded answers to the splits ``wanted``; a split nobody answered is left out, and said so.
+
+    Raises ValueError when the file holds several models and none is named, or no answer to anything wanted.
+    """
+    recorded = _load(p, _spec(p))
+    if len(known := sorted({item.model for item in recorded})) > 1:
+        spec = _spec(p)
+        raise ValueError(
+            f"target {p.target!r} holds the answers of {len(known)} models ({', '.join(known)}); pick one with '#', "
+            f"e.g. target: replay:{spec.partition('#')[0]}#{known[0]}"
+        )
+    paths = []
+    for name, split in wanted:
+        items = _of_split(p, recorded, name, split)
+        if not items:
+            print(f"{name}, {split}: no recorded answers, left out")
+            continue
+        print(f"{name}, {split}: grading {len(items):,} recorded answers of {known[0]}")
+        paths.append(p.folder.responses(name, split))
+        _grade_into(paths[-1], items, name, split)
+    if not paths:
+        found = sorted({f"{item.example.benchmark}, {item.example.split or 'unknown split'}" for item in recorded})
+        raise ValueError(
+            f"target {p.target!r} holds no answers to {'; '.join(f'{n}, {s}' for n, s in wanted)}; "
+            f"it holds {'; '.join(found)}: set benchmarks, error_split or test_split accordingly"
+        )
+    return paths
+
+
+def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str) -> None:
+    """Grade and write the file, unless these very answers were graded by these graders before."""
+    content = json.dumps([(item.example.id, item.text, item.model) for item in items])
+    stamp = {"graders": graders_hash(), "items": hashlib.sha256(content.encode()).hexdigest()[:16]}
+    made = path.with_name(f".{path.stem}.made")
+    if path.is_file() and made.is_file() and json.loads(made.read_text(encoding="utf-8")) == stamp:
+        return
+    made.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
+    answers = [Completion(item.text, 0, 0) for item in items]
+    examples = [item.example for item in items]
+    write_jsonl(path, to_responses(benchmarks.get(name), examples, answers, items[0].model, split))
+    write_json(made, stamp)
+
+
+def _spec(p: StageParameters) -> str:
+    return p.target.removeprefix("replay:")
+
+
+def _load(p: StageParameters, spec: str) -> "list[Recorded]":
+    from laif_helpers import replay
+
+    return replay.load(spec, p.data_dir or None)
+
+
+def _of_split(p: StageParameters, recorded: "list[Recorded]", name: str, split: str) -> "list[Recorded]":
+    """Recorded answers to one split, in the split's own order where its questions are at hand; ``limit`` applies.
+
+    The order matters: files of right and of wrong answers come one after the other, and a limit must not see
+    right answers only.
+    """
+    items = [item for item in recorded if item.example.benchmark == name and item.example.split in (split, "")]
+    try:
+        places = {e.id: place for place, e in enumerate(benchmarks.get(name).load(split, p.data_dir or None))}
+    except (FileNotFoundError, ConnectionError):
+        places = {}
+    items = [item for item in items if item.example.split == split or item.example.id in places]
+    items.sort(key=lambda item: places.get(item.example.id, len(places)))
+    return items[: p.limit or None]
+
+
+def agreement(p: StageParameters, df: "pd.DataFrame") -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """Our grades beside the recorded labels, for every model of the file, even if the target names one.
+
+    Returns ``(table, disagreements)``: per benchmark and model n, agree, share and how the two differ; and one
+    row per disagreement with what we read and why. Both are empty where the target is no recording.
+    ``df``: graded answers, which are not graded again.
+    """
+    import pandas as pd
+
+    loaded = _load(p, _spec(p).partition("#")[0]) if p.target.startswith("replay:") else []
+    recorded = [item for item in loaded if item.label is not None]
+    recorded = [item for item in recorded if item.example.benchmark in p.benchmarks]
+    done = {(row["model"], row["id"], row["text"]): row for row in df.to_dict("records")}
+    counts, differences = [], []
+    for name, model in dict.fromkeys((item.example.benchmark, item.model) for item in recorded):
+        items = [item for item in recorded if (item.example.benchmark, item.model) == (name, model)]
+        rows = _graded(name, _spread(items, p.limit), done)
+        counts.append({"benchmark": name, "model": model} | _count(rows))
+        differences += [row for row in rows if row["ours"] != row["recorded"]]
+    columns = ["benchmark", "model", "n", "agree", "share", "only_ours_right", "only_recorded_right"]
+    return pd.DataFrame(counts, columns=columns), pd.DataFrame(differences)
+
+
+def observation(table: "pd.DataFrame") -> str:
+    """What ``agreement``'s table says, as Markdown."""
+    if table.empty:
+        return "**Observation.** The target is no recording with labels: there is nothing to compare with."
+    n, agree = int(table["n"].sum()), int(table["agree"].sum())
+    return (
+        f"**Observation.** {agree:,} of {n:,} grades ({100 * agree / n:.2f} %) agree with the recorded labels; "
+        f"{n - agree:,} do not: {int(table['only_ours_right'].sum()):,} are right by ours alone, "
+        f"{int(table['only_recorded_right'].sum()):,} by the recorded label alone."
+    )
+
+
+def listing(p: StageParameters, disagreements: "pd.DataFrame") -> str:
+    """HTML of every disagreement, model text escaped; with the answers' texts they go to ``disagreements.csv``."""
+    if disagreements.empty:
+        return ""
+    disagreements.to_csv(p.folder.path / "disagreements.csv", index=False)
+    # Escaped by ``escape`` already, which also keeps dollar signs from becoming formulas.
+    shown = disagreements.drop(columns=["text", "benchmark"]).map(lambda value: escape(value, 120))
+    table = shown.to_html(index=False, escape=False, border=0)
+    return f'<div style="max-height:30em;overflow:auto">{table}</div>'
+
+
+def _spread(items: "list[Recorded]", limit: int) -> "list[Recorded]":
+    """At most ``limit`` items (0: all), evenly from the whole list: recorded right answers come before wrong ones."""
+    return items[:: -(-len(items) // limit)] if limit else items
+
+
+def _graded(name: str, items: "list[Recorded]", done: dict[Any, dict[str, Any]]) -> list[dict[str, Any]]:
+    keys = [(item.model, item.example.id, item.text) for item in items]
+    new = [item for item, key in zip(items, keys, strict=True) if key not in done]
+    answers = [Completion(item.text, 0, 0) for item in new]
+    fresh = iter(grade_all(benchmarks.get(name), [item.example for item in new], answers))
+    rows = []
+    for item, key in zip(items, keys, strict=True):
+        old = done.get(key)
+        correct, extracted, reason = (old["correct"], old["extracted"], old["reason"]) if old else _parts(next(fresh))
+        rows.append(
+            {
+                "benchmark": name,
+                "model": item.model,
+                "id": item.example.id,
+                "gold": item.example.gold,
+                "read": extracted,
+                "ours": bool(correct),
+                "recorded": bool(item.label),
+                "reason": reason,
+                "text": item.text,
+            }
+        )
+    return rows
+
+
+def _parts(grade: Any) -> tuple[bool, str | None, str]:
+    return grade.correct, grade.extracted, grade.reason
+
+
+def _count(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    agree = sum(row["ours"] == row["recorded"] for row in rows)
+    return {
+        "n": len(rows),
+        "agree": agree,
+        "share": agree / len(rows),
+        "only_ours_right": sum(row["ours"] and not row["recorded"] for row in rows),
+        "only_recorded_right": sum(row["recorded"] and not row["ours"] for row in rows),
+    }

@@ -1,0 +1,235 @@
+"""Stages 3 and 4: one request per wrong item, the instructor's replies, and the lessons in them.
+
+LE shows the instructor one wrong question and answer, LEC also the nearest questions that the target answered
+right (arXiv 2407.00497); AugGPT shows a training question alone.
+"""
+
+import functools
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from laif_helpers import answered, benchmarks, ledger, lessons
+from laif_helpers.instruct.requests import Answered, Request, Study, draw, request
+from laif_helpers.ledger import Ledger, Reply
+from laif_helpers.paths import runs_dir
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Lesson, Response, read_jsonl, write_jsonl
+
+LEAST_LESSONS = 3
+"""Lessons asked for in one request, at least: a contrast is two lessons beyond the boundary and one on this side."""
+ENDED = "no wrong items: the target answered every {split} item of {names} right, so there is nothing to learn from"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All requests of one arm's iteration.
+
+    Attributes:
+        studies: the answers they rest on, by benchmark.
+        neighbours: wrong item's id -> (right item's id, distance), nearest first; LEC only.
+        ended: why there is nothing to ask, "" where there is.
+        notes: what else a reader must know, a sentence each.
+    """
+
+    requests: list[Request]
+    studies: dict[str, Study]
+    neighbours: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    ended: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def requested(self) -> int:
+        return sum(request.n for request in self.requests)
+
+
+# -- what to ask about
+
+
+def read(p: StageParameters) -> dict[str, Study]:
+    """The previous iteration's answers to the error split, right and wrong, joined with their questions.
+
+    Raises FileNotFoundError naming the file and what to run, ValueError where answers and questions do not fit.
+    """
+    studies = {}
+    for name in p.in_domain:
+        path = p.previous.responses(name, p.error_split)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{_short(path)} does not exist; run 01_evaluate with RUN={p.run!r}, "
+                f"ARM={p.arm if p.iteration > 1 else 'vanilla'!r}, ITERATION={p.iteration - 1} first"
+            )
+        known = answered.examples(p, name, p.error_split)
+        right: list[Answered] = []
+        wrong: list[Answered] = []
+        for response in read_jsonl(path, Response):
+            if response.id not in known:
+                raise ValueError(
+                    f"{_short(path)} answers {response.id}, which {name} {p.error_split} lacks; run 01 again"
+                )
+            (right if response.correct else wrong).append(Answered(known[response.id], response.text))
+        studies[name] = Study(benchmarks.get(name), wrong, right)
+    return studies
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(runs_dir())) if path.is_relative_to(runs_dir()) else str(path)
+
+
+def selected(p: StageParameters, studies: dict[str, Study]) -> set[str] | None:
+    """Ids of ``selection.json`` (a set of errors picked on the error map); None where there is no such file."""
+    if not p.previous.selection.is_file():
+        return None
+    try:
+        ids = {str(id) for id in json.loads(p.previous.selection.read_text(encoding="utf-8"))["ids"]}
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise ValueError(
+            f'{_short(p.previous.selection)} must read {{"ids": ["…", …]}}; pick again, or remove it'
+        ) from None
+    wrong = {answer.example.id for study in studies.values() for answer in study.wrong}
+    if not ids & wrong:
+        raise ValueError(f"selection.json names {len(ids)} ids, none of them a wrong item; pick again, or remove it")
+    return ids & wrong
+
+
+def plan(p: StageParameters) -> Plan:
+    """Choose the items, find the neighbours, write the requests (to ``p.folder.requests``). Nothing is sent.
+
+    Every arm asks for enough lessons for the budget less its replay share: n = ceil(needed / items) + 1 about
+    each item, at least three. Where more items are wrong than that takes, a seeded sample is asked about; of
+    instructors that cost nothing, up to one item for every lesson needed, since they cannot vary every item.
+    """
+    if p.arm not in {"le", "lec", "auggpt"}:
+        raise ValueError(f"arm {p.arm!r} asks no instructor; the arms that do: le, auggpt (03), lec (04)")
+    studies = read(p)
+    needed, _ = lessons.shares(p.budget, p.replay_fraction)
+    most = needed if p.instructor in ledger.FREE else -(-needed // (LEAST_LESSONS - 1))
+    chosen = selected(p, studies) if p.arm != "auggpt" else None
+    requests: list[Request] = []
+    neighbours: dict[str, list[tuple[str, float]]] = {}
+    notes = [] if chosen is None else [f"selection.json restricts the errors to {len(chosen)}"]
+    for name, study in studies.items():
+        pool = sources(p, study, chosen)
+        if not pool:
+            notes.append(f"{name}: no wrong items, so no requests")
+            continue
+        near = nearest_right(p, study, pool) if p.arm == "lec" else {}
+        neighbours |= near
+        items = random.Random(f"{draw(p)}-{name}-items").sample(pool, min(len(pool), most))
+        n = max(-(-needed // len(items)) + 1, LEAST_LESSONS)
+        requests += [request(p, study, item, near.get(item.example.id, []), n) for item in items]
+        notes.append(f"{name}: {len(items)} of {len(pool)} items asked about, {n} lessons each, {needed} needed")
+    write_jsonl(p.folder.requests(p.arm), requests)
+    ended = "" if requests else ENDED.format(split=p.error_split, names=", ".join(studies))
+    return Plan(requests, studies, neighbours, ended, tuple(notes))
+
+
+def sources(p: StageParameters, study: Study, chosen: set[str] | None) -> list[Answered]:
+    """The items an arm may ask about: the errors; for AugGPT, which sees no error, every answered item."""
+    if p.arm == "auggpt":
+        return list(study.everything.values())
+    return [answer for answer in study.wrong if chosen is None or answer.example.id in chosen]
+
+
+def nearest_right(p: StageParameters, study: Study, wrong: list[Answered]) -> dict[str, list[tuple[str, float]]]:
+    """Each wrong item's k nearest right items of the same benchmark: id -> (id, Euclidean distance of unit vectors)."""
+    if p.k > len(study.right):
+        raise ValueError(
+            f"k = {p.k}, but only {len(study.right)} item(s) of {study.bench.name} were answered right; lower k, "
+            "or use arm le"
+        )
+    from laif_helpers import embeddings
+
+    texts = [study.bench.question_text(answer.example) for answer in (*wrong, *study.right)]
+    vectors = embeddings.embed(texts, p.embedding)
+    indices, distances = embeddings.nearest(vectors[: len(wrong)], vectors[len(wrong) :], p.k)
+    return {
+        answer.example.id: [(study.right[i].example.id, float(d)) for i, d in zip(row, far, strict=True)]
+        for answer, row, far in zip(wrong, indices, distances, strict=True)
+    }
+
+
+# -- asking
+
+
+def ask(plan: Plan, p: StageParameters) -> dict[str, Reply]:
+    """The replies, by request key: those in the ledger as they are, the missing ones asked for.
+
+    ``quote_only`` or no requests: {} and nothing is sent. Raises what the instructor raises; replies that
+    arrived before stay in the ledger, and a second call asks only for the rest.
+    """
+    if p.quote_only or not plan.requests:
+        return {}
+    if p.instructor == "llm":
+        lessons.test_questions(p)  # a test split that is not at hand must be told before anything is paid for
+    about = {"arm": p.arm, "iteration": str(p.iteration), "target": p.target, "error_split": p.error_split}
+    about |= {"instructor": p.instructor}
+    items = {
+        f"{name}:{id}": study.bench.question_text(answer.example)
+        for name, study in plan.studies.items()
+        for id, answer in study.everything.items()
+    }
+    keys = [request.key for request in plan.requests]
+    with ledger.open_ledger(p.folder.replies(p.arm), about, items) as book:
+        there = book.replies(keys)
+        _instructor(p.instructor)([request for request in plan.requests if request.key not in there], p, book)
+        return book.replies(keys)
+
+
+def _instructor(name: str) -> Callable[[Sequence[Request], StageParameters, Ledger], None]:
+    if name == "llm":
+        from laif_helpers.instructors import llm
+
+        return llm.ask
+    if name == "scripted":
+        from laif_helpers.instructors import scripted
+
+        return functools.partial(_ask_local, scripted.answer)
+    from laif_helpers.instructors import symbolic
+
+    return functools.partial(_ask_local, symbolic.answer)
+
+
+def _ask_local(answer: Callable[..., str], requests: Sequence[Request], p: StageParameters, book: Ledger) -> None:
+    for one in tqdm(requests, desc=p.instructor, unit="request", disable=not requests):
+        text = answer(one.messages, seed=int(one.key[:8], 16))
+        book.reserve(one.key, "", 0.0)
+        book.record(Reply(one.key, text))
+
+
+# -- what came back
+
+
+def learn(plan: Plan, replies: dict[str, Reply], p: StageParameters) -> list[Lesson]:
+    """Read and check the lessons of all replies and write them, rejected ones too, to ``p.folder.lessons``.
+
+    An arm that ended writes an empty file; with ``quote_only`` there is nothing to write.
+    """
+    if p.quote_only:
+        return []
+    made = [
+        lesson
+        for one in plan.requests
+        if one.key in replies
+        for lesson in lessons.from_reply(
+            replies[one.key].text,
+            benchmark=one.benchmark,
+            key=one.key,
+            source_ids=one.source_ids,
+            arm=p.arm,
+            iteration=p.iteration,
+            instructor=p.instructor_model if p.instructor == "llm" else p.instructor,
+        )
+    ]
+    if made:
+        needed, _ = lessons.shares(p.budget, p.replay_fraction)
+        tests = lessons.TestIndex.of(lessons.test_questions(p))
+        options: dict[str, Any] = {"max_length": p.max_length, "seed": draw(p), "workers": p.workers}
+        made = lessons.judge(made, tests, needed=needed, **options)
+    write_jsonl(p.folder.lessons(p.arm), made)
+    return made

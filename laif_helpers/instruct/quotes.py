@@ -1,0 +1,120 @@
+"""What an instructor will cost, before anything is sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from laif_helpers.instruct import Plan
+from laif_helpers.instruct.requests import Study
+from laif_helpers.instructors import llm
+from laif_helpers.recipe import StageParameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHARS_PER_TOKEN = (5.0, 3.0)
+"""Low and high count: English prose is near 4.5 characters a token, sums and code near 3."""
+WORDIER = (0.8, 1.6)
+"""An instructor's samples are about as long as the benchmark's own items and answers; models write more than people."""
+OVERHEAD = 60
+"""Characters of labels per sample, and of the diagnosis per reply, both generously."""
+LEAST_ANSWER = 200
+"""Characters that an answer has at least: where the data holds a letter only, the instructor still says why."""
+METHOD = (
+    "tokens = characters / 5 (low) to / 3 (high); a reply = diagnosis + n samples, each as long as this benchmark's "
+    "own question and gold answer on average, × 0.8 to 1.6"
+)
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Tokens and dollars, low to high. ``usd`` is None where the recipe names no price."""
+
+    instructor: str
+    requests: int
+    lessons: int
+    input_tokens: Range
+    output_tokens: Range
+    usd: Range | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One row per quantity: low, high."""
+        import pandas as pd
+
+        rows = {
+            "requests": (self.requests, self.requests),
+            "lessons asked for": (self.lessons, self.lessons),
+            "input tokens": self.input_tokens,
+            "output tokens": self.output_tokens,
+        }
+        told = {name: [f"{value:,.0f}" for value in pair] for name, pair in rows.items()}
+        told["US dollars"] = [f"{value:,.2f}" for value in self.usd] if self.usd else ["no price given"] * 2
+        return pd.DataFrame.from_dict(told, orient="index", columns=["low", "high"]).rename_axis(self.instructor)
+
+    @property
+    def observation(self) -> str:
+        """The quote in words."""
+        cost = f"{self.usd[0]:,.2f} to {self.usd[1]:,.2f} dollars" if self.usd else "no price given, so tokens only"
+        low, high = (sum(pair) for pair in zip(self.input_tokens, self.output_tokens, strict=True))
+        tokens = f"{low:,.0f} to {high:,.0f}"
+        return f"{self.requests:,} requests to {self.instructor}: {tokens} tokens, {cost}. " + " ".join(self.notes)
+
+
+def quote(plan: Plan, p: StageParameters) -> Quote:
+    """Tokens and dollars for all requests of a plan, whoever is named as the instructor. Nothing is sent."""
+    asked = sum(len(turn["content"]) for request in plan.requests for turn in request.messages)
+    size = {name: _sample_size(study) for name, study in plan.studies.items()}
+    answered = sum(OVERHEAD * 4 + request.n * size[request.benchmark] for request in plan.requests)
+    extra = llm.TOKENS_A_MESSAGE * 2 * len(plan.requests)
+    inputs = (asked / CHARS_PER_TOKEN[0], asked / CHARS_PER_TOKEN[1] + extra)
+    longest = float(llm.MAX_REPLY_TOKENS * len(plan.requests))
+    low, high = (answered * more / chars for more, chars in zip(WORDIER, CHARS_PER_TOKEN, strict=True))
+    outputs = (min(low, longest), min(high, longest))
+    priced = p.usd_per_million_input > 0 and p.usd_per_million_output > 0
+    usd = (llm.price(p, inputs[0], outputs[0]), llm.price(p, inputs[1], outputs[1])) if priced else None
+    name = p.instructor_model or p.instructor
+    return Quote(name, len(plan.requests), plan.requested, inputs, outputs, usd, _notes(plan, p, usd, high > longest))
+
+
+def _notes(plan: Plan, p: StageParameters, usd: Range | None, cut: bool) -> tuple[str, ...]:
+    notes = []
+    if p.quote_only and plan.requests:
+        notes.append("Nothing is sent (quote_only).")
+    if not usd and p.instructor == "llm":
+        notes.append("Set usd_per_million_input and usd_per_million_output for a price.")
+    if p.instructor != "llm" and not p.quote_only:
+        notes.append(
+            f"The {p.instructor} instructor costs nothing; this is what a language model would read and write."
+        )
+    if usd and p.max_usd and usd[1] > p.max_usd:
+        notes.append(f"max_usd {p.max_usd:g} may stop it before the end.")
+    if cut:
+        notes.append(
+            f"Replies end at {llm.MAX_REPLY_TOKENS} tokens: {plan.requests[0].n} lessons a request may not fit."
+        )
+    return tuple(notes)
+
+
+def _sample_size(study: Study) -> float:
+    """Characters of one sample: the mean over the benchmark's own questions and gold answers."""
+    items = [answer.example for answer in (*study.wrong, *study.right)]
+    if not items:
+        return 0.0
+    bench = study.bench
+    answers = (len(bench.gold_response(item) or "") for item in items)
+    total = sum(len(bench.question_text(item)) for item in items) + sum(max(size, LEAST_ANSWER) for size in answers)
+    return total / len(items) + OVERHEAD
+
+
+def as_metrics(quoted: Quote) -> Mapping[str, object]:
+    """The quote as a notebook records it."""
+    return {
+        "quote_requests": quoted.requests,
+        "quote_lessons": quoted.lessons,
+        "quote_input_tokens": [round(value) for value in quoted.input_tokens],
+        "quote_output_tokens": [round(value) for value in quoted.output_tokens],
+        "quote_usd": [round(value, 4) for value in quoted.usd] if quoted.usd else None,
+    }

@@ -1,0 +1,203 @@
+"""What notebooks 03 and 04 show: tables and texts, always escaped, since most of the words are a model's."""
+
+import html
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from laif_helpers import lessons, safe_html
+from laif_helpers.embeddings import words
+from laif_helpers.instruct import Plan, quotes
+from laif_helpers.instruct.requests import Request
+from laif_helpers.ledger import Reply
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Lesson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_CELL = 800
+"""Characters shown of one cell: a run-away answer must not fill the page."""
+MAX_ROWS = 60
+WHY = {
+    "unparsable": "the instructor left the format, or the reply was cut or empty; the raw text is in the lessons file",
+    "wrong": "an equation, a letter or the code does not hold",
+    "duplicate": "the same question twice teaches nothing new",
+    "contaminated": "it would train on the test",
+    "too_long": "it would not fit a training sample",
+    "surplus": "right and new, but more than the budget",
+}
+
+
+class Text:
+    """Plain text that a notebook shows as it is: HTML is escaped, and no dollar sign starts a formula."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        style = "white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; max-width: 60em"
+        return f'<pre class="tex2jax_ignore mathjax_ignore" style="{style}">{html.escape(self.text)}</pre>'
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table and what it says in a sentence; line breaks in the cells are kept, all text is escaped."""
+
+    table: "pd.DataFrame"
+    text: str = ""
+
+    def __repr__(self) -> str:
+        return f"{self.table.to_string()}\n{self.text}".strip()
+
+    def _repr_html_(self) -> str:
+        named = self.table.reset_index() if self.table.index.name else self.table
+        more = f"<p>… and {len(named) - MAX_ROWS:,} rows more</p>" if len(named) > MAX_ROWS else ""
+        words = f"<p>{html.escape(self.text)}</p>" if self.text else ""
+        return safe_html.escaped(named.head(MAX_ROWS), MAX_CELL) + more + words
+
+
+def overview(plan: Plan) -> Shown:
+    """One row per benchmark: right, wrong, requests, lessons asked for; or why the arm ends here."""
+    import pandas as pd
+
+    rows = []
+    for name, study in plan.studies.items():
+        mine = [request for request in plan.requests if request.benchmark == name]
+        counts = {"right": len(study.right), "wrong": len(study.wrong), "requests": len(mine)}
+        rows.append({"benchmark": name} | counts | {"lessons asked for": sum(request.n for request in mine)})
+    text = f"This arm ends here, and well: {plan.ended}." if plan.ended else ". ".join(plan.notes) + "."
+    return Shown(pd.DataFrame(rows), text)
+
+
+def quoted(quote: quotes.Quote) -> Shown:
+    """The quote and what it says."""
+    return Shown(quote.table, quote.observation)
+
+
+def shown(plan: Plan, which: int = 0) -> Text:
+    """One request in full, as it goes to the instructor."""
+    if not plan.requests:
+        return Text("There is no request to show.")
+    turns = plan.requests[which % len(plan.requests)].messages
+    return Text("\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in turns))
+
+
+def reply_of(request: Request, replies: dict[str, Reply]) -> Text:
+    """The raw reply to one request."""
+    return Text(replies[request.key].text if request.key in replies else "No reply: nothing was sent.")
+
+
+def first_reply(plan: Plan, replies: dict[str, Reply], which: int = 0) -> Text:
+    """The reply to the request that ``shown`` shows."""
+    return reply_of(plan.requests[which % len(plan.requests)], replies) if plan.requests else Text("There is no reply.")
+
+
+def diagnoses(plan: Plan, replies: dict[str, Reply], n: int = 10) -> Shown:
+    """What the instructor says is wrong, most frequent wording first; ``errors`` counts the items it said it of."""
+    import pandas as pd
+
+    said = Counter(lessons.diagnosis(replies[request.key].text) for request in plan.requests if request.key in replies)
+    said.pop("", None)
+    return Shown(pd.DataFrame(said.most_common(n), columns=["diagnosis", "errors"]))
+
+
+def rejections(made: list[Lesson], plan: Plan, p: StageParameters) -> Shown:
+    """Every rejection with its reason, and how many of the needed lessons were kept."""
+    if p.quote_only or plan.ended:
+        return Shown(reasons(made), plan.ended or "quote_only: nothing was sent, so there are no lessons.")
+    needed = lessons.shares(p.budget, p.replay_fraction)[0] * len({request.benchmark for request in plan.requests})
+    kept = sum(lesson.status == "kept" for lesson in made)
+    short = "" if kept >= needed else " Fewer than needed: 05 trains on what there is, or stops if STRICT."
+    return Shown(reasons(made), f"{kept} of {needed} needed lessons kept, out of {plan.requested} asked for.{short}")
+
+
+def reasons(made: list[Lesson]) -> "pd.DataFrame":
+    """Every rejection: status, how many, why such lessons are refused, and one reason as an example."""
+    import pandas as pd
+
+    counts = Counter(lesson.status for lesson in made)
+    example = {lesson.status: lesson.reason for lesson in reversed(made)}
+    rows = [
+        {"status": status, "lessons": counts[status], "refused because": WHY[status], "for example": example[status]}
+        for status in lessons.STATUSES
+        if counts[status] and status != "kept"
+    ]
+    return pd.DataFrame(rows, columns=["status", "lessons", "refused because", "for example"])
+
+
+def examples(made: list[Lesson], status: str = "kept", n: int = 5) -> Shown:
+    """A few lessons of one status, evenly spaced over the file: source error, question, response, reason."""
+    import pandas as pd
+
+    mine = [lesson for lesson in made if lesson.status == status]
+    chosen = mine[:: max(len(mine) // n, 1)][:n]
+    rows = [(", ".join(one.source_ids), one.question, one.response, one.reason) for one in chosen]
+    table = pd.DataFrame(rows, columns=["source", "question", "response", "reason"])
+    return Shown(table.drop(columns="reason") if status == "kept" else table)
+
+
+# -- LEC: the contrast
+
+
+def neighbours(plan: Plan, which: int = 0) -> Shown:
+    """The nearest right questions of one request's error, with their distance (0: same, 1.41: nothing in common)."""
+    import pandas as pd
+
+    columns = ["distance", "question", "the target's answer"]
+    if not plan.requests:
+        return Shown(pd.DataFrame(columns=columns))
+    request = plan.requests[which % len(plan.requests)]
+    study = plan.studies[request.benchmark]
+    everything = study.everything
+    rows = []
+    for id, distance in plan.neighbours[request.source_ids[0]]:
+        near = everything[id]
+        rows.append((round(distance, 3), study.bench.question_text(near.example), near.text))
+    return Shown(pd.DataFrame(rows, columns=columns))
+
+
+def contrast(plan: Plan, replies: dict[str, Reply], which: int = 0) -> Text:
+    """What one error has that its right neighbours lack, in words, and what the instructor makes of it."""
+    if not plan.requests:
+        return Text("There is no error to contrast.")
+    request = plan.requests[which % len(plan.requests)]
+    study = plan.studies[request.benchmark]
+    everything = study.everything
+    source = everything[request.source_ids[0]]
+    asked = study.bench.question_text(source.example)
+    near = {word for id in request.neighbour_ids for word in words(study.bench.question_text(everything[id].example))}
+    own = dict.fromkeys(words(asked))
+    lines = [
+        f"Error {source.example.id}: {asked}",
+        f"Right answer: {source.example.gold}",
+        f"The target's answer: {source.text.strip()}",
+        f"Words shared with a right neighbour: {', '.join(word for word in own if word in near) or 'none'}",
+        f"Words that no right neighbour has: {', '.join(word for word in own if word not in near) or 'none'}",
+    ]
+    if request.key in replies:
+        lines.append(f"The instructor: {lessons.diagnosis(replies[request.key].text) or 'no diagnosis'}")
+    return Text("\n\n".join(lines))
+
+
+def metrics(
+    p: StageParameters, plan: Plan, quoted: quotes.Quote, replies: dict[str, Reply], made: list[Lesson]
+) -> dict[str, Any]:
+    """What the notebook records by name; ``ended`` only where the arm has nothing to learn from."""
+    found: dict[str, Any] = {"arm": p.arm, "iteration": p.iteration, "instructor": p.instructor}
+    found |= {
+        "right": sum(len(study.right) for study in plan.studies.values()),
+        "wrong": sum(len(study.wrong) for study in plan.studies.values()),
+        "requests": len(plan.requests),
+        "replies": len(replies),
+        "spent_usd": round(sum(reply.usd for reply in replies.values()), 6),
+        "notes": list(plan.notes),
+    }
+    found |= quotes.as_metrics(quoted)
+    if not p.quote_only:
+        found["funnel"] = lessons.funnel(made, plan.requested)
+        found["rejected"] = {row["status"]: row["lessons"] for row in reasons(made).to_dict("records")}
+    return found | ({"ended": plan.ended} if plan.ended else {})

@@ -1,0 +1,251 @@
+"""Lessons: from an instructor's replies to the rows that a model is trained on.
+
+``from_reply`` reads, ``judge`` checks (verify, deduplicate, decontaminate, length, number), ``mix`` adds replay.
+A check never drops a lesson: it changes ``status`` from ``kept`` to its own name and says why in ``reason``, so
+that ``lessons/<arm>.jsonl`` holds everything that was paid for.
+"""
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from laif_helpers import benchmarks
+from laif_helpers.lessons import checks as lesson_checks
+from laif_helpers.lessons.filters import TestIndex, decontaminate, deduplicate, fit, marked, sample
+from laif_helpers.lessons.text import diagnosis, normalise, parse, samples
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Example, Lesson, Message
+
+__all__ = [
+    "TestIndex",
+    "decontaminate",
+    "deduplicate",
+    "diagnosis",
+    "fit",
+    "from_gold",
+    "from_reply",
+    "funnel",
+    "judge",
+    "mix",
+    "parse",
+    "sample",
+    "shares",
+    "shortfalls",
+    "test_questions",
+    "verify",
+]
+
+STATUSES = ("kept", "unparsable", "wrong", "duplicate", "contaminated", "too_long", "surplus")
+CHARS_PER_TOKEN = 4
+"""Stage 5 counts tokens; here only what cannot fit is refused, so that no tokenizer has to be loaded."""
+
+
+def shares(budget: int, replay_fraction: float) -> tuple[int, int]:
+    """(lessons, replay items) that make up a budget, the same for every arm."""
+    replay = round(budget * replay_fraction)
+    return budget - replay, replay
+
+
+# -- reading
+
+
+def from_reply(
+    text: str, *, benchmark: str, key: str, source_ids: Sequence[str], arm: str, iteration: int, instructor: str
+) -> list[Lesson]:
+    """Lessons of one reply. What cannot be read becomes a lesson of status ``unparsable`` that keeps the text."""
+    family = benchmarks.get(benchmark).family
+    found = samples(text, family) or [("", text, "no sample found in the reply" if text.strip() else "empty reply")]
+    return [
+        Lesson(
+            id=f"{arm}{iteration}-{key[:12]}-{at}",
+            benchmark=benchmark,
+            question=question,
+            response=response,
+            source_ids=list(source_ids),
+            arm=arm,
+            iteration=iteration,
+            instructor=instructor,
+            request_key=key,
+            status="unparsable" if problem else "kept",
+            reason=problem,
+        )
+        for at, (question, response, problem) in enumerate(found, start=1)
+    ]
+
+
+def from_gold(
+    examples: Sequence[Example], benchmark: str, n: int, seed: int, arm: str = "fine_tuning", iteration: int = 1
+) -> list[Lesson]:
+    """Fine-tuning's lessons: n training items (or all there are) with the benchmark's own worked answers."""
+    bench = benchmarks.get(benchmark)
+    chosen = random.Random(f"{seed}-{benchmark}-gold").sample(list(examples), min(n, len(examples)))
+    return [
+        Lesson(
+            id=f"{arm}{iteration}-{example.id}",
+            benchmark=benchmark,
+            question=bench.question_text(example),
+            response=_worked(bench, example),
+            source_ids=[example.id],
+            arm=arm,
+            iteration=iteration,
+            instructor="gold",
+            request_key="",
+        )
+        for example in chosen
+    ]
+
+
+def _worked(bench: benchmarks.Benchmark, example: Example) -> str:
+    response = bench.gold_response(example)
+    if response is None:
+        raise ValueError(
+            f"benchmark {bench.name!r} has no worked answer for {example.id}: it cannot serve fine_tuning or replay; "
+            "take it out of in_domain, or set replay_fraction: 0 and leave fine_tuning out of arms"
+        )
+    return response
+
+
+# -- checks: each takes and returns all lessons, and looks only at those still kept
+
+
+def judge(
+    lessons: Sequence[Lesson], tests: TestIndex, *, needed: int, max_length: int = 512, seed: int = 0, workers: int = 2
+) -> list[Lesson]:
+    """All checks in order: verify, deduplicate, decontaminate, fit, and a sample of ``needed`` per benchmark."""
+    checked = verify(lessons, workers=workers)
+    checked = decontaminate(deduplicate(checked), tests)
+    checked = fit(checked, max_length * CHARS_PER_TOKEN)
+    return sample(checked, needed, seed)
+
+
+def verify(lessons: Sequence[Lesson], *, workers: int = 2) -> list[Lesson]:
+    """Recompute, look up or run every kept lesson (``lessons.checks``); code runs in the cage, side by side."""
+    families = {name: benchmarks.get(name).family for name in {lesson.benchmark for lesson in lessons}}
+
+    def problem(lesson: Lesson) -> str:
+        if lesson.status != "kept":
+            return ""
+        return lesson_checks.check(families[lesson.benchmark], lesson.question, lesson.response)
+
+    if "code" in families.values():
+        with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
+            problems = list(pool.map(problem, lessons))
+    else:
+        problems = [problem(lesson) for lesson in lessons]
+    return marked(lessons, problems, "wrong")
+
+
+def test_questions(p: StageParameters) -> list[tuple[str, str]]:
+    """(benchmark:id, question) of every item of every test split that the recipe measures."""
+    found = []
+    for name in p.benchmarks:
+        bench = benchmarks.get(name)
+        if p.test_split in bench.splits:
+            items = bench.load(p.test_split, data_dir=p.data_dir or None)
+            found += [(f"{name}:{example.id}", bench.question_text(example)) for example in items]
+    return found
+
+
+test_questions.__test__ = False  # type: ignore[attr-defined]
+
+
+def funnel(lessons: Sequence[Lesson], requested: int) -> dict[str, int]:
+    """Lessons left after each step: requested, returned, parsed, verified, unique, clean, kept.
+
+    ``clean`` is free of test questions and short enough; what ``kept`` is less by, nobody needed.
+    """
+    lost = Counter(lesson.status for lesson in lessons)
+    counts = {"requested": requested, "returned": len(lessons)}
+    left = len(lessons)
+    steps = (("parsed", ("unparsable",)), ("verified", ("wrong",)), ("unique", ("duplicate",)))
+    for step, statuses in (*steps, ("clean", ("contaminated", "too_long")), ("kept", ("surplus",))):
+        left -= sum(lost[status] for status in statuses)
+        counts[step] = left
+    return counts
+
+
+# -- the training set
+
+
+def mix(
+    lessons: Sequence[Lesson],
+    right_examples: Sequence[Example],
+    *,
+    budget: int,
+    replay_fraction: float,
+    seed: int,
+    strict: bool = False,
+    tests: Iterable[tuple[str, str]] = (),
+) -> list[dict[str, Any]]:
+    """Rows of ``train.jsonl``: per benchmark ``budget`` items, ``replay_fraction`` of them right-answered ones.
+
+    ``right_examples``: training items that the target answered right, the replay pool; an item that is
+    already among the lessons is not replayed. ``tests``: (name, question) that must not be trained on
+    (``test_questions``). Where too few lessons or right items exist, the rows are what there is
+    (``shortfalls`` says how few), or ValueError if ``strict``. Raises ValueError for a test question.
+    """
+    wanted, replay = shares(budget, replay_fraction)
+    forbidden = {normalise(question): name for name, question in tests}
+    rows = []
+    for name in sorted({lesson.benchmark for lesson in lessons} | {example.benchmark for example in right_examples}):
+        mine = [lesson for lesson in lessons if lesson.benchmark == name and lesson.status == "kept"][:wanted]
+        taken = {normalise(lesson.question) for lesson in mine}
+        pool = [example for example in right_examples if example.benchmark == name]
+        rows += [_lesson_row(lesson, forbidden) for lesson in mine]
+        rows += [_replay_row(example, forbidden) for example in _replayed(name, pool, taken, replay, seed)]
+    if strict and (short := shortfalls(rows, budget, replay_fraction)):
+        raise ValueError("; ".join(short) + "; lower budget, or set strict: false to train on what there is")
+    random.Random(f"{seed}-mix").shuffle(rows)
+    return rows
+
+
+def _replayed(name: str, pool: list[Example], taken: set[str], n: int, seed: int) -> list[Example]:
+    text = benchmarks.get(name).question_text
+    order = random.Random(f"{seed}-{name}-replay").sample(pool, len(pool))
+    return list(itertools.islice((example for example in order if normalise(text(example)) not in taken), n))
+
+
+def _lesson_row(lesson: Lesson, forbidden: Mapping[str, str]) -> dict[str, Any]:
+    asked = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
+    source = "gold" if lesson.instructor == "gold" else "lesson"
+    return _row(lesson.id, lesson.benchmark, source, lesson.question, asked, lesson.response, forbidden)
+
+
+def _replay_row(example: Example, forbidden: Mapping[str, str]) -> dict[str, Any]:
+    bench = benchmarks.get(example.benchmark)
+    answer = _worked(bench, example)
+    return _row(
+        example.id, bench.name, "replay", bench.question_text(example), bench.messages(example), answer, forbidden
+    )
+
+
+def _row(
+    id: str,
+    benchmark: str,
+    source: str,
+    question: str,
+    asked: list[Message],
+    answer: str,
+    forbidden: Mapping[str, str],
+) -> dict[str, Any]:
+    if found := forbidden.get(normalise(question)):
+        raise ValueError(f"training item {id} is test item {found}; run the lessons' checks again")
+    messages = [*asked, {"role": "assistant", "content": answer}]
+    return {"id": id, "benchmark": benchmark, "source": source, "messages": messages, "weight": 1.0}
+
+
+def shortfalls(rows: Sequence[dict[str, Any]], budget: int, replay_fraction: float) -> list[str]:
+    """One sentence per benchmark that has fewer lessons or replay items than the budget asks for."""
+    wanted, replay = shares(budget, replay_fraction)
+    said = []
+    for name in sorted({row["benchmark"] for row in rows}):
+        replayed = sum(row["benchmark"] == name and row["source"] == "replay" for row in rows)
+        taught = sum(row["benchmark"] == name for row in rows) - replayed
+        if taught < wanted:
+            said.append(f"{name}: {taught} lessons of the {wanted} that budget {budget} asks for")
+        if replayed < replay:
+            said.append(f"{name}: {replayed} right-answered items of the {replay} to replay")
+    return said

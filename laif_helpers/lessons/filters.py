@@ -1,0 +1,163 @@
+"""Which lessons repeat each other or a test question, are too long, or are more than needed.
+
+Every filter takes and returns all lessons and looks only at those still ``kept``; what it takes out gets its
+status and a reason.
+"""
+
+import functools
+import random
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from laif_helpers import benchmarks
+from laif_helpers.lessons.text import normalise, numbers, words
+from laif_helpers.records import Lesson
+
+GRAM = {"math": 8}
+"""Words in a row that make an overlap; 13 where a family is not named. Word problems are short: a copy of one
+rarely holds 13 words in a row once a name is changed."""
+PERMUTATIONS = 64
+SIMILAR = 0.8
+"""Jaccard similarity of word triples from which two questions on the same numbers count as one."""
+
+
+def marked(lessons: Sequence[Lesson], problems: Sequence[str], status: str) -> list[Lesson]:
+    """Lessons with ``status`` and reason where a problem was found among those still kept."""
+    return [
+        replace(lesson, status=status, reason=problem) if problem and lesson.status == "kept" else lesson
+        for lesson, problem in zip(lessons, problems, strict=True)
+    ]
+
+
+def deduplicate(lessons: Sequence[Lesson], threshold: float = SIMILAR) -> list[Lesson]:
+    """Keep the first of every group of equal or nearly equal questions.
+
+    Near: MinHash similarity of word triples of at least ``threshold`` *and* the same multiset of numbers.
+    Lessons of one template that differ in their numbers are different problems, and keeping them apart also
+    keeps the comparison groups small, which makes this near-linear.
+    """
+    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    tokens = [words(lesson.question) if lesson.status == "kept" else [] for lesson in lessons]
+    problems = [""] * len(lessons)
+    seen: dict[tuple[str, str], int] = {}
+    for at, lesson in enumerate(lessons):
+        if lesson.status != "kept":
+            continue
+        first = seen.setdefault((lesson.benchmark, normalise(lesson.question)), at)
+        if first != at:
+            problems[at] = f"same question as {lessons[first].id}"
+        else:
+            groups[lesson.benchmark, *numbers(tokens[at])].append(at)
+    for members in groups.values():
+        for at, first in _near(members, tokens, threshold):
+            problems[at] = f"nearly the question of {lessons[first].id}, on the same numbers"
+    return marked(lessons, problems, "duplicate")
+
+
+def _near(members: list[int], tokens: list[list[str]], threshold: float) -> Iterable[tuple[int, int]]:
+    """(lesson, earlier lesson it repeats) among lessons on the same numbers."""
+    if len(members) < 2:
+        return
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
+    hashes: dict[int, MinHash] = {}
+    blank = MinHash(num_perm=PERMUTATIONS, hashfunc=zlib.crc32)
+    for at in members:
+        mine = blank.copy()
+        mine.update_batch([" ".join(gram).encode() for gram in _grams(tokens[at], 3)])
+        close = [other for other in index.query(mine) if mine.jaccard(hashes[other]) >= threshold]
+        if close:
+            yield at, min(close)
+        else:
+            hashes[at] = mine
+            index.insert(at, mine, check_duplication=False)
+
+
+@functools.cache
+def _bands(threshold: float) -> tuple[int, int]:
+    """Bands and rows for a threshold. Finding them takes 20 ms, and there is an index for every group of numbers."""
+    from datasketch import MinHashLSH
+
+    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+    return index.b, index.r
+
+
+def _grams(tokens: list[str], n: int) -> list[tuple[str, ...]]:
+    return [tuple(tokens[i : i + n]) for i in range(max(len(tokens) - n + 1, 1))]
+
+
+@dataclass(frozen=True)
+class TestIndex:
+    """Every test question, for two look-ups: normalised text, and (numbers, words in a row) -> the item's id."""
+
+    __test__ = False  # the name begins with Test; pytest must not collect it
+
+    exact: dict[str, str]
+    grams: dict[int, dict[int, str]]
+
+    @classmethod
+    def of(cls, questions: Iterable[tuple[str, str]], sizes: Iterable[int] = (8, 13)) -> "TestIndex":
+        """``questions``: (name to report, question text)."""
+        exact: dict[str, str] = {}
+        grams: dict[int, dict[int, str]] = {size: {} for size in sizes}
+        for name, text in questions:
+            exact.setdefault(normalise(text), name)
+            tokens = words(text)
+            on = numbers(tokens)
+            for size, table in grams.items():
+                for gram in _grams(tokens, size):
+                    table.setdefault(hash((on, gram)), name)
+        return cls(exact, grams)
+
+
+def decontaminate(lessons: Sequence[Lesson], tests: TestIndex) -> list[Lesson]:
+    """Quarantine lessons that repeat a test question.
+
+    Either the normalised text is the same, or 8 words in a row (13 outside of math) are shared *together with*
+    the same multiset of numbers. Words alone are no evidence: problems of one kind share whole sentences, and
+    with other numbers they are other problems; a copy with a few words changed keeps its numbers.
+    """
+    sizes = {name: GRAM.get(benchmarks.get(name).family, 13) for name in {lesson.benchmark for lesson in lessons}}
+    problems = []
+    for lesson in lessons:
+        found, how = (_leak(lesson.question, tests, sizes[lesson.benchmark])) if lesson.status == "kept" else ("", "")
+        problems.append(f"{how} test item {found}" if found else "")
+    return marked(lessons, problems, "contaminated")
+
+
+def _leak(question: str, tests: TestIndex, size: int) -> tuple[str, str]:
+    if found := tests.exact.get(normalise(question)):
+        return found, "is"
+    tokens = words(question)
+    on, table = numbers(tokens), tests.grams[size]
+    for gram in _grams(tokens, size):
+        if found := table.get(hash((on, gram))):
+            return found, f"shares its numbers and {len(gram)} words in a row with"
+    return "", ""
+
+
+def fit(lessons: Sequence[Lesson], max_chars: int) -> list[Lesson]:
+    """Refuse what is longer than a training sample can be."""
+    sizes = [len(lesson.question) + len(lesson.response) for lesson in lessons]
+    problems = [f"{size} characters; at most {max_chars}" if size > max_chars else "" for size in sizes]
+    return marked(lessons, problems, "too_long")
+
+
+def sample(lessons: Sequence[Lesson], needed: int, seed: int) -> list[Lesson]:
+    """Keep ``needed`` lessons of each benchmark, spread evenly over the source errors; the rest is ``surplus``."""
+    chosen: set[int] = set()
+    for name in sorted({lesson.benchmark for lesson in lessons}):
+        pool = [at for at, lesson in enumerate(lessons) if lesson.status == "kept" and lesson.benchmark == name]
+        random.Random(f"{seed}-{name}-sample").shuffle(pool)
+        turns: Counter[str] = Counter()
+        order = []
+        for at in pool:
+            source = lessons[at].source_ids[0] if lessons[at].source_ids else ""
+            order.append((turns[source], at))
+            turns[source] += 1
+        chosen.update(at for _, at in sorted(order, key=lambda pair: pair[0])[:needed])
+    problems = ["" if at in chosen else f"more than the {needed} needed" for at in range(len(lessons))]
+    return marked(lessons, problems, "surplus")

@@ -1,0 +1,126 @@
+"""``generate()``: conversations in, answers out, from a model of this machine or from any OpenAI-compatible server."""
+
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from laif_helpers.models.serving import serve
+from laif_helpers.records import Completion, Message
+
+__all__ = ["fingerprint", "generate", "serve"]
+
+# A plain text bar is right for executed notebooks, which keep no widgets; so no word, whoever loads tqdm first.
+warnings.filterwarnings("ignore", message="IProgress not found")
+
+OnDone = Callable[[int, Completion], None]
+
+
+def generate(
+    model: str,
+    conversations: list[list[Message]],
+    *,
+    max_new_tokens: int = 256,
+    temperature: float = 0.0,
+    seed: int = 0,
+    url: str = "",
+    batch_size: int = 0,
+    on_done: OnDone | None = None,
+    progress: bool = True,
+) -> list[Completion]:
+    """Answers to ``conversations``, in their order.
+
+    Args:
+        model: a folder or hub name (loaded with transformers; a LoRA adapter's folder too), or
+            ``server:<model>``, asked at ``url``.
+        max_new_tokens: longest answer in tokens; shorter where the model's context ends.
+        temperature: 0 is greedy; above it sampled, seeded by ``seed`` and each prompt's own text.
+        batch_size: rows decoded at once on this machine; 0: as many as fit into memory.
+        on_done: called with (index, completion) as soon as an answer is finished.
+
+    A prompt longer than the model's context is not asked: its completion is empty and its ``finish`` says why.
+    Raises ValueError (unusable model or settings), ServerError (a server that refuses or keeps failing).
+    """
+    _check(conversations, max_new_tokens, temperature)
+    completions: list[Completion | None] = [None] * len(conversations)
+    if not conversations:
+        return []
+    options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    ask = _ask_server if model.startswith("server:") else _ask_local(model, batch_size)
+    with _Progress(len(conversations), shown=progress) as bar:
+
+        def finished(index: int, completion: Completion) -> None:
+            completions[index] = completion
+            if on_done:
+                on_done(index, completion)
+            bar.add(completion)
+
+        ask(model, conversations, url=url, on_done=finished, **options)
+    return [completion for completion in completions if completion is not None]
+
+
+def _ask_server(model: str, conversations: list[list[Message]], **options: Any) -> None:
+    from laif_helpers.models import server as server_model
+
+    server_model.ask(model.removeprefix("server:"), conversations, **options)
+
+
+def _ask_local(model: str, batch_size: int) -> Callable[..., None]:
+    """Load the model now (a progress bar's rates should not count that), ask later."""
+    from laif_helpers.models import local as local_model
+
+    local = local_model.load(model)
+
+    def ask(_: str, conversations: list[list[Message]], url: str, on_done: OnDone, **options: Any) -> None:
+        for index, completion in local_model.answer(local, conversations, batch_size=batch_size, **options):
+            on_done(index, completion)
+
+    return ask
+
+
+def fingerprint(model: str) -> str:
+    """What must be equal for two answers to come from the same model: a folder's content, or the name."""
+    if model.startswith("server:"):
+        return model
+    from laif_helpers.models import local as local_model
+
+    return local_model.fingerprint(model)
+
+
+def _check(conversations: list[list[Message]], max_new_tokens: int, temperature: float) -> None:
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens {max_new_tokens}: at least 1")
+    if temperature < 0:
+        raise ValueError(f"temperature {temperature}: 0 (greedy) or above")
+    for index, turns in enumerate(conversations):
+        if not turns or not all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in turns):
+            raise ValueError(f"conversation {index}: expected a list of {{'role', 'content'}} turns, got {turns!r:.80}")
+
+
+def progress_bar(total: int, what: str, unit: str, shown: bool = True) -> Any:
+    """A tqdm bar that speaks once a second at most: every refresh becomes a line of an executed notebook."""
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, unit=unit, desc=what, disable=not shown, mininterval=1.0)
+
+
+class _Progress:
+    """A progress bar in items, with tokens per second beside it."""
+
+    def __init__(self, total: int, shown: bool):
+        self.bar = progress_bar(total, "answers", "item", shown)
+        self.tokens, self.started, self.lock = 0, time.perf_counter(), threading.Lock()
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def add(self, completion: Completion) -> None:
+        with self.lock:
+            self.tokens += completion.new_tokens
+            rate = self.tokens / max(1e-9, time.perf_counter() - self.started)
+            self.bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
+            self.bar.update()

@@ -1,0 +1,219 @@
+"""A chat model on this machine: loading, rendering conversations with its own template, batches sized from memory."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.paths import resolve
+from laif_helpers.records import Completion, Message
+
+MAX_ROWS_CPU = 256
+"""Larger batches gain nothing on CPU cores and keep the first answer waiting."""
+MAX_ROWS_GPU = 1024
+MEMORY_SHARE = 0.4
+"""Share of the free memory given to the cache: rows that join are copied beside it; activations need the rest."""
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A loaded model with its tokenizer, the ids that end an answer, and the most tokens it can see."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    stop_ids: list[int]
+    context: int
+
+
+def load(name: str) -> LocalModel:
+    """Load a folder (also a LoRA adapter's) or a hub name: bf16 on a GPU, float32 on the CPU.
+
+    The last model stays loaded until another is asked for or its files change. Raises ValueError when it cannot
+    be loaded or has no chat template.
+    """
+    return _load(name, fingerprint(name))
+
+
+def fingerprint(name: str) -> str:
+    """A short hash of the files of a model folder; of the name for a hub model (whose files a revision fixes).
+
+    Files up to 64 MB count by content, larger ones by size, time and first megabyte.
+    """
+    folder = resolve(name)
+    digest = hashlib.sha256(name.encode() if not folder.is_dir() else b"")
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix in {".json", ".safetensors", ".bin", ".model", ".jinja", ".txt"}:
+            stat = path.stat()
+            digest.update(f"{path.name} {stat.st_size}".encode())
+            with path.open("rb") as handle:
+                digest.update(handle.read(1 << 20 if stat.st_size > 64 << 20 else -1))
+            if stat.st_size > 64 << 20:
+                digest.update(str(stat.st_mtime_ns).encode())
+    if (adapter := folder / "adapter_config.json").is_file():
+        digest.update(fingerprint(_adapter_base(adapter)).encode())
+    return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def _load(name: str, _fingerprint: str) -> LocalModel:
+    import torch
+    from transformers import AutoTokenizer
+
+    path = str(resolve(name)) if resolve(name).is_dir() else name
+    if not Path(path).is_dir() and name.startswith(("/", ".", "~")):
+        raise ValueError(f"model {name!r}: there is no such folder; check the path")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        if not tokenizer.chat_template:
+            raise _NoTemplate(
+                f"model {name!r} has no chat template, so its prompt format is unknown: use its instruct version, "
+                "or put a chat_template.jinja into its folder"
+            )
+        model = _quietly(_weights, path, torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    except _NoTemplate:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"model {name!r} cannot be loaded as a folder or a hub name ({_first_line(error)}); check the path, or "
+            "fetch it first where no hub is reached"
+        ) from error
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    from laif_helpers.models.decoding import context_length
+
+    return LocalModel(name, model, tokenizer, _stop_ids(model, tokenizer), context_length(model))
+
+
+class _NoTemplate(ValueError):
+    pass
+
+
+def _quietly(load_weights: Callable[..., Any], *arguments: Any) -> Any:
+    """Without transformers' own progress bar, which would write hundreds of lines into a notebook."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        return load_weights(*arguments)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _weights(path: str, dtype: Any) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    adapter = Path(path) / "adapter_config.json"
+    if not adapter.is_file():
+        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    from peft import PeftModel
+
+    base = _adapter_base(adapter)
+    base = str(resolve(base)) if resolve(base).is_dir() else base
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    # Merged: an adapter kept apart costs two more products a layer and token.
+    return PeftModel.from_pretrained(model, path).merge_and_unload()
+
+
+def _adapter_base(adapter: Path) -> str:
+    base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise ValueError(f"{adapter}: no base_model_name_or_path; the adapter's base model is unknown")
+    return str(base)
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Ids that end an answer: the generation config's, the tokenizer's, and what the template ends a turn with."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ids = set(configured) if isinstance(configured, list) else {configured}
+    ids |= {tokenizer.eos_token_id, _turn_end(tokenizer)}
+    return sorted(i for i in ids if i is not None)
+
+
+def _turn_end(tokenizer: Any) -> int | None:
+    """The special token that the chat template writes after an assistant's words, e.g. ``<|im_end|>``."""
+    marker = "qzvx"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": marker}]
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False)
+    except Exception:  # a template may raise anything of its own; this only looks for one more stop token
+        return None
+    after = tokenizer(text.rpartition(marker)[2], add_special_tokens=False)["input_ids"]
+    return next((i for i in after if i in set(tokenizer.all_special_ids)), None)
+
+
+def prompt_ids(local: LocalModel, conversations: list[list[Message]]) -> list[list[int]]:
+    """Token ids of each conversation with the model's own template and the opening of its answer."""
+    from jinja2 import TemplateError
+
+    try:
+        texts = [
+            local.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            for turns in conversations
+        ]
+    except TemplateError as error:
+        raise ValueError(f"the chat template of model {local.name!r} refuses these messages: {error}") from None
+    # The template has written the special tokens already.
+    return list(local.tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
+
+
+def answer(
+    local: LocalModel,
+    conversations: list[list[Message]],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    batch_size: int,
+) -> Iterator[tuple[int, Completion]]:
+    """Yield ``(index, completion)`` as answers finish. A prompt that does not fit the context is not asked."""
+    from laif_helpers.models import decoding
+
+    ids = prompt_ids(local, conversations)
+    prompts = []
+    for index, (prompt, row_seed) in enumerate(zip(ids, decoding.seeds(ids, seed), strict=True)):
+        room = local.context - len(prompt)
+        if room < 1 or not prompt:
+            reason = f"prompt of {len(prompt)} tokens exceeds the context of {local.context}"
+            yield index, Completion("", len(prompt), 0, f"error: {reason if prompt else 'the prompt is empty'}")
+        else:
+            prompts.append(decoding.Prompt(index, prompt, min(max_new_tokens, room), row_seed))
+    if not prompts:
+        return
+    longest = max(len(prompt.ids) + prompt.limit for prompt in prompts)
+    rows = batch_size or rows_that_fit(local.model, longest)
+    for answers in decoding.decode(local.model, prompts, local.stop_ids, batch_size=rows, temperature=temperature):
+        texts = local.tokenizer.batch_decode([a.ids for a in answers], skip_special_tokens=True)
+        for done, text in zip(answers, texts, strict=True):
+            finish = "stop" if done.stopped else "length"
+            yield done.index, Completion(text, len(ids[done.index]), done.generated, finish, round(done.seconds, 3))
+
+
+def rows_that_fit(model: Any, columns: int) -> int:
+    """Rows of ``columns`` tokens whose key-value cache and logits fit into a share of the free memory."""
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    width = next(model.parameters()).element_size()
+    cache = 2 * config.num_hidden_layers * kv_heads * head_size * columns * width
+    passing = columns * (config.hidden_size * 12 * width) + config.vocab_size * 12
+    most = MAX_ROWS_CPU if model.device.type == "cpu" else MAX_ROWS_GPU
+    return max(1, min(most, int(MEMORY_SHARE * _free_memory(model.device) / (cache + passing))))
+
+
+def _free_memory(device: Any) -> int:
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,134 @@
+"""Where a stage's process runs: on this machine, or as a Ray task on a cluster that shares the run folder.
+
+Each executor has ``start(job, log, threads, gpus)`` → a handle with ``poll() -> exit code | None``, and
+``end(handles)``; that is all the runner knows of them.
+"""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.paths import ROOT
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
+GRACE_S = 5.0
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def command(job: Path, parent: int) -> list[str]:
+    return [sys.executable, "-u", "-m", "laif_helpers.runner.stage_run", str(job), str(parent)]
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The caller's environment with as many threads as a stage may use, where the caller has not said it."""
+    wanted = dict.fromkeys(THREADS, str(threads)) | {
+        "TOKENIZERS_PARALLELISM": "false",  # it warns once per fork, and the threads above are shared out already
+        "TQDM_MININTERVAL": "5",  # each refresh of a text bar would be a line of the log
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # no widgets are wanted where nobody looks
+    }
+    return wanted | dict(os.environ)
+
+
+class Local:
+    """Stages as child processes in sessions of their own, which Linux ends with the runner (``kernel``)."""
+
+    def start(self, job: Path, log: Path, threads: int, gpus: int) -> "subprocess.Popen[bytes]":
+        with log.open("ab") as sink:
+            return subprocess.Popen(
+                command(job, os.getpid()),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=environment(threads),
+                start_new_session=True,
+            )
+
+    def end(self, handles: Iterable["subprocess.Popen[bytes]"]) -> None:
+        """End stages with everything they started, in whatever session: asked first, killed after a grace."""
+        import psutil
+
+        processes = []
+        for handle in handles:
+            try:
+                parent = psutil.Process(handle.pid)
+                processes += [*parent.children(recursive=True), parent]
+            except psutil.NoSuchProcess:
+                continue
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for process in processes:
+                try:
+                    process.send_signal(number)
+                except psutil.NoSuchProcess:
+                    continue
+            _, processes = psutil.wait_procs(processes, timeout=GRACE_S)
+
+
+class RayTask:
+    """A Ray task that looks like a process: ``poll()``."""
+
+    def __init__(self, reference: Any) -> None:
+        self.reference = reference
+
+    def poll(self) -> int | None:
+        import ray
+
+        if not ray.wait([self.reference], timeout=0)[0]:
+            return None
+        try:
+            return ray.get(self.reference)
+        except ray.exceptions.RayError as error:
+            print(f"Ray lost the task: {str(error).splitlines()[0]}", file=sys.stderr)
+            return 1
+
+
+class Ray:
+    """Stages as Ray tasks with CPU and GPU counts; every node needs the checkout and the run folder at its path."""
+
+    def __init__(self) -> None:
+        if not importlib.util.find_spec("ray"):
+            raise ValueError("executor 'ray' needs Ray; install it with: pip install -e '.[cluster]'")
+        import ray
+
+        # RAY_ADDRESS or a cluster already started on this machine is joined; else Ray starts one here.
+        ray.init(log_to_driver=False, logging_level="error", include_dashboard=False, ignore_reinit_error=True)
+        self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+
+    def start(self, job: Path, log: Path, threads: int, gpus: int) -> RayTask:
+        import ray
+
+        task = ray.remote(num_cpus=threads, num_gpus=gpus if self.has_gpus else 0, max_retries=0)(run_here)
+        return RayTask(task.remote(str(job), str(log), threads))
+
+    def end(self, handles: Iterable[RayTask]) -> None:
+        """Leave the cluster. Ray ends the workers of our job, and Linux each stage with its worker."""
+        import ray
+
+        for handle in handles:
+            ray.cancel(handle.reference, force=True)
+        time.sleep(0.5)
+        ray.shutdown()
+
+
+def run_here(job: str, log: str, threads: int) -> int:
+    """What a Ray worker does for a stage: the same child process as on one machine."""
+    handle = Local().start(Path(job), Path(log), threads, 0)
+    return handle.wait()
+
+
+def get(name: str) -> Local | Ray:
+    """The executor of that name. Raises ValueError for an unknown name or a missing extra."""
+    if name not in ("local", "ray"):
+        raise ValueError(f"unknown executor {name!r}; known: local, ray")
+    return Ray() if name == "ray" else Local()

@@ -1,0 +1,231 @@
+"""What a run has done: ``manifest.jsonl``, the hashes that say whether a stage must run again, ``recipe.yaml``.
+
+A stage's truth is its row here, never the executed notebook's metadata: after a killed kernel papermill leaves
+every cell marked ``completed``.
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from laif_helpers.paths import RunDir, data_dirs, resolve
+from laif_helpers.recipe import Recipe
+from laif_helpers.records import read_rows, write_jsonl, write_text
+from laif_helpers.runner import notebook, plan
+from laif_helpers.runner.plan import Plan, Stage
+
+SENTINEL = "laif_done.json"
+PACKAGES = "laif-helpers torch transformers trl peft deepspeed openai papermill pandas numpy scikit-learn umap-learn"
+WHOLE_FILE = 64 << 20  # bytes; a larger file counts by size and time, reading 15 GB of weights takes minutes
+OUTPUTS = {
+    plan.EVALUATE: ["responses/*.jsonl"],
+    plan.ANALYSE: ["errors.parquet", "error_map.*"],
+    "03_instruct_LE": ["instruct/*.jsonl", "lessons/*.jsonl"],
+    "04_instruct_LEC": ["instruct/*.jsonl", "lessons/*.jsonl"],
+    plan.TRAIN: ["train.jsonl", "train_metrics.json", f"checkpoint/{SENTINEL}", "checkpoint/*.safetensors"],
+    plan.COMPARE: ["results.csv", "report.html"],
+}
+
+
+def rows(run: RunDir) -> list[dict[str, Any]]:
+    """Rows of a run folder's manifest, oldest first; none where nothing has run."""
+    return list(read_rows(run.manifest)) if run.manifest.is_file() else []
+
+
+def latest(run: RunDir) -> dict[str, dict[str, Any]]:
+    """Each stage's last attempt. A skip says nothing about files, so the attempt before it stands."""
+    return {row["stage"]: row for row in rows(run) if row["status"] != "skipped"}
+
+
+def record(run: RunDir, row: dict[str, Any]) -> None:
+    """Add a row, in place of the row of the same attempt that said ``running``; one writer holds the run's lock.
+
+    An older attempt that still says ``running`` was killed together with its runner, and is marked so.
+    """
+    kept = []
+    for old in rows(run):
+        unfinished = old["stage"] == row["stage"] and old["status"] == "running"
+        if not (unfinished and old.get("started") == row.get("started")):
+            kept.append(old | {"status": "failed", "reason": "killed with its runner"} if unfinished else old)
+    write_jsonl(run.manifest, [*kept, row])
+
+
+def inputs(stage: Stage, parameters: dict[str, Any], notebooks: Path) -> dict[str, Any]:
+    """What a stage's result depends on: parameter values, the notebook's source, the files it reads.
+
+    ``RUN`` is left out, so that a run folder can be renamed. The helper's own code is left out too: a new
+    release does not redo finished training; ``--redo`` does.
+    """
+    return {
+        "parameters": {name: value for name, value in parameters.items() if name != "RUN"},
+        "notebook": notebook.source_hash(notebooks / f"{stage.notebook}.ipynb"),
+        "files": {label: file_hash(path) for label, path in sorted(_files_read(stage))},
+    }
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def outputs(stage: Stage) -> list[str]:
+    """Files that a stage has left, relative to its run folder."""
+    patterns = [*OUTPUTS[stage.notebook], f"metrics/{stage.notebook}.json"]
+    found = (path for pattern in patterns for path in stage.folder.path.glob(pattern) if path.name[0] != ".")
+    return sorted(path.relative_to(stage.run.path).as_posix() for path in found)
+
+
+def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any]) -> str:
+    """Why a stage has to run, in a few words; "" where its last attempt still stands."""
+    if row is None:
+        return "not done yet"
+    if row["status"] not in ("done", "ended"):
+        return "was interrupted" if row["status"] == "running" else "failed last time"
+    if lost := [path for path in row["outputs"] if not (stage.run.path / path).exists()]:
+        return f"{lost[0]} is missing"
+    before = row["inputs"]
+    if before["notebook"] != now["notebook"]:
+        return "the notebook changed"
+    for kind in ("parameters", "files"):
+        if changed := sorted(k for k in before[kind] | now[kind] if before[kind].get(k) != now[kind].get(k)):
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            return f"{changed[0]}{more} changed"
+    return ""
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Version of Python and of each package that can change a result; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES.split():
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def file_hash(path: Path) -> str:
+    stat = path.stat()
+    return _hash(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash(path: Path, size: int, modified: int) -> str:
+    if size > WHOLE_FILE:
+        return f"{size}-{modified}"
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+
+
+def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
+    """``(label, path)`` of the files behind a stage; labels hold no path of this machine."""
+    settings, stem = stage.recipe, stage.notebook
+    splits = [f"{name}.{settings.error_split}.jsonl" for name in settings.in_domain]
+    if stem == plan.EVALUATE:
+        yield from _model(stage, stage.iteration)
+        yield from _benchmark_files(settings)
+    elif stem == plan.ANALYSE:
+        yield from _present(stage.run, *sorted(stage.folder.path.glob("responses/*.jsonl")))
+    elif stem == plan.COMPARE:
+        for arm in settings.all_arms:
+            yield from _present(stage.run, *_compared(stage, arm))
+    else:
+        yield from _present(stage.run, *(stage.previous.path / "responses" / name for name in splits))
+        if stem == plan.TRAIN:
+            # fine_tuning's lessons are gold answers, which 05 itself writes down: no input of its own
+            yield from _present(stage.run, *([stage.folder.lessons(stage.arm)] if stage.arm in plan.INSTRUCT else []))
+            yield from _model(stage, stage.iteration - 1)
+        else:
+            yield from _present(stage.run, stage.previous.selection)
+            yield from _benchmark_files(settings)
+
+
+def _compared(stage: Stage, arm: str) -> Iterator[Path]:
+    """Test answers and what the report shows beside them. Not 02's files: nothing waits for an error map."""
+    settings = stage.recipe
+    for k in range(1, settings.iterations + 1) if arm != "vanilla" else [0]:
+        folder = stage.run.iteration(arm, k)
+        yield from (folder.responses(name, settings.test_split) for name in settings.benchmarks)
+        yield from (folder.metrics(stem) for stem in [*dict.fromkeys(plan.INSTRUCT.values()), plan.TRAIN])
+        yield folder.train_metrics
+
+
+def _present(run: RunDir, *paths: Path) -> Iterator[tuple[str, Path]]:
+    for path in paths:
+        if path.is_file():
+            yield path.relative_to(run.path).as_posix(), path
+
+
+def _model(stage: Stage, k: int) -> Iterator[tuple[str, Path]]:
+    """A checkpoint's sentinel, which holds its weights' hash, or every file of a model or of recorded answers."""
+    if k > 0:
+        checkpoint = stage.run.iteration(stage.arm, k).checkpoint
+        named = checkpoint / SENTINEL
+        yield from _tree("checkpoint", named if named.is_file() else checkpoint)
+        return
+    target = stage.recipe.target
+    if target.startswith("replay:"):
+        spec = target.removeprefix("replay:").partition("#")[0]
+        places = [resolve(spec), *(folder / spec for folder in data_dirs(stage.recipe.data_dir))]
+        yield from _tree("target", next((place for place in places if place.exists()), places[0]))
+    elif not target.startswith("server:"):
+        yield from _tree("target", resolve(target))
+
+
+def _benchmark_files(settings: Recipe) -> Iterator[tuple[str, Path]]:
+    for name in settings.benchmarks:
+        folders = [folder / name for folder in data_dirs(settings.data_dir)]
+        yield from _tree(f"data/{name}", next((folder for folder in folders if folder.is_dir()), folders[0]))
+
+
+def _tree(label: str, path: Path) -> Iterator[tuple[str, Path]]:
+    if path.is_file():
+        yield f"{label}/{path.name}", path
+    for child in sorted(path.rglob("*")) if path.is_dir() else []:
+        if child.is_file():
+            yield f"{label}/{child.relative_to(path).as_posix()}", child
+
+
+def recipe_text(values: dict[str, Any], origins: dict[str, str]) -> str:
+    """A whole recipe as YAML, each value followed by a comment that says where it came from."""
+    resolved = {key: values.get(key, field.get_default()) for key, field in Recipe.model_fields.items()}
+    lines = [f"{_yaml(key, value)}  # {origins.get(key, 'default')}" for key, value in resolved.items()]
+    return "\n".join(["# The resolved recipe of this run, and where each value came from.", *lines, ""])
+
+
+def parameters_text(settings: Recipe, run: str) -> str:
+    """The same as papermill parameters: ``papermill notebooks/0N_….ipynb out.ipynb -f recipe-params.yaml``."""
+    values = {"run": run, **settings.model_dump()}
+    return "\n".join([*(_yaml(key.upper(), value) for key, value in values.items()), ""])
+
+
+def write_recipe(made: Plan) -> list[str]:
+    """Write ``recipe.yaml`` and ``recipe-params.yaml`` of a run and of its points; return what changed since."""
+    before = yaml.safe_load(made.run.recipe.read_text(encoding="utf-8")) if made.run.recipe.is_file() else {}
+    write_text(made.run.recipe, recipe_text(_normal(made), made.origins))
+    for point, settings in made.points.items():
+        folder = made.folder(point)
+        write_text(folder.parameters, parameters_text(settings, plan.run_name(folder)))
+        if point:
+            write_text(folder.recipe, recipe_text(settings.model_dump(), made.origins))
+    now = yaml.safe_load(made.run.recipe.read_text(encoding="utf-8"))
+    return [f"{key}: {before[key]!r} -> {now[key]!r}" for key in now if before and before.get(key) != now[key]]
+
+
+def _normal(made: Plan) -> dict[str, Any]:
+    """Values as the recipe model reads them, with the lists of a sweep as they were written."""
+    return made.settings.model_dump() | {key: made.values[key] for key in made.axes}
+
+
+def _yaml(key: str, value: Any) -> str:
+    """``key: value`` on one line; a list in brackets."""
+    if isinstance(value, list):
+        return f"{key}: {yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).strip()}"
+    return yaml.safe_dump({key: value}, default_flow_style=False, width=10_000, allow_unicode=True).strip()

@@ -1,0 +1,208 @@
+"""The stages of a run and what each waits for; sweeps expanded into points. Nothing is executed here."""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from laif_helpers import recipe
+from laif_helpers.paths import NOTEBOOKS, IterationDir, RunDir, runs_dir
+from laif_helpers.recipe import Recipe, StageParameters
+from laif_helpers.runner import notebook
+
+EVALUATE, ANALYSE, TRAIN, COMPARE = "01_evaluate", "02_error_analysis", "05_train_deepspeed", "06_compare"
+INSTRUCT = {"auggpt": "03_instruct_LE", "le": "03_instruct_LE", "lec": "04_instruct_LEC"}
+"""The notebook that makes an arm's lessons; fine_tuning's are the gold answers, which 05 itself takes."""
+
+_LESSON_KEYS = {"arms", "budget", "replay_fraction", "k", "strict", "seed"}
+_INSTRUCTOR_KEYS = {key for key in Recipe.model_fields if key.startswith(("instructor", "usd_", "max_usd"))}
+_TRAINING_KEYS = {"deepspeed", "num_processes", "learning_rate", "epochs", "batch_size", "gradient_accumulation"}
+_TRAINING_KEYS |= {"warmup_ratio", "weight_decay", "max_length", "packing", "lora_rank"}
+BEYOND_ITERATION_0 = frozenset(_LESSON_KEYS | _INSTRUCTOR_KEYS | _TRAINING_KEYS)
+"""Keys that leave the untouched target's greedy answers as they are: a sweep over them evaluates it once."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One notebook for one arm's one iteration. ``after`` holds keys of the stages whose files it reads."""
+
+    run: RunDir
+    recipe: Recipe
+    notebook: str
+    arm: str = "vanilla"
+    iteration: int = 0
+    after: tuple[str, ...] = ()
+    point: str = ""
+
+    @property
+    def key(self) -> str:
+        place = "compare" if self.notebook == COMPARE else f"{self.arm}/iter{self.iteration}"
+        return f"{self.point}/{place}/{self.notebook}" if self.point else f"{place}/{self.notebook}"
+
+    @property
+    def folder(self) -> IterationDir:
+        """Where the notebook writes."""
+        if self.notebook == COMPARE:
+            return IterationDir(self.run.compare)
+        return self.run.iteration(self.arm, self.iteration)
+
+    @property
+    def previous(self) -> IterationDir:
+        return self.run.iteration(self.arm, self.iteration - 1)
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder.metrics(self.notebook)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe's stages in an order in which they could run one by one.
+
+    Attributes:
+        values, origins: the recipe as written (a swept key holds its list) and where each value came from.
+        axes: the keys of a sweep, each with a list in ``values``; empty for a plain run.
+        points: name and settings of every point; one point named "" unless the recipe is a sweep.
+        parameters: the parameter names that each notebook declares.
+    """
+
+    run: RunDir
+    values: dict[str, Any]
+    origins: dict[str, str]
+    axes: list[str]
+    points: dict[str, Recipe]
+    stages: list[Stage]
+    parameters: dict[str, list[str]]
+    notebooks: Path
+    shared_vanilla: bool = field(default=False)
+
+    @property
+    def swept(self) -> bool:
+        return bool(self.axes)
+
+    @property
+    def settings(self) -> Recipe:
+        """Settings that hold for the whole run (of a sweep: the first point's)."""
+        return next(iter(self.points.values()))
+
+    def folder(self, point: str) -> RunDir:
+        return RunDir(self.run.path / "points" / point) if point else self.run
+
+
+def make(path: Path, name: str = "", overrides: Mapping[str, Any] | None = None, notebooks: Path = NOTEBOOKS) -> Plan:
+    """Read and check everything about a run before any of it happens.
+
+    Raises ValueError or FileNotFoundError, in one sentence, for an unknown key, a value that does not fit, a
+    notebook without its one parameters cell, or a parameter that is no recipe key.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"recipe {path} does not exist; the recipes lie in papermill_runs/*.yaml")
+    values, origins = recipe.load(path, overrides)
+    points, axes = _points(values)
+    run = RunDir(_run_path(name or path.stem))
+    shared = bool(axes) and not set(axes) - BEYOND_ITERATION_0
+    stages = list(_all_stages(run, points, shared))
+    checked = {
+        stem: notebook.check(notebooks / f"{stem}.ipynb", StageParameters.model_fields, _required(stem))
+        for stem in sorted({stage.notebook for stage in stages})
+    }
+    for stage in stages:
+        _fits(stage, checked[stage.notebook])
+    return Plan(run, values, origins, axes, points, stages, checked, notebooks, shared)
+
+
+def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any]:
+    """Values for a stage's parameters cell: those of the recipe that the notebook declares, in UPPER_CASE."""
+    values = {**stage.recipe.model_dump(), "run": run_name(stage.run), "arm": stage.arm, "iteration": stage.iteration}
+    values |= replaced
+    return {name: values[name.lower()] for name in names}
+
+
+def _fits(stage: Stage, names: list[str]) -> None:
+    """Build the parameters as the notebook will: it sees what it declares, and defaults for the rest."""
+    given = {name.lower(): value for name, value in parameters(stage, names).items()}
+    try:
+        recipe.build(StageParameters, given)
+    except ValueError as error:
+        raise ValueError(f"{stage.notebook}.ipynb would refuse its parameters: {error}") from None
+
+
+def run_name(run: RunDir) -> str:
+    """What ``RUN`` says: relative to the runs folder where it lies in it, so that nothing names this machine."""
+    runs = runs_dir().resolve()
+    path = run.path.absolute()
+    return path.relative_to(runs).as_posix() if path.is_relative_to(runs) else str(path)
+
+
+def _required(stem: str) -> tuple[str, ...]:
+    """Keys without which a notebook would silently work on another run, or on the default target."""
+    if stem == COMPARE:
+        return ("run", "arms")
+    return ("run", "arm", "iteration", "target") if stem in (EVALUATE, TRAIN) else ("run", "arm", "iteration")
+
+
+def _run_path(name: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in ("deepspeed", "slurm"):
+        raise ValueError(f"run name {name!r}: use letters, digits, '.', '_' and '-' (deepspeed and slurm are taken)")
+    return runs_dir().resolve() / name
+
+
+def _points(values: dict[str, Any]) -> tuple[dict[str, Recipe], list[str]]:
+    """Every combination of the keys that hold a list although the recipe model wants a number."""
+    axes = [key for key, value in values.items() if isinstance(value, list) and _sweepable(key)]
+    for key in axes:
+        if not values[key] or len(set(values[key])) != len(values[key]):
+            raise ValueError(f"{key}: {values[key]}: a sweep needs one or more different values")
+    points = {}
+    for combination in itertools.product(*(values[key] for key in axes)):
+        chosen = dict(zip(axes, combination, strict=True))
+        name = "_".join(f"{key}{value}" for key, value in chosen.items())
+        points[name] = recipe.build(Recipe, {**values, **chosen})
+    return points, axes
+
+
+def _sweepable(key: str) -> bool:
+    known = Recipe.model_fields.get(key)
+    return known is not None and known.annotation in (int, float) and key != "workers"
+
+
+def _all_stages(run: RunDir, points: dict[str, Recipe], shared: bool) -> Iterator[Stage]:
+    if shared:
+        yield from _vanilla(run, next(iter(points.values())), "")
+    for point, settings in points.items():
+        folder = RunDir(run.path / "points" / point) if point else run
+        if not shared:
+            yield from _vanilla(folder, settings, point)
+        first = Stage(folder, settings, EVALUATE, point="" if shared else point).key
+        chains = [list(_arm(folder, settings, arm, point, first)) for arm in settings.arms]
+        yield from itertools.chain.from_iterable(chains)
+        if not settings.quote_only:
+            ends = [first, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
+            yield Stage(folder, settings, COMPARE, after=tuple(ends), point=point)
+
+
+def _without_analysis(chain: list[Stage]) -> list[Stage]:
+    return [stage for stage in chain if stage.notebook != ANALYSE]
+
+
+def _vanilla(run: RunDir, settings: Recipe, point: str) -> Iterator[Stage]:
+    first = Stage(run, settings, EVALUATE, point=point)
+    yield first
+    yield Stage(run, settings, ANALYSE, after=(first.key,), point=point)
+
+
+def _arm(run: RunDir, settings: Recipe, arm: str, point: str, first: str) -> Iterator[Stage]:
+    """An arm's stages; each waits for the one before it, and nothing waits for an error map."""
+    last = first
+    for k in range(1, (1 if settings.quote_only else settings.iterations) + 1):
+        stems = [INSTRUCT[arm]] if arm in INSTRUCT else []
+        if not settings.quote_only:
+            stems += [TRAIN, EVALUATE]
+        for stem in stems:
+            stage = Stage(run, settings, stem, arm, k, (last,), point)
+            yield stage
+            last = stage.key
+        if arm in ("le", "lec") and k < settings.iterations and settings.map_iterations and not settings.quote_only:
+            yield Stage(run, settings, ANALYSE, arm, k, (last,), point)

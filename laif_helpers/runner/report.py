@@ -1,0 +1,151 @@
+"""What the runner tells a person: a line per finished stage, a failure in one screen, where the seconds went."""
+
+import re
+import shutil
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.runner import manifest, plan
+from laif_helpers.runner.plan import Plan, Stage
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+SCREEN = 14  # lines shown of a failing cell, and of its traceback
+
+
+def bar(total: int) -> Any:
+    """A bar over the stages; silent where the output is no terminal."""
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, unit="stage", disable=not sys.stderr.isatty(), leave=False)
+
+
+def advance(
+    progress_bar: Any, status: dict[str, str], reasons: dict[str, str], rows: list[dict[str, Any]], running: list[str]
+) -> None:
+    """Tell of each stage that has been settled since the last look, and move the bar."""
+    told: set[str] = getattr(progress_bar, "told", set())
+    ran = {row["stage"]: row for row in rows}
+    for key in (key for key in status if key not in told):
+        row = ran.get(key, {})
+        took = f"{row['seconds']:7.1f} s" if row else " " * 9
+        again = row.get("why", "") if row.get("why") != "not done yet" else ""
+        notes = [note.splitlines()[0][:160] for note in (again, reasons.get(key, "")) if note]
+        say(f"{status[key]:<9} {took}  {key}" + (f"  ({'; '.join(notes)})" if notes else ""))
+    progress_bar.told = told | set(status)
+    progress_bar.set_postfix_str(", ".join(running)[:60], refresh=False)
+    progress_bar.update(len(status) - progress_bar.n)
+
+
+def say(text: str) -> None:
+    """Print a line without tearing the bar."""
+    from tqdm.auto import tqdm
+
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def show_failure(stage: Stage, reason: str, source: str, traceback: list[str]) -> None:
+    """The failing cell's source and error in one screen."""
+    line = "-" * min(shutil.get_terminal_size().columns, 100)
+    trace = ANSI.sub("", "\n".join(traceback)).splitlines()
+    parts = [line, f"FAILED {stage.key}", *_ends(source.splitlines(), first=True)]
+    parts += [line, *_ends(trace, first=False)] if trace else []
+    parts += [line, ANSI.sub("", reason), f"the notebook so far: {stage.folder.notebooks / stage.notebook}.ipynb", line]
+    say("\n".join(parts))
+
+
+def mark(stage: Stage, status: str, reason: str) -> None:
+    """Write the true status into the executed copy: after a killed kernel its own metadata claims success."""
+    import nbformat
+
+    path = stage.folder.notebooks / f"{stage.notebook}.ipynb"
+    if path.is_file():
+        try:
+            made = nbformat.read(path, as_version=4)
+        except (ValueError, nbformat.reader.NotJSONError):
+            return  # half a file of a killed process; the manifest has the truth
+        made.metadata["laif"] = {"stage": stage.key, "status": status, "reason": reason}
+        nbformat.write(made, path)
+
+
+def show_end(made: Plan, rows: list[dict[str, Any]], status: dict[str, str]) -> None:
+    """The run's end: seconds by stage, share of kernel start and imports, and where the results lie."""
+    if rows:
+        print(f"\n{_seconds_table(rows)}\n")
+    counts = ", ".join(f"{list(status.values()).count(s)} {s}" for s in dict.fromkeys(status.values()))
+    print(f"{made.run.path.name}: {counts}" if rows else f"{made.run.path.name}: nothing to do ({counts})")
+    for label, path in _results(made):
+        if path.exists():
+            print(f"{label:<10} {path}")
+
+
+def _seconds_table(rows: list[dict[str, Any]]) -> str:
+    by_notebook: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["notebook"]):
+        by_notebook[row["notebook"]].append(row)
+    lines = [f"{'notebook':<22}{'runs':>5}{'seconds':>10}{'start + imports':>18}"]
+    for name, group in by_notebook.items():
+        lines.append(f"{name:<22}{len(group):>5}{_total(group):>10.1f}{_overhead(group):>18.1f}")
+    total, overhead = _total(rows), _overhead(rows)
+    lines.append(f"{'in all':<22}{len(rows):>5}{total:>10.1f}{overhead:>18.1f}")
+    lines.append(f"{overhead / total if total else 0:.0%} of the stages' time went into kernel start and imports")
+    return "\n".join(lines)
+
+
+def _total(rows: list[dict[str, Any]]) -> float:
+    return sum(row["seconds"] for row in rows)
+
+
+def _overhead(rows: list[dict[str, Any]]) -> float:
+    return sum(row.get("startup_seconds", 0) + row.get("import_seconds", 0) for row in rows)
+
+
+def _results(made: Plan) -> list[tuple[str, Path]]:
+    folder = made.run
+    return [
+        ("report", folder.compare / "report.html"),
+        ("results", folder.compare / "results.csv"),
+        ("figures", folder.compare),
+        ("error map", folder.iteration("vanilla", 0).error_map),
+        ("log", folder.path / "run.log"),
+        ("manifest", folder.manifest),
+    ]
+
+
+def _ends(lines: list[str], first: bool) -> list[str]:
+    """The first or last lines of a long text, with a mark where some are left out."""
+    if len(lines) <= SCREEN:
+        return lines
+    return [*lines[:SCREEN], "…"] if first else ["…", *lines[-SCREEN:]]
+
+
+def status_table(made: Plan, running: list[str]) -> str:
+    """Every planned stage with its last attempt's state, seconds and reason."""
+    lines = []
+    for stage in made.stages:
+        row = manifest.latest(stage.run).get(stage.key, {})
+        state = "running" if stage.key in running else row.get("status", "to do")
+        if state == "running" and stage.key not in running:
+            state = "killed"
+        took = f"{row['seconds']:7.1f} s" if "seconds" in row else " " * 9
+        reason = str(row.get("reason", "")).splitlines()
+        lines.append(f"{state:<9} {took}  {stage.key}" + (f"  ({reason[0][:120]})" if reason else ""))
+    return "\n".join(lines)
+
+
+def dry_run(made: Plan) -> str:
+    """What a run would do: each stage with why it would run; what follows a stage that runs is decided then."""
+    lines, moving = [], set[str]()
+    for stage in made.stages:
+        parameters = plan.parameters(stage, made.parameters[stage.notebook])
+        row = manifest.latest(stage.run).get(stage.key)
+        why = manifest.why(stage, row, manifest.inputs(stage, parameters, made.notebooks))
+        if moving & set(stage.after):
+            moving.add(stage.key)
+            why = why or "if what it reads changes"
+        elif why:
+            moving.add(stage.key)
+        lines.append(f"{'run' if why else 'unchanged':<9}  {stage.key}" + (f"  ({why})" if why else ""))
+    return "\n".join(lines)

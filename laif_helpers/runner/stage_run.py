@@ -1,0 +1,140 @@
+"""Runs one notebook in a process of its own: ``python -m laif_helpers.runner.stage_run JOB.json`` (the runner's child).
+
+The job file names the notebook, its parameters and where the copy, the metrics and the result belong. What is
+printed goes to the run's one log. The result file is this process's word on how it went; without it the runner
+takes the stage for killed.
+"""
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from laif_helpers import kernel
+from laif_helpers.paths import ROOT
+from laif_helpers.records import write_json
+from laif_helpers.runner import notebook
+
+IPC_LIMIT = 40  # characters of a folder name; with the socket's name after it, Unix allows 107
+
+
+def execute(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    """Run the job's notebook with papermill and say how it went: ``status``, ``error``, ``startup_seconds`` ….
+
+    Any exception of papermill's or the kernel's is a failed stage, told to the runner in the result.
+    """
+    imports = scratch / "imports"
+    os.environ[kernel.IMPORT_LOG] = str(imports)
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(scratch), os.environ.get("JUPYTER_PATH")]))
+    os.environ["JUPYTER_RUNTIME_DIR"] = str(scratch)
+    kernel.write_kernelspec(scratch)
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    _log_as(job["stage"])
+    try:
+        papermill.execute_notebook(
+            job["notebook"],
+            job["output"],
+            parameters=job["parameters"],
+            kernel_name="python3",
+            cwd=str(ROOT),
+            progress_bar=False,
+            log_output=True,
+            coalesce_streams=True,
+            config=Config(KernelManager=_transport(scratch)),
+        )
+    except PapermillExecutionError as error:
+        outcome = _failed(f"{error.ename}: {error.evalue}", error.source, error.traceback)
+    except Exception as error:  # a dead kernel, a time-out, a full disk: told to the runner, never lost
+        outcome = _failed(f"{type(error).__name__}: {error}" + _dead_kernel_hint(error))
+    else:
+        outcome = _outcome(job)
+    return outcome | _startup(job, imports)
+
+
+def _transport(scratch: Path) -> dict[str, str]:
+    """Sockets in a private folder: two kernels that start together can be given one and the same TCP port.
+
+    The folder is named because jupyter_client's default for ``ipc`` lies in the working directory, where two
+    kernels take each other's sockets (measured: of 24 started in pairs, 2 never answered).
+    """
+    if len(str(scratch)) > IPC_LIMIT or sys.platform == "win32":
+        return {"transport": "tcp"}
+    return {"transport": "ipc", "ip": str(scratch / "kernel")}
+
+
+def _outcome(job: dict[str, Any]) -> dict[str, Any]:
+    """A stage is done when its last cell has written the metrics: ``sys.exit()`` in a cell looks like success."""
+    metrics = Path(job["metrics"])
+    if not metrics.is_file():
+        return _failed(f"the notebook ended early: its last cell did not write metrics/{metrics.name}")
+    ended = json.loads(metrics.read_text(encoding="utf-8")).get("ended")
+    return {"status": "ended", "reason": str(ended)} if ended else {"status": "done"}
+
+
+def _failed(message: str, source: str = "", traceback: list[str] | None = None) -> dict[str, Any]:
+    return {"status": "failed", "reason": message, "source": source, "traceback": traceback or []}
+
+
+def _dead_kernel_hint(error: Exception) -> str:
+    if type(error).__name__ != "DeadKernelError":
+        return ""
+    return " (killed from outside; most often memory ran out: lower batch_size or workers)"
+
+
+def _startup(job: dict[str, Any], imports: Path) -> dict[str, float]:
+    """Seconds until the parameters cell began, and seconds of import statements after that."""
+    try:
+        made = notebook.read(Path(job["output"]))
+        index = notebook.parameters_index(made, job["stage"])
+        stamp = made["cells"][index]["metadata"]["papermill"]["start_time"]
+        began = datetime.fromisoformat(stamp).timestamp()
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"startup_seconds": round(time.time() - job["launched"], 3), "import_seconds": 0.0}
+    lines = [line.split() for line in imports.read_text().splitlines()] if imports.is_file() else []
+    later = sum(float(seconds) for end, seconds, *_ in lines if float(end) > began)
+    later += _imports_of_training(Path(job["metrics"]), time.time() - began)
+    return {"startup_seconds": round(began - job["launched"], 3), "import_seconds": round(later, 3)}
+
+
+def _imports_of_training(metrics: Path, elapsed: float) -> float:
+    """What the training process that a notebook started spent on imports; 0 where an old checkpoint was kept."""
+    told = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
+    return told.get("import_seconds", 0.0) if 0 < told.get("child_seconds", 0) <= elapsed else 0.0
+
+
+class _Prefixed(logging.Formatter):
+    """Every line with its stage in front: several stages share one log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        lines = record.getMessage().rstrip("\n").splitlines() or [""]
+        head = f"{self.formatTime(record, '%H:%M:%S')} {record.name} | "
+        return "\n".join(head + line for line in lines)
+
+
+def _log_as(stage: str) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Prefixed())
+    log = logging.getLogger("papermill")
+    log.name, log.propagate = stage, False
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+
+
+def main(path: str, parent: int = 0) -> None:
+    kernel.die_with_parent(parent)
+    job = json.loads(Path(path).read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(prefix="laif-") as scratch:
+        result = execute(job, Path(scratch))
+    write_json(job["result"], result)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0)

@@ -1,0 +1,222 @@
+"""Stage 5: fine-tune the target on the lessons, in a child process.
+
+``launch`` runs in the notebook's kernel: it checks what can be checked without torch, starts the child (one
+process, or DeepSpeed ranks), draws its progress and judges the outcome. ``python -m laif_helpers.train CONFIG``
+is the child; what it does is in ``sft.py``. The kernel imports no trl and makes no call to CUDA.
+
+Settings follow the papers where they have a say (cosine, no weight decay, clipping at 1.0, loss on the response
+only, betas 0.9 and 0.95); sizes and rates come from the recipe.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laif_helpers import benchmarks
+from laif_helpers import launch as processes
+from laif_helpers.paths import IterationDir
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import read_rows, write_json, write_jsonl
+from laif_helpers.train.settings import Row, Settings, finished, make_settings, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None) -> Row:
+    """Train ``p.base_model`` on ``p.folder.training_set`` into ``p.folder.checkpoint``; return the metrics.
+
+    ``on_row`` gets all rows of the training log so far whenever there are new ones. A checkpoint that the same
+    settings, base and training set made is kept, and its metrics returned. Writes ``train_config.json``,
+    ``train.out``, ``train_log.jsonl``, ``train_metrics.json`` and ``probe.jsonl`` into ``p.folder``.
+
+    Raises ValueError (FileNotFoundError, PermissionError) with a sentence for bad input, RuntimeError with the
+    end of the log where the training broke.
+    """
+    settings = make_settings(p)
+    if finished(settings):
+        if on_row and (rows := read_log(p.folder.path / "train_log.jsonl")):
+            on_row(rows)
+        return read_json(p.folder.train_metrics)
+    config = _fresh_folder(settings)
+    argv = processes.command(
+        "laif_helpers.train", str(config), processes=p.num_processes, distributed=p.deepspeed != "none"
+    )
+    log = p.folder.path / "train.out"
+    begin = time.perf_counter()
+    with _Progress(p.folder, on_row) as progress:
+        status = processes.run(argv, log, env=processes.environment(p.num_processes), on_wait=progress)
+    _judge(settings, status, log)
+    metrics = read_json(p.folder.train_metrics) | {"child_seconds": round(time.perf_counter() - begin, 2)}
+    write_json(p.folder.train_metrics, metrics)
+    _grade_probe(p)
+    return metrics
+
+
+def _fresh_folder(settings: Settings) -> Path:
+    """Clear what an earlier attempt left half-written, and write the child's configuration."""
+    folder = Path(settings.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(settings.unfinished, ignore_errors=True)
+        for name in ("train_log.jsonl", "train_error.json", "train_metrics.json", "probe.jsonl"):
+            (folder / name).unlink(missing_ok=True)
+        write_json(folder / "train_config.json", asdict(settings) | {"identity": settings.identity})
+    except OSError as error:
+        raise PermissionError(
+            f"cannot write to {folder} ({error.strerror}); choose a run folder that you may write to"
+        ) from None
+    return folder / "train_config.json"
+
+
+def _judge(settings: Settings, status: int, log: Path) -> None:
+    """Success is exit status 0 and a sentinel that these settings wrote; everything else is told."""
+    sentence = Path(settings.folder) / "train_error.json"
+    if sentence.is_file():
+        raise ValueError(read_json(sentence)["sentence"])
+    if status != 0 or not finished(settings):
+        raise RuntimeError(
+            f"training ended with status {status} and no whole checkpoint. End of {log}:\n{processes.tail(log)}"
+        )
+
+
+class _Progress:
+    """Follows ``train_log.jsonl``: a bar over optimiser steps, and the caller's ``on_row``."""
+
+    def __init__(self, folder: IterationDir, on_row: Callable[[list[Row]], None] | None) -> None:
+        self.path, self.on_row, self.rows = folder.path / "train_log.jsonl", on_row, list[Row]()
+
+    def __enter__(self) -> "_Progress":
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(desc="loading", unit="step", leave=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def __call__(self) -> None:
+        rows = read_log(self.path)
+        if len(rows) == len(self.rows):
+            return
+        self.rows, self.bar.total = rows, rows[-1]["of"]
+        self.bar.set_description(f"loss {rows[-1]['loss']:.3f}", refresh=False)
+        self.bar.update(rows[-1]["step"] - self.bar.n)
+        if self.on_row:
+            self.on_row(rows)
+
+
+def read_log(path: Path) -> list[Row]:
+    """Rows of a training log that may still be growing: a line without its end is left for the next look."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(True) if line.endswith("\n")]
+
+
+def _grade_probe(p: StageParameters) -> None:
+    """Say of each probed answer whether it is right now; the child only generates."""
+    path = p.folder.path / "probe.jsonl"
+    rows = list(read_rows(path))
+    for name in {row["benchmark"] for row in rows}:
+        bench = benchmarks.get(name)
+        known = {example.id: example for example in bench.load(p.error_split, data_dir=p.data_dir or None)}
+        for row in rows:
+            if row["benchmark"] == name:
+                row["after_correct"] = bench.grade(known[row["id"]], row["after"]).correct
+    write_jsonl(path, rows)
+
+
+def live_curve(every: float = 2.0) -> Callable[[list[Row]], None]:
+    """An ``on_row`` for ``launch`` that draws the loss in place, at most once in ``every`` seconds."""
+    import pandas as pd
+    from IPython.display import display
+
+    from laif_helpers import figures
+
+    shown: dict[str, Any] = {"at": 0.0, "handle": None}
+
+    def draw(rows: list[Row]) -> None:
+        if rows[-1]["step"] < rows[-1]["of"] and time.monotonic() - shown["at"] < every:
+            return
+        figure = figures.loss_curve(pd.DataFrame(rows))
+        shown["at"] = time.monotonic()
+        if shown["handle"] is None:
+            shown["handle"] = display(figure, display_id=True)
+        else:
+            shown["handle"].update(figure)
+
+    return draw
+
+
+def log_table(folder: IterationDir) -> "pd.DataFrame":
+    """The training log: step, of, loss (nats per answer token), learning_rate, epoch, seconds."""
+    import pandas as pd
+
+    columns = ["step", "of", "loss", "learning_rate", "epoch", "seconds"]
+    return pd.DataFrame(read_log(folder.path / "train_log.jsonl"), columns=columns)
+
+
+MEANING = {
+    "steps": "optimiser steps",
+    "world_size": "processes",
+    "deepspeed": "DeepSpeed configuration",
+    "samples": "training items",
+    "left_out": "items longer than max_length",
+    "tokens": "tokens seen, padding not counted",
+    "tokens_per_s": "tokens a second",
+    "loss_token_share": "share of the tokens that carry loss",
+    "start_loss": "first loss (nats per answer token)",
+    "final_loss": "last loss",
+    "seconds": "seconds of training",
+    "import_seconds": "seconds of imports in the child",
+    "child_seconds": "seconds of the whole child",
+    "peak_memory_mb": "largest memory (MB)",
+    "device": "device",
+    "dtype": "weights' type",
+}
+
+
+def metrics_table(metrics: Row) -> "pd.DataFrame":
+    """What a person wants to know of ``train_metrics.json``: measure, value, meaning."""
+    import pandas as pd
+
+    rows = [(key, metrics[key], meaning) for key, meaning in MEANING.items() if key in metrics]
+    return pd.DataFrame(rows, columns=["measure", "value", "meaning"])
+
+
+def probe_table(folder: IterationDir) -> "pd.DataFrame":
+    """The probed items: question, gold, what was answered before and after, and whether that was right."""
+    import pandas as pd
+
+    path = folder.path / "probe.jsonl"
+    columns = ["id", "question", "gold", "before", "before_correct", "after", "after_correct"]
+    return pd.DataFrame(read_rows(path) if path.is_file() else [], columns=columns)
+
+
+def observation(metrics: Row, folder: IterationDir) -> str:
+    """The training in two sentences, from the numbers."""
+    if "ended" in metrics:
+        return f"No training: {metrics['ended']}."
+    probed = probe_table(folder)
+    wrong, right = probed[probed["before_correct"] == False], probed[probed["before_correct"] == True]  # noqa: E712
+    return (
+        f"{metrics['samples']} items, {metrics['steps']} steps: the loss went from {metrics['start_loss']:.2f} to "
+        f"{metrics['final_loss']:.2f} in {metrics['seconds']:.0f} s ({metrics['tokens_per_s']:,.0f} tokens/s). "
+        f"Probed items: {int(wrong['after_correct'].sum())} of {len(wrong)} wrong ones right now, "
+        f"{len(right) - int(right['after_correct'].sum())} of {len(right)} right ones wrong now. "
+        "A handful says nothing about accuracy: that is 01's and 06's business."
+    )
+
+
+def main(config: str) -> None:
+    """The child: every rank of a training comes through here."""
+    processes.tie_to_launcher()
+    values = read_json(Path(config))
+    values.pop("identity")
+    from laif_helpers.train import sft
+
+    sft.run(Settings(**values))

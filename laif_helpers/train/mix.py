@@ -1,0 +1,124 @@
+"""The training set of stage 5: an arm's lessons and what is replayed, the same number of items for every arm."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from laif_helpers import benchmarks, lessons
+from laif_helpers.lessons.text import normalise
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Example, Lesson, Response, read_jsonl, write_jsonl
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOTEBOOK_OF = {"le": "03_instruct_LE", "auggpt": "03_instruct_LE", "lec": "04_instruct_LEC"}
+"""The notebook that made an arm's lessons; fine_tuning's are made here, from the gold answers."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What ``make`` wrote. ``ended``: why this arm has nothing left to learn from, else empty."""
+
+    rows: list[dict[str, Any]]
+    notes: list[str]
+    ended: str = ""
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """Items by benchmark and source (lesson, gold, replay)."""
+        import pandas as pd
+
+        counts = Counter((row["benchmark"], row["source"]) for row in self.rows)
+        table = [(benchmark, source, n) for (benchmark, source), n in sorted(counts.items())]
+        return pd.DataFrame(table, columns=["benchmark", "source", "n"])
+
+    @property
+    def observation(self) -> str:
+        """The mix in words."""
+        if self.ended:
+            return f"Nothing to train on: {self.ended}."
+        sources = Counter(row["source"] for row in self.rows)
+        told = ", ".join(f"{n} {source}" for source, n in sorted(sources.items()))
+        return f"{len(self.rows)} training items ({told}). " + " ".join(note + "." for note in self.notes)
+
+
+def make(p: StageParameters) -> Mix:
+    """Read lessons and replay pool, mix them to ``p.budget`` a benchmark, write ``p.folder.training_set``.
+
+    Raises FileNotFoundError naming the notebook to run first, ValueError where no lesson was kept or (``strict``)
+    where there are too few, or where a training question is a test question.
+    """
+    if reason := _ended(p):
+        p.folder.training_set.unlink(missing_ok=True)
+        return Mix([], [], reason)
+    tests = lessons.test_questions(p)
+    kept = [lesson for lesson in _arm_lessons(p, tests) if lesson.status == "kept"]
+    if not kept:
+        raise ValueError(f"{p.folder.lessons(p.arm)} holds no kept lesson; look at the reasons in its funnel")
+    pool = _replay_pool(p, tests) if lessons.shares(p.budget, p.replay_fraction)[1] else []
+    rows = lessons.mix(
+        kept, pool, budget=p.budget, replay_fraction=p.replay_fraction, seed=_seed(p), strict=p.strict, tests=tests
+    )
+    write_jsonl(p.folder.training_set, rows)
+    absent = [f"{name}: no items at all" for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
+    return Mix(rows, absent + lessons.shortfalls(rows, p.budget, p.replay_fraction))
+
+
+def _seed(p: StageParameters) -> int:
+    """One draw for each iteration, the same in all arms: they replay alike where they answered alike."""
+    return 1000 * p.seed + p.iteration
+
+
+def _ended(p: StageParameters) -> str:
+    """Why the instructing notebook ended this arm (no wrong items), if it did."""
+    path = p.folder.metrics(NOTEBOOK_OF.get(p.arm, "-"))
+    return str(json.loads(path.read_text(encoding="utf-8")).get("ended") or "") if path.is_file() else ""
+
+
+def _arm_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Lesson]:
+    path = p.folder.lessons(p.arm)
+    if p.arm == "fine_tuning":
+        made = _gold_lessons(p, tests)
+        write_jsonl(path, made)
+        return made
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; run {NOTEBOOK_OF[p.arm]} with RUN={p.run!r}, ARM={p.arm!r}, "
+            f"ITERATION={p.iteration} first"
+        )
+    return read_jsonl(path, Lesson)
+
+
+def _gold_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Lesson]:
+    """Gold answers of training items that no test split holds, as many as any arm gets lessons."""
+    wanted, _ = lessons.shares(p.budget, p.replay_fraction)
+    index = lessons.TestIndex.of(tests)
+    made: list[Lesson] = []
+    for name in p.in_domain:
+        examples = _examples(p, name)
+        gold = lessons.from_gold(examples, name, len(examples), _seed(p), p.arm, p.iteration)
+        made += lessons.sample(lessons.decontaminate(gold, index), wanted, _seed(p))
+    return [lesson for lesson in made if lesson.status != "surplus"]
+
+
+def _replay_pool(p: StageParameters, tests: list[tuple[str, str]]) -> list[Example]:
+    """Training items answered right in the previous iteration, without those that a test split holds too."""
+    forbidden = {normalise(question) for _, question in tests}
+    pool = []
+    for name in p.in_domain:
+        path = p.previous.responses(name, p.error_split)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} does not exist, and replay_fraction {p.replay_fraction} draws on it; run 01_evaluate with "
+                f"RUN={p.run!r} for that iteration first, or set REPLAY_FRACTION = 0"
+            )
+        right = {response.id for response in read_jsonl(path, Response) if response.correct}
+        text = benchmarks.get(name).question_text
+        pool += [e for e in _examples(p, name) if e.id in right and normalise(text(e)) not in forbidden]
+    return pool
+
+
+def _examples(p: StageParameters, name: str) -> list[Example]:
+    return benchmarks.get(name).load(p.error_split, data_dir=p.data_dir or None, limit=p.limit or None)
