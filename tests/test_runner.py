@@ -371,7 +371,10 @@ def sleeping(toy: Toy) -> Path:
 def start_and_kill(toy: Toy, number: int, victim: str) -> tuple[int, list[int]]:
     pids = sleeping(toy)
     code = (
-        "import sys; from pathlib import Path; from laif_helpers import runner; from laif_helpers.runner import plan\n"
+        "import signal, sys; from pathlib import Path; from laif_helpers import runner\n"
+        "from laif_helpers.runner import plan\n"
+        # a shell's background job ignores the interrupt, and its children with it
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"made = plan.make(Path({str(toy.root / 'toy.yaml')!r}), notebooks=Path({str(toy.notebooks)!r}))\n"
         "sys.exit(runner.run(made))"
     )

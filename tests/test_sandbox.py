@@ -124,6 +124,15 @@ print(count)
     assert not left
 
 
+@each_real_cage
+def test_a_forked_copy_has_no_say(cage: str) -> None:
+    source = "import os, time\nif os.fork() == 0:\n    time.sleep(0.2)\nelse:\n    assert False, 'the program failed'\n"
+    assert sandbox.run_python(source, timeout_s=10, isolation=cage).status == "failed"
+    source = "import os\nif os.fork():\n    os.wait()\nprint('end')\n"
+    result = sandbox.run_python(source, timeout_s=10, isolation=cage)
+    assert result.status == "passed", "two ends, one verdict"
+
+
 def _running(marker: str) -> list[str]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):

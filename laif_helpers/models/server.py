@@ -133,17 +133,25 @@ async def _ask_all(
 ) -> None:
     connections = Connections(most=max_connections, start=min(START_CONNECTIONS, max_connections))
     waiting = iter(enumerate(conversations))
+    failed: list[Exception] = []
 
     async with connect(url, timeout_s) as client:
 
         async def worker() -> None:
-            for index, turns in waiting:
-                on_done(index, await _ask_one(client, model, turns, options, connections, url))
+            # After a failure nothing new is asked, but answers that are on their way (and paid for) are kept.
+            while not failed and (following := next(waiting, None)):
+                index, turns = following
+                try:
+                    on_done(index, await _ask_one(client, model, turns, options, connections, url))
+                except Exception as error:
+                    failed.append(error)
 
         # A pool of workers, not a task an item: 100,000 waiting tasks are memory for nothing.
         workers = [asyncio.create_task(worker()) for _ in range(min(max_connections, len(conversations)))]
         try:
             await asyncio.gather(*workers)
+            if failed:
+                raise failed[0]
         finally:
             for task in workers:
                 task.cancel()

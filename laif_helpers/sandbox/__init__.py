@@ -141,7 +141,8 @@ def _run(name: str, source: str, timeout_s: float, memory_mb: int, cpu_s: float 
         ready, _, said = _text(report).rpartition("\n")
         too_much = max(os.fstat(out.fileno()).st_size, os.fstat(err.fileno()).st_size) >= OUTPUT_BYTES
     if said.startswith(nonce):
-        told: dict[str, str] = json.loads(said[len(nonce) :])
+        # The first document is the verdict; what a leftover of the program wrote behind it is not read.
+        told: dict[str, str] = json.JSONDecoder().raw_decode(said, len(nonce))[0]
     elif status is None:
         told = {"status": "timeout", "message": f"no end after {timeout_s:g} s"}
     elif status in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
