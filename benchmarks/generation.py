@@ -1,0 +1,76 @@
+"""Answers per second on the nano target: ours beside plain `generate` and the one-at-a-time pipeline.
+
+    python benchmarks/generation.py [ITEMS]
+
+One process, the same prompts, greedy, up to 256 new tokens, each answer stopping where it stops. The pipeline, the way
+of the original authors, is timed on a tenth of the prompts. Texts are compared, so that nobody is fast by being wrong.
+"""
+
+import sys
+import time
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+
+from laif_helpers import benchmarks, models
+from laif_helpers.paths import NANO
+from laif_helpers.records import Message
+
+NEW_TOKENS = 256
+BATCH = 256
+
+
+def plain(model: Any, tokenizer: Any, conversations: list[list[Message]]) -> list[str]:
+    """`model.generate` over left-padded batches, sorted by nothing, each batch as long as its longest answer."""
+    texts = []
+    for at in range(0, len(conversations), BATCH):
+        batch = tokenizer.apply_chat_template(
+            conversations[at : at + BATCH],
+            add_generation_prompt=True,
+            padding=True,
+            return_tensors="pt",
+            return_dict=True,
+        )
+        with torch.inference_mode():
+            found = model.generate(**batch, max_new_tokens=NEW_TOKENS, do_sample=False)
+        texts += tokenizer.batch_decode(found[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    return texts
+
+
+def one_by_one(model: Any, tokenizer: Any, conversations: list[list[Message]]) -> list[str]:
+    ask = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    options = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "return_full_text": False}
+    return [ask(turns, **options)[0]["generated_text"] for turns in conversations]
+
+
+def main(items: int) -> None:
+    bench = benchmarks.get("practice")
+    conversations = [bench.messages(example) for example in bench.load("train", limit=items)]
+    tokenizer = AutoTokenizer.from_pretrained(NANO, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(NANO).eval()
+    few = conversations[: max(items // 10, 1)]
+    models.generate(str(NANO), few[:8], max_new_tokens=8, progress=False)  # loading is nobody's speed
+
+    def ours(model: Any, tokenizer: Any, asked: list[list[Message]]) -> list[str]:
+        return [c.text for c in models.generate(str(NANO), asked, max_new_tokens=NEW_TOKENS, progress=False)]
+
+    rates, texts = {}, {}
+    for name, way, asked in (
+        ("laif_helpers.models.generate", ours, conversations),
+        (f"model.generate, batches of {BATCH}", plain, conversations),
+        ("TextGenerationPipeline, one at a time", one_by_one, few),
+    ):
+        start = time.perf_counter()
+        texts[name] = way(model, tokenizer, asked)
+        rates[name] = len(asked) / (time.perf_counter() - start)
+    first = next(iter(rates))
+    print(f"{items} prompts, {torch.get_num_threads()} threads")
+    for name, rate in rates.items():
+        same = sum(a.strip() == b.strip() for a, b in zip(texts[first], texts[name], strict=False))
+        ratio = f"ours is {rates[first] / rate:.1f} x"
+        print(f"{name:<40} {rate:8.1f} items/s   {ratio:<16} {same}/{len(texts[name])} same text")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
