@@ -81,10 +81,8 @@ def test_notebooks_carry_no_results(name: str) -> None:
 def test_notebooks_stay_readable(name: str) -> None:
     cells = made(name)["cells"]
     assert notebook.source(cells[0]).startswith("# ")
-    parameters = notebook.source(cells[notebook.parameters_index(made(name), name)])
     lengths = [len(text.splitlines()) for text in code(name)]
-    assert len(parameters.splitlines()) <= 45, "a parameter and its why each have a line"
-    assert max(len(text.splitlines()) for text in code(name) if text != parameters) <= 25
+    assert max(lengths) <= 25
     assert statistics.median(lengths) <= 6
     assert len(lengths) <= 15
     assert len(cells) - len(lengths) >= len(lengths), "at least as many text cells as code cells"
