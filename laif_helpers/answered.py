@@ -1,5 +1,6 @@
 """Answers joined with the questions they answer: what error analysis and comparison both start from."""
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import benchmarks
@@ -38,6 +39,16 @@ def read(p: Recipe, folder: IterationDir, benchmark: str, split: str) -> "pd.Dat
         row |= {"question": bench.question_text(example), "chance": bench.chance(example), "fields": example.fields}
         rows.append(row)
     return pd.DataFrame(rows, columns=[*kept, "question", "chance", "fields"])
+
+
+def held_out(p: Recipe, benchmark: str, id: str) -> bool:
+    """Whether an item of the error split is kept from instructor and training alike, in every arm and iteration.
+
+    What becomes of such items tells learning from memorising. The draw is a hash of seed, benchmark and id, so it
+    depends neither on the order of items nor on how many there are.
+    """
+    drawn = hashlib.sha256(f"{p.seed}-{benchmark}-{id}-held-out".encode()).digest()[:8]
+    return int.from_bytes(drawn, "big") < p.holdout_fraction * 2**64
 
 
 def examples(p: Recipe, benchmark: str, split: str) -> dict[str, Example]:

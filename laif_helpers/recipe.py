@@ -36,6 +36,8 @@ class Recipe(BaseModel):
     test_split: str = Field("test", description="split that is only ever measured")
     data_dir: str = Field("", description="folder of benchmark files; empty: LAIF_DATA, then the usual places")
     limit: int = Field(0, ge=0, description="items per split, for trying out; 0: all")
+    holdout_fraction: float = Field(0.2, ge=0, lt=1, description="share of error_split never instructed or trained on")
+    measure_errors: bool = Field(True, description="the last iteration answers error_split too: what was repaired")
     # -- the arms
     arms: list[str] = Field(["fine_tuning", "auggpt", "le", "lec"], description="arms compared with vanilla")
     iterations: int = Field(2, ge=0, description="turns of the cycle")
@@ -127,6 +129,7 @@ class StageParameters(Recipe):
     run: str = Field("explore", min_length=1, description="name of the run folder, or an absolute path")
     arm: str = Field("vanilla", description="the arm whose turn it is")
     iteration: int = Field(0, ge=0, description="0: the untouched target")
+    more: dict[str, Any] = Field({}, description="recipe keys that this notebook does not declare one by one")
 
     @field_validator("arm")
     @classmethod
@@ -172,6 +175,7 @@ def local_target(target: str) -> str:
 
 def build(model: type[Recipe], values: Mapping[str, Any]) -> Any:
     """``model(**values)``, with every problem told in one sentence each. Raises ValueError."""
+    values = _with_more(values) if "more" in model.model_fields else values
     unknown = [key for key in values if key not in model.model_fields]
     if unknown:
         close = difflib.get_close_matches(unknown[0], model.model_fields, n=1)
@@ -181,6 +185,17 @@ def build(model: type[Recipe], values: Mapping[str, Any]) -> Any:
         return model(**values)
     except ValidationError as error:
         raise ValueError("; ".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def _with_more(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys inside ``more`` beside the others. papermill's ``-p MORE "{lora_rank: 8}"`` is a string."""
+    more = values.get("more") or {}
+    more = yaml.safe_load(more) if isinstance(more, str) else more
+    if not isinstance(more, Mapping):
+        raise ValueError(f"more: {more!r} is no mapping; write MORE = {{'lora_rank': 8}}")
+    if twice := sorted(set(more) & set(values)):
+        raise ValueError(f"more repeats {twice[0]!r}, which the notebook declares by itself; set it there")
+    return {**{key: value for key, value in values.items() if key != "more"}, **more}
 
 
 def _sentence(problem: Any) -> str:

@@ -151,7 +151,8 @@ def test_splits_that_an_iteration_needs(stage: Callable[..., recipe.StageParamet
         ({"iteration": 0, "iterations": 2}, errors),
         ({"iteration": 0, "iterations": 0}, errors),
         ({"arm": "le", "iteration": 1, "iterations": 2}, errors),
-        ({"arm": "le", "iteration": 2, "iterations": 2}, tests),
+        ({"arm": "le", "iteration": 2, "iterations": 2}, errors),
+        ({"arm": "le", "iteration": 2, "iterations": 2, "measure_errors": False}, tests),
         ({"iteration": 0, "error_split": "test"}, tests),
         ({"iteration": 0, "in_domain": []}, tests),
     ]:

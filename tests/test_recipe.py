@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from laif_helpers import recipe
+from laif_helpers import answered, recipe
 from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters, build, from_notebook
 from laif_helpers.runner import manifest
@@ -93,3 +93,24 @@ def test_written_recipe_reads_back_as_the_same(tmp_path: Path) -> None:
     path.write_text(manifest.recipe_text(settings.model_dump(), {"limit": "--set"}))
     assert "limit: 7  # --set" in path.read_text()
     assert build(Recipe, recipe.load(path)[0]) == settings
+
+
+def test_more_carries_keys_that_a_notebook_does_not_declare() -> None:
+    """A parameters cell stays readable: rare keys arrive in one dict, checked like the others."""
+    place = {"arm": "le", "iteration": 1}
+    assert recipe.build(recipe.StageParameters, {**place, "more": {"lora_rank": 8}}).lora_rank == 8
+    assert recipe.build(recipe.StageParameters, {**place, "more": "{lora_rank: 4}"}).lora_rank == 4
+    with pytest.raises(ValueError, match="unknown recipe key 'lora_rnk'; did you mean 'lora_rank'"):
+        recipe.build(recipe.StageParameters, {**place, "more": {"lora_rnk": 8}})
+    with pytest.raises(ValueError, match="more repeats 'budget'"):
+        recipe.build(recipe.StageParameters, {**place, "budget": 30, "more": {"budget": 8}})
+
+
+def test_held_out_items_are_the_same_whatever_the_arm() -> None:
+    ids = [f"practice-train-{n}" for n in range(2_000)]
+    first, other = (recipe.build(recipe.Recipe, {"seed": seed}) for seed in (0, 1))
+    held = {id for id in ids if answered.held_out(first, "practice", id)}
+    assert 340 < len(held) < 460
+    assert held != {id for id in ids if answered.held_out(other, "practice", id)}
+    none = recipe.build(recipe.Recipe, {"holdout_fraction": 0})
+    assert not any(answered.held_out(none, "practice", id) for id in ids)

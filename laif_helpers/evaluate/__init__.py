@@ -66,9 +66,10 @@ def evaluate(p: StageParameters) -> list[Path]:
 def splits_needed(p: StageParameters) -> list[tuple[str, str]]:
     """(benchmark, split) pairs to answer: every test split; and those that supply errors where errors are used.
 
-    Errors are used by the next iteration, by a quote, and in iteration 0 by the error analysis.
+    Errors are used by the next iteration, by a quote, and in iteration 0 by the error analysis; with
+    ``measure_errors`` also after the last iteration, by the ledger of what was repaired.
     """
-    errors_used = p.iteration == 0 or p.iteration < p.iterations or p.quote_only
+    errors_used = p.iteration == 0 or p.iteration < p.iterations or p.quote_only or p.measure_errors
     pairs = []
     for name in p.benchmarks:
         if p.test_split in benchmarks.get(name).splits:

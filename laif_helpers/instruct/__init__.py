@@ -54,6 +54,8 @@ class Plan:
 def read(p: StageParameters) -> dict[str, Study]:
     """The previous iteration's answers to the error split, right and wrong, joined with their questions.
 
+    Held-out items are left out, as errors and as neighbours.
+
     Raises FileNotFoundError naming the file and what to run, ValueError where answers and questions do not fit.
     """
     studies = {}
@@ -72,7 +74,8 @@ def read(p: StageParameters) -> dict[str, Study]:
                 raise ValueError(
                     f"{_short(path)} answers {response.id}, which {name} {p.error_split} lacks; run 01 again"
                 )
-            (right if response.correct else wrong).append(Answered(known[response.id], response.text))
+            if not answered.held_out(p, name, response.id):
+                (right if response.correct else wrong).append(Answered(known[response.id], response.text))
         studies[name] = Study(benchmarks.get(name), wrong, right)
     return studies
 

@@ -16,10 +16,12 @@ EVALUATE, ANALYSE, TRAIN, COMPARE = "01_evaluate", "02_error_analysis", "05_trai
 INSTRUCT = {"auggpt": "03_instruct_LE", "le": "03_instruct_LE", "lec": "04_instruct_LEC"}
 """The notebook that makes an arm's lessons; fine_tuning's are the gold answers, which 05 itself takes."""
 
-_LESSON_KEYS = {"arms", "budget", "replay_fraction", "k", "strict", "seed"}
+_LESSON_KEYS = {"arms", "budget", "replay_fraction", "holdout_fraction", "k", "strict", "seed"}
 _INSTRUCTOR_KEYS = {key for key in Recipe.model_fields if key.startswith(("instructor", "usd_", "max_usd"))}
 _TRAINING_KEYS = {"deepspeed", "num_processes", "learning_rate", "epochs", "batch_size", "gradient_accumulation"}
 _TRAINING_KEYS |= {"warmup_ratio", "weight_decay", "max_length", "packing", "lora_rank"}
+MORE = {TRAIN: _TRAINING_KEYS, **dict.fromkeys(INSTRUCT.values(), _LESSON_KEYS | _INSTRUCTOR_KEYS)}
+"""Keys that reach a notebook through its parameter MORE where it does not declare them one by one."""
 BEYOND_ITERATION_0 = frozenset(_LESSON_KEYS | _INSTRUCTOR_KEYS | _TRAINING_KEYS)
 """Keys that leave the untouched target's greedy answers as they are: a sweep over them evaluates it once."""
 
@@ -114,8 +116,14 @@ def make(path: Path, name: str = "", overrides: Mapping[str, Any] | None = None,
 
 
 def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any]:
-    """Values for a stage's parameters cell: those of the recipe that the notebook declares, in UPPER_CASE."""
+    """Values for a stage's parameters cell: those of the recipe that the notebook declares, in UPPER_CASE.
+
+    MORE holds the recipe's other keys that concern the notebook, where they are not at their defaults.
+    """
     values = {**stage.recipe.model_dump(), "run": run_name(stage.run), "arm": stage.arm, "iteration": stage.iteration}
+    undeclared = MORE.get(stage.notebook, set()) - {name.lower() for name in names}
+    defaults = {key: field.get_default() for key, field in Recipe.model_fields.items()}
+    values["more"] = {key: values[key] for key in sorted(undeclared) if values[key] != defaults[key]}
     values |= replaced
     return {name: values[name.lower()] for name in names}
 

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from laif_helpers import benchmarks, lessons
+from laif_helpers import answered, benchmarks, lessons
 from laif_helpers.lessons.text import normalise
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Lesson, Response, read_jsonl, write_jsonl
@@ -121,4 +121,5 @@ def _replay_pool(p: StageParameters, tests: list[tuple[str, str]]) -> list[Examp
 
 
 def _examples(p: StageParameters, name: str) -> list[Example]:
-    return benchmarks.get(name).load(p.error_split, data_dir=p.data_dir or None, limit=p.limit or None)
+    items = benchmarks.get(name).load(p.error_split, data_dir=p.data_dir or None, limit=p.limit or None)
+    return [item for item in items if not answered.held_out(p, name, item.id)]
