@@ -1,0 +1,39 @@
+"""Settings compared without a test split: ``python docs/tuning.py practice_tuning|practice_replay [ITERATION]``.
+
+Prints, for every point of a finished sweep, the share of right answers among the train items that were held out from
+instructor and training, per arm, with their mean over arms: what learning rate, epochs and replay are chosen by.
+"""
+
+import sys
+
+import pandas as pd
+import yaml
+
+from laif_helpers import answered, recipe
+from laif_helpers.paths import RunDir
+
+
+def held_out_accuracy(point: RunDir, iteration: int) -> pd.DataFrame:
+    """Rows ``arm, n, accuracy``: right answers in per cent on the held-out items of the in-domain error splits."""
+    p = recipe.build(recipe.Recipe, yaml.safe_load(point.recipe.read_text("utf-8")))
+    rows = []
+    for arm in p.arms:
+        folder = point.iteration(arm, iteration)
+        answers = pd.concat(answered.read(p, folder, name, p.error_split) for name in p.in_domain)
+        unseen = [answered.held_out(p, *key) for key in zip(answers.benchmark, answers.id, strict=True)]
+        rows.append({"arm": arm, "n": sum(unseen), "accuracy": 100 * answers.correct[unseen].mean()})
+    return pd.DataFrame(rows)
+
+
+def main(name: str, iteration: int = 1) -> None:
+    points = sorted(path for path in (RunDir.named(name).path / "points").iterdir() if (path / "recipe.yaml").is_file())
+    tables = {point.name: held_out_accuracy(RunDir(point), iteration) for point in points}
+    wide = pd.DataFrame({name: table.set_index("arm").accuracy for name, table in tables.items()}).T
+    wide["mean"] = wide.mean(axis=1)
+    n = next(iter(tables.values())).n.iloc[0]
+    print(f"held-out train items (N = {n}), right answers in per cent after iteration {iteration}")
+    print(wide.round(1).to_string())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *(int(word) for word in sys.argv[2:3]))
