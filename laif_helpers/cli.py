@@ -40,7 +40,9 @@ def run(
 
     made = plan.make(recipe, name, overrides(settings))
     if dry_run:
-        print(report_run.dry_run(made))
+        from laif_helpers.train import preflight
+
+        print(report_run.dry_run(made), *preflight.ask(made.settings), sep="\n")
         return
     raise typer.Exit(runner.run(made, executor=executor, workers=workers, redo=tuple(redo)))
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from laif_helpers.kernel import die_with_parent
-from laif_helpers.paths import ROOT
+from laif_helpers.paths import ROOT, resolve
 
 _LAUNCHER = "LAIF_LAUNCHER_PID"
 
@@ -39,18 +39,58 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def command(module: str, argument: str, *, processes: int = 1, distributed: bool = False) -> list[str]:
-    """The command that runs ``python -m module argument`` in one process, or in several ranks of this node.
+def command(
+    module: str, argument: str, *, processes: int = 1, distributed: bool = False, hostfile: str = ""
+) -> list[str]:
+    """The command that runs ``python -m module argument`` in one process, in ranks of this node, or on several nodes.
 
-    Several ranks start under ``deepspeed.launcher.launch`` itself: the ``deepspeed`` command around it leaves
-    orphans when it is killed and may exit 0 after a killed rank.
+    Several ranks of one node start under ``deepspeed.launcher.launch`` itself: the ``deepspeed`` command around it
+    leaves orphans when it is killed and may exit 0 after a killed rank. Several nodes need that command: it reaches
+    them by ssh (pdsh) and starts the same launcher on each.
     """
+    if hostfile:
+        return _over_nodes(module, argument, resolve(hostfile))
     if not distributed and processes == 1:
         return [sys.executable, "-u", "-m", module, argument]
     world = base64.urlsafe_b64encode(json.dumps({"localhost": devices(processes)}).encode()).decode()
     launcher = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={world}"]
     options = [f"--master_port={free_port()}", "--master_addr=127.0.0.1", "--no_local_rank", "--module"]
     return [*launcher, *options, module, argument]
+
+
+def _over_nodes(module: str, argument: str, hostfile: Path) -> list[str]:
+    """DeepSpeed's multi-node command. The first host serves the meeting point; every node sees this folder."""
+    first = next(iter(hosts(hostfile)))
+    launcher = [sys.executable, "-u", "-m", "deepspeed.launcher.runner", f"--hostfile={hostfile}", "--force_multi"]
+    meeting = [f"--master_addr={first}", f"--master_port={free_port()}", "--no_local_rank", "--module"]
+    return [*launcher, *meeting, module, argument]
+
+
+def hosts(hostfile: Path) -> dict[str, int]:
+    """Slots of each host in a DeepSpeed hostfile (``name slots=4`` a line, ``#`` comments).
+
+    Raises FileNotFoundError, or ValueError naming the line that is no host.
+    """
+    if not hostfile.is_file():
+        raise FileNotFoundError(f"hostfile {hostfile} does not exist; write one line a node: name slots=<GPUs>")
+    found: dict[str, int] = {}
+    for number, line in enumerate(hostfile.read_text(encoding="utf-8").splitlines(), start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        name, slots = words[0], words[1].removeprefix("slots=") if len(words) == 2 else ""
+        if not slots.isdigit() or name in found:
+            raise ValueError(f"{hostfile}: line {number} is {line.strip()!r}; write one line a node: name slots=<GPUs>")
+        found[name] = int(slots)
+    if not found:
+        raise ValueError(f"hostfile {hostfile} names no host; write one line a node: name slots=<GPUs>")
+    return found
+
+
+def port_was_taken(log: Path) -> bool:
+    """Whether a training ended because another process had taken its port meanwhile."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    return "EADDRINUSE" in text or "address already in use" in text.lower()
 
 
 def gpus() -> list[str]:
@@ -76,14 +116,18 @@ def devices(processes: int) -> list[int | str]:
 
 
 def environment(processes: int = 1) -> dict[str, str]:
-    """This process's environment, set for a child that trains: no plots, no buffering, a share of the cores."""
+    """This process's environment, set for a child that trains: no plots, no buffering, a share of the cores.
+
+    ``processes`` 0: on several nodes, each of which sees to its own devices.
+    """
     env = dict(os.environ)
     env.update(MPLBACKEND="Agg", PYTHONUNBUFFERED="1", TOKENIZERS_PARALLELISM="false")
+    env.pop("MASTER_PORT", None)  # a batch system's, meant for its own job; ours is on the command line
     env["PYTHONPATH"] = os.pathsep.join(part for part in (str(ROOT), env.get("PYTHONPATH", "")) if part)
     if processes > 1:
         # Without this every rank takes all cores for itself, and two ranks are slower than one.
         env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    if gpus():
+    if gpus() and processes:
         # One process that sees several GPUs would be spread over them by DataParallel, which TRL refuses.
         env["CUDA_VISIBLE_DEVICES"] = ",".join(str(name) for name in devices(processes))
     else:

@@ -64,10 +64,25 @@ class Recipe(BaseModel):
     batch_size: int = Field(32, ge=1, description="per device")
     gradient_accumulation: int = Field(1, ge=1)
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    warmup_steps: int = Field(0, ge=0, description="in place of warmup_ratio, at most half of all steps; 0: the ratio")
     weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped at this norm")
+    gradient_checkpointing: bool = Field(True, description="on GPUs: less memory for a third more time")
     max_length: int = Field(512, ge=16, description="tokens; longer samples are counted and left out")
     packing: bool = Field(False, description="pack samples; pays only with variable-length attention kernels")
+    curriculum: Literal["none", "confidence", "length"] = Field(
+        "none", description="easy to hard, by the target's own confidence in the responses, or shortest first"
+    )
     lora_rank: int = Field(0, ge=0, description="0: full fine-tuning")
+    lora_alpha: int = Field(0, ge=0, description="the adapter's scale times its rank; 0: twice the rank")
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    load_in_4bit: bool = Field(False, description="QLoRA: the frozen base in 4 bits; needs CUDA and bitsandbytes")
+    merge_lora: bool = Field(False, description="the checkpoint is the whole model with the adapter in it")
+    save_steps: int = Field(0, ge=0, description="steps between states to go on from; 0: a quarter of the training")
+    report_to: str = Field(
+        "none", description="none | tensorboard | wandb | mlflow | any other that transformers knows"
+    )
+    hostfile: str = Field("", description="DeepSpeed hostfile: train on several nodes that share the run folder")
     # -- the machine
     workers: int = Field(2, ge=1, description="stages run side by side")
 
@@ -114,6 +129,13 @@ class Recipe(BaseModel):
                 f"target {self.target!r} cannot be trained: set quote_only: true (requests and price only) "
                 "or iterations: 0 (evaluation and error analysis only)"
             )
+        if not self.lora_rank and (self.load_in_4bit or self.merge_lora or self.lora_alpha or self.lora_dropout):
+            raise ValueError(
+                "load_in_4bit, merge_lora, lora_alpha and lora_dropout are for adapters, and lora_rank is 0; "
+                "set lora_rank, for instance to 16"
+            )
+        if self.hostfile and self.deepspeed == "none":
+            raise ValueError(f"hostfile {self.hostfile!r} needs DeepSpeed's launcher; set deepspeed: zero2")
         if self.quote_only and self.instructor == "llm" and not self.instructor_model:
             raise ValueError("quote_only with instructor: llm needs instructor_model, the model to quote for")
         return self

@@ -21,7 +21,8 @@ from laif_helpers import launch as processes
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import read_rows, write_json, write_jsonl
-from laif_helpers.train.settings import Row, Settings, finished, make_settings, read_json
+from laif_helpers.train import snapshots
+from laif_helpers.train.settings import Row, Settings, finished, make_settings, read_json, read_log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,13 +44,10 @@ def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None
             on_row(rows)
         return read_json(p.folder.train_metrics)
     config = _fresh_folder(settings)
-    argv = processes.command(
-        "laif_helpers.train", str(config), processes=p.num_processes, distributed=p.deepspeed != "none"
-    )
     log = p.folder.path / "train.out"
     begin = time.perf_counter()
     with _Progress(p.folder, on_row) as progress:
-        status = processes.run(argv, log, env=processes.environment(p.num_processes), on_wait=progress)
+        status = _run(settings, config, log, progress)
     _judge(settings, status, log)
     metrics = read_json(p.folder.train_metrics) | {"child_seconds": round(time.perf_counter() - begin, 2)}
     write_json(p.folder.train_metrics, metrics)
@@ -57,19 +55,42 @@ def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None
     return metrics
 
 
+def _run(settings: Settings, config: Path, log: Path, progress: "_Progress") -> int:
+    """Start the ranks and wait; once more on another port where somebody took ours between choice and use."""
+    for _ in range(3):
+        argv = processes.command(
+            "laif_helpers.train",
+            str(config),
+            processes=settings.num_processes,
+            distributed=settings.deepspeed != "none",
+            hostfile=settings.hostfile,
+        )
+        env = processes.environment(0 if settings.hostfile else settings.num_processes)
+        status = processes.run(argv, log, env=env, on_wait=progress)
+        if status == 0 or not processes.port_was_taken(log):
+            break
+    return status
+
+
 def _fresh_folder(settings: Settings) -> Path:
-    """Clear what an earlier attempt left half-written, and write the child's configuration."""
+    """Clear what an earlier attempt left half-written, and write the child's configuration.
+
+    Whole states of a training with these very settings stay, and the log up to them: the child goes on from there.
+    """
     folder = Path(settings.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(settings.unfinished, ignore_errors=True)
-        for name in ("train_log.jsonl", "train_error.json", "train_metrics.json", "probe.jsonl"):
+        for name in ("train_error.json", "train_metrics.json", "probe.jsonl", "preflight.json"):
             (folder / name).unlink(missing_ok=True)
+        _, said = snapshots.prepare(settings)
         write_json(folder / "train_config.json", asdict(settings) | {"identity": settings.identity})
     except OSError as error:
         raise PermissionError(
-            f"cannot write to {folder} ({error.strerror}); choose a run folder that you may write to"
+            f"cannot write to {folder} ({error.strerror}); choose a run folder that you may write to, with room in it"
         ) from None
+    if said:
+        print(said)
     return folder / "train_config.json"
 
 
@@ -78,6 +99,8 @@ def _judge(settings: Settings, status: int, log: Path) -> None:
     sentence = Path(settings.folder) / "train_error.json"
     if sentence.is_file():
         raise ValueError(read_json(sentence)["sentence"])
+    if processes.port_was_taken(log):
+        raise RuntimeError("three free ports in a row were taken before the ranks could use them; run it again")
     if status != 0 or not finished(settings):
         raise RuntimeError(
             f"training ended with status {status} and no whole checkpoint. End of {log}:\n{processes.tail(log)}"
@@ -108,13 +131,6 @@ class _Progress:
         self.bar.update(rows[-1]["step"] - self.bar.n)
         if self.on_row:
             self.on_row(rows)
-
-
-def read_log(path: Path) -> list[Row]:
-    """Rows of a training log that may still be growing: a line without its end is left for the next look."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(True) if line.endswith("\n")]
 
 
 def _grade_probe(p: StageParameters) -> None:
@@ -160,8 +176,18 @@ def log_table(folder: IterationDir) -> "pd.DataFrame":
     return pd.DataFrame(read_log(folder.path / "train_log.jsonl"), columns=columns)
 
 
+def preflight_table(folder: IterationDir) -> "pd.DataFrame":
+    """What the child found before it loaded the model: check, found, verdict (fine, look, stop)."""
+    import pandas as pd
+
+    path = folder.path / "preflight.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return pd.DataFrame(rows, columns=["check", "found", "verdict"])
+
+
 MEANING = {
     "steps": "optimiser steps",
+    "resumed_from": "step that an interrupted training was gone on from (0: none)",
     "world_size": "processes",
     "deepspeed": "DeepSpeed configuration",
     "samples": "training items",

@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from laif_helpers import model_card
 from laif_helpers.paths import IterationDir
 from laif_helpers.records import write_json, write_jsonl
+from laif_helpers.train.base_model import merge
 from laif_helpers.train.settings import SENTINEL, Row, Settings, file_hash, weights
 
 
@@ -26,8 +28,14 @@ def save(trainer: Any, tokenizer: Any, settings: Settings) -> None:
 
 
 def finish(settings: Settings, metrics: Row) -> None:
-    """Probe the saved checkpoint, write the metrics, then the sentinel, then give the folder its name."""
+    """Probe the saved checkpoint, write card, metrics and sentinel, then give the folder its name.
+
+    The states to go on from are thrown away last: until then a kill costs nothing.
+    """
     folder = IterationDir(Path(settings.folder))
+    if settings.merge_lora:
+        _merge_in_place(settings.unfinished)
+    model_card.write(settings.unfinished, settings.card, settings.deciding, metrics)
     probe(settings, folder.path / "probe.jsonl")
     write_json(folder.train_metrics, metrics)
     (settings.unfinished / "training_args.bin").unlink(missing_ok=True)
@@ -36,6 +44,16 @@ def finish(settings: Settings, metrics: Row) -> None:
     write_json(settings.unfinished / SENTINEL, done | places | {"identity": settings.identity})
     shutil.rmtree(settings.checkpoint, ignore_errors=True)
     settings.unfinished.rename(settings.checkpoint)
+    shutil.rmtree(settings.snapshots, ignore_errors=True)
+
+
+def _merge_in_place(folder: Path) -> None:
+    """Turn an adapter's folder into the merged model's; the adapter itself stays in ``adapter/``."""
+    adapter = folder.with_name(folder.name + ".adapter")
+    shutil.rmtree(adapter, ignore_errors=True)
+    folder.rename(adapter)
+    merge(adapter, folder)
+    adapter.rename(folder / "adapter")
 
 
 def probe(settings: Settings, path: Path) -> None:

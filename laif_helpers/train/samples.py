@@ -1,7 +1,5 @@
-"""Training samples: conversations to token ids and labels, and the order in which they are trained on."""
+"""Training samples: conversations to token ids and labels."""
 
-import random
-from collections.abc import Iterator
 from typing import Any
 
 from laif_helpers.records import read_rows
@@ -34,6 +32,10 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
     """
     rows = list(read_rows(settings.training_set))
     samples, mismatches = encode(tokenizer, [row["messages"] for row in rows], stop_ids(settings.base, tokenizer))
+    if any(row.get("weight", 1.0) != 1.0 for row in rows):
+        samples = [
+            sample | {"weight": float(row.get("weight", 1.0))} for sample, row in zip(samples, rows, strict=True)
+        ]
     lengths = [len(sample["input_ids"]) for sample in samples]
     kept = [sample for sample, length in zip(samples, lengths, strict=True) if length <= settings.max_length]
     if not kept:
@@ -96,34 +98,3 @@ def encode(tokenizer: Any, conversations: list[list[dict[str, str]]], stops: set
 def _common_prefix(left: list[int], right: list[int]) -> int:
     pairs = enumerate(zip(left, right, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))
-
-
-class LengthGrouped:
-    """Order of an epoch: shuffled, then neighbours of like length, so that little is padded.
-
-    Groups are whole optimiser steps over all ranks. The order thus depends on seed, epoch and global batch
-    alone: two ranks of 16 see in each step what one process sees with a batch of 32.
-    """
-
-    def __init__(self, lengths: list[int], group: int, seed: int) -> None:
-        self.lengths, self.group, self.seed, self.epoch = lengths, group, seed, 0
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        rng = random.Random(f"{self.seed}/{self.epoch}")
-        order = list(range(len(self.lengths)))
-        rng.shuffle(order)
-        # Sorting within 50 steps' worth keeps chance in what meets in a batch, as HF's own sampler does.
-        span = 50 * self.group
-        for begin in range(0, len(order), span):
-            order[begin : begin + span] = sorted(order[begin : begin + span], key=self.lengths.__getitem__)
-        groups = [order[begin : begin + self.group] for begin in range(0, len(order), self.group)]
-        whole = groups if len(groups[-1]) == self.group else groups[:-1]
-        rest = groups[len(whole) :]
-        rng.shuffle(whole)
-        yield from (index for group in [*whole, *rest] for index in group)

@@ -6,12 +6,15 @@ checkpoint that lies there is the one these settings would make.
 
 import hashlib
 import json
+import math
 import random
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.paths import ROOT, IterationDir
+from laif_helpers import launch
+from laif_helpers.paths import ROOT, IterationDir, resolve
 from laif_helpers.recipe import StageParameters, local_target
 from laif_helpers.records import Response, read_jsonl, read_rows
 
@@ -34,16 +37,28 @@ class Settings:
     batch_size: int
     gradient_accumulation: int
     warmup_ratio: float
+    warmup_steps: int
     weight_decay: float
+    max_grad_norm: float
     max_length: int
     max_new_tokens: int
     packing: bool
+    curriculum: str
     lora_rank: int
+    lora_alpha: int
+    lora_dropout: float
+    load_in_4bit: bool
+    merge_lora: bool
+    gradient_checkpointing: bool
     seed: int
     num_processes: int
+    hostfile: str
     deepspeed: str
     deepspeed_config: dict[str, Any]
+    save_steps: int
+    report_to: str
     probe: list[Row]
+    card: Row
 
     @property
     def checkpoint(self) -> Path:
@@ -55,17 +70,28 @@ class Settings:
         return self.checkpoint.with_name("checkpoint.partial")
 
     @property
+    def snapshots(self) -> Path:
+        """Where the states of an unfinished training lie; gone once the checkpoint is whole."""
+        return self.checkpoint.with_name("checkpoint.steps")
+
+    @property
+    def deciding(self) -> Row:
+        """What decides the weights: no places, nothing that is only measured, shown or kept."""
+        others = {"folder", "base", "training_set", "probe", "max_new_tokens", "card"}
+        others |= {"save_steps", "report_to", "hostfile", "gradient_checkpointing"}
+        return {key: value for key, value in asdict(self).items() if key not in others}
+
+    @property
     def identity(self) -> str:
-        """SHA-256 of all that decides the weights: not of places, nor of what is only measured."""
-        places = ("folder", "base", "training_set", "probe", "max_new_tokens")
-        kept = {key: value for key, value in asdict(self).items() if key not in places}
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of all that decides the weights."""
+        return hashlib.sha256(json.dumps(self.deciding, sort_keys=True).encode()).hexdigest()
 
 
 def make_settings(p: StageParameters) -> Settings:
     """The settings of this training, checked as far as that goes without loading anything."""
-    check_training_set(p.folder.training_set)
+    lessons = check_training_set(p.folder.training_set)
     check_base(p)
+    check_hosts(p)
     taken = {f.name for f in fields(Settings)} & set(type(p).model_fields)
     return Settings(
         **{key: getattr(p, key) for key in taken},
@@ -76,14 +102,18 @@ def make_settings(p: StageParameters) -> Settings:
         training_set_sha256=file_hash([p.folder.training_set]),
         deepspeed_config=deepspeed_config(p.deepspeed),
         probe=probe_items(p),
+        card={
+            **{"target": p.target, "arm": p.arm, "iteration": p.iteration, "lessons": lessons},
+            "base": p.target if p.iteration <= 1 else f"iteration {p.iteration - 1} of the same arm",
+        },
     )
 
 
-def check_training_set(path: Path) -> int:
-    """Number of samples in a training file. Raises with a sentence naming the row that cannot be trained on."""
+def check_training_set(path: Path) -> dict[str, int]:
+    """Samples of a training file by benchmark and source. Raises, naming the row that cannot be trained on."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; make the training set first (notebook 05, section Mix)")
-    count = 0
+    count, counts = 0, Counter[str]()
     for count, row in enumerate(read_rows(path), start=1):
         messages = row.get("messages") or [{}]
         last = messages[-1]
@@ -91,13 +121,18 @@ def check_training_set(path: Path) -> int:
             raise ValueError(f"{path}: row {count} (id {row.get('id')!r}) has no response; remove it from the lessons")
         if len(messages) < 2:
             raise ValueError(f"{path}: row {count} (id {row.get('id')!r}) has no question before its response")
-        if row.get("weight", 1.0) != 1.0:
-            raise ValueError(
-                f"{path}: row {count} has weight {row['weight']}; only weight 1.0 can be trained on so far"
-            )
+        check_weight(path, count, row)
+        counts[f"{row.get('benchmark', '?')}, {row.get('source', '?')}"] += 1
     if not count:
         raise ValueError(f"{path} holds no samples, so there is nothing to train on; look at the lessons' funnel")
-    return count
+    return dict(sorted(counts.items()))
+
+
+def check_weight(path: Path, count: int, row: Row) -> None:
+    """Refuse a row whose ``weight`` (default 1) is no number from 0 on."""
+    weight = row.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+        raise ValueError(f"{path}: row {count} has weight {weight!r}; a weight is a number from 0 on (1: as it is)")
 
 
 def check_base(p: StageParameters) -> None:
@@ -115,6 +150,17 @@ def check_base(p: StageParameters) -> None:
         raise ValueError(f"base model {base} holds no config.json; target must name a Hugging Face model folder")
 
 
+def check_hosts(p: StageParameters) -> None:
+    """Refuse a hostfile that is not there, or whose slots are not the processes asked for."""
+    if not p.hostfile:
+        return
+    slots = sum(launch.hosts(resolve(p.hostfile)).values())
+    if slots != p.num_processes:
+        raise ValueError(
+            f"num_processes {p.num_processes} is not the {slots} slots of hostfile {p.hostfile}; make them equal"
+        )
+
+
 def check_adapter(folder: Path, p: StageParameters) -> None:
     """Refuse to go on with a LoRA adapter of another base than the recipe's target, or of another rank."""
     adapter = read_json(folder / "adapter_config.json")
@@ -123,6 +169,8 @@ def check_adapter(folder: Path, p: StageParameters) -> None:
         raise ValueError(f"adapter {folder} was trained for {made_for}, but the target is {target}; use that target")
     if Path(made_for).is_absolute() and not Path(made_for).is_dir():
         raise FileNotFoundError(f"adapter {folder} was trained for {made_for}, which does not exist; put it back")
+    if p.lora_alpha and p.lora_alpha != (alpha := adapter.get("lora_alpha")):
+        raise ValueError(f"lora_alpha {p.lora_alpha} does not fit adapter {folder} of alpha {alpha}; leave it out")
     if p.lora_rank != adapter.get("r"):
         raise ValueError(
             f"lora_rank {p.lora_rank} does not fit adapter {folder} of rank {adapter.get('r')}; "
@@ -200,6 +248,13 @@ def probe_items(p: StageParameters, count: int = 8) -> list[Row]:
 
 def _responses(path: Path) -> list[Response]:
     return read_jsonl(path, Response) if path.is_file() else []
+
+
+def read_log(path: Path) -> list[Row]:
+    """Rows of a training log that may still be growing: a line without its end is left for the next look."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(True) if line.endswith("\n")]
 
 
 def read_json(path: Path) -> Row:

@@ -1,0 +1,106 @@
+"""The model to train: the whole base, the base under an adapter (LoRA, QLoRA), and an adapter merged into it."""
+
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.train.settings import Row, Settings, read_json
+
+
+def load_model(settings: Settings) -> Any:
+    """The base, ready to train: whole, or frozen under a LoRA adapter (a new one, or the base's own).
+
+    float32, so that small steps are not lost in rounding; bf16 on a GPU where float32 copies are kept
+    elsewhere (DeepSpeed) or the weights stay as they are (LoRA).
+    """
+    import torch
+    from transformers.utils import is_flash_attn_2_available
+
+    light = torch.cuda.is_available() and (settings.deepspeed != "none" or settings.lora_rank > 0)
+    options: Row = {"dtype": torch.bfloat16 if light else torch.float32}
+    if settings.packing and torch.cuda.is_available() and is_flash_attn_2_available():
+        options["attn_implementation"] = "flash_attention_2"  # the kernel that keeps packed samples apart
+    if settings.load_in_4bit:
+        options |= four_bits(torch.bfloat16)
+    adapter = Path(settings.base) / "adapter_config.json"
+    base = read_json(adapter)["base_model_name_or_path"] if adapter.is_file() else settings.base
+    model = load_base(base, **options)
+    if settings.load_in_4bit:
+        from peft import prepare_model_for_kbit_training
+
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
+    if adapter.is_file():
+        return continue_adapter(model, settings.base, is_trainable=True)
+    return _new_adapter(model, settings) if settings.lora_rank else model
+
+
+def load_base(base: str, **options: Any) -> Any:
+    """A causal language model. Raises ValueError where there is none, or where its config is not to be had."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(base, **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot load a causal language model from {base}: {str(error).splitlines()[0]}") from error
+
+
+def four_bits(dtype: Any) -> Row:
+    """Options of QLoRA: NF4 with double quantisation (arXiv 2305.14314). Raises ValueError where it cannot run."""
+    import importlib.util
+
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ValueError("load_in_4bit needs a CUDA GPU, and there is none here; set load_in_4bit: false")
+    if not importlib.util.find_spec("bitsandbytes"):
+        raise ValueError("load_in_4bit needs bitsandbytes; pip install bitsandbytes, or set load_in_4bit: false")
+    from transformers import BitsAndBytesConfig
+
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    return {"quantization_config": quantised}
+
+
+def continue_adapter(model: Any, folder: str, is_trainable: bool = False) -> Any:
+    """The adapter of ``folder`` on ``model``. Raises ValueError where it was made for another base."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"adapter {folder} does not fit its base: {str(error).splitlines()[0]}") from error
+
+
+def _new_adapter(model: Any, settings: Settings) -> Any:
+    """Adapters on all linear layers but the head; scaled by 2 (alpha = 2 r) unless told, as is common practice."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha or 2 * settings.lora_rank,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def merge(adapter: str | Path, into: str | Path, base: str = "") -> Path:
+    """Write adapter and base as one plain Hugging Face model, in the base's own precision; returns ``into``.
+
+    ``base``: where the base lies, if not where the adapter says. Raises ValueError where the two do not fit,
+    FileExistsError where ``into`` is there already.
+    """
+    adapter, into = Path(adapter), Path(into)
+    told = adapter / "adapter_config.json"
+    if not told.is_file():
+        raise ValueError(f"{adapter} holds no adapter_config.json, so it is no LoRA adapter")
+    if into.exists():
+        raise FileExistsError(f"{into} exists; name a new folder for the merged model")
+    from transformers import AutoTokenizer
+
+    model = load_base(base or read_json(told)["base_model_name_or_path"], dtype="auto")
+    merged = continue_adapter(model, str(adapter)).merge_and_unload(safe_merge=True)
+    merged.save_pretrained(into)
+    AutoTokenizer.from_pretrained(adapter).save_pretrained(into)
+    return into

@@ -1,0 +1,140 @@
+"""What a training will need of memory and disk, from the model's shape alone: no weights are loaded.
+
+Model states: DeepSpeed's own estimators for ZeRO-2 and 3; 16 bytes a weight without DeepSpeed (weights, gradients,
+Adam's two moments, all float32). Activations after Korthikanti et al. (arXiv 2205.05198), without stored attention.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from laif_helpers.train.settings import Settings
+
+GIB = 2**30
+PROCESS = 0.7e9  # bytes of Python, torch and trl before any weight; on a GPU the CUDA context and its workspaces
+BUCKET = 5e8  # DeepSpeed's default reduce and all-gather buckets, in weights; 4.5 of each pair live at once
+CHUNK = 1024  # tokens at a time in TRL's fused head, so that logits of a whole batch never exist
+
+KNOWN = {
+    "mistral-7b": ("mistral", {"vocab_size": 32000, "sliding_window": None}),
+    "llama-3-8b": ("llama", {"vocab_size": 128256}),
+    "llama-3.1-8b": ("llama", {"vocab_size": 128256}),
+}
+"""Shapes of the papers' models (their published configs), for machines that cannot ask the hub; all else is alike."""
+_ALIKE = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
+_ALIKE |= {"num_key_value_heads": 8, "tie_word_embeddings": False}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a model: weights in all, of its largest layer, of an adapter of rank 1, and its dimensions."""
+
+    weights: int
+    largest: int
+    per_rank: int
+    hidden: int
+    intermediate: int
+    layers: int
+    vocabulary: int
+    guessed: bool = False
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes: model states and activations of a process on its device, of all processes' host memory, and on disk."""
+
+    states: int
+    activations: int
+    host: int
+    disk: int
+
+    @property
+    def device(self) -> int:
+        return self.states + self.activations
+
+
+def shape(base: str) -> Shape:
+    """Shape of a model folder or hub name, by its config. Raises ValueError where no config can be read."""
+    from transformers import AutoConfig
+
+    try:
+        return _shape(AutoConfig.from_pretrained(base))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0].split(" to load the files")[0]
+    for name, (kind, values) in KNOWN.items():
+        if name in base.lower().replace("meta-", "").replace("_", "-"):
+            return _shape(AutoConfig.for_model(kind, **_ALIKE, **values), guessed=True)
+    raise ValueError(f"the config of {base} cannot be read ({reason})")
+
+
+def _shape(config: Any, guessed: bool = False) -> Shape:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    linear = [
+        part for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and "lm_head" not in name
+    ]
+    own = [sum(weight.numel() for weight in part.parameters(recurse=False)) for part in model.modules()]
+    text = config.get_text_config()
+    return Shape(
+        weights=sum(weight.numel() for weight in model.parameters()),
+        largest=max(own),
+        per_rank=sum(part.in_features + part.out_features for part in linear),
+        hidden=text.hidden_size,
+        intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        layers=text.num_hidden_layers,
+        vocabulary=text.vocab_size,
+        guessed=guessed,
+    )
+
+
+def need(model: Shape, settings: Settings, *, gpu: bool, longest: int, per_node: int = 0) -> Need:
+    """What one process needs to train ``model`` with batches of ``longest`` tokens a row."""
+    nodes = max(1, settings.num_processes // per_node) if per_node else 1
+    here = settings.num_processes // nodes
+    states, host = _states(model, settings, gpu, here, nodes)
+    learned = model.per_rank * settings.lora_rank if settings.lora_rank else model.weights
+    zero = settings.deepspeed != "none"
+    state = learned * (16 if zero else 12)
+    whole = model.weights * (2 if gpu else 4) if not settings.lora_rank or settings.merge_lora else 4 * learned
+    return Need(
+        states=int(states + PROCESS),
+        activations=int(_activations(model, settings, gpu, longest)),
+        host=int(host + PROCESS * here),
+        disk=int(3 * state + 2 * whole),  # two states kept and one being written; the checkpoint and what it replaces
+    )
+
+
+def _states(model: Shape, settings: Settings, gpu: bool, here: int, nodes: int) -> tuple[float, float]:
+    """Bytes of weights, gradients and optimiser: on a process's device, and in a node's host memory."""
+    ranks = here * nodes
+    if settings.lora_rank:
+        learned = model.per_rank * settings.lora_rank
+        frozen = model.weights * (0.55 if settings.load_in_4bit else 2 if gpu else 4)
+        spread = ranks if settings.deepspeed.startswith("zero3") else 1
+        shared = 1 if settings.deepspeed == "none" else ranks
+        return frozen / spread + 16 * learned / shared, frozen
+    if settings.deepspeed == "none":
+        return 16.0 * model.weights, 4.0 * model.weights
+    if settings.deepspeed in ("zero1", "zero2"):
+        from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs as estimate
+
+        host, device = estimate(model.weights, num_gpus_per_node=here, num_nodes=nodes, cpu_offload=False)
+        whole_gradients = 2 * model.weights * (1 - 1 / ranks) if settings.deepspeed == "zero1" else 0
+        return device + whole_gradients + 4.5 * 2 * 2 * min(BUCKET, model.weights), host
+    from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs as estimate3
+
+    offload = settings.deepspeed == "zero3_offload"
+    options = {"num_gpus_per_node": here, "num_nodes": nodes, "cpu_offload": offload, "cpu_offload_params": offload}
+    host, device, _ = estimate3(model.weights, model.largest, **options)
+    return float(device), float(host)
+
+
+def _activations(model: Shape, settings: Settings, gpu: bool, longest: int) -> float:
+    """Bytes kept for the backward pass: every layer, or its input alone where gradients are checkpointed."""
+    size, tokens = 2 if gpu else 4, settings.batch_size * longest
+    layer = tokens * (8 * model.hidden + 3 * model.intermediate) * size
+    inputs = model.layers * tokens * model.hidden * size
+    kept = inputs + layer if gpu and settings.gradient_checkpointing else model.layers * layer
+    return kept + 3 * 4 * min(tokens, CHUNK) * model.vocabulary

@@ -1,0 +1,220 @@
+"""What can be known before a training costs anything: does it fit, what is learnt from, how long, how much disk.
+
+``before_loading`` runs in the training child once the samples are tokens and before the model is loaded: it writes
+``preflight.json`` and stops what cannot work. ``of_recipe`` says what a recipe alone tells (``laif doctor --recipe``).
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.launch import environment
+from laif_helpers.paths import runs_dir
+from laif_helpers.recipe import Recipe, local_target
+from laif_helpers.records import write_json
+from laif_helpers.train import memory
+from laif_helpers.train.memory import GIB, Need
+from laif_helpers.train.settings import Row, Settings, read_json
+
+STAGES = ("none", "zero1", "zero2", "zero3", "zero3_offload")
+SMALL = 200e6
+_MARK = "preflight| "
+USED = 0.4  # share of a plain matrix product's speed that a training reaches; rough, and told as such
+
+
+def before_loading(settings: Settings, tokenizer: Any, shares: Row, arguments: Any) -> Row:
+    """Write ``preflight.json`` (rank 0) and raise ValueError where a row says ``stop``; return the figures."""
+    rows = _samples(shares, settings) + _time(shares, settings, arguments)
+    figures: Row = {}
+    try:
+        model = memory.shape(_base_of(settings))
+    except ValueError as error:
+        rows.append(_row("memory", str(error), "look"))
+    else:
+        device = str(arguments.device)
+        needed = memory.need(model, settings, gpu=device != "cpu", longest=shares["longest"])
+        free, total = free_memory(device)
+        rows.append(_row("duration", _duration(model, shares, settings, arguments)))
+        rows += [_fits(settings, needed, free, total, device), _disk(needed, Path(settings.folder))]
+        figures = {"needed_mb": needed.device >> 20, "free_mb": free >> 20, "weights": model.weights}
+    if arguments.process_index == 0:
+        write_json(Path(settings.folder) / "preflight.json", rows)
+    if stops := [row["found"] for row in rows if row["verdict"] == "stop"]:
+        raise ValueError("; ".join(stops))
+    return figures
+
+
+def _base_of(settings: Settings) -> str:
+    adapter = Path(settings.base) / "adapter_config.json"
+    return str(read_json(adapter)["base_model_name_or_path"]) if adapter.is_file() else settings.base
+
+
+def _row(check: str, found: str, verdict: str = "fine") -> Row:
+    return {"check": check, "found": found, "verdict": verdict}
+
+
+def _samples(shares: Row, settings: Settings) -> list[Row]:
+    """Lengths, the share that carries loss, and whether training sees the prompt that evaluation asks with."""
+    total = shares["samples"] + shares["left_out"]
+    long = (
+        f"{shares['left_out']} of {total} over {settings.max_length} tokens, left out; longest kept {shares['longest']}"
+    )
+    differing = shares["prompt_mismatch"]
+    same = f"{total - differing} of {total} prompts are, token by token, what generation is asked with"
+    share = shares["loss_token_share"]
+    return [
+        _row("samples", long, "look" if shares["left_out"] > 0.05 * total else "fine"),
+        _row("loss", f"{share:.0%} of the tokens carry loss", "fine" if 0.02 < share < 0.98 else "look"),
+        _row("chat template", same, "look" if differing else "fine"),
+    ]
+
+
+def _time(shares: Row, settings: Settings, arguments: Any) -> list[Row]:
+    batch = settings.batch_size * settings.gradient_accumulation * arguments.world_size
+    steps = int(settings.epochs * -(-shares["samples"] // batch))
+    warm = arguments.get_warmup_steps(steps)
+    found = f"{steps} of {batch} samples ({arguments.world_size} process(es)), {warm} of them to warm up"
+    return [_row("steps", found, "look" if steps < 10 else "fine")]
+
+
+def _duration(model: memory.Shape, shares: Row, settings: Settings, arguments: Any) -> str:
+    """Six operations a weight and token, eight with checkpointing, at a share of this device's measured speed."""
+    tokens = shares["sample_tokens"] * settings.epochs
+    again = 8 if arguments.gradient_checkpointing else 6
+    seconds = again * model.weights * tokens / (USED * _speed(arguments.device) * arguments.world_size)
+    return f"about {_clock(seconds)} for {tokens:,.0f} tokens, loading not counted (rough)"
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _speed(device: Any) -> float:
+    """Operations a second of a matrix product on this device, in the precision that training uses. Tens of ms."""
+    import torch
+
+    gpu = device.type == "cuda"
+    size = 8192 if gpu else 512
+    left = torch.ones(size, size, device=device, dtype=torch.bfloat16 if gpu else torch.float32)
+    best = 0.0
+    for _ in range(3):
+        begin = time.perf_counter()
+        left @ left
+        if gpu:
+            torch.cuda.synchronize()
+        best = max(best, 2 * size**3 / (time.perf_counter() - begin))
+    return best
+
+
+def free_memory(device: str) -> tuple[int, int]:
+    """Bytes free and in all: of the GPU that this process got, or of the machine."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.mem_get_info(device)
+    import psutil
+
+    machine = psutil.virtual_memory()
+    return machine.available, machine.total
+
+
+def _fits(settings: Settings, needed: Need, free: int, total: int, device: str) -> Row:
+    """A stop only where the model's states alone do not fit; activations are an estimate."""
+    ranks = 1 if device.startswith("cuda") else settings.num_processes
+    wanted, states = needed.device * ranks, needed.states * ranks
+    place = "this machine" if device == "cpu" else f"GPU {device.removeprefix('cuda:')}"
+    found = (
+        f"about {wanted / GIB:.1f} GiB needed on {place} ({states / GIB:.1f} without activations), "
+        f"{free / GIB:.1f} of {total / GIB:.1f} free"
+    )
+    if states <= free:
+        return _row("memory", found, "look" if wanted > 0.95 * free else "fine")
+    if states <= total:
+        return _row("memory", f"{found}: another process fills it; end that one (nvidia-smi, top) or wait", "stop")
+    return _row("memory", f"{found}: {_smaller(settings)}", "stop")
+
+
+def _smaller(settings: Settings) -> str:
+    order = [stage for stage in STAGES if stage not in ("none", "zero1")]
+    left = order[order.index(settings.deepspeed) + 1 :] if settings.deepspeed in order else order
+    steps = [f"deepspeed: {left[0]}"] if left else []
+    return "try " + " or ".join([*steps, "more num_processes", "lora_rank: 16"])
+
+
+def _disk(needed: Need, folder: Path) -> Row:
+    free = shutil.disk_usage(folder).free
+    found = f"up to {needed.disk / GIB:.1f} GiB for states and checkpoint, {free / GIB:.1f} free"
+    if needed.disk < free:
+        return _row("disk", found)
+    return _row("disk", f"{found} in {folder}; free some, or set LAIF_RUNS to a larger disk", "stop")
+
+
+def of_recipe(settings: Settings) -> list[str]:
+    """Lines on a recipe's training: memory a process for every ZeRO stage, disk. Imports torch: for a child process."""
+    from dataclasses import replace
+
+    import torch
+
+    gpus = torch.cuda.device_count()
+    try:
+        model = memory.shape(_base_of(settings))
+    except ValueError as error:
+        return [f"training: {error}: no memory estimate; everything else of the recipe was checked"]
+    origin = " (from the table of known models; its config cannot be read here)" if model.guessed else ""
+    lines = [f"model: {model.weights / 1e9:.2f} billion weights{origin}"]
+    here = "GPU" if gpus or model.weights > 1e8 else "process"
+    for stage in dict.fromkeys([settings.deepspeed, *STAGES]):
+        needed = memory.need(model, replace(settings, deepspeed=stage), gpu=here == "GPU", longest=settings.max_length)
+        mark = "  <- the recipe" if stage == settings.deepspeed else ""
+        host = f", {needed.host / GIB:.0f} GiB of host memory" if stage == "zero3_offload" else ""
+        each = f"{needed.device / GIB:6.1f} GiB on each of {settings.num_processes} {here}(s)"
+        lines.append(f"memory: {stage:<13} {each}{host}{mark}")
+    free = shutil.disk_usage(_existing(Path(settings.folder))).free
+    needed = memory.need(model, settings, gpu=here == "GPU", longest=settings.max_length)
+    lines.append(f"disk: up to {needed.disk / GIB:.0f} GiB while one training runs, {free / GIB:.0f} GiB free")
+    return [*lines, *_have(needed, gpus, settings)]
+
+
+def _have(needed: Need, gpus: int, settings: Settings) -> list[str]:
+    if not gpus:
+        return ["device: no GPU here"]
+    free, total = free_memory("cuda:0")
+    enough = "enough" if needed.device < free else "NOT enough"
+    short = f"; the recipe asks for {settings.num_processes}" if gpus < settings.num_processes else ""
+    return [f"device: {gpus} GPU(s) with {free / GIB:.0f} of {total / GIB:.0f} GiB free: {enough}{short}"]
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
+
+
+def ask(recipe: Recipe) -> list[str]:
+    """``of_recipe`` in a process of its own, so that this one stays free of torch; a line where nothing is trained.
+
+    A local target below 200 MB trains on any machine and costs no process either.
+    """
+    base = local_target(recipe.target)
+    if not recipe.iterations or recipe.quote_only or base.startswith(("replay:", "server:")):
+        return ["training: none"]
+    size = sum(file.stat().st_size for file in Path(base).glob("*.safetensors"))
+    if 0 < size < SMALL and not (Path(base) / "adapter_config.json").is_file():
+        return [f"training: a target of {size / 1e6:.0f} MB fits any machine"]
+    taken = {field.name for field in fields(Settings)} & set(type(recipe).model_fields)
+    values = {field.name: "" for field in fields(Settings)} | {key: getattr(recipe, key) for key in taken}
+    values |= {"folder": str(runs_dir()), "base": base}
+    argv = [sys.executable, "-m", "laif_helpers.train.preflight", json.dumps(values)]
+    done = subprocess.run(argv, env=environment(), capture_output=True, text=True, check=False)
+    lines = [line.removeprefix(_MARK) for line in done.stdout.splitlines() if line.startswith(_MARK)]
+    return lines or [f"training: could not be checked: {(done.stderr.strip().splitlines() or ['no answer'])[-1]}"]
+
+
+if __name__ == "__main__":
+    for line in of_recipe(Settings(**json.loads(sys.argv[1]))):
+        print(_MARK + line)

@@ -1,0 +1,41 @@
+"""DeepSpeed inside the training process: its file checked key by key, its CPU backend tamed."""
+
+from laif_helpers.train.settings import Settings
+
+DEEPSPEED_KEYS = {
+    *("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping"),
+    *("optimizer", "scheduler", "fp16", "bf16", "data_types", "torch_autocast", "zero_optimization"),
+    *("zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "activation_checkpointing", "aio"),
+    *("steps_per_print", "wall_clock_breakdown", "flops_profiler", "comms_logger", "communication_data_type"),
+    *("prescale_gradients", "tensorboard", "wandb", "csv_monitor", "checkpoint"),
+}
+"""DeepSpeed reads its file by name and passes over what it does not know, so a typing error would be silent."""
+
+
+def gloo_on_cpu() -> None:
+    """Let DeepSpeed use plain gloo where there is no GPU.
+
+    By itself it would compile a shared-memory operator first: 45 to 100 s on two cores, and a compiler needed.
+    And on the CPU nobody has told it of the other ranks, so that ZeRO-3 would split the weights for one.
+    """
+    import deepspeed
+    from deepspeed.accelerator import get_accelerator
+
+    if get_accelerator().device_name() == "cpu":
+        deepspeed.ops.__compatible_ops__ = {}  # also spares the probing of every operator there is
+        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
+
+
+def check_deepspeed_keys(settings: Settings) -> None:
+    """Refuse a DeepSpeed file with a key that DeepSpeed would ignore or stumble over."""
+    if not settings.deepspeed_config:
+        return
+    name = f"papermill_runs/deepspeed/{settings.deepspeed}.json"
+    if unknown := sorted(settings.deepspeed_config.keys() - DEEPSPEED_KEYS):
+        raise ValueError(f"{name}: unknown DeepSpeed key {unknown[0]!r}; correct or remove it")
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    fields = DeepSpeedZeroConfig.model_fields
+    known = {*fields, *(field.alias for field in fields.values())}
+    if unknown := sorted(settings.deepspeed_config.get("zero_optimization", {}).keys() - known):
+        raise ValueError(f"{name}: unknown key {unknown[0]!r} in zero_optimization; correct or remove it")
