@@ -76,6 +76,76 @@ def paired_interval(
     return float(low), float(high)
 
 
+def macro_interval(
+    pairs: Sequence[tuple[Sequence[Any], Sequence[Any]]], seed: int, resamples: int = 10_000
+) -> tuple[float, float, float]:
+    """Mean over benchmarks of mean(after) - mean(before), and its 95 % percentile bootstrap interval.
+
+    ``pairs``: (before, after) of each benchmark, 0/1 per item; items are drawn within their own benchmark. Returns
+    (delta, low, high). Raises ValueError where a benchmark has no items or unequally many.
+    """
+    import numpy as np
+
+    draws, deltas = np.zeros(resamples), []
+    rng = np.random.default_rng(seed)
+    for before, after in pairs:
+        old, new = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
+        if old.shape != new.shape or old.size == 0:
+            raise ValueError(f"macro_interval: needs the same items twice, got {old.size} before and {new.size} after")
+        shares = [(~old & new).mean(), (old & ~new).mean(), (old == new).mean()]
+        counts = rng.multinomial(old.size, shares, resamples)
+        draws += (counts[:, 0] - counts[:, 1]) / old.size / len(pairs)
+        deltas.append(float(new.mean() - old.mean()))
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return sum(deltas) / len(deltas), float(low), float(high)
+
+
+def difference(first: int, of_first: int, second: int, of_second: int) -> tuple[float, float]:
+    """95 % interval of first/of_first - second/of_second for two *different* groups of items.
+
+    Newcombe's hybrid score interval (1998, method 10): Wilson's bounds of both shares, squared and added. A group
+    of no items knows nothing: the interval is then as wide as the other group leaves it.
+    """
+    shares = [count / n if n else 0.5 for count, n in ((first, of_first), (second, of_second))]
+    (low1, high1), (low2, high2) = wilson(first, of_first), wilson(second, of_second)
+    gap = shares[0] - shares[1]
+    below = math.hypot(shares[0] - low1, high2 - shares[1])
+    above = math.hypot(high1 - shares[0], shares[1] - low2)
+    return gap - below, gap + above
+
+
+def fisher(first: int, of_first: int, second: int, of_second: int) -> float:
+    """Two-sided p of Fisher's exact test that two groups of items share one rate; 1.0 where a group is empty."""
+    from scipy.stats import fisher_exact
+
+    table = [[first, of_first - first], [second, of_second - second]]
+    return float(fisher_exact(table).pvalue) if of_first and of_second else 1.0
+
+
+def over_seeds(differences: Sequence[float]) -> dict[str, float]:
+    """Differences of one comparison, one per seed: n, mean, sd (n - 1), 95 % interval low and high, p.
+
+    The paired t-test over seeds (``scipy.stats.ttest_1samp`` of the differences against 0): the seed is the unit,
+    so it says whether the next seed would show it too. One seed has no spread: sd, bounds and p are NaN. Equal
+    differences, without spread: p is 0, or 1 where they are all 0.
+    """
+    import numpy as np
+    from scipy.stats import t
+
+    values = np.asarray(differences, dtype=float)
+    n, mean = len(values), float(values.mean()) if len(values) else math.nan
+    found = {"n": float(n), "mean": mean} | dict.fromkeys(("sd", "low", "high", "p"), math.nan)
+    if n < 2:
+        return found
+    sd = float(values.std(ddof=1))
+    if sd < 1e-12:
+        return found | {"sd": 0.0, "low": mean, "high": mean, "p": 1.0 if abs(mean) < 1e-12 else 0.0}
+    error = sd / math.sqrt(n)
+    half = float(t.ppf(0.975, n - 1)) * error
+    p = 2 * float(t.sf(abs(mean) / error, n - 1))
+    return found | {"sd": sd, "low": mean - half, "high": mean + half, "p": p}
+
+
 def detectable(n: int, changed: float) -> float:
     """Smallest true difference that a paired test on n items shows 4 times in 5 (alpha 5 %, power 80 %).
 

@@ -7,6 +7,8 @@ import pandas as pd
 import yaml
 
 from laif_helpers import figures
+from laif_helpers.compare import seeds
+from laif_helpers.compare.tables import as_markdown
 from laif_helpers.records import write_text
 
 
@@ -14,8 +16,9 @@ def collect(run_path: Path, panels: Any) -> pd.DataFrame:
     """Concatenate ``points/*/compare/results.csv`` of a sweep; ``panels`` picks the slices that are drawn.
 
     Writes ``compare/results.csv`` (the keys that vary, then the columns of each point), ``compare/slices.csv``
-    and, where budgets vary, ``compare/budget_curves.png`` and ``.pdf``; returns the results. Raises
-    FileNotFoundError when no point has been compared yet.
+    and, where budgets vary, ``compare/budget_curves.png`` and ``.pdf``; where seeds vary, ``seeds.csv`` (mean, sd and
+    the test over seeds), ``versus.csv`` (arms against each other, paired by seed) and ``seeds.md``. Returns the
+    results. Raises FileNotFoundError when no point has been compared yet.
     """
     points = [path.parents[1] for path in sorted(run_path.glob("points/*/compare/results.csv"))]
     if not points:
@@ -31,6 +34,11 @@ def collect(run_path: Path, panels: Any) -> pd.DataFrame:
     write_text(folder / "slices.csv", sliced.to_csv(index=False))
     if results["budget"].nunique() > 1:
         figures.save(figures.budget_curves(panels(sliced)), folder / "budget_curves")
+    if results["seed"].nunique() > 1:
+        table = seeds.summary(results)
+        write_text(folder / "seeds.csv", table.to_csv(index=False))
+        write_text(folder / "versus.csv", seeds.versus(results).to_csv(index=False))
+        write_text(folder / "seeds.md", as_markdown(seeds.as_text(table)))
     return results
 
 

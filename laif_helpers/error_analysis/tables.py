@@ -1,20 +1,14 @@
 """What notebook 02 shows: tables and sentences made from the numbers. All model text is escaped."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from laif_helpers.error_analysis import MIN_ERRORS, typical
-from laif_helpers.figures.hover_map import interactive
 from laif_helpers.recipe import StageParameters
 from laif_helpers.safe_html import escaped
 
-if TYPE_CHECKING:
-    from IPython.display import DisplayHandle
-
-MOST_POINTS_INLINE = 5_000
-"""Points that the notebook itself carries (about 1 kB each); the page in the run folder has them all."""
 
 
 def counts(items: pd.DataFrame) -> pd.DataFrame:
@@ -51,19 +45,21 @@ def observation(points: pd.DataFrame, clusters: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def hover(p: StageParameters, points: pd.DataFrame) -> "DisplayHandle | None":
-    """Show the interactive map in place; too many points for a notebook, or no map: a sentence instead."""
-    from IPython.display import display
+def hover(p: StageParameters, points: pd.DataFrame) -> Any:
+    """The interactive map, live in JupyterLab: a lassoed region is written to ``selection.json`` at once.
 
+    Without a map, or without anywidget, a sentence instead; the page in the run folder needs neither.
+    """
     if not points["x"].notna().any():
         print("No map, see above.")
         return None
-    if len(points) > MOST_POINTS_INLINE:
-        print(f"{len(points):,} points: open {os.path.relpath(p.folder.error_map, p.folder.notebooks)} in a browser.")
+    try:
+        from laif_helpers.figures.map_widget import ErrorMap
+    except ImportError:
+        page = os.path.relpath(p.folder.error_map, p.folder.notebooks)
+        print(f"To lasso here: pip install anywidget. The same map, with a button for selection.json: {page}")
         return None
-    figure = interactive(points)
-    text = f"interactive map: {p.folder.error_map}"
-    return display({"application/vnd.plotly.v1+json": figure.to_plotly_json(), "text/plain": text}, raw=True)
+    return ErrorMap(points, p.folder.selection)
 
 
 def examples(points: pd.DataFrame, clusters: pd.DataFrame, most: int = 6, each: int = 2) -> str:

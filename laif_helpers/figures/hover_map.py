@@ -1,17 +1,31 @@
-"""The map of a model's errors: a still picture for the record, and a page that a person hovers over."""
+"""The map of a model's errors: a still picture for the record, and a page that a person hovers over and lassos on.
 
-import textwrap
+The page and JupyterLab share one renderer, ``error_map.js``, over plotly.js. plotly was taken because it is the one
+library of those tried that has hover, lasso and search by itself in both places without a network (``docs/LOG.md``).
+"""
+
+import base64
+import gzip
+import json
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laif_helpers.figures.style import BLUE, RED, WIDTH, canvas, cluster_look
+from laif_helpers.figures.style import WIDTH, canvas, cluster_look
 from laif_helpers.records import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+FOLDER = Path(__file__).parent
+RENDERER = FOLDER / "error_map.js"
+MOST_POINTS = 20_000
+"""More points than this are shown as a density, with a seeded sample of the wrong ones as marks over it."""
+MOST_MARKS = 10_000
+LONGEST = {"question": 500, "text": 400, "reason": 160, "gold": 120, "extracted": 120}
+"""Characters of each text that the map carries; the files in the run folder have them whole."""
 
 def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
     """The map of wrong items over the right ones. ``points``: x, y, correct, cluster, cluster_name.
@@ -23,7 +37,13 @@ def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
     right, wrong = points[points["correct"]], points[~points["correct"]]
     with canvas(figsize=(WIDTH, 4.2)) as (figure, axes):
         axis = axes[0, 0]
-        axis.scatter(right["x"], right["y"], s=4, color="#C4C4C4", linewidths=0, label=f"right (N = {len(right):,})")
+        if len(points) > MOST_POINTS:
+            look = {"gridsize": 90, "cmap": "Greys", "bins": "log", "linewidths": 0, "alpha": 0.6}
+            axis.hexbin(points["x"], points["y"], **look)
+            axis.set_title(f"{len(points):,} points: density of all, marks for {MOST_MARKS:,} of the wrong", loc="left")
+            wrong = wrong.sample(min(MOST_MARKS, len(wrong)), random_state=0)
+        else:
+            axis.scatter(right["x"], right["y"], s=4, color="#C4C4C4", linewidths=0, label=f"right (N = {len(right):,})")
         sizes = wrong["cluster"].value_counts()
         named = {number for number in sizes.index[: legend + 1] if number >= 0}
         for number, part in sorted(wrong.groupby("cluster"), key=lambda item: (item[0] < 0, -len(item[1]))):
@@ -41,40 +61,79 @@ def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
     return figure
 
 
-def error_map_html(points: "pd.DataFrame", path: Path) -> Any:
-    """Write ``interactive(points)`` as one page with plotly.js inside, which needs no network; returns the figure."""
-    figure = interactive(points)
-    write_text(path, figure.to_html(include_plotlyjs=True, config={"displaylogo": False}))
-    return figure
+def error_map_html(points: "pd.DataFrame", path: Path) -> None:
+    """Write the map as one page with plotly.js and the points inside, both compressed; it needs no network.
 
-
-def interactive(points: "pd.DataFrame") -> Any:
-    """The map as a plotly figure.
-
-    ``points``: as for ``error_map``, plus id, question, gold, extracted, text, reason. Hover shows them with
-    the model's text escaped, so that HTML or script in it is shown, never run; buttons switch what is shown
-    and coloured; every point carries its id as ``customdata``.
+    ``points``: as for ``error_map``, plus id, benchmark, near, question, gold, extracted, text, reason and, where there
+    is an earlier iteration, flip. Model text is put into the page as text, never as HTML.
     """
-    import plotly.graph_objects as go
+    page = (FOLDER / "error_map.html.j2").read_text(encoding="utf-8")
+    wrong = int((~points["correct"]).sum())
+    values = {
+        "title": escape(f"Error map: {wrong:,} wrong over {len(points) - wrong:,} right"),
+        "renderer": RENDERER.read_text(encoding="utf-8"),
+        "plotly": base64.b64encode(plotly_js()).decode("ascii"),
+        "payload": base64.b64encode(payload(points)).decode("ascii"),
+    }
+    for name, value in values.items():
+        page = page.replace("{{ " + name + " }}", value)
+    write_text(path, page)
 
-    right, wrong = points[points["correct"]], points[~points["correct"]]
-    traces = [_trace(go, right, "right", "#C4C4C4", "circle", 4)]
-    for number, part in sorted(wrong.groupby("cluster"), key=lambda item: (item[0] < 0, -len(item[1]))):
-        name = "in no cluster" if number < 0 else f"{number}: {part['cluster_name'].iloc[0]}"
-        colour, marker = cluster_look(int(number))
-        traces.append(_trace(go, part, name, colour, SYMBOLS[marker], 8))
-    figure = go.Figure(traces)
-    figure.update_layout(
-        title=f"Error map: {len(wrong):,} wrong over {len(right):,} right",
-        template="plotly_white",
-        height=680,
-        hoverlabel={"align": "left", "font": {"size": 11}},
-        legend={"itemsizing": "constant"},
-        updatemenus=[_buttons([trace.marker.color for trace in traces])],
-    )
-    figure.update_xaxes(showticklabels=False, title="UMAP 1 (no unit)")
-    figure.update_yaxes(showticklabels=False, title="UMAP 2 (no unit)")
-    return figure
+
+@cache
+def plotly_js() -> bytes:
+    """plotly.js as the plotly package carries it, gzipped: 1.4 MB instead of 4.8."""
+    from plotly.offline import get_plotlyjs
+
+    return gzip.compress(get_plotlyjs().encode("utf-8"), mtime=0)
+
+
+def payload(points: "pd.DataFrame") -> bytes:
+    """What the renderer draws, gzipped JSON: one array per column, every text once in a table of its own."""
+    density, shown, note = None, points, ""
+    if len(points) > MOST_POINTS:
+        wrong = points[~points["correct"]]
+        shown = wrong.sample(min(MOST_MARKS, len(wrong)), random_state=0)
+        density = _density(points)
+        note = f"{len(points):,} points are too many for marks: grey is their density, marks are {len(shown):,} of "
+        note += f"the {len(wrong):,} wrong ones"
+    names = list(dict.fromkeys(points["benchmark"]))
+    texts: dict[str, int] = {}
+    columns = {key: _column(shown[name], LONGEST[name], texts) for key, name in _TEXTS.items()}
+    near = shown[shown["near"] >= 0].drop_duplicates("near")
+    labels = {int(row.near): f"{row.near}: {row.cluster_name}" for row in near.itertuples()}
+    clusters = {number: {"name": label, "look": plotly_look(number)} for number, label in labels.items()}
+    value: dict[str, Any] = {
+        **{"note": note, "density": density, "benchmarks": names, "clusters": clusters, "id": shown["id"].tolist()},
+        **{axis: shown[axis].astype(float).round(3).tolist() for axis in ("x", "y")},
+        **{"right": shown["correct"].astype(int).tolist(), "cluster": shown["cluster"].astype(int).tolist()},
+        **{"near": shown["near"].astype(int).tolist(), "benchmark": [names.index(name) for name in shown["benchmark"]]},
+        **columns,
+        **({"flip": shown["flip"].str.replace("_", " ").tolist()} if "flip" in shown else {}),
+        "texts": list(texts),
+    }
+    return gzip.compress(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8"), mtime=0)
+
+
+_TEXTS = {"question": "question", "gold": "gold", "extracted": "extracted", "response": "text", "reason": "reason"}
+"""The renderer's name of each text, and the column that it comes from."""
+
+
+def _column(texts: "pd.Series", most: int, table: dict[str, int]) -> list[int]:
+    """Each text's place in ``table``, which grows by those that are new."""
+    cut = [str(text or "") for text in texts.astype(object).where(texts.notna(), "")]
+    cut = [text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters)" for text in cut]
+    return [table.setdefault(text, len(table)) for text in cut]
+
+
+def _density(points: "pd.DataFrame") -> dict[str, Any]:
+    import numpy as np
+
+    counts, x, y = np.histogram2d(points["x"], points["y"], bins=150)
+    logs = np.where(counts.T > 0, np.log10(counts.T + 1).round(2), np.nan)
+    rows = [[None if np.isnan(value) else float(value) for value in row] for row in logs]
+    middles = [((edges[1:] + edges[:-1]) / 2).round(3).tolist() for edges in (x, y)]
+    return {"x": middles[0], "y": middles[1], "z": rows}
 
 
 SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"} | {
@@ -84,49 +143,7 @@ SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v"
 """plotly's names of matplotlib's markers."""
 
 
-def _trace(go: Any, part: "pd.DataFrame", name: str, colour: str, symbol: str, size: int) -> Any:
-    # WebGL draws many points fast; SVG draws few everywhere, also where a browser has no WebGL.
-    kind = go.Scattergl if len(part) > 2_000 else go.Scatter
-    return kind(
-        x=part["x"].round(4).tolist(),
-        y=part["y"].round(4).tolist(),
-        customdata=part["id"].tolist(),
-        hovertext=[_hover(row) for row in part.to_dict("records")],
-        hoverinfo="text",
-        mode="markers",
-        marker={"color": colour, "symbol": symbol, "size": size},
-        name=f"{escape(name)} (N = {len(part):,})",
-    )
-
-
-def _buttons(colours: list[str]) -> dict[str, Any]:
-    clusters = len(colours) - 1
-    choices = [
-        ("colour by cluster", [{"marker.color": colours, "visible": True}]),
-        ("right and wrong", [{"marker.color": [BLUE] + [RED] * clusters, "visible": True}]),
-        ("wrong only", [{"marker.color": colours, "visible": [False] + [True] * clusters}]),
-    ]
-    buttons = [{"label": label, "method": "restyle", "args": args} for label, args in choices]
-    return {"type": "buttons", "direction": "right", "x": 0, "xanchor": "left", "y": 1.07, "buttons": buttons}
-
-
-def _hover(row: dict[str, Any]) -> str:
-    grade = "right" if row["correct"] else "wrong"
-    parts = [
-        ("question", row["question"], 500),
-        ("gold", row["gold"], 120),
-        ("read", row["extracted"] or "nothing", 120),
-        ("response", row["text"], 500),
-        (grade, row["reason"], 160),
-        ("cluster", row["cluster_name"] or "none", 80),
-        ("id", row["id"], 80),
-    ]
-    return "<br>".join(f"<b>{label}</b> {wrapped(str(text), most)}" for label, text, most in parts)
-
-
-def wrapped(text: str, most: int, width: int = 80) -> str:
-    """At most ``most`` characters, in lines of ``width``, escaped for HTML, line breaks as ``<br>``."""
-    if len(text) > most:
-        text = text[:most] + " …"
-    lines = [piece for line in text.splitlines() for piece in textwrap.wrap(line, width) or [""]]
-    return "<br>".join(escape(line) for line in lines)
+def plotly_look(cluster: int) -> tuple[str, str]:
+    """Colour and plotly symbol of a cluster, the same as in the still picture."""
+    colour, marker = cluster_look(cluster)
+    return colour, SYMBOLS[marker]

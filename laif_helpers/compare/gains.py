@@ -1,0 +1,128 @@
+"""What an iteration gained, what it cost, and whether another one is worth running."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from laif_helpers import stats
+from laif_helpers.paths import IterationDir, RunDir
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import read_rows
+
+
+def averages(answers: pd.DataFrame, in_domain: list[str], seed: int) -> pd.DataFrame:
+    """Micro and macro averages, a row per arm, iteration and group of benchmarks (all, in-domain, out-of-domain).
+
+    ``micro``: share of all the group's items answered right, with Wilson's interval; its delta to the untouched target
+    is tested by McNemar on the pooled items. ``macro``: mean of the benchmarks' accuracies, each counting alike; the
+    interval of its delta is a paired bootstrap within each benchmark. A group that holds one benchmark is left out:
+    both averages would repeat it.
+    """
+    names = list(dict.fromkeys(answers["benchmark"]))
+    outside = [name for name in names if name not in in_domain]
+    groups = {"all": names, "in-domain": [name for name in names if name in in_domain], "out-of-domain": outside}
+    rows = []
+    for (arm, iteration), part in answers.groupby(["arm", "iteration"], sort=False):
+        for group, members in groups.items():
+            mine = part[part["benchmark"].isin(members)]
+            if len(members) > 1 and mine["benchmark"].nunique() == len(members):
+                rows.append({"arm": arm, "iteration": iteration, "group": group} | _average(mine, str(arm), seed))
+    columns = ["arm", "iteration", "group", "n", "micro", "micro_low", "micro_high", "macro"]
+    columns += ["micro_delta", "micro_p", "macro_delta", "macro_low", "macro_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _average(part: pd.DataFrame, arm: str, seed: int) -> dict[str, Any]:
+    n, right = len(part), int(part["correct"].sum())
+    low, high = stats.wilson(right, n)
+    by_name = [group for _, group in part.groupby("benchmark", sort=False)]
+    macro = sum(float(group["correct"].mean()) for group in by_name) / len(by_name)
+    row: dict[str, Any] = {"n": n, "micro": right / n, "micro_low": low, "micro_high": high, "macro": macro}
+    if arm == "vanilla":
+        return row
+    fixed, broken = (int((part["flip"] == flip).sum()) for flip in ("fixed", "broken"))
+    pairs = [(group["was_correct"], group["correct"]) for group in by_name]
+    delta, low, high = stats.macro_interval(pairs, seed)
+    row |= {"micro_delta": (fixed - broken) / n, "micro_p": stats.mcnemar(fixed, broken)}
+    return row | {"macro_delta": delta, "macro_low": low, "macro_high": high}
+
+
+def gains(p: StageParameters, answers: pd.DataFrame) -> pd.DataFrame:
+    """What each iteration gained over the one before it on the in-domain test items, and at what price.
+
+    A row per arm and iteration: ``points`` (percentage points, paired, with a bootstrap interval), the smallest
+    difference these items could show, lessons trained on, dollars (the ledger of replies; scripted: 0), device hours
+    (training seconds x processes), points for each 100 lessons, each dollar and each device hour, the expected gain of
+    another iteration, and ``advice``.
+    """
+    run, rows = RunDir.named(p.run), []
+    mine = answers[answers["benchmark"].isin(p.in_domain)]
+    start = mine[mine["arm"] == "vanilla"]
+    for arm in dict.fromkeys(mine.loc[mine["arm"] != "vanilla", "arm"]):
+        before, earlier = start, None
+        for iteration, part in mine[mine["arm"] == arm].groupby("iteration"):
+            if len(part) != len(before):  # a benchmark is not there: no step to speak of
+                continue
+            row = {"arm": arm, "iteration": iteration} | _step(before, part, p.seed)
+            row |= _price(run.iteration(str(arm), int(str(iteration))), str(arm), row["points"])
+            row |= _outlook(row["points"], earlier, row["detectable"])
+            before, earlier = part, row["points"]
+            rows.append(row)
+    columns = ["arm", "iteration", "points", "low", "high", "detectable", "lessons", "usd", "device_hours"]
+    columns += ["points_per_100_lessons", "points_per_usd", "points_per_device_hour", "expected_next", "advice"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _step(before: pd.DataFrame, after: pd.DataFrame, seed: int) -> dict[str, Any]:
+    keys = ["benchmark", "id"]
+    pair = before[[*keys, "correct"]].merge(after[[*keys, "correct"]], on=keys, suffixes=("_old", "_new"))
+    low, high = stats.paired_interval(pair["correct_old"], pair["correct_new"], seed)
+    changed = float((pair["correct_old"] != pair["correct_new"]).mean())
+    points = float(pair["correct_new"].mean() - pair["correct_old"].mean())
+    shown = stats.detectable(len(pair), changed)
+    return {"points": 100 * points, "low": 100 * low, "high": 100 * high, "detectable": 100 * shown}
+
+
+def _price(folder: IterationDir, arm: str, points: float) -> dict[str, Any]:
+    taught = 0
+    if folder.training_set.is_file():
+        taught = sum(row["source"] != "replay" for row in read_rows(folder.training_set))
+    hours = 0.0
+    if folder.train_metrics.is_file():
+        found = json.loads(folder.train_metrics.read_text(encoding="utf-8"))
+        hours = found.get("seconds", 0.0) * found.get("world_size", 1) / 3600
+    usd = spent(folder.replies(arm))
+    row: dict[str, Any] = {"lessons": taught, "usd": usd, "device_hours": hours}
+    row["points_per_100_lessons"] = 100 * points / taught if taught else None
+    row["points_per_usd"] = points / usd if usd else None
+    row["points_per_device_hour"] = points / hours if hours else None
+    return row
+
+
+def spent(path: Path) -> float:
+    """Dollars that a ledger of replies counts; 0.0 where there is none."""
+    if not path.is_file():
+        return 0.0
+    base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        return float(base.execute("SELECT COALESCE(SUM(usd), 0) FROM calls").fetchone()[0])
+    finally:
+        base.close()
+
+
+def _outlook(points: float, earlier: float | None, shown: float) -> dict[str, Any]:
+    """Gains shrink from turn to turn: the next one is expected to be to this one as this one is to the one before it
+    (at most as large; after a first turn, as large). Where that is less than the items can show, stop.
+    """
+    shrinking = 1.0 if earlier is None else max(0.0, min(1.0, points / earlier)) if earlier > 0 else 1.0
+    expected = max(0.0, points) * shrinking
+    if points <= 0:
+        advice = "stop: this iteration gained nothing"
+    elif expected < shown:
+        advice = f"stop: {expected:.1f} points to be expected, these items show {shown:.1f} or more"
+    else:
+        advice = f"go on: {expected:.1f} points to be expected, these items show {shown:.1f}"
+    return {"expected_next": expected, "advice": advice}

@@ -1,0 +1,76 @@
+"""Several seeds of one setting: mean and standard deviation, and the test over seeds."""
+
+from typing import Any
+
+import pandas as pd
+
+from laif_helpers import stats
+
+SEEDLESS = ("arm", "iteration", "benchmark", "split")
+
+
+def axes(results: pd.DataFrame) -> list[str]:
+    """The columns of a sweep's results that vary besides the seed."""
+    before = list(results.columns)[: list(results.columns).index("arm")]
+    return [name for name in before if name != "seed" and results[name].nunique() > 1]
+
+
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """A row per setting, arm, iteration and benchmark: seeds, mean and sd of accuracy over seeds (n - 1), mean delta to
+    the untouched target with the 95 % interval and p of the paired t-test over seeds.
+
+    ``results``: what ``points.collect`` returns, a row per point of the sweep.
+    """
+    rows = []
+    for keys, part in results.groupby([*axes(results), *SEEDLESS], sort=False, dropna=False):
+        row: dict[str, Any] = dict(zip([*axes(results), *SEEDLESS], keys, strict=True))
+        row |= {"seeds": part["seed"].nunique(), "mean": part["accuracy"].mean(), "sd": part["accuracy"].std(ddof=1)}
+        if row["arm"] != "vanilla":
+            found = stats.over_seeds(part["delta"].astype(float).tolist())
+            row |= {"delta": found["mean"], "delta_low": found["low"], "delta_high": found["high"], "p": found["p"]}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    table["p_holm"] = stats.holm(table["p"].tolist()) if "p" in table else None
+    return table
+
+
+def versus(results: pd.DataFrame, arms: tuple[str, ...] = ("le", "lec")) -> pd.DataFrame:
+    """Each of ``arms`` against every other arm, paired by seed: a row per setting, iteration, benchmark and pair with
+    seeds, mean difference in accuracy, sd, 95 % interval, p of the paired t-test over seeds, p after Holm over the
+    table, and a verdict. Differences within one seed share their test items and their untouched target.
+    """
+    keys = [*axes(results), "iteration", "benchmark", "split"]
+    wide = results[results["arm"] != "vanilla"].pivot_table("accuracy", [*keys, "seed"], "arm", sort=False)
+    others = list(dict.fromkeys(results.loc[results["arm"] != "vanilla", "arm"]))
+    rows = []
+    for place, part in wide.groupby(level=keys, sort=False):
+        for arm in (arm for arm in arms if arm in wide):
+            for other in (other for other in others if other != arm and (other not in arms or other > arm)):
+                pairs = part[[arm, other]].dropna()
+                found = stats.over_seeds((pairs[arm] - pairs[other]).tolist())
+                row = dict(zip(keys, place if isinstance(place, tuple) else (place,), strict=True))
+                rows.append(row | {"arm": arm, "against": other, "seeds": len(pairs)} | _named(found))
+    columns = [*keys, "arm", "against", "seeds", "difference", "sd", "low", "high", "p"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["p_holm"] = stats.holm(table["p"].tolist())
+    table["verdict"] = [
+        stats.verdict(difference, p).replace("baseline", "one seed: no test")
+        for difference, p in zip(table["difference"], table["p_holm"], strict=True)
+    ]
+    return table
+
+
+def _named(found: dict[str, float]) -> dict[str, float]:
+    return {"difference": found["mean"], **{name: found[name] for name in ("sd", "low", "high", "p")}}
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """``summary`` for people: a row per setting, benchmark and iteration, a column per arm, per cent mean ± sd."""
+    keys = [name for name in table.columns[: list(table.columns).index("seeds")] if name not in ("arm", "split")]
+    cells = [
+        f"{100 * mean:.1f}" + ("" if pd.isna(sd) else f" ± {100 * sd:.1f}") + ("*" if p < 0.05 else "")
+        for mean, sd, p in zip(table["mean"], table["sd"], table["p_holm"].astype(float).fillna(1), strict=True)
+    ]
+    order = list(dict.fromkeys(table["arm"]))
+    wide = table.assign(cell=cells).pivot_table("cell", keys, "arm", aggfunc="first", sort=False)
+    return wide[order].fillna("").reset_index().sort_values(keys, kind="stable", ignore_index=True)
