@@ -15,8 +15,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from laif_helpers import benchmarks as _benchmarks
 from laif_helpers.paths import IterationDir, RunDir, resolve
 
-ARMS = ("vanilla", "fine_tuning", "auggpt", "le", "lec")
-"""Ways of making lessons, baseline first; tables keep this order."""
+ARMS = ("vanilla", "fine_tuning", "auggpt", "random", "le", "lec", "le+lec", "lec+le")
+"""Ways of making lessons, baselines and control first; tables keep this order."""
+NOTEBOOK_OF = {
+    **dict.fromkeys(("auggpt", "random", "le"), "03_instruct_LE"),
+    "lec": "04_instruct_LEC",
+}
+"""The notebook that makes a strategy's lessons; fine_tuning's are the gold answers, which 05 itself takes."""
+
+
+def strategy(arm: str, iteration: int, iterations: int) -> str:
+    """How an arm makes its lessons in an iteration: a switch ``a+b`` does as ``a``, and as ``b`` in the last one."""
+    first, _, second = arm.partition("+")
+    return second if second and iteration >= iterations else first
 
 
 class Recipe(BaseModel):
@@ -120,6 +131,12 @@ class Recipe(BaseModel):
                 raise ValueError(
                     f"error_split {self.error_split!r}: benchmark {name!r} has the splits {', '.join(splits)}"
                 )
+        switches = [arm for arm in (*self.arms, getattr(self, "arm", "")) if "+" in arm]
+        if switches and self.iterations < 2 and not self.quote_only:
+            raise ValueError(
+                f"arm {switches[0]!r} changes its strategy in the last iteration, so it needs iterations: 2 or more "
+                f"(given: {self.iterations}); for one iteration take {' or '.join(switches[0].split('+'))}"
+            )
         if self.target.startswith("server:") and not self.target_url:
             raise ValueError(f"target {self.target!r} needs target_url, the server's base URL (http://…/v1)")
         # A notebook on the untouched target only asks and analyses; it need not declare how far the run goes.
@@ -168,6 +185,11 @@ class StageParameters(Recipe):
                 "arm 'vanilla'; every other arm starts at iteration 1"
             )
         return self
+
+    @property
+    def strategy(self) -> str:
+        """How this arm makes its lessons in this iteration: the arm, or one half of a switch such as ``le+lec``."""
+        return strategy(self.arm, self.iteration, self.iterations)
 
     @property
     def folder(self) -> IterationDir:

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instructing import TRAIN, answer_items, parameters
 
 from laif_helpers import benchmarks, instruct, ledger, lessons, recipe
 from laif_helpers.instruct import quotes, tables
 from laif_helpers.instructors import llm
 from laif_helpers.ledger import Reply
 from laif_helpers.models import server as server_model
-from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_json, write_jsonl
-
-PRACTICE = benchmarks.get("practice")
-TRAIN = PRACTICE.load("train")[:60]
+from laif_helpers.records import Lesson, read_jsonl, read_rows, write_json, write_jsonl
 
 
 @pytest.fixture(autouse=True)
@@ -32,26 +30,6 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr(server_model, "_wait", lambda error, attempt: 0.01)
     return tmp_path
-
-
-def parameters(arm: str = "le", **more: Any) -> recipe.StageParameters:
-    values = {"run": "r", "arm": arm, "iteration": 1, "budget": 40, "replay_fraction": 0.5}
-    return recipe.build(recipe.StageParameters, values | more)
-
-
-def answer_items(p: recipe.StageParameters, wrong: int = 12, text: str = "I do not know.\n#### 0") -> None:
-    """Response files as stage 1 writes them: the first ``wrong`` items wrong, the others right."""
-    rows = []
-    for at, example in enumerate(TRAIN):
-        said = text if at < wrong else str(PRACTICE.gold_response(example))
-        grade = PRACTICE.grade(example, said)
-        rows.append(
-            Response(
-                example.id, "practice", "train", PRACTICE.messages(example), example.gold, said, grade.extracted,
-                at >= wrong, grade.readable, grade.reason, 10, 10, "m",
-            )
-        )  # fmt: skip
-    write_jsonl(p.previous.responses("practice", "train"), rows)
 
 
 # -- requests

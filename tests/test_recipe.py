@@ -33,7 +33,7 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"zzz": 3}, "unknown recipe key 'zzz'; known: target"),
         ({"budget": 0}, "budget: .*greater than or equal to 1"),
         ({"budget": "many"}, r"budget: .*\(given: 'many'\)"),
-        ({"arms": ["lee"]}, "unknown arm 'lee'; known: vanilla, fine_tuning, auggpt, le, lec"),
+        ({"arms": ["lee"]}, "unknown arm 'lee'; known: vanilla, fine_tuning, auggpt, random, le"),
         ({"benchmarks": ["gsm9k"]}, "unknown benchmark 'gsm9k'; known: gsm8k"),
         ({"in_domain": ["gsm8k"]}, "in_domain names 'gsm8k', which benchmarks lacks"),
         ({"error_split": "dev"}, "benchmark 'practice' has the splits train, test"),

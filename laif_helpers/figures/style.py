@@ -21,8 +21,11 @@ ARM_LOOKS: dict[str, tuple[str, str, Any]] = {
     "vanilla": (BLACK, "o", (0, (1, 1))),
     "fine_tuning": (SKY, "v", (0, (3, 1, 1, 1))),
     "auggpt": (ORANGE, "s", (0, (4, 2))),
+    "random": (GREY, "p", (0, (1, 2))),
     "le": (GREEN, "^", "-"),
     "lec": (RED, "D", "-"),
+    "le+lec": (BLUE, "<", (0, (6, 1))),
+    "lec+le": (PURPLE, ">", (0, (6, 1))),
 }
 """Colour, marker and line style of an arm, the same in every figure."""
 
@@ -96,5 +99,5 @@ def cluster_look(cluster: int) -> tuple[str, str]:
 
 
 def arm_look(arm: str) -> tuple[str, str, Any]:
-    """Colour, marker, line style; an arm of one's own gets purple crosses."""
-    return ARM_LOOKS.get(arm, (PURPLE, "X", (0, (2, 1))))
+    """Colour, marker, line style; an arm of one's own gets yellow crosses."""
+    return ARM_LOOKS.get(arm, (YELLOW, "X", (0, (2, 1))))

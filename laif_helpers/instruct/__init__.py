@@ -1,7 +1,8 @@
 """Stages 3 and 4: one request per wrong item, the instructor's replies, and the lessons in them.
 
 LE shows the instructor one wrong question and answer, LEC also the nearest questions that the target answered
-right (arXiv 2407.00497); AugGPT shows a training question alone.
+right (arXiv 2407.00497); AugGPT shows a training question alone. The control ``random`` asks as LE does, and as
+often, about training questions drawn by chance. A switch such as ``le+lec`` does as LE, and as LEC in the end.
 """
 
 import functools
@@ -18,12 +19,16 @@ from laif_helpers import answered, benchmarks, ledger, lessons
 from laif_helpers.instruct.requests import Answered, Request, Study, draw, request
 from laif_helpers.ledger import Ledger, Reply
 from laif_helpers.paths import runs_dir
-from laif_helpers.recipe import StageParameters
+from laif_helpers.recipe import NOTEBOOK_OF, StageParameters
 from laif_helpers.records import Lesson, Response, read_jsonl, write_jsonl
 
 LEAST_LESSONS = 3
 """Lessons asked for in one request, at least: a contrast is two lessons beyond the boundary and one on this side."""
 ENDED = "no wrong items: the target answered every {split} item of {names} right, so there is nothing to learn from"
+HIDDEN = (
+    "no wrong items to show: all {n} wrong {split} item(s) of {names} are held out from the instructor "
+    "(holdout_fraction {share:g}), so there is nothing to learn from; lower holdout_fraction to use them"
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ def read(p: StageParameters) -> dict[str, Study]:
         known = answered.examples(p, name, p.error_split)
         right: list[Answered] = []
         wrong: list[Answered] = []
+        hidden = 0
         for response in read_jsonl(path, Response):
             if response.id not in known:
                 raise ValueError(
@@ -76,7 +82,9 @@ def read(p: StageParameters) -> dict[str, Study]:
                 )
             if not answered.held_out(p, name, response.id):
                 (right if response.correct else wrong).append(Answered(known[response.id], response.text))
-        studies[name] = Study(benchmarks.get(name), wrong, right)
+            else:
+                hidden += not response.correct
+        studies[name] = Study(benchmarks.get(name), wrong, right, hidden)
     return studies
 
 
@@ -107,34 +115,46 @@ def plan(p: StageParameters) -> Plan:
     each item, at least three. Where more items are wrong than that takes, a seeded sample is asked about; of
     instructors that cost nothing, up to one item for every lesson needed, since they cannot vary every item.
     """
-    if p.arm not in {"le", "lec", "auggpt"}:
-        raise ValueError(f"arm {p.arm!r} asks no instructor; the arms that do: le, auggpt (03), lec (04)")
+    if p.strategy not in NOTEBOOK_OF:
+        raise ValueError(f"arm {p.arm!r} asks no instructor; the arms that do: le, random, auggpt (03), lec (04)")
     studies = read(p)
     needed, _ = lessons.shares(p.budget, p.replay_fraction)
     most = needed if p.instructor in ledger.FREE else -(-needed // (LEAST_LESSONS - 1))
-    chosen = selected(p, studies) if p.arm != "auggpt" else None
+    chosen = selected(p, studies) if p.strategy != "auggpt" else None
     requests: list[Request] = []
     neighbours: dict[str, list[tuple[str, float]]] = {}
     notes = [] if chosen is None else [f"selection.json restricts the errors to {len(chosen)}"]
     for name, study in studies.items():
         pool = sources(p, study, chosen)
         if not pool:
-            notes.append(f"{name}: no wrong items, so no requests")
+            notes.append(f"{name}: no wrong items, so no requests" + f" ({study.hidden} held out)" * bool(study.hidden))
             continue
-        near = nearest_right(p, study, pool) if p.arm == "lec" else {}
+        near = nearest_right(p, study, pool) if p.strategy == "lec" else {}
         neighbours |= near
         items = random.Random(f"{draw(p)}-{name}-items").sample(pool, min(len(pool), most))
+        if p.strategy == "random":
+            pool = list(study.everything.values())
+            items = random.Random(f"{draw(p)}-{name}-random").sample(pool, len(items))
         n = max(-(-needed // len(items)) + 1, LEAST_LESSONS)
         requests += [request(p, study, item, near.get(item.example.id, []), n) for item in items]
         notes.append(f"{name}: {len(items)} of {len(pool)} items asked about, {n} lessons each, {needed} needed")
     write_jsonl(p.folder.requests(p.arm), requests)
-    ended = "" if requests else ENDED.format(split=p.error_split, names=", ".join(studies))
+    ended = "" if requests else _ended(p, studies)
     return Plan(requests, studies, neighbours, ended, tuple(notes))
 
 
+def _ended(p: StageParameters, studies: dict[str, Study]) -> str:
+    hidden = sum(study.hidden for study in studies.values())
+    told = {"split": p.error_split, "names": ", ".join(studies), "n": hidden, "share": p.holdout_fraction}
+    return (HIDDEN if hidden else ENDED).format(**told)
+
+
 def sources(p: StageParameters, study: Study, chosen: set[str] | None) -> list[Answered]:
-    """The items an arm may ask about: the errors; for AugGPT, which sees no error, every answered item."""
-    if p.arm == "auggpt":
+    """The items an arm may ask about: the errors; for AugGPT, which sees no error, every answered item.
+
+    For ``random``, whose requests number as many as LE's, the errors that LE would ask about.
+    """
+    if p.strategy == "auggpt":
         return list(study.everything.values())
     return [answer for answer in study.wrong if chosen is None or answer.example.id in chosen]
 

@@ -44,11 +44,12 @@ class Answered:
 
 @dataclass(frozen=True)
 class Study:
-    """One benchmark's answers, as graded, in the order of their file."""
+    """One benchmark's answers, as graded, in the order of their file; ``hidden``: how many wrong ones are held out."""
 
     bench: Benchmark
     wrong: list[Answered]
     right: list[Answered]
+    hidden: int = 0
 
     @functools.cached_property
     def everything(self) -> dict[str, Answered]:
@@ -64,25 +65,26 @@ def request(p: StageParameters, study: Study, item: Answered, near: Sequence[tup
     """The request about one item, and its key."""
     bench, ids = study.bench, [id for id, _ in near]
     blocks = {
-        "arm": p.arm,
+        "strategy": p.strategy,
         "neighbours": [_shown(bench.question_text(study.everything[id].example)) for id in ids],
         "question": _shown(bench.question_text(item.example)),
         "answer": _shown(item.text or "(no answer)", MAX_SHOWN),
         "gold": _shown(_gold(bench, item.example)),
-        "task": task(p.arm, n),
+        "task": task(p.strategy, n),
     }
-    system, user = _template(f"{_family(bench)}_{p.arm}.j2").render(), _template("user.j2").render(blocks)
+    system, user = _template(f"{_family(bench)}_{p.strategy}.j2").render(), _template("user.j2").render(blocks)
     messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
     return Request(ledger.key_of(messages, settings(p)), p.arm, bench.name, [item.example.id], ids, n, messages)
 
 
-def task(arm: str, n: int) -> str:
+def task(strategy: str, n: int) -> str:
     """The request's last block."""
     what = {
         "le": "that train what the student got wrong",
+        "random": "that train what the student should practise next",
         "lec": "along the boundary between what the student can do and what it got wrong",
         "auggpt": "of the same kind",
-    }[arm]
+    }[strategy]
     return f"Write {n} new questions with their answers, {what}."
 
 

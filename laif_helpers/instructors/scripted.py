@@ -19,11 +19,12 @@ from laif_helpers.records import Message
 RIGHT = "Questions the student answers correctly"
 WRONG = "Question the student got wrong"
 VARY = "Question to vary"
+ANSWERED = "Question the student answered"
 STUDENT = "The student's answer"
 CORRECT = "Correct answer"
 TASK = "Task"
 
-_LABEL = re.compile(rf"^### ({'|'.join((RIGHT, WRONG, VARY, STUDENT, CORRECT, TASK))})[ \t]*$", re.MULTILINE)
+_LABEL = re.compile(rf"^### ({'|'.join((RIGHT, WRONG, VARY, ANSWERED, STUDENT, CORRECT, TASK))})[ \t]*$", re.MULTILINE)
 _EQUATION = re.compile(r"(\d+)\s*([-+*/])\s*(\d+)\s*=\s*(\d+)")
 
 
@@ -52,8 +53,13 @@ def answer(messages: list[Message], *, seed: int) -> str:
     if VARY in blocks:
         source = recognise(blocks[VARY])
         return _reply(_describe(source), _samples(rng, [source.concepts] * n, blocks[VARY]))
+    if ANSWERED in blocks:
+        return _practise(rng, recognise(blocks[ANSWERED]), blocks.get(STUDENT, ""), n)
     if WRONG not in blocks:
-        raise ValueError(f"the request has neither '### {WRONG}' nor '### {VARY}'; the scripted instructor needs one")
+        raise ValueError(
+            f"the request has neither '### {WRONG}' nor '### {ANSWERED}' nor '### {VARY}'; the scripted instructor "
+            "needs one of them"
+        )
     source = recognise(blocks[WRONG])
     right = [recognise(question) for question in _numbered(blocks.get(RIGHT, ""))]
     mistake = find_mistake(source, blocks.get(STUDENT, ""))
@@ -93,6 +99,15 @@ def find_mistake(source: Problem, student: str) -> Mistake:
     return Mistake(order[-1].concept, "", source.equations[-1])
 
 
+def _all_right(source: Problem, student: str) -> bool:
+    """Every equation is the right one, and the answer ends on the last one's result."""
+    last = find_mistake(source, student).right
+    return bool(re.search(rf"####\s*{last.value}\s*$", student)) and all(
+        any(_same(Equation(int(a), sign, int(b), int(c)), right) for a, sign, b, c in _EQUATION.findall(student))
+        for right in source.equations
+    )
+
+
 def _same(a: Equation, b: Equation) -> bool:
     """Equal, or equal with the factors (or terms) swapped."""
     swapped = Equation(b.right, b.sign, b.left, b.value)
@@ -118,6 +133,17 @@ def _contrast(rng: random.Random, source: Problem, mistake: Mistake, right: list
     able = f"The student can do {_list(can)}, but fails" if can else "The student fails"
     diagnosis = f"{able} when {failed!r} is involved{_instead(mistake)}."
     return _reply(diagnosis, _samples(rng, chains, source.question))
+
+
+def _practise(rng: random.Random, source: Problem, student: str, n: int) -> str:
+    """Lessons on what went wrong; where nothing did, on one of the question's concepts."""
+    if _all_right(source, student):
+        concept = rng.choice(source.concepts)
+        diagnosis = f"The student makes no mistake; {concept!r} may be practised further."
+    else:
+        mistake = find_mistake(source, student)
+        concept, diagnosis = mistake.concept, _blame(mistake)
+    return _reply(diagnosis, _samples(rng, _around(rng, concept, n), source.question))
 
 
 def _around(rng: random.Random, concept: str, n: int) -> list[tuple[str, ...]]:

@@ -21,6 +21,7 @@ _BLOCKS = {
     "### Questions the student answers correctly": "right",
     "### Question the student got wrong": "question",
     "### Question to vary": "question",
+    "### Question the student answered": "question",
     "### The student's answer": "student",
     "### Correct answer": "gold",
     "### Task": "task",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.records import write_json
-from laif_helpers.runner import executors, manifest, plan
+from laif_helpers.runner import executors, manifest, plan, shared_folders
 from laif_helpers.runner import report as report_run
 from laif_helpers.runner.plan import COMPARE, Plan, Stage
 from laif_helpers.runner.run_lock import lock, write_holder
@@ -55,7 +55,7 @@ def run(made: Plan, *, executor: str = "local", workers: int = 0, redo: tuple[st
         engine = executors.get(executor)
         for change in manifest.write_recipe(made):
             print(f"changed since the last call: {change}")
-        _share_vanilla(made)
+        shared_folders.link(made)
         progress = Progress(made)
         try:
             _loop(progress, engine, workers or made.settings.workers, redo, holder)
@@ -246,15 +246,6 @@ def _interrupt(progress: Progress) -> None:
 
 def _stamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-def _share_vanilla(made: Plan) -> None:
-    """Points of a sweep that leaves the untouched target alone see its one evaluation through a link."""
-    for point in made.points if made.shared_vanilla else []:
-        link = made.folder(point).path / "vanilla"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(Path("..") / ".." / "vanilla", target_is_directory=True)
 
 
 def _collect(progress: Progress) -> None:

@@ -140,7 +140,8 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
         yield from _present(stage.run, *(stage.previous.path / "responses" / name for name in splits))
         if stem == plan.TRAIN:
             # fine_tuning's lessons are gold answers, which 05 itself writes down: no input of its own
-            yield from _present(stage.run, *([stage.folder.lessons(stage.arm)] if stage.arm in plan.INSTRUCT else []))
+            made = [stage.folder.lessons(stage.arm)] if stage.strategy in plan.INSTRUCT else []
+            yield from _present(stage.run, *made)
             yield from _model(stage, stage.iteration - 1)
         else:
             yield from _present(stage.run, stage.previous.selection)
@@ -225,7 +226,7 @@ def _normal(made: Plan) -> dict[str, Any]:
 
 
 def _yaml(key: str, value: Any) -> str:
-    """``key: value`` on one line; a list in brackets."""
-    if isinstance(value, list):
+    """``key: value`` on one line; a list or mapping in brackets."""
+    if isinstance(value, list | dict):
         return f"{key}: {yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).strip()}"
     return yaml.safe_dump({key: value}, default_flow_style=False, width=10_000, allow_unicode=True).strip()

@@ -13,8 +13,7 @@ from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.runner import notebook
 
 EVALUATE, ANALYSE, TRAIN, COMPARE = "01_evaluate", "02_error_analysis", "05_train_deepspeed", "06_compare"
-INSTRUCT = {"auggpt": "03_instruct_LE", "le": "03_instruct_LE", "lec": "04_instruct_LEC"}
-"""The notebook that makes an arm's lessons; fine_tuning's are the gold answers, which 05 itself takes."""
+INSTRUCT = recipe.NOTEBOOK_OF
 
 _LESSON_KEYS = {"arms", "budget", "replay_fraction", "holdout_fraction", "k", "strict", "seed"}
 _INSTRUCTOR_KEYS = {key for key in Recipe.model_fields if key.startswith(("instructor", "usd_", "max_usd"))}
@@ -46,6 +45,10 @@ class Stage:
     def key(self) -> str:
         place = "compare" if self.notebook == COMPARE else f"{self.arm}/iter{self.iteration}"
         return f"{self.point}/{place}/{self.notebook}" if self.point else f"{place}/{self.notebook}"
+
+    @property
+    def strategy(self) -> str:
+        return recipe.strategy(self.arm, self.iteration, self.recipe.iterations)
 
     @property
     def folder(self) -> IterationDir:
@@ -125,7 +128,9 @@ def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any
     MORE holds the recipe's other keys that concern the notebook, where they are not at their defaults.
     """
     values = {**stage.recipe.model_dump(), "run": run_name(stage.run), "arm": stage.arm, "iteration": stage.iteration}
-    undeclared = MORE.get(stage.notebook, set()) - {name.lower() for name in names}
+    # Only a switch cares which iteration is the last; the other arms' stages stand when a run is made longer.
+    beside = {"iterations"} if "+" in stage.arm and stage.notebook in MORE else set()
+    undeclared = (MORE.get(stage.notebook, set()) | beside) - {name.lower() for name in names}
     defaults = {key: field.get_default() for key, field in Recipe.model_fields.items()}
     values["more"] = {key: values[key] for key in sorted(undeclared) if values[key] != defaults[key]}
     values |= replaced
@@ -191,7 +196,9 @@ def _all_stages(run: RunDir, points: dict[str, Recipe], shared: bool) -> Iterato
             yield from _vanilla(folder, settings, point)
         first = Stage(folder, settings, EVALUATE, point="" if shared else point).key
         chains = [list(_arm(folder, settings, arm, point, first)) for arm in settings.arms]
-        yield from itertools.chain.from_iterable(chains)
+        # A switch waits for the arm whose iterations it shares, wherever the recipe names the two.
+        named = zip(settings.arms, chains, strict=True)
+        yield from (stage for _, chain in sorted(named, key=lambda pair: "+" in pair[0]) for stage in chain)
         if not settings.quote_only:
             ends = [first, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
             yield Stage(folder, settings, COMPARE, after=tuple(ends), point=point)
@@ -208,15 +215,30 @@ def _vanilla(run: RunDir, settings: Recipe, point: str) -> Iterator[Stage]:
 
 
 def _arm(run: RunDir, settings: Recipe, arm: str, point: str, first: str) -> Iterator[Stage]:
-    """An arm's stages; each waits for the one before it, and nothing waits for an error map."""
+    """An arm's stages; each waits for the one before it, and nothing waits for an error map.
+
+    A switch whose first strategy is an arm of the run has only a last iteration of its own (``shared_turns``).
+    """
     last = first
     for k in range(1, (1 if settings.quote_only else settings.iterations) + 1):
-        stems = [INSTRUCT[arm]] if arm in INSTRUCT else []
+        if k in shared_turns(settings, arm):
+            if not settings.quote_only:
+                last = Stage(run, settings, EVALUATE, arm.partition("+")[0], k, point=point).key
+            continue
+        strategy = recipe.strategy(arm, k, settings.iterations)
+        stems = [INSTRUCT[strategy]] if strategy in INSTRUCT else []
         if not settings.quote_only:
             stems += [TRAIN, EVALUATE]
         for stem in stems:
             stage = Stage(run, settings, stem, arm, k, (last,), point)
             yield stage
             last = stage.key
-        if arm in ("le", "lec") and k < settings.iterations and settings.map_iterations and not settings.quote_only:
+        studied = strategy in ("le", "lec") and k < settings.iterations and settings.map_iterations
+        if studied and not settings.quote_only:
             yield Stage(run, settings, ANALYSE, arm, k, (last,), point)
+
+
+def shared_turns(settings: Recipe, arm: str) -> range:
+    """Iterations of a switch that are another arm's: ``le+lec`` does as ``le`` until the last one."""
+    first, plus, _ = arm.partition("+")
+    return range(1, settings.iterations if plus and first in settings.arms else 1)

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from laif_helpers import answered, benchmarks, lessons
 from laif_helpers.lessons.text import normalise
-from laif_helpers.recipe import StageParameters
+from laif_helpers.recipe import NOTEBOOK_OF, StageParameters
 from laif_helpers.records import Example, Lesson, Response, read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NOTEBOOK_OF = {"le": "03_instruct_LE", "auggpt": "03_instruct_LE", "lec": "04_instruct_LEC"}
-"""The notebook that made an arm's lessons; fine_tuning's are made here, from the gold answers."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def _seed(p: StageParameters) -> int:
 
 def _ended(p: StageParameters) -> str:
     """Why the instructing notebook ended this arm (no wrong items), if it did."""
-    path = p.folder.metrics(NOTEBOOK_OF.get(p.arm, "-"))
+    path = p.folder.metrics(NOTEBOOK_OF.get(p.strategy, "-"))
     return str(json.loads(path.read_text(encoding="utf-8")).get("ended") or "") if path.is_file() else ""
 
 
@@ -85,7 +82,7 @@ def _arm_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Lesso
         return made
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} does not exist; run {NOTEBOOK_OF[p.arm]} with RUN={p.run!r}, ARM={p.arm!r}, "
+            f"{path} does not exist; run {NOTEBOOK_OF[p.strategy]} with RUN={p.run!r}, ARM={p.arm!r}, "
             f"ITERATION={p.iteration} first"
         )
     return read_jsonl(path, Lesson)
