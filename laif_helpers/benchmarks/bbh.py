@@ -20,7 +20,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _choice, _numbers
+from laif_helpers.benchmarks import Benchmark, _choice, _final_number
 from laif_helpers.benchmarks._files import (
     DataDir,
     check_split,
@@ -119,7 +119,7 @@ def grade(example: Example, text: str) -> Grade:
         read, how = _choice.read(text, example.fields["options"])
         return Grade(read == label, read, read is not None, f"{how}: {read}, gold {label}" if read else how)
     if re.fullmatch(r"-?\d+", example.gold):
-        return _numbers.grade(example.gold, text)
+        return _final_number.grade(example.gold, text, example.question)
     stated = _stated(text)
     if stated is None:
         return Grade(False, None, False, "no answer found")
