@@ -14,10 +14,12 @@ TAIL = 8000
 _HASHES = re.compile(r"####[ \t]*(?:\n[ \t]*)?(.*)")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\}){1,200})\}")
 _LINE = re.compile(
-    r"^[ \t*_>#]*(?:A|Ans|(?:the |my )?(?:final |correct )?(?:answer|result))[*_]*\s*:[*_]*[ \t]*(.+)$", re.IGNORECASE | re.M
+    r"^[ \t*_>#]*(?:A|Ans|(?:the |my )?(?:final |correct )?(?:answer|result))[*_]*\s*:[*_]*[ \t]*(.+)$",
+    re.IGNORECASE | re.M,
 )
 _HEAD = re.compile(
-    r"\banswer[*_]*(?:\s+(?:to|for)\b[^.:\n]{0,80}?)?\s*(?:\bis\b|\bwould be\b|\bshould be\b|:|=)[ \t]*:?[*_]*", re.IGNORECASE
+    r"\banswer[*_]*(?:\s+(?:to|for)\b[^.:\n]{0,80}?)?\s*(?:\bis\b|\bwould be\b|\bshould be\b|:|=)[ \t]*:?[*_]*",
+    re.IGNORECASE,
 )
 _BEHIND = re.compile(r"[ \t]*(?=\S)(.{1,300})|\s*\n[\s`]*(.{1,30})$", re.MULTILINE)
 _HEADING = re.compile(
@@ -26,10 +28,12 @@ _HEADING = re.compile(
 )
 _LISTED = re.compile(r"\d{1,2}[.)]\s+\S")
 _LEADS = re.compile(
-    r"[\s:*_`~≈(\[\"'<$=]*(?:(?:about|approximately|roughly|exactly|only|around|just|a total of)\s+)?[\s*_`(\[\"'$]*", re.IGNORECASE
+    r"[\s:*_`~≈(\[\"'<$=]*(?:(?:about|approximately|roughly|exactly|only|around|just|a total of)\s+)?[\s*_`(\[\"'$]*",
+    re.IGNORECASE,
 )
 _ROUNDED = re.compile(
-    r"≈|\\approx|\b(?:rounds?|rounded|rounding)(?: it)?(?: (?:up|down|off))? to(?! the| \d+ (?:decimal|significant))", re.IGNORECASE
+    r"≈|\\approx|\b(?:rounds?|rounded|rounding)(?: it)?(?: (?:up|down|off))? to(?! the| \d+ (?:decimal|significant))",
+    re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[^\d\s][.!?])\s+|(?<=\d[.!?])\s+(?=[A-Z])|\n+")
 
@@ -49,13 +53,17 @@ _UNANSWERABLE = re.compile(f"{_CANNOT}|{_LACKS}", re.IGNORECASE)
 # Words that a solution uses too ("let x be the unknown price"): they count where no number is stated beside them.
 _UNKNOWN = re.compile(r"\bNone\b|\bunknown\b|\b(?:don't|do not|doesn't|not) know\b", re.IGNORECASE)
 _NO_ANSWER = re.compile(r"[\s:*_`$({\[\"']*(?:\\text\s*\{\s*)?(?:None|N/?A|unknown|undefined)\b", re.IGNORECASE)
-_CONCLUDES = re.compile(r"^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|=", re.IGNORECASE)
+_CONCLUDES = re.compile(
+    r"^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|=", re.IGNORECASE
+)
 _ASIDE = re.compile(
     r"^\W*(?:note|please|check|checking|verify|verification|to verify|to check|assuming|p\.?s\b|let me know|feel free|i hope|hope"
     r"|remember|if you|for example|for instance|explanation|once\b)",
     re.IGNORECASE,
 )
-_SUPPOSES = re.compile(r"^\W*(?:however,? )?(?:if|suppose|assuming|please|once|when|for example|could you|can you)\b", re.IGNORECASE)
+_SUPPOSES = re.compile(
+    r"^\W*(?:however,? )?(?:if|suppose|assuming|please|once|when|for example|could you|can you)\b", re.IGNORECASE
+)
 _EXPLAINS = re.compile(
     r"\n[\W_]*(?:here(?:'s| is| are) (?:the |how |my |a )|explanation|reasoning|breakdown|step[- ]by[- ]step)"
     r"|(?<=\A)[\W_]*\d[\d.,]*(?: [a-z]+)?[.*\s]*\n[ \t]*\n",
@@ -179,7 +187,9 @@ def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
         denied = _UNANSWERABLE.search(sentence)
         if denied and not (found and "=" in sentence[denied.end() :]):
             return None, "unanswerable"
-        if _NO_ANSWER.fullmatch(sentence.strip(" .*")) or (_UNKNOWN.search(sentence) and not found and sentence is sentences[-1]):
+        if _NO_ANSWER.fullmatch(sentence.strip(" .*")) or (
+            _UNKNOWN.search(sentence) and not found and sentence is sentences[-1]
+        ):
             return None, "unanswerable"
         if found and _CONCLUDES.search(sentence) and not _SUPPOSES.match(sentence):
             break
