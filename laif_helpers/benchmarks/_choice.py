@@ -2,10 +2,11 @@
 option's text. A capital letter that merely occurs ("A ball …") is never taken for an answer.
 """
 
-import functools
 import re
 from collections.abc import Iterable, Iterator
 
+from laif_helpers.benchmarks._choice_patterns import patterns
+from laif_helpers.benchmarks._turns import own_turn
 from laif_helpers.records import Example, Grade, Message
 
 INSTRUCTION = (
@@ -31,8 +32,10 @@ _DECLINES = re.compile(
     r"\b(?:determine|answer|choose|say|provide|tell|know)\b",
     re.IGNORECASE,
 )
+_WRONG = re.compile(r"\b(?:incorrect|wrong|no|not|n't)\b|[✗✘❌×]", re.IGNORECASE)
+_RIGHT = re.compile(r"\b(?:correct|right|yes)\b|[✓✔✅]", re.IGNORECASE)
 _PREDICATE = (
-    r"\b(?:is|are|be|was|called)(?: more| most| likely| typically| usually| generally| associated with)*:? "
+    r"(?:=|\b(?:is|are|be|was|called)(?: more| most| likely| typically| usually| generally| associated with)*:?) ?"
     r"(?:the |a |an )?"
 )
 _TAIL = 6000
@@ -74,28 +77,53 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
 
     A response that says that no option is right reads as ``none``.
     """
-    text = _plain(text)[-_TAIL:]
+    text = _plain(_own_answer(text, options))[-_TAIL:]
     for how, reader in (
         ("stated", _stated),
         ("leading letter", _leading),
+        ("only option called correct", _judged),
         ("stated in passing", _in_passing),
         ("labelled option", _labelled),
     ):
         if label := reader(text, options):
             return label, how
+    if patterns(tuple(options))["both"].search(text):
+        return None, "chooses several options"
     return _by_text(text, options)
 
 
 def _stated(text: str, options: dict[str, str]) -> str | None:
     """The label of the last statement such as "the answer is (B)" or "option C is the best choice"."""
-    found = _matches(text, options, ("answer", "option", "is_answer", "closest", "choose", "boxed", "line"))
+    found = _matches(
+        text,
+        options,
+        ("answer", "option", "is_answer", "labelled", "closest", "choose", "boxed", "line", "concludes", "instead"),
+    )
     places = {place for place, _ in found}
     for start, rest in _statements(text):
+        if re.match(r"not\b", rest):
+            continue
         if start not in places and (label := _starts_with_option(rest, options)):
             found.append((start, label))
     if not any(re.search(r"\b(?:none|neither|no)\b", option, re.IGNORECASE) for option in options.values()):
         found += [(match.end(), NO_OPTION) for match in _NONE.finditer(text)]
     return max(found)[1] if found else None
+
+
+def _judged(text: str, options: dict[str, str]) -> str | None:
+    """The only option that is called correct where every option is gone through: "A. a moss - incorrect. B. …"."""
+    parts = list(patterns(tuple(options))["item"].finditer(text))
+    ends = [*(part.start() for part in parts[1:]), len(text)][: len(parts)]
+    verdicts: dict[str, bool] = {}
+    for part, end in zip(parts, ends, strict=True):
+        words = text[part.end() : end][:200]
+        if _WRONG.search(words):
+            verdicts[part["label"]] = False
+        elif _RIGHT.search(words):
+            verdicts[part["label"]] = True
+    left = [part["label"] for part in parts if part["label"] not in verdicts]
+    right = [label for label, verdict in verdicts.items() if verdict] or left
+    return right[0] if len(right) == 1 and len(verdicts) >= min(3, len(options)) else None
 
 
 def _in_passing(text: str, options: dict[str, str]) -> str | None:
@@ -105,23 +133,27 @@ def _in_passing(text: str, options: dict[str, str]) -> str | None:
 
 
 def _matches(text: str, options: dict[str, str], names: Iterable[str]) -> list[tuple[int, str]]:
-    patterns = _patterns(tuple(options))
-    found = [match for name in names for match in patterns[name].finditer(text)]
+    known = patterns(tuple(options))
+    found = [match for name in names for match in known[name].finditer(text)]
     return [(match.start(match.lastgroup), match[match.lastgroup].upper()) for match in found if match.lastgroup]
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """What follows each "the answer is", to the end of its line (or the next line, where that one is empty)."""
+    """What follows each "the answer is", to the end of its line (or the next line, where that one is empty); boxes."""
+    for match in re.finditer(r"\\(?:boxed|fbox)\s*\{([^{}]{1,600})\}", text):
+        yield match.start(1), match[1]
     for match in re.finditer(r"\banswer\b[^.:\n]{0,60}?(?:\bis|:)\s*:?\s*(.{1,600})", text, re.IGNORECASE):
         yield match.start(1), match[1]
 
 
 def _leading(text: str, options: dict[str, str]) -> str | None:
-    patterns = _patterns(tuple(options))
-    match = patterns["leading"].match(text)
+    known = patterns(tuple(options))
+    match = known["leading"].match(text)
+    if match is None or known["several"].match(text, match.end("label")):
+        return None
     # A response that goes through the options in their order begins with the first letter without choosing it.
-    listed = [label.upper() for label in patterns["listed"].findall(text)]
-    return match["label"].upper() if match and listed[:3] != list(options)[:3] else None
+    listed = list(dict.fromkeys(found["label"] for found in known["item"].finditer(text)))
+    return None if listed[:3] == list(options)[:3] else match["label"].upper()
 
 
 def _labelled(text: str, options: dict[str, str]) -> str | None:
@@ -152,9 +184,11 @@ def _sentences(text: str) -> list[str]:
 
 def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
     """The one option whose text the conclusion repeats, or the first sentence, or else the whole response."""
+    if label := _whole(text, options):
+        return label, "option's text alone"
     sentences = _sentences(text) or [""]
     concluding = [part for part in sentences if re.match(r"(?:therefore|thus|so|hence|in conclusion)\b", part, re.I)]
-    mentioned = {max(groups).upper() for groups in _patterns(tuple(options))["mention"].findall(text)}
+    mentioned = {max(groups).upper() for groups in patterns(tuple(options))["mention"].findall(text)}
     if len(mentioned) == 1:
         return mentioned.pop(), "the only letter mentioned"
     if _DECLINES.search(" ".join(sentences[-2:])):
@@ -168,6 +202,13 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
             if len(named := _named(part, options, predicate)) == 1:
                 return named[0], how
     return None, "names several options and settles on none" if _named(text, options, False) else "no option named"
+
+
+def _whole(text: str, options: dict[str, str]) -> str | None:
+    """The option that is the whole response, or what its last equation equals."""
+    wanted = {_normal(text), _normal(text.strip().rsplit("\n", 1)[-1].rpartition("=")[2])}
+    fitting = [label for label, option in options.items() if _normal(option) in wanted]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _named(text: str, options: dict[str, str], predicate: bool) -> list[str]:
@@ -217,43 +258,20 @@ def _normal(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """The text without bold, code and quote marks, which only decorate a letter."""
-    return re.sub(r"\*\*|__|[`“”\"]|\\text\s*(?=\{)|\$", "", text)
+    """The text without bold, code, quote, list and LaTeX marks, which only decorate a letter."""
+    text = re.sub(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\*\*|__|[`“”\"]|\$|\\[()\[\]]", "", text)
+    text = re.sub(r"</?[a-z]{2,20}>", "\n", text)
+    text = re.sub(r"'([A-Z])'|<([A-Z])>", lambda match: match[1] or match[2], text)
+    return re.sub(r"^[ \t]*(?:#{1,6}|[-*>•])[ \t]+", "", text, flags=re.MULTILINE)
 
 
-@functools.cache
-def _patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
-    """Patterns over exactly these labels. A lone letter counts when it is closed off: "(B)", "B.", "B:", "B" + end."""
-    letters = "|".join(re.escape(label) for label in labels)
-    letter = rf"(?P<label>{letters})"
-    after = r"[)\]}]|[.,:;](?=\s|$)|(?=\s*$)|(?=\s*\n)|(?=\s+\()|(?=\s+(?:[-–—]|because|since|as|and|is|in|with)\s)"
-    closed = rf"[(\[{{]?\s*{letter}\s*(?:{after})"
-    noun = r"(?:answer|choice|option|response|statement)"
-    becomes = r"(?:\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|:|=)\s*:?\s*"
-    good = r"(?:correct|right|best|accurate|appropriate|suitable|plausible|reasonable|likely)"
-    # "none of A, B, C, or D is the correct answer" speaks for no letter
-    the = r"(?:the\s+|a\s+|therefore\s+|most\s+|more\s+|only\s+)*"
-    alone = r"(?<![\w'])(?<!, )(?<!,)(?<!or )(?<!and )"
-    sources = {
-        "answer": rf"\b(?:answer|choice|solution)s?\b(?:\s+(?:to|for|here|in|among)\b[^.:\n]{{0,80}}?)?\s*{becomes}"
-        rf"(?:{noun}\s+)?{closed}",
-        "option": rf"\b{good}\s+{noun}\s+(?:{becomes})?(?:{noun}\s+)?{closed}",
-        "closest": rf"\b(?:closest|nearest)\b(?:\s+\w+){{0,6}}?\s+(?:is|would be|to)\s+(?:{noun}\s+)?{closed}",
-        "choose": rf"\b(?:choose|select|pick|go with)\s+(?:{noun}\s+)?{closed}",
-        "boxed": rf"\\(?:boxed|fbox)\s*\{{\s*[({{]?\s*{letter}\b",
-        "line": rf"^[ \t]*[(\[]?{letter}[)\].:]*[ \t]*$",
-        "leading": rf"\s*(?:{noun}\s+)?[(\[]?{letter}(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+[-–—]\s)",
-        "listed": rf"^[ \t]*[(\[]?({letters})[)\].:]\s",
-    }
-    # "a best answer" would be read as option A: these are read with capital letters only
-    exact = {
-        "is_answer": rf"\b[Oo]ption\s+\(?{letter}\)?\s+(?:is|would be|seems)\s+{the}{good}\b"
-        rf"|{alone}\(?(?P<other>{letters})\)?(?:[.:,][^.\n]{{0,200}}?)?\s+(?:is|would be)\s+{the}{good}"
-        r"\s+(?:answer|choice|option)\b",
-        "correct": rf"{alone}(?:[Ss]tatement\s+)?\(?{letter}\)?\s*(?:[.:,][^.\n]{{0,200}}?)?\s+is\s+{the}{good}\b",
-        "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{letter}(?:\)|[.:](?=\s|$)|$)",
-        "mention": rf"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]ituation|[Ss]tatement|[Ss]cenario)\s+\(?({letters})\b"
-        rf"|(?<=[\s(])\(({letters})\)(?!\w)",
-    }
-    patterns = {name: re.compile(source, re.IGNORECASE | re.MULTILINE) for name, source in sources.items()}
-    return patterns | {name: re.compile(source, re.MULTILINE) for name, source in exact.items()}
+def _own_answer(text: str, options: dict[str, str]) -> str:
+    """The text up to a question of the model's own: a list of options that are not this item's, behind an answer."""
+    text = own_turn(text)
+    for match in re.finditer(r"\n[^\n]*\?[ \t]*\n+[ \t]*\(?A[).:][ \t]*(\S[^\n]*)\n+[ \t]*\(?B[).:]", text):
+        before = _plain(text[: match.start()])
+        known = _normal(next(iter(options.values()))).startswith(_normal(match[1])[:8])
+        if not known and (_leading(before, options) or _stated(before, options)):
+            return text[: match.start()]
+    return text

@@ -20,7 +20,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _choice, _numbers
+from laif_helpers.benchmarks import Benchmark, _choice, _final_number, _free_text
 from laif_helpers.benchmarks._files import (
     DataDir,
     check_split,
@@ -31,13 +31,11 @@ from laif_helpers.benchmarks._files import (
     json_text,
     missing,
 )
+from laif_helpers.benchmarks._turns import own_turn
 from laif_helpers.records import Example, Grade, Message
 
 _COT = "Let's think step by step."
 _OPTION = re.compile(r"^\(([A-Z])\)\s*(.+)$", re.MULTILINE)
-_ANSWER = re.compile(r"\banswer(?:\s+is|\s*:)\s*:?\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
-_TRUTH = {"true": "false", "yes": "no", "valid": "invalid"}
-_TRUTHS = {*_TRUTH, *_TRUTH.values()}
 
 
 def load(split: str, data_dir: DataDir = None, limit: int | None = None) -> list[Example]:
@@ -112,50 +110,14 @@ def gold_response(example: Example) -> str | None:
 
 
 def grade(example: Example, text: str) -> Grade:
-    # a model that goes on with a question of its own has answered before it
-    text = re.split(r"\n\s*Q:", text.strip())[0]
+    text = own_turn(text)
     if example.fields["options"]:
         label = example.gold.strip("()")
         read, how = _choice.read(text, example.fields["options"])
         return Grade(read == label, read, read is not None, f"{how}: {read}, gold {label}" if read else how)
     if re.fullmatch(r"-?\d+", example.gold):
-        return _numbers.grade(example.gold, text)
-    stated = _stated(text)
-    if stated is None:
-        return Grade(False, None, False, "no answer found")
-    wanted, read = _normal(example.gold), _normal(stated)
-    if wanted in _TRUTHS:
-        return _truth(wanted, read)
-    return Grade(
-        wanted == read, stated[:500], True, "exact match" if wanted == read else f"is not {example.gold[:80]!r}"
-    )
-
-
-def _stated(text: str) -> str | None:
-    """What follows the last "the answer is", else the last line where that is all there is to it."""
-    stated = [match for match in _ANSWER.findall(text) if match.strip(" .*")]
-    if stated:
-        return stated[-1]
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else None
-
-
-def _truth(wanted: str, read: str) -> Grade:
-    """``True``/``False``, ``Yes``/``No``, ``valid``/``invalid``: the first word, else the only one of the pair."""
-    pair = next({key, value} for key, value in _TRUTH.items() if wanted in (key, value))
-    words = re.findall(r"\w+", re.sub(r"\bnot valid\b", "invalid", re.sub(r"\bnot true\b", "false", read)))
-    said = [word for word in words if word in pair]
-    if not said or (words[0] not in pair and len(set(said)) > 1):
-        return Grade(False, None, False, f"neither {' nor '.join(sorted(pair))} read")
-    return Grade(said[0] == wanted, said[0], True, f"read {said[0]}, gold {wanted}")
-
-
-def _normal(text: str) -> str:
-    """Case, spacing, commas between words, decoration and the final full stop do not count; brackets do."""
-    text = re.sub(r"[*`\"“”$]", "", text.casefold()).strip().rstrip(".").strip()
-    if re.fullmatch(r"[\s()<>{}\[\],]+", text):
-        return re.sub(r"[\s,]+", "", text)
-    return " ".join(re.sub(r"[,;]|(?<=\w)\s*->\s*", " ", text).split())
+        return _final_number.grade(example.gold, text, example.question)
+    return _free_text.grade(example.gold, text)
 
 
 BENCHMARKS = {
@@ -177,4 +139,4 @@ BENCHMARKS = {
 
 
 def _chance(example: Example) -> float:
-    return 0.5 if _normal(example.gold) in _TRUTHS else 0.0
+    return 0.5 if _free_text.is_truth(example.gold) else 0.0

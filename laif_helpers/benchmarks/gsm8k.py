@@ -15,7 +15,7 @@ Prompt: the question alone, zero-shot. Metric: exact match of the final number, 
 import re
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _numbers
+from laif_helpers.benchmarks import Benchmark, _final_number, _numbers
 from laif_helpers.benchmarks._files import Source, content_id, field, loader
 from laif_helpers.records import Example, Grade, Message
 
@@ -68,7 +68,7 @@ def gold_response(example: Example) -> str | None:
 
 
 def grade(example: Example, text: str) -> Grade:
-    return _numbers.grade(example.gold, text)
+    return _final_number.grade(example.gold, text, example.question)
 
 
 BENCHMARKS = {

@@ -17,7 +17,7 @@ import random
 from functools import cache
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _numbers
+from laif_helpers.benchmarks import Benchmark, _final_number
 from laif_helpers.benchmarks.practice_concepts import CONCEPTS
 from laif_helpers.benchmarks.practice_reading import recognise
 from laif_helpers.benchmarks.practice_world import TWISTS, Problem, compose, draw_concepts
@@ -151,7 +151,7 @@ def gold_response(example: Example) -> str:
 
 
 def grade(example: Example, text: str) -> Grade:
-    return _numbers.grade(example.gold, text)
+    return _final_number.grade(example.gold, text, example.question)
 
 
 def chance(example: Example) -> float:

@@ -1,0 +1,105 @@
+"""Answers in words: a truth value, a list of words, a row of brackets; read by the kind of the gold answer."""
+
+import re
+from collections.abc import Iterator
+
+from laif_helpers.records import Grade
+
+_HEAD = re.compile(r"\b(?:answer|result|output)(?:\s+is|\s*:)[*_]*\s*?:?[*_]*[ \t]*", re.IGNORECASE)
+_EXPLAINS = re.compile(r"\n[\W_]*(?:explanation|reasoning|note|here(?:'s| is) (?:the|how|why))\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n+")
+_TRUTH = {"true": "false", "yes": "no", "valid": "invalid"}
+_PAIRS = [frozenset(pair) for pair in _TRUTH.items()]
+_BRACKETS = re.compile(r"[()<>{}\[\]](?:[\s,\"'`]*[()<>{}\[\]])*")
+_ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+", re.MULTILINE)
+
+
+def is_truth(gold: str) -> bool:
+    """Whether the gold answer is one of two truth values, which a blind guess meets half of the time."""
+    return any(gold.casefold() in pair for pair in _PAIRS)
+
+
+def grade(gold: str, text: str) -> Grade:
+    """Exact match with ``gold``, blind to case, commas, list marks and decoration."""
+    text = re.sub(r"\\(?:text|textbf|boxed)\s*\{([^{}]*)\}", r"\1", text)
+    if is_truth(gold):
+        return _truth(gold.casefold(), text)
+    stated = list(_brackets(text) if _BRACKETS.fullmatch(gold.strip()) else _blocks(text))
+    if not stated:
+        return Grade(False, None, False, "no answer found")
+    wanted = normal(gold)
+    read = next((part for part in stated[:2] if normal(part) == wanted), stated[0])
+    right = normal(read) == wanted
+    return Grade(right, read[:500], True, "exact match" if right else f"is not {gold[:80]!r}")
+
+
+def normal(text: str) -> str:
+    """Case, spacing, commas between words, list marks, quotes and the final full stop do not count; brackets do."""
+    text = _ITEM.sub("", text.casefold())
+    text = re.sub(r"[*`\"“”$\\]", "", text).strip().rstrip(".").strip()
+    if re.fullmatch(r"[\s()<>{}\[\],]+", text):
+        return re.sub(r"[\s,]+", "", text)
+    text = re.sub(r"(?<!\w)'|'(?!\w)|^\[|\]$|\s(?:->|<|→)\s|[,;]", " ", text)
+    return " ".join(text.split())
+
+
+def _tails(text: str) -> list[str]:
+    """What follows each "the answer is", last first."""
+    return [text[head.end() :] for head in reversed(list(_HEAD.finditer(text)))]
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Where the words of an answer may stand: behind the last statement, else in the last paragraph or all of it."""
+    for tail in _tails(text)[:1]:
+        line, _, rest = tail.partition("\n")
+        if line.strip(" .*:"):
+            yield re.split(r"(?<=\w)\.\s+(?=[A-Z])", line)[0]
+        elif rest.strip():
+            yield re.split(r"\n[ \t]*\n", rest.strip())[0]
+        else:
+            continue
+        return
+    paragraphs = [part for part in re.split(r"\n[ \t]*\n", text.strip()) if part.strip()]
+    if paragraphs:
+        last = paragraphs[-1].strip()
+        # "The sorted list is: a, b, c"
+        head, colon, behind = last.partition(":")
+        yield behind.strip() if colon and behind.strip() and "\n" not in head else last
+
+
+def _brackets(text: str) -> Iterator[str]:
+    text = text.replace("\\", "")
+    for part in [tail.partition("\n\n")[0] for tail in _tails(text)] or [text]:
+        found = _BRACKETS.findall(part)
+        if found:
+            yield found[0] if part is not text else found[-1]
+            return
+    if text.strip():
+        yield text.strip().rsplit("\n", 1)[-1]
+
+
+def _truth(wanted: str, text: str) -> Grade:
+    """The value that is stated behind "the answer is", else opens the response, else closes it."""
+    pair = next(pair for pair in _PAIRS if wanted in pair)
+    text = _EXPLAINS.split(_affirmed(text.casefold()))[0]
+    words = re.compile(rf"\b(?:{'|'.join(sorted(pair))})\b")
+    for tail in _tails(text)[:1]:
+        if found := words.search(_SENTENCE.split(tail.strip(), maxsplit=1)[0]) or words.match(tail.strip(" *\n-\"'")):
+            return _said(found[0], wanted)
+    if found := re.match(rf"[\W_]*(?:\([a-z]\)\s*|option:\s*)?({words.pattern})", text):
+        return _said(found[1], wanted)
+    for sentence in reversed(_SENTENCE.split(text)):
+        if every := words.findall(sentence):
+            return _said(every[-1], wanted)
+    return Grade(False, None, False, f"neither {' nor '.join(sorted(pair))} read")
+
+
+def _affirmed(text: str) -> str:
+    """Denials as what they come to: "not deductively valid" is invalid, "not false, it is true" is true."""
+    text = re.sub(r"\bnot\s+(true|false|yes|no|valid|invalid)\b[,;]?\s+(?=(?:it|but)\b)", "", text)
+    text = re.sub(r"\b(?:not|n't)\s+(?:\w+ly\s+)?valid\b", "invalid", text)
+    return re.sub(r"(?<=is )not true\b", "false", text)
+
+
+def _said(read: str, wanted: str) -> Grade:
+    return Grade(read == wanted, read, True, f"read {read}, gold {wanted}")
