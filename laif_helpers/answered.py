@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def read(p: Recipe, folder: IterationDir, benchmark: str, split: str) -> "pd.DataFrame":
     """One row per answered item, in the file's order: the columns of ``Response`` without messages, plus
-    ``question`` (all that a person would be shown), ``chance`` and ``fields`` (the benchmark's own labels).
+    ``question`` (all that a person would be shown), ``chance``, ``fields`` (the benchmark's own labels) and
+    ``is_error`` (wrong, and no second grader disputes it).
 
     Raises FileNotFoundError when the split was not answered, ValueError when answers have no known question.
     """
@@ -37,8 +38,9 @@ def read(p: Recipe, folder: IterationDir, benchmark: str, split: str) -> "pd.Dat
         example = known[answer.id]
         row: dict[str, Any] = {name: getattr(answer, name) for name in kept}
         row |= {"question": bench.question_text(example), "chance": bench.chance(example), "fields": example.fields}
+        row["is_error"] = answer.is_error
         rows.append(row)
-    return pd.DataFrame(rows, columns=[*kept, "question", "chance", "fields"])
+    return pd.DataFrame(rows, columns=[*kept, "question", "chance", "fields", "is_error"])
 
 
 def held_out(p: Recipe, benchmark: str, id: str) -> bool:

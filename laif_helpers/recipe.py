@@ -46,6 +46,7 @@ class Recipe(BaseModel):
     error_split: str = Field("train", description="split that supplies errors")
     test_split: str = Field("test", description="split that is only ever measured")
     data_dir: str = Field("", description="folder of benchmark files; empty: LAIF_DATA, then the usual places")
+    audit: bool = Field(True, description="a second grader reads too; errors are what both call wrong")
     limit: int = Field(0, ge=0, description="items per split, for trying out; 0: all")
     holdout_fraction: float = Field(0.2, ge=0, lt=1, description="share of error_split never instructed or trained on")
     measure_errors: bool = Field(True, description="the last iteration answers error_split too: what was repaired")

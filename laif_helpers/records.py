@@ -50,7 +50,11 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One row of ``responses/<benchmark>.<split>.jsonl``."""
+    """One row of ``responses/<benchmark>.<split>.jsonl``.
+
+    ``second_correct``: what the second grader says, None where it was not asked or read nothing; ``second_read``: what
+    it read. Files from before it, and rows not audited, have neither.
+    """
 
     id: str
     benchmark: str
@@ -65,6 +69,13 @@ class Response:
     prompt_tokens: int
     new_tokens: int
     model: str
+    second_correct: bool | None = None
+    second_read: str = ""
+
+    @property
+    def is_error(self) -> bool:
+        """Wrong, and no second grader finds it right: what later stages study, teach and pay for."""
+        return not self.correct and self.second_correct is not True
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,17 +21,11 @@ _ANSWERED = re.compile(
 
 
 def own_turn(text: str) -> str:
-    """``text`` without a chain of thought in tags, and cut where the turn ends or a new question begins.
+    """``text`` without a chain of thought in tags, cut where the turn ends or where a new question begins.
 
-    A marker counts only behind an answer: a text that opens by repeating its question keeps all of it.
+    A question counts only behind an answer: a text that opens by repeating its question keeps all of it.
     """
-    thought = [match.end() for match in _THOUGHT.finditer(text)]
-    if thought and text[thought[-1] :].strip():
-        text = text[thought[-1] :]
-    for match in _END_OF_TURN.finditer(text):
-        if text[: match.start()].strip():
-            text = text[: match.start()]
-            break
+    text = end_of_turn(text)
     for pattern, needs_answer in ((_NEXT_ITEM, False), (_NEXT_TASK, True)):
         for match in pattern.finditer(text):
             before = text[: match.start()]
@@ -39,6 +33,15 @@ def own_turn(text: str) -> str:
                 text = before
                 break
     return text
+
+
+def end_of_turn(text: str) -> str:
+    """``text`` without a chain of thought in tags, up to the first mark that ends a turn."""
+    thought = [match.end() for match in _THOUGHT.finditer(text)]
+    if thought and text[thought[-1] :].strip():
+        text = text[thought[-1] :]
+    marks = (match.start() for match in _END_OF_TURN.finditer(text))
+    return text[: next((mark for mark in marks if text[:mark].strip()), len(text))]
 
 
 def _is_answer(text: str) -> bool:

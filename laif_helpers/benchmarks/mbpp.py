@@ -18,7 +18,7 @@ Prompt: the stub, zero-shot. Metric: pass@1, the check executed in the sandbox.
 import re
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _code
+from laif_helpers.benchmarks import Benchmark, _code, _find_code
 from laif_helpers.benchmarks._files import Source, content_id, field, loader
 from laif_helpers.records import Example
 
@@ -46,7 +46,7 @@ def from_row(row: dict[str, Any]) -> Example:
                 f"field 'entry_point' is no function name ({entry_point[:40]!r}) and the prompt defines none"
             )
         entry_point = names[-1]
-    has_stub = _code.defines(prompt, entry_point)
+    has_stub = _find_code.defines(prompt, entry_point)
     question = prompt if has_stub else f"{prompt.strip()}\nThe function is named {entry_point}."
     return _example(row, question, entry_point, prompt if has_stub else "", test, "")
 

@@ -28,7 +28,8 @@ NEIGHBOURS = 5
 
 
 def collect(p: StageParameters) -> pd.DataFrame:
-    """Every answered item of the splits that supply errors, wrong ones first, benchmarks in the recipe's order.
+    """Every answered item of the splits that supply errors, wrong ones first, benchmarks in the recipe's order; but for
+    those that 01's two graders read differently.
 
     Columns as ``answered.read``. Raises FileNotFoundError when 01 has not been run, ValueError when the recipe
     has no in-domain benchmark.
@@ -36,6 +37,7 @@ def collect(p: StageParameters) -> pd.DataFrame:
     if not p.in_domain:
         raise ValueError("in_domain is empty: name the benchmark whose errors are to be analysed")
     items = pd.concat([answered.read(p, p.folder, name, p.error_split) for name in p.in_domain], ignore_index=True)
+    items = items[items["correct"].astype(bool) | items["is_error"].astype(bool)]
     return items.sort_values("correct", kind="stable", ignore_index=True)
 
 

@@ -60,7 +60,7 @@ def evaluate(p: StageParameters) -> list[Path]:
         with _endpoint(p) as (model, url):
             for job in jobs:
                 _ask(job, p, model, url)
-    return [_finish(job, display_name(p.model)) for job in jobs]
+    return [_finish(job, display_name(p.model), p.audit) for job in jobs]
 
 
 def splits_needed(p: StageParameters) -> list[tuple[str, str]]:
@@ -222,13 +222,14 @@ def _write_line(handle: IO[str], row: dict[str, Any]) -> None:
     handle.flush()
 
 
-def _finish(job: _Job, model: str) -> Path:
+def _finish(job: _Job, model: str, audit: bool) -> Path:
     """Grade and write the finished file, unless it holds these very items graded by these graders."""
     stamp = {"header": job.header, "graders": graders_hash(), "items": _hash(job.keys), "cut": _cut(job)}
+    stamp["audit"] = audit
     if job.path.is_file() and job.stamp.is_file() and json.loads(job.stamp.read_text(encoding="utf-8")) == stamp:
         return job.path
     completions = [job.known[key] for key in job.keys]
-    rows = to_responses(job.benchmark, job.examples, completions, model, job.split)
+    rows = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)
     job.stamp.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     write_jsonl(job.path, rows)
     write_json(job.stamp, stamp)

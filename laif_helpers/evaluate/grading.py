@@ -7,6 +7,7 @@ from pathlib import Path
 
 from laif_helpers import models
 from laif_helpers.benchmarks import Benchmark
+from laif_helpers.evaluate.audit import Second, second_grades
 from laif_helpers.records import Completion, Example, Grade, Response
 
 CUT = "; the answer was cut at the token limit"
@@ -14,10 +15,21 @@ NO_ANSWER = "no answer: "
 
 
 def to_responses(
-    benchmark: Benchmark, examples: list[Example], completions: list[Completion], model: str, split: str
+    benchmark: Benchmark,
+    examples: list[Example],
+    completions: list[Completion],
+    model: str,
+    split: str,
+    audit: bool = False,
 ) -> list[Response]:
-    """Graded rows in the order of ``examples``. An item that was not asked is wrong and unreadable, with the reason."""
+    """Graded rows in the order of ``examples``. An item that was not asked is wrong and unreadable, with the reason.
+
+    ``audit``: the second grader reads them as well.
+    """
     grades = grade_all(benchmark, examples, completions)
+    seconds: list[Second] = [(None, "")] * len(grades)
+    if audit:
+        seconds = second_grades(benchmark, examples, [completion.text for completion in completions], grades)
     return [
         Response(
             id=example.id,
@@ -33,8 +45,10 @@ def to_responses(
             prompt_tokens=completion.prompt_tokens,
             new_tokens=completion.new_tokens,
             model=model,
+            second_correct=second[0],
+            second_read=second[1],
         )
-        for example, completion, grade in zip(examples, completions, grades, strict=True)
+        for example, completion, grade, second in zip(examples, completions, grades, seconds, strict=True)
     ]
 
 
@@ -63,6 +77,10 @@ def graders_hash() -> str:
     """A hash of the graders' source: kept answers are graded again after any of it changed."""
     here = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in [*sorted((here / "benchmarks").glob("*.py")), *sorted((here / "sandbox").glob("*.py"))]:
+    for path in [
+        *sorted((here / "benchmarks").glob("*.py")),
+        *sorted((here / "sandbox").glob("*.py")),
+        here / "evaluate" / "audit.py",
+    ]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

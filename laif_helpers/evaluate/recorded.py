@@ -37,7 +37,7 @@ def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
             continue
         print(f"{name}, {split}: grading {len(items):,} recorded answers of {known[0]}")
         paths.append(p.folder.responses(name, split))
-        _grade_into(paths[-1], items, name, split)
+        _grade_into(paths[-1], items, name, split, p.audit)
     if not paths:
         found = sorted({f"{item.example.benchmark}, {item.example.split or 'unknown split'}" for item in recorded})
         raise ValueError(
@@ -47,17 +47,18 @@ def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
     return paths
 
 
-def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str) -> None:
+def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str, audit: bool) -> None:
     """Grade and write the file, unless these very answers were graded by these graders before."""
     content = json.dumps([(item.example.id, item.text, item.model) for item in items])
-    stamp = {"graders": graders_hash(), "items": hashlib.sha256(content.encode()).hexdigest()[:16]}
+    stamp: dict[str, Any] = {"graders": graders_hash(), "items": hashlib.sha256(content.encode()).hexdigest()[:16]}
+    stamp["audit"] = audit
     made = path.with_name(f".{path.stem}.made")
     if path.is_file() and made.is_file() and json.loads(made.read_text(encoding="utf-8")) == stamp:
         return
     made.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     answers = [Completion(item.text, 0, 0) for item in items]
     examples = [item.example for item in items]
-    write_jsonl(path, to_responses(benchmarks.get(name), examples, answers, items[0].model, split))
+    write_jsonl(path, to_responses(benchmarks.get(name), examples, answers, items[0].model, split, audit))
     write_json(made, stamp)
 
 
