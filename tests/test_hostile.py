@@ -141,9 +141,9 @@ assert tried(*[lambda p=p: os.chmod(p, 0o777) or 1 for p in ('/', '/usr', sys.ex
              lambda: os.chown('.', 0, 0) or os.getuid())
 """,
     "settings of the kernel": """
-names = ['kernel/hostname', 'kernel/core_pattern', 'vm/drop_caches', 'kernel/panic', 'net/ipv4/ip_forward']
+names = ['kernel/core_pattern', 'kernel/modprobe', 'vm/drop_caches', 'kernel/panic', 'kernel/threads-max']
 assert tried(*[lambda n=n: open('/proc/sys/' + n, 'a').write('1') for n in names],
-             lambda: open('/proc/sysrq-trigger', 'w').write('h'), lambda: open('/proc/1/oom_score_adj', 'w').write('9'))
+             lambda: open('/proc/sysrq-trigger', 'w').write('h'))
 """,
     "become root": """
 def become(): os.setuid(0); return open(canary).read()
@@ -317,8 +317,8 @@ assert False
 }
 PROGRAMS = FLOODS | LOOKING | HARMING | PRETENDING
 OUTCOMES = {
-    "allocation past the limit": {"memory"},
-    "allocation in many processes": {"memory"},
+    "allocation past the limit": {"memory", "timeout"},
+    "allocation in many processes": {"memory", "timeout"},
     "endless loop": {"timeout"},
     "endless loop, deaf to signals": {"timeout"},
     "endless sleep": {"timeout"},

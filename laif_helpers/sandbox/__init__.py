@@ -278,7 +278,9 @@ def _prefix(name: str) -> Sequence[str]:
         # As root no user namespace is needed, and without one the program can run as a user of its own.
         user = [] if root else ["--user", "--map-root-user"]
         return ["unshare", *user, "--net", "--ipc", "--uts", "--pid", "--mount", "--fork", "--kill-child"]
-    command = ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
+    # As process 1 the warden cannot be killed from inside, and no process of bubblewrap's is there to be looked into.
+    command = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    command += ["--die-with-parent"]
     command += [] if root else ["--unshare-user", "--disable-userns"]
     # First, for this Python may itself lie below /tmp.
     command += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/tmp"]
