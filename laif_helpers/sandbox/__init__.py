@@ -5,9 +5,10 @@ opts in by name (``isolation="none"`` or ``LAIF_SANDBOX=none``), for then only t
 limits hold. The two real cages have no network, see neither the user's files nor the environment, keep the system
 read-only and end every process of the program with it.
 
-What no cage can do: program and check share one interpreter, so a program written for the purpose could search the
-interpreter's frames for the nonce that proves the end was reached. Accidents, early exits and patched built-ins
-are caught.
+The verdict is given by another process of the cage than the program's, which holds neither the report nor the nonce
+that proves it genuine (``_cage.py`` says how). What no cage can do: program and check share one interpreter, so machine
+code written for the purpose could still pretend that the last line was reached. Accidents, early exits, patched
+built-ins and a search of the interpreter's frames are caught.
 """
 
 import functools
@@ -29,6 +30,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from laif_helpers.sandbox import _system_calls
 
 CAGES = ("bubblewrap", "unshare", "none")
 OUTPUT_BYTES = 1 << 20
@@ -133,25 +136,21 @@ def _run(name: str, source: str, timeout_s: float, memory_mb: int, cpu_s: float 
         tempfile.TemporaryFile() as report,
     ):
         nonce = secrets.token_hex(16)
-        job = _job(name, source, memory_mb, folder) | {"nonce": nonce, "report": report.fileno()}
-        job["cpu_s"] = math.ceil(cpu_s or timeout_s)
-        status = _wait(name, job, timeout_s, folder, out, err)
+        job = _job(name, source, memory_mb, folder) | {"cpu_s": math.ceil(cpu_s or timeout_s)}
+        status = _wait(name, job, nonce, timeout_s, folder, (out, err, report))
         seconds = time.monotonic() - started
-        stdout, stderr = (_text(handle) for handle in (out, err))
-        ready, _, said = _text(report).rpartition("\n")
-        too_much = max(os.fstat(out.fileno()).st_size, os.fstat(err.fileno()).st_size) >= OUTPUT_BYTES
-    if said.startswith(nonce):
-        # The first document is the verdict; what a leftover of the program wrote behind it is not read.
-        told: dict[str, str] = json.JSONDecoder().raw_decode(said, len(nonce))[0]
+        stdout, stderr, said = (_text(handle) for handle in (out, err, report))
+        too_much = max(os.fstat(handle.fileno()).st_size for handle in (out, err)) >= OUTPUT_BYTES
+    before, genuine, verdict = said.partition(nonce)
+    if genuine:
+        told: dict[str, str] = json.JSONDecoder().raw_decode(verdict)[0]
     elif status is None:
         told = {"status": "timeout", "message": f"no end after {timeout_s:g} s"}
-    elif status in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
-        told = {"status": "timeout", "message": f"no end after {job['cpu_s']} s of computing"}
-    elif not ready:
+    elif before.startswith("ready"):
+        told = {"status": "failed", "message": f"the cage was ended before the program's last line ({status})"}
+    else:
         # a tool that refuses to start the interpreter says why on stderr
         told = {"status": "error", "message": stderr.strip()[-300:] or f"exit status {status}"}
-    else:
-        told = {"status": "failed", "message": f"ended before the program's last line (exit status {status})"}
     if too_much:
         told = {"status": "output", "message": f"wrote more than {OUTPUT_BYTES} bytes"}
     # The message closes stderr, so that whoever shows the last line shows the reason.
@@ -172,27 +171,37 @@ def _job(name: str, source: str, memory_mb: int, folder: str) -> dict[str, Any]:
         "uid": 60_000 + next(_runs) % 4000 if real_root else 0,
         "root": folder if name == "unshare" else "",
         "private_tmp": name != "none",
+        "refused": _system_calls.program().hex(),
         "visible": _visible(),
         "packages": _packages(),
     }
 
 
-def _wait(name: str, job: dict[str, Any], timeout_s: float, folder: str, out: IO[bytes], err: IO[bytes]) -> int | None:
+def _wait(
+    name: str, job: dict[str, Any], nonce: str, timeout_s: float, folder: str, outputs: tuple[IO[bytes], ...]
+) -> int | None:
     """Start the cage on the job and wait for its end. Returns the exit status, None when time ran out."""
+    out, err, report = outputs
     with tempfile.TemporaryFile() as told:
-        told.write(json.dumps(job).encode())
+        key, given = os.pipe()
+        os.write(given, nonce.encode())
+        os.close(given)
+        told.write(json.dumps(job | {"report": report.fileno(), "nonce": key}).encode())
         told.seek(0)
-        process = subprocess.Popen(
-            [*_prefix(name), sys.executable, "-s", "-P", "-S", "-X", "utf8", "-c", _inside()],
-            stdin=told,
-            stdout=out,
-            stderr=err,
-            # A fixed hash seed: an answer that leans on the order of a set is graded the same way every time.
-            env={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            cwd=folder,
-            pass_fds=[job["report"]],
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                [*_prefix(name), sys.executable, "-s", "-P", "-S", "-X", "utf8", "-c", _inside()],
+                stdin=told,
+                stdout=out,
+                stderr=err,
+                # A fixed hash seed: an answer that leans on the order of a set is graded the same way every time.
+                env={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                cwd=folder,
+                pass_fds=[report.fileno(), key],
+                start_new_session=True,
+            )
+        finally:
+            os.close(key)
     try:
         ended = _ended(process, timeout_s + _START_S)
     finally:
@@ -269,13 +278,17 @@ def _prefix(name: str) -> Sequence[str]:
         # As root no user namespace is needed, and without one the program can run as a user of its own.
         user = [] if root else ["--user", "--map-root-user"]
         return ["unshare", *user, "--net", "--ipc", "--uts", "--pid", "--mount", "--fork", "--kill-child"]
-    command = ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
+    # As process 1 the warden cannot be killed from inside, and no process of bubblewrap's is there to be looked into.
+    command = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    command += ["--die-with-parent"]
     command += [] if root else ["--unshare-user", "--disable-userns"]
+    # First, for this Python may itself lie below /tmp.
+    command += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/tmp"]
     # bubblewrap makes missing parents for their owner alone, and the program runs as another user.
-    for folder in sorted({str(parent) for path in _visible() for parent in Path(path).parents} - {"/", "/usr"}):
+    for folder in sorted({str(parent) for path in _visible() for parent in Path(path).parents} - {"/", "/usr", "/tmp"}):
         command += ["--perms", "0755", "--dir", folder]
     for path in _visible():
         link = Path(path)
         command += ["--symlink", str(link.readlink()), path] if link.is_symlink() else ["--ro-bind", path, path]
-    command += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/tmp"]
-    return [*command, "--remount-ro", "/", "--chdir", "/tmp"]
+    command += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(16 << 20), "--tmpfs", "/dev/shm"]
+    return [*command, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
