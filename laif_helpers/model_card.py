@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.paths import resolve
 from laif_helpers.records import write_text
 
 _SCORES = re.compile(r"(?<=<!-- scores:begin -->\n).*?(?=<!-- scores:end -->)", re.S)
@@ -22,14 +23,15 @@ def write(folder: Path, about: Mapping[str, Any], settings: Mapping[str, Any], m
     """
     lessons = "\n".join(f"| {what} | {n} |" for what, n in about["lessons"].items())
     recipe = "\n".join(f"| {key} | {value} |" for key, value in settings.items() if key in _PLAIN)
+    target = Path(about["target"]).name if Path(about["target"]).is_absolute() else about["target"]
     adapter = (folder / "adapter_config.json").is_file()
-    hub = about["target"] if about["target"].count("/") == 1 and not Path(about["target"]).exists() else ""
+    hub = target if target.count("/") == 1 and not resolve(target).exists() else ""
     head = ["---", "library_name: " + ("peft" if adapter else "transformers"), "pipeline_tag: text-generation"]
     head += [*([f"base_model: {hub}"] if hub else []), "tags: [laif, sft]", "---", ""]
-    body = f"""# {about["target"]}, arm {about["arm"]}, iteration {about["iteration"]}
+    body = f"""# {target}, arm {about["arm"]}, iteration {about["iteration"]}
 
 {"A LoRA adapter" if adapter else "All weights"} in plain Hugging Face form, trained by laif on lessons drawn from the \
-model's own answers. Base: {about["base"]}.
+model's own answers. Base: {about["base"] or target}.
 
 ## Lessons
 | benchmark, source | items |

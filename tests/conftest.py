@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from train_toys import base_fixture, parameters_fixture  # noqa: F401  of the tests of stage 5
 
 from laif_helpers import runner
 from laif_helpers.paths import RunDir

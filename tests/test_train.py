@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,72 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from train_toys import TEMPLATE, sample
 
 from laif_helpers import launch as processes
-from laif_helpers import recipe, train
+from laif_helpers import train
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_rows, write_json, write_jsonl
+from laif_helpers.train import callbacks, order, zero
 from laif_helpers.train import samples as sft_samples
 from laif_helpers.train import settings as train_settings
-
-TEMPLATE = (
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.role == 'assistant' %}<|end|>{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-
-
-def make_base(folder: Path, hidden: int = 32) -> Path:
-    """A random Llama over bytes with a small chat template."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    special = ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|pad|>"]
-    vocabulary = {token: at for at, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    core.add_special_tokens(special)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|end|>", pad_token="<|pad|>")
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture
-def parameters(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageParameters]:
-    """Builds the parameters of arm le, iteration 1, of a run in ``tmp_path``, with a training set of ``n`` samples."""
-    monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-    def make(n: int = 16, **values: Any) -> StageParameters:
-        settings = {"run": "r", "arm": "le", "iteration": 1, "target": str(base), "batch_size": 8, "epochs": 1}
-        p = recipe.build(StageParameters, settings | values)
-        if n:
-            write_jsonl(p.folder.training_set, [sample(at) for at in range(n)])
-        return p
-
-    return make
-
-
-def sample(at: int, response: str = "") -> dict[str, Any]:
-    words = " ".join(["box"] * (at % 5))
-    asked = {"role": "user", "content": f"What is {at} + {at}? {words}"}
-    answer = {"role": "assistant", "content": response or f"{at} + {at} = {2 * at}\n#### {2 * at}"}
-    return {"id": f"s{at}", "benchmark": "practice", "source": "lesson", "messages": [asked, answer], "weight": 1.0}
 
 
 def settings_of(p: StageParameters) -> train_settings.Settings:
@@ -110,10 +54,11 @@ def test_lesson_without_response(parameters: Callable[..., StageParameters], con
         train.launch(p)
 
 
-def test_sample_weight_is_refused(parameters: Callable[..., StageParameters]) -> None:
+@pytest.mark.parametrize("weight", [-1, "2", True, float("nan"), float("inf")])
+def test_weight_that_is_none(parameters: Callable[..., StageParameters], weight: Any) -> None:
     p = parameters()
-    write_jsonl(p.folder.training_set, [sample(0) | {"weight": 0.5}])
-    with pytest.raises(ValueError, match=r"row 1 has weight 0\.5"):
+    write_jsonl(p.folder.training_set, [sample(0) | {"weight": weight}])
+    with pytest.raises(ValueError, match=rf"row 1 has weight {weight!r}; a weight is a number from 0 on"):
         train.launch(p)
 
 
@@ -165,13 +110,11 @@ def test_unknown_deepspeed_key(
 ) -> None:
     from dataclasses import replace
 
-    from laif_helpers.train import sft
-
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     settings = settings_of(parameters(deepspeed="zero2"))
-    sft.check_deepspeed_keys(settings)
+    zero.check_deepspeed_keys(settings)
     with pytest.raises(ValueError, match=said):
-        sft.check_deepspeed_keys(replace(settings, deepspeed_config=settings.deepspeed_config | change))
+        zero.check_deepspeed_keys(replace(settings, deepspeed_config=settings.deepspeed_config | change))
 
 
 @pytest.mark.parametrize("name", ["zero1", "zero2", "zero3", "zero3_offload"])
@@ -224,14 +167,20 @@ def test_read_only_folder(parameters: Callable[..., StageParameters]) -> None:
     p.folder.path.chmod(0o700)
 
 
-def test_loss_that_is_no_number() -> None:
-    from laif_helpers.train import sft
-
-    sft.check_loss(3.2, 1, 0.1)
-    with pytest.raises(
-        ValueError, match=r"the loss is nan at step 7, nothing was saved; lower learning_rate \(given: 5"
-    ):
-        sft.check_loss(float("nan"), 7, 5.0)
+@pytest.mark.parametrize(
+    "recent, norm, said",
+    [
+        ([3.2, 2.9], 1.0, ""),
+        ([3.2, float("nan")], 1.0, "the loss is nan"),
+        ([3.2], float("inf"), "the gradient's norm is inf"),
+        ([3.0, 9.0, 9.0, 9.0, 9.0], 1.0, ""),
+        ([9.0, 9.5, 10.0, 12.0, 15.0], 1.0, r"the loss runs away \(11\.10 over the last 5 .* 3\.20 at first\)"),
+        ([9.0, 9.5, 10.0, 12.0], 1.0, ""),
+    ],
+)
+def test_loss_that_breaks(recent: list[float], norm: float, said: str) -> None:
+    found = callbacks.broken_loss(recent, 3.2, norm)
+    assert re.search(said, found) if said else not found
 
 
 # -- samples
@@ -273,9 +222,9 @@ def test_template_that_hides_the_prompt_is_refused(parameters: Callable[..., Sta
 
 def test_order_is_the_same_for_one_process_and_two() -> None:
     lengths = [(7 * at) % 40 for at in range(100)]
-    orders = [list(sft_samples.LengthGrouped(lengths, 16, seed=3)) for _ in range(2)]
+    orders = [list(order.LengthGrouped(lengths, 16, seed=3)) for _ in range(2)]
     assert orders[0] == orders[1] and sorted(orders[0]) == list(range(100))
-    later = sft_samples.LengthGrouped(lengths, 16, seed=3)
+    later = order.LengthGrouped(lengths, 16, seed=3)
     later.set_epoch(1)
     assert list(later) != orders[0]
     spread = [max(lengths[i] for i in part) - min(lengths[i] for i in part) for part in _chunks(orders[0], 16)]

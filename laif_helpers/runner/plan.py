@@ -19,10 +19,8 @@ _LESSON_KEYS = {"arms", "budget", "replay_fraction", "holdout_fraction", "k", "s
 _INSTRUCTOR_KEYS = {key for key in Recipe.model_fields if key.startswith(("instructor", "usd_", "max_usd"))}
 _TRAINING_KEYS = {"deepspeed", "num_processes", "learning_rate", "epochs", "batch_size", "gradient_accumulation"}
 _TRAINING_KEYS |= {"warmup_ratio", "weight_decay", "max_length", "packing", "lora_rank"}
-SELDOM = {"warmup_steps", "max_grad_norm", "gradient_checkpointing", "curriculum", "lora_alpha", "lora_dropout"}
-SELDOM |= {"load_in_4bit", "merge_lora", "save_steps", "report_to", "hostfile"}
-"""Keys that 05 knows but does not list in its parameters cell: it is given those that a recipe changes."""
-_TRAINING_KEYS |= SELDOM
+_TRAINING_KEYS |= {"warmup_steps", "max_grad_norm", "gradient_checkpointing", "curriculum", "lora_alpha"}
+_TRAINING_KEYS |= {"lora_dropout", "load_in_4bit", "merge_lora", "save_steps", "report_to", "hostfile"}
 MORE = {TRAIN: _TRAINING_KEYS, **dict.fromkeys(INSTRUCT.values(), _LESSON_KEYS | _INSTRUCTOR_KEYS)}
 """Keys that reach a notebook through its parameter MORE where it does not declare them one by one."""
 BEYOND_ITERATION_0 = frozenset(_LESSON_KEYS | _INSTRUCTOR_KEYS | _TRAINING_KEYS)
@@ -134,9 +132,7 @@ def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any
     defaults = {key: field.get_default() for key, field in Recipe.model_fields.items()}
     values["more"] = {key: values[key] for key in sorted(undeclared) if values[key] != defaults[key]}
     values |= replaced
-    changed = [key for key in sorted(SELDOM) if values[key] != Recipe.model_fields[key].default]
-    more = [key.upper() for key in changed if key.upper() not in names] if stage.notebook == TRAIN else []
-    return {name: values[name.lower()] for name in [*names, *more]}
+    return {name: values[name.lower()] for name in names}
 
 
 def _fits(stage: Stage, names: list[str]) -> None:

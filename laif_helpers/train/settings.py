@@ -104,7 +104,7 @@ def make_settings(p: StageParameters) -> Settings:
         probe=probe_items(p),
         card={
             **{"target": p.target, "arm": p.arm, "iteration": p.iteration, "lessons": lessons},
-            "base": p.target if p.iteration <= 1 else f"iteration {p.iteration - 1} of the same arm",
+            "base": "" if p.iteration <= 1 else f"iteration {p.iteration - 1} of the same arm",
         },
     )
 

@@ -1,0 +1,323 @@
+"""Stage 5's options: weights, curriculum, adapters merged, several nodes, the preflight's findings."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from train_toys import sample
+
+from laif_helpers import launch as processes
+from laif_helpers import model_card, recipe, train
+from laif_helpers.paths import ROOT
+from laif_helpers.recipe import Recipe, StageParameters
+from laif_helpers.records import write_json, write_jsonl
+from laif_helpers.train import base_model, memory, order, preflight, sft, zero
+from laif_helpers.train import samples as sft_samples
+from laif_helpers.train import settings as train_settings
+
+Make = Callable[..., StageParameters]
+
+
+def trainer_of(p: StageParameters, rows: list[dict[str, Any]]) -> Any:
+    """The trainer of ``p`` on ``rows``, before its first step."""
+    write_jsonl(p.folder.training_set, rows)
+    settings = train_settings.make_settings(p)
+    tokenizer = sft_samples.load_tokenizer(settings.base)
+    samples, _ = sft_samples.make_samples(settings, tokenizer)
+    arguments = sft.trainer_arguments(settings, samples)
+    return sft.make_trainer(settings, arguments, base_model.load_model(settings), tokenizer, samples)
+
+
+def gradients(p: StageParameters, rows: list[dict[str, Any]]) -> tuple[float, Any]:
+    """Loss of one optimiser step over all rows, and its gradient."""
+    import torch
+
+    trainer = trainer_of(p, rows)
+    batches = list(trainer.get_train_dataloader())
+    trainer.current_gradient_accumulation_steps = len(batches)
+    count = trainer._get_num_items_in_batch(batches, torch.device("cpu"))
+    total = 0.0
+    for batch in batches:
+        loss = trainer.compute_loss(trainer.model, batch, num_items_in_batch=count)
+        loss.backward()
+        total += loss.item()
+    return total, torch.cat([weight.grad.flatten() for weight in trainer.model.parameters()])
+
+
+# -- weights
+
+
+def test_weight_0_is_absent_and_weight_2_counts_twice(parameters: Make) -> None:
+    rows = [sample(at) for at in range(6)]
+    p = parameters(batch_size=3)
+    weighted = [rows[0] | {"weight": 2}, rows[1] | {"weight": 0}, *rows[2:]]
+    loss, slope = gradients(p, weighted)
+    expected_loss, expected = gradients(p, [rows[0], rows[0], *rows[2:]])
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert (slope - expected).abs().max() < 1e-6
+    _, without = gradients(p, rows)
+    assert (slope - without).abs().max() > 1e-4, "the weights make a difference"
+
+
+def test_weights_below_1_scale_nothing_when_alike(parameters: Make) -> None:
+    rows = [sample(at) for at in range(4)]
+    p = parameters(batch_size=2)
+    loss, _ = gradients(p, [row | {"weight": 0.001} for row in rows])
+    assert loss == pytest.approx(gradients(p, rows)[0], rel=1e-4)
+
+
+def test_weights_1_leave_the_plain_trainer(parameters: Make) -> None:
+    assert type(trainer_of(parameters(), [sample(at) for at in range(8)])).__name__ == "SFTTrainer"
+
+
+# -- curriculum
+
+
+def test_confidence_is_the_mean_log_probability_of_the_response(parameters: Make, base: Path) -> None:
+    import torch
+
+    p = parameters(n=5)
+    settings = train_settings.make_settings(p)
+    samples, _ = sft_samples.make_samples(settings, sft_samples.load_tokenizer(str(base)))
+    model = base_model.load_model(settings)
+    found = order.confidence(model, samples, torch.device("cpu"), batch=2)
+    for row, value in zip(samples, found, strict=True):
+        with torch.no_grad():  # one row alone, no padding; Hugging Face's own loss over the labels
+            alone = model(input_ids=torch.tensor([row["input_ids"]]), labels=torch.tensor([row["labels"]])).loss
+        assert value == pytest.approx(-alone.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["confidence", "length"])
+def test_curriculum_goes_from_easy_to_hard(parameters: Make, kind: str) -> None:
+    trainer = trainer_of(parameters(curriculum=kind), [sample(at) for at in range(16)])
+    sampler = trainer._get_train_sampler()
+    hard = order.difficulty(kind, trainer.model, list(trainer.train_dataset), "cpu")
+    assert [hard[at] for at in sampler] == sorted(hard) and sorted(sampler) == list(range(16))
+
+
+# -- warm-up and packing
+
+
+def test_warmup_fits_small_sets(parameters: Make) -> None:
+    settings = train_settings.make_settings(parameters(batch_size=1, gradient_accumulation=8, warmup_steps=100))
+    settings = replace(settings, num_processes=4)
+    assert sft.warmup(settings, 9000) == 100, "the papers' 282 steps"
+    assert sft.warmup(settings, 320) == 5, "half of ten"
+    assert sft.warmup(replace(settings, warmup_steps=0), 320) == 0.1
+
+
+def test_packing_says_why_it_is_off(parameters: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = train_settings.make_settings(parameters(packing=True))
+    assert not sft.trainer_arguments(settings, []).packing
+    assert "packing is off: on the CPU attention over packed rows costs more" in capsys.readouterr().out
+    assert "weights of their own" in sft.why_no_packing(settings, [{"weight": 2.0}], gpu=True)
+    assert "keeps samples in order" in sft.why_no_packing(replace(settings, curriculum="length"), [], gpu=True)
+
+
+# -- adapters
+
+
+def test_merged_adapter_answers_like_the_two(parameters: Make, base: Path, tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    adapted.save_pretrained(tmp_path / "adapter")
+    sft_samples.load_tokenizer(str(base)).save_pretrained(tmp_path / "adapter")
+    merged = AutoModelForCausalLM.from_pretrained(base_model.merge(tmp_path / "adapter", tmp_path / "merged"))
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        assert torch.allclose(merged(ids).logits, adapted.eval()(ids).logits, atol=1e-5)
+    with pytest.raises(FileExistsError, match="merged exists; name a new folder"):
+        base_model.merge(tmp_path / "adapter", tmp_path / "merged")
+    with pytest.raises(ValueError, match="holds no adapter_config"):
+        base_model.merge(base, tmp_path / "no")
+
+
+def test_adapter_of_another_base_is_refused_by_its_sizes(base: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from train_toys import make_base
+    from transformers import AutoModelForCausalLM
+
+    other = make_base(tmp_path / "other", hidden=64)
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(other), config).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ValueError, match="adapter .* does not fit its base"):
+        base_model.merge(tmp_path / "adapter", tmp_path / "merged", base=str(base))
+
+
+def test_options_of_adapters_need_one() -> None:
+    with pytest.raises(ValueError, match="are for adapters, and lora_rank is 0; set lora_rank"):
+        recipe.build(Recipe, {"merge_lora": True})
+
+
+def test_four_bits_are_refused_on_the_cpu(parameters: Make) -> None:
+    settings = train_settings.make_settings(parameters(lora_rank=4, load_in_4bit=True))
+    with pytest.raises(ValueError, match="load_in_4bit needs a CUDA GPU, and there is none here; set load_in_4bit: f"):
+        base_model.load_model(settings)
+
+
+# -- processes and nodes
+
+
+def write_hosts(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_command_over_nodes(tmp_path: Path) -> None:
+    hostfile = write_hosts(tmp_path / "hosts", "# two nodes\nnode-a slots=4\nnode-b slots=4  # far\n\n")
+    argv = processes.command("laif_helpers.train", "c.json", processes=8, distributed=True, hostfile=hostfile)
+    assert argv[:4] == [sys.executable, "-u", "-m", "deepspeed.launcher.runner"]
+    assert f"--hostfile={hostfile}" in argv and "--master_addr=node-a" in argv and "--no_local_rank" in argv
+    assert argv[-3:] == ["--module", "laif_helpers.train", "c.json"]
+    from deepspeed.launcher import runner
+
+    given = runner.parse_args(argv[4:])
+    assert (given.user_script, given.user_args, given.module) == ("laif_helpers.train", ["c.json"], True)
+    assert runner.fetch_hostfile(hostfile) == processes.hosts(Path(hostfile)), "read as DeepSpeed reads it"
+
+
+@pytest.mark.parametrize("text, said", [("", "names no host"), ("a slots=4\na slots=2", "line 2"), ("a 4 5", "line 1")])
+def test_bad_hostfile(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=rf"{said}.*name slots=<GPUs>"):
+        processes.hosts(Path(write_hosts(tmp_path / "hosts", text)))
+
+
+def test_hostfile_and_processes_agree(parameters: Make, tmp_path: Path) -> None:
+    hostfile = write_hosts(tmp_path / "hosts", "a slots=4\nb slots=4\n")
+    with pytest.raises(ValueError, match="num_processes 2 is not the 8 slots of hostfile .*; make them equal"):
+        train.launch(parameters(hostfile=hostfile, deepspeed="zero2", num_processes=2))
+    with pytest.raises(FileNotFoundError, match="hostfile .*gone does not exist"):
+        train.launch(parameters(hostfile=str(tmp_path / "gone"), deepspeed="zero2", num_processes=2))
+    with pytest.raises(ValueError, match="needs DeepSpeed's launcher; set deepspeed: zero2"):
+        parameters(hostfile=hostfile)
+
+
+def test_wrong_world_size(parameters: Make) -> None:
+    settings = train_settings.make_settings(parameters())
+    arguments = sft.trainer_arguments(settings, [])
+    sft.check_world(settings, arguments)
+    with pytest.raises(ValueError, match="num_processes is 4, but 1 came up"):
+        sft.check_world(replace(settings, num_processes=4), arguments)
+
+
+def test_port_that_is_taken_is_changed(parameters: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def taken(*_: Any, **__: Any) -> list[str]:
+        calls.append(processes.free_port())
+        return [sys.executable, "-c", "raise SystemExit('The server socket has failed: EADDRINUSE')"]
+
+    monkeypatch.setattr(processes, "command", taken)
+    with pytest.raises(RuntimeError, match="three free ports in a row were taken"):
+        train.launch(parameters())
+    assert len(calls) == 3
+
+
+# -- preflight
+
+
+def preflight_of(p: StageParameters, base: Path, **changed: Any) -> list[dict[str, Any]]:
+    settings = replace(train_settings.make_settings(p), **changed)
+    tokenizer = sft_samples.load_tokenizer(str(base))
+    samples, shares = sft_samples.make_samples(settings, tokenizer)
+    preflight.before_loading(settings, tokenizer, shares, sft.trainer_arguments(settings, samples))
+    return json.loads((p.folder.path / "preflight.json").read_text())
+
+
+def test_preflight_of_a_sound_training(parameters: Make, base: Path) -> None:
+    p = parameters(n=160)
+    rows = {row["check"]: row for row in preflight_of(p, base)}
+    assert {row["verdict"] for row in rows.values()} == {"fine"}
+    assert "160 of 160 prompts are, token by token" in rows["chat template"]["found"]
+    assert rows["steps"]["found"].startswith("20 of 8 samples (1 process(es)), 2 of them")
+    assert list(train.preflight_table(p.folder).columns) == ["check", "found", "verdict"]
+
+
+def test_preflight_notices_another_template(parameters: Make, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = sft_samples.load_tokenizer
+
+    def other(name: str) -> Any:
+        tokenizer = load(name)
+        tokenizer.chat_template += "{% if add_generation_prompt %}<|system|>{% endif %}"
+        return tokenizer
+
+    monkeypatch.setattr(sft_samples, "load_tokenizer", other)
+    rows = {row["check"]: row for row in preflight_of(parameters(), base)}
+    assert rows["chat template"]["verdict"] == "look" and rows["chat template"]["found"].startswith("0 of 16")
+
+
+@pytest.mark.parametrize(
+    "free, total, said",
+    [(1 << 20, 80 << 30, "another process fills it; end that one"), (1 << 20, 1 << 21, "try deepspeed: zero2 or more")],
+)
+def test_memory_that_is_not_there(
+    parameters: Make, base: Path, monkeypatch: pytest.MonkeyPatch, free: int, total: int, said: str
+) -> None:
+    monkeypatch.setattr(preflight, "free_memory", lambda device: (free, total))
+    with pytest.raises(ValueError, match=f"GiB needed on this machine .*{said}"):
+        preflight_of(parameters(), base)
+
+
+def test_disk_that_is_too_small(parameters: Make, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(ValueError, match=r"up to .* GiB for states and checkpoint, .*free some, or set LAIF_RUNS"):
+        preflight_of(parameters(), base)
+
+
+def test_known_models_are_estimated_without_a_network(parameters: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    mistral = memory.shape("mistralai/Mistral-7B-Instruct-v0.2")
+    llama = memory.shape("meta-llama/Meta-Llama-3-8B-Instruct")
+    assert (mistral.weights, llama.weights) == (7_241_732_096, 8_030_261_248), "the published counts"
+    settings = replace(train_settings.make_settings(parameters()), num_processes=4, batch_size=1)
+    needs = [
+        memory.need(llama, replace(settings, deepspeed=stage), gpu=True, longest=512).states
+        for stage in ("none", "zero1", "zero2", "zero3")
+    ]
+    assert needs == sorted(needs, reverse=True) and needs[0] / needs[3] > 3
+    lora = memory.need(llama, replace(settings, lora_rank=16, num_processes=1), gpu=True, longest=512)
+    assert 15 < lora.device / memory.GIB < 25
+    with pytest.raises(ValueError, match="config of nobody/nothing cannot be read"):
+        memory.shape("nobody/nothing")
+
+
+def test_recipe_of_a_small_target_costs_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight.subprocess, "run", lambda *_, **__: pytest.fail("not needed"))
+    assert preflight.ask(Recipe()) == ["training: a target of 4 MB fits any machine"]
+    assert preflight.ask(Recipe(iterations=0)) == ["training: none"]
+
+
+# -- DeepSpeed's files, the card
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "papermill_runs" / "deepspeed").glob("*.json")), ids=lambda p: p.stem)
+def test_tracked_deepspeed_files_hold_known_keys(parameters: Make, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    zero.check_deepspeed_keys(train_settings.make_settings(parameters(deepspeed=path.stem)))
+
+
+def test_card_takes_scores_later(tmp_path: Path) -> None:
+    metrics = {
+        **{"samples": 4, "tokens": 1000, "steps": 2, "left_out": 0, "start_loss": 2.0, "final_loss": 1.0},
+        **{"seconds": 1.0, "world_size": 1, "device": "cpu", "versions": {"torch": "2"}},
+    }
+    about = {"target": "org/name", "base": "", "arm": "le", "iteration": 1, "lessons": {"practice, lesson": 4}}
+    path = model_card.write(tmp_path, about, {"learning_rate": 0.1, "base_fingerprint": "x"}, metrics)
+    assert "base_model: org/name" in path.read_text() and "Not measured yet" in path.read_text()
+    row = {"benchmark": "practice", "split": "test", "n": 10, "accuracy": 0.5, "ci_low": 0.2, "ci_high": 0.8}
+    for _ in range(2):
+        model_card.fill_scores(tmp_path, [row])
+        assert path.read_text().count("| practice | test | 10 | 50.0 % | [20.0, 80.0] |") == 1
+    assert "fingerprint" not in path.read_text() and "Not measured" not in path.read_text()
+    write_json(tmp_path / "none" / "config.json", {})
+    model_card.fill_scores(tmp_path / "none", [row])
+    assert not (tmp_path / "none" / "README.md").exists()
