@@ -10,7 +10,6 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.safe_html import escaped
 
 
-
 def counts(items: pd.DataFrame) -> pd.DataFrame:
     """One row per benchmark: items, right, wrong, of these unreadable, and the share of wrong items."""
     rows = []

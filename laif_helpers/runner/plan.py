@@ -202,8 +202,8 @@ def _vanilla(run: RunDir, settings: Recipe, point: str) -> Iterator[Stage]:
 
 
 def _arm(run: RunDir, settings: Recipe, arm: str, point: str, first: str) -> Iterator[Stage]:
-    """An arm's stages; each waits for the one before it, and nothing waits for an error map."""
-    last = first
+    """An arm's stages; each waits for the one before it, and only a map waits for a map: the one it is drawn into."""
+    last, frame = first, first.replace(EVALUATE, ANALYSE)
     for k in range(1, (1 if settings.quote_only else settings.iterations) + 1):
         stems = [INSTRUCT[arm]] if arm in INSTRUCT else []
         if not settings.quote_only:
@@ -213,4 +213,4 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, first: str) -> Ite
             yield stage
             last = stage.key
         if arm in ("le", "lec") and k < settings.iterations and settings.map_iterations and not settings.quote_only:
-            yield Stage(run, settings, ANALYSE, arm, k, (last,), point)
+            yield Stage(run, settings, ANALYSE, arm, k, (last, frame), point)
