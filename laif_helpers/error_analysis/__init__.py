@@ -15,6 +15,7 @@ from laif_helpers import answered, figures
 from laif_helpers.embeddings import nearest
 from laif_helpers.error_analysis import cluster_names, frames, places
 from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Response, read_jsonl
 from laif_helpers.stats import wilson
 
 if TYPE_CHECKING:
@@ -30,13 +31,33 @@ NEIGHBOURS = 5
 def collect(p: StageParameters) -> pd.DataFrame:
     """Every answered item of the splits that supply errors, wrong ones first, benchmarks in the recipe's order.
 
-    Columns as ``answered.read``. Raises FileNotFoundError when 01 has not been run, ValueError when the recipe
-    has no in-domain benchmark.
+    Columns as ``answered.read``; from iteration 1 on also ``flip``, against the iteration before. Raises
+    FileNotFoundError when 01 has not been run, ValueError when the recipe has no in-domain benchmark.
     """
     if not p.in_domain:
         raise ValueError("in_domain is empty: name the benchmark whose errors are to be analysed")
     items = pd.concat([answered.read(p, p.folder, name, p.error_split) for name in p.in_domain], ignore_index=True)
+    items = _with_flips(p, items) if p.iteration else items
     return items.sort_values("correct", kind="stable", ignore_index=True)
+
+
+def _with_flips(p: StageParameters, items: pd.DataFrame) -> pd.DataFrame:
+    """``items`` with what became of each since the iteration before; as they are where that has not been answered."""
+    before: dict[tuple[str, str], bool] = {}
+    for name in p.in_domain:
+        path = p.previous.responses(name, p.error_split)
+        if path.is_file():
+            before |= {(name, response.id): response.correct for response in read_jsonl(path, Response)}
+    keys = list(zip(items["benchmark"], items["id"], strict=True))
+    if not all(key in before for key in keys):
+        return items
+    names = {
+        (False, True): "fixed",
+        (True, False): "broken",
+        (False, False): "still_wrong",
+        (True, True): "still_right",
+    }
+    return items.assign(flip=[names[before[key], now] for key, now in zip(keys, items["correct"], strict=True)])
 
 
 def contrast(items: pd.DataFrame, vectors: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:

@@ -27,10 +27,8 @@ def fitted(points: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["benchmark", "id"]
     placed = points[keys].merge(frame, on=keys, how="left", validate="one_to_one")
-    if placed["x"].isna().any():
-        print(
-            f"{int(placed['x'].isna().sum()):,} items are not on the untouched target's map: this map has its own frame."
-        )
+    if absent := int(placed["x"].isna().sum()):
+        print(f"{absent:,} items are not on the untouched target's map: this map has its own frame.")
         return points
     numbers = _numbers(points["cluster"].to_numpy(), placed["near"].to_numpy(dtype=int), int(frame["near"].max()) + 1)
     renamed = {name: points[name].map(lambda number: numbers.get(number, -1)) for name in ("cluster", "near")}

@@ -90,7 +90,7 @@ def _circle(axis: Any, part: "pd.DataFrame") -> None:
         axis.plot([*turns, turns[0]], [*radii, radii[0]], **look)
     labels = [f"{TITLES.get(name, name)}\n{range_of[name][0]:g}–{range_of[name][1]:g} %" for name in names]
     axis.set_xticks(turns, labels)
-    axis.tick_params(axis="x", pad=8, labelsize=7)
+    axis.tick_params(axis="x", pad=14, labelsize=7)
     axis.set_yticks([0.25, 0.5, 0.75, 1.0], [])
     axis.set_ylim(0, 1.05)
     axis.set_theta_zero_location("N")
