@@ -1,4 +1,4 @@
-"""The ``laif`` command: run, status, doctor, params, data."""
+"""The ``laif`` command: run, status, figures, doctor, params, data."""
 
 import sys
 from pathlib import Path
@@ -74,6 +74,21 @@ def params(recipe: RecipePath, name: Name = "", settings: Settings = []) -> None
         swept = "; ".join(f"{key}: {made.values[key]}" for key in made.axes)
         raise ValueError(f"{recipe.name} is a sweep ({swept}): choose one point with --set KEY=VALUE for each list")
     print(manifest.parameters_text(made.settings, plan.run_name(made.run)), end="")
+
+
+@commands.command()
+def figures(
+    run: Annotated[str, typer.Argument(help="name of a run; without one, the published numbers alone")] = "",
+    out: Annotated[Path | None, typer.Option(help="folder to write into")] = None,
+) -> None:
+    """The paper's tables and figures, a run's own numbers beside the published ones."""
+    from laif_helpers import published
+    from laif_helpers.paths import RunDir, runs_dir
+
+    folder = RunDir.named(run) if run else None
+    where = out or (folder.compare / "paper" if folder else runs_dir() / "published")
+    for path in published.draw(where, folder):
+        print(path)
 
 
 @commands.command()

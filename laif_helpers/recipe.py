@@ -57,6 +57,7 @@ class Recipe(BaseModel):
     replay_fraction: float = Field(0.5, ge=0, lt=1, description="share of the budget: right-answered train items")
     k: int = Field(3, ge=1, description="right neighbours shown to the instructor (lec)")
     embedding: str = Field("tfidf", description="tfidf | minilm (offline wheel) | any sentence-transformers name")
+    embedded: Literal["question", "response", "both"] = Field("question", description="what the error map lays out")
     map_iterations: bool = Field(True, description="02 maps the errors of later iterations too, not only the target's")
     strict: bool = Field(False, description="stop when fewer lessons than the budget can be made")
     seed: int = Field(0, ge=0, description="of every random choice")

@@ -1,7 +1,7 @@
 """Tables with words that a model wrote, shown in a notebook or on a page: always escaped."""
 
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,5 +17,32 @@ def escaped(table: "pd.DataFrame", most: int = 600) -> str:
 
 
 def _escape(text: str, most: int) -> str:
-    cut = text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters)"
-    return html.escape(cut).replace("\n", "<br>")
+    return html.escape(_cut(text, most)).replace("\n", "<br>")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters)"
+
+
+def start_tables() -> None:
+    """Put itables' script into the notebook, once, so that ``sortable`` tables work without a network."""
+    import itables
+
+    itables.init_notebook_mode(all_interactive=False, connected=False)
+
+
+def sortable(table: "pd.DataFrame", most: int = 300, rows: int = 10) -> str:
+    """The table as HTML that sorts by a click and filters by typing; escaped, texts cut at ``most`` characters.
+
+    Needs ``start_tables`` in the notebook; a viewer that runs no script shows a plain table instead.
+    """
+    import itables
+
+    if table.empty:
+        return "<p>None.</p>"
+    options: dict[str, Any] = {"connected": False, "allow_html": False, "showIndex": False, "maxBytes": 0}
+    layout = {"topStart": "search" if len(table) > 5 else None, "topEnd": None, "bottomStart": None}
+    layout |= {"bottomEnd": "paging" if len(table) > rows else None}
+    options |= {"layout": layout, "pageLength": rows, "classes": "display compact", "style": "width:auto;margin:0"}
+    shown = table.map(lambda cell: _cut(cell, most) if isinstance(cell, str) else cell)
+    return f'<div class="tex2jax_ignore mathjax_ignore">{itables.to_html_datatable(shown, **options)}</div>'

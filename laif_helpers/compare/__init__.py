@@ -221,6 +221,11 @@ def repaired(answers: pd.DataFrame, flip: str = "fixed", n: int = 5) -> pd.DataF
     ]
 
 
+def run(p: StageParameters) -> RunDir:
+    """The run that is compared; ``run(p).compare`` is where this stage writes."""
+    return RunDir.named(p.run)
+
+
 def write(p: StageParameters, table: pd.DataFrame, sliced: pd.DataFrame) -> list[Path]:
     """Write results.csv, slices.csv and the headline table as CSV, Markdown and LaTeX into ``compare/``."""
     folder = RunDir.named(p.run).compare

@@ -14,7 +14,7 @@ import pandas as pd
 from laif_helpers import answered, benchmarks, stats
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Response, read_jsonl, read_rows
+from laif_helpers.records import Response, read_jsonl, read_rows, write_text
 
 FLIPS = {(False, True): "fixed", (True, False): "broken", (False, False): "still_wrong", (True, True): "still_right"}
 COLUMNS = (
@@ -22,7 +22,7 @@ COLUMNS = (
     *("neighbour_ids", "lessons", "kept", "lesson_ids", "trained", "replayed", "before", "after", "flip"),
 )
 """Columns of ``compare/effects.parquet``. ``asked``: the item was shown to the instructor (of ``fine_tuning``: its own
-gold answer was trained on); ``lessons``, ``kept``, ``trained``: how many came of it, passed the checks, were trained on;
+gold answer was trained on); ``lessons``, ``kept``, ``trained``: how many came of it, passed the checks, were used;
 ``replayed``: it was rehearsed as a right item; ``before``, ``after``: what the model said."""
 
 
@@ -213,16 +213,27 @@ def lessons_ranked(p: StageParameters, ledger: pd.DataFrame, embedding: str = "t
     return table.sort_values("net", ascending=False, kind="stable", ignore_index=True)[[*columns, "net", "question"]]
 
 
-def write(p: StageParameters, ledger: pd.DataFrame) -> None:
-    """Write ``compare/effects.parquet`` (one row per item, arm and iteration) and ``compare/effects.csv``: the flips of
-    each cluster, and the fix rates in ``compare/fix_rates.csv``."""
-    from laif_helpers.records import write_text
-
+def write(p: StageParameters, ledger: pd.DataFrame, ranked: pd.DataFrame) -> None:
+    """Write into ``compare/``: ``effects.parquet`` (a row per item, arm and iteration), ``effects.csv`` (the flips of
+    each cluster), ``fix_rates.csv`` and ``lessons.csv``."""
     folder = RunDir.named(p.run).compare
     folder.mkdir(parents=True, exist_ok=True)
     half = folder / ".effects.parquet.part"
     lists = {name: ledger[name].map(json.dumps) for name in ("neighbour_ids", "lesson_ids")}
     ledger.assign(**lists).to_parquet(half, index=False)
     half.replace(folder / "effects.parquet")
-    write_text(folder / "effects.csv", by_cluster(ledger).to_csv(index=False))
-    write_text(folder / "fix_rates.csv", fix_rates(ledger).to_csv(index=False))
+    tables = {"effects": by_cluster(ledger), "fix_rates": fix_rates(ledger), "lessons": ranked}
+    for name, table in tables.items():
+        write_text(folder / f"{name}.csv", table.to_csv(index=False))
+
+
+def metrics(ledger: pd.DataFrame, gained: pd.DataFrame) -> dict[str, Any]:
+    """What notebook 06 records: fix rates of shown and held-out errors, alarms and advice, e.g. by ``lec.2``."""
+    rates = fix_rates(ledger).to_dict("records")
+    alarms = by_cluster(ledger)
+    names = ("shown_rate", "held_out_rate", "difference", "p_value")
+    return {
+        "fix_rates": {f"{row['arm']}.{row['iteration']}": {name: row[name] for name in names} for row in rates},
+        "forgot_clusters": alarms.loc[alarms["forgot"].astype(bool), "name"].tolist(),
+        "advice": {f"{row.arm}.{row.iteration}": row.advice for row in gained.itertuples(index=False)},
+    }

@@ -10,7 +10,7 @@ import pandas as pd
 from laif_helpers import stats
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_rows
+from laif_helpers.records import read_rows, write_text
 
 
 def averages(answers: pd.DataFrame, in_domain: list[str], seed: int) -> pd.DataFrame:
@@ -121,8 +121,17 @@ def _outlook(points: float, earlier: float | None, shown: float) -> dict[str, An
     expected = max(0.0, points) * shrinking
     if points <= 0:
         advice = "stop: this iteration gained nothing"
+    elif shown >= 100:
+        advice = "unclear: too few items changed for this test to show anything"
     elif expected < shown:
         advice = f"stop: {expected:.1f} points to be expected, these items show {shown:.1f} or more"
     else:
         advice = f"go on: {expected:.1f} points to be expected, these items show {shown:.1f}"
     return {"expected_next": expected, "advice": advice}
+
+
+def write(p: StageParameters, averaged: pd.DataFrame, gained: pd.DataFrame) -> None:
+    """Write ``averages.csv`` and ``gains.csv`` into ``compare/``."""
+    folder = RunDir.named(p.run).compare
+    write_text(folder / "averages.csv", averaged.to_csv(index=False))
+    write_text(folder / "gains.csv", gained.to_csv(index=False))

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laif_helpers.compare.tables import headline, sentences, verdict_table
+from laif_helpers.compare import effects
+from laif_helpers.compare.tables import average_table, headline, sentences, verdict_table
 from laif_helpers.paths import RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import write_text
+from laif_helpers.records import read_rows, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,16 +28,25 @@ def write(
     examples: "dict[str, pd.DataFrame]",
     drawn: "dict[str, Figure]",
     missing: list[str],
+    found: "dict[str, pd.DataFrame] | None" = None,
 ) -> Path:
-    """Write the page; ``examples`` are tables with a title each, ``drawn`` figures with a name each.
+    """Write the page; ``examples`` are tables with a title each, ``drawn`` figures with a name each; ``found``: the
+    tables ``averages``, ``effects``, ``by_cluster``, ``ranked`` and ``gains`` where they were made.
 
     All text is escaped: what a model wrote is shown, never run.
     """
     from jinja2 import Environment
 
     run = RunDir.named(p.run)
+    found = found or {}
     values = {
         "title": run.path.name,
+        "averages": _rows(average_table(found["averages"])) if "averages" in found else _EMPTY,
+        "gains": _rows(found["gains"].round(2).map(_number)) if "gains" in found else _EMPTY,
+        "fix_rates": _rows(_rates(found["effects"])) if "effects" in found else _EMPTY,
+        "clusters": _rows(_changed(found["by_cluster"])) if "by_cluster" in found else _EMPTY,
+        "lessons": _rows(_ends(found["ranked"]).map(_short)) if "ranked" in found else _EMPTY,
+        "environment": _rows(environment(run)),
         "missing": missing,
         "sentences": sentences(table),
         "headline": _rows(headline(table)),
@@ -54,6 +64,9 @@ def write(
     path = run.compare / "report.html"
     write_text(path, page.render(values))
     return path
+
+
+_EMPTY: dict[str, Any] = {"columns": [], "rows": []}
 
 
 def _rows(table: "pd.DataFrame") -> dict[str, Any]:
@@ -80,6 +93,47 @@ def _gap_rows(sliced: "pd.DataFrame") -> "pd.DataFrame":
     ]
     shown["fixed"], shown["broken"] = part["fixed"], part["broken"]
     return shown
+
+
+def _rates(ledger: "pd.DataFrame") -> "pd.DataFrame":
+    """Shares of errors fixed, shown and held out, in per cent."""
+    rates = effects.fix_rates(ledger)
+    keep = ["arm", "iteration", "shown_n", "shown_fixed", "held_out_n", "held_out_fixed"]
+    told = [f"{100 * r:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" for r, low, high in _gaps(rates)]
+    return rates.reindex(columns=keep).assign(**{"shown - held out (points)": told})
+
+
+def _gaps(rates: "pd.DataFrame") -> list[tuple[float, float, float]]:
+    columns = [rates[name].astype(float) for name in ("difference", "difference_low", "difference_high")]
+    return list(zip(*columns, strict=True))
+
+
+def _changed(clusters: "pd.DataFrame") -> "pd.DataFrame":
+    """The clusters that an arm's last iteration moved, alarms first."""
+    moved = clusters[(clusters["fixed"] + clusters["broken"] > 0)]
+    moved = moved[moved["iteration"] == moved.groupby("arm")["iteration"].transform("max")]
+    columns = ["arm", "iteration", "cluster", "name", "n", "fixed", "broken", "still_wrong", "still_right", "forgot"]
+    return moved.sort_values("forgot", ascending=False, kind="stable")[columns].head(80)
+
+
+def _ends(ranked: "pd.DataFrame", n: int = 12) -> "pd.DataFrame":
+    """The lessons that repaired most, and those that broke most."""
+    import pandas as pd
+
+    return ranked if len(ranked) <= 2 * n else pd.concat([ranked.head(n), ranked.tail(n)])
+
+
+def environment(run: RunDir) -> "pd.DataFrame":
+    """Versions and seconds per stage, from the run's manifest; empty where the run has none."""
+    import pandas as pd
+
+    if not run.manifest.is_file():
+        return pd.DataFrame(columns=["what", "value"])
+    rows = [row for row in read_rows(run.manifest) if row["status"] in ("done", "ended")]
+    versions = {name: value for row in rows for name, value in row.get("versions", {}).items()}
+    seconds = sum(row.get("seconds", 0.0) for row in rows)
+    told = [("stages", f"{len(rows)}, {seconds:,.0f} s in all"), *sorted(versions.items())]
+    return pd.DataFrame(told, columns=["what", "value"])
 
 
 def training(run: RunDir) -> "pd.DataFrame":

@@ -48,10 +48,49 @@ def verdict_table(table: "pd.DataFrame") -> "pd.DataFrame":
                 "broken": row["broken"],
                 "p": _p(row["p_value"]),
                 "p, Holm": _p(row["p_holm"]),
+                "smallest": f"{100 * row['detectable']:.1f}" if row["detectable"] < 1 else "–",
                 "verdict": row["verdict"],
             }
         )
     return pd.DataFrame(rows)
+
+
+def average_table(averages: "pd.DataFrame") -> "pd.DataFrame":
+    """Micro and macro averages in per cent, with the change in points; ``averages``: see ``gains.averages``."""
+    import pandas as pd
+
+    rows = []
+    for row in averages.to_dict("records"):
+        interval = f"[{100 * row['micro_low']:.1f}, {100 * row['micro_high']:.1f}]"
+        cells = {name: row[name] for name in ("arm", "iteration", "group")} | {"N": f"{row['n']:,}"}
+        cells |= {"micro average": f"{100 * row['micro']:.1f} {interval}", "macro average": f"{100 * row['macro']:.1f}"}
+        if not pd.isna(row["micro_delta"]):
+            cells["micro average"] += f" {100 * row['micro_delta']:+.1f} (p {_p(row['micro_p'])})"
+            low, high = (f"{100 * row[name]:+.1f}" for name in ("macro_low", "macro_high"))
+            cells["macro average"] += f" {100 * row['macro_delta']:+.1f} [{low}, {high}]"
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def fix_rate_table(rates: "pd.DataFrame") -> str:
+    """``effects.fix_rates`` as a Markdown table of fixed errors in per cent; a sentence where there are none."""
+    import pandas as pd
+
+    rows = []
+    for row in rates.to_dict("records"):
+        cells = {"arm": row["arm"], "iteration": row["iteration"]}
+        for name in ("shown", "held_out", "rest"):
+            n, fixed = row[f"{name}_n"], row[f"{name}_fixed"]
+            interval = f"[{100 * row[f'{name}_low']:.0f}, {100 * row[f'{name}_high']:.0f}]"
+            cells[name.replace("_", " ")] = f"{fixed:,} of {n:,}: {100 * fixed / n:.0f} % {interval}" if n else "none"
+        if not pd.isna(row["difference"]):
+            low, high = (f"{100 * row[key]:+.0f}" for key in ("difference_low", "difference_high"))
+            gap = f"{100 * row['difference']:+.0f} points [{low}, {high}]"
+            cells["shown − held out"] = f"{gap}, p {_p(row['p_value'])} (Fisher)"
+        rows.append(cells)
+    if not rows:
+        return "No iteration has answered the error split after training (`measure_errors`): nothing to tell."
+    return as_markdown(pd.DataFrame(rows).fillna("–"))
 
 
 def _p(p: float) -> str:

@@ -13,8 +13,9 @@ import pandas as pd
 
 from laif_helpers import answered, figures
 from laif_helpers.embeddings import nearest
-from laif_helpers.error_analysis import cluster_names
+from laif_helpers.error_analysis import cluster_names, frames, places
 from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Response, read_jsonl
 from laif_helpers.stats import wilson
 
 if TYPE_CHECKING:
@@ -31,14 +32,34 @@ def collect(p: StageParameters) -> pd.DataFrame:
     """Every answered item of the splits that supply errors, wrong ones first, benchmarks in the recipe's order; but for
     those that 01's two graders read differently.
 
-    Columns as ``answered.read``. Raises FileNotFoundError when 01 has not been run, ValueError when the recipe
-    has no in-domain benchmark.
+    Columns as ``answered.read``; from iteration 1 on also ``flip``, against the iteration before. Raises
+    FileNotFoundError when 01 has not been run, ValueError when the recipe has no in-domain benchmark.
     """
     if not p.in_domain:
         raise ValueError("in_domain is empty: name the benchmark whose errors are to be analysed")
     items = pd.concat([answered.read(p, p.folder, name, p.error_split) for name in p.in_domain], ignore_index=True)
     items = items[items["correct"].astype(bool) | items["is_error"].astype(bool)]
+    items = _with_flips(p, items) if p.iteration else items
     return items.sort_values("correct", kind="stable", ignore_index=True)
+
+
+def _with_flips(p: StageParameters, items: pd.DataFrame) -> pd.DataFrame:
+    """``items`` with what became of each since the iteration before; as they are where that has not been answered."""
+    before: dict[tuple[str, str], bool] = {}
+    for name in p.in_domain:
+        path = p.previous.responses(name, p.error_split)
+        if path.is_file():
+            before |= {(name, response.id): response.correct for response in read_jsonl(path, Response)}
+    keys = list(zip(items["benchmark"], items["id"], strict=True))
+    if not all(key in before for key in keys):
+        return items
+    names = {
+        (False, True): "fixed",
+        (True, False): "broken",
+        (False, False): "still_wrong",
+        (True, True): "still_right",
+    }
+    return items.assign(flip=[names[before[key], now] for key, now in zip(keys, items["correct"], strict=True)])
 
 
 def contrast(items: pd.DataFrame, vectors: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
@@ -62,12 +83,20 @@ def contrast(items: pd.DataFrame, vectors: np.ndarray, k: int = NEIGHBOURS) -> n
     return result / np.where(norms > 1e-6, norms, 1.0)
 
 
-def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int) -> pd.DataFrame:
+def texts(items: pd.DataFrame, embedded: str = "question") -> list[str]:
+    """What is embedded of each item: its question, the model's response, or both."""
+    if embedded == "both":
+        return [f"{question}\n{text}" for question, text in zip(items["question"], items["text"], strict=True)]
+    return items["question" if embedded == "question" else "text"].fillna("").tolist()
+
+
+def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int, frame: pd.DataFrame | None = None) -> pd.DataFrame:
     """``items`` with their place on the map: x, y, cluster, cluster_name and near.
 
     ``cluster``: number of the wrong item's cluster, largest first, -1 in none (and for right items).
     ``near``: the cluster in whose neighbourhood the item lies, right items too, -1 in none. Fewer than 15 wrong
-    items: no map, x and y are NaN and there are no clusters.
+    items: no map, x and y are NaN and there are no clusters. ``frame`` (``frames.read``): the untouched target's map;
+    places are then taken from it, and a cluster that lies where one of its clusters lay keeps that number.
     """
     points = items.assign(x=np.nan, y=np.nan, cluster=-1, near=-1, cluster_name="")
     wrong = ~items["correct"].to_numpy(dtype=bool)
@@ -76,64 +105,13 @@ def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int) -> pd.DataFrame:
     space = contrast(items, vectors)
     if len(np.unique(space[wrong].round(5), axis=0)) < MIN_ERRORS:
         return points
-    places = _umap(space, wrong, seed)
-    points["x"], points["y"] = places[:, 0], places[:, 1]
-    points.loc[wrong, "cluster"] = _clusters(places[wrong])
+    at, cluster = places.place(space, wrong, seed)
+    points["x"], points["y"], points["cluster"] = at[:, 0], at[:, 1], cluster
     points["cluster"] = cluster_names.merged(points)
-    points["near"] = _neighbourhoods(space, wrong, points["cluster"].to_numpy())
+    points["near"] = places.neighbourhoods(space, wrong, points["cluster"].to_numpy())
     names = cluster_names.name(points)
     points["cluster_name"] = [names.get(number, "") for number in points["near"]]
-    return points
-
-
-def _umap(space: np.ndarray, wrong: np.ndarray, seed: int) -> np.ndarray:
-    """2-d places. The frame is the wrong items'; right ones are put beside the errors they resemble: fitted
-    together, the many right items tear the errors' clusters apart."""
-    import warnings
-
-    with warnings.catch_warnings():
-        # umap tells that a fixed seed means one thread: that is what we ask for.
-        warnings.simplefilter("ignore")
-        from umap import UMAP
-
-        neighbours = min(15, int(wrong.sum()) - 1)
-        frame = UMAP(n_neighbors=neighbours, min_dist=0.0, random_state=seed, n_jobs=1).fit_transform(space[wrong])
-    places = np.empty((len(space), 2), dtype=np.float32)
-    places[wrong] = frame
-    if not wrong.all():
-        # What UMAP's own transform starts from; its refinement compiles for 5 s and moves the points little.
-        index, distance = nearest(space[~wrong], space[wrong], neighbours)
-        closeness = np.exp(-(distance - distance[:, :1]) / (distance.std() + 1e-6))
-        places[~wrong] = (frame[index] * closeness[:, :, None]).sum(axis=1) / closeness.sum(axis=1)[:, None]
-    return places
-
-
-def _clusters(places: np.ndarray) -> np.ndarray:
-    """HDBSCAN's leaves, as many as there are dense places; -1 for items in none."""
-    from sklearn.cluster import HDBSCAN
-
-    # A fortieth of the errors: more would hide the small weaknesses. Five
-    # neighbours make a dense place: with HDBSCAN's default two thirds of real errors (GSM8K, MMLU) stay outside.
-    smallest = max(5, len(places) // 40)
-    leaves = HDBSCAN(min_cluster_size=smallest, min_samples=5, cluster_selection_method="leaf", copy=True)
-    return leaves.fit_predict(places)
-
-
-def _neighbourhoods(space: np.ndarray, wrong: np.ndarray, cluster: np.ndarray) -> np.ndarray:
-    """The cluster of every wrong item, and for right items the nearest centroid within the distance that holds
-    nine tenths of that cluster's own items."""
-    near = cluster.copy()
-    count = int(cluster.max()) + 1
-    if count == 0 or wrong.all():
-        return near
-    centroids = np.stack([space[cluster == number].mean(axis=0) for number in range(count)])
-    radii = [
-        np.quantile(np.linalg.norm(space[cluster == number] - centroids[number], axis=1), 0.9)
-        for number in range(count)
-    ]
-    closest, distance = nearest(space[~wrong], centroids, 1)
-    near[~wrong] = np.where(distance[:, 0] <= np.asarray(radii)[closest[:, 0]], closest[:, 0], -1)
-    return near
+    return points if frame is None else frames.fitted(points, frame)
 
 
 def table(points: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.safe_html import escaped
 
 
-
 def counts(items: pd.DataFrame) -> pd.DataFrame:
     """One row per benchmark: items, right, wrong, of these unreadable, and the share of wrong items."""
     rows = []
@@ -63,13 +62,33 @@ def hover(p: StageParameters, points: pd.DataFrame) -> Any:
 
 
 def examples(points: pd.DataFrame, clusters: pd.DataFrame, most: int = 6, each: int = 2) -> str:
-    """HTML table of the most typical errors of the ``most`` largest clusters (of all errors where there are none)."""
+    """HTML table of the largest clusters' errors: ``each`` typical ones and one borderline one of each (of all errors
+    where there are no clusters)."""
     numbers = [number for number in clusters["cluster"] if number >= 0][:most] or [-1]
     wrong = points[~points["correct"]]
-    parts = [typical(wrong[wrong["cluster"] == number], each) for number in numbers if len(wrong)]
-    rows = pd.concat(parts) if parts else wrong
-    table = rows[["cluster", "cluster_name", "question", "gold", "extracted", "text"]].astype(object)
+    parts = []
+    for number in numbers:
+        part = wrong[wrong["cluster"] == number]
+        shown = typical(part, each).assign(which="typical")
+        edge = typical(part, len(part)).drop(shown.index).tail(1) if number >= 0 else part.head(0)
+        parts += [shown, edge.assign(which="borderline")]
+    columns = ["cluster", "cluster_name", "which", "question", "gold", "extracted", "text"]
+    table = pd.concat(parts)[columns].astype(object)
     return escaped(table.rename(columns={"text": "response"}))
+
+
+def weaknesses(profile: dict[str, Any]) -> pd.DataFrame:
+    """The profile as a table: rank, name, N, wrong, error rate with its interval, certain, what instructing costs."""
+    rows = []
+    for rank, row in enumerate(profile["weaknesses"], start=1):
+        cost = row["cost"]
+        rate = f"{100 * row['error_rate']:.0f} % [{100 * row['ci_low']:.0f}, {100 * row['ci_high']:.0f}]"
+        tokens = f"{sum(t[0] for t in (cost['input_tokens'], cost['output_tokens'])):,} – "
+        tokens += f"{sum(t[1] for t in (cost['input_tokens'], cost['output_tokens'])):,}"
+        found = {"rank": rank, "what its questions share": row["name"], "N": row["n"], "wrong": row["wrong"]}
+        found |= {"error rate, 95 %": rate, "certain": row["certain"], "requests": cost["requests"], "tokens": tokens}
+        rows.append(found | ({"dollars": " – ".join(f"{usd:.2f}" for usd in cost["usd"])} if "usd" in cost else {}))
+    return pd.DataFrame(rows)
 
 
 def claims(found: dict[str, Any]) -> pd.DataFrame:

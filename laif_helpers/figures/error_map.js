@@ -139,7 +139,8 @@ function mount(el, data, Plotly, chosen = null) {
     uirevision: "kept", legend: { itemsizing: "constant", font: { size: 11 } },
     xaxis: { showticklabels: false, zeroline: false, title: { text: "UMAP 1 (no unit)" } },
     yaxis: { showticklabels: false, zeroline: false, title: { text: "UMAP 2 (no unit)" } } };
-  const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["toImage"] };
+  const config = { displaylogo: false, responsive: true, modeBarButtons: [["lasso2d", "select2d", "pan2d"],
+    ["zoomIn2d", "zoomOut2d", "resetScale2d"]] };
   const told = document.createElement("span");
   const save = document.createElement("button");
   const tell = text => { told.textContent = text; };

@@ -27,6 +27,7 @@ MOST_MARKS = 10_000
 LONGEST = {"question": 500, "text": 400, "reason": 160, "gold": 120, "extracted": 120}
 """Characters of each text that the map carries; the files in the run folder have them whole."""
 
+
 def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
     """The map of wrong items over the right ones. ``points``: x, y, correct, cluster, cluster_name.
 
@@ -43,7 +44,9 @@ def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
             axis.set_title(f"{len(points):,} points: density of all, marks for {MOST_MARKS:,} of the wrong", loc="left")
             wrong = wrong.sample(min(MOST_MARKS, len(wrong)), random_state=0)
         else:
-            axis.scatter(right["x"], right["y"], s=4, color="#C4C4C4", linewidths=0, label=f"right (N = {len(right):,})")
+            axis.scatter(
+                right["x"], right["y"], s=4, color="#C4C4C4", linewidths=0, label=f"right (N = {len(right):,})"
+            )
         sizes = wrong["cluster"].value_counts()
         named = {number for number in sizes.index[: legend + 1] if number >= 0}
         for number, part in sorted(wrong.groupby("cluster"), key=lambda item: (item[0] < 0, -len(item[1]))):

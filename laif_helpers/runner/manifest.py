@@ -26,11 +26,11 @@ PACKAGES = "laif-helpers torch transformers trl peft deepspeed openai papermill 
 WHOLE_FILE = 64 << 20  # bytes; a larger file counts by size and time, reading 15 GB of weights takes minutes
 OUTPUTS = {
     plan.EVALUATE: ["responses/*.jsonl"],
-    plan.ANALYSE: ["errors.parquet", "error_map.*"],
+    plan.ANALYSE: ["errors.parquet", "error_map.*", "weaknesses.*"],
     "03_instruct_LE": ["instruct/*.jsonl", "lessons/*.jsonl"],
     "04_instruct_LEC": ["instruct/*.jsonl", "lessons/*.jsonl"],
     plan.TRAIN: ["train.jsonl", "train_metrics.json", f"checkpoint/{SENTINEL}", "checkpoint/*.safetensors"],
-    plan.COMPARE: ["results.csv", "report.html"],
+    plan.COMPARE: ["results.csv", "report.html", "effects.*"],
 }
 
 
@@ -133,6 +133,8 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
         yield from _benchmark_files(settings)
     elif stem == plan.ANALYSE:
         yield from _present(stage.run, *sorted(stage.folder.path.glob("responses/*.jsonl")))
+        if stage.iteration > 0:
+            yield from _present(stage.run, stage.run.iteration("vanilla", 0).errors)
     elif stem == plan.COMPARE:
         for arm in settings.all_arms:
             yield from _present(stage.run, *_compared(stage, arm))
@@ -149,13 +151,17 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
 
 
 def _compared(stage: Stage, arm: str) -> Iterator[Path]:
-    """Test answers and what the report shows beside them. Not 02's files: nothing waits for an error map."""
+    """Answers and what the report shows beside them. 06 does not wait for an error map, but is redone after one."""
     settings = stage.recipe
     for k in range(1, settings.iterations + 1) if arm != "vanilla" else [0]:
         folder = stage.run.iteration(arm, k)
         yield from (folder.responses(name, settings.test_split) for name in settings.benchmarks)
+        yield from (folder.responses(name, settings.error_split) for name in settings.in_domain)
+        yield from (folder.requests(arm), folder.lessons(arm), folder.training_set)
         yield from (folder.metrics(stem) for stem in [*dict.fromkeys(plan.INSTRUCT.values()), plan.TRAIN])
         yield folder.train_metrics
+        if k == 0:
+            yield folder.errors
 
 
 def _present(run: RunDir, *paths: Path) -> Iterator[tuple[str, Path]]:

@@ -211,11 +211,11 @@ def _vanilla(run: RunDir, settings: Recipe, point: str) -> Iterator[Stage]:
 
 
 def _arm(run: RunDir, settings: Recipe, arm: str, point: str, first: str) -> Iterator[Stage]:
-    """An arm's stages; each waits for the one before it, and nothing waits for an error map.
+    """An arm's stages; each waits for the one before it, and only a map waits for a map: the one it is drawn into.
 
     A switch whose first strategy is an arm of the run has only a last iteration of its own (``shared_turns``).
     """
-    last = first
+    last, frame = first, first.replace(EVALUATE, ANALYSE)
     for k in range(1, (1 if settings.quote_only else settings.iterations) + 1):
         if k in shared_turns(settings, arm):
             if not settings.quote_only:
@@ -231,7 +231,7 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, first: str) -> Ite
             last = stage.key
         studied = strategy in ("le", "lec") and k < settings.iterations and settings.map_iterations
         if studied and not settings.quote_only:
-            yield Stage(run, settings, ANALYSE, arm, k, (last,), point)
+            yield Stage(run, settings, ANALYSE, arm, k, (last, frame), point)
 
 
 def shared_turns(settings: Recipe, arm: str) -> range:

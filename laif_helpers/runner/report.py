@@ -1,5 +1,6 @@
 """What the runner tells a person: a line per finished stage, a failure in one screen, where the seconds went."""
 
+import os
 import re
 import shutil
 import sys
@@ -7,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.paths import NOTEBOOKS, RunDir, runs_dir
 from laif_helpers.runner import manifest, plan
 from laif_helpers.runner.plan import Plan, Stage
 
@@ -148,4 +150,20 @@ def dry_run(made: Plan) -> str:
         elif why:
             moving.add(stage.key)
         lines.append(f"{'run' if why else 'unchanged':<9}  {stage.key}" + (f"  ({why})" if why else ""))
+    return "\n".join(lines)
+
+
+def contents() -> str:
+    """The runs on this machine as Markdown, newest first, with links that work from the folder of the notebooks."""
+    found = sorted(runs_dir().glob("*/recipe.yaml"), key=lambda path: -path.stat().st_mtime)
+    if not found:
+        return "None yet."
+    lines = ["| run | stages done | report | error map | executed notebooks |", "|---" * 5 + "|"]
+    for path in found:
+        run = RunDir(path.parent)
+        done = sum(row["status"] in ("done", "ended") for row in manifest.latest(run).values())
+        vanilla = run.iteration("vanilla", 0)
+        places = (run.compare / "report.html", vanilla.error_map, vanilla.notebooks / "01_evaluate.ipynb")
+        links = [f"[{place.name}]({os.path.relpath(place, NOTEBOOKS)})" if place.is_file() else "–" for place in places]
+        lines.append(f"| {run.path.name} | {done} | {' | '.join(links)} |")
     return "\n".join(lines)

@@ -1,0 +1,114 @@
+"""The weakness profile: what this model cannot do, ranked, as Markdown and JSON, comparable across models."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from laif_helpers import stats
+from laif_helpers.error_analysis import table, typical
+from laif_helpers.paths import IterationDir
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import write_json, write_text
+
+EXAMPLES = 3
+TOKENS = (5.0, 3.0)
+"""Characters of a token, for a low and a high count: English prose is near 4.5, sums and code near 3."""
+REPLY = 900
+"""Characters that an instructor writes about one error, three lessons: measured on practice and GSM8K lessons."""
+
+
+def make(p: StageParameters, points: pd.DataFrame) -> dict[str, Any]:
+    """The profile: ``model``, counts, and ``weaknesses``, most errors above the model's own rate first.
+
+    Each weakness has its cluster, name, n (items in its neighbourhood), wrong, error_rate with its 95 % interval,
+    ``certain`` (the interval lies above the error rate of all items), examples (id, question, gold, response), what it
+    costs to instruct on all its errors (requests, tokens, dollars where the recipe has prices), and the ids of its
+    items, by which other models are measured on the same ground.
+    """
+    n, wrong = len(points), int((~points["correct"]).sum())
+    low, high = stats.wilson(wrong, n)
+    overall = wrong / n if n else 0.0
+    rows = [row for row in table(points).to_dict("records") if row["cluster"] >= 0]
+    rows.sort(key=lambda row: overall * (row["wrong"] + row["right_nearby"]) - row["wrong"])
+    about = {"model": str(points["model"].iloc[0]) if n else p.target, "arm": p.arm, "iteration": p.iteration}
+    about |= {"benchmarks": p.in_domain, "split": p.error_split, "n": n, "wrong": wrong}
+    about |= {"error_rate": overall, "ci_low": low, "ci_high": high}
+    return about | {"weaknesses": [_weakness(p, points, row) for row in rows]}
+
+
+def _weakness(p: StageParameters, points: pd.DataFrame, row: dict[str, Any]) -> dict[str, Any]:
+    part = points[points["near"] == row["cluster"]]
+    wrong = part[~part["correct"]]
+    shown = typical(wrong, EXAMPLES)[["id", "question", "gold", "text"]].rename(columns={"text": "response"})
+    found = {"cluster": row["cluster"], "name": row["name"], "n": len(part), "wrong": row["wrong"]}
+    found |= {name: round(row[name], 4) for name in ("error_rate", "ci_low", "ci_high")}
+    found |= {"certain": row["weakness"], "cost": _cost(p, wrong), "examples": shown.to_dict("records")}
+    return found | {"ids": part["benchmark"].str.cat(part["id"], sep=":").tolist()}
+
+
+def _cost(p: StageParameters, wrong: pd.DataFrame) -> dict[str, Any]:
+    """One request for each error: the question twice (asked and worked), the response, and the reply."""
+    asked = int((2 * wrong["question"].str.len() + wrong["text"].fillna("").str.len()).sum())
+    counts = [[round(characters / per) for per in TOKENS] for characters in (asked, REPLY * len(wrong))]
+    cost: dict[str, Any] = {"requests": len(wrong), "input_tokens": counts[0], "output_tokens": counts[1]}
+    if p.usd_per_million_input or p.usd_per_million_output:
+        prices = zip(counts[0], counts[1], strict=True)
+        cost["usd"] = [round((i * p.usd_per_million_input + o * p.usd_per_million_output) / 1e6, 2) for i, o in prices]
+    return cost
+
+
+def as_markdown(profile: dict[str, Any]) -> str:
+    """The profile for people: a ranked table, then examples of each weakness."""
+    head = f"# What this model cannot do\n\n{profile['wrong']:,} of {profile['n']:,} items of "
+    head += f"{', '.join(profile['benchmarks'])} ({profile['split']}) wrong: {_percent(profile)}. Model: "
+    head += f"`{Path(profile['model']).name}`, {profile['arm']}, iteration {profile['iteration']}.\n"
+    if not profile["weaknesses"]:
+        return head + "\nNo cluster of errors was found.\n"
+    lines = ["", "| | what its questions share | N | wrong | error rate, 95 % | requests | certain |", "|---" * 7 + "|"]
+    for rank, row in enumerate(profile["weaknesses"], start=1):
+        sure = "yes" if row["certain"] else "no"
+        cells = [rank, row["name"], row["n"], row["wrong"], _percent(row), row["cost"]["requests"], sure]
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    lines += ["", "`certain`: the interval lies above the error rate of all items."]
+    for rank, row in enumerate(profile["weaknesses"], start=1):
+        lines += ["", f"## {rank}. {row['name']}", ""]
+        for example in row["examples"]:
+            parts = [f"question: {example['question']}", f"gold: {example['gold']}", f"said: {example['response']}"]
+            # Indented by four: code, so that nothing a model wrote is taken for Markdown or HTML.
+            lines += ["", *(f"    {line[:300]}" for part in parts for line in part.splitlines())]
+    return head + "\n".join(lines) + "\n"
+
+
+def _percent(row: dict[str, Any]) -> str:
+    return f"{100 * row['error_rate']:.0f} % [{100 * row['ci_low']:.0f}, {100 * row['ci_high']:.0f}]"
+
+
+def write(p: StageParameters, points: pd.DataFrame) -> dict[str, Any]:
+    """Write ``weaknesses.json`` and ``weaknesses.md`` beside the map; returns the profile."""
+    profile = make(p, points)
+    write_json(p.folder.path / "weaknesses.json", profile)
+    write_text(p.folder.path / "weaknesses.md", as_markdown(profile))
+    return profile
+
+
+def side_by_side(first: IterationDir, *others: IterationDir) -> pd.DataFrame:
+    """The first model's weaknesses, and the error rate of every other model on the very same items.
+
+    A row per weakness: name, n, then for each folder its error rate with bounds, columns named ``<arm>/iter<k>``.
+    Raises FileNotFoundError where 02 has not run, ValueError where a model has not answered all those items.
+    """
+    profile = json.loads((first.path / "weaknesses.json").read_text(encoding="utf-8"))
+    rows = [{"name": row["name"], "n": row["n"]} for row in profile["weaknesses"]]
+    for folder in (first, *others):
+        answers = pd.read_parquet(folder.errors, columns=["benchmark", "id", "correct"])
+        right = dict(zip(answers["benchmark"] + ":" + answers["id"], answers["correct"], strict=True))
+        for row, weakness in zip(rows, profile["weaknesses"], strict=True):
+            if lacking := [id for id in weakness["ids"] if id not in right]:
+                raise ValueError(f"{folder.path} has not answered {len(lacking)} items of {weakness['name']!r}")
+            wrong = sum(not right[id] for id in weakness["ids"])
+            low, high = stats.wilson(wrong, weakness["n"])
+            rate = {"error_rate": wrong / weakness["n"], "ci_low": low, "ci_high": high}
+            row["/".join(folder.path.parts[-2:])] = _percent(rate)
+    return pd.DataFrame(rows)
