@@ -26,8 +26,8 @@ def patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
     the = r"(?:the\s+|a\s+|therefore\s+|most\s+|more\s+|only\s+)*"
     alone = r"(?<![\w'])(?<![A-Z1-9], )(?<![A-Z1-9],)(?<!or )(?<!and )"
     sources = {
-        "answer": rf"\b(?:answer|ans|choice|solution|selection)s?\b(?:\s+(?:to|for|here|in|among)\b[^.:\n]{{0,80}}?)?\s*{becomes}"
-        rf"(?:{noun}\s+)?{closed}|\bans(?:wer)?\b\.?(?=[( ])\s*\(?(?-i:(?P<short>{letters}))\b\)?(?=[.\s]*$)",
+        "answer": rf"\b(?:answer|ans|choice|solution|selection)s?\b"
+        rf"(?:\s+(?:to|for|here|in|among)\b[^.:\n]{{0,80}}?)?\s*{becomes}(?:{noun}\s+)?{closed}|\bans(?:wer)?\b\.?(?=[( ])\s*\(?(?-i:(?P<short>{letters}))\b\)?(?=[.\s]*$)",
         "labelled": rf"^[ \t]*correct\s*:[ \t]*{closed}",
         "option": rf"\b{good}\s+{noun}\s+(?:{becomes})?(?:{noun}\s+)?{closed}",
         "closest": rf"\b(?:closest|nearest)\b(?:\s+\w+){{0,6}}?\s+(?:is|would be|to)\s+(?:{noun}\s+)?{closed}",
@@ -47,7 +47,8 @@ def patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
         "correct": rf"{alone}(?:[Ss]tatement\s+)?\(?{letter}\)?\s*(?:[.:,][^.\n]{{0,200}}?)?\s+is\s+{the}{good}\b",
         "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{letter}(?:\)|[.:](?=\s|$)|$)",
         "concludes": rf"(?:\b{so}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{noun}\s+)?{word}"
-        r"(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as)\b|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right))\b)",
+        r"(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as)\b"
+        r"|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right))\b)",
         "instead": rf"\bnot\s+\(?(?:{letters})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+(?:rather\s+|actually\s+)?"
         rf"(?:{noun}\s+)?{word}",
         "item": rf"(?:^|(?<=[.,;]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{letter}"
