@@ -27,7 +27,8 @@ def patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
     alone = r"(?<![\w'])(?<![A-Z1-9], )(?<![A-Z1-9],)(?<!or )(?<!and )"
     sources = {
         "answer": rf"\b(?:answer|ans|choice|solution|selection)s?\b"
-        rf"(?:\s+(?:to|for|here|in|among)\b[^.:\n]{{0,80}}?)?\s*{becomes}(?:{noun}\s+)?{closed}|\bans(?:wer)?\b\.?(?=[( ])\s*\(?(?-i:(?P<short>{letters}))\b\)?(?=[.\s]*$)",
+        rf"(?:\s+(?:to|for|here|in|among)\b[^.:\n]{{0,80}}?)?\s*{becomes}(?:{noun}\s+)?{closed}"
+        rf"|\bans(?:wer)?\b\.?(?=[( ])\s*\(?(?-i:(?P<short>{letters}))\b\)?(?=[.\s]*$)",
         "labelled": rf"^[ \t]*correct\s*:[ \t]*{closed}",
         "option": rf"\b{good}\s+{noun}\s+(?:{becomes})?(?:{noun}\s+)?{closed}",
         "closest": rf"\b(?:closest|nearest)\b(?:\s+\w+){{0,6}}?\s+(?:is|would be|to)\s+(?:{noun}\s+)?{closed}",
@@ -62,3 +63,20 @@ def patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
     if all(label.isdigit() for label in labels):  # "so 3." counts more often than it chooses
         exact |= {"concludes": r"(?P<label>(?!))", "instead": r"(?P<label>(?!))"}
     return found | {name: re.compile(source, re.MULTILINE) for name, source in exact.items()}
+
+
+def spaced(text: str) -> str:
+    return re.sub(r"\s+", " ", text.casefold())
+
+
+def normal(text: str) -> str:
+    return re.sub(r"\s+", " ", text.casefold()).strip(" .'\"`")
+
+
+def plain(text: str) -> str:
+    """The text without bold, code, quote, list and LaTeX marks, which only decorate a letter."""
+    text = re.sub(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\*\*|__|[`“”\"]|\$|\\[()\[\]]", "", text)
+    text = re.sub(r"</?[a-z]{2,20}>", "\n", text)
+    text = re.sub(r"'([A-Z])'|<([A-Z])>", lambda match: match[1] or match[2], text)
+    return re.sub(r"^[ \t]*(?:#{1,6}|[-*>•])[ \t]+", "", text, flags=re.MULTILINE)
