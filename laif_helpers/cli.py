@@ -15,7 +15,7 @@ commands = typer.Typer(
     pretty_exceptions_enable=False,
     help="Language models that learn from their own mistakes, notebook by notebook.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Benchmark data: what is here.")
+data_app = typer.Typer(no_args_is_help=True, help="Benchmark data: what is here, and fetching it.")
 commands.add_typer(data_app, name="data")
 
 RecipePath = Annotated[Path, typer.Argument(help="papermill_runs/<recipe>.yaml", show_default=False)]
@@ -104,15 +104,26 @@ def doctor(
 
 @data_app.command("list")
 def data_list(data_dir: Annotated[str, typer.Option(help="look in this folder alone")] = "") -> None:
-    """Benchmarks, their splits and rows, and where they were found."""
+    """Benchmarks: splits, rows, sizes, checksums, licences, and where they were found."""
     from laif_helpers import doctor as checks
 
-    for name, splits, where in checks.data_table(data_dir):
-        print(f"{name:<16} {where}")
-        for split in splits if not where.startswith("missing") else ():
-            # a folder that is named is searched alone: listing what is here asks no hub
-            folder = "" if where.startswith("made") else data_dir or where
-            print(f"  {split:<14} {checks.rows(name, split, folder)}", flush=True)
+    for line in checks.data_listing(data_dir):
+        print(line, flush=True)
+
+
+@data_app.command("get")
+def data_get(
+    names: Annotated[list[str], typer.Argument(help="benchmarks, e.g. gsm8k mmlu", show_default=False)],
+) -> None:
+    """Fetch benchmarks from the hub, at pinned revisions, into data/downloads/."""
+    from laif_helpers.benchmarks import download
+
+    for name in names:
+        for held in download.get(name):
+            print(
+                f"{name:<14} {held.split:<11} {held.size / 1e6:8.1f} MB  sha256 {held.sha256[:16]}  {held.path}",
+                flush=True,
+            )
 
 
 @commands.command(hidden=True)
@@ -139,7 +150,7 @@ def app() -> None:
     """The command; a problem of the user's is told in one sentence, with exit status 2."""
     try:
         commands()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ConnectionError) as error:
         print(f"laif: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

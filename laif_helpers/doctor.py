@@ -7,11 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from laif_helpers import benchmarks
 from laif_helpers.paths import NANO, ROOT, data_dirs, runs_dir
 from laif_helpers.runner import executors, manifest, plan
 from laif_helpers.train import preflight
+
+if TYPE_CHECKING:
+    from laif_helpers.benchmarks import download
 
 
 def lines(recipe: Path | None = None) -> Iterator[str]:
@@ -110,6 +114,37 @@ def data_table(data_dir: str = "") -> Iterator[tuple[str, tuple[str, ...], str]]
         made_here = benchmarks.get(name).load.__module__.endswith(".practice")
         missing = f"missing: no folder {name!r} in {' or '.join(map(str, folders))} (set LAIF_DATA or data_dir)"
         yield name, benchmark.splits, "made by this project" if made_here else str(where or missing)
+
+
+def data_listing(data_dir: str = "") -> Iterator[str]:
+    """Lines of ``laif data list``: per benchmark its licence and place, per split rows, size and checksum."""
+    from laif_helpers.benchmarks import download
+
+    fetchable = download.fetchable()
+    for name, splits, where in data_table(data_dir):
+        licence = benchmarks.get(name).licence or "Apache-2.0"
+        yield f"{name:<16} {where}  ({licence})"
+        if where.startswith("missing"):
+            how = f"laif data get {name}" if name in fetchable else benchmarks.get(name).origin
+            yield f"  {'to get it':<14} {how}"
+            continue
+        held = {found.split: found for found in download.here(name, data_dir)}
+        for split in splits:
+            # a folder that is named is searched alone: listing what is here asks no hub
+            folder = "" if where.startswith("made") else data_dir or where
+            about = _file_line(held[split]) if split in held else ""
+            made = where.startswith("made")
+            count = rows(name, split, folder) if made or about else f"not here (looked for {_looked_for(name, split)})"
+            yield f"  {split:<14} {count:>7}{about}"
+
+
+def _looked_for(name: str, split: str) -> str:
+    return ", ".join(benchmarks.get(name).sources[split].files) if benchmarks.get(name).sources else "its folder"
+
+
+def _file_line(found: "download.Held") -> str:
+    state = f", {found.state}" if found.state else ""
+    return f"  {found.size / 1e6:8.1f} MB  sha256 {found.sha256[:16]}{state}"
 
 
 def rows(name: str, split: str, data_dir: str = "") -> str:

@@ -1,6 +1,8 @@
 """The root constant and a run's folder layout: the only place that knows where things lie."""
 
+import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,15 @@ def data_dirs(data_dir: str | os.PathLike[str] | None = None) -> list[Path]:
     return [*places, ROOT / "data" / "downloads"]
 
 
+def file_label(benchmark: str) -> str:
+    """A benchmark's name as part of a file name: of a user's own file its stem, and what tells its folder apart."""
+    if not benchmark.endswith((".jsonl", ".json")):
+        return benchmark
+    stem = re.sub(r"[^\w.-]+", "_", Path(benchmark).stem)
+    folder = str(Path(benchmark).parent)
+    return stem if folder == "." else f"{stem}-{hashlib.sha256(folder.encode()).hexdigest()[:6]}"
+
+
 def resolve(name: str) -> Path:
     """A path that a recipe names: absolute, or relative to the project root (never the working directory)."""
     path = Path(name).expanduser()
@@ -40,7 +51,7 @@ class IterationDir:
     path: Path
 
     def responses(self, benchmark: str, split: str) -> Path:
-        return self.path / "responses" / f"{benchmark}.{split}.jsonl"
+        return self.path / "responses" / f"{file_label(benchmark)}.{split}.jsonl"
 
     def replies(self, arm: str) -> Path:
         return self.path / "instruct" / f"{arm}.replies.sqlite"

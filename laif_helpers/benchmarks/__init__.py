@@ -6,11 +6,15 @@ raw example, prompt, pattern, loading and grading; evaluation and training text 
 """
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from laif_helpers.records import Example, Grade, Message
+
+if TYPE_CHECKING:
+    from laif_helpers.benchmarks._files import Source
 
 _MODULES = {
     "gsm8k": "gsm8k",
@@ -45,6 +49,10 @@ class Benchmark:
         grade: ``grade(example, text) -> Grade``; never raises on model text.
         chance: probability that a blind guess is right.
         facets: names in ``Example.fields`` worth breaking results down by.
+        sources: split -> where its rows lie, local file names and the pinned hub data set.
+        licence: of the data.
+        own_files: the files of a benchmark of the user's own.
+        origin: where to get the data by hand, where no hub data set holds it.
     """
 
     name: str
@@ -59,6 +67,10 @@ class Benchmark:
     grade: Callable[[Example, str], Grade]
     chance: Callable[[Example], float]
     facets: tuple[str, ...] = ()
+    sources: Mapping[str, "Source"] = field(default_factory=dict)
+    licence: str = ""
+    origin: str = ""
+    own_files: tuple[Path, ...] = ()
 
     @property
     def split_names(self) -> tuple[str, ...]:
@@ -66,13 +78,20 @@ class Benchmark:
 
 
 def names() -> list[str]:
-    """Names that ``get`` accepts."""
+    """Names that ``get`` accepts, beside paths of files of the user's own (``own.py``)."""
     return list(_MODULES)
 
 
 def get(name: str) -> Benchmark:
-    """The benchmark of that name. Raises ValueError that lists the known names."""
+    """The benchmark of that name, or in that ``.jsonl`` file. Raises ValueError that lists the known names."""
+    if name.endswith((".jsonl", ".json")):
+        from laif_helpers.benchmarks import own
+
+        return own.benchmark(name)
     if name not in _MODULES:
-        raise ValueError(f"unknown benchmark {name!r}; known: {', '.join(_MODULES)}")
+        raise ValueError(
+            f"unknown benchmark {name!r}; known: {', '.join(_MODULES)}, or the path of a .jsonl file with 'question' "
+            "and 'answer'"
+        )
     module = importlib.import_module(f"laif_helpers.benchmarks.{_MODULES[name]}")
     return module.BENCHMARKS[name]

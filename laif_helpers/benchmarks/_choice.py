@@ -3,9 +3,11 @@ option's text. A capital letter that merely occurs ("A ball …") is never taken
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from laif_helpers.benchmarks._choice_patterns import patterns
+from laif_helpers.benchmarks import Benchmark
+from laif_helpers.benchmarks._choice_patterns import normal, patterns, plain, spaced
+from laif_helpers.benchmarks._files import FromRow, Source, loader
 from laif_helpers.benchmarks._turns import own_turn
 from laif_helpers.records import Example, Grade, Message
 
@@ -77,7 +79,7 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
 
     A response that says that no option is right reads as ``none``.
     """
-    text = _plain(_own_answer(text, options))[-_TAIL:]
+    text = plain(_own_answer(text, options))[-_TAIL:]
     for how, reader in (
         ("stated", _stated),
         ("leading letter", _leading),
@@ -169,9 +171,9 @@ def _labelled(text: str, options: dict[str, str]) -> str | None:
 
 
 def _with_label(text: str, options: dict[str, str]) -> list[str]:
-    whole, named = _spaced(text), []
+    whole, named = spaced(text), []
     for label, option in options.items():
-        words, mark = re.escape(_normal(option)), re.escape(label.casefold())
+        words, mark = re.escape(normal(option)), re.escape(label.casefold())
         if re.search(rf"(?<!\w)\(?{mark}\s?[.):]+ {words}(?!\w)|(?<!\w){words}\W? \((?:option )?{mark}\)", whole):
             named.append(label)
     return named
@@ -206,8 +208,8 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
 
 def _whole(text: str, options: dict[str, str]) -> str | None:
     """The option that is the whole response, or what its last equation equals."""
-    wanted = {_normal(text), _normal(text.strip().rsplit("\n", 1)[-1].rpartition("=")[2])}
-    fitting = [label for label, option in options.items() if _normal(option) in wanted]
+    wanted = {normal(text), normal(text.strip().rsplit("\n", 1)[-1].rpartition("=")[2])}
+    fitting = [label for label, option in options.items() if normal(option) in wanted]
     return fitting[0] if len(fitting) == 1 else None
 
 
@@ -217,10 +219,10 @@ def _named(text: str, options: dict[str, str], predicate: bool) -> list[str]:
     A bare number or one letter is too common a word to count elsewhere. "increase" inside "large increase" does not
     count where both are options.
     """
-    whole = _spaced(text)
+    whole = spaced(text)
     spans: dict[str, list[tuple[int, int]]] = {}
     for label, option in options.items():
-        words = _normal(option)
+        words = normal(option)
         common = len(words) < 3 or re.fullmatch(r"[-\d.,]+", words) is not None
         if words and (predicate or not common):
             before = _PREDICATE if predicate else ""
@@ -237,11 +239,11 @@ def _within(span: tuple[int, int], taken: list[tuple[int, int]]) -> bool:
 
 def _starts_with_option(text: str, options: dict[str, str]) -> str | None:
     """The label of the longest option that ``text`` begins with."""
-    start = _normal(text)
+    start = normal(text)
     fitting = [
-        (len(_normal(option)), label)
+        (len(normal(option)), label)
         for label, option in options.items()
-        if _normal(option) and re.match(rf"(?:that |the |a |an )?{re.escape(_normal(option))}(?!\w)", start)
+        if normal(option) and re.match(rf"(?:that |the |a |an )?{re.escape(normal(option))}(?!\w)", start)
     ]
     fitting.sort(reverse=True)
     if not fitting or (len(fitting) > 1 and fitting[0][0] == fitting[1][0]):
@@ -249,29 +251,34 @@ def _starts_with_option(text: str, options: dict[str, str]) -> str | None:
     return fitting[0][1]
 
 
-def _spaced(text: str) -> str:
-    return re.sub(r"\s+", " ", text.casefold())
-
-
-def _normal(text: str) -> str:
-    return re.sub(r"\s+", " ", text.casefold()).strip(" .'\"`")
-
-
-def _plain(text: str) -> str:
-    """The text without bold, code, quote, list and LaTeX marks, which only decorate a letter."""
-    text = re.sub(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\*\*|__|[`“”\"]|\$|\\[()\[\]]", "", text)
-    text = re.sub(r"</?[a-z]{2,20}>", "\n", text)
-    text = re.sub(r"'([A-Z])'|<([A-Z])>", lambda match: match[1] or match[2], text)
-    return re.sub(r"^[ \t]*(?:#{1,6}|[-*>•])[ \t]+", "", text, flags=re.MULTILINE)
-
-
 def _own_answer(text: str, options: dict[str, str]) -> str:
     """The text up to a question of the model's own: a list of options that are not this item's, behind an answer."""
     text = own_turn(text)
     for match in re.finditer(r"\n[^\n]*\?[ \t]*\n+[ \t]*\(?A[).:][ \t]*(\S[^\n]*)\n+[ \t]*\(?B[).:]", text):
-        before = _plain(text[: match.start()])
-        known = _normal(next(iter(options.values()))).startswith(_normal(match[1])[:8])
+        before = plain(text[: match.start()])
+        known = normal(next(iter(options.values()))).startswith(normal(match[1])[:8])
         if not known and (_leading(before, options) or _stated(before, options)):
             return text[: match.start()]
     return text
+
+
+def benchmark(
+    name: str, sources: Mapping[str, Source], from_row: FromRow, licence: str, facets: tuple[str, ...] = ()
+) -> Benchmark:
+    """The benchmark of that name, whose items are asked and graded as this module does."""
+    return Benchmark(
+        name=name,
+        splits=tuple(sources),
+        family="choice",
+        load=loader(name, sources, from_row),
+        from_row=from_row,
+        question_text=question_text,
+        messages=messages,
+        messages_for=messages_for,
+        gold_response=gold_response,
+        grade=grade,
+        chance=chance,
+        facets=facets,
+        sources=sources,
+        licence=licence,
+    )

@@ -26,8 +26,9 @@ def patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
     the = r"(?:the\s+|a\s+|therefore\s+|most\s+|more\s+|only\s+)*"
     alone = r"(?<![\w'])(?<![A-Z1-9], )(?<![A-Z1-9],)(?<!or )(?<!and )"
     sources = {
-        "answer": rf"\b(?:answer|ans|choice|solution|selection)s?\b(?:\s+(?:to|for|here|in|among)\b[^.:\n]{{0,80}}?)?\s*{becomes}"
-        rf"(?:{noun}\s+)?{closed}|\bans(?:wer)?\b\.?(?=[( ])\s*\(?(?-i:(?P<short>{letters}))\b\)?(?=[.\s]*$)",
+        "answer": rf"\b(?:answer|ans|choice|solution|selection)s?\b"
+        rf"(?:\s+(?:to|for|here|in|among)\b[^.:\n]{{0,80}}?)?\s*{becomes}(?:{noun}\s+)?{closed}"
+        rf"|\bans(?:wer)?\b\.?(?=[( ])\s*\(?(?-i:(?P<short>{letters}))\b\)?(?=[.\s]*$)",
         "labelled": rf"^[ \t]*correct\s*:[ \t]*{closed}",
         "option": rf"\b{good}\s+{noun}\s+(?:{becomes})?(?:{noun}\s+)?{closed}",
         "closest": rf"\b(?:closest|nearest)\b(?:\s+\w+){{0,6}}?\s+(?:is|would be|to)\s+(?:{noun}\s+)?{closed}",
@@ -47,7 +48,8 @@ def patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
         "correct": rf"{alone}(?:[Ss]tatement\s+)?\(?{letter}\)?\s*(?:[.:,][^.\n]{{0,200}}?)?\s+is\s+{the}{good}\b",
         "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{letter}(?:\)|[.:](?=\s|$)|$)",
         "concludes": rf"(?:\b{so}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{noun}\s+)?{word}"
-        r"(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as)\b|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right))\b)",
+        r"(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as)\b"
+        r"|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right))\b)",
         "instead": rf"\bnot\s+\(?(?:{letters})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+(?:rather\s+|actually\s+)?"
         rf"(?:{noun}\s+)?{word}",
         "item": rf"(?:^|(?<=[.,;]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{letter}"
@@ -61,3 +63,20 @@ def patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
     if all(label.isdigit() for label in labels):  # "so 3." counts more often than it chooses
         exact |= {"concludes": r"(?P<label>(?!))", "instead": r"(?P<label>(?!))"}
     return found | {name: re.compile(source, re.MULTILINE) for name, source in exact.items()}
+
+
+def spaced(text: str) -> str:
+    return re.sub(r"\s+", " ", text.casefold())
+
+
+def normal(text: str) -> str:
+    return re.sub(r"\s+", " ", text.casefold()).strip(" .'\"`")
+
+
+def plain(text: str) -> str:
+    """The text without bold, code, quote, list and LaTeX marks, which only decorate a letter."""
+    text = re.sub(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\*\*|__|[`“”\"]|\$|\\[()\[\]]", "", text)
+    text = re.sub(r"</?[a-z]{2,20}>", "\n", text)
+    text = re.sub(r"'([A-Z])'|<([A-Z])>", lambda match: match[1] or match[2], text)
+    return re.sub(r"^[ \t]*(?:#{1,6}|[-*>•])[ \t]+", "", text, flags=re.MULTILINE)

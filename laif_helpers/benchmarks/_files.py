@@ -120,13 +120,20 @@ def _hub_rows(benchmark: str, split: str, source: Source, data_dir: DataDir) -> 
     if data_dir or source.hub is None:
         why = "a folder that is named is searched alone" if data_dir else "no hub data set holds it"
         raise missing(benchmark, split, source.files, data_dir, why)
-    name, config, hub_split, revision = source.hub
+    try:
+        return hub_rows(source)
+    except ConnectionError as error:
+        raise missing(benchmark, split, source.files, data_dir, str(error)) from None
+
+
+def hub_rows(source: Source) -> Iterator[dict[str, Any]]:
+    """Rows of a pinned hub data set. Raises ConnectionError in one sentence, whatever kept it from us."""
+    assert source.hub
+    name, config, split, revision = source.hub
     try:
         from datasets import load_dataset
 
-        rows = load_dataset(name, config, split=hub_split, revision=revision)
+        return iter(load_dataset(name, config, split=split, revision=revision))
     except Exception as error:  # the hub client raises many kinds; the user needs one sentence either way
         reason = re.sub(r"\s+", " ", str(error))[:160]
-        why = f"the hub's {name} could not be had ({type(error).__name__}: {reason})"
-        raise missing(benchmark, split, source.files, data_dir, why) from None
-    return iter(rows)
+        raise ConnectionError(f"the hub's {name} could not be had ({type(error).__name__}: {reason})") from None

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from laif_helpers.benchmarks._numbers import NONE, Number, equal, numbers, plain
+from laif_helpers.benchmarks._numbers import NONE, NUMBER, Number, equal, numbers, plain
 from laif_helpers.benchmarks._turns import own_turn
 from laif_helpers.records import Grade
 
@@ -22,6 +22,11 @@ _HEAD = re.compile(
     re.IGNORECASE,
 )
 _BEHIND = re.compile(r"[ \t]*(?=\S)(.{1,300})|\s*\n[\s`]*(.{1,30})$", re.MULTILINE)
+# what exact fractions cannot express: roots, constants, functions, unknowns
+_SYMBOLIC = re.compile(
+    r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
+    r"|[π√]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\d[a-z]\b\s*[-+]"
+)
 _HEADING = re.compile(
     r"(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$",
     re.IGNORECASE,
@@ -45,9 +50,10 @@ _LACKS = (
     r"\b(?:not|n't)\s+(?:\w+\s+)?(?:enough|sufficient)\b|\b(?:insufficient|missing|incomplete)\s+(?:\w+\s+)?(?:information|data|details?)\b"
     r"|\b(?:information|data|question|problem)\b[^.\n]{0,40}?\b(?:is|are)\s+(?:insufficient|incomplete|missing|unanswerable)\b"
     r"|\b(?:need|require)s?\s+(?:more|additional|further)\s+(?:information|data|details)\b"
-    r"|\b(?:more|additional|further)\s+(?:information|data|details)\s+(?:is|are|would be)\s+(?:needed|required|necessary)\b"
-    r"|\b(?:is|are|was|were)(?: not|n't)\s+(?:\w+\s+)?(?:specified|given|provided|stated|mentioned)\b|\bunanswerable\b|\bindeterminate\b"
-    r"|\bundetermined\b|\bN/A\b"
+    r"|\b(?:more|additional|further)\s+(?:information|data|details)\s+(?:is|are|would be)"
+    r"\s+(?:needed|required|necessary)\b"
+    r"|\b(?:is|are|was|were)(?: not|n't)\s+(?:\w+\s+)?(?:specified|given|provided|stated|mentioned)\b"
+    r"|\bunanswerable\b|\bindeterminate\b|\bundetermined\b|\bN/A\b"
 )
 _UNANSWERABLE = re.compile(f"{_CANNOT}|{_LACKS}", re.IGNORECASE)
 # Words that a solution uses too ("let x be the unknown price"): they count where no number is stated beside them.
@@ -57,8 +63,8 @@ _CONCLUDES = re.compile(
     r"^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|=", re.IGNORECASE
 )
 _ASIDE = re.compile(
-    r"^\W*(?:note|please|check|checking|verify|verification|to verify|to check|assuming|p\.?s\b|let me know|feel free|i hope|hope"
-    r"|remember|if you|for example|for instance|explanation|once\b)",
+    r"^\W*(?:note|please|check|checking|verify|verification|to verify|to check|assuming|p\.?s\b|let me know|feel free"
+    r"|i hope|hope|remember|if you|for example|for instance|explanation|once\b)",
     re.IGNORECASE,
 )
 _SUPPOSES = re.compile(
@@ -69,7 +75,10 @@ _EXPLAINS = re.compile(
     r"|(?<=\A)[\W_]*\d[\d.,]*(?: [a-z]+)?[.*\s]*\n[ \t]*\n",
     re.IGNORECASE,
 )
-_UNITS = r"(?:second|minute|hour|day|week|fortnight|month|year|decade|night|morning|afternoon|evening|trip|round|game|people|person)s?"
+_UNITS = (
+    r"(?:second|minute|hour|day|week|fortnight|month|year|decade|night|morning|afternoon|evening|trip|round|game|person"
+    r"|people)s?"
+)
 _ADJUNCT = re.compile(
     r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with)\s+"
     r"(?:(?:the|those|these|that|this|all|his|her|their|its|a|an|first|next|last|past|following|coming|other|age)\s+)*$",
@@ -234,8 +243,36 @@ def _digits_first(found: list[Number]) -> list[Number]:
     return [number for number in found if not number.spelled] or found
 
 
+def is_answer(gold: str) -> bool:
+    """Whether a gold answer can be graded as a number or a formula: a number with at most a unit, or LaTeX."""
+    return (
+        _SYMBOLIC.search(gold) is not None
+        or re.fullmatch(rf"\W*{NUMBER.pattern}\W*(?:[a-z]{{1,12}}\W*)?", gold) is not None
+    )
+
+
+def _by_math_verify(gold: str, text: str) -> Grade:
+    from laif_helpers.benchmarks import _symbolic
+
+    verdict = _symbolic.ask(gold, own_turn(text))
+    if verdict.right is None:
+        return Grade(False, None, False, f"math-verify: {verdict.read or 'no formula found'}")
+    return Grade(
+        verdict.right, verdict.read, True, f"math-verify: {verdict.read} {'=' if verdict.right else 'is not'} {gold}"
+    )
+
+
 def grade(gold: str, text: str, question: str = "") -> Grade:
-    """Grade an answer against a gold number, or against ``None`` where the question has no answer."""
+    """Grade an answer against a gold number, or against ``None`` where the question has no answer.
+
+    Where the gold answer or what the response boxes is a formula, math-verify compares them.
+    """
+    if gold != NONE and _SYMBOLIC.search(gold):
+        return _by_math_verify(gold, text)
+    if gold != NONE and any(_SYMBOLIC.search(box[1]) for box in _BOXED.finditer(text[-TAIL:])):
+        found = _by_math_verify(gold, text)
+        if found.readable:
+            return found
     number, how = final(text, question)
     if how == "unanswerable":
         return Grade(gold == NONE, NONE, True, "says that it cannot be answered")

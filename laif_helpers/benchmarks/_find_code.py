@@ -88,7 +88,7 @@ def _without_prompts(code: str) -> str:
 
 def _whole(blocks: list[str], chosen: int, entry_point: str, how: str) -> Found:
     code = _shortened(blocks[chosen], entry_point)
-    taken = {name for name in _names(code)}
+    taken = _names(code)
     before = [_definitions(block) for block in blocks[:chosen]]
     behind = [_definitions(block, without=taken | {entry_point}) for block in blocks[chosen + 1 :]]
     parts = [*before, _answer_alone(code, entry_point), *behind]

@@ -30,7 +30,7 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 # 1,234.5 | 1234.5 | .5 — at most 400 digits, so that no text makes the reader slow
 _PLAIN = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,400})(?:\.\d{1,400})?|\.\d{1,400}"
 _CURRENCY = r"(?:(?:US)?\$|€|£|¥|₹|Rs\.?\s?)?"
-_NUMBER = re.compile(
+NUMBER = re.compile(
     rf"(?<![\w.])(?P<sign>(?:[-−–]\s?|\+|\b(?:negative|minus)\s+)?){_CURRENCY}(?P<minus>[-−]?)"
     rf"(?P<first>{_PLAIN})(?::(?P<minutes>[0-5]\d)(?!\d))?"
     r"(?:(?:\s*/\s*(?P<below>\d{1,30})(?!\d|\.\d|/))|(?:\s+(?:and\s+)?(?P<above>\d{1,9})\s*/\s*(?P<of>[1-9]\d{0,8})(?!\d))"
@@ -73,7 +73,7 @@ class Number:
 def numbers(text: str) -> list[Number]:
     """All numbers of a text in reading order, spelled-out ones included."""
     text = plain(text)
-    found = [number for match in _NUMBER.finditer(text) if (number := _digits(match))]
+    found = [number for match in NUMBER.finditer(text) if (number := _digits(match))]
     # "on day 3" names a day, it counts nothing; unless it is all there is
     counted = [number for number in found if not _LABEL.search(text[: number.start].rstrip()[-12:])]
     found = counted or found

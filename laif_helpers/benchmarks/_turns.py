@@ -10,10 +10,12 @@ _END_OF_TURN = re.compile(
 )
 # "Question 2: …" may be a step of the model's own; a bare "Question:" or "User:" opens another item.
 _NEXT_ITEM = re.compile(
-    r"\n[ \t]*(?:[#>*]+[ \t]*)?(?:Q|Question|User|Human|Instruction|(?:New |Next )(?:question|problem|task))[ \t]*(?:\*\*)?:"
+    r"\n[ \t]*(?:[#>*]+[ \t]*)?"
+    r"(?:Q|Question|User|Human|Instruction|(?:New |Next )(?:question|problem|task))[ \t]*(?:\*\*)?:"
 )
 _NEXT_TASK = re.compile(
-    r"\n[ \t]*(?:[#>*]+[ \t]*)?(?:Q|Question|Problem|Exercise|Example|Task|Input|Passage)[ \t]*#?\d{0,3}[ \t]*(?:\*\*)?[:.)]"
+    r"\n[ \t]*(?:[#>*]+[ \t]*)?"
+    r"(?:Q|Question|Problem|Exercise|Example|Task|Input|Passage)[ \t]*#?\d{0,3}[ \t]*(?:\*\*)?[:.)]"
 )
 _ANSWERED = re.compile(
     r"####\s*\S|\b(?:answer|choice|option)\b[^.\n]{0,40}?(?:\bis\b|:)|\\boxed\{|^[ \t]*A:", re.IGNORECASE | re.MULTILINE

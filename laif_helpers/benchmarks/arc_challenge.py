@@ -15,8 +15,8 @@ Prompt and metric: as MMLU.
 
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _choice
-from laif_helpers.benchmarks._files import Source, content_id, field, loader
+from laif_helpers.benchmarks import _choice
+from laif_helpers.benchmarks._files import Source, content_id, field
 from laif_helpers.records import Example
 
 _REVISION = "210d026faf9955653af8916fad021475a3f00453"
@@ -64,18 +64,4 @@ def _options(row: dict[str, Any], stem: dict[str, Any]) -> dict[str, str]:
     return {str(label): str(text) for label, text in pairs}
 
 
-BENCHMARKS = {
-    "arc_challenge": Benchmark(
-        name="arc_challenge",
-        splits=tuple(_SOURCES),
-        family="choice",
-        load=loader("arc_challenge", _SOURCES, from_row),
-        from_row=from_row,
-        question_text=_choice.question_text,
-        messages=_choice.messages,
-        messages_for=_choice.messages_for,
-        gold_response=_choice.gold_response,
-        grade=_choice.grade,
-        chance=_choice.chance,
-    )
-}
+BENCHMARKS = {"arc_challenge": _choice.benchmark("arc_challenge", _SOURCES, from_row, "CC BY-SA 4.0")}

@@ -134,6 +134,8 @@ BENCHMARKS = {
         grade=grade,
         chance=lambda example: 1 / len(example.fields["options"]) if example.fields["options"] else _chance(example),
         facets=("task",),
+        licence="MIT",
+        origin="clone https://github.com/suzgunmirac/BIG-Bench-Hard into the data folder as 'bbh'",
     )
 }
 

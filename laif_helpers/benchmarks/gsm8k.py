@@ -15,9 +15,9 @@ Prompt: the question alone, zero-shot. Metric: exact match of the final number, 
 import re
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _final_number, _numbers
-from laif_helpers.benchmarks._files import Source, content_id, field, loader
-from laif_helpers.records import Example, Grade, Message
+from laif_helpers.benchmarks import _numbers, _word_problem
+from laif_helpers.benchmarks._files import Source, content_id, field
+from laif_helpers.records import Example
 
 _REVISION = "cc7b047b6e5bb11b4f1af84efc572db110a51b3c"
 _SOURCES = {
@@ -50,39 +50,4 @@ def from_row(row: dict[str, Any]) -> Example:
     )
 
 
-def question_text(example: Example) -> str:
-    return example.question
-
-
-def messages_for(text: str) -> list[Message]:
-    return [{"role": "user", "content": text}]
-
-
-def messages(example: Example) -> list[Message]:
-    return messages_for(question_text(example))
-
-
-def gold_response(example: Example) -> str | None:
-    """The worked solution, closed by ``#### <number>``."""
-    return f"{example.rationale}\n#### {example.gold}".strip()
-
-
-def grade(example: Example, text: str) -> Grade:
-    return _final_number.grade(example.gold, text, example.question)
-
-
-BENCHMARKS = {
-    "gsm8k": Benchmark(
-        name="gsm8k",
-        splits=tuple(_SOURCES),
-        family="math",
-        load=loader("gsm8k", _SOURCES, from_row),
-        from_row=from_row,
-        question_text=question_text,
-        messages=messages,
-        messages_for=messages_for,
-        gold_response=gold_response,
-        grade=grade,
-        chance=lambda example: 0.0,
-    )
-}
+BENCHMARKS = {"gsm8k": _word_problem.benchmark("gsm8k", _SOURCES, from_row, "MIT")}

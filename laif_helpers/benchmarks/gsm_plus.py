@@ -17,9 +17,8 @@ Prompt and metric: as GSM8K.
 
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _numbers
-from laif_helpers.benchmarks._files import Source, content_id, field, loader
-from laif_helpers.benchmarks.gsm8k import gold_response, grade, messages, messages_for, question_text
+from laif_helpers.benchmarks import _numbers, _word_problem
+from laif_helpers.benchmarks._files import Source, content_id, field
 from laif_helpers.records import Example
 
 _REVISION = "3b708db57b96a16e8e3368ed2956990c0809440e"
@@ -54,18 +53,5 @@ def from_row(row: dict[str, Any]) -> Example:
 
 
 BENCHMARKS = {
-    "gsm_plus": Benchmark(
-        name="gsm_plus",
-        splits=tuple(_SOURCES),
-        family="math",
-        load=loader("gsm_plus", _SOURCES, from_row),
-        from_row=from_row,
-        question_text=question_text,
-        messages=messages,
-        messages_for=messages_for,
-        gold_response=gold_response,
-        grade=grade,
-        chance=lambda example: 0.0,
-        facets=("perturbation_type",),
-    )
+    "gsm_plus": _word_problem.benchmark("gsm_plus", _SOURCES, from_row, "CC BY-SA 4.0", ("perturbation_type",))
 }

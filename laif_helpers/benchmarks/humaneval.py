@@ -14,8 +14,8 @@ Prompt: the stub, zero-shot. Metric: pass@1, the check executed in the sandbox.
 
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _code
-from laif_helpers.benchmarks._files import Source, content_id, field, loader
+from laif_helpers.benchmarks import _code
+from laif_helpers.benchmarks._files import Source, content_id, field
 from laif_helpers.records import Example
 
 _REVISION = "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544"
@@ -44,18 +44,4 @@ def from_row(row: dict[str, Any]) -> Example:
     )
 
 
-BENCHMARKS = {
-    "humaneval": Benchmark(
-        name="humaneval",
-        splits=tuple(_SOURCES),
-        family="code",
-        load=loader("humaneval", _SOURCES, from_row),
-        from_row=from_row,
-        question_text=_code.question_text,
-        messages=_code.messages,
-        messages_for=_code.messages_for,
-        gold_response=_code.gold_response,
-        grade=_code.grade,
-        chance=lambda example: 0.0,
-    )
-}
+BENCHMARKS = {"humaneval": _code.benchmark("humaneval", _SOURCES, from_row, "MIT")}

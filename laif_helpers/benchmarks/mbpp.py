@@ -18,8 +18,8 @@ Prompt: the stub, zero-shot. Metric: pass@1, the check executed in the sandbox.
 import re
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _code, _find_code
-from laif_helpers.benchmarks._files import Source, content_id, field, loader
+from laif_helpers.benchmarks import _code, _find_code
+from laif_helpers.benchmarks._files import Source, content_id, field
 from laif_helpers.records import Example
 
 _REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
@@ -82,18 +82,4 @@ def _example(row: dict[str, Any], question: str, entry_point: str, stub: str, te
     )
 
 
-BENCHMARKS = {
-    "mbpp": Benchmark(
-        name="mbpp",
-        splits=tuple(_SOURCES),
-        family="code",
-        load=loader("mbpp", _SOURCES, from_row),
-        from_row=from_row,
-        question_text=_code.question_text,
-        messages=_code.messages,
-        messages_for=_code.messages_for,
-        gold_response=_code.gold_response,
-        grade=_code.grade,
-        chance=lambda example: 0.0,
-    )
-}
+BENCHMARKS = {"mbpp": _code.benchmark("mbpp", _SOURCES, from_row, "CC BY 4.0")}

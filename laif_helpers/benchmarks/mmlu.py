@@ -15,8 +15,8 @@ Prompt: one instruction sentence, the question, one line per option; zero-shot. 
 
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _choice
-from laif_helpers.benchmarks._files import Source, content_id, field, loader
+from laif_helpers.benchmarks import _choice
+from laif_helpers.benchmarks._files import Source, content_id, field
 from laif_helpers.records import Example
 
 _REVISION = "c30699e8356da336a370243923dbaf21066bb9fe"
@@ -64,19 +64,4 @@ def _gold(row: dict[str, Any], options: dict[str, str]) -> str:
     return letter
 
 
-BENCHMARKS = {
-    "mmlu": Benchmark(
-        name="mmlu",
-        splits=tuple(_SOURCES),
-        family="choice",
-        load=loader("mmlu", _SOURCES, from_row),
-        from_row=from_row,
-        question_text=_choice.question_text,
-        messages=_choice.messages,
-        messages_for=_choice.messages_for,
-        gold_response=_choice.gold_response,
-        grade=_choice.grade,
-        chance=_choice.chance,
-        facets=("subject",),
-    )
-}
+BENCHMARKS = {"mmlu": _choice.benchmark("mmlu", _SOURCES, from_row, "MIT", ("subject",))}

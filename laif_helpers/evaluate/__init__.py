@@ -15,6 +15,7 @@ from typing import IO, Any
 from laif_helpers import benchmarks, models
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.evaluate.grading import NO_ANSWER, graders_hash, to_responses
+from laif_helpers.evaluate.second_look import browse, disputed, observation_on_audit, second_opinion
 from laif_helpers.evaluate.tables import (
     by_facet,
     gallery,
@@ -31,7 +32,9 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, Response, read_jsonl, write_json, write_jsonl
 
 __all__ = [
+    "browse",
     "by_facet",
+    "disputed",
     "evaluate",
     "gallery",
     "labelled",
@@ -39,6 +42,8 @@ __all__ = [
     "longest",
     "metrics",
     "observation",
+    "observation_on_audit",
+    "second_opinion",
     "splits_needed",
     "summary",
     "weakest",

@@ -33,11 +33,11 @@ def second_grades(benchmark: Benchmark, examples: list[Example], texts: list[str
     """
     verdicts: list[Second] = [(grade.correct, "") for grade in first]
     disputable = [n for n, grade in enumerate(first) if not (grade.correct and grade.reason.startswith(_SURE))]
-    judges = {"math": _numbers, "choice": _choices, "code": _programs, "text": _texts}
-    judge = judges[benchmark.family]
-    judged = judge([examples[n] for n in disputable], [texts[n] for n in disputable])
-    for place, verdict in zip(disputable, judged, strict=True):
-        verdicts[place] = verdict
+    for family, judge in _JUDGES.items():
+        mine = [n for n in disputable if _KINDS.get(examples[n].fields.get("grading", ""), benchmark.family) == family]
+        judged = judge([examples[n] for n in mine], [texts[n] for n in mine]) if mine else []
+        for place, verdict in zip(mine, judged, strict=True):
+            verdicts[place] = verdict
     return verdicts
 
 
@@ -55,7 +55,10 @@ def _numbers(examples: list[Example], texts: list[str]) -> list[Second]:
 
 
 def _choices(examples: list[Example], texts: list[str]) -> list[Second]:
-    return [_vote(example.gold.strip("()"), example.fields["options"], text) for example, text in zip(examples, texts)]
+    return [
+        _vote(example.gold.strip("()"), example.fields["options"], text)
+        for example, text in zip(examples, texts, strict=True)
+    ]
 
 
 def _vote(gold: str, options: dict[str, str], text: str) -> Second:
@@ -118,6 +121,11 @@ def _texts(examples: list[Example], texts: list[str]) -> list[Second]:
         squeeze = re.sub(r"[\s.,*\"'`()]+", "", example.gold.casefold()) or example.gold
         right = re.sub(r"[\s.,*\"'`()]+", "", read.casefold()) == squeeze
         option = re.match(r"\W*\(?([A-R])\)", read)
-        right = right or bool(example.fields["options"] and option and option[1] == example.gold.strip("()"))
+        right = right or bool(example.fields.get("options") and option and option[1] == example.gold.strip("()"))
         judged.append((right if read else None, read[:200]))
     return judged
+
+
+_JUDGES: dict[str, Judge] = {"math": _numbers, "choice": _choices, "code": _programs, "text": _texts}
+_KINDS = {"numeric": "math", "choice": "choice", "exact": "text"}
+"""Gradings of a user's own file, which may mix them, as families."""

@@ -195,6 +195,8 @@ def metrics(df: "pd.DataFrame", p: StageParameters, agreement: "pd.DataFrame | N
         "model": sorted(set(df["model"])),
         "seed": p.seed,
         "answers": len(df),
+        # wrong, and no second grader finds them right: what later stages study
+        "errors": int((~df["correct"].astype(bool) & ~df["second_correct"].eq(True)).sum()),
         "accuracy": {name: row["accuracy"] for name, row in results.items()},
         "results": results,
         "agreement": [] if agreement is None else agreement.to_dict("records"),

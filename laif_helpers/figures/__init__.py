@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers.figures.hover_map import error_map, error_map_html
+from laif_helpers.figures.responses import lengths
 from laif_helpers.figures.style import BLACK, BLUE, COLUMN, GREEN, RED, SKY, WIDTH, arm_look, canvas, percent_axis, save
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "flips",
     "funnel",
     "iteration_lines",
+    "lengths",
     "loss_curve",
     "save",
 ]

@@ -80,8 +80,9 @@ def read(p: StageParameters) -> dict[str, Study]:
                 raise ValueError(
                     f"{_short(path)} answers {response.id}, which {name} {p.error_split} lacks; run 01 again"
                 )
-            if not answered.held_out(p, name, response.id):
-                if response.correct or response.is_error:  # what two graders read differently teaches nothing
+            # what two graders read differently teaches nothing
+            agreed = response.correct or response.is_error
+            if agreed and not answered.held_out(p, name, response.id):
                 (right if response.correct else wrong).append(Answered(known[response.id], response.text))
             else:
                 hidden += not response.correct

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from laif_helpers.paths import RunDir, data_dirs, resolve
+from laif_helpers import benchmarks as _benchmarks
+from laif_helpers.paths import RunDir, data_dirs, file_label, resolve
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import read_rows, write_jsonl, write_text
 from laif_helpers.runner import notebook, plan
@@ -127,7 +128,7 @@ def _hash(path: Path, size: int, modified: int) -> str:
 def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
     """``(label, path)`` of the files behind a stage; labels hold no path of this machine."""
     settings, stem = stage.recipe, stage.notebook
-    splits = [f"{name}.{settings.error_split}.jsonl" for name in settings.in_domain]
+    splits = [f"{file_label(name)}.{settings.error_split}.jsonl" for name in settings.in_domain]
     if stem == plan.EVALUATE:
         yield from _model(stage, stage.iteration)
         yield from _benchmark_files(settings)
@@ -188,6 +189,9 @@ def _model(stage: Stage, k: int) -> Iterator[tuple[str, Path]]:
 
 def _benchmark_files(settings: Recipe) -> Iterator[tuple[str, Path]]:
     for name in settings.benchmarks:
+        if sources := _benchmarks.get(name).own_files:
+            yield from ((f"data/{path.name}", path) for path in sources)
+            continue
         folders = [folder / name for folder in data_dirs(settings.data_dir)]
         yield from _tree(f"data/{name}", next((folder for folder in folders if folder.is_dir()), folders[0]))
 

@@ -1,0 +1,36 @@
+"""How long answers are, and whether length goes with being right."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laif_helpers.figures.style import BLACK, BLUE, COLUMN, RED, canvas
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+_LOOKS = (("right", BLUE), ("wrong", RED), ("unreadable", BLACK))
+
+
+def lengths(df: "pd.DataFrame") -> "Figure":
+    """Histogram of answer lengths for each benchmark, right, wrong and unreadable ones stacked.
+
+    ``df``: benchmark, correct, readable, text, new_tokens. Lengths are tokens, or characters where none were counted.
+    """
+    names = list(dict.fromkeys(df["benchmark"]))
+    with canvas(max(len(names), 1), 1, figsize=(COLUMN + 1, 0.5 + 1.3 * max(len(names), 1))) as (figure, axes):
+        for axis, name in zip(axes[:, 0], names, strict=True):
+            part = df[df["benchmark"] == name]
+            counted = bool((part["new_tokens"] > 0).any())
+            size = part["new_tokens"] if counted else part["text"].str.len()
+            correct, readable = part["correct"].astype(bool), part["readable"].astype(bool)
+            groups = [size[correct], size[~correct & readable], size[~readable]]
+            edges = np.histogram_bin_edges(size, bins=min(40, max(5, size.nunique())))
+            looks = [f"{label} ({len(group):,})" for (label, _), group in zip(_LOOKS, groups, strict=True)]
+            axis.hist(groups, bins=edges, stacked=True, color=[colour for _, colour in _LOOKS], label=looks)
+            axis.set_title(name, loc="left")
+            axis.set_xlabel("tokens" if counted else "characters")
+            axis.set_ylabel("answers")
+            axis.legend()
+    return figure
