@@ -29,10 +29,10 @@ METHOD = (
 )
 MEASURED = (
     "measured on a probe of {n} requests, which is part of these figures; low and high: 95 % prediction interval "
-    "(Student's t) of what the other {rest} will read and write"
+    "(Student's t, at least ± 10 %) of what the other {rest} will read and write"
 )
-UNTESTED = 0.5
-"""With a single reply nothing is known of the spread: ± 50 %."""
+UNTESTED, LEAST_SPREAD = 0.5, 0.1
+"""With a single reply nothing is known of the spread: ± 50 %. A few that are alike by chance still mean ± 10 %."""
 Range = tuple[float, float]
 
 
@@ -131,8 +131,9 @@ def _sum_interval(seen: Sequence[float], n: int) -> Range:
         return mean * n * (1 - UNTESTED), mean * n * (1 + UNTESTED)
     from scipy.stats import t
 
-    half = t.ppf(0.975, len(seen) - 1) * statistics.stdev(seen) * math.sqrt(n * n / len(seen) + n)
-    return max(mean * n - float(half), 0.0), mean * n + float(half)
+    half = float(t.ppf(0.975, len(seen) - 1)) * statistics.stdev(seen) * math.sqrt(n * n / len(seen) + n)
+    half = max(half, LEAST_SPREAD * mean * n)
+    return max(mean * n - half, 0.0), mean * n + half
 
 
 def _notes(plan: Plan, p: StageParameters, usd: Range | None, cut: bool) -> tuple[str, ...]:

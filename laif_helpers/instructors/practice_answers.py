@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from laif_helpers import lessons
@@ -49,6 +50,17 @@ def refusal(status: int, code: str, message: str, headers: dict[str, str] | None
     """An error as OpenAI words it."""
     body = {"error": {"message": message, "type": code, "param": None, "code": code}}
     return JSONResponse(body, status, headers)
+
+
+def key_of(request: Request) -> str:
+    return request.headers.get("authorization", "").removeprefix("Bearer ")
+
+
+def unwelcome(request: Request, settings: Settings) -> Response | None:
+    """The refusal of a request with another key than the one that is let in; it repeats the key, as OpenAI does."""
+    key = key_of(request)
+    wrong = settings.key and key != settings.key
+    return refusal(401, "invalid_api_key", f"Incorrect API key provided: {key}") if wrong else None
 
 
 def digest_of(body: dict[str, Any]) -> str:

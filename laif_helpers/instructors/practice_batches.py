@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from laif_helpers.instructors import practice_faults
-from laif_helpers.instructors.practice_answers import complete, digest_of, refusal
+from laif_helpers.instructors.practice_answers import complete, digest_of, refusal, unwelcome
 
 REFUSED_IN_BATCH = {"rate_limit", "server_error", "hang", "drop", "garbled"}
 """Within a batch these all are a line in the error file."""
@@ -30,9 +30,11 @@ def add(app: FastAPI) -> None:
     store = app.state.store = Store()
 
     @app.post("/v1/files")
-    async def upload(request: Request) -> dict[str, Any]:
+    async def upload(request: Request) -> Response:
+        if turned_away := unwelcome(request, app.state.settings):
+            return turned_away
         content = uploaded(request.headers["content-type"], await request.body())
-        return _file(store, content)
+        return JSONResponse(_file(store, content))
 
     @app.get("/v1/files/{id}/content")
     def download(id: str) -> Response:

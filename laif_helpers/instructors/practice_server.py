@@ -25,7 +25,9 @@ from laif_helpers.instructors.practice_answers import (
     Settings,
     complete,
     digest_of,
+    key_of,
     refusal,
+    unwelcome,
 )
 
 HANG_S = 3600.0
@@ -43,13 +45,6 @@ def make(settings: Settings) -> FastAPI:
     app = FastAPI(title="practice instructor", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.settings, app.state.counts = settings, Counts()
 
-    @app.middleware("http")
-    async def let_in(request: Request, following: Any) -> Any:
-        key = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if settings.key and key != settings.key and request.url.path.startswith("/v1/"):
-            return refusal(401, "invalid_api_key", f"Incorrect API key provided: {key}")
-        return await following(request)
-
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
         return {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "laif"}]}
@@ -60,6 +55,8 @@ def make(settings: Settings) -> FastAPI:
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
+        if turned_away := unwelcome(request, settings):
+            return turned_away
         body = await request.json()
         digest = digest_of(body)
         counts: Counts = app.state.counts
@@ -72,8 +69,7 @@ def make(settings: Settings) -> FastAPI:
         if fault in practice_faults.REFUSED:
             status, code, message = practice_faults.REFUSED[fault]
             wait = {"retry-after": f"{settings.retry_after_s:g}"} if fault == "rate_limit" else {}
-            key = request.headers.get("authorization", "").removeprefix("Bearer ")
-            return refusal(status, code, message.format(key=key), wait)
+            return refusal(status, code, message.format(key=key_of(request)), wait)
         return complete(body, digest, fault, settings, counts)
 
     practice_batches.add(app)

@@ -19,12 +19,16 @@ class _Strict(BaseModel):
 
 
 class MathSample(_Strict):
+    """A word problem, its steps and its number."""
+
     question: str = Field(min_length=1, description="with all numbers that are needed")
     answer: str = Field(description="the solution, one step a line, each calculation an equation such as 6 * 4 = 24")
     final: str = Field(min_length=1, description="the final number alone")
 
 
 class Options(_Strict):
+    """The texts of the four options."""
+
     A: str
     B: str
     C: str
@@ -32,6 +36,8 @@ class Options(_Strict):
 
 
 class ChoiceSample(_Strict):
+    """A question with four options."""
+
     question: str = Field(min_length=1, description="without its options")
     options: Options
     letter: str = Field(pattern="^[A-D]$", description="of the right option")
@@ -39,6 +45,8 @@ class ChoiceSample(_Strict):
 
 
 class CodeSample(_Strict):
+    """A function to write, and the function."""
+
     question: str = Field(
         min_length=1, description="imports, one signature, a docstring with two or three >>> examples"
     )
@@ -64,13 +72,12 @@ def _bare(node: Any) -> Any:
         return [_bare(part) for part in node]
     if not isinstance(node, dict):
         return node
-    named = {"properties", "$defs"}
-    unknown = {"minLength"} | ({"title"} if isinstance(node.get("title"), str) else set())
-    return {
-        key: {name: _bare(part) for name, part in value.items()} if key in named else _bare(value)
-        for key, value in node.items()
-        if key not in unknown
+    # Under these two, keys are names of fields and models, not words of the schema language.
+    named = {
+        key: {name: _bare(part) for name, part in node[key].items()} for key in node.keys() & {"properties", "$defs"}
     }
+    rest = node.keys() - named.keys() - {"minLength", "title"} - ({"description"} if "properties" in node else set())
+    return named | {key: _bare(node[key]) for key in sorted(rest)}
 
 
 def diagnosis(text: str) -> str:
