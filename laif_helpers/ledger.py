@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS calls (
     usd REAL NOT NULL DEFAULT 0,
     sent TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
+CREATE TABLE IF NOT EXISTS batches (token TEXT PRIMARY KEY, id TEXT NOT NULL DEFAULT '', reserved TEXT NOT NULL);
 """
 FREE = ("scripted", "symbolic")
 """Instructors whose replies cost nothing and come out the same again: their ledger may be started afresh."""
@@ -70,11 +71,14 @@ class Ledger:
     def reserve(self, key: str, request: str, usd: float) -> None:
         """Write down a request and the most it can cost, before it is sent."""
         with self.base:
-            self.base.execute(
-                "INSERT INTO calls (key, request, status, usd) VALUES (?, ?, 'sent', ?) "
-                "ON CONFLICT (key) DO UPDATE SET status = 'sent', usd = usd + excluded.usd",
-                (key, request, usd),
-            )
+            self._reserve(key, request, usd)
+
+    def _reserve(self, key: str, request: str, usd: float) -> None:
+        self.base.execute(
+            "INSERT INTO calls (key, request, status, usd) VALUES (?, ?, 'sent', ?) "
+            "ON CONFLICT (key) DO UPDATE SET status = 'sent', usd = usd + excluded.usd",
+            (key, request, usd),
+        )
 
     def release(self, key: str, usd: float, attempts: int) -> None:
         """Take a reservation back: the endpoint refused the call, so it was not billed."""
@@ -100,6 +104,39 @@ class Ledger:
                     reply.key,
                 ),
             )
+
+    def note(self, name: str, value: str) -> None:
+        """Keep a fact about the endpoint that a later run should know."""
+        with self.base:
+            self.base.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
+
+    def noted(self, name: str) -> str:
+        """A fact of ``note``; "" where there is none."""
+        row = self.base.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def begin_batch(self, token: str, requests: Mapping[str, tuple[str, float]]) -> None:
+        """Reserve a batch's requests, key -> (request, dollars), and write its token down, before it is sent."""
+        with self.base:
+            for key, (request, usd) in requests.items():
+                self._reserve(key, request, usd)
+            reserved = json.dumps({key: usd for key, (_, usd) in requests.items()})
+            self.base.execute("INSERT INTO batches (token, reserved) VALUES (?, ?)", (token, reserved))
+
+    def batch_sent(self, token: str, id: str) -> None:
+        """The endpoint knows the batch by this id."""
+        with self.base:
+            self.base.execute("UPDATE batches SET id = ? WHERE token = ?", (id, token))
+
+    def end_batch(self, token: str) -> None:
+        """All of a batch's replies are here, or will never be."""
+        with self.base:
+            self.base.execute("DELETE FROM batches WHERE token = ?", (token,))
+
+    def open_batches(self) -> list[tuple[str, str, dict[str, float]]]:
+        """Batches that are not collected: token, id ("" where it is not known), dollars reserved by key."""
+        rows = self.base.execute("SELECT token, id, reserved FROM batches ORDER BY rowid")
+        return [(token, id, json.loads(reserved)) for token, id, reserved in rows]
 
     def replies(self, keys: Iterable[str]) -> dict[str, Reply]:
         """The replies that are there, by key, in the order asked."""

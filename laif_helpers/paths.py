@@ -59,6 +59,9 @@ class IterationDir:
     def requests(self, arm: str) -> Path:
         return self.path / "instruct" / f"{arm}.requests.jsonl"
 
+    def diagnoses(self, arm: str) -> Path:
+        return self.path / "instruct" / f"{arm}.diagnoses.jsonl"
+
     def lessons(self, arm: str) -> Path:
         return self.path / "lessons" / f"{arm}.jsonl"
 

@@ -30,6 +30,15 @@ def strategy(arm: str, iteration: int, iterations: int) -> str:
     return second if second and iteration >= iterations else first
 
 
+class Price(BaseModel):
+    """What a model costs, in dollars per million tokens; 0 where a server of one's own is asked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
 class Recipe(BaseModel):
     """Settings of a run. Keys are the notebooks' parameter names in lower case."""
 
@@ -66,8 +75,10 @@ class Recipe(BaseModel):
     instructor_model: str = Field("", description="model name asked for at the endpoint; also named in the quote")
     instructor_url: str = Field("", description="base URL of the endpoint; empty: OpenAI's")
     max_usd: float = Field(0.0, ge=0, description="hard cap on what the instructor may cost; 0: nothing is sent")
-    usd_per_million_input: float = Field(0.0, ge=0, description="instructor's price")
-    usd_per_million_output: float = Field(0.0, ge=0, description="instructor's price")
+    prices: dict[str, Price] = Field({}, description="model: {input: …, output: …}, dollars per million tokens")
+    probe: int = Field(5, ge=0, description="requests sent first, from which the rest is quoted (llm)")
+    reply_format: Literal["auto", "json", "text"] = Field("auto", description="JSON schema, if the endpoint knows it")
+    batch: bool = Field(False, description="OpenAI's Batch endpoint: half the price, answers within a day")
     quote_only: bool = Field(False, description="stop after the requests and the price quote; nothing is sent")
     # -- training
     deepspeed: Literal["none", "zero1", "zero2", "zero3", "zero3_offload"] = "none"

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pydantic
+import pydantic.dataclasses
+
 Message = dict[str, str]
 """One chat turn, ``{"role": …, "content": …}``."""
 
@@ -78,9 +81,9 @@ class Response:
         return not self.correct and self.second_correct is not True
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic.dataclasses.dataclass(frozen=True, slots=True)
 class Lesson:
-    """One row of ``lessons/<arm>.jsonl``. ``status`` is ``kept`` or the check that rejected it."""
+    """One row of ``lessons/<arm>.jsonl``, its types checked. ``status`` is ``kept`` or the check that rejected it."""
 
     id: str
     benchmark: str
@@ -139,8 +142,8 @@ def read_jsonl(path: str | os.PathLike[str], record: type[T]) -> list[T]:
             raise ValueError(f"{path}: row {number} has unknown field(s) {sorted(unknown)}; expected {sorted(known)}")
         try:
             records.append(record(**row))
-        except TypeError as error:
-            raise ValueError(f"{path}: row {number}: {error}") from None
+        except (TypeError, pydantic.ValidationError) as error:
+            raise ValueError(f"{path}: row {number}: {' '.join(str(error).split())}") from None
     return records
 
 

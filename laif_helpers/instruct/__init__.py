@@ -9,7 +9,7 @@ import functools
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,16 @@ def nearest_right(p: StageParameters, study: Study, wrong: list[Answered]) -> di
 # -- asking
 
 
+def probe(plan: Plan, p: StageParameters) -> dict[str, Reply]:
+    """The replies to the plan's first ``p.probe`` requests, really sent: what the rest is quoted from.
+
+    They count against ``max_usd`` and stay in the ledger. {} where an instructor is free, or nothing may be sent.
+    """
+    if p.instructor in ledger.FREE:
+        return {}
+    return ask(replace(plan, requests=plan.requests[: p.probe]), p)
+
+
 def ask(plan: Plan, p: StageParameters) -> dict[str, Reply]:
     """The replies, by request key: those in the ledger as they are, the missing ones asked for.
 
@@ -233,10 +243,12 @@ def _ask_local(answer: Callable[..., str], requests: Sequence[Request], p: Stage
 def learn(plan: Plan, replies: dict[str, Reply], p: StageParameters) -> list[Lesson]:
     """Read and check the lessons of all replies and write them, rejected ones too, to ``p.folder.lessons``.
 
-    An arm that ended writes an empty file; with ``quote_only`` there is nothing to write.
+    The diagnoses go to ``p.folder.diagnoses``, each with its error and neighbours; a lesson leads to its own by
+    ``request_key``. An arm that ended writes an empty file; with ``quote_only`` there is nothing to write.
     """
     if p.quote_only:
         return []
+    write_jsonl(p.folder.diagnoses(p.arm), diagnosed(plan, replies))
     made = [
         lesson
         for one in plan.requests
@@ -258,3 +270,19 @@ def learn(plan: Plan, replies: dict[str, Reply], p: StageParameters) -> list[Les
         made = lessons.judge(made, tests, needed=needed, **options)
     write_jsonl(p.folder.lessons(p.arm), made)
     return made
+
+
+def diagnosed(plan: Plan, replies: dict[str, Reply]) -> list[dict[str, Any]]:
+    """What the instructor said of each item: request_key, arm, benchmark, source_ids, neighbour_ids, diagnosis."""
+    return [
+        {
+            "request_key": one.key,
+            "arm": one.arm,
+            "benchmark": one.benchmark,
+            "source_ids": one.source_ids,
+            "neighbour_ids": one.neighbour_ids,
+            "diagnosis": lessons.diagnosis(replies[one.key].text),
+        }
+        for one in plan.requests
+        if one.key in replies
+    ]

@@ -1,12 +1,15 @@
-"""What an instructor will cost, before anything is sent."""
+"""What an instructor will cost: estimated from characters before anything is sent, then from a small probe."""
 
-from collections.abc import Mapping
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from laif_helpers.instruct import Plan
-from laif_helpers.instruct.requests import Study
-from laif_helpers.instructors import llm
+from laif_helpers.instruct.requests import Request, Study
+from laif_helpers.instructors import spending
+from laif_helpers.ledger import Reply
 from laif_helpers.recipe import StageParameters
 
 if TYPE_CHECKING:
@@ -24,12 +27,18 @@ METHOD = (
     "tokens = characters / 5 (low) to / 3 (high); a reply = diagnosis + n samples, each as long as this benchmark's "
     "own question and gold answer on average, × 0.8 to 1.6"
 )
+MEASURED = (
+    "measured on a probe of {n} requests, which is part of these figures; low and high: 95 % prediction interval "
+    "(Student's t, at least ± 10 %) of what the other {rest} will read and write"
+)
+UNTESTED, LEAST_SPREAD = 0.5, 0.1
+"""With a single reply nothing is known of the spread: ± 50 %. A few that are alike by chance still mean ± 10 %."""
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Quote:
-    """Tokens and dollars, low to high. ``usd`` is None where the recipe names no price."""
+    """Tokens and dollars, low to high. ``usd`` is None where the recipe names no price; ``method`` says how."""
 
     instructor: str
     requests: int
@@ -38,6 +47,7 @@ class Quote:
     output_tokens: Range
     usd: Range | None
     notes: tuple[str, ...] = ()
+    method: str = METHOD
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -60,23 +70,70 @@ class Quote:
         cost = f"{self.usd[0]:,.2f} to {self.usd[1]:,.2f} dollars" if self.usd else "no price given, so tokens only"
         low, high = (sum(pair) for pair in zip(self.input_tokens, self.output_tokens, strict=True))
         tokens = f"{low:,.0f} to {high:,.0f}"
-        return f"{self.requests:,} requests to {self.instructor}: {tokens} tokens, {cost}. " + " ".join(self.notes)
+        said = f"{self.requests:,} requests to {self.instructor}: {tokens} tokens, {cost}. " + " ".join(self.notes)
+        return f"{said} Method: {self.method}."
 
 
-def quote(plan: Plan, p: StageParameters) -> Quote:
-    """Tokens and dollars for all requests of a plan, whoever is named as the instructor. Nothing is sent."""
+def quote(plan: Plan, p: StageParameters, probed: Mapping[str, Reply] | None = None) -> Quote:
+    """Tokens and dollars for all requests of a plan, whoever is named as the instructor. Nothing is sent.
+
+    ``probed``: replies that are there already (``instruct.probe``). They are counted as they are, and the rest is
+    quoted from them; without any, from characters (``METHOD``).
+    """
+    there = probed or {}
+    told = [there[one.key] for one in plan.requests if one.key in there and there[one.key].prompt_tokens]
+    rest = [one for one in plan.requests if one.key not in there]
+    inputs, outputs = _measured(plan, p, rest, told) if told else _estimated(plan, p)
+    usd = None
+    if p.instructor_model in p.prices:
+        paid, (asked, got) = sum(reply.usd for reply in told), _sum(told)
+        share = spending.BATCH_SHARE if p.batch else 1.0
+        low, high = (paid + share * spending.price(p, i - asked, o - got) for i, o in zip(inputs, outputs, strict=True))
+        usd = (low, high)
+    cut = outputs[1] >= spending.MAX_REPLY_TOKENS * len(plan.requests) > 0
+    method = MEASURED.format(n=len(told), rest=len(rest)) if told else METHOD
+    name = p.instructor_model or p.instructor
+    return Quote(name, len(plan.requests), plan.requested, inputs, outputs, usd, _notes(plan, p, usd, cut), method)
+
+
+def _estimated(plan: Plan, p: StageParameters) -> tuple[Range, Range]:
+    """Input and output tokens from characters."""
     asked = sum(len(turn["content"]) for request in plan.requests for turn in request.messages)
     size = {name: _sample_size(study) for name, study in plan.studies.items()}
     answered = sum(OVERHEAD * 4 + request.n * size[request.benchmark] for request in plan.requests)
-    extra = llm.TOKENS_A_MESSAGE * 2 * len(plan.requests)
+    extra = spending.TOKENS_A_MESSAGE * 2 * len(plan.requests)
     inputs = (asked / CHARS_PER_TOKEN[0], asked / CHARS_PER_TOKEN[1] + extra)
-    longest = float(llm.MAX_REPLY_TOKENS * len(plan.requests))
+    longest = float(spending.MAX_REPLY_TOKENS * len(plan.requests))
     low, high = (answered * more / chars for more, chars in zip(WORDIER, CHARS_PER_TOKEN, strict=True))
-    outputs = (min(low, longest), min(high, longest))
-    priced = p.usd_per_million_input > 0 and p.usd_per_million_output > 0
-    usd = (llm.price(p, inputs[0], outputs[0]), llm.price(p, inputs[1], outputs[1])) if priced else None
-    name = p.instructor_model or p.instructor
-    return Quote(name, len(plan.requests), plan.requested, inputs, outputs, usd, _notes(plan, p, usd, high > longest))
+    return inputs, (min(low, longest), min(high, longest))
+
+
+def _measured(plan: Plan, p: StageParameters, rest: Sequence[Request], told: Sequence[Reply]) -> tuple[Range, Range]:
+    """Input and output tokens of the probe's replies and, by their like, of the rest."""
+    (asked, got), most = _sum(told), float(spending.MAX_REPLY_TOKENS * len(rest))
+    by_key = {request.key: request for request in plan.requests}
+    sizes = [sum(len(turn["content"]) for turn in by_key[reply.key].messages) for reply in told]
+    ratios = [reply.prompt_tokens / size for reply, size in zip(told, sizes, strict=True)]
+    characters = sum(len(turn["content"]) for request in rest for turn in request.messages)
+    reads = (min(ratios) * characters, max(ratios) * characters)
+    low, high = _sum_interval([float(reply.new_tokens) for reply in told], len(rest))
+    return (asked + reads[0], asked + reads[1]), (got + min(low, most), got + min(high, most))
+
+
+def _sum(replies: Sequence[Reply]) -> tuple[int, int]:
+    return sum(reply.prompt_tokens for reply in replies), sum(reply.new_tokens for reply in replies)
+
+
+def _sum_interval(seen: Sequence[float], n: int) -> Range:
+    """95 % prediction interval of the sum of n more draws like those seen."""
+    mean = statistics.fmean(seen)
+    if len(seen) < 2:
+        return mean * n * (1 - UNTESTED), mean * n * (1 + UNTESTED)
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(seen) - 1)) * statistics.stdev(seen) * math.sqrt(n * n / len(seen) + n)
+    half = max(half, LEAST_SPREAD * mean * n)
+    return max(mean * n - half, 0.0), mean * n + half
 
 
 def _notes(plan: Plan, p: StageParameters, usd: Range | None, cut: bool) -> tuple[str, ...]:
@@ -84,7 +141,7 @@ def _notes(plan: Plan, p: StageParameters, usd: Range | None, cut: bool) -> tupl
     if p.quote_only and plan.requests:
         notes.append("Nothing is sent (quote_only).")
     if not usd and p.instructor == "llm":
-        notes.append("Set usd_per_million_input and usd_per_million_output for a price.")
+        notes.append("Set prices: {MODEL: {input: …, output: …}} for a price.")
     if p.instructor != "llm" and not p.quote_only:
         notes.append(
             f"The {p.instructor} instructor costs nothing; this is what a language model would read and write."
@@ -93,7 +150,7 @@ def _notes(plan: Plan, p: StageParameters, usd: Range | None, cut: bool) -> tupl
         notes.append(f"max_usd {p.max_usd:g} may stop it before the end.")
     if cut:
         notes.append(
-            f"Replies end at {llm.MAX_REPLY_TOKENS} tokens: {plan.requests[0].n} lessons a request may not fit."
+            f"Replies end at {spending.MAX_REPLY_TOKENS} tokens: {plan.requests[0].n} lessons a request may not fit."
         )
     return tuple(notes)
 

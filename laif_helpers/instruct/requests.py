@@ -73,6 +73,8 @@ def request(p: StageParameters, study: Study, item: Answered, near: Sequence[tup
         "task": task(p.strategy, n),
     }
     system, user = _template(f"{_family(bench)}_{p.strategy}.j2").render(), _template("user.j2").render(blocks)
+    if p.instructor == "llm" and p.reply_format != "text":
+        system = f"{system.strip()}\n\n{_template('as_json.j2').render()}"
     messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
     return Request(ledger.key_of(messages, settings(p)), p.arm, bench.name, [item.example.id], ids, n, messages)
 
@@ -90,10 +92,12 @@ def task(strategy: str, n: int) -> str:
 
 def settings(p: StageParameters) -> dict[str, Any]:
     """All that shapes a reply besides the messages; part of every key."""
-    from laif_helpers.instructors import llm
+    from laif_helpers.instructors import llm, spending
 
     model = {"instructor": p.instructor, "model": p.instructor_model, "url": p.instructor_url}
-    return model | {"temperature": llm.TEMPERATURE, "max_tokens": llm.MAX_REPLY_TOKENS, "seed": draw(p), "sample": 0}
+    model |= {"reply_format": p.reply_format} if p.instructor == "llm" else {}
+    sampling = {"temperature": llm.TEMPERATURE, "max_tokens": spending.MAX_REPLY_TOKENS, "seed": draw(p), "sample": 0}
+    return model | sampling
 
 
 def _family(bench: Benchmark) -> str:

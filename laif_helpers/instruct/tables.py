@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from laif_helpers import lessons, safe_html
 from laif_helpers.embeddings import words
-from laif_helpers.instruct import Plan, quotes
+from laif_helpers.instruct import Plan, diagnosed, quotes
 from laif_helpers.instruct.requests import Request
 from laif_helpers.ledger import Reply
 from laif_helpers.recipe import StageParameters
@@ -97,12 +97,17 @@ def first_reply(plan: Plan, replies: dict[str, Reply], which: int = 0) -> Text:
 
 
 def diagnoses(plan: Plan, replies: dict[str, Reply], n: int = 10) -> Shown:
-    """What the instructor says is wrong, most frequent wording first; ``errors`` counts the items it said it of."""
+    """What the instructor says is wrong, most frequent wording first: of how many items, and of which, for example."""
     import pandas as pd
 
-    said = Counter(lessons.diagnosis(replies[request.key].text) for request in plan.requests if request.key in replies)
-    said.pop("", None)
-    return Shown(pd.DataFrame(said.most_common(n), columns=["diagnosis", "errors"]))
+    about: dict[str, list[str]] = {}
+    for row in diagnosed(plan, replies):
+        about.setdefault(row["diagnosis"], []).extend(row["source_ids"])
+    silent = len(about.pop("", []))
+    most = sorted(about.items(), key=lambda pair: -len(pair[1]))[:n]
+    rows = [(said, len(ids), ", ".join(ids[:3])) for said, ids in most]
+    text = f"{len(about)} different diagnoses of {sum(map(len, about.values()))} items; {silent} replies without one."
+    return Shown(pd.DataFrame(rows, columns=["diagnosis", "items", "for example"]), text if replies else "")
 
 
 def rejections(made: list[Lesson], plan: Plan, p: StageParameters) -> Shown:

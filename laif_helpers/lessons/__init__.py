@@ -15,7 +15,8 @@ from typing import Any
 from laif_helpers import benchmarks
 from laif_helpers.lessons import checks as lesson_checks
 from laif_helpers.lessons.filters import TestIndex, decontaminate, deduplicate, fit, marked, sample
-from laif_helpers.lessons.text import diagnosis, normalise, parse, samples
+from laif_helpers.lessons.structured import diagnosis, samples
+from laif_helpers.lessons.text import normalise, parse
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Lesson, Message
 

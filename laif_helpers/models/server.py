@@ -222,17 +222,22 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float | Non
 
 
 def _wait(error: Any, attempt: int) -> float:
+    # Spread out, so that requests refused together do not come back together; timing needs no seed.
+    return min(MAX_WAIT_S, max(retry_after(error), 0.5 * 2 ** (attempt - 1)) * random.uniform(1.0, 1.2))
+
+
+def retry_after(error: Any) -> float:
+    """Seconds that a refusal's ``Retry-After`` asks to wait; 0 where it says nothing (or a date)."""
     headers = getattr(getattr(error, "response", None), "headers", {})
     try:
-        asked = float(headers.get("retry-after", ""))
+        return max(0.0, float(headers.get("retry-after", "")))
     except ValueError:
-        asked = 0.0
-    # Spread out, so that requests refused together do not come back together; timing needs no seed.
-    return min(MAX_WAIT_S, max(asked, 0.5 * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2))
+        return 0.0
 
 
 def said(error: Any) -> str:
-    """What the server said, short: its error message without the client's decoration."""
+    """What the server said, short: its error message without the client's decoration, and without the key."""
     body = getattr(error, "body", None)
     message = body.get("message") if isinstance(body, dict) else None
-    return " ".join(str(message or error).split())[:200]
+    key = os.environ.get("OPENAI_API_KEY") or "\0"
+    return " ".join(str(message or error).split()).replace(key, "[key]")[:200]

@@ -16,12 +16,13 @@ EVALUATE, ANALYSE, TRAIN, COMPARE = "01_evaluate", "02_error_analysis", "05_trai
 INSTRUCT = recipe.NOTEBOOK_OF
 
 _LESSON_KEYS = {"arms", "budget", "replay_fraction", "holdout_fraction", "k", "strict", "seed"}
-_INSTRUCTOR_KEYS = {key for key in Recipe.model_fields if key.startswith(("instructor", "usd_", "max_usd"))}
+_INSTRUCTOR_KEYS = {key for key in Recipe.model_fields if key.startswith(("instructor", "max_usd"))}
+_INSTRUCTOR_KEYS |= {"prices", "probe", "reply_format", "batch"}
 _TRAINING_KEYS = {"deepspeed", "num_processes", "learning_rate", "epochs", "batch_size", "gradient_accumulation"}
 _TRAINING_KEYS |= {"warmup_ratio", "weight_decay", "max_length", "packing", "lora_rank"}
 _TRAINING_KEYS |= {"warmup_steps", "max_grad_norm", "gradient_checkpointing", "curriculum", "lora_alpha"}
 _TRAINING_KEYS |= {"lora_dropout", "load_in_4bit", "merge_lora", "save_steps", "report_to", "hostfile"}
-MORE = {TRAIN: _TRAINING_KEYS, **dict.fromkeys(INSTRUCT.values(), _LESSON_KEYS | _INSTRUCTOR_KEYS)}
+MORE = {TRAIN: _TRAINING_KEYS, **dict.fromkeys(INSTRUCT.values(), (_LESSON_KEYS | _INSTRUCTOR_KEYS) - {"arms"})}
 """Keys that reach a notebook through its parameter MORE where it does not declare them one by one."""
 BEYOND_ITERATION_0 = frozenset(_LESSON_KEYS | _INSTRUCTOR_KEYS | _TRAINING_KEYS)
 """Keys that leave the untouched target's greedy answers as they are: a sweep over them evaluates it once."""

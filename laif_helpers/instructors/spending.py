@@ -1,0 +1,89 @@
+"""What calls cost, and the cap on it: reserved before a call, settled after it."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from laif_helpers.ledger import Ledger, Reply
+from laif_helpers.recipe import StageParameters
+
+MAX_REPLY_TOKENS = 4095
+"""As in LLMs-as-Instructors (arXiv 2407.00497)."""
+TOKENS_A_MESSAGE = 16
+"""More than any chat format adds to a message."""
+BATCH_SHARE = 0.5
+"""OpenAI's Batch endpoint costs half."""
+
+
+@dataclass
+class Spending:
+    """What has been spent or reserved, against the cap; the event loop is its only user."""
+
+    ledger: Ledger
+    max_usd: float
+    usd: float
+    open: int = 0
+
+    async def reserve(self, key: str, sent: dict[str, Any], usd: float) -> None:
+        """Wait until the cap leaves room for the call; RuntimeError where it never will."""
+        while usd and self.usd + usd > self.max_usd:
+            if not self.open:
+                raise RuntimeError(no_room(self.max_usd, self.usd, usd))
+            await asyncio.sleep(0.02)
+        self.usd, self.open = self.usd + usd, self.open + 1
+        self.ledger.reserve(key, json.dumps(sent, ensure_ascii=False), usd)
+
+    def settle(self, reply: Reply, reserved: float) -> None:
+        """A reply has come: its price takes the place of the reservation."""
+        self.ledger.record(reply, reserved)
+        self.usd, self.open = self.usd - reserved + reply.usd, self.open - 1
+
+    def fail(self, key: str, reserved: float, *, billed: bool) -> None:
+        """A call without reply. ``billed``: it may have been, so its reservation stays."""
+        released = 0.0 if billed else reserved
+        self.ledger.release(key, released, 1)
+        self.usd, self.open = self.usd - released, self.open - 1
+
+
+def no_room(cap: float, spent: float, most: float) -> str:
+    """The sentence for a cap that is reached."""
+    return (
+        f"max_usd {cap:g} leaves no room for another call: {spent:.4f} dollars are spent or reserved, the next call "
+        f"may cost {most:.4f}; replies so far are kept, raise max_usd and run again"
+    )
+
+
+def check(p: StageParameters, longest_prompt: int) -> None:
+    """ValueError where a price is missing, or where the cap does not allow for one call. Prompt in tokens."""
+    if p.instructor_model not in p.prices:
+        raise ValueError(
+            f"the price of {p.instructor_model!r} is missing, without which max_usd cannot be kept: set prices: "
+            f"{{{p.instructor_model}: {{input: …, output: …}}}} in dollars per million tokens (0 and 0 for a server "
+            "of your own)"
+        )
+    most = price(p, longest_prompt, MAX_REPLY_TOKENS)
+    if most and not p.max_usd:
+        raise ValueError(
+            "max_usd is 0, so nothing may be sent: set max_usd to the dollars that this arm's iteration may cost, "
+            "or quote_only: true to see the quote alone"
+        )
+    if longest_prompt and most > p.max_usd:
+        raise ValueError(
+            f"max_usd {p.max_usd:g} is smaller than one request, which may cost {most:.4f} dollars (the longest "
+            f"prompt, and a reply of {MAX_REPLY_TOKENS} tokens); raise max_usd"
+        )
+
+
+def prompt_bound(sent: dict[str, Any]) -> int:
+    """Tokens that a call's prompt cannot exceed, its schema included: a token stands for at least one byte."""
+    messages = sent["messages"]
+    schema = json.dumps(sent["response_format"]) if "response_format" in sent else ""
+    return len(schema) + sum(len(message["content"].encode()) + TOKENS_A_MESSAGE for message in messages)
+
+
+def price(p: StageParameters, prompt_tokens: float, new_tokens: float) -> float:
+    """Dollars by the recipe's price table; 0 for a model that it lacks, which ``check`` refuses."""
+    if not (listed := p.prices.get(p.instructor_model)):
+        return 0.0
+    return (prompt_tokens * listed.input + new_tokens * listed.output) / 1e6

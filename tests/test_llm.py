@@ -1,0 +1,466 @@
+"""The language-model instructor over a real socket: nothing is lost, nothing is paid twice, the cap holds."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instructing import (
+    GOOD,
+    PRACTICE,
+    TRAIN,
+    answer_items,
+    completion,
+    endpoint,
+    good,
+    llm_parameters,
+    parameters,
+    practice_parameters,
+    practice_server,
+)
+
+from laif_helpers import instruct, ledger, lessons, recipe
+from laif_helpers.instruct import quotes, tables
+from laif_helpers.instruct.requests import Request
+from laif_helpers.instructors import llm, spending
+from laif_helpers.ledger import Reply
+from laif_helpers.models import server as server_model
+from laif_helpers.paths import NOTEBOOKS
+from laif_helpers.records import Lesson, read_jsonl, read_rows
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr(server_model, "_wait", lambda error, attempt: 0.01)
+    return tmp_path
+
+
+def test_faults_are_retried_and_nothing_is_asked_twice() -> None:
+    faults = {2: (429, {"error": {"message": "slow down"}}), 4: (500, {"error": {"message": "oops"}}), 6: None}
+    with endpoint(lambda call, body: faults.get(call, good(call))) as (url, calls):
+        p = llm_parameters(url)
+        answer_items(p)
+        plan = instruct.plan(p)
+        replies = instruct.ask(plan, p)
+        assert len(replies) == len(plan.requests) == 10
+        assert len(calls) == 13
+        assert {body["model"] for body in calls} == {"m"} and {body["temperature"] for body in calls} == {0.8}
+        assert instruct.ask(plan, p) == replies and len(calls) == 13
+    made = instruct.learn(plan, replies, p)
+    assert all(lesson.status == "kept" and lesson.instructor == "m" for lesson in made)
+    price = 10 * (100 * 1 + 50 * 10) / 1e6
+    assert sum(reply.usd for reply in replies.values()) >= price
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+        longest = max(spending.prompt_bound(llm.call(r, p, True)) for r in plan.requests)
+        bound = spending.price(p, longest, spending.MAX_REPLY_TOKENS)
+        assert price <= book.spent() <= price + bound + 1e-9, "only the dropped call stays reserved"
+
+
+def test_it_works_inside_a_running_event_loop() -> None:
+    import asyncio
+
+    with endpoint(lambda call, body: good(call)) as (url, _):
+        p = llm_parameters(url)
+        answer_items(p)
+        plan = instruct.plan(p)
+
+        async def cell() -> dict[str, Reply]:
+            return instruct.ask(plan, p)
+
+        assert len(asyncio.run(cell())) == 10
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [
+        (401, {"message": "bad key"}, "refuses the key"),
+        (429, {"message": "no money", "code": "insufficient_quota"}, "no money"),
+        (404, {"message": "no such model"}, "knows no model 'm'"),
+    ],
+)
+def test_what_no_retry_mends_stops_at_once(status: int, error: dict[str, str], said: str) -> None:
+    with endpoint(lambda call, body: good(call) if call == 1 else (status, {"error": error})) as (url, calls):
+        p = llm_parameters(url)
+        answer_items(p)
+        plan = instruct.plan(p)
+        with pytest.raises(RuntimeError, match=said):
+            instruct.ask(plan, p)
+        assert len(calls) <= 1 + llm.MAX_CONNECTIONS
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+        assert len(book.replies([request.key for request in plan.requests])) == 1
+        assert book.spent() == pytest.approx(600e-6)
+
+
+def test_an_endpoint_that_is_down_is_told_and_costs_nothing() -> None:
+    p = llm_parameters("http://127.0.0.1:9/v1")
+    answer_items(p)
+    with pytest.raises(RuntimeError, match="failed 6 times"):
+        instruct.ask(instruct.plan(p), p)
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+        assert book.spent() == 0
+
+
+def test_the_cap_is_never_exceeded_and_a_rerun_goes_on() -> None:
+    # each reply costs 0.0006 + 0.02 dollars, a reservation about 0.043
+    with endpoint(lambda call, body: (200, good(call)[1] | completion(GOOD.format(n=call, m=call + 2), 600, 2000))) as (
+        url,
+        calls,
+    ):
+        p = llm_parameters(url, max_usd=0.12)
+        answer_items(p)
+        plan = instruct.plan(p)
+        with pytest.raises(RuntimeError, match=r"max_usd 0\.12 leaves no room"):
+            instruct.ask(plan, p)
+        done = len(calls)
+        assert 2 <= done < 6
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+            assert book.spent() == pytest.approx(done * 0.0206) and book.spent() <= 0.12
+        more = llm_parameters(url, max_usd=1.0)
+        assert len(instruct.ask(plan, more)) == 10 and len(calls) == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "finish"),
+    [(None, "content_filter"), ("", "stop"), ("Non posso aiutarti.", "stop"), ("Sample 1:\nQu", "length")],
+)
+def test_replies_without_lessons_are_kept_and_counted(text: str | None, finish: str) -> None:
+    with endpoint(lambda call, body: (200, completion(text, finish=finish))) as (url, _):
+        p = llm_parameters(url)
+        answer_items(p, wrong=3)
+        plan = instruct.plan(p)
+        made = instruct.learn(plan, instruct.ask(plan, p), p)
+    assert [lesson.status for lesson in made] == ["unparsable"] * 3
+    assert all(lesson.reason for lesson in made)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"max_usd": 0.0}, "max_usd is 0"),
+        ({"instructor_model": ""}, "needs instructor_model"),
+        ({"instructor_url": "localhost:8000"}, "not a base URL"),
+        ({"instructor_url": "https://models.example.org/v1"}, "needs a key"),
+    ],
+)
+def test_what_is_missing_is_told_before_the_first_call(change: dict[str, Any], said: str) -> None:
+    p = llm_parameters("http://127.0.0.1:9/v1", **change)
+    answer_items(p)
+    with pytest.raises(ValueError, match=said):
+        instruct.ask(instruct.plan(p), p)
+
+
+def test_a_test_split_that_is_not_at_hand_stops_before_anything_is_paid(tmp_path: Path) -> None:
+    with endpoint(lambda call, body: good(call)) as (url, calls):
+        p = llm_parameters(url, benchmarks=["practice", "gsm8k"], data_dir=str(tmp_path / "empty"))
+        answer_items(p)
+        with pytest.raises((FileNotFoundError, ValueError), match="gsm8k"):
+            instruct.ask(instruct.plan(p), p)
+        assert not calls
+
+
+def test_a_missing_price_is_refused_for_a_foreign_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret")
+    p = llm_parameters("https://models.example.org/v1", prices={})
+    with pytest.raises(ValueError, match="price of 'm' is missing"):
+        llm.check(p)
+
+
+def test_every_request_is_written_before_it_is_sent(runs: Path) -> None:
+    seen: list[int] = []
+
+    def peek(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        base = sqlite3.connect(f"file:{p.folder.replies('le')}?mode=ro", uri=True)
+        seen.append(base.execute("SELECT COUNT(*) FROM calls WHERE request != ''").fetchone()[0])
+        base.close()
+        return good(call)
+
+    with endpoint(peek) as (url, _):
+        p = llm_parameters(url)
+        answer_items(p, wrong=3)
+        instruct.ask(instruct.plan(p), p)
+    assert len(seen) == 3 and min(seen) >= 1
+
+
+# -- against the practice server
+
+
+def asked(p: recipe.StageParameters, wrong: int = 12) -> tuple[instruct.Plan, dict[str, Reply]]:
+    answer_items(p, wrong)
+    plan = instruct.plan(p)
+    return plan, instruct.ask(plan, p)
+
+
+@pytest.mark.parametrize("reply_format", ["auto", "json", "text"])
+def test_both_formats_end_in_the_same_kind_of_lesson(reply_format: str) -> None:
+    with practice_server() as (url, app):
+        p = practice_parameters(url, reply_format=reply_format)
+        plan, replies = asked(p)
+        made = instruct.learn(plan, replies, p)
+        assert app.state.counts.told() == {
+            "calls": 10, "requests": 10, "answered": 10, "answered_again": 0, "faults": {},
+        }  # fmt: skip
+    assert {reply.text[0] for reply in replies.values()} == {"D" if reply_format == "text" else "{"}
+    assert len(made) == plan.requested and not {one.status for one in made} & {"unparsable", "wrong"}
+    rows = list(read_rows(p.folder.diagnoses("le")))
+    assert [row["request_key"] for row in rows] == [request.key for request in plan.requests]
+    assert all("fails where" in row["diagnosis"] and row["source_ids"] for row in rows)
+    assert "fails where" in repr(tables.diagnoses(plan, replies))
+
+
+def test_an_endpoint_without_schemas_is_found_out_with_one_request() -> None:
+    with practice_server(schema=False) as (url, app):
+        p = practice_parameters(url)
+        plan, replies = asked(p)
+        assert len(replies) == 10 and app.state.counts.told()["calls"] == 11
+        with pytest.raises(RuntimeError, match=r"refuses the request .*response_format"):
+            asked(practice_parameters(url, reply_format="json"))
+    made = instruct.learn(plan, replies, p)
+    assert len(made) == plan.requested and all(one.status != "unparsable" for one in made)
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+        assert book.noted("reply_format") == "text"
+
+
+def test_bad_replies_are_kept_paid_once_and_never_become_lessons() -> None:
+    faults = dict.fromkeys(("truncated", "malformed", "refusal", "wrong"), 0.25)
+    for reply_format in ("json", "text"):
+        with practice_server(faults=faults, seed=3) as (url, app):
+            p = practice_parameters(url, reply_format=reply_format, budget=160, run=reply_format)
+            plan, replies = asked(p, wrong=40)
+            assert set(app.state.counts.faults) == set(faults), "every kind was met"
+            assert len(replies) == len(plan.requests) == sum(app.state.counts.answered.values())
+            made = instruct.learn(plan, replies, p)
+        finishes = {reply.finish for reply in replies.values()}
+        assert {"length", "error: refusal", "stop"} <= finishes
+        kept = [one for one in made if one.status == "kept"]
+        whole = {key for key, reply in replies.items() if reply.finish == "length"}
+        assert {one.request_key for one in kept} <= whole, "of a cut reply the whole samples are read"
+        assert {"unparsable", "wrong"} <= {one.status for one in made}
+        assert any("sorry" in one.response for one in made), "a refusal's words are kept"
+
+
+def test_transport_faults_lose_nothing_and_pay_nothing_twice() -> None:
+    faults = {"rate_limit": 0.05, "server_error": 0.05, "drop": 0.05, "malformed": 0.02}
+    with practice_server(faults=faults, seed=1, retry_after_s=0.05) as (url, app):
+        p = practice_parameters(url, budget=600, instructor_model="practice")
+        requests = many(p, 300)
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+            llm.ask(requests, p, book)
+            assert len(book.replies(request.key for request in requests)) == 300
+            stats = app.state.counts.told()
+            assert stats["answered"] == 300 and stats["answered_again"] == 0 and stats["calls"] > 330
+            lost = stats["faults"]["drop"]
+            paid = sum(reply.usd for reply in book.replies(r.key for r in requests).values())
+            assert book.spent() == pytest.approx(paid), f"{lost} dropped calls stay in their requests' price"
+            llm.ask([], p, book)
+            assert app.state.counts.told() == stats
+
+
+def many(p: recipe.StageParameters, n: int) -> list[Request]:
+    """``n`` different requests about the practice world."""
+    study = instruct.Study(PRACTICE, [], [instruct.Answered(example, "#### 0") for example in TRAIN])
+    return [instruct.request(p, study, study.right[at % len(TRAIN)], [], 1 + at // len(TRAIN)) for at in range(n)]
+
+
+def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
+    program = """
+        import sys
+        from instructing import practice_parameters
+        from test_llm import many
+        from laif_helpers import ledger
+        from laif_helpers.instructors import llm
+        p = practice_parameters(sys.argv[1])
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+            llm.ask(many(p, 300), p, book)
+    """
+    with practice_server(delay_s=0.05) as (url, app):
+        place = {"PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}", "LAIF_RUNS": str(runs)}
+        command = [sys.executable, "-c", textwrap.dedent(program), url]
+        child = subprocess.Popen(command, env=os.environ | place, stderr=subprocess.DEVNULL)
+        while sum(app.state.counts.answered.values()) < 60 and child.poll() is None:
+            time.sleep(0.01)
+        child.kill()
+        assert child.wait(10) == -signal.SIGKILL, "killed in the middle"
+        p = practice_parameters(url)
+        requests = many(p, 300)
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+            there = book.replies(request.key for request in requests)
+            in_flight = book.base.execute("SELECT COUNT(*) FROM calls WHERE status = 'sent'").fetchone()[0]
+            assert 0 < len(there) < 300 and in_flight <= llm.MAX_CONNECTIONS
+            llm.ask([request for request in requests if request.key not in there], p, book)
+            assert len(book.replies(request.key for request in requests)) == 300
+        assert app.state.counts.told()["answered_again"] <= in_flight
+
+
+def test_a_hanging_endpoint_is_given_up_after_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llm, "TIMEOUT_S", 0.1)
+    with practice_server(faults={"hang": 1.0}) as (url, app):
+        with pytest.raises(RuntimeError, match="failed 6 times"):
+            asked(practice_parameters(url))
+        assert 6 <= app.state.counts.told()["calls"] <= 6 * llm.MAX_CONNECTIONS
+
+
+def test_endless_refusals_for_coming_too_fast_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llm, "MAX_REQUEST_S", 0.5)
+    with practice_server(faults={"rate_limit": 1.0}, retry_after_s=0.1) as (url, _):
+        started = time.monotonic()
+        with pytest.raises(RuntimeError, match=r"no answer to one request within .* minutes \(last: Rate limit"):
+            asked(practice_parameters(url))
+        assert time.monotonic() - started > 0.5
+
+
+def test_retry_after_holds_everybody_back() -> None:
+    times: list[float] = []
+
+    def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        times.append(time.monotonic())
+        return (429, {"error": {"message": "slow"}}) if call == 2 else good(call)
+
+    with endpoint(behave, {"retry-after": "0.6"}) as (url, _):
+        asked(llm_parameters(url))
+    later = [at - times[1] for at in times[2:]]
+    held = [wait for wait in later if wait >= 0.6]
+    assert len(held) >= 4, "those not on their way yet wait as long as the endpoint asks"
+    assert not [wait for wait in later if 0.3 < wait < 0.6]
+
+
+@pytest.mark.parametrize(("fault", "said"), [("insufficient_quota", "quota"), ("unauthorized", "refuses the key")])
+def test_quota_and_key_stop_at_once(fault: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-secret")
+    with practice_server(faults={fault: 1.0}) as (url, app):
+        with pytest.raises(RuntimeError, match=said) as error:
+            asked(practice_parameters(url))
+        assert app.state.counts.told()["calls"] == 1
+        assert "sk-planted" not in str(error.value)
+
+
+def test_wrong_key_and_unknown_model_are_told() -> None:
+    with practice_server(key="right") as (url, _), pytest.raises(RuntimeError, match="refuses the key"):
+        asked(practice_parameters(url))
+    with practice_server() as (url, _), pytest.raises(RuntimeError, match="knows no model 'gpt-0'"):
+        asked(practice_parameters(url, instructor_model="gpt-0", prices={"gpt-0": {"input": 1, "output": 1}}))
+
+
+def test_a_whole_arm_replays_without_key_network_or_money() -> None:
+    with practice_server() as (url, _):
+        p = practice_parameters(url, "lec")
+        plan, replies = asked(p)
+        made = instruct.learn(plan, replies, p)
+    away = practice_parameters(url, "lec", max_usd=0, prices={})
+    again = instruct.plan(away)
+    assert instruct.probe(again, away) and instruct.ask(again, away) == replies
+    assert instruct.learn(again, replies, away) == made
+    with pytest.raises(ValueError, match="price of 'practice' is missing"):
+        instruct.ask(instruct.plan(practice_parameters(url, "lec", seed=1, prices={})), away)
+
+
+# -- money
+
+
+def test_a_probe_is_really_sent_counted_and_quoted_from() -> None:
+    with practice_server() as (url, app):
+        p = practice_parameters(url, budget=160, probe=5)
+        answer_items(p, wrong=40)
+        plan = instruct.plan(p)
+        guessed = quotes.quote(plan, p)
+        probed = instruct.probe(plan, p)
+        assert list(probed) == [request.key for request in plan.requests[:5]]
+        assert app.state.counts.told()["calls"] == 5
+        quoted = quotes.quote(plan, p, probed)
+        replies = instruct.ask(plan, p)
+        assert app.state.counts.told()["calls"] == len(plan.requests) > 20
+    spent = sum(reply.usd for reply in replies.values())
+    assert quoted.usd and guessed.usd and quoted.usd[0] <= spent <= quoted.usd[1]
+    assert quoted.usd[1] - quoted.usd[0] < guessed.usd[1] - guessed.usd[0]
+    assert "measured on a probe of 5 requests" in quoted.observation
+    whole = quotes.quote(plan, p, replies)
+    assert whole.usd == (pytest.approx(spent), pytest.approx(spent)), "when all is there, the quote is the bill"
+
+
+def test_a_probe_is_not_sent_for_nothing() -> None:
+    for p in (parameters("le"), practice_parameters("http://127.0.0.1:9/v1", quote_only=True)):
+        answer_items(p)
+        assert instruct.probe(instruct.plan(p), p) == {}
+
+
+def test_a_cap_below_one_request_is_refused_before_anything_is_sent() -> None:
+    with practice_server() as (url, app):
+        with pytest.raises(ValueError, match=r"max_usd 0\.001 is smaller than one request"):
+            asked(practice_parameters(url, max_usd=0.001))
+        assert app.state.counts.told()["calls"] == 0
+
+
+def test_a_free_server_needs_a_price_of_nought_and_no_cap() -> None:
+    with practice_server() as (url, _):
+        p = practice_parameters(url, max_usd=0, prices={"practice": {"input": 0, "output": 0}})
+        _, replies = asked(p)
+    assert len(replies) == 10 and {reply.usd for reply in replies.values()} == {0.0}
+
+
+@pytest.mark.parametrize("prices", [{"m": {"input": 1}}, {"m": {"input": -1, "output": 1}}, {"m": 3}])
+def test_a_price_that_is_none_is_refused(prices: Any) -> None:
+    with pytest.raises(ValueError, match=r"prices\.m"):
+        recipe.build(recipe.Recipe, {"prices": prices})
+
+
+# -- what else an endpoint may say
+
+
+def test_half_the_samples_are_half_the_lessons_and_the_funnel_says_so() -> None:
+    with endpoint(lambda call, body: good(call)) as (url, _):
+        p = llm_parameters(url)
+        plan, replies = asked(p)
+        made = instruct.learn(plan, replies, p)
+    counts = lessons.funnel(made, plan.requested)
+    assert counts["requested"] == 30 and counts["returned"] == counts["parsed"] == 10
+    assert "10 of 20 needed lessons kept, out of 30 asked for" in tables.rejections(made, plan, p).text
+
+
+def test_a_reply_in_another_language_is_unparsable_and_kept() -> None:
+    said = "Diagnose: Er rät.\n\nBeispiel 1:\nFrage: Anna hat 3 Töpfe und kauft 2.\nAntwort: 3 + 2 = 5\n#### 5"
+    with endpoint(lambda call, body: (200, completion(said))) as (url, _):
+        p = llm_parameters(url)
+        plan, replies = asked(p)
+        made = instruct.learn(plan, replies, p)
+    assert {(one.status, one.response) for one in made} == {("unparsable", said)}
+    assert {one.reason for one in made} == {"no sample found in the reply"}
+
+
+def test_a_body_that_is_no_json_is_asked_again_and_counted_as_spent() -> None:
+    with practice_server(faults={"garbled": 0.3}, seed=1) as (url, app):
+        p = practice_parameters(url)
+        _, replies = asked(p)
+        stats = app.state.counts.told()
+    assert len(replies) == 10 and stats["faults"]["garbled"] == stats["answered_again"] > 0
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+        dearest = spending.price(p, 5_000, spending.MAX_REPLY_TOKENS)
+        spent = sum(spending.price(p, reply.prompt_tokens, reply.new_tokens) for reply in replies.values())
+        assert spent < book.spent() <= spent + stats["faults"]["garbled"] * dearest
+
+
+def test_the_key_is_in_no_artefact_of_a_run(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    import papermill
+
+    key = "sk-planted-0123456789"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with practice_server(faults={"server_error": 0.2}, key=key) as (url, _):
+        p = practice_parameters(url)
+        answer_items(p)
+        given = {name: getattr(p, name.lower()) for name in ("RUN", "BUDGET", "INSTRUCTOR", "INSTRUCTOR_MODEL")}
+        given |= {"INSTRUCTOR_URL": url, "MAX_USD": 5.0, "MORE": {"prices": {"practice": {"input": 1, "output": 4}}}}
+        papermill.execute_notebook(NOTEBOOKS / "03_instruct_LE.ipynb", runs / "out.ipynb", given, progress_bar=False)
+        assert read_jsonl(p.folder.lessons("le"), Lesson)
+    # an endpoint that repeats the key in its refusal, as OpenAI's does
+    with practice_server(key="another") as (url, _), pytest.raises(RuntimeError) as refused:
+        asked(practice_parameters(url, run="refused"))
+    assert key not in str(refused.value)
+    artefacts = [path for path in runs.rglob("*") if path.is_file()]
+    assert {path.suffix for path in artefacts} >= {".ipynb", ".sqlite", ".jsonl", ".json", ".png"}
+    assert not [path for path in artefacts if key.encode() in path.read_bytes()]
