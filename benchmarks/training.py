@@ -28,7 +28,7 @@ from laif_helpers.benchmarks import get
 from laif_helpers.paths import NANO
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_jsonl
-from laif_helpers.train import base_model, sft
+from laif_helpers.train import base_model, memory, sft
 from laif_helpers.train import samples as sft_samples
 from laif_helpers.train import settings as train_settings
 
@@ -76,7 +76,7 @@ def defaults(settings: train_settings.Settings, tokenizer: Any, samples: list[di
 
 
 def original(settings: train_settings.Settings, tokenizer: Any, samples: list[dict[str, Any]]) -> Any:
-    """One sample a step, padded to 512 tokens, the padding in the labels: a plain Trainer, as the authors' code does."""
+    """One sample a step, padded to 512 tokens, the padding in the labels, as the authors' code does."""
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
 
@@ -111,7 +111,7 @@ def side_by_side(items: int) -> None:
             "the original's scheme (batch 1, padded to 512)": original,
         }
         timed(ours, settings, tokenizer, samples[:64])  # first steps set up threads and memory: nobody's speed
-        rates = {name: 0.0 for name in ways}
+        rates = dict.fromkeys(ways, 0.0)
         for _ in range(2):  # the better of two rounds: a busy machine is not what is measured
             for name, way in ways.items():
                 seconds, seen = timed(way, settings, tokenizer, samples)
@@ -147,9 +147,7 @@ def overhead(seconds: float) -> None:
         begin = time.perf_counter()
         through_notebook(runs, epochs)
         noted = time.perf_counter() - begin
-    print(
-        f"{epochs} epochs of 1000 items: the training child alone {direct:.1f} s, notebook + papermill + launch {noted:.1f} s"
-    )
+    print(f"{epochs} epochs of 1000 items: the training child alone {direct:.1f} s, by the notebook {noted:.1f} s")
     print(f"overhead {noted / direct - 1:.1%}")
 
 
@@ -172,40 +170,45 @@ def through_notebook(runs: str, epochs: int) -> None:
     subprocess.run(argv, env=env, check=True, capture_output=True)
 
 
-def flops(length: int = 2048, batch: int = 8, steps: int = 12) -> None:
-    """Utilisation = 6 operations a weight and token, over the device's peak; attention's own products not counted.
+def flops(length: int = 2048, items: int = 128) -> None:
+    """Our trainer on a random Llama of 1 billion weights, full rows of 2,048 tokens, bf16, no checkpointing.
 
-    Whole rows of random tokens stand for packed ones; the baseline pads practice lengths to the same rows.
+    Utilisation is 6 operations a weight and token over the device's peak (attention's own products not counted), beside
+    the plain Trainer that pads practice lengths to 512, and the preflight's estimate beside the peak memory.
     """
     if not torch.cuda.is_available():
         print("--flops needs a GPU, and there is none here: not measured")
         return
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    shape = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
-    config = LlamaConfig(vocab_size=32000, num_key_value_heads=8, max_position_embeddings=length, **shape)
-    model = LlamaForCausalLM(config).to("cuda", torch.bfloat16).train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    count = sum(weight.numel() for weight in model.parameters())
-    name = torch.cuda.get_device_name()
-    peak = next((value for key, value in PEAK.items() if key in name), 0.0)
-    for what, real in (("packed", length), ("padded, 25 % real tokens", length // 4)):
-        ids = torch.randint(0, 32000, (batch, length), device="cuda")
-        labels = ids.clone()
-        labels[:, real:] = -100
-        begin = 0.0
-        for step in range(steps):
-            if step == 2:
-                torch.cuda.synchronize()
-                begin = time.perf_counter()
-            model(input_ids=ids, labels=labels).loss.backward()
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        torch.cuda.synchronize()
-        rate = (steps - 2) * batch * real / (time.perf_counter() - begin)
-        used = f"{6 * count * rate / peak:.0%} of the peak" if peak else "peak of this device unknown"
-        print(f"{name}, {count / 1e9:.2f} billion weights, {what}: {rate:,.0f} real tokens/s, {used}")
-    print(f"peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+    with tempfile.TemporaryDirectory() as runs:
+        base = Path(runs) / "random-1b"
+        tokenizer = sft_samples.load_tokenizer(str(NANO))
+        tokenizer.save_pretrained(base)
+        shape = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
+        config = LlamaConfig(vocab_size=32000, num_key_value_heads=8, max_position_embeddings=length, **shape)
+        LlamaForCausalLM(config).save_pretrained(base)
+        values = {"target": str(base), "batch_size": 4, "max_length": length, "more": {"gradient_checkpointing": False}}
+        settings = prepared(runs, items, **values)
+        random = torch.Generator().manual_seed(0)
+        ids = torch.randint(0, 32000, (items, length), generator=random).tolist()
+        full = [{"input_ids": row, "labels": row} for row in ids]
+        short, _ = sft_samples.make_samples(settings, tokenizer)
+        model = memory.shape(str(base))
+        needed = memory.need(model, settings, gpu=True, longest=length)
+        for name, way, rows in (("ours, full rows", ours, full), ("plain Trainer, padded", original, short * 16)):
+            torch.cuda.reset_peak_memory_stats()
+            seconds, seen = timed(way, settings, tokenizer, rows)
+            told(name, model.weights, sum(len(row["input_ids"]) for row in rows[:seen]) / seconds)
+            print(f"  peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+        print(f"preflight's estimate for ours: {needed.device / 2**30:.1f} GiB")
+
+
+def told(name: str, weights: int, rate: float) -> None:
+    device = torch.cuda.get_device_name()
+    peak = next((value for key, value in PEAK.items() if key in device), 0.0)
+    used = f"{6 * weights * rate / peak:.0%} of the peak" if peak else "this device's peak is not in the table"
+    print(f"{device}, {weights / 1e9:.2f} billion weights, {name}: {rate:,.0f} real tokens/s, {used}")
 
 
 if __name__ == "__main__":
