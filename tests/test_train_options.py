@@ -148,7 +148,7 @@ def test_adapter_of_another_base_is_refused_by_its_sizes(base: Path, tmp_path: P
     other = make_base(tmp_path / "other", hidden=64)
     config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     get_peft_model(AutoModelForCausalLM.from_pretrained(other), config).save_pretrained(tmp_path / "adapter")
-    with pytest.raises(ValueError, match="adapter .* does not fit its base"):
+    with pytest.raises(ValueError, match=r"adapter .* does not fit its base"):
         base_model.merge(tmp_path / "adapter", tmp_path / "merged", base=str(base))
 
 
@@ -159,7 +159,7 @@ def test_options_of_adapters_need_one() -> None:
 
 def test_four_bits_are_refused_on_the_cpu(parameters: Make) -> None:
     settings = train_settings.make_settings(parameters(lora_rank=4, load_in_4bit=True))
-    with pytest.raises(ValueError, match="load_in_4bit needs a CUDA GPU, and there is none here; set load_in_4bit: f"):
+    with pytest.raises(ValueError, match=r"load_in_4bit needs a CUDA GPU, and there is none here; set load_in_4bit: f"):
         base_model.load_model(settings)
 
 
@@ -192,9 +192,9 @@ def test_bad_hostfile(tmp_path: Path, text: str, said: str) -> None:
 
 def test_hostfile_and_processes_agree(parameters: Make, tmp_path: Path) -> None:
     hostfile = write_hosts(tmp_path / "hosts", "a slots=4\nb slots=4\n")
-    with pytest.raises(ValueError, match="num_processes 2 is not the 8 slots of hostfile .*; make them equal"):
+    with pytest.raises(ValueError, match=r"num_processes 2 is not the 8 slots of hostfile .*; make them equal"):
         train.launch(parameters(hostfile=hostfile, deepspeed="zero2", num_processes=2))
-    with pytest.raises(FileNotFoundError, match="hostfile .*gone does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"hostfile .*gone does not exist"):
         train.launch(parameters(hostfile=str(tmp_path / "gone"), deepspeed="zero2", num_processes=2))
     with pytest.raises(ValueError, match="needs DeepSpeed's launcher; set deepspeed: zero2"):
         parameters(hostfile=hostfile)

@@ -6,6 +6,9 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from laif_helpers.train.settings import Row
 
+SCALE = 2.0**20
+"""On weights and on their sum: TRL divides by no less than 1, which would shrink a step of small weights."""
+
 
 class WeightedTrainer(SFTTrainer):
     """Loss of an optimiser step: the sum of weight times token loss, over the sum of weights of its loss tokens.
@@ -27,7 +30,7 @@ class WeightedTrainer(SFTTrainer):
 
     def compute_loss(self, model: Any, inputs: Row, *args: Any, **options: Any) -> Any:
         """TRL's loss over log-probabilities that are multiplied by their sample's weight."""
-        weight = inputs.pop("weight")[:, None]
+        weight = inputs.pop("weight")[:, None] * SCALE
 
         def weighted(**given: Any) -> Any:
             outputs = model(**given)
@@ -43,5 +46,4 @@ class WeightedTrainer(SFTTrainer):
         total = total.to(device)
         if self.args.average_tokens_across_devices and self.args.world_size > 1:
             total = self.accelerator.gather(total).sum()
-        # TRL divides by no less than 1, which would shrink a step whose weights are all small
-        return total.clamp(min=1e-6)
+        return total * SCALE
