@@ -139,6 +139,7 @@ def test_lasso_in_jupyterlab_reaches_the_instructor(run: recipe.StageParameters,
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.goto(f"{lab}/lab/tree/notebooks/02_error_analysis.ipynb", timeout=WAIT)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=WAIT)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
     page.wait_for_function(
