@@ -1,4 +1,4 @@
-"""Put a finished run's table and figures into the README: ``python docs/refresh.py quickstart|practice_seeds|practice_claim``.
+"""Put a finished run's table and figures into the README: ``python docs/refresh.py quickstart|practice_seeds|…``.
 
 Nothing in the README's tables is typed by hand: this copies what the run wrote.
 """
