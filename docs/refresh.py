@@ -1,4 +1,4 @@
-"""Put a finished run's table and figures into the README: ``python docs/refresh.py quickstart|practice_seeds``.
+"""Put a finished run's table and figures into the README: ``python docs/refresh.py quickstart|practice_seeds|…``.
 
 Nothing in the README's tables is typed by hand: this copies what the run wrote.
 """
@@ -17,6 +17,7 @@ FIGURES = {
         "vanilla/iter0/error_map.png": "quickstart_error_map.png",
     },
     "practice_seeds": {"compare/budget_curves.png": "practice_seeds_budgets.png"},
+    "practice_claim": {},
 }
 
 
@@ -34,12 +35,29 @@ def seeds_table(run: RunDir) -> str:
     return "\n".join(lines)
 
 
+def claim_table(run: RunDir) -> str:
+    """Mean ± sd over seeds of every arm, then LE and LEC against the other arms, paired by seed."""
+    versus = pd.read_csv(run.compare / "versus.csv")
+    versus = versus[versus["iteration"] == versus["iteration"].max()]
+    lines = ["| after the last iteration | benchmark | difference, 95 % | p, Holm | verdict |", "|---" * 5 + "|"]
+    for row in versus.itertuples():
+        interval = f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+        lines.append(f"| {row.arm} − {row.against} | {row.benchmark} | {interval} | {row.p_holm:.3f} | {row.verdict} |")
+    return (run.compare / "seeds.md").read_text("utf-8").strip() + "\n\n" + "\n".join(lines)
+
+
+TABLES = {"practice_seeds": ("seeds", seeds_table), "practice_claim": ("claim", claim_table)}
+
+
 def main(name: str) -> None:
     run = RunDir.named(name)
     for source, target in FIGURES[name].items():
         shutil.copyfile(run.path / source, ROOT / "figures" / target)
-    table = seeds_table(run) if name == "practice_seeds" else (run.compare / "table.md").read_text("utf-8").strip()
-    marker = "seeds" if name == "practice_seeds" else name
+    if name in TABLES:
+        marker, made = TABLES[name]
+        table = made(run)
+    else:
+        marker, table = name, (run.compare / "table.md").read_text("utf-8").strip()
     readme = ROOT / "README.md"
     pattern = re.compile(rf"(<!-- {marker}:begin[^\n]*-->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
     readme.write_text(pattern.sub(lambda found: f"{found[1]}{table}\n{found[2]}", readme.read_text("utf-8")), "utf-8")

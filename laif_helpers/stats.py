@@ -39,9 +39,10 @@ def mcnemar(fixed: int, broken: int) -> float:
         raise ValueError(f"mcnemar: counts must not be negative (fixed {fixed}, broken {broken})")
     if fixed + broken == 0:
         return 1.0
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
-    return float(binomtest(min(fixed, broken), fixed + broken, 0.5).pvalue)
+    # Both tails of a symmetric binomial are alike; scipy's binomtest gives the same, thirty times slower.
+    return min(1.0, 2 * float(bdtr(min(fixed, broken), fixed + broken, 0.5)))
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:

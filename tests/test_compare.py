@@ -210,3 +210,11 @@ def test_points_of_a_sweep(tmp_path: Path) -> None:
 def test_no_points_yet(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no point of the sweep"):
         compare.collect_points(tmp_path)
+
+
+def test_sortable_tables_show_script_as_text() -> None:
+    page = safe_html.sortable(pd.DataFrame({"a": [SCRIPT, "<b>x</b>" * 200], "n": [1, 2]}))
+    assert SCRIPT not in page
+    assert "&lt;script&gt;alert" in page
+    assert "(1,600 characters)" in page
+    assert safe_html.sortable(pd.DataFrame()) == "<p>None.</p>"

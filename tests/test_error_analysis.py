@@ -12,8 +12,9 @@ import pytest
 
 from laif_helpers import benchmarks, error_analysis, recipe
 from laif_helpers.embeddings import embed
+from laif_helpers.error_analysis import frames, profile
 from laif_helpers.error_analysis import tables as error_tables
-from laif_helpers.records import Example, Response, write_jsonl
+from laif_helpers.records import Example, Response, read_jsonl, write_jsonl
 
 BAD = "#### -999999"
 
@@ -111,6 +112,57 @@ def test_files_of_the_stage(located: tuple[recipe.StageParameters, pd.DataFrame]
     json.dumps(metrics)
     assert "weaknesses" in error_tables.observation(points, error_analysis.table(points))
     assert "<script" not in error_tables.examples(points, error_analysis.table(points))
+
+
+def test_later_iterations_keep_places_numbers_and_colours(located: tuple[recipe.StageParameters, pd.DataFrame]) -> None:
+    p, points = located
+    error_analysis.save(p, points)
+    later = parameters(Path(p.run), limit=1_200, arm="le", iteration=1)
+    repaired = points["cluster"].eq(0).to_numpy()
+    rows = {row.id: row for row in read_jsonl(p.folder.responses("practice", "train"), Response)}
+    fixed = set(points.loc[repaired, "id"])
+    bench = {e.id: e for e in benchmarks.get("practice").load("train", None, 1_200)}
+    write_jsonl(
+        later.folder.responses("practice", "train"),
+        [answer(bench[id], True) if id in fixed else row for id, row in rows.items()],
+    )
+    items = error_analysis.collect(later)
+    assert set(items["flip"]) == {"fixed", "still_wrong", "still_right"}
+    assert (items["flip"] == "fixed").sum() == len(fixed)
+    vectors = embed(items["question"].tolist())
+    again = error_analysis.locate(items, vectors, later.seed, frames.read(later))
+    both = again.merge(points, on="id", suffixes=("_now", "_then"))
+    assert both["x_now"].equals(both["x_then"])
+    known = both[(both["cluster_now"] >= 0) & (both["cluster_then"] >= 0)]
+    assert (known["cluster_now"] == known["cluster_then"]).mean() > 0.8
+    assert 0 not in set(again["cluster"]), "what was repaired is no cluster any more, and its number is not given away"
+    error_analysis.metrics(again)
+
+
+def test_weakness_profile_ranks_and_compares(located: tuple[recipe.StageParameters, pd.DataFrame]) -> None:
+    p, points = located
+    error_analysis.save(p, points.assign(question=points["question"] + " <script>alert(1)</script>"))
+    found = profile.write(p, points)
+    excess = [row["wrong"] - found["error_rate"] * row["n"] for row in found["weaknesses"]]
+    assert excess == sorted(excess, reverse=True)
+    assert all(len(row["ids"]) == row["n"] and len(row["examples"]) == 3 for row in found["weaknesses"])
+    assert "usd" not in found["weaknesses"][0]["cost"]
+    priced = profile.make(parameters(Path(p.run), limit=1_200, usd_per_million_output=10.0), points)
+    assert priced["weaknesses"][0]["cost"]["usd"][1] > 0
+    text = (p.folder.path / "weaknesses.md").read_text()
+    assert text.startswith("# What this model cannot do")
+    table = profile.side_by_side(p.folder, p.folder)
+    assert len(table) == len(found["weaknesses"])
+    assert not error_tables.weaknesses(found).empty
+    assert error_analysis.texts(points, "both")[0] == f"{points['question'][0]}\n{points['text'][0]}"
+
+
+def test_profile_without_clusters(tmp_path: Path) -> None:
+    p, points = small(tmp_path, wrong=3)
+    found = profile.write(p, points)
+    assert found["weaknesses"] == []
+    assert "No cluster" in (p.folder.path / "weaknesses.md").read_text()
+    assert error_tables.hover(p, points) is None
 
 
 def small(tmp_path: Path, wrong: int) -> tuple[recipe.StageParameters, pd.DataFrame]:

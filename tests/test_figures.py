@@ -1,14 +1,20 @@
 """Figures are drawn from odd tables too, saved as PNG and PDF, and shown once."""
 
+import base64
+import gzip
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from laif_helpers import figures
-from laif_helpers.figures.hover_map import wrapped
+from laif_helpers import figures, published
+from laif_helpers.figures import hover_map
 from laif_helpers.figures.style import ARM_LOOKS, cluster_look
+from laif_helpers.paths import RunDir
+from laif_helpers.records import write_text
 
 HOSTILE = "</script><script>document.title='run'</script><img src=x onerror=alert(1)> %{x} <b>$E$"
 
@@ -28,6 +34,8 @@ def points(n: int = 40) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id": [f"item-{i}" for i in range(n)],
+            "benchmark": "practice",
+            "near": np.where(correct, 0, np.arange(n) % 3 - 1),
             "x": rng.normal(size=n),
             "y": rng.normal(size=n),
             "correct": correct,
@@ -120,23 +128,83 @@ def test_error_map_names_clusters() -> None:
     assert any(label.startswith("in no cluster") for label in labels)
 
 
-def test_error_map_page_is_offline_and_escapes_the_model(tmp_path: Path) -> None:
-    path = tmp_path / "map.html"
-    figure = figures.error_map_html(points(), path)
-    page = path.read_text(encoding="utf-8")
-    assert '<script src="http' not in page
-    assert "document.title='run'</script>" not in page
-    assert "<img src=x" not in page
-    assert page.count("plotly.js v") >= 1
-    ids = [str(name) for trace in figure.data for name in trace.customdata]
-    assert sorted(ids) == sorted(points()["id"])
-    hover = figure.data[0].hovertext[0]
-    assert "&lt;script&gt;" in hover
-    assert "<script" not in hover
-    assert path.stat().st_size < 8e6
+def unpacked(page: str, name: str) -> str:
+    found = re.search(rf'<script type="text/plain" id="{name}">([^<]*)</script>', page)
+    assert found
+    return gzip.decompress(base64.b64decode(found[1])).decode("utf-8")
 
 
-def test_wrapped_cuts_and_escapes() -> None:
-    assert wrapped("a" * 30, 10) == "a" * 10 + " …"
-    assert wrapped("<b>&\n\nx", 99) == "&lt;b&gt;&amp;<br><br>x"
-    assert wrapped("", 5) == ""
+def test_error_map_page_is_offline_and_holds_model_text_packed(tmp_path: Path) -> None:
+    figures.error_map_html(points(), tmp_path / "map.html")
+    page = (tmp_path / "map.html").read_text(encoding="utf-8")
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert "document.title=" not in page
+    assert "plotly.js v" in unpacked(page, "plotly")[:200]
+    data = json.loads(unpacked(page, "payload"))
+    assert data["id"] == points()["id"].tolist()
+    assert data["texts"][data["question"][0]] == HOSTILE
+    assert len(data["texts"]) == 4, "every text once: the hostile one, gold, nothing, reason"
+    assert data["clusters"]["0"]["name"] == "0: dozen, boxes"
+    assert "flip" not in data
+
+
+def test_map_texts_are_cut_and_flips_told() -> None:
+    table = points().assign(question="a" * 600, flip="still_wrong")
+    data = json.loads(gzip.decompress(hover_map.payload(table)))
+    assert data["texts"][data["question"][0]] == "a" * 500 + " … (600 characters)"
+    assert set(data["flip"]) == {"still wrong"}
+
+
+def test_too_many_points_become_a_density(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hover_map, "MOST_MARKS", 500)
+    table = pd.concat([points(40)] * 5_000, ignore_index=True)
+    data = json.loads(gzip.decompress(hover_map.payload(table)))
+    assert len(data["id"]) == 500
+    assert not any(data["right"])
+    assert "200,000 points are too many" in data["note"]
+    assert len(data["density"]["z"]) == len(data["density"]["y"])
+    axis = figures.error_map(table).axes[0]
+    assert "density" in axis.get_title(loc="left")
+
+
+def test_widget_writes_and_lets_go_of_a_selection(tmp_path: Path) -> None:
+    pytest.importorskip("anywidget", reason="anywidget is not installed")
+    from laif_helpers.figures.map_widget import ErrorMap
+
+    widget = ErrorMap(points(), tmp_path / "selection.json")
+    widget.selected = ["item-1", "item-3"]
+    assert json.loads((tmp_path / "selection.json").read_text()) == {"ids": ["item-1", "item-3"]}
+    assert "2 wrong items written" in widget.told
+    widget.selected = []
+    assert not (tmp_path / "selection.json").exists()
+
+
+def test_published_numbers_are_the_papers(tmp_path: Path) -> None:
+    table = published.main_table().set_index(["model", "arm"])
+    assert table.loc[("Mistral-7b-Instruct-v0.2", "lec"), "average"] == "55.1"
+    assert [name for name in table.columns if name.endswith("†")] == ["mmlu †", "gsm8k †", "mbpp †"]
+    rows = published.iterations()
+    assert set(rows.loc[rows["iteration"].isin([1, 2]), "how"]) == {"read off the figure by eye (±0.3)"}
+    assert set(rows.loc[rows["iteration"].isin([0, 3]), "how"]) == {"printed"}
+    ending = rows[(rows["iteration"] == 3) & (rows["arm"] == "le")].set_index("benchmark")["accuracy"]
+    main = published.read("main_table").query("model == 'Mistral-7b-Instruct-v0.2' and arm == 'le'")
+    assert ending.to_dict() == main.set_index("benchmark")["accuracy"].drop("average").to_dict()
+    for name in ("main_table", "merge_table", "iterations"):
+        assert published.read(name)["source"].str.startswith("arXiv 2407.00497").all()
+
+
+def test_a_run_stands_beside_the_published_numbers(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "mine")
+    results = lines().assign(split="test", benchmark="gsm8k")
+    write_text(
+        run.compare / "results.csv", pd.concat([results, results.assign(benchmark="practice")]).to_csv(index=False)
+    )
+    written = published.draw(tmp_path / "out", run)
+    assert {path.suffix for path in written} == {".csv", ".tex", ".md", ".png", ".pdf"}
+    assert all(path.stat().st_size > 100 for path in written)
+    table = pd.read_csv(tmp_path / "out" / "main_table.csv", dtype=str)
+    mine = table[(table["model"] == "mine") & (table["arm"] == "lec")].iloc[0]
+    assert (mine["gsm8k †"], mine["practice"], mine["mmlu †"], mine["average"]) == ("70.0", "70.0", "–", "70.0")
+    assert r"GPT-3.5-turbo" in (tmp_path / "out" / "main_table.tex").read_text()
+    with pytest.raises(FileNotFoundError, match="run 06_compare on 'none'"):
+        published.draw(tmp_path / "out", RunDir(tmp_path / "none"))

@@ -1,8 +1,10 @@
 """Intervals and tests against scipy, published values and simulated nulls."""
 
+import functools
+
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest, fisher_exact, ttest_rel
 
 from laif_helpers import stats
 
@@ -87,3 +89,81 @@ def test_verdict_in_words() -> None:
     assert stats.verdict(-0.05, 0.01) == "worse"
     assert stats.verdict(0.0, None) == "baseline"
     assert "2.3 points" in stats.verdict(0.01, 0.4, 0.023)
+
+
+@pytest.mark.parametrize(("a", "n", "b", "m"), [(56, 70, 48, 80), (9, 10, 3, 10), (0, 10, 0, 20), (221, 300, 94, 126)])
+def test_difference_of_two_groups_equals_statsmodels(a: int, n: int, b: int, m: int) -> None:
+    proportion = pytest.importorskip("statsmodels.stats.proportion", reason="statsmodels is not installed")
+    expected = proportion.confint_proportions_2indep(a, n, b, m, method="newcomb")
+    assert stats.difference(a, n, b, m) == pytest.approx(expected, abs=1e-9)
+    assert stats.fisher(a, n, b, m) == pytest.approx(fisher_exact([[a, n - a], [b, m - b]]).pvalue)
+
+
+def test_difference_with_an_empty_group_is_wide() -> None:
+    low, high = stats.difference(3, 10, 0, 0)
+    assert low < -0.2
+    assert high > 0.2
+    assert stats.fisher(3, 10, 0, 0) == 1.0
+
+
+@pytest.mark.parametrize(("fixed", "broken"), [(0, 0), (3, 9), (20, 2), (150, 130)])
+def test_mcnemar_equals_statsmodels(fixed: int, broken: int) -> None:
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables", reason="statsmodels is not installed")
+    expected = tables.mcnemar([[50, broken], [fixed, 70]], exact=True).pvalue
+    assert stats.mcnemar(fixed, broken) == pytest.approx(min(1.0, expected))
+
+
+def test_holm_equals_statsmodels() -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest", reason="statsmodels is not installed")
+    ps = np.random.default_rng(3).random(20) ** 3
+    assert stats.holm(ps.tolist()) == pytest.approx(multitest.multipletests(ps, method="holm")[1])
+
+
+def test_over_seeds_is_the_paired_t_test() -> None:
+    a, b = np.array([0.93, 0.95, 0.92, 0.94, 0.96]), np.array([0.90, 0.93, 0.93, 0.91, 0.92])
+    found, expected = stats.over_seeds((a - b).tolist()), ttest_rel(a, b)
+    assert found["p"] == pytest.approx(expected.pvalue)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(expected.confidence_interval()))
+    assert np.isnan(stats.over_seeds([0.1])["p"])
+    assert stats.over_seeds([0.1, 0.1])["p"] == 0.0
+    assert stats.over_seeds([0.0, 0.0])["p"] == 1.0
+
+
+def test_two_thousand_null_comparisons() -> None:
+    """Two equal models on 1,200 items, 2,000 times: false positives at the level that the exact test really has, the
+    bootstrap interval and the test over five seeds at 5 %."""
+    rng, trials, n = np.random.default_rng(7), 2_000, 1_200
+    counts = rng.multinomial(n, [0.05, 0.05, 0.9], trials)
+    ps = np.array([stats.mcnemar(int(fixed), int(broken)) for fixed, broken, _ in counts])
+    # the level of a discrete test is what its own distribution says, at most 5 %
+    changed = counts[:, 0] + counts[:, 1]
+    level = np.mean([_level(int(total)) for total in changed])
+    error = 3 * np.sqrt(0.05 * 0.95 / trials)
+    assert level <= 0.05
+    assert abs((ps < 0.05).mean() - level) < error
+    seeds = rng.normal(0, 0.01, (trials, 5))
+    false = np.mean([stats.over_seeds(row.tolist())["p"] < 0.05 for row in seeds])
+    assert abs(false - 0.05) < error
+    draws = [rng.multinomial(n, row / n, 500) for row in counts]
+    bounds = np.array([np.percentile(draw[:, 0] - draw[:, 1], [2.5, 97.5]) for draw in draws])
+    assert abs(((bounds[:, 0] > 0) | (bounds[:, 1] < 0)).mean() - 0.05) < error + 0.01
+
+
+@functools.cache
+def _level(total: int) -> float:
+    """The chance that McNemar's exact test rejects at 5 % when ``total`` items changed and nothing differs."""
+    lowest = binom.ppf(0.025, total, 0.5)
+    lowest = lowest if 2 * binom.cdf(lowest, total, 0.5) < 0.05 else lowest - 1
+    return float(2 * binom.cdf(lowest, total, 0.5))
+
+
+def test_macro_interval_weighs_benchmarks_alike() -> None:
+    rng = np.random.default_rng(0)
+    large, small = (rng.random(2_000) < 0.5, rng.random(2_000) < 0.5), (np.zeros(100, bool), np.ones(100, bool))
+    delta, low, high = stats.macro_interval([large, small], seed=0)
+    expected = ((large[1].mean() - large[0].mean()) + 1.0) / 2
+    assert delta == pytest.approx(expected)
+    assert low < delta < high
+    assert stats.macro_interval([large], 1)[1:] == pytest.approx(stats.paired_interval(*large, seed=1), abs=0.003)
+    with pytest.raises(ValueError, match="same items twice"):
+        stats.macro_interval([([1], [1, 0])], 0)

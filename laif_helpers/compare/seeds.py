@@ -65,12 +65,18 @@ def _named(found: dict[str, float]) -> dict[str, float]:
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """``summary`` for people: a row per setting, benchmark and iteration, a column per arm, per cent mean ± sd."""
+    """``summary`` for people: a row per setting, benchmark and iteration, a column per arm, per cent mean ± sd over
+    seeds, the untouched target first. A star: the test over seeds against it, p under 5 % after Holm over the table.
+    """
     keys = [name for name in table.columns[: list(table.columns).index("seeds")] if name not in ("arm", "split")]
     cells = [
         f"{100 * mean:.1f}" + ("" if pd.isna(sd) else f" ± {100 * sd:.1f}") + ("*" if p < 0.05 else "")
         for mean, sd, p in zip(table["mean"], table["sd"], table["p_holm"].astype(float).fillna(1), strict=True)
     ]
-    order = list(dict.fromkeys(table["arm"]))
-    wide = table.assign(cell=cells).pivot_table("cell", keys, "arm", aggfunc="first", sort=False)
-    return wide[order].fillna("").reset_index().sort_values(keys, kind="stable", ignore_index=True)
+    told = table.assign(cell=cells)
+    after = told[told["arm"] != "vanilla"]
+    wide = after.pivot_table("cell", keys, "arm", aggfunc="first", sort=False)[list(dict.fromkeys(after["arm"]))]
+    fixed = [key for key in keys if key != "iteration"]
+    start = told[told["arm"] == "vanilla"].groupby(fixed)["cell"].first().str.removesuffix(" ± 0.0").rename("vanilla")
+    wide = wide.reset_index().merge(start.reset_index(), on=fixed, how="left").fillna("")
+    return wide[[*keys, "vanilla", *after["arm"].unique()]].sort_values(keys, kind="stable", ignore_index=True)

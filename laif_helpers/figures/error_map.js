@@ -135,7 +135,7 @@ function mount(el, data, Plotly, chosen = null) {
   const tip = child(root, "div", { className: "tip" });
   const webgl = !!document.createElement("canvas").getContext("webgl");
   const view = { choice: "cluster", wrongOnly: false, found: null, selected: null, webgl };
-  const layout = { height: 620, margin: { l: 40, r: 10, t: 10, b: 40 }, dragmode: "lasso", hovermode: "closest",
+  const layout = { height: 620, margin: { l: 40, r: 10, t: 34, b: 40 }, dragmode: "lasso", hovermode: "closest",
     uirevision: "kept", legend: { itemsizing: "constant", font: { size: 11 } },
     xaxis: { showticklabels: false, zeroline: false, title: { text: "UMAP 1 (no unit)" } },
     yaxis: { showticklabels: false, zeroline: false, title: { text: "UMAP 2 (no unit)" } } };
