@@ -30,10 +30,9 @@ def lines(recipe: Recipe) -> list[str]:
     dollars = sorted(turns * _usd(tokens, recipe) for tokens in (low, high))
     priced = f"{dollars[0]:,.0f} to {dollars[1]:,.0f} dollars" if dollars[1] else "no price given"
     who = f"{recipe.instructor_model or 'a model'}, {turns} arm iterations"
-    return [
-        f"instructor: {who}, if {WRONG[0]:.0%} to {WRONG[1]:.0%} of the answers are wrong: {turns * low[0]:,.0f} to {turns * high[0]:,.0f} requests, {told[0]} million tokens "
-        f"in, {told[1]} out, {priced}"
-    ]
+    asked = f"{turns * low[0]:,.0f} to {turns * high[0]:,.0f} requests"
+    spent = f"{told[0]} million tokens in, {told[1]} out, {priced}"
+    return [f"instructor: {who}, if {WRONG[0]:.0%} to {WRONG[1]:.0%} of the answers are wrong: {asked}, {spent}"]
 
 
 def _sizes(name: str, recipe: Recipe) -> tuple[int, float, float]:
