@@ -186,6 +186,13 @@ def test_command_over_nodes(tmp_path: Path) -> None:
     assert runner.fetch_hostfile(hostfile) == processes.hosts(Path(hostfile)), "read as DeepSpeed reads it"
 
 
+def test_nodes_see_to_their_own_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    env = processes.environment(0)
+    assert env["CUDA_VISIBLE_DEVICES"] == "0,1,2,3" and "DS_ACCELERATOR" not in env
+
+
 @pytest.mark.parametrize("text, said", [("", "names no host"), ("a slots=4\na slots=2", "line 2"), ("a 4 5", "line 1")])
 def test_bad_hostfile(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ValueError, match=rf"{said}.*name slots=<GPUs>"):
