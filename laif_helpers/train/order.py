@@ -58,7 +58,7 @@ def follow_epochs(sampler: Any) -> Any:
 
     accelerate does that too, but not for the epoch in whose middle a training of several ranks goes on: skipping the
     batches already seen hides the sampler behind two wrappers, and the order of epoch 0 would be dealt out again
-    (seen with two ranks: losses 2e-3 off after going on; none after this).
+    (seen with two ranks: losses 2e-3 off after going on).
     """
     from transformers import TrainerCallback
 
