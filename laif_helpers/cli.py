@@ -40,9 +40,10 @@ def run(
 
     made = plan.make(recipe, name, overrides(settings))
     if dry_run:
+        from laif_helpers import forecast
         from laif_helpers.train import preflight
 
-        print(report_run.dry_run(made), *preflight.ask(made.settings), sep="\n")
+        print(report_run.dry_run(made), *preflight.ask(made.settings), *forecast.lines(made.settings), sep="\n")
         return
     raise typer.Exit(runner.run(made, executor=executor, workers=workers, redo=tuple(redo)))
 

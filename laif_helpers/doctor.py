@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laif_helpers import benchmarks
+from laif_helpers import benchmarks, forecast
 from laif_helpers.paths import NANO, ROOT, data_dirs, runs_dir
 from laif_helpers.runner import executors, manifest, plan
 from laif_helpers.train import preflight
@@ -163,4 +163,4 @@ def _recipe(path: Path) -> Iterator[str]:
     for name in made.settings.benchmarks:
         if found[name].startswith("missing"):
             yield _line("recipe needs", f"{name}: {found[name]}")
-    yield from (_line("recipe", line) for line in preflight.ask(made.settings))
+    yield from (_line("recipe", line) for line in (*preflight.ask(made.settings), *forecast.lines(made.settings)))

@@ -127,11 +127,11 @@ def environment(processes: int = 1) -> dict[str, str]:
     if processes > 1:
         # Without this every rank takes all cores for itself, and two ranks are slower than one.
         env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    if gpus() and processes:
+    if not gpus():
+        env.setdefault("DS_ACCELERATOR", "cpu")
+    elif processes:
         # One process that sees several GPUs would be spread over them by DataParallel, which TRL refuses.
         env["CUDA_VISIBLE_DEVICES"] = ",".join(str(name) for name in devices(processes))
-    else:
-        env.setdefault("DS_ACCELERATOR", "cpu")
     return env
 
 

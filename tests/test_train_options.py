@@ -1,6 +1,8 @@
 """Stage 5's options: weights, curriculum, adapters merged, several nodes, the preflight's findings."""
 
 import json
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +12,8 @@ from typing import Any
 import pytest
 from train_toys import sample
 
+from laif_helpers import forecast, model_card, recipe, train
 from laif_helpers import launch as processes
-from laif_helpers import model_card, recipe, train
 from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import write_json, write_jsonl
@@ -184,6 +186,13 @@ def test_command_over_nodes(tmp_path: Path) -> None:
     assert runner.fetch_hostfile(hostfile) == processes.hosts(Path(hostfile)), "read as DeepSpeed reads it"
 
 
+def test_nodes_see_to_their_own_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    env = processes.environment(0)
+    assert env["CUDA_VISIBLE_DEVICES"] == "0,1,2,3" and "DS_ACCELERATOR" not in env
+
+
 @pytest.mark.parametrize("text, said", [("", "names no host"), ("a slots=4\na slots=2", "line 2"), ("a 4 5", "line 1")])
 def test_bad_hostfile(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ValueError, match=rf"{said}.*name slots=<GPUs>"):
@@ -321,3 +330,58 @@ def test_card_takes_scores_later(tmp_path: Path) -> None:
     write_json(tmp_path / "none" / "config.json", {})
     model_card.fill_scores(tmp_path / "none", [row])
     assert not (tmp_path / "none" / "README.md").exists()
+
+
+# -- the full-size recipes
+
+
+def test_forecast_of_the_instructor(tmp_path: Path) -> None:
+    values = {"instructor": "llm", "instructor_model": "m", "arms": ["le", "lec"], "iterations": 3, "budget": 600}
+    priced = values | {"usd_per_million_input": 1, "usd_per_million_output": 3}
+    cheap, dear = (forecast.lines(recipe.build(Recipe, given))[0] for given in (values, priced))
+    assert "6 arm iterations" in cheap and "no price given" in cheap and "dollars" in dear
+    absent = values | {"benchmarks": ["gsm8k"], "in_domain": ["gsm8k"], "data_dir": str(tmp_path)}
+    assert "no forecast, for a benchmark cannot be read" in forecast.lines(recipe.build(Recipe, absent))[0]
+    assert forecast.lines(Recipe()) == [], "the scripted instructor costs nothing"
+
+
+@pytest.mark.parametrize("name", ["mistral_7b", "llama3_8b", "grid"])
+def test_full_size_recipes_have_the_papers_settings(name: str) -> None:
+    from laif_helpers.runner import plan
+
+    made = plan.make(ROOT / "papermill_runs" / f"{name}.yaml")
+    settings = made.settings
+    assert (settings.deepspeed, settings.num_processes, settings.epochs, settings.batch_size) == ("zero2", 4, 1, 1)
+    assert (settings.warmup_steps, settings.weight_decay, settings.max_grad_norm, settings.max_length) == (
+        100,
+        0,
+        1,
+        512,
+    )
+    assert (settings.budget, settings.k, settings.seed, settings.replay_fraction) == (3000, 3, 1234, 0)
+    assert set(settings.in_domain) == {"gsm8k", "mmlu", "mbpp"} and settings.max_usd == 0
+    if name == "grid":
+        assert sorted({s.learning_rate for s in made.points.values()}) == [5e-7, 2e-6, 5e-6]
+        assert sorted({s.gradient_accumulation for s in made.points.values()}) == [1, 4, 8, 32]
+        assert len(made.points) == 12 and made.shared_vanilla
+    else:
+        assert (settings.learning_rate, settings.gradient_accumulation, settings.iterations) == (5e-6, 8, 3)
+    trained = [stage for stage in made.stages if stage.notebook == plan.TRAIN]
+    given = plan.parameters(trained[0], made.parameters[plan.TRAIN])
+    assert given["MORE"]["warmup_steps"] == 100, "what 05 does not declare reaches it"
+
+
+def test_one_version_of_torch_everywhere() -> None:
+    pins = [
+        set(re.findall(r"torch==([\d.]+)", (ROOT / name).read_text()))
+        for name in ("pyproject.toml", "environment.yml", "Makefile")
+    ]
+    assert pins[0] == pins[1] == pins[2] and len(pins[0]) == 1
+
+
+def test_batch_script_is_sound_and_names_keys_that_exist() -> None:
+    path = ROOT / "papermill_runs" / "slurm" / "iteration.sbatch"
+    subprocess.run(["bash", "-n", str(path)], check=True)
+    text = path.read_text()
+    assert set(re.findall(r'--set "(\w+)=', text)) == {"hostfile"} <= set(Recipe.model_fields)
+    assert "laif run" in text and "laif doctor --recipe" in text

@@ -13,8 +13,8 @@ from train_toys import make_parameters, sample, set_environment
 from laif_helpers import train
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_jsonl
+from laif_helpers.train import order, snapshots
 from laif_helpers.train import settings as train_settings
-from laif_helpers.train import snapshots
 
 # 48 samples in steps of 2 x 8: three steps an epoch, so that states at 5 and 10 lie in the middle of one
 LONG = {"n": 48, "gradient_accumulation": 2, "epochs": 4, "learning_rate": "5e-3", "save_steps": 5}
@@ -204,3 +204,29 @@ def test_steps_between_states() -> None:
     assert snapshots.every(0, 3, 1) == 1
     assert snapshots.every(100, 281, 2) == 100
     assert snapshots.every(7, 1000, 10) == 10, "only where the loss is read"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_several_ranks_go_on_in_the_order_of_their_epoch(rank: int) -> None:
+    """accelerate alone deals out epoch 0 again behind its skipping and sharding wrappers."""
+    from accelerate import skip_first_batches
+    from accelerate.data_loader import prepare_data_loader
+    from torch.utils.data import DataLoader
+    from transformers import TrainerState
+
+    def loader(sampler: order.LengthGrouped) -> Any:
+        plain = DataLoader(list(range(48)), batch_size=4, sampler=sampler, collate_fn=list)
+        return prepare_data_loader(plain, num_processes=2, process_index=rank, put_on_device=False)
+
+    lengths = [(7 * at) % 40 for at in range(48)]
+    whole_epoch = loader(order.LengthGrouped(lengths, 8, seed=3))
+    whole_epoch.set_epoch(5)
+    expected = list(whole_epoch)[2:]
+
+    sampler = order.LengthGrouped(lengths, 8, seed=3)
+    resumed = skip_first_batches(loader(sampler), 2)
+    resumed.set_epoch(5)  # what the Trainer does
+    assert list(resumed) != expected, "the library has been mended: follow_epochs can go"
+    order.follow_epochs(sampler).on_epoch_begin(None, TrainerState(epoch=5 + 2 / 6), None)
+    resumed.set_epoch(5)
+    assert list(resumed) == expected

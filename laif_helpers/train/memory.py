@@ -7,20 +7,20 @@ Adam's two moments, all float32). Activations after Korthikanti et al. (arXiv 22
 from dataclasses import dataclass
 from typing import Any
 
-from laif_helpers.train.settings import Settings
+from laif_helpers.train.settings import Row, Settings
 
 GIB = 2**30
 PROCESS = 0.7e9  # bytes of Python, torch and trl before any weight; on a GPU the CUDA context and its workspaces
 BUCKET = 5e8  # DeepSpeed's default reduce and all-gather buckets, in weights; 4.5 of each pair live at once
 CHUNK = 1024  # tokens at a time in TRL's fused head, so that logits of a whole batch never exist
 
-KNOWN = {
+KNOWN: dict[str, tuple[str, Row]] = {
     "mistral-7b": ("mistral", {"vocab_size": 32000, "sliding_window": None}),
     "llama-3-8b": ("llama", {"vocab_size": 128256}),
     "llama-3.1-8b": ("llama", {"vocab_size": 128256}),
 }
 """Shapes of the papers' models (their published configs), for machines that cannot ask the hub; all else is alike."""
-_ALIKE = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
+_ALIKE: Row = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
 _ALIKE |= {"num_key_value_heads": 8, "tie_word_embeddings": False}
 
 

@@ -211,6 +211,7 @@ def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any,
         lengths = [len(sample["input_ids"]) for sample in samples]
         sampler = order.EasyToHard(hard, settings.seed) if hard else order.LengthGrouped(lengths, step, settings.seed)
         trainer._get_train_sampler = lambda *_: sampler
+        trainer.add_callback(order.follow_epochs(sampler))
     return trainer
 
 

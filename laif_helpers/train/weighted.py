@@ -16,10 +16,12 @@ class WeightedTrainer(SFTTrainer):
     That is the mean over a batch in which each sample stands ``weight`` times, on all ranks together.
     """
 
+    data_collator: Any
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._signature_columns = ["input_ids", "labels", "weight"]
-        collate = self.data_collator
+        collate: Any = self.data_collator
 
         def with_weights(rows: list[Row]) -> Row:
             import torch
