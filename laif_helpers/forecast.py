@@ -58,4 +58,5 @@ def _tokens(sizes: list[tuple[int, float, float]], wrong: float, recipe: Recipe,
 
 
 def _usd(tokens: tuple[float, ...], recipe: Recipe) -> float:
-    return (tokens[1] * recipe.usd_per_million_input + tokens[2] * recipe.usd_per_million_output) / 1e6
+    price = recipe.prices.get(recipe.instructor_model)
+    return (tokens[1] * price.input + tokens[2] * price.output) / 1e6 if price else 0.0

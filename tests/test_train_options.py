@@ -337,7 +337,7 @@ def test_card_takes_scores_later(tmp_path: Path) -> None:
 
 def test_forecast_of_the_instructor(tmp_path: Path) -> None:
     values = {"instructor": "llm", "instructor_model": "m", "arms": ["le", "lec"], "iterations": 3, "budget": 600}
-    priced = values | {"usd_per_million_input": 1, "usd_per_million_output": 3}
+    priced = values | {"prices": {"m": {"input": 1, "output": 3}}}
     cheap, dear = (forecast.lines(recipe.build(Recipe, given))[0] for given in (values, priced))
     assert "6 arm iterations" in cheap and "no price given" in cheap and "dollars" in dear
     absent = values | {"benchmarks": ["gsm8k"], "in_domain": ["gsm8k"], "data_dir": str(tmp_path)}

@@ -53,9 +53,9 @@ def _cost(p: StageParameters, wrong: pd.DataFrame) -> dict[str, Any]:
     asked = int((2 * wrong["question"].str.len() + wrong["text"].fillna("").str.len()).sum())
     counts = [[round(characters / per) for per in TOKENS] for characters in (asked, REPLY * len(wrong))]
     cost: dict[str, Any] = {"requests": len(wrong), "input_tokens": counts[0], "output_tokens": counts[1]}
-    if p.usd_per_million_input or p.usd_per_million_output:
+    if price := p.prices.get(p.instructor_model):
         prices = zip(counts[0], counts[1], strict=True)
-        cost["usd"] = [round((i * p.usd_per_million_input + o * p.usd_per_million_output) / 1e6, 2) for i, o in prices]
+        cost["usd"] = [round((i * price.input + o * price.output) / 1e6, 2) for i, o in prices]
     return cost
 
 
