@@ -3,8 +3,8 @@
     python benchmarks/instruction.py [REQUESTS]
 
 The practice server runs in a process of its own, on a real socket, and refuses 2 % of the calls (429), fails 1 % (500),
-drops 1 % and answers 1 % out of format. A first run is killed half way; a second goes on from the ledger. Counted is what
-the server has answered, that is, what a paid endpoint would have charged for.
+drops 1 % and answers 1 % out of format. A first run is killed half way, a second goes on from the ledger. Counted is
+what the server answered: what a paid endpoint would have charged for.
 """
 
 import json
