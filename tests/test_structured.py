@@ -1,0 +1,105 @@
+"""Replies by JSON schema, whole, cut and wrong, and that both formats end in the same lesson."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laif_helpers import lessons
+from laif_helpers.lessons import structured
+from laif_helpers.records import Lesson, read_jsonl, write_jsonl
+
+MATH = {"question": "Ann has 3 pots and buys 2. How many?", "answer": "3 + 2 = 5 pots", "final": "5"}
+CHOICE = {
+    "question": "Which is a metal?",
+    "options": {"A": "Sulphur", "B": "Iron", "C": "Neon", "D": "Argon"},
+    "letter": "B",
+    "why": "Iron conducts.",
+}
+CODE = {
+    "question": 'def twice(n: int) -> int:\n    """ Twice n.\n    >>> twice(2)\n    4\n    """',
+    "answer": "def twice(n: int) -> int:\n    return 2 * n",
+}
+TEXT = {
+    "math": "Sample 1:\nQuestion: Ann has 3 pots and buys 2. How many?\nAnswer: 3 + 2 = 5 pots\n#### 5",
+    "choice": "Sample 1:\nQuestion: Which is a metal?\n"
+    "A. Sulphur\nB. Iron\nC. Neon\nD. Argon\nAnswer: B - Iron conducts.",
+    "code": f"Sample 1:\nQuestion:\n```python\n{CODE['question']}\n```\nAnswer:\n```python\n{CODE['answer']}\n```",
+}
+SAMPLE: dict[str, dict[str, Any]] = {"math": MATH, "choice": CHOICE, "code": CODE}
+
+
+def reply(*samples: Any, diagnosis: str = "It guesses.") -> str:
+    return json.dumps({"diagnosis": diagnosis, "samples": list(samples)})
+
+
+@pytest.mark.parametrize("family", ["math", "choice", "code"])
+def test_both_formats_read_alike(family: str) -> None:
+    by_schema = structured.samples(reply(SAMPLE[family]), family)
+    assert by_schema == structured.samples(TEXT[family], family)
+    assert len(by_schema) == 1 and by_schema[0][2] == ""
+    fenced = f"```json\n{reply(SAMPLE[family])}\n```"
+    assert structured.samples(fenced, family) == by_schema
+    assert structured.diagnosis(fenced) == lessons.diagnosis(f"Diagnosis: It guesses.\n{TEXT[family]}") == "It guesses."
+
+
+@pytest.mark.parametrize("family", ["math", "choice", "code"])
+def test_schemas_are_what_strict_endpoints_take(family: str) -> None:
+    def objects(node: Any) -> list[dict[str, Any]]:
+        inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+        mine = [node] if isinstance(node, dict) and node.get("type") == "object" else []
+        return mine + [found for part in inner for found in objects(part)]
+
+    found = objects(structured.schema(family))
+    assert len(found) >= 2
+    for one in found:
+        assert one["additionalProperties"] is False and sorted(one["required"]) == sorted(one["properties"])
+    assert "minLength" not in json.dumps(found) and '"title"' not in json.dumps(found)
+    structured.SAMPLES[family].model_validate(SAMPLE[family])
+
+
+def test_a_cut_reply_gives_its_whole_samples() -> None:
+    whole = reply(MATH, MATH | {"question": "Another?"})
+    read = [structured.samples(whole[:end], "math") for end in range(len(whole))]
+    good = [[one for one in found if not one[2]] for found in read]
+    assert [len(found) for found in good] == sorted(len(found) for found in good), "never less from a longer piece"
+    assert {len(found) for found in good} == {0, 1, 2}
+    assert all(one[2] for found in read for one in found if one not in good[-1]), "the rest says what it lacks"
+
+
+@pytest.mark.parametrize(
+    ("sample", "family", "problem"),
+    [
+        ({"question": "x"}, "math", "answer: field required"),
+        (MATH | {"final": "five"}, "math", "no final number"),
+        (MATH | {"final": ""}, "math", "final: "),
+        (CHOICE | {"letter": "E"}, "choice", "letter: "),
+        (CHOICE | {"options": {"A": "1"}}, "choice", "options.B: field required"),
+        ("not an object", "math", "sample: "),
+    ],
+)
+def test_a_bad_sample_costs_itself_and_says_why(sample: Any, family: str, problem: str) -> None:
+    made = lessons.from_reply(
+        reply(sample, SAMPLE[family]), benchmark={"math": "practice", "choice": "arc_challenge"}[family], key="k" * 12,
+        source_ids=["e"], arm="le", iteration=1, instructor="m",
+    )  # fmt: skip
+    assert [one.status for one in made] == ["unparsable", "kept"]
+    assert problem in made[0].reason
+
+
+def test_labels_inside_a_text_split_nothing() -> None:
+    tricky = MATH | {"question": "Read this:\nQuestion: what?\nAnswer: nothing.\nHow many pots are 3 and 2?"}
+    assert structured.samples(reply(tricky), "math")[0][0] == tricky["question"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[1]", '{"a": 1}', "{broken", "null"])
+def test_what_is_no_reply_is_left_to_the_text_parser(text: str) -> None:
+    assert structured.samples(text, "math") == [] and structured.diagnosis(text) == ""
+
+
+def test_a_lesson_checks_its_types(tmp_path: Path) -> None:
+    row = {"id": "l", "benchmark": "practice", "question": 3, "response": "r", "source_ids": [], "arm": "le"}
+    write_jsonl(tmp_path / "x.jsonl", [row | {"iteration": 1, "instructor": "i", "request_key": "k"}])
+    with pytest.raises(ValueError, match=r"row 1: .*question"):
+        read_jsonl(tmp_path / "x.jsonl", Lesson)
