@@ -159,6 +159,8 @@ def _idle(node: ast.stmt) -> bool:
 
 def _bare(text: str, entry_point: str) -> str:
     """Bare code without the prose before it: from the first import or definition on."""
+    if re.match(r"\s*[A-Za-z_]\w*\s*=[^=]", text) and compiles(text):
+        return text  # a constant that the function needs stands first
     lines = text.splitlines()
     starts = [number for number, line in enumerate(lines) if _STARTS.match(line)]
     return _dedented("\n".join(lines[starts[0] if starts else 0 :]))
