@@ -3,11 +3,9 @@ option's text. A capital letter that merely occurs ("A ball …") is never taken
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
-from laif_helpers.benchmarks import Benchmark
 from laif_helpers.benchmarks._choice_patterns import normal, patterns, plain, spaced
-from laif_helpers.benchmarks._files import FromRow, Source, loader
 from laif_helpers.benchmarks._turns import own_turn
 from laif_helpers.records import Example, Grade, Message
 
@@ -260,25 +258,3 @@ def _own_answer(text: str, options: dict[str, str]) -> str:
         if not known and (_leading(before, options) or _stated(before, options)):
             return text[: match.start()]
     return text
-
-
-def benchmark(
-    name: str, sources: Mapping[str, Source], from_row: FromRow, licence: str, facets: tuple[str, ...] = ()
-) -> Benchmark:
-    """The benchmark of that name, whose items are asked and graded as this module does."""
-    return Benchmark(
-        name=name,
-        splits=tuple(sources),
-        family="choice",
-        load=loader(name, sources, from_row),
-        from_row=from_row,
-        question_text=question_text,
-        messages=messages,
-        messages_for=messages_for,
-        gold_response=gold_response,
-        grade=grade,
-        chance=chance,
-        facets=facets,
-        sources=sources,
-        licence=licence,
-    )
