@@ -49,4 +49,4 @@ def end_of_turn(text: str) -> str:
 def _is_answer(text: str) -> bool:
     """Something that can be an answer, and no question put first: "20", "B. a fern", a line of code."""
     opens = re.match(r"\s*(?:[#>*]+\s*)?(?:Q|Question)\b", text)
-    return not opens and re.search(r"\d|^\s*\(?[A-J][).:]?\s*(?:$|\s)", text, re.MULTILINE) is not None
+    return not opens and re.search(r"\d|\bNone\b|\bcannot\b|not enough|^\s*\(?[A-J][).:]?\s*(?:$|\s)", text, re.MULTILINE) is not None
