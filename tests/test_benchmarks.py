@@ -1,6 +1,7 @@
 """Loading: schemas, ids, sentences for bad input; and the grader triad on every item of the real data at hand."""
 
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from laif_helpers import benchmarks, sandbox
-from laif_helpers.benchmarks import _code
+from laif_helpers.benchmarks import _code, bbh
 from laif_helpers.paths import data_dirs
 from laif_helpers.records import Example
 
@@ -320,3 +321,19 @@ def test_real_mbpp_stub_alone_never_passes(split: str, load_real: Callable[..., 
     with ThreadPoolExecutor(sandbox.usable_cores()) as pool:
         grades = list(pool.map(benchmark.grade, found, answers))
     assert all(grade.readable and not grade.correct for grade in grades)
+
+
+@pytest.mark.real
+def test_real_worked_examples_of_all_27_tasks_are_graded_right(load_real: Callable[..., list[Example]]) -> None:
+    """The three worked examples of each prompt are responses too: what they end on must be read."""
+    bench, found = benchmarks.get("bbh"), load_real("bbh", "test")
+    tasks = sorted({example.fields["task"] for example in found})
+    assert len(tasks) == 27
+    for task in tasks:
+        examples = re.split(r"\n\s*Q: ", bbh.cot_prompt(task))[1:]
+        assert len(examples) == 3, task
+        for text in examples:
+            question, _, answer = text.partition("\nA:")
+            gold = re.findall(r"answer is (.+?)\.?\s*$", answer.strip())[-1]
+            grade = bench.grade(bench.from_row({"task": task, "input": question, "target": gold}), answer)
+            assert grade.correct, (task, gold, grade)

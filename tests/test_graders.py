@@ -274,6 +274,7 @@ def items() -> list[tuple[benchmarks.Benchmark, Example]]:
     return [(GSM8K, number_item("18")), (GSM_PLUS, number_item("None")), (MMLU, choice_item(A="c(", D="\\d")), *bbh]
 
 
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
 def test_no_text_breaks_a_grader() -> None:
     for text in texts():
         for benchmark, example in items():

@@ -3,11 +3,9 @@ option's text. A capital letter that merely occurs ("A ball …") is never taken
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
-from laif_helpers.benchmarks import Benchmark
 from laif_helpers.benchmarks._choice_patterns import normal, patterns, plain, spaced
-from laif_helpers.benchmarks._files import FromRow, Source, loader
 from laif_helpers.benchmarks._turns import own_turn
 from laif_helpers.records import Example, Grade, Message
 
@@ -40,6 +38,7 @@ _PREDICATE = (
     r"(?:=|\b(?:is|are|be|was|called)(?: more| most| likely| typically| usually| generally| associated with)*:?) ?"
     r"(?:the |a |an )?"
 )
+_STATEMENTS = ("answer", "option", "is_answer", "labelled", "closest", "choose", "boxed", "line")
 _TAIL = 6000
 """Characters at the end of a long text that are read; statements of the answer stand there."""
 
@@ -80,6 +79,7 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
     A response that says that no option is right reads as ``none``.
     """
     text = plain(_own_answer(text, options))[-_TAIL:]
+    options = {label: plain(option) for label, option in options.items()}
     for how, reader in (
         ("stated", _stated),
         ("leading letter", _leading),
@@ -96,11 +96,9 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
 
 def _stated(text: str, options: dict[str, str]) -> str | None:
     """The label of the last statement such as "the answer is (B)" or "option C is the best choice"."""
-    found = _matches(
-        text,
-        options,
-        ("answer", "option", "is_answer", "labelled", "closest", "choose", "boxed", "line", "concludes", "instead"),
-    )
+    # "so 3." counts more often than it chooses where the options are numbers
+    counts = next(iter(options)).isdigit() and any(re.search(r"\d", option) for option in options.values())
+    found = _matches(text, options, _STATEMENTS if counts else (*_STATEMENTS, "concludes", "instead"))
     places = {place for place, _ in found}
     for start, rest in _statements(text):
         if re.match(r"not\b", rest):
@@ -260,25 +258,3 @@ def _own_answer(text: str, options: dict[str, str]) -> str:
         if not known and (_leading(before, options) or _stated(before, options)):
             return text[: match.start()]
     return text
-
-
-def benchmark(
-    name: str, sources: Mapping[str, Source], from_row: FromRow, licence: str, facets: tuple[str, ...] = ()
-) -> Benchmark:
-    """The benchmark of that name, whose items are asked and graded as this module does."""
-    return Benchmark(
-        name=name,
-        splits=tuple(sources),
-        family="choice",
-        load=loader(name, sources, from_row),
-        from_row=from_row,
-        question_text=question_text,
-        messages=messages,
-        messages_for=messages_for,
-        gold_response=gold_response,
-        grade=grade,
-        chance=chance,
-        facets=facets,
-        sources=sources,
-        licence=licence,
-    )

@@ -60,8 +60,6 @@ def patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
         rf"|(?<=[\s(])\(({letters})\)(?!\w)",
     }
     found = {name: re.compile(source, re.IGNORECASE | re.MULTILINE) for name, source in sources.items()}
-    if all(label.isdigit() for label in labels):  # "so 3." counts more often than it chooses
-        exact |= {"concludes": r"(?P<label>(?!))", "instead": r"(?P<label>(?!))"}
     return found | {name: re.compile(source, re.MULTILINE) for name, source in exact.items()}
 
 

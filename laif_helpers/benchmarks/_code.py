@@ -1,11 +1,8 @@
 """Code answers: the prompt, the way from a response to a program, and its hidden check in the sandbox."""
 
 import re
-from collections.abc import Mapping
 
 from laif_helpers import sandbox
-from laif_helpers.benchmarks import Benchmark
-from laif_helpers.benchmarks._files import FromRow, Source, loader
 from laif_helpers.benchmarks._find_code import Found, compiles, find_code
 from laif_helpers.records import Example, Grade, Message
 
@@ -91,23 +88,5 @@ def program(example: Example, found: Found) -> str:
     return _PROGRAM.format(parts=parts, test=example.fields["test"], entry_point=example.fields["entry_point"])
 
 
-def benchmark(
-    name: str, sources: Mapping[str, Source], from_row: FromRow, licence: str, facets: tuple[str, ...] = ()
-) -> Benchmark:
-    """The benchmark of that name, whose items are asked and graded as this module does."""
-    return Benchmark(
-        name=name,
-        splits=tuple(sources),
-        family="code",
-        load=loader(name, sources, from_row),
-        from_row=from_row,
-        question_text=question_text,
-        messages=messages,
-        messages_for=messages_for,
-        gold_response=gold_response,
-        grade=grade,
-        chance=lambda example: 0.0,
-        facets=facets,
-        sources=sources,
-        licence=licence,
-    )
+def chance(example: Example) -> float:
+    return 0.0

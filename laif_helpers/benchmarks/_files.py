@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from laif_helpers.benchmarks import Benchmark
 from laif_helpers.paths import data_dirs
 from laif_helpers.records import Example, read_rows
 
@@ -36,6 +38,30 @@ def loader(benchmark: str, sources: Mapping[str, Source], from_row: FromRow) -> 
         return examples(rows, from_row, str(path or sources[split].hub), split, limit)
 
     return load
+
+
+def of_family(
+    family: str,
+    asks_and_grades: ModuleType,
+    name: str,
+    sources: Mapping[str, Source],
+    from_row: FromRow,
+    licence: str,
+    facets: tuple[str, ...] = (),
+) -> Benchmark:
+    """The benchmark of that name, whose items are asked and graded by the functions of a module (``_choice`` …)."""
+    asked = ("question_text", "messages", "messages_for", "gold_response", "grade", "chance")
+    return Benchmark(
+        name=name,
+        splits=tuple(sources),
+        family=family,
+        load=loader(name, sources, from_row),
+        from_row=from_row,
+        facets=facets,
+        sources=sources,
+        licence=licence,
+        **{function: getattr(asks_and_grades, function) for function in asked},
+    )
 
 
 def check_split(benchmark: str, split: str, known: tuple[str, ...]) -> None:

@@ -36,6 +36,10 @@ def find_code(text: str, entry_point: str) -> Found:
     """The code of a response: the last fenced block that defines ``entry_point``, with the imports and definitions of
     the other blocks; else bare code that defines it; else a body that continues the stub."""
     text = end_of_turn(text[:_LONGEST].replace("\r\n", "\n"))
+    unfenced = _FENCE.split(text, maxsplit=1)[0]
+    if len(_FENCE.findall(text)) % 2 and defines(unfenced, entry_point):
+        text = f"```python\n{text}"  # the prompt opened the fence that the response closes
+        unfenced = ""
     blocks = list(_blocks(text))
     defining = [number for number, block in enumerate(blocks) if defines(block, entry_point)]
     if defining:
@@ -43,9 +47,9 @@ def find_code(text: str, entry_point: str) -> Found:
         good = [n for n in defining if _works(blocks[n], entry_point)]
         good = good or [n for n in defining if compiles(blocks[n])] or defining
         return _whole(blocks, good[-1], entry_point, "fenced block")
-    if not blocks and defines(text, entry_point):
-        return _whole([_bare(text, entry_point)], 0, entry_point, "bare code")
-    for body in [*blocks[:1], _FENCE.split(text, maxsplit=1)[0]]:
+    if defines(unfenced, entry_point):
+        return _whole([_bare(unfenced), *blocks], 0, entry_point, "bare code")
+    for body in [*blocks[:1], unfenced]:
         if found := _body(body):
             return Found(found, False, True, "a body that continues the stub")
     return Found("", False, False, f"no code that defines {entry_point}")
@@ -157,8 +161,10 @@ def _idle(node: ast.stmt) -> bool:
     )
 
 
-def _bare(text: str, entry_point: str) -> str:
+def _bare(text: str) -> str:
     """Bare code without the prose before it: from the first import or definition on."""
+    if re.match(r"\s*[A-Za-z_]\w*\s*=[^=]", text) and compiles(text):
+        return text  # a constant that the function needs stands first
     lines = text.splitlines()
     starts = [number for number, line in enumerate(lines) if _STARTS.match(line)]
     return _dedented("\n".join(lines[starts[0] if starts else 0 :]))

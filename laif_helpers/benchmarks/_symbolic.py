@@ -1,8 +1,8 @@
 """LaTeX and symbolic answers through math-verify, in child processes that end themselves when an item takes too long.
 
 math-verify (https://github.com/huggingface/Math-Verify) times itself with signals, which work in a main thread only
-and not inside long integer arithmetic; so its own timeouts are off, and the kernel's timer ends the whole child. Of a
-response, sympy's parser gets to see what math-verify's patterns take for LaTeX, or digits and operators.
+and not inside long integer arithmetic; so its own timeouts are off, and the kernel's timer of processor time ends the
+child. Of a response, sympy's parser gets to see what math-verify's patterns take for LaTeX, or digits and operators.
 """
 
 import atexit
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TIMEOUT_S = 5.0
-"""For one answer; the first of a child waits for the import besides."""
+"""Of processor time for one answer, which a busy machine does not stretch; the import comes on top."""
 _TAIL = 4000
 _MEMORY = 4 << 30
 
@@ -111,7 +111,7 @@ def _serve(timeout_s: float) -> None:
     logging.disable(logging.CRITICAL)
     for line in sys.stdin:
         gold, text = json.loads(line)
-        signal.setitimer(signal.ITIMER_REAL, timeout_s)
+        signal.setitimer(signal.ITIMER_PROF, timeout_s)
         try:
             plain = re.fullmatch(r"[-\d.,/% ]+", gold) or "$" in gold
             wanted = parse(gold if plain else f"${gold}$", parsing_timeout=None)
@@ -120,7 +120,7 @@ def _serve(timeout_s: float) -> None:
             told = str(read[-1])[:200] if read else ""
         except (Exception, RecursionError) as error:  # what a parser of other people's LaTeX may raise is anything
             right, told = None, f"{type(error).__name__}"
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps([right, told]), flush=True)
 
 

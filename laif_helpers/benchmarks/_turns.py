@@ -22,6 +22,9 @@ _ANSWERED = re.compile(
 )
 
 
+_ANSWERS = re.compile(r"\d|\bNone\b|\bcannot\b|not enough|^\s*\(?[A-J][).:]?\s*(?:$|\s)", re.MULTILINE)
+
+
 def own_turn(text: str) -> str:
     """``text`` without a chain of thought in tags, cut where the turn ends or where a new question begins.
 
@@ -49,4 +52,4 @@ def end_of_turn(text: str) -> str:
 def _is_answer(text: str) -> bool:
     """Something that can be an answer, and no question put first: "20", "B. a fern", a line of code."""
     opens = re.match(r"\s*(?:[#>*]+\s*)?(?:Q|Question)\b", text)
-    return not opens and re.search(r"\d|^\s*\(?[A-J][).:]?\s*(?:$|\s)", text, re.MULTILINE) is not None
+    return opens is None and _ANSWERS.search(text) is not None

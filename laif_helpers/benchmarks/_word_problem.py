@@ -1,9 +1,6 @@
 """Word problems with a number for an answer: the question is the prompt, the final number the answer."""
 
-from collections.abc import Mapping
-
-from laif_helpers.benchmarks import Benchmark, _final_number
-from laif_helpers.benchmarks._files import FromRow, Source, loader
+from laif_helpers.benchmarks import _final_number
 from laif_helpers.records import Example, Grade, Message
 
 
@@ -28,23 +25,5 @@ def grade(example: Example, text: str) -> Grade:
     return _final_number.grade(example.gold, text, example.question)
 
 
-def benchmark(
-    name: str, sources: Mapping[str, Source], from_row: FromRow, licence: str, facets: tuple[str, ...] = ()
-) -> Benchmark:
-    """The benchmark of that name, whose items are asked and graded as this module does."""
-    return Benchmark(
-        name=name,
-        splits=tuple(sources),
-        family="math",
-        load=loader(name, sources, from_row),
-        from_row=from_row,
-        question_text=question_text,
-        messages=messages,
-        messages_for=messages_for,
-        gold_response=gold_response,
-        grade=grade,
-        chance=lambda example: 0.0,
-        facets=facets,
-        sources=sources,
-        licence=licence,
-    )
+def chance(example: Example) -> float:
+    return 0.0

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Held:
 
 def fetchable() -> list[str]:
     """Benchmarks that ``get`` knows a hub data set for."""
-    return [name for name in benchmarks.names() if any(s.hub for s in benchmarks.get(name).sources.values())]
+    return [name for name in benchmarks.names() if any(s.hub for s in _splits(name).values())]
 
 
 def get(name: str, folder: Path | None = None) -> list[Held]:
@@ -44,7 +44,7 @@ def get(name: str, folder: Path | None = None) -> list[Held]:
         raise ValueError(f"{name!r} is on no hub{told}; laif data get knows {', '.join(fetchable())}")
     place = (folder or DOWNLOADS) / name
     noted = _noted(place)
-    for split, source in benchmarks.get(name).sources.items():
+    for split, source in _splits(name).items():
         path = place / f"{split}.jsonl"
         if source.hub is None or (path.is_file() and noted.get(path.name, {}).get("sha256") == _sha256(path)):
             continue
@@ -56,12 +56,12 @@ def get(name: str, folder: Path | None = None) -> list[Held]:
             **{"bytes": path.stat().st_size, "sha256": _sha256(path), "licence": benchmarks.get(name).licence},
         }
         write_json(place / NOTE, noted)
-    return [_held(split, place / f"{split}.jsonl") for split in benchmarks.get(name).sources]
+    return [_held(split, place / f"{split}.jsonl") for split in _splits(name)]
 
 
 def here(name: str, data_dir: str = "") -> Iterator[Held]:
     """The files of a benchmark that are at hand, split by split."""
-    for split, source in benchmarks.get(name).sources.items():
+    for split, source in _splits(name).items():
         if path := find(name, source.files, data_dir or None):
             yield _held(split, path)
     if name == "bbh":
@@ -70,6 +70,10 @@ def here(name: str, data_dir: str = "") -> Iterator[Held]:
             files = sorted(path for path in first.rglob("*") if path.suffix in (".json", ".txt"))
             digest = hashlib.sha256("".join(map(_sha256, files)).encode()).hexdigest()
             yield Held("test", first, sum(path.stat().st_size for path in files), digest, "")
+
+
+def _splits(name: str) -> Mapping[str, Source]:
+    return benchmarks.get(name).sources
 
 
 def _rows(name: str, source: Source) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ import re
 from typing import Any
 
 from laif_helpers.benchmarks import _numbers, _word_problem
-from laif_helpers.benchmarks._files import Source, content_id, field
+from laif_helpers.benchmarks._files import Source, content_id, field, of_family
 from laif_helpers.records import Example
 
 _REVISION = "cc7b047b6e5bb11b4f1af84efc572db110a51b3c"
@@ -50,4 +50,4 @@ def from_row(row: dict[str, Any]) -> Example:
     )
 
 
-BENCHMARKS = {"gsm8k": _word_problem.benchmark("gsm8k", _SOURCES, from_row, "MIT")}
+BENCHMARKS = {"gsm8k": of_family("math", _word_problem, "gsm8k", _SOURCES, from_row, "MIT")}

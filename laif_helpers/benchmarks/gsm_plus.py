@@ -18,7 +18,7 @@ Prompt and metric: as GSM8K.
 from typing import Any
 
 from laif_helpers.benchmarks import _numbers, _word_problem
-from laif_helpers.benchmarks._files import Source, content_id, field
+from laif_helpers.benchmarks._files import Source, content_id, field, of_family
 from laif_helpers.records import Example
 
 _REVISION = "3b708db57b96a16e8e3368ed2956990c0809440e"
@@ -53,5 +53,5 @@ def from_row(row: dict[str, Any]) -> Example:
 
 
 BENCHMARKS = {
-    "gsm_plus": _word_problem.benchmark("gsm_plus", _SOURCES, from_row, "CC BY-SA 4.0", ("perturbation_type",))
+    "gsm_plus": of_family("math", _word_problem, "gsm_plus", _SOURCES, from_row, "CC BY-SA 4.0", ("perturbation_type",))
 }

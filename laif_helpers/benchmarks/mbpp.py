@@ -19,7 +19,7 @@ import re
 from typing import Any
 
 from laif_helpers.benchmarks import _code, _find_code
-from laif_helpers.benchmarks._files import Source, content_id, field
+from laif_helpers.benchmarks._files import Source, content_id, field, of_family
 from laif_helpers.records import Example
 
 _REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
@@ -82,4 +82,4 @@ def _example(row: dict[str, Any], question: str, entry_point: str, stub: str, te
     )
 
 
-BENCHMARKS = {"mbpp": _code.benchmark("mbpp", _SOURCES, from_row, "CC BY 4.0")}
+BENCHMARKS = {"mbpp": of_family("code", _code, "mbpp", _SOURCES, from_row, "CC BY 4.0")}

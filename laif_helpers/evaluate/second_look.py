@@ -12,6 +12,15 @@ _SHOWN = 400
 """Most rows in the table to filter; a notebook stays a few megabytes."""
 _LONGEST = 700
 """Characters shown of one text there."""
+_WIDTHS = (8, 8, 30, 7, 7, 5, 35)
+# Text stays text: it is only moved into a box that wraps and scrolls, with the line ends that pandas wrote as "\\n".
+_CELL = """function (td) {
+  const box = document.createElement('div');
+  box.textContent = td.textContent.replaceAll('\\\\n', '\\n');
+  box.style.cssText = 'white-space:pre-wrap;overflow-wrap:anywhere;max-height:14em;overflow:auto;text-align:left';
+  td.replaceChildren(box);
+  td.style.verticalAlign = 'top';
+}"""
 
 
 def is_error(df: "pd.DataFrame") -> "pd.Series":
@@ -72,7 +81,9 @@ def browse(df: "pd.DataFrame") -> None:
     Disputed, unreadable and wrong answers come first where there are more than fit.
     """
     import itables
+    from IPython.display import HTML, display
 
+    display(HTML("<style>.dt-container thead input { width: 90%; box-sizing: border-box; }</style>"))
     itables.init_notebook_mode(all_interactive=False, connected=False)
     table, _ = for_browsing(df)
     itables.show(
@@ -84,14 +95,13 @@ def browse(df: "pd.DataFrame") -> None:
         maxBytes=0,
         classes="display compact tex2jax_ignore mathjax_ignore",
         lengthMenu=[5, 10, 25],
-        columnDefs=[{"targets": "_all", "createdCell": _wrapped()}],
+        autoWidth=False,
+        style="table-layout:fixed;width:100%;caption-side:bottom",
+        columnDefs=[
+            {"targets": "_all", "createdCell": itables.JavascriptFunction(_CELL)},
+            *({"targets": place, "width": f"{share}%"} for place, share in enumerate(_WIDTHS)),
+        ],
     )
-
-
-def _wrapped() -> object:
-    from itables import JavascriptFunction
-
-    return JavascriptFunction("function (td) { td.style.whiteSpace = 'pre-wrap'; td.style.textAlign = 'left'; }")
 
 
 def for_browsing(df: "pd.DataFrame") -> "tuple[pd.DataFrame, int]":

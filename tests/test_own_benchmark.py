@@ -1,0 +1,164 @@
+"""A benchmark of the user's own, a file without code; and fetching the public ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laif_helpers import benchmarks, cli, paths, recipe
+from laif_helpers.benchmarks import _files, download
+from laif_helpers.benchmarks._files import Source
+
+SUM = {"question": "How many legs have 3 cats?", "answer": "12", "type": "legs"}
+BIRD = {"question": "Which is a bird?", "answer": "a wren", "choices": ["a bat", "a wren", "a bee"]}
+TOWN = {"question": "Capital of France?", "answer": "Paris"}
+
+
+def put(path: Path, *rows: Any) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_gradings_are_inferred_and_gold_is_right(tmp_path: Path) -> None:
+    bench = benchmarks.get(put(tmp_path / "mine.jsonl", SUM, BIRD, TOWN))
+    assert (bench.splits, bench.family) == (("test",), "text")
+    items = bench.load("test")
+    assert [item.fields["grading"] for item in items] == ["exact", "choice", "exact"], "one word makes the file exact"
+    assert [item.gold for item in items] == ["12", "B", "Paris"]
+    for item in items:
+        assert bench.grade(item, bench.gold_response(item) or "").correct
+        assert not bench.grade(item, "The answer is nonsense.").correct
+        assert bench.messages(item) == bench.messages_for(bench.question_text(item))
+    assert bench.chance(items[1]) == pytest.approx(1 / 3)
+    numeric = benchmarks.get(put(tmp_path / "sums.jsonl", SUM, {**SUM, "question": "And 300?", "answer": "1,200"}))
+    assert numeric.family == "math" and numeric.messages(numeric.load("test")[0])[0]["content"] == SUM["question"]
+    assert numeric.grade(numeric.load("test")[1], "She counts 1200 legs.").correct
+    assert benchmarks.get(put(tmp_path / "birds.jsonl", BIRD)).family == "choice"
+
+
+def test_formulas_are_compared_by_math_verify(tmp_path: Path) -> None:
+    bench = benchmarks.get(put(tmp_path / "f.jsonl", {"question": "cos 30°?", "answer": "\\frac{\\sqrt{3}}{2}"}, SUM))
+    formula, number = bench.load("test")
+    assert bench.grade(formula, bench.gold_response(formula) or "").correct
+    assert bench.grade(formula, "So \\boxed{\\frac{1}{2}\\sqrt 3}.").correct
+    assert not bench.grade(formula, "So \\boxed{\\frac{1}{3}\\sqrt 3}.").correct
+    assert bench.grade(number, "It is \\boxed{\\sqrt{144}}.").correct, "a formula for a plain number"
+
+
+def test_splits_by_field_or_by_file(tmp_path: Path) -> None:
+    by_field = benchmarks.get(put(tmp_path / "a.jsonl", {**SUM, "split": "train"}, TOWN))
+    assert by_field.splits == ("train", "test")
+    assert [len(by_field.load(split)) for split in by_field.splits] == [1, 1]
+    put(tmp_path / "b.train.jsonl", SUM, {**SUM, "question": "4 cats?", "answer": "16"})
+    name = put(tmp_path / "b.test.jsonl", {**SUM, "question": "5 cats?", "answer": "20"}).replace(".test", "")
+    by_file = benchmarks.get(name)
+    assert [(split, len(by_file.load(split))) for split in by_file.splits] == [("train", 2), ("test", 1)]
+    assert len(by_file.load("train", limit=1)) == 1
+    settings = recipe.build(recipe.Recipe, {"benchmarks": [name], "in_domain": [name]})
+    assert settings.in_domain == [name]
+    with pytest.raises(ValueError, match=r"error_split 'train': benchmark .* has the splits test"):
+        recipe.build(
+            recipe.Recipe, {"benchmarks": [put(tmp_path / "c.jsonl", SUM)], "in_domain": [str(tmp_path / "c.jsonl")]}
+        )
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"answer": "1"}, "no field 'question'"),
+        ({"question": " ", "answer": "1"}, "field 'question' is empty"),
+        ({"question": "q"}, "no field 'answer'"),
+        ({"question": "q", "answer": ""}, "field 'answer' is empty"),
+        ({"question": "q", "answer": "1", "grading": "vibes"}, "'grading' is 'vibes'; choose one of numeric"),
+        ({"question": "q", "answer": "A", "grading": "choice"}, "'choices' is missing"),
+        ({"question": "q", "answer": "A", "choices": ["x"]}, "at least two options"),
+        ({"question": "q", "answer": "E", "choices": ["x", "y"]}, "neither a label \\(A, B\\) nor"),
+        ({"question": "q", "answer": "A", "choices": "xy"}, "'choices' is str"),
+        (["q"], "is list, expected an object"),
+    ],
+)
+def test_bad_rows_name_file_row_and_field(tmp_path: Path, row: Any, told: str) -> None:
+    name = put(tmp_path / "bad.jsonl", SUM, row)
+    with pytest.raises(ValueError, match=f"bad.jsonl: row 2.*{told}"):
+        recipe.build(recipe.Recipe, {"benchmarks": [name], "in_domain": []})
+    with pytest.raises(ValueError, match="no rows"):
+        benchmarks.get(put(tmp_path / "empty.jsonl"))
+    with pytest.raises(FileNotFoundError, match=r"none\.jsonl.*LAIF_DATA"):
+        benchmarks.get("none.jsonl")
+
+
+def test_files_of_responses_stay_sane() -> None:
+    folder = paths.IterationDir(Path("it"))
+    assert folder.responses("gsm8k", "test") == Path("it/responses/gsm8k.test.jsonl")
+    assert folder.responses("my data.jsonl", "test") == Path("it/responses/my_data.test.jsonl")
+    one, other = (folder.responses(f"/{place}/mine.jsonl", "test") for place in ("a", "b"))
+    assert one != other and one.parent == other.parent == Path("it/responses") and one.name.startswith("mine-")
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "gsm_plus", "mmlu", "arc_challenge", "mbpp", "humaneval", "bbh"])
+def test_more_fields_than_needed_do_no_harm(name: str) -> None:
+    from test_benchmarks import ROWS
+
+    row, more = ROWS[name][0], {"response": "x", "extra": {"a": [1]}, "meta": None}
+    assert benchmarks.get(name).from_row(row | more) == benchmarks.get(name).from_row(row)
+
+
+# -- laif data
+
+
+def test_get_fetches_through_datasets_and_notes_what_it_got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    rows = [{"question": f"How many, {n}?", "answer": f"So many.\n#### {n}"} for n in range(3)]
+    put(tmp_path / "hub" / "test.jsonl", *rows)
+    source = Source(("test.jsonl",), (str(tmp_path / "hub"), "default", "test", "main"))
+    sources = benchmarks.get("gsm8k").sources
+    monkeypatch.setattr(download, "_splits", lambda name: {"test": source})
+    held = download.get("gsm8k", tmp_path / "downloads")
+    assert [(one.split, one.state) for one in held] == [("test", "as fetched")]
+    assert [json.loads(line) for line in held[0].path.read_text().splitlines()] == rows, "rows as the data set has them"
+    noted = json.loads((held[0].path.parent / download.NOTE).read_text())["test.jsonl"]
+    assert (noted["rows"], noted["licence"], noted["revision"]) == (3, "MIT", "main")
+    assert noted["bytes"] == held[0].size and noted["sha256"] == held[0].sha256
+    loaded = benchmarks.get("gsm8k").load("test", data_dir=tmp_path / "downloads")
+    assert [item.gold for item in loaded] == ["0", "1", "2"]
+    monkeypatch.setattr(_files, "hub_rows", None)
+    assert download.get("gsm8k", tmp_path / "downloads") == held, "what lies there as fetched is not fetched again"
+    held[0].path.write_text("{}")
+    assert next(download.here("gsm8k", str(tmp_path / "downloads"))).state == "changed since it was fetched"
+    assert all(len(one.hub[3]) == 40 for one in sources.values() if one.hub), "pinned to commits"
+
+
+def test_get_without_network_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+
+    def unreachable(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no\nroute")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    for name, told in (
+        ("mmlu", "the hub's cais/mmlu could not be had (OSError: no route); without a network, put train.json"),
+        ("bbh", "'bbh' is on no hub (clone https://github.com/suzgunmirac"),
+        ("nothing", "laif data get knows gsm8k"),
+    ):
+        monkeypatch.setattr("sys.argv", ["laif", "data", "get", name])
+        with pytest.raises(SystemExit) as stop:
+            cli.app()
+        said = capsys.readouterr().err
+        assert stop.value.code == 2 and told in said and said.count("\n") == 1
+
+
+def test_list_shows_licence_size_and_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path / "gsm8k" / "test.jsonl", {"question": "q", "answer": "#### 1"})
+    monkeypatch.setattr("sys.argv", ["laif", "data", "list", "--data-dir", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        cli.app()
+    out = capsys.readouterr().out
+    assert "(MIT)" in out and "sha256" in out and "not here (looked for train.jsonl" in out
+    assert "laif data get mmlu" in out and "clone https://github.com/suzgunmirac" in out
