@@ -58,7 +58,7 @@ def _merge_in_place(folder: Path) -> None:
 
 def probe(settings: Settings, path: Path) -> None:
     """What the new checkpoint answers to the handful of items that ``probe_items`` drew."""
-    rows = settings.probe
+    rows = settings.handful
     if rows:
         from laif_helpers import models
 

@@ -57,7 +57,7 @@ class Settings:
     deepspeed_config: dict[str, Any]
     save_steps: int
     report_to: str
-    probe: list[Row]
+    handful: list[Row]
     card: Row
 
     @property
@@ -77,7 +77,7 @@ class Settings:
     @property
     def deciding(self) -> Row:
         """What decides the weights: no places, nothing that is only measured, shown or kept."""
-        others = {"folder", "base", "training_set", "probe", "max_new_tokens", "card"}
+        others = {"folder", "base", "training_set", "handful", "max_new_tokens", "card"}
         others |= {"save_steps", "report_to", "hostfile", "gradient_checkpointing"}
         return {key: value for key, value in asdict(self).items() if key not in others}
 
@@ -101,7 +101,7 @@ def make_settings(p: StageParameters) -> Settings:
         training_set=str(p.folder.training_set.resolve()),
         training_set_sha256=file_hash([p.folder.training_set]),
         deepspeed_config=deepspeed_config(p.deepspeed),
-        probe=probe_items(p),
+        handful=probe_items(p),
         card={
             **{"target": p.target, "arm": p.arm, "iteration": p.iteration, "lessons": lessons},
             "base": "" if p.iteration <= 1 else f"iteration {p.iteration - 1} of the same arm",
