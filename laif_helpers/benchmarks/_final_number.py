@@ -126,9 +126,9 @@ def _statements(text: str) -> Iterator[_Statement]:
             if found := _read(match[1], match.start(1), how, sure=how == "boxed"):
                 yield found
     for head in _HEAD.finditer(text):
-        if match := _BEHIND.match(text, head.end()):
-            group = 1 if match[1] is not None else 2
-            if found := _read(match[group], match.start(group), "answer is", sure=False):
+        if behind := _BEHIND.match(text, head.end()):
+            group = 1 if behind[1] is not None else 2
+            if found := _read(behind[group], behind.start(group), "answer is", sure=False):
                 yield found
 
 

@@ -229,8 +229,13 @@ def _write_line(handle: IO[str], row: dict[str, Any]) -> None:
 
 def _finish(job: _Job, model: str, audit: bool) -> Path:
     """Grade and write the finished file, unless it holds these very items graded by these graders."""
-    stamp: dict[str, Any] = {"header": job.header, "graders": graders_hash(), "audit": audit}
-    stamp |= {"items": _hash(job.keys), "cut": _cut(job)}
+    stamp: dict[str, Any] = {
+        "header": job.header,
+        "graders": graders_hash(),
+        "items": _hash(job.keys),
+        "cut": _cut(job),
+    }
+    stamp["audit"] = audit
     if job.path.is_file() and job.stamp.is_file() and json.loads(job.stamp.read_text(encoding="utf-8")) == stamp:
         return job.path
     completions = [job.known[key] for key in job.keys]
