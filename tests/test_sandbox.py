@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from laif_helpers import sandbox
@@ -170,6 +171,29 @@ def test_order_is_kept() -> None:
         pytest.skip("no cage on this machine")
     results = sandbox.run_many([f"print({number})" for number in range(8)], workers=2)
     assert [result.stdout.strip() for result in results] == [str(number) for number in range(8)]
+
+
+@each_real_cage
+def test_a_cage_used_again_holds_nothing_of_the_program_before(cage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAIF_SANDBOX", cage)
+    leaves = """
+import os, sys, time
+open("/tmp/left", "w").close(), open("/dev/shm/left", "w").close(), os.makedirs("/tmp/a/b")
+os.chmod("/tmp/a", 0)
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(60)
+"""
+    looks = """
+import os
+assert os.listdir("/tmp") == ["program"] and set(os.listdir("/dev/shm")) <= {"program"}, os.listdir("/tmp")
+processes = [name for name in os.listdir("/proc") if name.isdigit()]
+assert len(processes) <= 2, processes
+"""
+    busy = "import time; time.sleep(1.5)"  # the cages of the others are kept while this runs
+    results = sandbox.run_many([busy, *[leaves, looks] * 4], workers=2)
+    assert [result.status for result in results] == ["passed"] * 9, results
+    assert psutil.Process().children(recursive=True) == [], "when the last program ended, so did the cages"
 
 
 def test_a_hash_seed_that_never_changes() -> None:
