@@ -1,6 +1,7 @@
 """What the cage lets through and what it contains; every test runs in each cage that this machine offers."""
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import psutil
 import pytest
 
 from laif_helpers import sandbox
+from laif_helpers.paths import ROOT
 
 REAL_CAGES = [name for name in ("bubblewrap", "unshare") if not sandbox.why_not(name)]
 needs_cage = pytest.mark.skipif(not REAL_CAGES, reason="neither bubblewrap nor unshare works on this machine")
@@ -171,6 +173,18 @@ def test_order_is_kept() -> None:
         pytest.skip("no cage on this machine")
     results = sandbox.run_many([f"print({number})" for number in range(8)], workers=2)
     assert [result.stdout.strip() for result in results] == [str(number) for number in range(8)]
+
+
+@each_real_cage
+def test_a_python_below_the_temporary_folder_is_in_sight(cage: str, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    (tmp_path / "canary.txt").write_text("alive")
+    asked = f"import os; assert not os.path.exists({str(tmp_path / 'canary.txt')!r})"
+    code = f"from laif_helpers import sandbox; print(sandbox.run_python({asked!r}, isolation={cage!r}).status)"
+    python = tmp_path / "venv" / "bin" / "python"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    told = subprocess.run([python, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout == "passed\n", told
 
 
 @each_real_cage

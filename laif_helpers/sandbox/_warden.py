@@ -1,7 +1,7 @@
 """Cages from outside: started, given one program after the other, ended.
 
-A cage runs several programs only while ``run`` is busy with others at the same time: starting one costs more than most
-programs. When the last call returns, all cages are gone. Between two programs every process of the cage is killed and
+A cage runs several programs while ``run`` is busy with others at the same time, or within ``kept()``: starting one
+costs more than most programs. After that all cages are gone. Between two programs every process of a cage is killed and
 its folders are emptied; a cage in which that fails, or a program ran out of time, is not used again.
 """
 
@@ -19,7 +19,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -104,18 +104,22 @@ class _Pool:
     def __init__(self) -> None:
         self.lock, self.idle, self.busy = threading.Lock(), dict[str, list[Warden]](), 0
 
-    def borrow(self, name: str) -> Warden:
+    def enter(self) -> None:
         with self.lock:
             self.busy += 1
+
+    def borrow(self, name: str) -> Warden:
+        self.enter()
+        with self.lock:
             if self.idle.get(name):
                 return self.idle[name].pop()
         try:
             return Warden(name)
         except BaseException:
-            self.give_back(name, None)
+            self.leave(name)
             raise
 
-    def give_back(self, name: str, warden: Warden | None) -> None:
+    def leave(self, name: str = "", warden: Warden | None = None) -> None:
         """Keep a clean one while other programs run; when the last ended, end them all."""
         with self.lock:
             self.busy -= 1
@@ -130,13 +134,23 @@ class _Pool:
 _pool = _Pool()
 
 
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Within this block cages wait for the next program even while none runs."""
+    _pool.enter()
+    try:
+        yield
+    finally:
+        _pool.leave()
+
+
 def run(name: str, job: dict[str, Any], timeout_s: float, out: IO[bytes], err: IO[bytes]) -> Verdict:
     """Run one program in a cage of that kind; ``{"status", "message"}`` as in ``sandbox.Result``."""
     warden = _pool.borrow(name)
     try:
         return {"status": "error", "message": warden.failed} if warden.failed else warden.run(job, timeout_s, out, err)
     finally:
-        _pool.give_back(name, warden)
+        _pool.leave(name, warden)
 
 
 def _children(pid: int) -> list[int]:
