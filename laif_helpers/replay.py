@@ -38,7 +38,7 @@ Reader = Callable[[Row, Path, DataDir], Iterator[Recorded]]
 
 
 def load(spec: str, data_dir: DataDir = None) -> list[Recorded]:
-    """Recorded answers of a file or of every ``.jsonl``, ``.json`` or ``.eval`` file below a folder, in the files' order.
+    """Recorded answers of a file or of every ``.jsonl``, ``.json`` or ``.eval`` file below a folder, in their order.
 
     ``spec``: absolute, or relative to the project root or to a data folder; ``#<model>`` behind it picks one of
     several models. Ids are those that ``Benchmark.load`` gives the same items. Raises FileNotFoundError naming the

@@ -99,7 +99,9 @@ assert 'secret-canary' in seen
 names = ['.bashrc', '.profile', '.ssh', '.cache', '.gitconfig', '.config', '.netrc']
 assert tried(*[lambda n=n: os.stat(home + '/' + n) for n in names])
 """,
-    "files of the system": "assert tried(*[lambda p=p: open(p).read() for p in ('/etc/passwd', '/etc/shadow', '/etc/hosts')])",
+    "files of the system": """
+assert tried(*[lambda p=p: open('/etc/' + p).read() for p in ('passwd', 'shadow', 'hosts')])
+""",
     "file of the user": "assert open(canary).read()",
     "file of the user through a link": "os.symlink(canary, 'link')\nassert open('link').read()",
     "file of the user through /proc": """
@@ -107,7 +109,8 @@ roots = glob.glob('/proc/*/root') + glob.glob('/proc/*/cwd') + glob.glob('/proc/
 assert tried(*[lambda r=r: open(r + canary).read() for r in roots])
 """,
     "file of the user through the old root": """
-assert tried(*[lambda p=p: open(p + canary).read() for p in ('/.old', '/oldroot', '/newroot', '/..', '/proc/1/root/..')])
+places = ('/.old', '/oldroot', '/newroot', '/..', '/proc/1/root/..')
+assert tried(*[lambda p=p: open(p + canary).read() for p in places])
 """,
     "disk through a device": """
 assert tried(lambda: os.mknod('disk', 0o60600, os.makedev(254, 0)), lambda: open('/dev/mem', 'rb').read(1),

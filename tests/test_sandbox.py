@@ -1,13 +1,16 @@
 """What the cage lets through and what it contains; every test runs in each cage that this machine offers."""
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from laif_helpers import sandbox
+from laif_helpers.paths import ROOT
 
 REAL_CAGES = [name for name in ("bubblewrap", "unshare") if not sandbox.why_not(name)]
 needs_cage = pytest.mark.skipif(not REAL_CAGES, reason="neither bubblewrap nor unshare works on this machine")
@@ -170,6 +173,41 @@ def test_order_is_kept() -> None:
         pytest.skip("no cage on this machine")
     results = sandbox.run_many([f"print({number})" for number in range(8)], workers=2)
     assert [result.stdout.strip() for result in results] == [str(number) for number in range(8)]
+
+
+@each_real_cage
+def test_a_python_below_the_temporary_folder_is_in_sight(cage: str, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    (tmp_path / "canary.txt").write_text("alive")
+    asked = f"import os; assert not os.path.exists({str(tmp_path / 'canary.txt')!r})"
+    code = f"from laif_helpers import sandbox; print(sandbox.run_python({asked!r}, isolation={cage!r}).status)"
+    python = tmp_path / "venv" / "bin" / "python"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    told = subprocess.run([python, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout == "passed\n", told
+
+
+@each_real_cage
+def test_a_cage_used_again_holds_nothing_of_the_program_before(cage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAIF_SANDBOX", cage)
+    leaves = """
+import os, sys, time
+open("/tmp/left", "w").close(), open("/dev/shm/left", "w").close(), os.makedirs("/tmp/a/b")
+os.chmod("/tmp/a", 0)
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(60)
+"""
+    looks = """
+import os
+assert os.listdir("/tmp") == ["program"] and set(os.listdir("/dev/shm")) <= {"program"}, os.listdir("/tmp")
+processes = [name for name in os.listdir("/proc") if name.isdigit()]
+assert len(processes) <= 2, processes
+"""
+    busy = "import time; time.sleep(1.5)"  # the cages of the others are kept while this runs
+    results = sandbox.run_many([busy, *[leaves, looks] * 4], workers=2)
+    assert [result.status for result in results] == ["passed"] * 9, results
+    assert psutil.Process().children(recursive=True) == [], "when the last program ended, so did the cages"
 
 
 def test_a_hash_seed_that_never_changes() -> None:

@@ -1,136 +1,39 @@
-"""Runs inside the cage: locks the door behind itself, executes one program, reports how it ended.
+"""Runs inside the cage: locks the door behind itself, executes programs one after the other, tells how each ended.
 
-`sandbox.run_python` hands this file's text to ``python -s -P -S -c``; it is never imported and uses the standard
-library alone. Standard input is a file that holds the job as JSON; the report goes to file descriptor
-``job["report"]`` and counts only if it repeats the nonce, which waits in the pipe ``job["nonce"]``.
+`sandbox/_warden.py` hands the text of ``_walls.py`` and of this file to ``python -s -P -S -c``; they are never imported
+and use the standard library alone. Arguments: the descriptor of a socket, and the cage's settings as JSON. Through the
+socket comes a job (its descriptors: a file with the job as JSON, standard output, standard error), and the verdict goes
+back.
 
-Two processes: the warden forks the one that executes the program. Only the warden ever holds report and nonce, so
-nothing that the program finds in its own process lets it forge a verdict. That the program's last line was reached
-is told by stopping (SIGSTOP) from the same stack depth as before the program began: whatever the program calls
-itself, it calls from deeper, and the kernel tells the warden how deep.
+Two processes: the warden forks one for each program. Only the warden ever holds the socket, so nothing that the
+program finds in its own process lets it forge a verdict. That the program's last line was reached is told by stopping
+(SIGSTOP) from the same stack depth as before the program began: whatever the program calls itself, it calls from
+deeper, and the kernel tells the warden how deep.
 """
 # pathlib and contextlib are not imported: every program run would wait for them.
-# ruff: noqa: PTH103, PTH106, PTH112, PTH114, PTH115, PTH120, PTH211, SIM105
+# ruff: noqa: PTH102, PTH107, PTH123, PTH208, SIM105
 
 import builtins
-import ctypes
 import json
 import os
 import resource
+import select
 import signal
-import struct
+import socket
 import sys
 import traceback
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_NODIRATIME = 1, 2, 4, 8, 1024, 2048
-MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 32, 4096, 16384, 1 << 18, 2
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
-SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+from laif_helpers.sandbox._walls import (
+    PR_SET_DUMPABLE,
+    build_root,
+    drop_privileges,
+    libc,
+    refuse_system_calls,
+    set_limits,
+)
+
 TICK_S, MOST_FILES = 0.05, 20_000
 NESTED = compile("exec('exec(code, space)', globals())", "<cage>", "exec")
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def must(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
-    def raw(text: str | None) -> bytes | None:
-        return text.encode() if text is not None else None
-
-    must(libc.mount(raw(source), raw(target), raw(kind), ctypes.c_ulong(flags), raw(data)), f"mount {target}")
-
-
-def bind_read_only(source: str, target: str) -> None:
-    mount(source, target, flags=MS_BIND | MS_REC)
-    # A mount that came with nosuid, nodev … must keep them: without privileges, dropping one is refused.
-    kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)
-    mount(None, target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
-
-
-def build_root(new: str, visible: list[str]) -> None:
-    """A root of our own at ``new``: the folders a Python needs, read-only, and an empty /tmp. Nothing else."""
-    mount(None, "/", flags=MS_REC | MS_PRIVATE)
-    mount("tmpfs", new, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
-    # Before what is bound: a Python that lies under /tmp must stay in sight.
-    os.makedirs(f"{new}/tmp")
-    mount("tmpfs", f"{new}/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,mode=1777")
-    for path in visible:
-        place = new + path
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        if os.path.islink(path):
-            os.symlink(os.readlink(path), place)
-        elif os.path.isdir(path):
-            os.makedirs(place, exist_ok=True)
-            bind_read_only(path, place)
-        else:
-            os.close(os.open(place, os.O_CREAT | os.O_RDONLY, 0o644))
-            bind_read_only(path, place)
-    for folder in ("/dev", "/proc", "/.old"):
-        os.makedirs(new + folder, exist_ok=True)
-    for device in ("null", "zero", "full", "random", "urandom"):
-        os.close(os.open(f"{new}/dev/{device}", os.O_CREAT | os.O_RDONLY, 0o666))
-        mount(f"/dev/{device}", f"{new}/dev/{device}", flags=MS_BIND)
-    os.symlink("/tmp", f"{new}/dev/shm")
-    try:
-        mount("proc", f"{new}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    except OSError:
-        pass  # a container that masks /proc allows no new one; Python runs without it
-    number = SYS_PIVOT_ROOT.get(os.uname().machine)
-    if number is None:
-        raise OSError(f"no pivot_root number known for {os.uname().machine}")
-    os.chdir(new)
-    must(libc.syscall(number, b".", b"./.old"), "pivot_root")
-    os.chdir("/")
-    must(libc.umount2(b"/.old", MNT_DETACH), "umount of the old root")
-    os.rmdir("/.old")
-    mount(None, "/", flags=MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
-
-
-def drop_privileges(uid: int) -> None:
-    """Give up every capability for good; as real root, also become a user who owns nothing."""
-    if os.geteuid() == 0:
-        for capability in range(64):
-            libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-        if uid:
-            # Root is exempt from the limit on processes, so a fork flood would run free.
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-        header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-        must(libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
-    must(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
-    # Changing user clears the parent-death signal; a program whose keeper is killed must not outlive it. It also makes
-    # the process undumpable, and the warden could not see its stack.
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
-
-
-def refuse_system_calls(code: bytes) -> None:
-    """Install a seccomp filter for good (``_system_calls.py`` compiles it)."""
-    buffer = ctypes.create_string_buffer(code, len(code))
-    filters = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
-    must(libc.prctl(PR_SET_SECCOMP, 2, ctypes.c_char_p(filters), 0, 0), "seccomp")
-
-
-def set_limits(job: dict) -> None:
-    limits = {
-        resource.RLIMIT_AS: job["memory_mb"] << 20,
-        resource.RLIMIT_FSIZE: job["output_bytes"],
-        resource.RLIMIT_NOFILE: 64,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NPROC: job["processes"],
-    }
-    # The soft limit sends SIGXCPU, by which the keeper knows why; who ignores it is killed a second later.
-    resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_s"], job["cpu_s"] + 1))
-    for which, value in limits.items():
-        hard = resource.getrlimit(which)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(which, (value, value))
 
 
 def execute(job: dict, told: int) -> None:
@@ -171,12 +74,11 @@ def show(error: BaseException) -> None:
     traceback.print_exception(type(error), error, trace, limit=-5)
 
 
-def judge(program: int, heard: int, job: dict) -> dict:
+def judge(program: int, heard: int, job: dict, keeper: socket.socket) -> dict:
     """The warden's part: wait until the program stops at its end, or dies, or all of it takes too much memory."""
     depths: list = []
-    if job["private_tmp"]:
-        signal.signal(signal.SIGALRM, lambda *_: watch(job["memory_mb"]))
-        signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
+    signal.signal(signal.SIGALRM, lambda *_: watch(job["memory_mb"], keeper))
+    signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
     try:
         while True:
             pid, status = os.waitpid(-1, os.WUNTRACED)  # as the cage's process 1 it also meets the program's orphans
@@ -186,10 +88,12 @@ def judge(program: int, heard: int, job: dict) -> dict:
                 place = where(program)
                 if len(depths) == 2 and same_place(place, *depths):
                     return {"status": "passed", "message": said(heard).get("message", "")}
-                depths = (depths + [place])[:2]
+                depths = [*depths, place][:2]
                 os.kill(program, signal.SIGCONT)
     except TooMuch as limit:
         return limit.args[0]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def where(pid: int) -> tuple | None:
@@ -221,7 +125,7 @@ def ended(status: int, heard: int, job: dict, begun: bool) -> dict:
 
 
 def said(heard: int) -> dict:
-    """What the program's process told of itself; a program may have written there too, so nothing is taken for granted."""
+    """What the program's process told of itself; the program may have written there too, so nothing is granted."""
     os.set_blocking(heard, False)
     try:
         told = json.JSONDecoder().raw_decode(os.read(heard, 1 << 16).decode("utf-8", "replace"))[0]
@@ -234,8 +138,12 @@ class TooMuch(Exception):
     pass
 
 
-def watch(memory_mb: int) -> None:
+def watch(memory_mb: int, keeper: socket.socket) -> None:
     """Limits that hold for a process alone, held for the whole cage: memory, and the number of files."""
+    if select.select([keeper], [], [], 0)[0]:
+        os._exit(0)  # whoever wanted to know is gone
+    if os.getpid() != 1:
+        return
     pages = 0
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -252,49 +160,93 @@ def watch(memory_mb: int) -> None:
         raise TooMuch({"status": "output", "message": f"made more than {MOST_FILES:,} files"})
 
 
-def lock_in(job: dict, told: int) -> None:
+def lock_in(settings: dict, job: dict, told: int, files: list) -> None:
     """The program's process: into a folder of its own, without privileges, under limits; then the program."""
     try:
-        if job["private_tmp"]:
+        for number, file in enumerate([os.open(os.devnull, os.O_RDONLY), *files[1:]]):
+            os.dup2(file, number)
+        os.dup2(told, 3)
+        os.closerange(4, 256)
+        sys.path.extend(settings["packages"])
+        if settings["private_tmp"]:
             os.chdir("/tmp")
-        sys.path.extend(job["packages"])
         if sys.platform == "linux":
             drop_privileges(job["uid"])
-        if job["private_tmp"]:
+        if settings["private_tmp"]:
             os.mkdir("program", 0o700)
             os.chdir("program")
         set_limits(job)
-        if job["refused"]:
-            refuse_system_calls(bytes.fromhex(job["refused"]))
+        if settings["refused"]:
+            refuse_system_calls(bytes.fromhex(settings["refused"]))
     except BaseException as error:
         os.write(told, json.dumps({"status": "error", "message": f"the cage failed: {error}"}).encode())
         os._exit(1)
-    execute(job, told)
+    execute(job, 3)
+
+
+def run(settings: dict, keeper: socket.socket, files: list) -> dict:
+    """One program from its start to its verdict."""
+    with open(files[0], "rb", closefd=False) as handle:
+        job = json.load(handle)
+    heard, told = os.pipe()
+    program = os.fork()
+    if not program:
+        lock_in(settings, job, told, files)
+    os.close(told)
+    try:
+        return judge(program, heard, job, keeper)
+    finally:
+        for file in (heard, *files):
+            os.close(file)
+
+
+def swept(bound: list[str]) -> bool:
+    """End every process of the cage but this, empty its folders, and say whether the next program may come.
+
+    ``bound``: what lay in /tmp before the first program, the folders above a Python that is at home there. They stay,
+    and root alone can be sure that no program wrote into them.
+    """
+    if os.getpid() != 1 or (bound and os.geteuid() != 0):
+        return False
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        pass
+    import shutil  # here, for a cage that runs one program alone should not wait for it
+
+    for folder in ("/tmp", "/dev/shm"):
+        for name in set(os.listdir(folder)).difference(bound):
+            shutil.rmtree(f"{folder}/{name}", ignore_errors=True)
+            if os.path.lexists(f"{folder}/{name}"):
+                try:
+                    os.remove(f"{folder}/{name}")
+                except OSError:
+                    return False
+    return True
 
 
 def main() -> None:
-    job = json.loads(sys.stdin.buffer.read())
-    report, nonce = job.pop("report"), job.pop("nonce")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    try:
-        if job["root"]:
-            build_root(job["root"], job["visible"])
-        heard, told = os.pipe()
-        program = os.fork()
-        if not program:
-            for private in (report, nonce, heard):
-                os.close(private)
-            lock_in(job, told)
-        os.close(told)
-        os.write(report, b"ready\n")
-        if sys.platform == "linux":
-            libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no tracing and no look at it for a program of the same user
-        verdict = judge(program, heard, job)
-    except BaseException as error:
-        verdict = {"status": "error", "message": f"the cage failed: {error}"}
-    # Read only now, when the program is stopped or gone: it is in no memory that was ever the program's.
-    os.write(report, os.read(nonce, 64) + json.dumps(verdict).encode())
-    os._exit(0)
+    keeper, settings = socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2])
+    if settings["root"]:
+        build_root(settings["root"], settings["visible"])
+    if sys.platform == "linux":
+        libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no tracing and no look at it for a program of the same user
+    bound = os.listdir("/tmp") if settings["private_tmp"] else []
+    keeper.send(b"ready")
+    while True:
+        files = socket.recv_fds(keeper, 16, 3)[1]
+        if not files:
+            os._exit(0)
+        keeper.send(json.dumps(run(settings, keeper, files)).encode())
+        if not swept(bound):
+            os._exit(0)
+        keeper.send(b"swept")
+        import collections, random, re, typing  # noqa: E401, F401, I001  (what most programs import)
 
 
 main()
