@@ -44,7 +44,12 @@ class Recipe(BaseModel):
     budget: int = Field(600, ge=1, description="training items per in-domain benchmark, for every arm alike")
     replay_fraction: float = Field(0.5, ge=0, lt=1, description="share of the budget: right-answered train items")
     k: int = Field(3, ge=1, description="right neighbours shown to the instructor (lec)")
-    embedding: str = Field("tfidf", description="tfidf | minilm (offline wheel) | any sentence-transformers name")
+    embedding: str = Field(
+        "tfidf", description="tfidf | minilm (offline wheel) | bert-mean[:folder] | any sentence-transformers name"
+    )
+    similarity: float = Field(
+        0.0, ge=0, le=1, description="cosine to a test question that quarantines a lesson; 0: 0.8, none with tfidf"
+    )
     map_iterations: bool = Field(True, description="02 maps the errors of later iterations too, not only the target's")
     strict: bool = Field(False, description="stop when fewer lessons than the budget can be made")
     seed: int = Field(0, ge=0, description="of every random choice")
@@ -156,6 +161,11 @@ class StageParameters(Recipe):
     def previous(self) -> IterationDir:
         """The iteration before this one: its responses hold the errors to instruct on."""
         return RunDir.named(self.run).iteration(self.arm, self.iteration - 1)
+
+    @property
+    def vectors(self) -> Path:
+        """Where the run keeps its texts' vectors: 02 and 04 embed the same questions."""
+        return RunDir.named(self.run).path / "embeddings"
 
     @property
     def model(self) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "from_gold",
     "from_reply",
     "funnel",
+    "index_of_tests",
     "judge",
     "mix",
     "parse",
@@ -147,6 +148,11 @@ def test_questions(p: StageParameters) -> list[tuple[str, str]]:
             items = bench.load(p.test_split, data_dir=p.data_dir or None)
             found += [(f"{name}:{example.id}", bench.question_text(example)) for example in items]
     return found
+
+
+def index_of_tests(p: StageParameters) -> TestIndex:
+    """Those questions as ``decontaminate`` looks them up, with the recipe's embedding and threshold."""
+    return TestIndex.of(test_questions(p), embedding=p.embedding, threshold=p.similarity, cache=p.vectors)
 
 
 test_questions.__test__ = False  # type: ignore[attr-defined]

@@ -16,11 +16,11 @@ EVALUATE, ANALYSE, TRAIN, COMPARE = "01_evaluate", "02_error_analysis", "05_trai
 INSTRUCT = {"auggpt": "03_instruct_LE", "le": "03_instruct_LE", "lec": "04_instruct_LEC"}
 """The notebook that makes an arm's lessons; fine_tuning's are the gold answers, which 05 itself takes."""
 
-_LESSON_KEYS = {"arms", "budget", "replay_fraction", "holdout_fraction", "k", "strict", "seed"}
+_LESSON_KEYS = {"arms", "budget", "replay_fraction", "holdout_fraction", "k", "similarity", "strict", "seed"}
 _INSTRUCTOR_KEYS = {key for key in Recipe.model_fields if key.startswith(("instructor", "usd_", "max_usd"))}
 _TRAINING_KEYS = {"deepspeed", "num_processes", "learning_rate", "epochs", "batch_size", "gradient_accumulation"}
 _TRAINING_KEYS |= {"warmup_ratio", "weight_decay", "max_length", "packing", "lora_rank"}
-MORE = {TRAIN: _TRAINING_KEYS, **dict.fromkeys(INSTRUCT.values(), _LESSON_KEYS | _INSTRUCTOR_KEYS)}
+MORE = {TRAIN: _TRAINING_KEYS, **dict.fromkeys(INSTRUCT.values(), _LESSON_KEYS | _INSTRUCTOR_KEYS | {"embedding"})}
 """Keys that reach a notebook through its parameter MORE where it does not declare them one by one."""
 BEYOND_ITERATION_0 = frozenset(_LESSON_KEYS | _INSTRUCTOR_KEYS | _TRAINING_KEYS)
 """Keys that leave the untouched target's greedy answers as they are: a sweep over them evaluates it once."""
