@@ -61,6 +61,7 @@ class Recipe(BaseModel):
     usd_per_million_input: float = Field(0.0, ge=0, description="instructor's price")
     usd_per_million_output: float = Field(0.0, ge=0, description="instructor's price")
     quote_only: bool = Field(False, description="stop after the requests and the price quote; nothing is sent")
+    lessons_only: bool = Field(False, description="stop after the first lessons; nothing is trained")
     # -- training
     deepspeed: Literal["none", "zero1", "zero2", "zero3", "zero3_offload"] = "none"
     num_processes: int = Field(1, ge=1, description="training processes (GPUs) on this node")
@@ -113,15 +114,22 @@ class Recipe(BaseModel):
         if self.target.startswith("server:") and not self.target_url:
             raise ValueError(f"target {self.target!r} needs target_url, the server's base URL (http://…/v1)")
         # A notebook on the untouched target only asks and analyses; it need not declare how far the run goes.
-        trains = self.iterations and not self.quote_only and getattr(self, "iteration", 1) > 0
+        trains = self.iterations and not self.stops_early and getattr(self, "iteration", 1) > 0
         if self.target.startswith(("replay:", "server:")) and trains:
             raise ValueError(
-                f"target {self.target!r} cannot be trained: set quote_only: true (requests and price only) "
-                "or iterations: 0 (evaluation and error analysis only)"
+                f"target {self.target!r} cannot be trained: set quote_only: true (requests and price only), "
+                "lessons_only: true (lessons too) or iterations: 0 (evaluation and error analysis only)"
             )
+        if self.lessons_only and not self.iterations:
+            raise ValueError("lessons_only with iterations: 0 makes no lessons; set iterations: 1")
         if self.quote_only and self.instructor == "llm" and not self.instructor_model:
             raise ValueError("quote_only with instructor: llm needs instructor_model, the model to quote for")
         return self
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether the run ends with the first iteration's requests or lessons: no training, no comparison."""
+        return self.quote_only or self.lessons_only
 
     @property
     def all_arms(self) -> list[str]:

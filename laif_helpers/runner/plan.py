@@ -20,7 +20,10 @@ _LESSON_KEYS = {"arms", "budget", "replay_fraction", "holdout_fraction", "k", "s
 _INSTRUCTOR_KEYS = {key for key in Recipe.model_fields if key.startswith(("instructor", "usd_", "max_usd"))}
 _TRAINING_KEYS = {"deepspeed", "num_processes", "learning_rate", "epochs", "batch_size", "gradient_accumulation"}
 _TRAINING_KEYS |= {"warmup_ratio", "weight_decay", "max_length", "packing", "lora_rank"}
-MORE = {TRAIN: _TRAINING_KEYS, **dict.fromkeys(INSTRUCT.values(), _LESSON_KEYS | _INSTRUCTOR_KEYS | {"embedding"})}
+MORE = {
+    TRAIN: _TRAINING_KEYS,
+    **dict.fromkeys(INSTRUCT.values(), _LESSON_KEYS | _INSTRUCTOR_KEYS | {"embedding", "lessons_only"}),
+}
 """Keys that reach a notebook through its parameter MORE where it does not declare them one by one."""
 BEYOND_ITERATION_0 = frozenset(_LESSON_KEYS | _INSTRUCTOR_KEYS | _TRAINING_KEYS)
 """Keys that leave the untouched target's greedy answers as they are: a sweep over them evaluates it once."""
@@ -186,7 +189,7 @@ def _all_stages(run: RunDir, points: dict[str, Recipe], shared: bool) -> Iterato
         first = Stage(folder, settings, EVALUATE, point="" if shared else point).key
         chains = [list(_arm(folder, settings, arm, point, first)) for arm in settings.arms]
         yield from itertools.chain.from_iterable(chains)
-        if not settings.quote_only:
+        if not settings.stops_early:
             ends = [first, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
             yield Stage(folder, settings, COMPARE, after=tuple(ends), point=point)
 
@@ -204,13 +207,13 @@ def _vanilla(run: RunDir, settings: Recipe, point: str) -> Iterator[Stage]:
 def _arm(run: RunDir, settings: Recipe, arm: str, point: str, first: str) -> Iterator[Stage]:
     """An arm's stages; each waits for the one before it, and nothing waits for an error map."""
     last = first
-    for k in range(1, (1 if settings.quote_only else settings.iterations) + 1):
+    for k in range(1, (1 if settings.stops_early else settings.iterations) + 1):
         stems = [INSTRUCT[arm]] if arm in INSTRUCT else []
-        if not settings.quote_only:
+        if not settings.stops_early:
             stems += [TRAIN, EVALUATE]
         for stem in stems:
             stage = Stage(run, settings, stem, arm, k, (last,), point)
             yield stage
             last = stage.key
-        if arm in ("le", "lec") and k < settings.iterations and settings.map_iterations and not settings.quote_only:
+        if arm in ("le", "lec") and k < settings.iterations and settings.map_iterations and not settings.stops_early:
             yield Stage(run, settings, ANALYSE, arm, k, (last,), point)
