@@ -1,4 +1,4 @@
-"""The ``laif`` command: run, status, doctor, params, data."""
+"""The ``laif`` command: run, status, export, doctor, params, data."""
 
 import sys
 from pathlib import Path
@@ -72,6 +72,21 @@ def params(recipe: RecipePath, name: Name = "", settings: Settings = []) -> None
         swept = "; ".join(f"{key}: {made.values[key]}" for key in made.axes)
         raise ValueError(f"{recipe.name} is a sweep ({swept}): choose one point with --set KEY=VALUE for each list")
     print(manifest.parameters_text(made.settings, plan.run_name(made.run)), end="")
+
+
+@commands.command()
+def export(
+    run: Annotated[str, typer.Argument(help="name of the run", show_default=False)],
+    arm: Annotated[str, typer.Option(help="whose lessons", show_default=False)],
+    format: Annotated[str, typer.Option(help="messages | alpaca | sharegpt")] = "messages",
+    iteration: Annotated[int, typer.Option(min=0, help="0: the latest with lessons")] = 0,
+    out: Annotated[str, typer.Option(help="folder to write; default: export/ of the run")] = "",
+    parquet: Annotated[bool, typer.Option("--parquet", help="Parquet instead of JSONL")] = False,
+) -> None:
+    """Write an arm's kept lessons as a dataset for TRL, axolotl, LLaMA-Factory, with its card."""
+    from laif_helpers import export as exporter
+
+    print(exporter.export(run, arm, format=format, iteration=iteration, out=out, parquet=parquet))
 
 
 @commands.command()
