@@ -14,6 +14,7 @@ from typing import Any
 
 from laif_helpers import benchmarks
 from laif_helpers.lessons import checks as lesson_checks
+from laif_helpers.lessons.agreement import agree
 from laif_helpers.lessons.filters import TestIndex, decontaminate, deduplicate, fit, marked, sample
 from laif_helpers.lessons.text import diagnosis, normalise, parse, samples
 from laif_helpers.recipe import StageParameters
@@ -21,6 +22,7 @@ from laif_helpers.records import Example, Lesson, Message
 
 __all__ = [
     "TestIndex",
+    "agree",
     "decontaminate",
     "deduplicate",
     "diagnosis",

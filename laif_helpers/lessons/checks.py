@@ -65,12 +65,17 @@ def _states(line: str, final: Fraction) -> bool:
 # -- choice: the letter is one of the options, and they differ
 
 
+def options_of(question: str) -> list[tuple[str, str]]:
+    """(letter, text) of each option line."""
+    return re.findall(r"^([A-J])\. (.+)$", question, re.M)
+
+
 def check_choice(question: str, response: str) -> Problem:
     """Two or more distinct options, lettered from A without a gap, and an answer among them that its reason bears out.
 
     The reason's sums must hold; where it ends on one option's number or words, the letter must be that option's.
     """
-    options = re.findall(r"^([A-J])\. (.+)$", question, re.M)
+    options = options_of(question)
     letters = [letter for letter, _ in options]
     texts = [" ".join(text.casefold().split()).rstrip(".") for _, text in options]
     if len(options) < 2:
