@@ -270,22 +270,28 @@ def show_planted(n: int) -> None:
     made = planted(n)
     for embedding in EMBEDDINGS:
         try:
-            checked = judged(made, index(embedding, 0.9 if embedding == "tfidf" else 0.0))
+            checked = judged(made, index(embedding))
         except ValueError as error:
             print(error)
             continue
-        print(f"\n{n} planted lessons, similarity by {embedding}")
-        for kind in dict.fromkeys(one.kind for one in made):
-            mine = [lesson for lesson, one in zip(checked, made, strict=True) if one.kind == kind]
+        print(
+            f"\n{n} planted lessons, {'no similarity check' if embedding == 'tfidf' else f'similarity by {embedding}'}"
+        )
+        for kind in dict.fromkeys(_row(one) for one in made):
+            mine = [lesson for lesson, one in zip(checked, made, strict=True) if _row(one) == kind]
             refused = Counter(lesson.status for lesson in mine if lesson.status != "kept")
             share = 100 * sum(refused.values()) / len(mine)
-            print(f"{kind or 'right':<24} {len(mine):5} lessons, refused {share:6.2f} %  {dict(refused)}")
+            print(f"{kind:<24} {len(mine):5} lessons, refused {share:6.2f} %  {dict(refused)}")
         bad = [one.kind for lesson, one in zip(checked, made, strict=True) if lesson.status != "kept"]
         told = [kind for kind in bad if kind != COPIES[1]]
         wrong = sum(one.kind not in ("", COPIES[1]) for one in made)
         right = sum(not one.kind for one in made)
         caught = f"precision {sum(map(bool, bad)) / len(bad):.4f}, recall {sum(map(bool, told)) / wrong:.4f}"
         print(f"{caught} (wrong and verbatim), right ones kept {1 - bad.count('') / right:.4f}")
+
+
+def _row(one: Planted) -> str:
+    return one.kind or f"right, {one.lesson.benchmark}"
 
 
 # -- speed
