@@ -1,4 +1,4 @@
-"""The ``laif`` command: run, status, figures, doctor, params, data."""
+"""The ``laif`` command: run, status, figures, export, doctor, params, data."""
 
 import sys
 from pathlib import Path
@@ -90,6 +90,21 @@ def figures(
     where = out or (folder.compare / "paper" if folder else runs_dir() / "published")
     for path in published.draw(where, folder):
         print(path)
+
+
+@commands.command()
+def export(
+    run: Annotated[str, typer.Argument(help="name of the run", show_default=False)],
+    arm: Annotated[str, typer.Option(help="whose lessons", show_default=False)],
+    format: Annotated[str, typer.Option(help="messages | alpaca | sharegpt")] = "messages",
+    iteration: Annotated[int, typer.Option(min=0, help="0: the latest with lessons")] = 0,
+    out: Annotated[str, typer.Option(help="folder to write; default: export/ of the run")] = "",
+    parquet: Annotated[bool, typer.Option("--parquet", help="Parquet instead of JSONL")] = False,
+) -> None:
+    """Write an arm's kept lessons as a dataset for TRL, axolotl, LLaMA-Factory, with its card."""
+    from laif_helpers import export as exporter
+
+    print(exporter.export(run, arm, format=format, iteration=iteration, out=out, parquet=parquet))
 
 
 @commands.command()

@@ -1,27 +1,43 @@
 """Texts as unit vectors, and exact nearest neighbours among them."""
 
-from collections.abc import Sequence
+import fcntl
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+BERT_MEAN = "bert-mean"
 TFIDF_DIMENSIONS = 128
-QUERY_BLOCK, POOL_BLOCK = 2_048, 32_768
-"""One block of scores is 2,048 x 32,768 float32 = 256 MiB, whatever the sizes of both sides."""
+QUERY_BLOCK, POOL_BLOCK = 1_024, 8_192
+"""One block of scores is 1,024 x 8,192 float32 = 32 MiB, whatever the sizes of both sides: one buffer, used again."""
 
 
-def embed(texts: Sequence[str], name: str = "tfidf", fit_on: Sequence[str] | None = None) -> np.ndarray:
+def embed(
+    texts: Sequence[str], name: str = "tfidf", fit_on: Sequence[str] | None = None, cache: Path | None = None
+) -> np.ndarray:
     """Unit vectors, float32 of shape (len(texts), dimensions); a text without any known word is all zeros.
 
-    ``name``: ``tfidf`` (no model needed), ``minilm`` (the wheel of the extra ``offline-embeddings``), or any
-    sentence-transformers name or folder. ``fit_on``: texts that TF-IDF learns its words from (default: the
-    texts themselves); vectors are comparable only when fitted on the same. Raises ValueError when no texts
-    are given or the model is not at hand.
+    ``name``: ``tfidf`` (no model needed), ``minilm`` (the wheel of the extra ``offline-embeddings``), ``bert-mean``
+    (bert-base-uncased, the mean of its last hidden states, as in arXiv 2407.00497; ``bert-mean:<folder>`` for any
+    encoder), or any sentence-transformers name or folder. ``fit_on``: texts that TF-IDF learns its words from
+    (default: the texts themselves); vectors are comparable only when fitted on the same. ``cache``: a folder that
+    keeps a model's vectors by text, so that stages of one run embed a question once. Raises ValueError when no
+    texts are given or the model is not at hand.
     """
     if isinstance(texts, str) or len(texts) == 0:
         raise ValueError("embed: needs a list of at least one text")
     if name == "tfidf":
         return _tfidf(texts, texts if fit_on is None else fit_on)
+    if cache is None:
+        return _encode(texts, name)
+    return _cached(texts, cache / f"{_file_name(name)}.npz", lambda missing: _encode(missing, name))
+
+
+def _encode(texts: Sequence[str], name: str) -> np.ndarray:
     vectors = _sentence_model(name).encode(
         list(texts), batch_size=64, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=len(texts) > 500
     )
@@ -30,8 +46,6 @@ def embed(texts: Sequence[str], name: str = "tfidf", fit_on: Sequence[str] | Non
 
 def words(text: str) -> list[str]:
     """Lower-case words of a text; every number becomes the one word ``0``, since size is not the subject."""
-    import re
-
     return re.findall(r"[^\W\d_]+|0", re.sub(r"\d[\d,.]*", "0", text.lower()))
 
 
@@ -60,16 +74,26 @@ def _unit(matrix: np.ndarray) -> np.ndarray:
 
 
 def _sentence_model(name: str) -> Any:
-    where = _minilm_folder() if name == "minilm" else name
-    from sentence_transformers import SentenceTransformer
-
     try:
+        if name.partition(":")[0] == BERT_MEAN:
+            return _mean_of_states(name.partition(":")[2] or "bert-base-uncased")
+        where = _minilm_folder() if name == "minilm" else name
+        from sentence_transformers import SentenceTransformer
+
         return SentenceTransformer(where)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ValueError(
-            f"embedding {name!r}: no such sentence-transformers model here or at the hub "
-            f"({str(error).splitlines()[0][:120]}); use 'tfidf', 'minilm' or a folder"
+            f"embedding {name!r}: no such model here or at the hub ({str(error).splitlines()[0][:120]}); use 'tfidf', "
+            "'minilm', 'bert-mean:<folder>' or a sentence-transformers folder"
         ) from None
+
+
+def _mean_of_states(where: str) -> Any:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    encoder = Transformer(where, max_seq_length=512)
+    return SentenceTransformer(modules=[encoder, Pooling(encoder.get_embedding_dimension(), "mean")])
 
 
 def _minilm_folder() -> str:
@@ -82,11 +106,65 @@ def _minilm_folder() -> str:
     return str(get_model_path())
 
 
+# -- a run's vectors, kept
+
+
+def _file_name(name: str) -> str:
+    """A file for every model; a folder whose files changed is another model."""
+    folder = Path(name.removeprefix(f"{BERT_MEAN}:"))
+    files = sorted(folder.rglob("*")) if folder.is_dir() else []
+    state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    digest = hashlib.sha256(repr((name, state)).encode()).hexdigest()[:12]
+    return f"{re.sub(r'[^A-Za-z0-9.-]+', '-', name)[-40:].strip('-')}-{digest}"
+
+
+def _cached(texts: Sequence[str], path: Path, encode: Callable[[Sequence[str]], np.ndarray]) -> np.ndarray:
+    """Vectors from the file, those that it lacks encoded and added. A second stage waits instead of encoding too."""
+    keys = [hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]
+    known = _read(path)
+    if not known.keys() >= set(keys):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path):
+            known = _read(path)
+            missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+            if missing:
+                known |= zip(missing, encode(list(missing.values())), strict=True)
+                _write(path, known)
+    return np.stack([known[key] for key in keys])
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path) as file:
+            return dict(zip(file["keys"].tolist(), file["vectors"], strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} holds no vectors ({error}); remove it, it will be made again") from None
+
+
+def _write(path: Path, known: dict[str, np.ndarray]) -> None:
+    half = path.with_name(f".{path.name}.part")
+    with half.open("wb") as file:
+        np.savez(file, keys=np.array(list(known)), vectors=np.stack(list(known.values())))
+    half.replace(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.with_suffix(".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+# -- neighbours
+
+
 def nearest(queries: np.ndarray, pool: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of ``pool`` for every query, nearest first, exact, by Euclidean distance.
 
     ``queries`` (n, d), ``pool`` (m, d) -> indices (n, k) int64 and distances (n, k) float32; ties
-    fall the same way on every run. Works in blocks, so memory stays at about 0.5 GiB whatever n and m.
+    fall the same way on every run. Works in blocks: beside the vectors, memory stays at about 0.2 GiB whatever n and m.
     Raises ValueError when k exceeds the pool or the dimensions differ.
     """
     queries, pool = np.asarray(queries, dtype=np.float32), np.asarray(pool, dtype=np.float32)
@@ -96,45 +174,48 @@ def nearest(queries: np.ndarray, pool: np.ndarray, k: int) -> tuple[np.ndarray, 
         raise ValueError(f"nearest: k = {k}, but the pool holds {len(pool)}; choose k between 1 and {len(pool)}")
     indices = np.zeros((len(queries), k), dtype=np.int64)
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    # argmin |q - p|² = argmax q·p - |p|²/2: one more column makes a single matrix product of it.
+    asked = np.column_stack([queries, np.ones(len(queries), dtype=np.float32)])
+    space = np.empty(QUERY_BLOCK * POOL_BLOCK, dtype=np.float32)
     for start in range(0, len(pool), POOL_BLOCK):
         block = pool[start : start + POOL_BLOCK]
-        # argmin |q - p|² = argmax q·p - |p|²/2: the last column makes one matrix product of it.
         block = np.column_stack([block, -0.5 * np.einsum("ij,ij->i", block, block)])
         for first in range(0, len(queries), QUERY_BLOCK):
             rows = slice(first, first + QUERY_BLOCK)
-            _keep_best(queries[rows], block, start, indices[rows], scores[rows])
+            some = asked[rows]
+            found = space[: len(some) * len(block)].reshape(len(some), len(block))
+            _keep_best(np.matmul(some, block.T, out=found), start, indices[rows], scores[rows])
     distances = _distances(queries, pool, indices)
     # q·p loses digits that |q - p| keeps: order what was found by the distance itself.
     order = np.argsort(distances, axis=1, kind="stable")
     return np.take_along_axis(indices, order, axis=1), np.take_along_axis(distances, order, axis=1)
 
 
-def _keep_best(queries: np.ndarray, block: np.ndarray, start: int, indices: np.ndarray, scores: np.ndarray) -> None:
-    """Merge one block into the best so far, in place. Only scores above a row's k-th best are looked at:
-    after the first block these are few, where sorting every row costs more than the matrix product."""
+def _keep_best(found: np.ndarray, start: int, indices: np.ndarray, scores: np.ndarray) -> None:
+    """Merge one block of scores into the best so far, in place. Only rows with a score above their k-th best are
+    looked at, and in those only such scores: after the first blocks these are few."""
     k = indices.shape[1]
-    found = queries @ block[:, :-1].T
-    found += block[:, -1]
-    better = found > scores[:, -1:]
-    if np.count_nonzero(better) <= 64 * k * len(queries):
+    touched = np.flatnonzero(found.max(axis=1) > scores[:, -1])
+    if touched.size == 0:
+        return
+    found = found[touched]
+    better = found > scores[touched, -1:]
+    if np.count_nonzero(better) <= 64 * k * len(touched):
         rows, columns = np.nonzero(better)
     else:  # the first block, or texts that are all alike: every row sorted after all
         kept = min(k, found.shape[1])
         columns = np.argpartition(-found, kept - 1, axis=1)[:, :kept].ravel()
-        rows = np.repeat(np.arange(len(queries)), kept)
-    if rows.size == 0:
-        return
-    touched = np.unique(rows)
+        rows = np.repeat(np.arange(len(touched)), kept)
     old = scores[touched] > -np.inf
-    every_row = np.concatenate([np.repeat(touched, k)[old.ravel()], rows])
+    every_row = np.concatenate([np.repeat(np.arange(len(touched)), k)[old.ravel()], rows])
     every_index = np.concatenate([indices[touched][old], columns + start])
     every_score = np.concatenate([scores[touched][old], found[rows, columns]])
     order = np.lexsort((every_index, -every_score, every_row))
     every_row = every_row[order]
     rank = np.arange(order.size) - np.searchsorted(every_row, every_row)
     best = rank < k
-    indices[every_row[best], rank[best]] = every_index[order][best]
-    scores[every_row[best], rank[best]] = every_score[order][best]
+    indices[touched[every_row[best]], rank[best]] = every_index[order][best]
+    scores[touched[every_row[best]], rank[best]] = every_score[order][best]
 
 
 def _distances(queries: np.ndarray, pool: np.ndarray, indices: np.ndarray) -> np.ndarray:

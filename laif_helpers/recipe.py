@@ -12,22 +12,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from laif_helpers import arms as _arms
 from laif_helpers import benchmarks as _benchmarks
 from laif_helpers.paths import IterationDir, RunDir, resolve
-
-ARMS = ("vanilla", "fine_tuning", "auggpt", "random", "le", "lec", "le+lec", "lec+le")
-"""Ways of making lessons, baselines and control first; tables keep this order."""
-NOTEBOOK_OF = {
-    **dict.fromkeys(("auggpt", "random", "le"), "03_instruct_LE"),
-    "lec": "04_instruct_LEC",
-}
-"""The notebook that makes a strategy's lessons; fine_tuning's are the gold answers, which 05 itself takes."""
-
-
-def strategy(arm: str, iteration: int, iterations: int) -> str:
-    """How an arm makes its lessons in an iteration: a switch ``a+b`` does as ``a``, and as ``b`` in the last one."""
-    first, _, second = arm.partition("+")
-    return second if second and iteration >= iterations else first
 
 
 class Price(BaseModel):
@@ -65,8 +52,13 @@ class Recipe(BaseModel):
     budget: int = Field(600, ge=1, description="training items per in-domain benchmark, for every arm alike")
     replay_fraction: float = Field(0.5, ge=0, lt=1, description="share of the budget: right-answered train items")
     k: int = Field(3, ge=1, description="right neighbours shown to the instructor (lec)")
-    embedding: str = Field("tfidf", description="tfidf | minilm (offline wheel) | any sentence-transformers name")
+    embedding: str = Field(
+        "tfidf", description="tfidf | minilm (offline wheel) | bert-mean[:folder] | any sentence-transformers name"
+    )
     embedded: Literal["question", "response", "both"] = Field("question", description="what the error map lays out")
+    similarity: float = Field(
+        0.0, ge=0, le=1, description="cosine to a test question that quarantines a lesson; 0: 0.8, none with tfidf"
+    )
     map_iterations: bool = Field(True, description="02 maps the errors of later iterations too, not only the target's")
     strict: bool = Field(False, description="stop when fewer lessons than the budget can be made")
     seed: int = Field(0, ge=0, description="of every random choice")
@@ -80,6 +72,7 @@ class Recipe(BaseModel):
     reply_format: Literal["auto", "json", "text"] = Field("auto", description="JSON schema, if the endpoint knows it")
     batch: bool = Field(False, description="OpenAI's Batch endpoint: half the price, answers within a day")
     quote_only: bool = Field(False, description="stop after the requests and the price quote; nothing is sent")
+    lessons_only: bool = Field(False, description="stop after the first lessons; nothing is trained")
     # -- training
     deepspeed: Literal["none", "zero1", "zero2", "zero3", "zero3_offload"] = "none"
     num_processes: int = Field(1, ge=1, description="training processes (GPUs) on this node")
@@ -130,8 +123,8 @@ class Recipe(BaseModel):
     @classmethod
     def _known_arms(cls, arms: list[str]) -> list[str]:
         for arm in arms:
-            if arm not in ARMS:
-                raise ValueError(f"unknown arm {arm!r}; known: {', '.join(ARMS)}")
+            if arm not in _arms.ARMS:
+                raise ValueError(f"unknown arm {arm!r}; known: {', '.join(_arms.ARMS)}")
         return [arm for arm in dict.fromkeys(arms) if arm != "vanilla"]
 
     @model_validator(mode="after")
@@ -153,11 +146,11 @@ class Recipe(BaseModel):
         if self.target.startswith("server:") and not self.target_url:
             raise ValueError(f"target {self.target!r} needs target_url, the server's base URL (http://…/v1)")
         # A notebook on the untouched target only asks and analyses; it need not declare how far the run goes.
-        trains = self.iterations and not self.quote_only and getattr(self, "iteration", 1) > 0
+        trains = self.iterations and not self.stops_early and getattr(self, "iteration", 1) > 0
         if self.target.startswith(("replay:", "server:")) and trains:
             raise ValueError(
-                f"target {self.target!r} cannot be trained: set quote_only: true (requests and price only) "
-                "or iterations: 0 (evaluation and error analysis only)"
+                f"target {self.target!r} cannot be trained: set quote_only: true (requests and price only), "
+                "lessons_only: true (lessons too) or iterations: 0 (evaluation and error analysis only)"
             )
         if not self.lora_rank and (self.load_in_4bit or self.merge_lora or self.lora_alpha or self.lora_dropout):
             raise ValueError(
@@ -166,9 +159,16 @@ class Recipe(BaseModel):
             )
         if self.hostfile and self.deepspeed == "none":
             raise ValueError(f"hostfile {self.hostfile!r} needs DeepSpeed's launcher; set deepspeed: zero2")
+        if self.lessons_only and not self.iterations:
+            raise ValueError("lessons_only with iterations: 0 makes no lessons; set iterations: 1")
         if self.quote_only and self.instructor == "llm" and not self.instructor_model:
             raise ValueError("quote_only with instructor: llm needs instructor_model, the model to quote for")
         return self
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether the run ends with the first iteration's requests or lessons: no training, no comparison."""
+        return self.quote_only or self.lessons_only
 
     @property
     def all_arms(self) -> list[str]:
@@ -186,8 +186,8 @@ class StageParameters(Recipe):
     @field_validator("arm")
     @classmethod
     def _known_arm(cls, arm: str) -> str:
-        if arm not in ARMS:
-            raise ValueError(f"unknown arm {arm!r}; known: {', '.join(ARMS)}")
+        if arm not in _arms.ARMS:
+            raise ValueError(f"unknown arm {arm!r}; known: {', '.join(_arms.ARMS)}")
         return arm
 
     @model_validator(mode="after")
@@ -202,7 +202,7 @@ class StageParameters(Recipe):
     @property
     def strategy(self) -> str:
         """How this arm makes its lessons in this iteration: the arm, or one half of a switch such as ``le+lec``."""
-        return strategy(self.arm, self.iteration, self.iterations)
+        return _arms.strategy(self.arm, self.iteration, self.iterations)
 
     @property
     def folder(self) -> IterationDir:
@@ -213,6 +213,11 @@ class StageParameters(Recipe):
     def previous(self) -> IterationDir:
         """The iteration before this one: its responses hold the errors to instruct on."""
         return RunDir.named(self.run).iteration(self.arm, self.iteration - 1)
+
+    @property
+    def vectors(self) -> Path:
+        """Where the run keeps its texts' vectors: 02 and 04 embed the same questions."""
+        return RunDir.named(self.run).path / "embeddings"
 
     @property
     def model(self) -> str:

@@ -7,11 +7,11 @@ import pytest
 from conftest import Toy
 from instructing import TRAIN, answer_items, parameters
 
-from laif_helpers import instruct, lessons, recipe
+from laif_helpers import arms, instruct, lessons
+from laif_helpers.arms import ARMS
 from laif_helpers.benchmarks.practice_reading import recognise
 from laif_helpers.figures import style
 from laif_helpers.instruct.requests import PROMPTS
-from laif_helpers.recipe import ARMS
 from laif_helpers.records import Lesson, read_jsonl
 from laif_helpers.runner import manifest
 
@@ -78,9 +78,9 @@ def test_when_all_errors_are_held_out_the_message_says_so() -> None:
 
 
 def test_a_switch_does_as_its_halves_do() -> None:
-    assert [recipe.strategy("le+lec", k, 3) for k in (1, 2, 3)] == ["le", "le", "lec"]
-    assert [recipe.strategy("lec+le", k, 2) for k in (1, 2)] == ["lec", "le"]
-    assert recipe.strategy("le", 2, 2) == "le"
+    assert [arms.strategy("le+lec", k, 3) for k in (1, 2, 3)] == ["le", "le", "lec"]
+    assert [arms.strategy("lec+le", k, 2) for k in (1, 2)] == ["lec", "le"]
+    assert arms.strategy("le", 2, 2) == "le"
     for arm, iteration, half in (("le+lec", 1, "le"), ("lec+le", 1, "lec")):
         p, plain = parameters(arm, iteration=iteration), parameters(half, iteration=iteration)
         answer_items(p)

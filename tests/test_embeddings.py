@@ -3,6 +3,8 @@
 import importlib.util
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,3 +101,64 @@ def test_minilm_puts_paraphrases_together(monkeypatch: pytest.MonkeyPatch) -> No
     )
     assert vectors.shape == (3, 384)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
+
+
+@pytest.fixture(scope="module")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A BERT of two layers with random weights: what is tested is the pooling."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("bert")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "on", "mat", "rates", "rose", "##s"]
+    (folder / "vocab.txt").write_text("\n".join(pieces))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(pieces), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(folder)
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    return str(folder)
+
+
+def test_bert_mean_is_the_mean_of_the_last_hidden_states(tiny_bert: str) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    texts = ["a cat on a mat", "rates rose"]
+    found = embeddings.embed(texts, f"bert-mean:{tiny_bert}")
+    model, tokenizer = AutoModel.from_pretrained(tiny_bert).eval(), AutoTokenizer.from_pretrained(tiny_bert)
+    for text, vector in zip(texts, found, strict=True):
+        with torch.inference_mode():
+            mean = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(dim=0).numpy()
+        assert vector == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
+    with pytest.raises(ValueError, match="'bert-mean:/nowhere': no such model"):
+        embeddings.embed(texts, "bert-mean:/nowhere")
+
+
+def test_a_run_embeds_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def encode(texts: list[str], name: str) -> np.ndarray:
+        asked.append(list(texts))
+        return np.array([[len(text), 1.0] for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr(embeddings, "_encode", encode)
+    first = embeddings.embed(["one", "three"], "some-model", cache=tmp_path)
+    again = embeddings.embed(["three", "two", "three"], "some-model", cache=tmp_path)
+    assert asked == [["one", "three"], ["two"]]
+    assert first.tolist() == [[3, 1], [5, 1]] and again.tolist() == [[5, 1], [3, 1], [5, 1]]
+    embeddings.embed(["one"], "other-model", cache=tmp_path)
+    assert asked[-1] == ["one"], "another model's vectors are others"
+    next(tmp_path.glob("some-model-*.npz")).write_bytes(b"PK")
+    with pytest.raises(ValueError, match="remove it, it will be made again"):
+        embeddings.embed(["one"], "some-model", cache=tmp_path)
+
+
+def test_stages_side_by_side_lose_no_vector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "_encode", lambda texts, name: np.array([[float(text)] for text in texts], "f4"))
+    parts = [[str(10 * at + i) for i in range(20)] for at in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda part: embeddings.embed(part, "m", cache=tmp_path), parts))
+    with np.load(next(tmp_path.glob("m-*.npz"))) as file:
+        assert len(file["keys"]) == len({text for part in parts for text in part})

@@ -1,14 +1,19 @@
 """Lessons: what is read from replies, what is refused and why, and what a training set is mixed from."""
 
+import importlib.util
+import itertools
 import json
 import random
+import sys
 import time
+from types import ModuleType
 
 import pytest
 
 from laif_helpers import benchmarks, lessons, paths
 from laif_helpers.benchmarks import practice
 from laif_helpers.lessons import checks as lesson_checks
+from laif_helpers.lessons.equations import equations, unknowns
 from laif_helpers.lessons.text import as_stub, normalise, numbers, samples, words
 from laif_helpers.records import Lesson
 
@@ -350,3 +355,120 @@ def test_a_benchmark_without_worked_answers_is_named() -> None:
     }
     with pytest.raises(ValueError, match="'mbpp' has no worked answer"):
         lessons.from_gold([mbpp.from_row(row)], "mbpp", 1, seed=0)
+
+
+# -- planted mistakes, paraphrases, agreement
+
+UNITS = {
+    "$5 * 3 apples = 15": True,
+    "$5 * 3 apples = 16": False,
+    "1/2 x 6 = 3": True,
+    "20% of 50 = 10": True,
+    "20% of 50 = 12": False,
+    "Macy hit the ball 40 times + Piper's 100 hits = 140 total hits.": True,
+    "Macy hit the ball 40 times + Piper's 100 hits = 139 total hits.": False,
+    "18 hours from New Orleans to New York + 30 hours in New York = 48 hours": True,
+    "10 cards * $550/card = $5510": False,
+    "Male ants: 60(0.35) = 21": True,
+    "$176 fine / $8 for each mile per hour over = 22": True,
+    "18 minutes x 2 trips (to and from school) = 36 minutes": True,
+    "100 / 3 = 33.333...": True,
+}
+
+
+@pytest.mark.parametrize("line", UNITS)
+def test_words_between_numbers_hide_no_sum(line: str) -> None:
+    assert [holds for _, _, holds in equations(line)] == [UNITS[line]]
+
+
+@pytest.mark.parametrize(
+    "line", ["price - 5 = 3", "3x = 21", "x - 2 * 4 = 10", "1 dozen = 12", "1/3 of Solomon = 66 / 3"]
+)
+def test_what_cannot_be_recomputed_is_not_read(line: str) -> None:
+    assert equations(line, unknowns(f"{line}\nx = 7")) == []
+
+
+def test_an_earlier_result_is_final_where_the_conclusion_says_so() -> None:
+    sums = "Job one pays 3 * 90 = 270.\nJob two pays 2 * 60 = 120.\n"
+    assert lesson_checks.check_math(sums + "The most he can earn is $270.\n#### 270") == ""
+    assert "not the last" in lesson_checks.check_math(sums + "So he takes the better job.\n#### 270")
+
+
+def test_a_letter_against_its_own_reason() -> None:
+    sums, metals = "What is 3 * 4?\nA. 12\nB. 13", "Which is a metal?\nA. Oxygen\nB. Iron\nC. Neon"
+    for question, response, problem in (
+        (sums, "3 * 4 = 12\n\nThe answer is A.", ""),
+        (sums, "3 * 4 = 12\n\nThe answer is B.", "option A"),
+        (sums, "3 * 4 = 13\n\nThe answer is B.", "3 * 4 = 13 does not hold"),
+        (metals, "Only iron conducts.\n\nThe answer is B.", ""),
+        (metals, "Only iron conducts.\n\nThe answer is C.", "option B"),
+        (metals, "Iron it cannot be, which rusts.\n\nThe answer is C.", ""),
+        (metals, "Both neon and iron are elements.\n\nThe answer is C.", ""),
+    ):
+        found = lesson_checks.check_choice(question, response)
+        assert problem in found and bool(problem) == bool(found), (response, found)
+
+
+@pytest.fixture(scope="module")
+def planter() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("lesson_bench", paths.ROOT / "benchmarks" / "lessons.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_planted_mistakes_are_refused_and_right_lessons_kept(
+    planter: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        planter, "at_hand", lambda name, split: benchmarks.get(name).load(split) if "pract" in name else []
+    )
+    made = planter.planted(160)
+    kinds = {one.kind for one in made}
+    assert kinds == {
+        "",
+        "wrong sum",
+        "wrong final answer",
+        "wrong letter",
+        "wrong form",
+        "failing program",
+        planter.COPIES[0],
+    }
+    checked = planter.judged(made, planter.index())
+    passed = [one.kind for one, lesson in zip(made, checked, strict=True) if one.kind and lesson.status == "kept"]
+    lost = [
+        lesson.reason for one, lesson in zip(made, checked, strict=True) if not one.kind and lesson.status != "kept"
+    ]
+    assert not passed and len(lost) <= 2, (passed, lost)
+    assert planter.planted(160) == made
+
+
+def test_a_test_question_in_other_words_is_quarantined_on_the_same_numbers_only() -> None:
+    test = ("practice:t1", "Mia has 3 boxes with 12 pens in each box. How many pens does Mia have?")
+    others = [(f"practice:o{i}", f"Ben rides {i} miles on {i + 7} days. How far does he ride?") for i in range(30, 60)]
+    reworded = "There are 12 pens in each of the three boxes that Mia has. How many pens does Mia have in all?"
+    made = [
+        lesson(reworded),
+        lesson(reworded.replace("12", "13")),
+        lesson("Ann eats 12 figs on 3 days. How many a day?"),
+    ]
+    index = lessons.TestIndex.of([test, *others], embedding="tfidf", threshold=0.6)
+    checked = lessons.decontaminate(made, index)
+    assert [one.status for one in checked] == ["contaminated", "kept", "kept"]
+    assert "practice:t1 in other words (similarity 0." in checked[0].reason
+    off = lessons.TestIndex.of([test, *others], embedding="tfidf")
+    assert [one.status for one in lessons.decontaminate(made, off)] == ["kept"] * 3
+
+
+def test_choices_are_kept_where_independent_answers_agree() -> None:
+    question = "Which is a metal?\nA. Oxygen\nB. Iron"
+    right, wrong = (lesson(question, f"It conducts.\n\nThe answer is {x}.", "arc_challenge") for x in "BA")
+    texts = itertools.cycle(["The answer is B.", "B. Iron", "I think it is (B)."])
+    checked = lessons.agree([right, wrong, lesson("Sum?")], lambda asked: next(texts), 3, workers=1)
+    assert [one.status for one in checked] == ["kept", "wrong", "kept"]
+    assert checked[1].reason == "0 of 3 independent answers agree with A: B, B, B"
+    assert lessons.agree([wrong], lambda asked: 1 / 0, 0) == [wrong], "off: nothing is asked"
+    with pytest.raises(ValueError, match="-1 answers"):
+        lessons.agree([right], str, -1)

@@ -15,7 +15,7 @@ import yaml
 from conftest import Toy, write_notebook, write_toy
 
 from laif_helpers import runner
-from laif_helpers.recipe import ARMS
+from laif_helpers.arms import ARMS
 from laif_helpers.runner import executors, manifest, notebook, plan, run_lock
 
 CYCLE = ["vanilla/iter0/01_evaluate", "le/iter1/03_instruct_LE", "le/iter1/05_train_deepspeed", "le/iter1/01_evaluate"]

@@ -16,10 +16,12 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from laif_helpers import answered, benchmarks, ledger, lessons
+from laif_helpers.arms import NOTEBOOK_OF
+from laif_helpers.instruct.neighbours import nearest_right
 from laif_helpers.instruct.requests import Answered, Request, Study, draw, request
 from laif_helpers.ledger import Ledger, Reply
 from laif_helpers.paths import runs_dir
-from laif_helpers.recipe import NOTEBOOK_OF, StageParameters
+from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson, Response, read_jsonl, write_jsonl
 
 LEAST_LESSONS = 3
@@ -131,8 +133,9 @@ def plan(p: StageParameters) -> Plan:
         if not pool:
             notes.append(f"{name}: no wrong items, so no requests" + f" ({study.hidden} held out)" * bool(study.hidden))
             continue
-        near = nearest_right(p, study, pool) if p.strategy == "lec" else {}
+        near, repeated = nearest_right(p, study, pool) if p.strategy == "lec" else ({}, 0)
         neighbours |= near
+        notes += [f"{name}: {repeated} right items that repeat an error are no neighbours of it"] if repeated else []
         items = random.Random(f"{draw(p)}-{name}-items").sample(pool, min(len(pool), most))
         if p.strategy == "random":
             pool = list(study.everything.values())
@@ -159,24 +162,6 @@ def sources(p: StageParameters, study: Study, chosen: set[str] | None) -> list[A
     if p.strategy == "auggpt":
         return list(study.everything.values())
     return [answer for answer in study.wrong if chosen is None or answer.example.id in chosen]
-
-
-def nearest_right(p: StageParameters, study: Study, wrong: list[Answered]) -> dict[str, list[tuple[str, float]]]:
-    """Each wrong item's k nearest right items of the same benchmark: id -> (id, Euclidean distance of unit vectors)."""
-    if p.k > len(study.right):
-        raise ValueError(
-            f"k = {p.k}, but only {len(study.right)} item(s) of {study.bench.name} were answered right; lower k, "
-            "or use arm le"
-        )
-    from laif_helpers import embeddings
-
-    texts = [study.bench.question_text(answer.example) for answer in (*wrong, *study.right)]
-    vectors = embeddings.embed(texts, p.embedding)
-    indices, distances = embeddings.nearest(vectors[: len(wrong)], vectors[len(wrong) :], p.k)
-    return {
-        answer.example.id: [(study.right[i].example.id, float(d)) for i, d in zip(row, far, strict=True)]
-        for answer, row, far in zip(wrong, indices, distances, strict=True)
-    }
 
 
 # -- asking
@@ -265,7 +250,7 @@ def learn(plan: Plan, replies: dict[str, Reply], p: StageParameters) -> list[Les
     ]
     if made:
         needed, _ = lessons.shares(p.budget, p.replay_fraction)
-        tests = lessons.TestIndex.of(lessons.test_questions(p))
+        tests = lessons.index_of_tests(p)
         options: dict[str, Any] = {"max_length": p.max_length, "seed": draw(p), "workers": p.workers}
         made = lessons.judge(made, tests, needed=needed, **options)
     write_jsonl(p.folder.lessons(p.arm), made)

@@ -8,6 +8,7 @@ from fractions import Fraction
 from laif_helpers.instructors._arithmetic import NotVariable, Program, Tree, parse, worth
 from laif_helpers.instructors._numbers import Number, find
 from laif_helpers.instructors._wording import cues, listed, parts_of, question_numbers
+from laif_helpers.lessons.equations import equations, unknowns
 
 _MARK = re.compile(r"<<([^<>]*)>>")
 _TERM = r"\$?\s?(?:\d[\d,]*(?:\.\d+)?|\.\d+)%?"
@@ -115,6 +116,8 @@ def understand(question: str, solution: str) -> Solution:
         raise NotVariable("the correct answer has no worked solution")
     if _SLOPPY.search(rationale) or re.search(r"\bround|nearest|remainder|approx|whole", question, re.IGNORECASE):
         raise NotVariable("the solution rounds")
+    if re.search(r"\btriang|\bpolygon", question, re.IGNORECASE) and re.search(r"\bsides?\b|\bangles?\b", question):
+        raise NotVariable("other sides or angles might close no figure")
     if _ALGEBRA.search(rationale):
         raise NotVariable("the solution uses algebra")
     result = _read_question(question, rationale)
@@ -265,9 +268,6 @@ def _shown(text: str) -> list[tuple[int, str, str]]:
 
 
 def equations_hold(text: str) -> bool:
-    """Whether every equation that ``text`` shows (``3 x $4 = $12``) holds exactly."""
-    try:
-        pairs = [(parse(_clean(left)), parse(_clean(right))) for _, left, right in _shown(text)]
-        return all(worth(left) == worth(right) for left, right in pairs)
-    except NotVariable:
-        return False
+    """Whether every equation that can be read in ``text`` holds, as the lessons' own check reads them."""
+    variables = unknowns(text)
+    return all(true for line in text.splitlines() for _, _, true in equations(line, variables))

@@ -11,9 +11,10 @@ from typing import Any
 from laif_helpers.instructors._arithmetic import Exact
 from laif_helpers.instructors._chain import Solution, equations_hold
 from laif_helpers.instructors._numbers import Number, find, places, plain, replace
-from laif_helpers.instructors._wording import limit, relations
+from laif_helpers.instructors._wording import answer_limit, limit, relations
 
 _TRIES = 300
+_MOST = 1500
 _UNITS = [u * 10**e for e in range(9) for u in (1, 5)]
 # Where the solution weighs values against each other, or the question sets a condition, another order of any two
 # values would call for another solution.
@@ -53,26 +54,43 @@ class Variator:
         self.free = {leaf: values for leaf in sorted(candidates) if (values := _choices(solution, leaf))}
         self.ranked = _ranked(solution)
         self.bounds = [_bounds(program.value(r), r in solution.percents) for r in range(len(program.prints))]
+        if cap := answer_limit(solution.question, program.value(solution.answer)):
+            low, high, denominator = self.bounds[solution.answer]
+            self.bounds[solution.answer] = low, min(high, float(cap) + 0.001), denominator
 
     def draw(self, rng: random.Random, leaves: set[int]) -> Variation | None:
-        """A variation that changes all of ``leaves`` if that can be had, else some; None if none was found."""
+        """A variation that changes all of ``leaves`` if that can be had, else some, else one or two of them, for which
+        every value is tried; None if none was found."""
         varied = sorted(leaves & self.free.keys())
-        old = self.program.value(self.solution.answer)
         for attempt in range(_TRIES if varied else 0):
             chosen = varied if attempt < _TRIES // 2 else [leaf for leaf in varied if rng.random() < 0.5]
-            values = self._propose(rng, chosen)
-            registers = self.program.run(values, self._accept) if values else []
-            if not registers or registers[self.solution.answer] == old or not self._keeps_rank(registers):
-                continue
-            if new := _write(self.solution, registers):
+            if new := self._with({leaf: rng.choice(self.free[leaf]) for leaf in chosen}):
+                return new
+        for changes in self._few(rng, varied):
+            if new := self._with(changes):
                 return new
         return None
 
-    def _propose(self, rng: random.Random, chosen: list[int]) -> list[Fraction]:
-        """New leaves that keep sums and the order between the question's numbers; [] where this draw does not."""
-        new = list(self.program.leaves)
-        for leaf in chosen:
-            new[leaf] = rng.choice(self.free[leaf])
+    def _few(self, rng: random.Random, varied: list[int]) -> list[dict[int, Fraction]]:
+        """Every change of one or two leaves, at most ``_MOST``, pairs first, in random order."""
+        one = [{leaf: value} for leaf in varied for value in self.free[leaf]]
+        pairs = [a | b for a, b in itertools.islice(itertools.combinations(one, 2), 20 * _MOST) if a.keys() != b.keys()]
+        return rng.sample(pairs, min(len(pairs), _MOST)) + rng.sample(one, min(len(one), _MOST))
+
+    def _with(self, changes: dict[int, Fraction]) -> Variation | None:
+        """The problem on these values, where they keep its wording and every number's reading true."""
+        values = self._propose(changes)
+        registers = self.program.run(values, self._accept) if values else []
+        same = registers and registers[self.solution.answer] == self.program.value(self.solution.answer)
+        if not registers or same or not self._keeps_rank(registers):
+            return None
+        return _write(self.solution, registers)
+
+    def _propose(self, changes: dict[int, Fraction]) -> list[Fraction]:
+        """New leaves that keep sums and the order between the question's numbers; [] where these changes do not."""
+        new, chosen = list(self.program.leaves), changes.keys()
+        for leaf, value in changes.items():
+            new[leaf] = value
         for total, low, high in self.sums:
             together = _worth(low, new) + _worth(high, new)
             if isinstance(total, int) and total in chosen:

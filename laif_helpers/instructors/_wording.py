@@ -8,7 +8,7 @@ from laif_helpers.instructors._numbers import WORDS, Number, find
 # Facts rather than quantities: another number of them makes the sentence untrue.
 _ANATOMY = (
     r"(?:legs?|feet|wheels?|sides?|sided|eyes?|fingers?|toes?|hands?|ears?|arms?|wings?|corners?|tires?|tentacles?|"
-    r"faces?|story|stor(?:ies|ey)|suits?|innings?|quarters?|halves|bedrooms?|seasons?)"
+    r"faces?|parents?|grandparents?|story|stor(?:ies|ey)|suits?|innings?|quarters?|halves|bedrooms?|seasons?)"
 )
 _MONEY_PIECES = r"(?:[- ]?(?:dollar|cent))?[ -](?:bills?|notes?|coins?|pieces?)\b"
 _CALENDAR = r"(?:Jan|Febr)uary|March|April|May|June|July|August|(?:Septem|Octo|Novem|Decem)ber"
@@ -201,6 +201,18 @@ def limit(question: str, number: Number) -> Fraction | None:
     if number.value <= 100 and re.search(r"\b(?:scor|grade|exam|test)", question) and not number.money:
         return Fraction(100)
     return None
+
+
+def answer_limit(question: str, answer: Fraction) -> Fraction | None:
+    """The largest answer that still makes sense: hours of one day, minutes of one hour, a share of a whole."""
+    asked = re.split(r"[.?!]\s+", question.strip())[-1]
+    caps = [
+        (r"how many hours\b.*\b(?:day|daily|night|tonight|today|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day)\b", 24),
+        (r"\bwhat percent|\bpercentage\b|\bprobability|\bchance\b", 100),
+        (r"\bhow old\b|\b(?:age|years old)\b", 100),
+        (r"how many (?:more )?days\b.*\b(?:a|per|each|every|in a|of the) week\b", 7),
+    ]
+    return next((Fraction(cap) for cue, cap in caps if answer <= cap and re.search(cue, asked, re.I)), None)
 
 
 def relations(numbers: list[Number]) -> list[tuple[Fraction, Fraction, Fraction]]:

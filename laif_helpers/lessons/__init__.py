@@ -14,6 +14,7 @@ from typing import Any
 
 from laif_helpers import benchmarks
 from laif_helpers.lessons import checks as lesson_checks
+from laif_helpers.lessons.agreement import agree
 from laif_helpers.lessons.filters import TestIndex, decontaminate, deduplicate, fit, marked, sample
 from laif_helpers.lessons.structured import diagnosis, samples
 from laif_helpers.lessons.text import normalise, parse
@@ -22,6 +23,7 @@ from laif_helpers.records import Example, Lesson, Message
 
 __all__ = [
     "TestIndex",
+    "agree",
     "decontaminate",
     "deduplicate",
     "diagnosis",
@@ -29,6 +31,7 @@ __all__ = [
     "from_gold",
     "from_reply",
     "funnel",
+    "index_of_tests",
     "judge",
     "mix",
     "parse",
@@ -148,6 +151,11 @@ def test_questions(p: StageParameters) -> list[tuple[str, str]]:
             items = bench.load(p.test_split, data_dir=p.data_dir or None)
             found += [(f"{name}:{example.id}", bench.question_text(example)) for example in items]
     return found
+
+
+def index_of_tests(p: StageParameters) -> TestIndex:
+    """Those questions as ``decontaminate`` looks them up, with the recipe's embedding and threshold."""
+    return TestIndex.of(test_questions(p), embedding=p.embedding, threshold=p.similarity, cache=p.vectors)
 
 
 test_questions.__test__ = False  # type: ignore[attr-defined]

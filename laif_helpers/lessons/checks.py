@@ -4,11 +4,16 @@ import ast
 import re
 from fractions import Fraction
 
-from laif_helpers.lessons.equations import computes, equations, unknowns, value
+from laif_helpers.lessons.equations import equations, unknowns
+from laif_helpers.lessons.text import words
+from laif_helpers.lessons.values import DIGITS, computes, value
 
-_NUMBER = re.compile(r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+")
+_NUMBER = re.compile(DIGITS)
 _FINAL = re.compile(r"####\s*(.+?)\s*$")
 
+_DENIES = re.compile(r"\b(?:not?|never|nor|unlike|except|rather|instead|wrong|incorrect|false|cannot)\b|n['’]t\b", re.I)
+CPU_S = 3
+"""Seconds that a code lesson's examples may compute."""
 Problem = str
 """Why a lesson is wrong, in one sentence; "" where nothing was found."""
 
@@ -60,9 +65,17 @@ def _states(line: str, final: Fraction) -> bool:
 # -- choice: the letter is one of the options, and they differ
 
 
+def options_of(question: str) -> list[tuple[str, str]]:
+    """(letter, text) of each option line."""
+    return re.findall(r"^([A-J])\. (.+)$", question, re.M)
+
+
 def check_choice(question: str, response: str) -> Problem:
-    """Two or more distinct options, lettered from A without a gap, and an answer among them."""
-    options = re.findall(r"^([A-J])\. (.+)$", question, re.M)
+    """Two or more distinct options, lettered from A without a gap, and an answer among them that its reason bears out.
+
+    The reason's sums must hold; where it ends on one option's number or words, the letter must be that option's.
+    """
+    options = options_of(question)
     letters = [letter for letter, _ in options]
     texts = [" ".join(text.casefold().split()).rstrip(".") for _, text in options]
     if len(options) < 2:
@@ -74,7 +87,30 @@ def check_choice(question: str, response: str) -> Problem:
     match = re.search(r"The answer is ([A-J])\.\s*$", response)
     if not match or match[1] not in letters:
         return f"the answer {match[1] if match else response[:20]!r} is not among the options {', '.join(letters)}"
-    return ""
+    return _reason_against(response[: match.start()].strip(), options, match[1])
+
+
+def _reason_against(reason: str, options: list[tuple[str, str]], letter: str) -> Problem:
+    """Why the reason does not lead to the letter: a false sum, a last value or last words that are another option's."""
+    sums = [found for line in reason.splitlines() for found in equations(line, unknowns(reason))]
+    if false := next((f"{left} = {right}" for left, right, true in sums if not true), ""):
+        return f"{false} does not hold"
+    shown = {option: _NUMBER.findall(text) for option, text in options}
+    if sums and all(len(numbers) == 1 for numbers in shown.values()):
+        named = [option for option, (number,) in shown.items() if _is(value(number) or Fraction(), sums[-1][1])]
+    elif _DENIES.search(reason):
+        named = []
+    else:
+        said = _spaced(reason)
+        named = [option for option, text in options if _spaced(text) in said]
+    if len(named) != 1 or named[0] == letter:
+        return ""
+    return f"the answer is {letter}, but its reason speaks of option {named[0]} alone"
+
+
+def _spaced(text: str) -> str:
+    """Words alone, a space around each: what one text must hold to name another."""
+    return f" {' '.join(words(text))} "
 
 
 # -- code: it parses, defines what was asked, and passes its own examples in the cage
@@ -109,7 +145,8 @@ def _run_examples(source: str, examples: str, timeout_s: float) -> Problem:
         "_result = _doctest.DocTestRunner(verbose=False).run(_test)\n"
         "assert _result.attempted and not _result.failed, f'{_result.failed} of {_result.attempted} examples fail'\n"
     )
-    result = sandbox.run_python(program, timeout_s=timeout_s)
+    # computing time, so that a busy machine refuses no lesson that an idle one keeps
+    result = sandbox.run_python(program, timeout_s=timeout_s, cpu_s=CPU_S)
     if result.status == "passed":
         return ""
     said = (result.stderr.strip().splitlines() or [""])[-1]

@@ -4,14 +4,14 @@
 are units, words that end a clause. Where an operand is a word (``price - 5 = 3``) the equation is not read.
 """
 
-import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+from laif_helpers.lessons.text import NUMERALS
+from laif_helpers.lessons.values import DIGITS, holds, value
+
 _MARK = re.compile(r"<<([^<>]*)>>")
 _BULLET = re.compile(r"^\s*(?:[-*•]\s+|\(?\d{1,2}[.)]\s+|step\s+\d+\s*[:.)-]\s*)", re.I)
 _CURRENCY = re.compile(r"[$€£]|\\(?!times|cdot|div)")
@@ -19,7 +19,7 @@ _REMARK = re.compile(r"\((?=[^()\d=]*[A-Za-z])[^()\d=]*\)")
 _TOKEN = re.compile(
     rf"""(?P<unread>\d+:\d+|(?:(?:half|thirds?|quarters?|fourths?|fifths?|tenths?)\sof|twice|double|triple)\b
         |[<>=!]=|[<=]>|[?√_≈~])
-    |(?P<number>(?:\d+\s(?:and\s)?\d+/\d+(?![\d/])|{_DIGITS})(?:\.{{3}}|…)?(?:\s?%)?)
+    |(?P<number>(?:\d+\s(?:and\s)?\d+/\d+(?![\d/])|{DIGITS})(?:\.{{3}}|…)?(?:\s?%)?)
     |(?P<equal>=|(?:is\sequal\sto|equals)\b)
     |(?P<sign>\*\*|[-+*/^×·∙⋅÷−–]|\\(?:times|cdot|div)|(?:multiplied|divided)\sby\b)
     |(?P<open>[(])|(?P<close>[)])
@@ -31,8 +31,7 @@ _TOKEN = re.compile(
 _SIGNS = {"×": "*", "·": "*", "∙": "*", "⋅": "*", "\\times": "*", "\\cdot": "*", "÷": "/", "\\div": "/", "−": "-"}
 _SIGNS |= {"–": "-", "**": "^", "multiplied by": "*", "divided by": "/"}
 _SPOKEN = {"x": "*", "times": "*", "plus": "+", "minus": "-"}
-_NUMERALS = {word: str(at) for at, word in enumerate("two three four five six seven eight nine ten".split(), start=2)}
-_STOPS = frozenset("because so and then is are was were or if but since means gives that therefore which".split())
+_STOPS = re.compile(r"because|so|and|then|is|are|was|were|or|if|but|since|means|gives|that|therefore|which")
 _UNKNOWN = re.compile(r"(?<![\w'’.])(?<!\d )([A-Za-z])(?=\s?[-+*/^=])")
 _SHARE = re.compile(r"\d+ / \d+ of .*")  # "1/3 of the sum = 66" states
 _LONGEST_UNIT = 9
@@ -113,9 +112,9 @@ def _meant(token: _Token, before: _Token, after: _Token, variables: frozenset[st
         return _Token("unread", text, tight)
     if word == "of" and operand and (before.text.endswith("%") or before.text.startswith(("0.", "."))):
         return _Token("sign", "*", False)
-    if word in _NUMERALS and before.kind == "sign":
-        return _Token("number", _NUMERALS[word], tight)
-    return _Token("stop", text, tight) if word in _STOPS else token
+    if word in NUMERALS and before.kind == "sign":
+        return _Token("number", NUMERALS[word], tight)
+    return _Token("stop", text, tight) if _STOPS.fullmatch(word) else token
 
 
 def _without_asides(found: list[_Token]) -> list[_Token]:
@@ -234,96 +233,3 @@ def _past_words(side: Sequence[_Token], at: int) -> int:
     while end < len(side) and side[end].kind == "word" and end - at < 3:
         end += 1
     return end if end < len(side) and side[end].kind in ("number", "open") else at
-
-
-# -- sums into values
-
-
-_NUMBER = re.compile(rf"\s*(?:((?:{_DIGITS})%?)|(\*\*|[-+*/^()]))")
-_COMPUTES = re.compile(r"[\d)%]\s*(?:\*\*|[-+*/^])")
-
-
-def computes(text: str) -> bool:
-    """Whether a side of an equation holds an operation."""
-    return bool(_COMPUTES.search(text))
-
-
-def holds(left: str, right: str) -> bool:
-    """Whether both sides are worth the same; a side with two or more decimals may be the rounded value, and ``%``
-    a hundredth or a unit."""
-    for percent in (True, False):
-        a, b = value(left, percent=percent), value(right, percent=percent)
-        if a is None or b is None:
-            return False
-        if a == b or _rounded(a, b, right, percent=percent) or _rounded(b, a, left, percent=percent):
-            return True
-    return False
-
-
-def _rounded(exact: Fraction, shown: Fraction, text: str, *, percent: bool = False) -> bool:
-    """Whether ``text`` shows ``exact`` to the two or more decimals that it writes."""
-    decimals = re.search(r"\.(\d+)", text)
-    places = len(decimals[1]) if decimals else 0
-    if places < 2 or computes(text):
-        return False
-    unit = Fraction(1, 10**places) / (100 if percent and "%" in text else 1)
-    return abs(exact - shown) < unit
-
-
-@functools.lru_cache(maxsize=65536)  # small numbers come back often: a third of the time of 100,000 lessons
-def value(text: str, *, percent: bool = False) -> Fraction | None:
-    """Value of an arithmetic expression of numbers, ``+ - * / ^`` and parentheses; None where it has none."""
-    text = text.replace("$", "").replace("**", "^").strip()
-    tokens, at = [], 0
-    while at < len(text):
-        match = _NUMBER.match(text, at)
-        if not match:
-            return None
-        tokens.append(match[1] or match[2])
-        at = match.end()
-        if at < len(text) and not text[at:].strip():
-            break
-    try:
-        value, rest = _sum(tokens, 0, percent)
-    except (ValueError, ZeroDivisionError, IndexError, RecursionError):
-        return None
-    return value if rest == len(tokens) else None
-
-
-def _sum(tokens: list[str], at: int, percent: bool) -> tuple[Fraction, int]:
-    value, at = _product(tokens, at, percent)
-    while at < len(tokens) and tokens[at] in "+-":
-        other, after = _product(tokens, at + 1, percent)
-        value, at = (value + other if tokens[at] == "+" else value - other), after
-    return value, at
-
-
-def _product(tokens: list[str], at: int, percent: bool) -> tuple[Fraction, int]:
-    value, at = _power(tokens, at, percent)
-    while at < len(tokens) and tokens[at] in "*/":
-        other, after = _power(tokens, at + 1, percent)
-        value, at = (value * other if tokens[at] == "*" else value / other), after
-    return value, at
-
-
-def _power(tokens: list[str], at: int, percent: bool) -> tuple[Fraction, int]:
-    if tokens[at] == "-":
-        value, at = _power(tokens, at + 1, percent)
-        return -value, at
-    if tokens[at] == "(":
-        value, at = _sum(tokens, at + 1, percent)
-        if tokens[at] != ")":
-            raise ValueError("unbalanced")
-        at += 1
-    else:
-        number = tokens[at].replace(",", "")
-        value = Fraction(number.rstrip("%")) / (100 if percent and number.endswith("%") else 1)
-        at += 1
-    if at < len(tokens) and tokens[at] == "^":
-        exponent, at = _power(tokens, at + 1, percent)
-        if exponent.denominator != 1 or abs(exponent) > 64:
-            raise ValueError("exponent out of reach")
-        value = value ** int(exponent)
-    return value, at
-
-

@@ -9,9 +9,11 @@ import random
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from laif_helpers import benchmarks
+from laif_helpers.lessons.paraphrases import Paraphrases
 from laif_helpers.lessons.text import normalise, numbers, words
 from laif_helpers.records import Lesson
 
@@ -56,6 +58,17 @@ def deduplicate(lessons: Sequence[Lesson], threshold: float = SIMILAR) -> list[L
     return marked(lessons, problems, "duplicate")
 
 
+def resembles(a: str, b: str, threshold: float = SIMILAR) -> bool:
+    """Whether two questions are one: equal, or the same numbers and word triples of Jaccard ``threshold``."""
+    if normalise(a) == normalise(b):
+        return True
+    one, other = words(a), words(b)
+    if numbers(one) != numbers(other):
+        return False
+    mine, theirs = set(_grams(one, 3)), set(_grams(other, 3))
+    return len(mine & theirs) >= threshold * len(mine | theirs)
+
+
 def _near(members: list[int], tokens: list[list[str]], threshold: float) -> Iterable[tuple[int, int]]:
     """(lesson, earlier lesson it repeats) among lessons on the same numbers."""
     if len(members) < 2:
@@ -91,16 +104,19 @@ def _grams(tokens: list[str], n: int) -> list[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class TestIndex:
-    """Every test question, for two look-ups: normalised text, and (numbers, words in a row) -> the item's id."""
+    """Every test question, for three look-ups: normalised text, (numbers, words in a row) -> the item's id, and
+    vectors."""
 
     __test__ = False  # the name begins with Test; pytest must not collect it
 
     exact: dict[str, str]
     grams: dict[int, dict[int, str]]
+    reworded: Paraphrases = field(default_factory=lambda: Paraphrases(()))
 
     @classmethod
-    def of(cls, questions: Iterable[tuple[str, str]], sizes: Iterable[int] = (8, 13)) -> "TestIndex":
-        """``questions``: (name to report, question text)."""
+    def of(cls, questions: Iterable[tuple[str, str]], sizes: Iterable[int] = (8, 13), **similarity: Any) -> "TestIndex":
+        """``questions``: (name to report, question text). ``similarity``: settings of ``Paraphrases``."""
+        questions = list(questions)
         exact: dict[str, str] = {}
         grams: dict[int, dict[int, str]] = {size: {} for size in sizes}
         for name, text in questions:
@@ -110,22 +126,36 @@ class TestIndex:
             for size, table in grams.items():
                 for gram in _grams(tokens, size):
                     table.setdefault(hash((on, gram)), name)
-        return cls(exact, grams)
+        return cls(exact, grams, Paraphrases(questions, **similarity))
 
 
 def decontaminate(lessons: Sequence[Lesson], tests: TestIndex) -> list[Lesson]:
     """Quarantine lessons that repeat a test question.
 
-    Either the normalised text is the same, or 8 words in a row (13 outside of math) are shared *together with*
-    the same multiset of numbers. Words alone are no evidence: problems of one kind share whole sentences, and
-    with other numbers they are other problems; a copy with a few words changed keeps its numbers.
+    The normalised text is the same, or 8 words in a row (13 outside of math) are shared *together with* the same
+    multiset of numbers, or the vectors are close (``Paraphrases``). Words alone are no evidence: problems of one
+    kind share whole sentences, and with other numbers they are other problems; a copy keeps its numbers.
     """
     sizes = {name: GRAM.get(benchmarks.get(name).family, 13) for name in {lesson.benchmark for lesson in lessons}}
     problems = []
     for lesson in lessons:
         found, how = (_leak(lesson.question, tests, sizes[lesson.benchmark])) if lesson.status == "kept" else ("", "")
         problems.append(f"{how} test item {found}" if found else "")
-    return marked(lessons, problems, "contaminated")
+    checked = marked(lessons, problems, "contaminated")
+    return marked(checked, _rewordings(checked, tests.reworded), "contaminated") if tests.reworded.active else checked
+
+
+def _rewordings(lessons: Sequence[Lesson], tests: Paraphrases) -> list[str]:
+    problems = [""] * len(lessons)
+    families: dict[str, list[int]] = defaultdict(list)
+    for at, lesson in enumerate(lessons):
+        if lesson.status == "kept":
+            families[benchmarks.get(lesson.benchmark).family].append(at)
+    for family, members in families.items():
+        found = tests.closest([lessons[at].question for at in members], family)
+        for at, (name, cosine) in zip(members, found, strict=True):
+            problems[at] = f"tells test item {name} in other words (similarity {cosine:.2f})" if name else ""
+    return problems
 
 
 def _leak(question: str, tests: TestIndex, size: int) -> tuple[str, str]:

@@ -251,7 +251,7 @@ def _stamp(seconds: float) -> str:
 def _collect(progress: Progress) -> None:
     """A sweep's one table and figure, once its points are through."""
     made = progress.made
-    if not made.swept or made.settings.quote_only or not any((made.run.path / "points").glob("*/compare/results.csv")):
+    if not made.swept or made.settings.stops_early or not any((made.run.path / "points").glob("*/compare/results.csv")):
         return
     os.environ.setdefault("MPLBACKEND", "Agg")
     from laif_helpers import compare

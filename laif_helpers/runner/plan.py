@@ -7,22 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import recipe
+from laif_helpers import arms, recipe
 from laif_helpers.paths import NOTEBOOKS, IterationDir, RunDir, runs_dir
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.runner import notebook
 
 EVALUATE, ANALYSE, TRAIN, COMPARE = "01_evaluate", "02_error_analysis", "05_train_deepspeed", "06_compare"
-INSTRUCT = recipe.NOTEBOOK_OF
+INSTRUCT = arms.NOTEBOOK_OF
 
-_LESSON_KEYS = {"arms", "budget", "replay_fraction", "holdout_fraction", "k", "strict", "seed"}
+_LESSON_KEYS = {"arms", "budget", "replay_fraction", "holdout_fraction", "k", "similarity", "strict", "seed"}
 _INSTRUCTOR_KEYS = {key for key in Recipe.model_fields if key.startswith(("instructor", "max_usd"))}
 _INSTRUCTOR_KEYS |= {"prices", "probe", "reply_format", "batch"}
 _TRAINING_KEYS = {"deepspeed", "num_processes", "learning_rate", "epochs", "batch_size", "gradient_accumulation"}
 _TRAINING_KEYS |= {"warmup_ratio", "weight_decay", "max_length", "packing", "lora_rank"}
 _TRAINING_KEYS |= {"warmup_steps", "max_grad_norm", "gradient_checkpointing", "curriculum", "lora_alpha"}
 _TRAINING_KEYS |= {"lora_dropout", "load_in_4bit", "merge_lora", "save_steps", "report_to", "hostfile"}
-MORE = {TRAIN: _TRAINING_KEYS, **dict.fromkeys(INSTRUCT.values(), (_LESSON_KEYS | _INSTRUCTOR_KEYS) - {"arms"})}
+MORE = {
+    TRAIN: _TRAINING_KEYS,
+    **dict.fromkeys(INSTRUCT.values(), (_LESSON_KEYS | _INSTRUCTOR_KEYS | {"embedding", "lessons_only"}) - {"arms"}),
+}
 """Keys that reach a notebook through its parameter MORE where it does not declare them one by one."""
 BEYOND_ITERATION_0 = frozenset(_LESSON_KEYS | _INSTRUCTOR_KEYS | _TRAINING_KEYS)
 """Keys that leave the untouched target's greedy answers as they are: a sweep over them evaluates it once."""
@@ -47,7 +50,7 @@ class Stage:
 
     @property
     def strategy(self) -> str:
-        return recipe.strategy(self.arm, self.iteration, self.recipe.iterations)
+        return arms.strategy(self.arm, self.iteration, self.recipe.iterations)
 
     @property
     def folder(self) -> IterationDir:
@@ -196,7 +199,7 @@ def _all_stages(run: RunDir, points: dict[str, Recipe], shared: bool) -> Iterato
         # A switch waits for the arm whose iterations it shares, wherever the recipe names the two.
         named = zip(settings.arms, chains, strict=True)
         yield from (stage for _, chain in sorted(named, key=lambda pair: "+" in pair[0]) for stage in chain)
-        if not settings.quote_only:
+        if not settings.stops_early:
             ends = [first, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
             yield Stage(folder, settings, COMPARE, after=tuple(ends), point=point)
 
@@ -217,21 +220,21 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, first: str) -> Ite
     A switch whose first strategy is an arm of the run has only a last iteration of its own (``shared_turns``).
     """
     last, frame = first, first.replace(EVALUATE, ANALYSE)
-    for k in range(1, (1 if settings.quote_only else settings.iterations) + 1):
+    for k in range(1, (1 if settings.stops_early else settings.iterations) + 1):
         if k in shared_turns(settings, arm):
-            if not settings.quote_only:
+            if not settings.stops_early:
                 last = Stage(run, settings, EVALUATE, arm.partition("+")[0], k, point=point).key
             continue
-        strategy = recipe.strategy(arm, k, settings.iterations)
+        strategy = arms.strategy(arm, k, settings.iterations)
         stems = [INSTRUCT[strategy]] if strategy in INSTRUCT else []
-        if not settings.quote_only:
+        if not settings.stops_early:
             stems += [TRAIN, EVALUATE]
         for stem in stems:
             stage = Stage(run, settings, stem, arm, k, (last,), point)
             yield stage
             last = stage.key
         studied = strategy in ("le", "lec") and k < settings.iterations and settings.map_iterations
-        if studied and not settings.quote_only:
+        if studied and not settings.stops_early:
             yield Stage(run, settings, ANALYSE, arm, k, (last, frame), point)
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import answered, benchmarks, lessons
+from laif_helpers.arms import NOTEBOOK_OF
 from laif_helpers.lessons.text import normalise
-from laif_helpers.recipe import NOTEBOOK_OF, StageParameters
+from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Lesson, Response, read_jsonl, write_jsonl
 
 if TYPE_CHECKING:

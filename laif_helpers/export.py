@@ -1,0 +1,176 @@
+"""Lessons leave the house: a folder that ``datasets``, TRL, axolotl and LLaMA-Factory read, with its card."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from laif_helpers import benchmarks, lessons
+from laif_helpers.arms import ARMS
+from laif_helpers.paths import RunDir
+from laif_helpers.records import Lesson, Message, read_jsonl, write_text
+
+Row = dict[str, Any]
+READERS = {
+    "messages": "TRL's SFTTrainer as it is; axolotl with `type: chat_template`; LLaMA-Factory with "
+    "`formatting: sharegpt`, `columns: {messages: messages}` and the tags role, content, user, assistant",
+    "alpaca": "axolotl with `type: alpaca`; LLaMA-Factory with `formatting: alpaca`",
+    "sharegpt": "axolotl with `type: chat_template`, `field_messages: conversations` and the properties from, value; "
+    "LLaMA-Factory with `formatting: sharegpt`",
+}
+"""Formats, and how the trainers are told to read each."""
+CHECKS = {
+    "unparsable": "could be read",
+    "wrong": "right: sums recomputed, letters looked up, code run on its examples",
+    "duplicate": "no repeat of another lesson",
+    "contaminated": "no test question, nor one in other words",
+    "too_long": "fits a training sample",
+    "surplus": "needed for the budget",
+}
+"""What a lesson of each other status failed to be."""
+
+
+def export(
+    run: str, arm: str, *, format: str = "messages", iteration: int = 0, out: str = "", parquet: bool = False
+) -> Path:
+    """Write an arm's kept lessons and their card; the folder, which ``datasets.load_dataset`` reads.
+
+    ``iteration``: 0 for the latest that has lessons. ``out``: the folder; by default ``export/`` of the run.
+    Raises ValueError or FileNotFoundError for an unknown run, arm, iteration or format, for lessons of which none
+    was kept, and for a folder that holds other things.
+    """
+    if format not in READERS:
+        raise ValueError(f"format {format!r}: choose one of {', '.join(READERS)}")
+    folder = RunDir.named(run)
+    iteration = iteration or _latest(folder, arm)
+    path = folder.iteration(arm, iteration).lessons(arm)
+    if not path.is_file():
+        raise FileNotFoundError(f"arm {arm!r} of run {run!r} has no lessons in iteration {iteration}: no {path}")
+    made = read_jsonl(path, Lesson)
+    rows = [_row(lesson, format) for lesson in made if lesson.status == "kept"]
+    if not rows:
+        raise ValueError(f"{path} holds {len(made)} lessons, none of them kept: there is nothing to export")
+    target = Path(out).expanduser() if out else folder.path / "export" / f"{arm}-iter{iteration}-{format}"
+    name = "train.parquet" if parquet else "train.jsonl"
+    _empty(target)
+    _write(target / name, rows, parquet=parquet)
+    write_text(target / "README.md", _card(made, _settings(folder), f"{folder.path.name}, {arm}", format, name))
+    return target
+
+
+def _latest(folder: RunDir, arm: str) -> int:
+    if not folder.path.is_dir():
+        raise FileNotFoundError(f"no run {folder.path.name!r}: {folder.path} does not exist")
+    found = [int(path.parts[-3].removeprefix("iter")) for path in folder.path.glob(f"{arm}/iter*/lessons/{arm}.jsonl")]
+    if found:
+        return max(found)
+    there = [name for name in ARMS if any(folder.path.glob(f"{name}/iter*/lessons/*.jsonl"))]
+    raise FileNotFoundError(
+        f"run {folder.path.name!r} has no lessons of arm {arm!r}; arms with lessons: {', '.join(there) or 'none yet'}"
+    )
+
+
+# -- rows
+
+
+def _row(lesson: Lesson, format: str) -> Row:
+    asked = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
+    about = {"id": lesson.id, "benchmark": lesson.benchmark, "source_ids": lesson.source_ids}
+    return FORMATS[format]([*asked, {"role": "assistant", "content": lesson.response}]) | about
+
+
+def _messages(turns: list[Message]) -> Row:
+    return {"messages": turns}
+
+
+def _alpaca(turns: list[Message]) -> Row:
+    asked = "\n\n".join(turn["content"] for turn in turns[:-1])
+    return {"instruction": asked, "input": "", "output": turns[-1]["content"]}
+
+
+def _sharegpt(turns: list[Message]) -> Row:
+    speaker = {"user": "human", "assistant": "gpt", "system": "system"}
+    return {"conversations": [{"from": speaker[turn["role"]], "value": turn["content"]} for turn in turns]}
+
+
+FORMATS: dict[str, Callable[[list[Message]], Row]] = {
+    "messages": _messages,
+    "alpaca": _alpaca,
+    "sharegpt": _sharegpt,
+}
+
+
+# -- files
+
+
+def _empty(target: Path) -> None:
+    """Take an earlier export away; refuse a folder of somebody else's."""
+    there = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    if other := sorted(there - {"README.md", "train.jsonl", "train.parquet"}):
+        raise ValueError(f"{target} holds {other[0]!r}, which no export wrote; name an empty folder with --out")
+    for name in there:
+        (target / name).unlink()
+    target.mkdir(parents=True, exist_ok=True)
+
+
+def _write(path: Path, rows: list[Row], *, parquet: bool) -> None:
+    from datasets import Dataset
+
+    data = Dataset.from_list(rows)
+    half = path.with_name(f".{path.name}.part")
+    if parquet:
+        data.to_parquet(half)
+    else:
+        data.to_json(half, lines=True, force_ascii=False)
+    half.replace(path)
+
+
+def _settings(folder: RunDir) -> Mapping[str, Any]:
+    """The run's recipe (of a sweep's point: the sweep's); {} where there is none."""
+    for place in (folder, RunDir(folder.path.parent.parent)):
+        if place.recipe.is_file():
+            return yaml.safe_load(place.recipe.read_text(encoding="utf-8")) or {}
+    return {}
+
+
+# -- the card
+
+
+def _card(made: list[Lesson], settings: Mapping[str, Any], title: str, format: str, name: str) -> str:
+    kept = [lesson for lesson in made if lesson.status == "kept"]
+    sources = sorted({f"{lesson.benchmark}:{id}" for lesson in kept for id in lesson.source_ids})
+    split, target = settings.get("error_split", "an unknown"), settings.get("target", "an unknown target")
+    measured = settings.get("test_split", "test") == split
+    what = "errors" if made[0].arm in ("le", "lec") else "items"
+    front: dict[str, Any] = {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": name}]}]}
+    front |= {"tags": ["laif", "instruction-tuning"]}
+    lines = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+        f"# Lessons: {title}, iteration {made[0].iteration}\n",
+        f"{len(kept):,} lessons in format `{format}`. Read by: {READERS[format]}.\n",
+        "## Where they come from\n",
+        f"- **Source {what}**: {len(sources):,} items of the {split} split, answered by `{target}`"
+        + (f" ({', '.join(_by_benchmark(sources))})." if sources else "."),
+        *(["- **These items are the ones measured: a model trained on this must not be judged by them.**"] * measured),
+        f"- **Instructor**: {', '.join(sorted({lesson.instructor for lesson in made}))}; arm `{made[0].arm}`.",
+        f"- **Seed** {settings.get('seed', 'unknown')}, budget {settings.get('budget', 'unknown')}.\n",
+        "## Checks\n",
+        "| a lesson had to be | refused |\n|---|---|",
+        *(f"| {check} | {count:,} |" for check, count in _refused(made)),
+        f"\nOf {len(made):,} lessons written, {len(kept):,} were kept. Contamination was checked against the test "
+        f"splits of {', '.join(settings.get('benchmarks', [])) or 'the run'}.\n",
+        "`source_ids` names the items that a lesson was written about; their licence is that of their benchmark.",
+    ]
+    return "\n".join(lines)
+
+
+def _by_benchmark(sources: list[str]) -> list[str]:
+    counts = Counter(source.partition(":")[0] for source in sources)
+    return [f"{name} {count:,}" for name, count in counts.items()]
+
+
+def _refused(made: list[Lesson]) -> list[tuple[str, int]]:
+    counts = Counter(lesson.status for lesson in made)
+    return [(CHECKS[status], counts[status]) for status in lessons.STATUSES if status in CHECKS]

@@ -1,0 +1,94 @@
+"""The contrast explorer of notebook 04: pick an error, slide k, see what its right neighbours share with it."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from laif_helpers.embeddings import words
+from laif_helpers.instruct import Plan, quotes
+from laif_helpers.instruct.neighbours import Near, nearest_right
+from laif_helpers.instruct.requests import Answered, Request, Study, request
+from laif_helpers.instruct.tables import Shown
+from laif_helpers.recipe import StageParameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST = 12
+"""The largest k to slide to: a request with more questions says no more."""
+LABEL = 70
+"""Characters of a question in the list to pick from."""
+COMMON = re.compile(r"0|an?|the|of|to|in|on|at|is|are|was|and|for|s?he|it|his|her|they|their|how|many|much")
+"""Words that every question shares; they are not shown as shared."""
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The errors asked about, each with its ``MOST`` nearest right items."""
+
+    plan: Plan
+    p: StageParameters
+    near: dict[str, Near]
+
+    def at(self, which: int, k: int) -> Shown:
+        """One error beside its k nearest right questions: distance, words shared, and what the request costs."""
+        if not self.plan.requests:
+            return Shown(_table([]), "There is no error to contrast.")
+        one = self.plan.requests[which % len(self.plan.requests)]
+        study = self.plan.studies[one.benchmark]
+        source, near = study.everything[one.source_ids[0]], self.near[one.source_ids[0]][:k]
+        own = dict.fromkeys(word for word in words(_text(study, source)) if not COMMON.fullmatch(word))
+        rows, seen = [], set[str]()
+        for id, distance in near:
+            other = set(words(_text(study, study.everything[id])))
+            seen |= other
+            shared = ", ".join(word for word in own if word in other)
+            rows.append((round(distance, 3), _text(study, study.everything[id]), shared))
+        alone = ", ".join(word for word in own if word not in seen) or "none"
+        said = f"Error {source.example.id}: {_text(study, source)} Words that no neighbour has: {alone}. "
+        return Shown(_table(rows), said + self._cost(study, source, near, one))
+
+    def _cost(self, study: Study, source: Answered, near: Near, one: Request) -> str:
+        asked = request(self.p, study, source, near, one.n)
+        size = sum(len(turn["content"]) for turn in asked.messages)
+        low, high = (size / chars for chars in quotes.CHARS_PER_TOKEN)
+        price = self.p.prices.get(self.p.instructor_model)
+        dollars = f", {low * price.input / 1e6:.5f} to {high * price.input / 1e6:.5f} dollars" if price else ""
+        return f"With k = {len(near)} the request is {low:,.0f} to {high:,.0f} tokens long{dollars}."
+
+    def widget(self) -> Any:
+        """``at`` with a list of errors and a slider for k, where a browser is attached; else the first error."""
+        import ipywidgets
+
+        if not self.plan.requests:
+            return self.at(0, self.p.k)
+        labels = [self._label(at) for at in range(len(self.plan.requests))]
+        most = max(map(len, self.near.values()))
+        error = ipywidgets.Dropdown(options=[(label, at) for at, label in enumerate(labels)], description="error")
+        slider = ipywidgets.IntSlider(min(self.p.k, most), 1, most, description="k", continuous_update=False)
+        return ipywidgets.interactive(self.at, which=error, k=slider)
+
+    def _label(self, at: int) -> str:
+        one = self.plan.requests[at]
+        study = self.plan.studies[one.benchmark]
+        return f"{at}: {_text(study, study.everything[one.source_ids[0]])[:LABEL]}"
+
+
+def explorer(plan: Plan, p: StageParameters) -> Explorer:
+    """Look up the neighbours of all errors asked about, as far as the slider goes."""
+    near: dict[str, Near] = {}
+    for name, study in plan.studies.items():
+        ids = [one.source_ids[0] for one in plan.requests if one.benchmark == name]
+        if ids:
+            near |= nearest_right(p, study, [study.everything[id] for id in ids], min(MOST, len(study.right)))[0]
+    return Explorer(plan, p, near)
+
+
+def _text(study: Study, one: Answered) -> str:
+    return study.bench.question_text(one.example)
+
+
+def _table(rows: list[tuple[float, str, str]]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=["distance", "right neighbour", "words shared with the error"])
