@@ -237,7 +237,8 @@ def preflight_of(p: StageParameters, base: Path, **changed: Any) -> list[dict[st
     settings = replace(train_settings.make_settings(p), **changed)
     tokenizer = sft_samples.load_tokenizer(str(base))
     samples, shares = sft_samples.make_samples(settings, tokenizer)
-    preflight.before_loading(settings, tokenizer, shares, sft.trainer_arguments(settings, samples))
+    arguments = sft.trainer_arguments(settings, samples)
+    preflight.before_loading(settings, preflight.size(settings), shares, arguments)
     return json.loads((p.folder.path / "preflight.json").read_text())
 
 

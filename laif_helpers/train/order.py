@@ -58,7 +58,7 @@ def follow_epochs(sampler: Any) -> Any:
 
     accelerate does that too, but not for the epoch in whose middle a training of several ranks goes on: skipping the
     batches already seen hides the sampler behind two wrappers, and the order of epoch 0 would be dealt out again
-    (seen with two ranks: losses 2e-3 off after going on).
+    (seen with two ranks: losses 2e-3 off after going on; with this, the same to the last digit).
     """
     from transformers import TrainerCallback
 

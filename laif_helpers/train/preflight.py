@@ -27,14 +27,23 @@ _MARK = "preflight| "
 USED = 0.4  # share of a plain matrix product's speed that a training reaches; rough, and told as such
 
 
-def before_loading(settings: Settings, tokenizer: Any, shares: Row, arguments: Any) -> Row:
+def size(settings: Settings) -> memory.Shape | str:
+    """The base's shape, or why it cannot be told. To be asked before the Trainer's arguments exist.
+
+    From then on ZeRO-3 has a hand in every model that is made, also in one without data.
+    """
+    try:
+        return memory.shape(_base_of(settings))
+    except ValueError as error:
+        return str(error)
+
+
+def before_loading(settings: Settings, model: memory.Shape | str, shares: Row, arguments: Any) -> Row:
     """Write ``preflight.json`` (rank 0) and raise ValueError where a row says ``stop``; return the figures."""
     rows = _samples(shares, settings) + _time(shares, settings, arguments)
     figures: Row = {}
-    try:
-        model = memory.shape(_base_of(settings))
-    except ValueError as error:
-        rows.append(_row("memory", str(error), "look"))
+    if isinstance(model, str):
+        rows.append(_row("memory", model, "look"))
     else:
         device = str(arguments.device)
         needed = memory.need(model, settings, gpu=device != "cpu", longest=shares["longest"])

@@ -45,11 +45,12 @@ def train(settings: Settings) -> None:
     check_deepspeed_keys(settings)
     tokenizer = load_tokenizer(settings.base)
     samples, shares = make_samples(settings, tokenizer)
+    size = preflight.size(settings)
     arguments = trainer_arguments(settings, samples)
     if settings.deepspeed_config:
         gloo_on_cpu()
     check_world(settings, arguments)
-    told = preflight.before_loading(settings, tokenizer, shares, arguments)
+    told = preflight.before_loading(settings, size, shares, arguments)
     model = load_model(settings)
     model.generation_config.save_pretrained(settings.unfinished)  # an invalid one must not be found out at the end
     trainer = make_trainer(settings, arguments, model, tokenizer, samples)
