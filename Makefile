@@ -26,7 +26,7 @@ run: $(VENV)/.base
 	$(BIN)/laif run $(RECIPE)
 
 lab: $(VENV)/.base
-	$(BIN)/jupyter lab --notebook-dir=. $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_OPTIONS) notebooks
+	$(BIN)/jupyter lab --notebook-dir=. $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_OPTIONS) notebooks/00_contents.ipynb
 
 test: lint
 	$(BIN)/python -m pytest --durations=15

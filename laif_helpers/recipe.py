@@ -77,7 +77,7 @@ class Recipe(BaseModel):
     deepspeed: Literal["none", "zero1", "zero2", "zero3", "zero3_offload"] = "none"
     num_processes: int = Field(1, ge=1, description="training processes (GPUs) on this node")
     learning_rate: float = Field(5e-4, gt=0)
-    epochs: float = Field(3.0, gt=0)
+    epochs: float = Field(5.0, gt=0)
     batch_size: int = Field(32, ge=1, description="per device")
     gradient_accumulation: int = Field(1, ge=1)
     warmup_ratio: float = Field(0.1, ge=0, lt=1)

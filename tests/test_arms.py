@@ -7,7 +7,7 @@ import pytest
 from conftest import Toy
 from instructing import TRAIN, answer_items, parameters
 
-from laif_helpers import arms, instruct, lessons
+from laif_helpers import arms, instruct, lessons, recipe
 from laif_helpers.arms import ARMS
 from laif_helpers.benchmarks.practice_reading import recognise
 from laif_helpers.figures import style
