@@ -153,9 +153,9 @@ def dry_run(made: Plan) -> str:
     return "\n".join(lines)
 
 
-def contents() -> str:
-    """The runs on this machine as Markdown, newest first, with links that work from the folder of the notebooks."""
-    found = sorted(runs_dir().glob("*/recipe.yaml"), key=lambda path: -path.stat().st_mtime)
+def contents(most: int = 20) -> str:
+    """The newest runs on this machine as Markdown, with links that work from the folder of the notebooks."""
+    found = sorted(runs_dir().glob("*/recipe.yaml"), key=lambda path: -path.stat().st_mtime)[:most]
     if not found:
         return "None yet."
     lines = ["| run | stages done | report | error map | executed notebooks |", "|---" * 5 + "|"]
