@@ -247,7 +247,8 @@ def planted(n: int, seed: int = 0) -> list[Planted]:
             question, response = next(pair for pair in stream if pair[0] not in seen)
             seen.add(question)
             if kind == COPIES[0]:
-                question = rng.choice(test_items(name))[1]
+                item, question = rng.choice(test_items(name))
+                response = benchmarks.get(name).gold_response(item) or response
                 seen.add(question)
             elif kind:
                 question, response = (
