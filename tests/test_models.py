@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -149,6 +150,16 @@ def test_sampling_depends_on_seed_and_prompt_not_on_the_batch(tiny: Path) -> Non
     assert sampled(1, 20) != sampled(2, 20)
     twice = models.generate(str(tiny), [ask("same"), ask("same")], max_new_tokens=12, temperature=1.0, progress=False)
     assert twice[0].text != twice[1].text, "equal prompts are further samples, not copies"
+
+
+def test_several_samples_of_each_prompt(tiny: Path) -> None:
+    options: dict[str, Any] = {"max_new_tokens": 12, "temperature": 1.0, "progress": False}
+    found = [c.text for c in models.generate(str(tiny), CONVERSATIONS[:3], n=4, batch_size=5, **options)]
+    assert len(found) == 12 and all(len(set(found[at : at + 4])) == 4 for at in (0, 4, 8))
+    one = [c.text for c in models.generate(str(tiny), CONVERSATIONS[:3], **options)]
+    assert one == found[::4], "the first sample is the one that n=1 gives"
+    with pytest.raises(ValueError, match="n 2 at temperature 0"):
+        models.generate(str(tiny), CONVERSATIONS, n=2, progress=False)
 
 
 def test_sampling_follows_the_model_s_distribution(tiny: Path) -> None:
@@ -342,6 +353,17 @@ def test_server_answers_in_order_and_carries_the_settings(stub: Callable[..., St
     assert {(r["model"], r["max_tokens"], r["temperature"], r["seed"]) for r in seen} == {("m", 7, 0.5, 9)}
 
 
+def test_samples_from_a_server_have_seeds_of_their_own(stub: Callable[..., Stub]) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
+        seen.append((request["messages"][0]["content"], request["seed"]))
+        return 200, reply(request)
+
+    generate_from(stub(behave), 2, n=3, temperature=1.0, seed=5)
+    assert sorted(seen) == [(turn, seed) for turn in ("0", "1") for seed in (5, 6, 7)]
+
+
 def test_server_is_asked_more_at_once_until_it_refuses(stub: Callable[..., Stub]) -> None:
     def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
         time.sleep(0.03)
@@ -466,6 +488,10 @@ def test_serve_failures_are_told_in_a_sentence(tmp_path: Path) -> None:
         serve(sleeps, "m", healthy_within_s=0.5),
     ):
         pass
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="finds no free port"):
+        patch.setattr(socket.socket, "bind", lambda *_: (_ for _ in ()).throw(OSError(98, "Address already in use")))
+        with serve(sleeps, "m"):
+            pass
     with pytest.raises(ValueError, match=r"lacks \{port\}"), serve("vllm serve {model}", "m"):
         pass
     with (

@@ -24,6 +24,7 @@ def generate(
     max_new_tokens: int = 256,
     temperature: float = 0.0,
     seed: int = 0,
+    n: int = 1,
     url: str = "",
     batch_size: int = 0,
     on_done: OnDone | None = None,
@@ -36,13 +37,15 @@ def generate(
             ``server:<model>``, asked at ``url``.
         max_new_tokens: longest answer in tokens; shorter where the model's context ends.
         temperature: 0 is greedy; above it sampled, seeded by ``seed`` and each prompt's own text.
+        n: samples of each prompt, which follow one another in the result (so it is ``n`` times as long).
         batch_size: rows decoded at once on this machine; 0: as many as fit into memory.
         on_done: called with (index, completion) as soon as an answer is finished.
 
     A prompt longer than the model's context is not asked: its completion is empty and its ``finish`` says why.
     Raises ValueError (unusable model or settings), ServerError (a server that refuses or keeps failing).
     """
-    _check(conversations, max_new_tokens, temperature)
+    _check(conversations, max_new_tokens, temperature, n)
+    conversations = [turns for turns in conversations for _ in range(n)]  # equal prompts get seeds of their own
     completions: list[Completion | None] = [None] * len(conversations)
     if not conversations:
         return []
@@ -88,11 +91,15 @@ def fingerprint(model: str) -> str:
     return local_model.fingerprint(model)
 
 
-def _check(conversations: list[list[Message]], max_new_tokens: int, temperature: float) -> None:
+def _check(conversations: list[list[Message]], max_new_tokens: int, temperature: float, n: int) -> None:
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens {max_new_tokens}: at least 1")
     if temperature < 0:
         raise ValueError(f"temperature {temperature}: 0 (greedy) or above")
+    if n < 1 or (n > 1 and temperature == 0):
+        raise ValueError(
+            f"n {n} at temperature {temperature}: at least 1, and several samples need a temperature above 0"
+        )
     for index, turns in enumerate(conversations):
         if not turns or not all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in turns):
             raise ValueError(f"conversation {index}: expected a list of {{'role', 'content'}} turns, got {turns!r:.80}")

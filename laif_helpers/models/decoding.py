@@ -19,6 +19,9 @@ from laif_helpers.models.kv_cache import new_cache
 
 REFILL_SHARE = 0.25
 """Finished rows leave when they are this share of the batch: sooner copies the cache too often, later wastes steps."""
+JOIN_SHARE = 0.75
+"""Waiting prompts join when this share of the rows is free. On CPU cores a step costs what its rows cost, so a smaller
+batch loses nothing, while newcomers among old rows lengthen the padding that everyone's attention passes over."""
 GPU_STRIDE = 8
 """Tokens decoded between two looks at which rows are done: each look makes the CPU wait for the GPU."""
 
@@ -101,7 +104,8 @@ class _Settings:
 def _fill(model: Any, batch: "_Batch | None", queue: deque[Prompt], size: int, settings: _Settings) -> "_Batch":
     """The running batch, with waiting prompts taken in once enough rows are free."""
     free = size - len(batch.prompts) if batch else size
-    if batch and (not queue or not batch.growable or free < max(1, size * REFILL_SHARE)):
+    share = JOIN_SHARE if model.device.type == "cpu" else REFILL_SHARE
+    if batch and (not queue or not batch.growable or free < max(1, size * share)):
         return batch
     added = _Batch(model, [queue[i] for i in range(min(free, len(queue)))], settings)
     if batch:
@@ -159,7 +163,8 @@ class _Batch:
         mask = columns >= self.pad[:, None]
         positions = (columns[-ids.shape[1] :] - self.pad[:, None]).clamp(min=0, max=self.context - 1)
         if self.growable and ids.shape[1] == 1:
-            mask = mask[:, None, None, :]  # ready made; the model would build the same one again
+            # Ready made; the model would build the same one again, and each layer turn it into numbers.
+            mask = torch.zeros(mask.shape, dtype=self.model.dtype).masked_fill_(~mask, float("-inf"))[:, None, None, :]
         with torch.inference_mode():
             output = self.model(
                 input_ids=ids,

@@ -1,10 +1,12 @@
 """A model behind any OpenAI-compatible server: as many requests at once as it bears, bounded retries."""
 
 import asyncio
+import json
 import os
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -79,8 +81,20 @@ def ask(
     a request failed ``MAX_ATTEMPTS`` times; answers that arrived before have been handed to ``on_done``.
     """
     _check(model, url)
-    options = {"max_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    run_in_thread(_ask_all(model, conversations, url, options, on_done, timeout_s, max_connections))
+    options = {"max_tokens": max_new_tokens, "temperature": temperature}
+    asked = list(zip(conversations, _seeds(conversations, seed), strict=True))
+    run_in_thread(_ask_all(model, asked, url, options, on_done, timeout_s, max_connections))
+
+
+def _seeds(conversations: list[list[Message]], seed: int) -> list[int]:
+    """``seed``, and the numbers after it for the further samples of a prompt: one seed would give one text again."""
+    turns: Counter[str] = Counter()
+    found = []
+    for conversation in conversations:
+        key = json.dumps(conversation)
+        found.append(seed + turns[key])
+        turns[key] += 1
+    return found
 
 
 def _check(model: str, url: str) -> None:
@@ -124,7 +138,7 @@ def run_in_thread(work: Any) -> None:
 
 async def _ask_all(
     model: str,
-    conversations: list[list[Message]],
+    asked: list[tuple[list[Message], int]],
     url: str,
     options: dict[str, Any],
     on_done: Callable[[int, Completion], None],
@@ -132,7 +146,7 @@ async def _ask_all(
     max_connections: int,
 ) -> None:
     connections = Connections(most=max_connections, start=min(START_CONNECTIONS, max_connections))
-    waiting = iter(enumerate(conversations))
+    waiting = iter(enumerate(asked))
     failed: list[Exception] = []
 
     async with connect(url, timeout_s) as client:
@@ -140,14 +154,14 @@ async def _ask_all(
         async def worker() -> None:
             # After a failure nothing new is asked, but answers that are on their way (and paid for) are kept.
             while not failed and (following := next(waiting, None)):
-                index, turns = following
+                index, (turns, seed) = following
                 try:
-                    on_done(index, await _ask_one(client, model, turns, options, connections, url))
+                    on_done(index, await _ask_one(client, model, turns, options | {"seed": seed}, connections, url))
                 except Exception as error:
                     failed.append(error)
 
         # A pool of workers, not a task an item: 100,000 waiting tasks are memory for nothing.
-        workers = [asyncio.create_task(worker()) for _ in range(min(max_connections, len(conversations)))]
+        workers = [asyncio.create_task(worker()) for _ in range(min(max_connections, len(asked)))]
         try:
             await asyncio.gather(*workers)
             if failed:

@@ -30,8 +30,7 @@ def serve(
     The server runs in a session of its own; its output goes to ``log``. It ends, with all its descendants, when
     the block is left, and with this process. Raises ValueError (command), RuntimeError (exited, never healthy).
     """
-    port = launch.free_port()
-    arguments = _arguments(command, model, port)
+    arguments = _arguments(command, model, port := _free_port())
     log = log or Path(tempfile.mkstemp(prefix="serve-", suffix=".log")[1])
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -48,6 +47,15 @@ def serve(
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         _end(process)
+
+
+def _free_port() -> int:
+    try:
+        return launch.free_port()
+    except OSError as error:
+        raise RuntimeError(
+            f"the serve command finds no free port on 127.0.0.1 ({error}); end what holds them"
+        ) from None
 
 
 def _arguments(command: str, model: str, port: int) -> list[str]:
