@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 
 from laif_helpers.records import Completion, Message
 
-START_CONNECTIONS = 4
+START_CONNECTIONS = 16
 MAX_CONNECTIONS = 64
 MAX_ATTEMPTS = 6
 """Attempts a request, with waits of about 0.5, 1, 2, 4 and 8 s between them: a restart is survived, an outage told."""
@@ -27,7 +27,7 @@ class ServerError(RuntimeError):
 
 
 class Connections:
-    """How many requests may be open at once: doubled a round until the first 429, then halved and grown by one a round.
+    """How many requests may be open at once: trebled a round until the first 429, then halved and grown by one a round.
 
     ``peak`` is the highest number reached; ``halvings`` counts the 429 rounds.
     """
@@ -51,7 +51,7 @@ class Connections:
             self._changed.notify_all()
 
     def succeeded(self) -> None:
-        # Two a success at first: three rounds from 4 to 64, so that a short run is not spent on finding the limit.
+        # Two a success at first: two rounds from 16 to 64, so that a short run is not spent on finding the limit.
         self.limit = min(self.most, self.limit + (2 if self._slow_start else 1 / self.limit))
 
     def refused(self, sent_at: float) -> None:
