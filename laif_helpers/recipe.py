@@ -50,7 +50,7 @@ class Recipe(BaseModel):
     arms: list[str] = Field(["fine_tuning", "auggpt", "le", "lec"], description="arms compared with vanilla")
     iterations: int = Field(2, ge=0, description="turns of the cycle")
     budget: int = Field(600, ge=1, description="training items per in-domain benchmark, for every arm alike")
-    replay_fraction: float = Field(0.5, ge=0, lt=1, description="share of the budget: right-answered train items")
+    replay_fraction: float = Field(0.25, ge=0, lt=1, description="share of the budget: right-answered train items")
     k: int = Field(3, ge=1, description="right neighbours shown to the instructor (lec)")
     embedding: str = Field(
         "tfidf", description="tfidf | minilm (offline wheel) | bert-mean[:folder] | any sentence-transformers name"
