@@ -47,7 +47,7 @@ def test_fewer_neighbours_where_nothing_else_is_left(study: Study) -> None:
 
 
 def test_the_explorer_shows_distance_shared_words_and_cost(study: Study) -> None:
-    p = parameters(usd_per_million_input=1.0)
+    p = parameters(instructor_model="m", prices={"m": {"input": 1.0, "output": 1.0}})
     from laif_helpers.instruct.requests import request
 
     near, _ = nearest_right(p, study, study.wrong)

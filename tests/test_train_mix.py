@@ -59,7 +59,7 @@ def test_lessons_and_replay_fill_the_budget(parameters: Callable[..., StageParam
     ]
     right = {r.id for r in read_jsonl(p.previous.responses("practice", "train"), Response) if r.correct}
     assert {row["id"] for row in mix.rows if row["source"] == "replay"} <= right
-    assert train_settings.check_training_set(p.folder.training_set) == 20
+    assert train_settings.check_training_set(p.folder.training_set) == {"practice, lesson": 10, "practice, replay": 10}
     assert "20 training items" in mix.observation and not mix.notes
 
 

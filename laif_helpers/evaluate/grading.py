@@ -5,7 +5,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from laif_helpers import models
+from laif_helpers import models, sandbox
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.evaluate.audit import Second, second_grades
 from laif_helpers.records import Completion, Example, Grade, Response
@@ -66,7 +66,7 @@ def grade_all(benchmark: Benchmark, examples: list[Example], completions: list[C
         return [one(pair) for pair in pairs]
     grades = []
     bar = models.progress_bar(len(pairs), f"running {benchmark.name}", "program")
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, bar:
+    with sandbox.kept_ready(), ThreadPoolExecutor(os.cpu_count() or 1) as pool, bar:
         for grade in pool.map(one, pairs):
             grades.append(grade)
             bar.update()
