@@ -200,7 +200,8 @@ if os.fork() == 0:
 """
     looks = """
 import os
-assert os.listdir("/tmp") == ["program"] and set(os.listdir("/dev/shm")) <= {"program"}, os.listdir("/tmp")
+left = {"left", "a"} & {*os.listdir("/tmp"), *os.listdir("/dev/shm")}  # an interpreter below /tmp is seen there, too
+assert not left and "program" in os.listdir("/tmp"), left
 processes = [name for name in os.listdir("/proc") if name.isdigit()]
 assert len(processes) <= 2, processes
 """
