@@ -285,6 +285,7 @@ def test_disk_that_is_too_small(parameters: Make, base: Path, monkeypatch: pytes
 
 def test_known_models_are_estimated_without_a_network(parameters: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no minute of retries
     mistral = memory.shape("mistralai/Mistral-7B-Instruct-v0.2")
     llama = memory.shape("meta-llama/Meta-Llama-3-8B-Instruct")
     assert (mistral.weights, llama.weights) == (7_241_732_096, 8_030_261_248), "the published counts"
