@@ -17,7 +17,7 @@ LEAST_ANSWER = 200  # where the data holds a letter only, a lesson still says wh
 
 def lines(recipe: Recipe) -> list[str]:
     """Lines on the instructor of a recipe: requests, tokens, dollars; none where no language model is asked."""
-    arms = [arm for arm in recipe.arms if arm in ("auggpt", "le", "lec")]
+    arms = [arm for arm in recipe.arms if arm != "fine_tuning"]
     if recipe.instructor != "llm" or not arms:
         return []
     try:
@@ -25,7 +25,7 @@ def lines(recipe: Recipe) -> list[str]:
     except (OSError, ValueError) as error:
         return [f"instructor: no forecast, for a benchmark cannot be read ({str(error).splitlines()[0]})"]
     turns = len(arms) * max(1, 1 if recipe.quote_only else recipe.iterations)
-    low, high = (_tokens(sizes, share, recipe, "lec" in arms) for share in WRONG)
+    low, high = (_tokens(sizes, share, recipe, any("lec" in arm for arm in arms)) for share in WRONG)
     told = [f"{turns * a / 1e6:,.1f} to {turns * b / 1e6:,.1f}" for a, b in zip(low[1:], high[1:], strict=True)]
     dollars = sorted(turns * _usd(tokens, recipe) for tokens in (low, high))
     priced = f"{dollars[0]:,.0f} to {dollars[1]:,.0f} dollars" if dollars[1] else "no price given"
