@@ -1,5 +1,7 @@
 """Where items lie on the map: UMAP of the errors, HDBSCAN's dense places, and what lies beside them."""
 
+import contextlib
+
 import numpy as np
 
 from laif_helpers.embeddings import nearest
@@ -37,8 +39,12 @@ def _umap(space: np.ndarray, wrong: np.ndarray, seed: int) -> np.ndarray:
         warnings.simplefilter("ignore")
         from umap import UMAP
 
+        _keep_compiled()
         neighbours = min(15, int(wrong.sum()) - 1)
-        frame = UMAP(n_neighbors=neighbours, min_dist=0.0, random_state=seed, n_jobs=1).fit_transform(space[wrong])
+        # exact, and umap's own search compiles for 7 s
+        index, distance = nearest(space[wrong], space[wrong], neighbours)
+        options = {"n_neighbors": neighbours, "min_dist": 0.0, "random_state": seed, "n_jobs": 1}
+        frame = UMAP(**options, precomputed_knn=(index, distance)).fit_transform(space[wrong])
     places = np.empty((len(space), 2), dtype=np.float32)
     places[wrong] = frame
     if not wrong.all():
@@ -47,6 +53,20 @@ def _umap(space: np.ndarray, wrong: np.ndarray, seed: int) -> np.ndarray:
         closeness = np.exp(-(distance - distance[:, :1]) / (distance.std() + 1e-6))
         places[~wrong] = (frame[index] * closeness[:, :, None]).sum(axis=1) / closeness.sum(axis=1)[:, None]
     return places
+
+
+def _keep_compiled() -> None:
+    """Let numba keep on disk what it would compile anew in every process, for 9 s: umap asks for that only in part."""
+    from umap import layouts, umap_
+
+    for module, name in (
+        (umap_, "smooth_knn_dist"),
+        (umap_, "compute_membership_strengths"),
+        (layouts, "_nb_optimize_layout_euclidean_single_epoch"),
+    ):
+        # another version of umap, or no folder that may be written: then they are compiled, as ever
+        with contextlib.suppress(AttributeError, RuntimeError):
+            getattr(module, name).enable_caching()
 
 
 def _clusters(places: np.ndarray) -> np.ndarray:

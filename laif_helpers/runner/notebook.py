@@ -7,6 +7,7 @@ parse, and overwrites every value where no cell is tagged. Here each of these is
 import ast
 import hashlib
 import json
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,18 @@ def _assignment(node: ast.stmt, name: str) -> tuple[str, Any]:
 
 
 def _seen_by_papermill(path: Path) -> list[str]:
-    import papermill
+    return list(import_papermill().inspect_notebook(str(path)))
 
-    return list(papermill.inspect_notebook(str(path)))
+
+def import_papermill() -> Any:
+    """papermill, without the grammar of internationalised addresses that jsonschema, where it finds the package,
+    compiles for 1.7 s in every process: a notebook's schema asks for no such format."""
+    absent = "rfc3987_syntax" not in sys.modules
+    if absent:
+        sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    try:
+        import papermill
+    finally:
+        if absent:
+            del sys.modules["rfc3987_syntax"]
+    return papermill

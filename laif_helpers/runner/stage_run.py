@@ -33,7 +33,7 @@ def execute(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(scratch), os.environ.get("JUPYTER_PATH")]))
     os.environ["JUPYTER_RUNTIME_DIR"] = str(scratch)
     kernel.write_kernelspec(scratch)
-    import papermill
+    papermill = notebook.import_papermill()
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
