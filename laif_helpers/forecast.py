@@ -35,25 +35,29 @@ def lines(recipe: Recipe) -> list[str]:
     return [f"instructor: {who}, if {WRONG[0]:.0%} to {WRONG[1]:.0%} of the answers are wrong: {asked}, {spent}"]
 
 
-def _sizes(name: str, recipe: Recipe) -> tuple[int, float, float]:
-    """Items of the split that supplies errors, and mean characters of a question and of a gold answer."""
+def _sizes(name: str, recipe: Recipe) -> tuple[int, float, float, int]:
+    """Items of the split that supplies errors, mean characters of a question and of a gold answer, and how often each
+    lesson is answered again."""
     bench: Any = benchmarks.get(name)
     items = bench.load(recipe.error_split, data_dir=recipe.data_dir or None, limit=recipe.limit or None)
     questions = [len(bench.question_text(item)) for item in items]
     answers = [max(LEAST_ANSWER, len(bench.gold_response(item) or "")) for item in items]
-    return len(items), sum(questions) / len(items), sum(answers) / len(items)
+    again = recipe.agreement if bench.family == "choice" else 0
+    return len(items), sum(questions) / len(items), sum(answers) / len(items), again
 
 
-def _tokens(sizes: list[tuple[int, float, float]], wrong: float, recipe: Recipe, contrast: bool) -> tuple[float, ...]:
+def _tokens(
+    sizes: list[tuple[int, float, float, int]], wrong: float, recipe: Recipe, contrast: bool
+) -> tuple[float, ...]:
     """Requests and tokens in and out of one arm's one iteration, over all in-domain benchmarks."""
     requests = asked = answered = 0.0
-    for items, question, answer in sizes:
+    for items, question, answer, again in sizes:
         errors = max(1, round(items * wrong * (1 - recipe.holdout_fraction)))
         each = math.ceil(recipe.budget / errors) + 1
         shown = question * (1 + (recipe.k if contrast else 0)) + 2 * answer
         requests += errors
-        asked += errors * (FRAME + shown) / CHARS_PER_TOKEN
-        answered += errors * each * (question + answer) / CHARS_PER_TOKEN
+        asked += errors * (FRAME + shown + each * again * question) / CHARS_PER_TOKEN
+        answered += errors * each * (question + answer + again * LEAST_ANSWER) / CHARS_PER_TOKEN
     return requests, asked, answered
 
 

@@ -57,7 +57,10 @@ class Recipe(BaseModel):
     )
     embedded: Literal["question", "response", "both"] = Field("question", description="what the error map lays out")
     similarity: float = Field(
-        0.0, ge=0, le=1, description="cosine to a test question that quarantines a lesson; 0: 0.8, none with tfidf"
+        0.0,
+        ge=0,
+        le=1,
+        description="cosine to a test question that quarantines a lesson; 0: 0.8, none with tfidf or bert-mean",
     )
     map_iterations: bool = Field(True, description="02 maps the errors of later iterations too, not only the target's")
     strict: bool = Field(False, description="stop when fewer lessons than the budget can be made")
@@ -70,6 +73,7 @@ class Recipe(BaseModel):
     prices: dict[str, Price] = Field({}, description="model: {input: …, output: …}, dollars per million tokens")
     probe: int = Field(5, ge=0, description="requests sent first, from which the rest is quoted (llm)")
     reply_format: Literal["auto", "json", "text"] = Field("auto", description="JSON schema, if the endpoint knows it")
+    agreement: int = Field(0, ge=0, description="answers of the instructor that must confirm a choice lesson's letter")
     batch: bool = Field(False, description="OpenAI's Batch endpoint: half the price, answers within a day")
     quote_only: bool = Field(False, description="stop after the requests and the price quote; nothing is sent")
     lessons_only: bool = Field(False, description="stop after the first lessons; nothing is trained")
@@ -96,9 +100,7 @@ class Recipe(BaseModel):
     load_in_4bit: bool = Field(False, description="QLoRA: the frozen base in 4 bits; needs CUDA and bitsandbytes")
     merge_lora: bool = Field(False, description="the checkpoint is the whole model with the adapter in it")
     save_steps: int = Field(0, ge=0, description="steps between states to go on from; 0: a quarter of the training")
-    report_to: str = Field(
-        "none", description="none | tensorboard | wandb | mlflow | any other that transformers knows"
-    )
+    report_to: str = Field("none", description="none | tensorboard | wandb | mlflow | others transformers knows")
     hostfile: str = Field("", description="DeepSpeed hostfile: train on several nodes that share the run folder")
     # -- the machine
     workers: int = Field(2, ge=1, description="stages run side by side")
@@ -157,6 +159,8 @@ class Recipe(BaseModel):
                 "load_in_4bit, merge_lora, lora_alpha and lora_dropout are for adapters, and lora_rank is 0; "
                 "set lora_rank, for instance to 16"
             )
+        if self.agreement and self.instructor != "llm":
+            raise ValueError(f"agreement {self.agreement} asks a language model again; set instructor: llm, or 0")
         if self.hostfile and self.deepspeed == "none":
             raise ValueError(f"hostfile {self.hostfile!r} needs DeepSpeed's launcher; set deepspeed: zero2")
         if self.lessons_only and not self.iterations:

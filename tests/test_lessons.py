@@ -1,7 +1,6 @@
 """Lessons: what is read from replies, what is refused and why, and what a training set is mixed from."""
 
 import importlib.util
-import itertools
 import json
 import random
 import sys
@@ -465,10 +464,9 @@ def test_a_test_question_in_other_words_is_quarantined_on_the_same_numbers_only(
 def test_choices_are_kept_where_independent_answers_agree() -> None:
     question = "Which is a metal?\nA. Oxygen\nB. Iron"
     right, wrong = (lesson(question, f"It conducts.\n\nThe answer is {x}.", "arc_challenge") for x in "BA")
-    texts = itertools.cycle(["The answer is B.", "B. Iron", "I think it is (B)."])
-    checked = lessons.agree([right, wrong, lesson("Sum?")], lambda asked: next(texts), 3, workers=1)
+    texts = ["The answer is B.", "B. Iron", "I think it is (B)."]
+    checked = lessons.agree([right, wrong, lesson("Sum?")], lambda asked: [texts] * len(asked))
     assert [one.status for one in checked] == ["kept", "wrong", "kept"]
     assert checked[1].reason == "0 of 3 independent answers agree with A: B, B, B"
-    assert lessons.agree([wrong], lambda asked: 1 / 0, 0) == [wrong], "off: nothing is asked"
-    with pytest.raises(ValueError, match="-1 answers"):
-        lessons.agree([right], str, -1)
+    sums = [lesson("Sum?")]
+    assert lessons.agree(sums, lambda asked: 1 / 0) == sums, "no choice lesson: nothing is asked"

@@ -9,6 +9,7 @@ import functools
 import json
 import random
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tqdm.auto import tqdm
 from laif_helpers import answered, benchmarks, ledger, lessons
 from laif_helpers.arms import NOTEBOOK_OF
 from laif_helpers.instruct.neighbours import nearest_right
-from laif_helpers.instruct.requests import Answered, Request, Study, draw, request
+from laif_helpers.instruct.requests import Answered, Request, Study, draw, question, request
 from laif_helpers.ledger import Ledger, Reply
 from laif_helpers.paths import runs_dir
 from laif_helpers.recipe import StageParameters
@@ -187,6 +188,15 @@ def ask(plan: Plan, p: StageParameters) -> dict[str, Reply]:
         return {}
     if p.instructor == "llm":
         lessons.test_questions(p)  # a test split that is not at hand must be told before anything is paid for
+    keys = [request.key for request in plan.requests]
+    with _ledger(plan, p) as book:
+        there = book.replies(keys)
+        _instructor(p.instructor)([request for request in plan.requests if request.key not in there], p, book)
+        return book.replies(keys)
+
+
+def _ledger(plan: Plan, p: StageParameters) -> AbstractContextManager[Ledger]:
+    """The ledger of this arm's iteration, which refuses to be used for other data."""
     about = {"arm": p.arm, "iteration": str(p.iteration), "target": p.target, "error_split": p.error_split}
     about |= {"instructor": p.instructor}
     items = {
@@ -194,11 +204,7 @@ def ask(plan: Plan, p: StageParameters) -> dict[str, Reply]:
         for name, study in plan.studies.items()
         for id, answer in study.everything.items()
     }
-    keys = [request.key for request in plan.requests]
-    with ledger.open_ledger(p.folder.replies(p.arm), about, items) as book:
-        there = book.replies(keys)
-        _instructor(p.instructor)([request for request in plan.requests if request.key not in there], p, book)
-        return book.replies(keys)
+    return ledger.open_ledger(p.folder.replies(p.arm), about, items)
 
 
 def _instructor(name: str) -> Callable[[Sequence[Request], StageParameters, Ledger], None]:
@@ -252,9 +258,29 @@ def learn(plan: Plan, replies: dict[str, Reply], p: StageParameters) -> list[Les
         needed, _ = lessons.shares(p.budget, p.replay_fraction)
         tests = lessons.index_of_tests(p)
         options: dict[str, Any] = {"max_length": p.max_length, "seed": draw(p), "workers": p.workers}
+        if p.agreement:
+            options["confirm"] = lambda checked: lessons.agree(checked, functools.partial(_answered_again, plan, p))
         made = lessons.judge(made, tests, needed=needed, **options)
     write_jsonl(p.folder.lessons(p.arm), made)
     return made
+
+
+def _answered_again(plan: Plan, p: StageParameters, asked: Sequence[Lesson]) -> list[list[str]]:
+    """``p.agreement`` answers of the instructor to each lesson's question alone, through the ledger."""
+    from laif_helpers.instructors import llm
+
+    answers: list[list[str]] = [[] for _ in asked]
+    with _ledger(plan, p) as book:
+        for sample in range(1, p.agreement + 1):
+            # another seed for each: servers that honour it would give one text again
+            drawn = p.model_copy(update={"seed": p.seed + sample, "reply_format": "text"})
+            requests = [question(drawn, lesson, sample) for lesson in asked]
+            there = book.replies([one.key for one in requests])
+            llm.ask([one for one in requests if one.key not in there], drawn, book)
+            replies = book.replies([one.key for one in requests])
+            for texts, one in zip(answers, requests, strict=True):
+                texts.append(replies[one.key].text)
+    return answers
 
 
 def diagnosed(plan: Plan, replies: dict[str, Reply]) -> list[dict[str, Any]]:

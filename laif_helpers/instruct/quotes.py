@@ -83,7 +83,10 @@ def quote(plan: Plan, p: StageParameters, probed: Mapping[str, Reply] | None = N
     there = probed or {}
     told = [there[one.key] for one in plan.requests if one.key in there and there[one.key].prompt_tokens]
     rest = [one for one in plan.requests if one.key not in there]
-    inputs, outputs = _measured(plan, p, rest, told) if told else _estimated(plan, p)
+    asking = _measured(plan, p, rest, told) if told else _estimated(plan, p)
+    inputs, outputs = (
+        (low + more[0], high + more[1]) for (low, high), more in zip(asking, _again(plan, p), strict=True)
+    )
     usd = None
     if p.instructor_model in p.prices:
         paid, (asked, got) = sum(reply.usd for reply in told), _sum(told)
@@ -120,6 +123,19 @@ def _measured(plan: Plan, p: StageParameters, rest: Sequence[Request], told: Seq
     return (asked + reads[0], asked + reads[1]), (got + min(low, most), got + min(high, most))
 
 
+def _again(plan: Plan, p: StageParameters) -> tuple[Range, Range]:
+    """What the answers that must confirm choice lessons (``agreement``) read and write: at most, all lessons pass
+    the other checks; at least, half of them."""
+    answers, asked = 0.0, 0.0
+    for one in plan.requests:
+        study = plan.studies[one.benchmark]
+        if p.agreement and study.bench.family == "choice":
+            answers += p.agreement * one.n
+            asked += p.agreement * one.n * _sample_size(study)
+    low, high = CHARS_PER_TOKEN
+    return (asked / low / 2, asked / high), (answers * LEAST_ANSWER / low / 2, answers * LEAST_ANSWER / high * 2)
+
+
 def _sum(replies: Sequence[Reply]) -> tuple[int, int]:
     return sum(reply.prompt_tokens for reply in replies), sum(reply.new_tokens for reply in replies)
 
@@ -148,6 +164,8 @@ def _notes(plan: Plan, p: StageParameters, usd: Range | None, cut: bool) -> tupl
         )
     if usd and p.max_usd and usd[1] > p.max_usd:
         notes.append(f"max_usd {p.max_usd:g} may stop it before the end.")
+    if p.agreement:
+        notes.append(f"Included: {p.agreement} more answers to each choice lesson that passes the other checks.")
     if cut:
         notes.append(
             f"Replies end at {spending.MAX_REPLY_TOKENS} tokens: {plan.requests[0].n} lessons a request may not fit."

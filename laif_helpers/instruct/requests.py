@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import ledger
+from laif_helpers import benchmarks, ledger
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Example, Message
+from laif_helpers.records import Example, Lesson, Message
 
 PROMPTS = Path(__file__).parent / "prompts"
 MAX_SHOWN = 4_000
@@ -77,6 +77,13 @@ def request(p: StageParameters, study: Study, item: Answered, near: Sequence[tup
         system = f"{system.strip()}\n\n{_template('as_json.j2').render()}"
     messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
     return Request(ledger.key_of(messages, settings(p)), p.arm, bench.name, [item.example.id], ids, n, messages)
+
+
+def question(p: StageParameters, lesson: Lesson, sample: int) -> Request:
+    """A lesson's question alone, as a target would be asked it; ``sample`` tells repeated draws apart."""
+    messages = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
+    key = ledger.key_of(messages, settings(p) | {"sample": sample})
+    return Request(key, p.arm, lesson.benchmark, lesson.source_ids, [], 0, messages)
 
 
 def task(strategy: str, n: int) -> str:

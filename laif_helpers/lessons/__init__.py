@@ -8,7 +8,7 @@ that ``lessons/<arm>.jsonl`` holds everything that was paid for.
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -116,13 +116,23 @@ def _worked(bench: benchmarks.Benchmark, example: Example) -> str:
 
 
 def judge(
-    lessons: Sequence[Lesson], tests: TestIndex, *, needed: int, max_length: int = 512, seed: int = 0, workers: int = 2
+    lessons: Sequence[Lesson],
+    tests: TestIndex,
+    *,
+    needed: int,
+    max_length: int = 512,
+    seed: int = 0,
+    workers: int = 2,
+    confirm: Callable[[Sequence[Lesson]], list[Lesson]] = list,
 ) -> list[Lesson]:
-    """All checks in order: verify, deduplicate, decontaminate, fit, and a sample of ``needed`` per benchmark."""
+    """All checks in order: verify, deduplicate, decontaminate, fit, and a sample of ``needed`` per benchmark.
+
+    ``confirm``: a check that costs something (``agree``); it sees the lessons when all others have looked.
+    """
     checked = verify(lessons, workers=workers)
     checked = decontaminate(deduplicate(checked), tests)
     checked = fit(checked, max_length * CHARS_PER_TOKEN)
-    return sample(checked, needed, seed)
+    return sample(confirm(checked), needed, seed)
 
 
 def verify(lessons: Sequence[Lesson], *, workers: int = 2) -> list[Lesson]:

@@ -1,7 +1,6 @@
 """Choice lessons answered again: the instructor, asked k times without its own answer, must agree with itself."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from laif_helpers import benchmarks
 from laif_helpers.benchmarks import _choice
@@ -10,22 +9,18 @@ from laif_helpers.lessons.filters import marked
 from laif_helpers.records import Lesson
 
 
-def agree(lessons: Sequence[Lesson], answer: Callable[[str], str], k: int, *, workers: int = 2) -> list[Lesson]:
-    """Choice lessons still kept whose letter ``k`` independent answers do not all confirm get the status ``wrong``.
+def agree(lessons: Sequence[Lesson], answers: Callable[[Sequence[Lesson]], Sequence[Sequence[str]]]) -> list[Lesson]:
+    """Choice lessons still kept whose letter their independent answers do not all confirm get the status ``wrong``.
 
-    ``answer``: question -> text; called ``k`` times for each lesson, ``workers`` calls side by side, so it must draw
-    anew each time and be safe in threads. ``k`` = 0: nothing is asked. Raises ValueError for a negative ``k``, and
-    whatever ``answer`` raises.
+    ``answers``: those lessons -> the answers to each one's question, drawn anew each. Other lessons are not asked
+    about; without any, nothing is asked. Raises whatever ``answers`` raises.
     """
-    if k < 0:
-        raise ValueError(f"agreement: {k} answers cannot agree; set 0 (off) or more")
     asked = [
         at
         for at, lesson in enumerate(lessons)
-        if k and lesson.status == "kept" and benchmarks.get(lesson.benchmark).family == "choice"
+        if lesson.status == "kept" and benchmarks.get(lesson.benchmark).family == "choice"
     ]
-    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-        said = list(pool.map(lambda at: [answer(lessons[at].question) for _ in range(k)], asked))
+    said = answers([lessons[at] for at in asked]) if asked else []
     problems = [""] * len(lessons)
     for at, texts in zip(asked, said, strict=True):
         problems[at] = _disagreement(lessons[at], texts)

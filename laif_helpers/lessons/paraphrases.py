@@ -21,8 +21,8 @@ GSM-Plus' rewordings of GSM8K's test (docs/LOG.md)."""
 class Paraphrases:
     """The test questions, as vectors. ``questions``: (benchmark:id, text).
 
-    TF-IDF knows words, not meanings, and a template's words are the same in every item: it judges only where a
-    threshold is asked for.
+    TF-IDF knows words, not meanings, and a template's words are the same in every item; the mean of BERT's vectors
+    finds any two questions alike. These two judge only where a threshold is asked for.
     """
 
     questions: Sequence[tuple[str, str]]
@@ -32,7 +32,8 @@ class Paraphrases:
 
     @property
     def active(self) -> bool:
-        return bool(self.questions) and (self.embedding != "tfidf" or self.threshold > 0)
+        coarse = self.embedding == "tfidf" or self.embedding.startswith("bert-mean")
+        return bool(self.questions) and (not coarse or self.threshold > 0)
 
     def closest(self, asked: Sequence[str], family: str) -> list[tuple[str, float]]:
         """(test item's name, cosine) for each question; ("", 0.0) where none is similar enough.

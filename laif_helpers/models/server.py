@@ -177,7 +177,7 @@ def connect(url: str, timeout_s: float) -> Any:
     import openai
 
     # A proxy from the environment is for the outside: it must not be asked for a server of this machine.
-    http = openai.DefaultAsyncHttpxClient(timeout=timeout_s, trust_env=not _is_local(url))
+    http = openai.DefaultAioHttpClient(timeout=timeout_s, trust_env=not _is_local(url))
     # Retries are ours alone: two layers of them multiply.
     key = os.environ.get("OPENAI_API_KEY") or "none"
     return openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=timeout_s, http_client=http)

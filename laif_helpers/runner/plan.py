@@ -17,7 +17,7 @@ INSTRUCT = arms.NOTEBOOK_OF
 
 _LESSON_KEYS = {"arms", "budget", "replay_fraction", "holdout_fraction", "k", "similarity", "strict", "seed"}
 _INSTRUCTOR_KEYS = {key for key in Recipe.model_fields if key.startswith(("instructor", "max_usd"))}
-_INSTRUCTOR_KEYS |= {"prices", "probe", "reply_format", "batch"}
+_INSTRUCTOR_KEYS |= {"prices", "probe", "reply_format", "batch", "agreement"}
 _TRAINING_KEYS = {"deepspeed", "num_processes", "learning_rate", "epochs", "batch_size", "gradient_accumulation"}
 _TRAINING_KEYS |= {"warmup_ratio", "weight_decay", "max_length", "packing", "lora_rank"}
 _TRAINING_KEYS |= {"warmup_steps", "max_grad_norm", "gradient_checkpointing", "curriculum", "lora_alpha"}
