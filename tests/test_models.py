@@ -1,6 +1,7 @@
 """generate(): the same texts as plain transformers, whatever the batch; servers that fail in every way they do."""
 
 import asyncio
+import itertools
 import json
 import os
 import socket
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from laif_helpers import models
-from laif_helpers.models import decoding
+from laif_helpers.models import decoding, prefixes
 from laif_helpers.models import local as local_model
 from laif_helpers.models import server as server_model
 from laif_helpers.records import Completion
@@ -129,6 +130,48 @@ def test_sliding_window_model_equals_plain_generate(tmp_path: Path) -> None:
     found = dict(local_model.answer(local, CONVERSATIONS, max_new_tokens=30, temperature=0.0, seed=0, batch_size=6))
     expected = plain_generate(folder, CONVERSATIONS, 30, extra)
     assert [found[i].text for i in range(len(CONVERSATIONS))] == expected
+
+
+@pytest.mark.parametrize("batch_size", [7, 24, 100])
+def test_a_beginning_that_prompts_share_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    folder = make_model(tmp_path / "long", max_position_embeddings=512)
+    shown = [" ".join(f"Example {n}: {word} {n} is {n * n}." for n in range(5)) for word in ("square", "power")]
+    asked = [f"{shown[n % 2]} And {'the ' * (n % 4)}{n}?" for n in range(40)] + [f"Alone {n}" for n in range(5)]
+    conversations = [[{"role": "user", "content": text}] for text in asked]
+    monkeypatch.setattr(prefixes, "LEAST_PROMPTS", 5)
+    local, extra = stopping_early(folder)
+    read = [0]
+
+    def count(module: Any, args: Any, kwargs: Any) -> None:
+        read[0] += kwargs["input_ids"].numel()
+
+    hook = local.model.register_forward_pre_hook(count, with_kwargs=True)
+    options = {"max_new_tokens": 20, "temperature": 0.0, "seed": 0, "batch_size": batch_size}
+    found = dict(local_model.answer(local, conversations, **options))
+    once, read[0] = read[0], 0
+    monkeypatch.setattr(prefixes, "LEAST_TOKENS", 1000)
+    assert found.keys() == dict(local_model.answer(local, conversations, **options)).keys()
+    hook.remove()
+    assert [found[i].text for i in range(len(asked))] == plain_generate(folder, conversations, 20, extra)
+    assert once < (0.5 if batch_size == 7 else 0.25) * read[0], (once, read[0])
+
+
+def test_prompts_that_begin_alike_are_grouped() -> None:
+    def prompts(*beginnings: list[int], n: int = 20) -> list[decoding.Prompt]:
+        return [decoding.Prompt(at, [*begin, at, *range(at)], 9) for at, begin in enumerate(beginnings * n)]
+
+    one, two, short = list(range(200)), [7, *range(300, 500)], [1, 2, 3]
+    made = prompts(one, two, short)
+    found = prefixes.groups(made)
+    assert sorted(prompt.index for group in found for prompt in group) == list(range(60))
+    assert [len(group) for group in found] == [20, 20, 20]
+    assert [prefixes.common([prompt.ids for prompt in group]) for group in found] == [201, 200, 3]
+    assert all(len(a.ids) >= len(b.ids) for group in found for a, b in itertools.pairwise(group))
+    assert len(prefixes.groups(prompts(one, two, n=3))) == 1, "a few prompts are not worth a batch of their own"
+    assert prefixes.common([[1, 2, 3]] * 4) == 2, "the last token is left over: something must be read"
+    assert prefixes.groups([]) == []
 
 
 def test_order_is_kept_and_each_answer_is_told_once(tiny: Path) -> None:

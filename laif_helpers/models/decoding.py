@@ -1,20 +1,23 @@
 """The decode loop: greedy or sampled answers to many prompts, in a batch that never runs half empty.
 
 Plain ``generate`` keeps a finished row in the batch until the longest one ends. Here finished rows leave, new
-prompts take their place (rows are aligned on the right, so that rows of different age share one step), and the
-key-value cache has room to grow, so that a token costs one written column instead of a copy of all of it.
+prompts take their place (rows are aligned on the right, so that rows of different age share one step), a beginning that
+prompts share is read once, and the key-value cache has room to grow, so that a token costs one written column instead
+of a copy of all of it.
 """
 
 import gc
+import itertools
 import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from laif_helpers.models import prefixes
 from laif_helpers.models.kv_cache import new_cache
 
 REFILL_SHARE = 0.25
@@ -28,12 +31,16 @@ GPU_STRIDE = 8
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt to continue: its place in the input, its tokens, how many new ones it may get, and a seed."""
+    """One prompt to continue: its place in the input, its tokens, how many new ones it may get, and a seed.
+
+    ``group``: prompts with one number begin alike.
+    """
 
     index: int
     ids: list[int]
     limit: int
     seed: tuple[int, ...] = ()
+    group: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,13 +71,14 @@ def seeds(prompts: list[list[int]], seed: int) -> list[tuple[int, ...]]:
 def decode(
     model: Any, prompts: list[Prompt], stop_ids: list[int], *, batch_size: int, temperature: float = 0.0
 ) -> Iterator[list[Answer]]:
-    """Yield answers as rows finish, every prompt exactly once; longest prompts first.
+    """Yield answers as rows finish, every prompt exactly once; longest prompts first, those that begin alike together.
 
     The model's own generation settings (repetition penalty, top-p, …) are not applied: temperature 0 is the
     plain argmax, above it the plain softmax. When memory runs out, the rows not yet finished start again at
     half the batch size. Raises MemoryError when even one row does not fit.
     """
-    queue = deque(sorted(prompts, key=lambda prompt: -len(prompt.ids)))
+    alike = prefixes.groups(prompts)
+    queue = deque(replace(prompt, group=number) for number, group in enumerate(alike) for prompt in group)
     settings = _Settings(max((p.limit for p in prompts), default=0), tuple(stop_ids), temperature)
     batch: _Batch | None = None
     while queue or batch:
@@ -107,10 +115,12 @@ def _fill(model: Any, batch: "_Batch | None", queue: deque[Prompt], size: int, s
     share = JOIN_SHARE if model.device.type == "cpu" else REFILL_SHARE
     if batch and (not queue or not batch.growable or free < max(1, size * share)):
         return batch
-    added = _Batch(model, [queue[i] for i in range(min(free, len(queue)))], settings)
+    first = queue[0].group
+    joining = list(itertools.takewhile(lambda prompt: prompt.group == first, itertools.islice(queue, free)))
+    added = _Batch(model, joining, settings)
     if batch:
         batch.absorb(added)
-    for _ in range(min(free, len(queue))):
+    for _ in joining:
         queue.popleft()
     return batch or added
 
@@ -138,7 +148,22 @@ class _Batch:
         self.count = torch.zeros(len(prompts), **whole)
         self.done = torch.zeros(len(prompts), dtype=torch.bool, device=model.device)
         self.noise = self._noise()
-        self.token = self._next(ids.to(model.device))
+        ids = ids.to(model.device)
+        self.token = self._next(ids[:, self._read_once() :])
+
+    def _read_once(self) -> int:
+        """Let the model read the beginning that all rows share, once; its columns, 0 where none is worth it."""
+        import torch
+
+        shared = prefixes.common([prompt.ids for prompt in self.prompts]) if self.growable else 0
+        if shared < prefixes.LEAST_TOKENS or len(self.prompts) < prefixes.LEAST_PROMPTS:
+            return 0
+        read, _ = new_cache(self.model)
+        with torch.inference_mode():
+            ids = torch.tensor([self.prompts[0].ids[:shared]], device=self.model.device)
+            self.model(input_ids=ids, past_key_values=read, use_cache=True, **self.last_only)
+            prefixes.spread(self.cache, read, self.pad)
+        return shared
 
     def _noise(self) -> Any:
         """(rows, room + 1) uniform numbers: a token is drawn by inverting the cumulative distribution."""
