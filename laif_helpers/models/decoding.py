@@ -149,21 +149,8 @@ class _Batch:
         self.done = torch.zeros(len(prompts), dtype=torch.bool, device=model.device)
         self.noise = self._noise()
         ids = ids.to(model.device)
-        self.token = self._next(ids[:, self._read_once() :])
-
-    def _read_once(self) -> int:
-        """Let the model read the beginning that all rows share, once; its columns, 0 where none is worth it."""
-        import torch
-
-        shared = prefixes.common([prompt.ids for prompt in self.prompts]) if self.growable else 0
-        if shared < prefixes.LEAST_TOKENS or len(self.prompts) < prefixes.LEAST_PROMPTS:
-            return 0
-        read, _ = new_cache(self.model)
-        with torch.inference_mode():
-            ids = torch.tensor([self.prompts[0].ids[:shared]], device=self.model.device)
-            self.model(input_ids=ids, past_key_values=read, use_cache=True, **self.last_only)
-            prefixes.spread(self.cache, read, self.pad)
-        return shared
+        once = prefixes.read(model, self.cache, prompts, self.pad, **self.last_only) if self.growable else 0
+        self.token = self._next(ids[:, once:])
 
     def _noise(self) -> Any:
         """(rows, room + 1) uniform numbers: a token is drawn by inverting the cumulative distribution."""

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
+from laif_helpers.models.kv_cache import new_cache
+
 LEAST_TOKENS = 64
 """Shorter beginnings, such as a chat template's header, cost less to read again than to copy."""
 LEAST_SHARE = 0.5
@@ -56,17 +58,24 @@ def common(prompts: Sequence[list[int]]) -> int:
     return next((at for at in range(most) if first[at] != last[at]), most)
 
 
-def spread(cache: Any, read: Any, pad: Any) -> None:
-    """Put one row's keys and values into each row of an empty ``cache``, moved right by that row's padding.
+def read(model: Any, cache: Any, prompts: Sequence[Tokens], pad: Any, **options: Any) -> int:
+    """Let the model read the beginning that all prompts share, once, into every row of an empty ``cache``.
 
-    ``read``: the cache of one row that has read ``columns`` tokens; ``pad``: (rows,) columns of padding. The columns
-    under the padding hold copies that no one attends to; tokens moved out on the right are read again by their row.
+    ``pad``: (rows,) columns of padding before each prompt. Returns the columns read, 0 where none is worth it.
     """
     import torch
 
-    columns = read.get_seq_length()
-    source = (torch.arange(columns, device=pad.device) - pad[:, None]).clamp(min=0)
-    for empty, layer in zip(cache.layers, read.layers, strict=True):
-        # (heads, columns, size)[:, (rows, columns)] -> (heads, rows, columns, size)
-        keys, values = (part[0][:, source].transpose(0, 1) for part in (layer.keys, layer.values))
-        empty.update(keys, values)
+    shared = common([prompt.ids for prompt in prompts])
+    if shared < LEAST_TOKENS or len(prompts) < LEAST_PROMPTS:
+        return 0
+    one, _ = new_cache(model)
+    with torch.inference_mode():
+        ids = torch.tensor([prompts[0].ids[:shared]], device=model.device)
+        model(input_ids=ids, past_key_values=one, use_cache=True, **options)
+        # Moved right by each row's padding. Columns under the padding hold copies that no one attends to; tokens moved
+        # out on the right are read again by their row.
+        source = (torch.arange(shared, device=pad.device) - pad[:, None]).clamp(min=0)
+        for empty, layer in zip(cache.layers, one.layers, strict=True):
+            # (heads, columns, size)[:, (rows, columns)] -> (heads, rows, columns, size)
+            empty.update(*(part[0][:, source].transpose(0, 1) for part in (layer.keys, layer.values)))
+    return shared
