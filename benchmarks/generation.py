@@ -5,7 +5,8 @@
 One process, the same prompts, greedy, up to 256 new tokens, each answer stopping where it stops. The pipeline, the way
 of the original authors, is timed on a tenth of the prompts; lm-evaluation-harness' HF backend (extra `bench`) at
 several batch sizes, of which the best counts. Texts are compared, so that nobody is fast by being wrong. Items per
-second of computing stand beside those of the clock: on a machine with other work they are what can be compared.
+second of computing stand beside those of the clock: on a machine with other work they are what can be compared. A
+second table asks the same after worked examples, as few-shot benchmarks do: ours reads those once.
 """
 
 import sys
@@ -21,6 +22,7 @@ from laif_helpers.records import Message
 
 NEW_TOKENS = 256
 BATCH = 256
+ONE = "TextGenerationPipeline, one at a time"
 
 
 def plain(model: Any, tokenizer: Any, conversations: list[list[Message]]) -> list[str]:
@@ -67,27 +69,39 @@ def main(items: int) -> None:
     conversations = [bench.messages(example) for example in bench.load("train", limit=items)]
     tokenizer = AutoTokenizer.from_pretrained(NANO, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(NANO).eval()
-    few = conversations[: max(items // 10, 1)]
-    models.generate(str(NANO), few[:8], max_new_tokens=8, progress=False)  # loading is nobody's speed
+    models.generate(str(NANO), conversations[:8], max_new_tokens=8, progress=False)  # loading is nobody's speed
 
     def ours(model: Any, tokenizer: Any, asked: list[list[Message]]) -> list[str]:
         return [c.text for c in models.generate(str(NANO), asked, max_new_tokens=NEW_TOKENS, progress=False)]
 
-    ways = [("laif_helpers.models.generate", ours, conversations)]
-    ways += [(f"model.generate, batches of {BATCH}", plain, conversations)]
+    ways: list[tuple[str, Any]] = [("laif_helpers.models.generate", ours)]
+    ways += [(f"model.generate, batches of {BATCH}", plain)]
     try:
-        ways += [(f"lm-eval HF backend, batches of {size}", lm_eval(size), conversations) for size in (64, 256, 1024)]
+        ways += [(f"lm-eval HF backend, batches of {size}", lm_eval(size)) for size in (64, 256, 1024)]
     except ImportError:
         print("lm-evaluation-harness: not installed here, so not measured (pip install -e '.[bench]')")
-    ways += [("TextGenerationPipeline, one at a time", one_by_one, few)]
+    few = conversations[: max(items // 10, 1)]
+    compare([(name, way, conversations) for name, way in ways] + [(ONE, one_by_one, few)], model, tokenizer)
+    shown = [turn for example in bench.load("train")[-3:] for turn in solved(bench, example)]
+    after = [shown + turns for turns in conversations]
+    print(f"\nafter {len(shown) // 2} worked examples:")
+    compare([(name, way, after) for name, way in ways], model, tokenizer)
+
+
+def solved(bench: Any, example: Any) -> list[Message]:
+    return [*bench.messages(example), {"role": "assistant", "content": bench.gold_response(example)}]
+
+
+def compare(ways: list[tuple[str, Any, list[list[Message]]]], model: Any, tokenizer: Any) -> None:
+    """Time each way on its prompts and print it against the first."""
     rates, computed, texts = {}, {}, {}
     for name, way, asked in ways:
         start, busy = time.perf_counter(), time.process_time()
         texts[name] = way(model, tokenizer, asked)
         computed[name] = len(asked) / (time.process_time() - busy)
         rates[name] = len(asked) / (time.perf_counter() - start)
-    first = next(iter(rates))
-    print(f"{items} prompts, {torch.get_num_threads()} threads")
+    first = ways[0][0]
+    print(f"{len(ways[0][2])} prompts, {torch.get_num_threads()} threads")
     for name, rate in rates.items():
         same = sum(a.strip() == b.strip() for a, b in zip(texts[first], texts[name], strict=False))
         ratio = f"ours is {rates[first] / rate:.2f} x, {computed[first] / computed[name]:.2f} x"
