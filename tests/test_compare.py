@@ -77,7 +77,7 @@ def test_verdicts_in_words(run: Path) -> None:
     assert verdicts["vanilla0"] == "baseline"
     assert verdicts["le1"] == "worse"
     assert verdicts["lec2"] == "better"
-    assert verdicts["lec1"].startswith("no difference shown (under ")
+    assert verdicts["lec1"].startswith("no difference shown; the smallest these items reliably show is ")
     assert "untouched 50.0 %" in compare_tables.sentences(table)[0]
     assert compare_tables.verdict_table(table).shape[0] == 4
 
