@@ -106,6 +106,8 @@ def payload(points: "pd.DataFrame") -> bytes:
     near = shown[shown["near"] >= 0].drop_duplicates("near")
     labels = {int(row.near): f"{row.near}: {row.cluster_name}" for row in near.itertuples()}
     clusters = {number: {"name": label, "look": plotly_look(number)} for number, label in labels.items()}
+    for row in near.itertuples():
+        clusters[int(row.near)] |= {"said": row.sentence} if getattr(row, "sentence", "") else {}
     value: dict[str, Any] = {
         **{"note": note, "density": density, "benchmarks": names, "clusters": clusters, "id": shown["id"].tolist()},
         **{axis: shown[axis].astype(float).round(3).tolist() for axis in ("x", "y")},
