@@ -60,7 +60,8 @@ def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
                 axis.annotate(str(number), at, (0, 7), textcoords="offset points", ha="center", path_effects=halo)
         axis.set(xticks=[], yticks=[], xlabel="UMAP 1 (no unit)", ylabel="UMAP 2 (no unit)")
         axis.grid(False)
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=f"wrong (N = {len(wrong):,}), by cluster")
+        title = f"wrong (N = {len(wrong):,}), by cluster"
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=title, markerscale=1.5)
     return figure
 
 
