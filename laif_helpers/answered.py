@@ -1,10 +1,12 @@
 """Answers joined with the questions they answer: what error analysis and comparison both start from."""
 
 import hashlib
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import benchmarks
-from laif_helpers.paths import IterationDir
+from laif_helpers.paths import IterationDir, stamp_of
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import Example, Response, read_jsonl
 
@@ -41,6 +43,25 @@ def read(p: Recipe, folder: IterationDir, benchmark: str, split: str) -> "pd.Dat
         row["is_error"] = answer.is_error
         rows.append(row)
     return pd.DataFrame(rows, columns=[*kept, "question", "chance", "fields", "is_error"])
+
+
+def same_graders(before: Path, after: Path, who: str) -> None:
+    """Refuse to pair two files of responses that different graders graded: a flip might be the graders' doing.
+
+    ``who`` names arm, iteration and benchmark of ``after``. A file without a stamp passes. Raises ValueError.
+    """
+    then, now = (_graders(path) for path in (before, after))
+    if then and now and then != now:
+        raise ValueError(
+            f"{who}: graded by another version of the graders ({now}) than the answers it is paired with ({then}, "
+            f"{'/'.join(before.parts[-4:-2])}); run 01_evaluate again on both (laif run … --redo 01), which grades "
+            "finished answers anew and asks for none"
+        )
+
+
+def _graders(responses: Path) -> str:
+    path = stamp_of(responses)
+    return str(json.loads(path.read_text(encoding="utf-8")).get("graders", "")) if path.is_file() else ""
 
 
 def held_out(p: Recipe, benchmark: str, id: str) -> bool:

@@ -175,6 +175,17 @@ def open_ledger(path: Path, about: Mapping[str, str], items: Mapping[str, str]) 
             base.close()
 
 
+def spent(path: Path) -> float:
+    """Dollars that a ledger of replies counts; 0.0 where there is none."""
+    if not path.is_file():
+        return 0.0
+    base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        return float(base.execute("SELECT COALESCE(SUM(usd), 0) FROM calls").fetchone()[0])
+    finally:
+        base.close()
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     # Replies of a server arrive in the thread that runs the event loop, while the caller's thread waits.
     base = sqlite3.connect(path, check_same_thread=False)

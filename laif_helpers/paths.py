@@ -38,6 +38,11 @@ def file_label(benchmark: str) -> str:
     return stem if folder == "." else f"{stem}-{hashlib.sha256(folder.encode()).hexdigest()[:6]}"
 
 
+def stamp_of(responses: Path) -> Path:
+    """What made a file of responses: model, settings, graders, and which answers were cut."""
+    return responses.with_name(f".{responses.stem}.made")
+
+
 def resolve(name: str) -> Path:
     """A path that a recipe names: absolute, or relative to the project root (never the working directory)."""
     path = Path(name).expanduser()

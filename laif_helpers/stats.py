@@ -167,11 +167,16 @@ def detectable(n: int, changed: float) -> float:
 
 
 def verdict(delta: float, p_holm: float | None, smallest: float | None = None) -> str:
-    """A paired test in words: better, worse or no difference shown (with what the test set could show)."""
+    """A paired test in words: better, worse or no difference shown, with the least that its items would show.
+
+    ``smallest``: what ``detectable`` says, a share; 1.0 where so few grades changed that nothing could show.
+    """
     if p_holm is None or math.isnan(p_holm):
         return "baseline"
     if p_holm < 0.05:
         return "better" if delta > 0 else "worse"
     if smallest is None:
         return "no difference shown"
-    return f"no difference shown (under {100 * smallest:.1f} points none could be)"
+    if smallest >= 1:
+        return "no difference shown; too few grades changed for any to show"
+    return f"no difference shown; the smallest these items reliably show is {100 * smallest:.1f} points"

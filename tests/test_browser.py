@@ -221,7 +221,11 @@ def test_saved_map_works_without_network(tmp_path: Path, browser: Any) -> None:
     rows = [{"id": f"item-{i}", "x": draw.random(), "y": draw.random(), "cluster": i % 3 - 1} for i in range(200)]
     points = pd.DataFrame(rows).assign(question=HOSTILE, gold="12", extracted=None, text=HOSTILE, reason="no number")
     points = points.assign(
-        correct=points["cluster"] < 0, near=points["cluster"], cluster_name=HOSTILE, benchmark="practice"
+        correct=points["cluster"] < 0,
+        near=points["cluster"],
+        cluster_name=HOSTILE,
+        benchmark="practice",
+        sentence=HOSTILE,
     )
     figures.error_map_html(points, tmp_path / "map.html")
     page, wrong = offline_page(browser, tmp_path / "map.html")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from laif_helpers import benchmarks, compare, recipe, safe_html, stats
+from laif_helpers import benchmarks, compare, paths, recipe, safe_html, stats
 from laif_helpers.compare import report
 from laif_helpers.compare import tables as compare_tables
 from laif_helpers.paths import RunDir
@@ -77,7 +77,7 @@ def test_verdicts_in_words(run: Path) -> None:
     assert verdicts["vanilla0"] == "baseline"
     assert verdicts["le1"] == "worse"
     assert verdicts["lec2"] == "better"
-    assert verdicts["lec1"].startswith("no difference shown (under ")
+    assert verdicts["lec1"].startswith("no difference shown; the smallest these items reliably show is ")
     assert "untouched 50.0 %" in compare_tables.sentences(table)[0]
     assert compare_tables.verdict_table(table).shape[0] == 4
 
@@ -99,6 +99,20 @@ def test_other_gold_is_refused(run: Path) -> None:
     rows = [replace(row, gold="7") if i == 5 else row for i, row in enumerate(responses(set()))]
     write_jsonl(RunDir(run).iteration("le", 2).responses("practice", "test"), rows)
     with pytest.raises(ValueError, match="le, iteration 2: 1 items of practice, test were graded against another gold"):
+        compare.collect(parameters(run))
+
+
+def stamp(run: Path, arm: str, iteration: int, **made: Any) -> None:
+    write_json(paths.stamp_of(RunDir(run).iteration(arm, iteration).responses("practice", "test")), made)
+
+
+def test_other_graders_are_refused(run: Path) -> None:
+    stamp(run, "vanilla", 0, graders="aaaa", audit=True)
+    stamp(run, "lec", 2, graders="aaaa", audit=False)
+    assert compare.collect(parameters(run))[1] == [], "answers without a stamp, and those of the same graders, pass"
+    stamp(run, "lec", 2, graders="bbbb", audit=True)
+    said = r"^lec, iteration 2: practice, test: graded by .* \(bbbb\) .*\(aaaa, vanilla/iter0\).*"
+    with pytest.raises(ValueError, match=f"{said} run 01_evaluate again on both"):
         compare.collect(parameters(run))
 
 

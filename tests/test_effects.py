@@ -11,7 +11,7 @@ import pytest
 from laif_helpers import answered, benchmarks, compare, lessons, recipe, stats
 from laif_helpers.compare import effects, gains, seeds
 from laif_helpers.ledger import Reply, open_ledger
-from laif_helpers.paths import RunDir
+from laif_helpers.paths import RunDir, stamp_of
 from laif_helpers.records import Example, Lesson, Response, write_json, write_jsonl
 
 N = 200
@@ -157,6 +157,14 @@ def test_other_items_after_training_are_refused(run: recipe.StageParameters) -> 
     path = RunDir.named(run.run).iteration("le", 1).responses("practice", "train")
     write_jsonl(path, responses(ITEMS[:150], set()))
     with pytest.raises(ValueError, match=r"le, iteration 1 answered other items of practice, train .*50 in one only"):
+        effects.collect(run)
+
+
+def test_other_graders_after_training_are_refused(run: recipe.StageParameters) -> None:
+    for arm, iteration, graders in (("vanilla", 0, "aaaa"), ("le", 1, "bbbb")):
+        path = RunDir.named(run.run).iteration(arm, iteration).responses("practice", "train")
+        write_json(stamp_of(path), {"graders": graders})
+    with pytest.raises(ValueError, match=r"^le, iteration 1: practice, train: graded by another version"):
         effects.collect(run)
 
 

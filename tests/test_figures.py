@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import itertools
 import json
 import re
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
 from laif_helpers import figures, published
-from laif_helpers.figures import hover_map
+from laif_helpers.figures import FLIPS, hover_map
+from laif_helpers.figures.responses import LOOKS as LENGTHS
 from laif_helpers.figures.style import ARM_LOOKS, cluster_look
 from laif_helpers.paths import RunDir
 from laif_helpers.records import write_text
@@ -73,7 +76,7 @@ def test_iteration_lines_have_a_line_per_arm_and_the_untouched_level() -> None:
 
 def test_iteration_lines_start_at_the_baseline() -> None:
     axis = figures.iteration_lines(lines()).axes[0]
-    starts = [line.get_ydata()[0] for line in axis.get_lines() if line.get_linestyle() == "-"]
+    starts = [line.get_ydata()[0] for line in axis.get_lines() if line.get_marker() in ("^", "D")]
     assert starts == [0.5, 0.5]
 
 
@@ -115,8 +118,27 @@ def test_accuracy_and_loss_draw() -> None:
     assert len(figures.loss_curve(log).axes[0].get_lines()) == 2
 
 
+def lightness(colour: str) -> float:
+    """What a grey print leaves of a colour, 0 to 255 (ITU-R BT.601, as image libraries convert)."""
+    return 255 * float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))
+
+
+def test_arms_differ_without_colour() -> None:
+    colours, markers, dashes = zip(*ARM_LOOKS.values(), strict=True)
+    assert len(set(markers)) == len(set(map(str, dashes))) == len(ARM_LOOKS)
+    levels = sorted(map(lightness, colours))
+    assert min(b - a for a, b in itertools.pairwise(levels)) >= 10
+    assert levels[-1] <= 190, "a line that stands out from white paper"
+    assert lightness(ARM_LOOKS["lec"][0]) - lightness(ARM_LOOKS["le"][0]) >= 30, "these two lie closest"
+
+
+def test_bars_on_each_other_differ_without_colour() -> None:
+    for looks in ([(colour, hatch) for _, _, colour, hatch in FLIPS], [look[1:] for look in LENGTHS]):
+        for (one, hatch), (other, crossed) in itertools.pairwise(looks):
+            assert abs(lightness(one) - lightness(other)) >= 40 or hatch != crossed
+
+
 def test_looks_differ_without_colour() -> None:
-    assert len({(marker, str(dashes)) for _, marker, dashes in ARM_LOOKS.values()}) == len(ARM_LOOKS)
     assert len({cluster_look(number) for number in range(40)}) == 40
     assert len({cluster_look(number)[1] for number in range(7)}) == 7
 

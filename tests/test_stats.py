@@ -88,7 +88,10 @@ def test_verdict_in_words() -> None:
     assert stats.verdict(0.05, 0.01) == "better"
     assert stats.verdict(-0.05, 0.01) == "worse"
     assert stats.verdict(0.0, None) == "baseline"
-    assert "2.3 points" in stats.verdict(0.01, 0.4, 0.023)
+    shown = stats.verdict(0.01, 0.4, 0.023)
+    assert shown == "no difference shown; the smallest these items reliably show is 2.3 points"
+    assert stats.verdict(0.0, 1.0, 1.0) == "no difference shown; too few grades changed for any to show"
+    assert stats.verdict(0.0, 1.0) == "no difference shown"
 
 
 @pytest.mark.parametrize(("a", "n", "b", "m"), [(56, 70, 48, 80), (9, 10, 3, 10), (0, 10, 0, 20), (221, 300, 94, 126)])

@@ -31,8 +31,8 @@ def collect(p: StageParameters) -> tuple[pd.DataFrame, list[str]]:
     """All answers of the run to test items, and a sentence for each arm, iteration or benchmark not there.
 
     Columns: arm, iteration, those of ``answered.read``, ``was_correct`` (the untouched target on that item) and
-    ``flip``. Raises FileNotFoundError when the untouched target has answered nothing, ValueError when two runs
-    answered different items.
+    ``flip``. Raises FileNotFoundError when the untouched target has answered nothing, ValueError when two
+    iterations answered different items, or different graders graded them.
     """
     wanted, missing = _wanted(p)
     baseline = {name: _baseline(p, name) for name in wanted}
@@ -77,6 +77,9 @@ def _turn(
     for name in have:
         before = baseline[name]
         if before is not None:
+            untouched = RunDir.named(p.run).iteration("vanilla", 0).responses(name, p.test_split)
+            theirs = folder.responses(name, p.test_split)
+            answered.same_graders(untouched, theirs, f"{arm}, iteration {iteration}: {name}, {p.test_split}")
             after = answered.read(p, folder, name, p.test_split).assign(arm=arm, iteration=iteration)
             parts.append(_pair(before, after))
     return parts, [f"{arm}, iteration {iteration}: has not answered {name}" for name in baseline if name not in have]

@@ -42,7 +42,7 @@ class _Lineage:
 def collect(p: StageParameters) -> pd.DataFrame:
     """The ledger, columns ``COLUMNS``; empty where no iteration has answered the error split after training.
 
-    Raises ValueError where two iterations answered other items of it.
+    Raises ValueError where two iterations answered other items of it, or different graders graded them.
     """
     run = RunDir.named(p.run)
     parts = []
@@ -55,6 +55,7 @@ def collect(p: StageParameters) -> pd.DataFrame:
                 before, after = (run.iteration(arm, at).responses(name, p.error_split) for at in (k - 1, k))
                 if not (before.is_file() and after.is_file()):
                     continue
+                answered.same_graders(before, after, f"{arm}, iteration {k}: {name}, {p.error_split}")
                 pairs = _pairs(read_jsonl(before, Response), read_jsonl(after, Response), f"{arm}, iteration {k}")
                 about = {"arm": arm, "iteration": k, "benchmark": name}
                 lineage = _lineage(run.iteration(arm, k), arm)

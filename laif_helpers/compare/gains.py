@@ -1,13 +1,11 @@
 """What an iteration gained, what it cost, and whether another one is worth running."""
 
 import json
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from laif_helpers import stats
+from laif_helpers import ledger, stats
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import read_rows, write_text
@@ -94,23 +92,12 @@ def _price(folder: IterationDir, arm: str, points: float) -> dict[str, Any]:
     if folder.train_metrics.is_file():
         found = json.loads(folder.train_metrics.read_text(encoding="utf-8"))
         hours = found.get("seconds", 0.0) * found.get("world_size", 1) / 3600
-    usd = spent(folder.replies(arm))
+    usd = ledger.spent(folder.replies(arm))
     row: dict[str, Any] = {"lessons": taught, "usd": usd, "device_hours": hours}
     row["points_per_100_lessons"] = 100 * points / taught if taught else None
     row["points_per_usd"] = points / usd if usd else None
     row["points_per_device_hour"] = points / hours if hours else None
     return row
-
-
-def spent(path: Path) -> float:
-    """Dollars that a ledger of replies counts; 0.0 where there is none."""
-    if not path.is_file():
-        return 0.0
-    base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    try:
-        return float(base.execute("SELECT COALESCE(SUM(usd), 0) FROM calls").fetchone()[0])
-    finally:
-        base.close()
 
 
 def _outlook(points: float, earlier: float | None, shown: float) -> dict[str, Any]:

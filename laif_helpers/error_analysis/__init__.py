@@ -116,7 +116,8 @@ def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int, frame: pd.DataFr
 
 def table(points: pd.DataFrame) -> pd.DataFrame:
     """A row per cluster, largest first: cluster, name, wrong, right_nearby, error_rate and its 95 % interval,
-    ``weakness`` (the interval lies above the share of wrong items in all), and the most typical question.
+    ``weakness`` (the interval lies above the share of wrong items in all), the most typical question, and, where an
+    instructor was asked (``sentences.added``), its ``sentence``.
 
     The last row, cluster -1, holds the wrong items of no cluster.
     """
@@ -131,8 +132,10 @@ def table(points: pd.DataFrame) -> pd.DataFrame:
         row = {"cluster": number, "name": part["cluster_name"].iloc[0] if number >= 0 else "(in no cluster)"}
         row |= {"wrong": len(wrong), "right_nearby": len(part) - len(wrong), "error_rate": len(wrong) / len(part)}
         row |= {"ci_low": low, "ci_high": high, "weakness": bool(number >= 0 and low > overall)}
+        row |= {"sentence": part["sentence"].iloc[0]} if "sentence" in points else {}
         rows.append(row | {"example": typical(wrong)["question"].iloc[0]})
     columns = ["cluster", "name", "wrong", "right_nearby", "error_rate", "ci_low", "ci_high", "weakness", "example"]
+    columns[2:2] = ["sentence"] if "sentence" in points else []
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -43,6 +43,7 @@ def _weakness(p: StageParameters, points: pd.DataFrame, row: dict[str, Any]) -> 
     wrong = part[~part["correct"]]
     shown = typical(wrong, EXAMPLES)[["id", "question", "gold", "text"]].rename(columns={"text": "response"})
     found = {"cluster": row["cluster"], "name": row["name"], "n": len(part), "wrong": row["wrong"]}
+    found |= {"sentence": row["sentence"]} if row.get("sentence") else {}
     found |= {name: round(row[name], 4) for name in ("error_rate", "ci_low", "ci_high")}
     found |= {"certain": row["weakness"], "cost": _cost(p, wrong), "examples": shown.to_dict("records")}
     return found | {"ids": part["benchmark"].str.cat(part["id"], sep=":").tolist()}
@@ -74,9 +75,10 @@ def as_markdown(profile: dict[str, Any]) -> str:
     lines += ["", "`certain`: the interval lies above the error rate of all items."]
     for rank, row in enumerate(profile["weaknesses"], start=1):
         lines += ["", f"## {rank}. {row['name']}", ""]
+        lines += [f"    the instructor says: {row['sentence']}"] if "sentence" in row else []
         for example in row["examples"]:
             parts = [f"question: {example['question']}", f"gold: {example['gold']}", f"said: {example['response']}"]
-            # Indented by four: code, so that nothing a model wrote is taken for Markdown or HTML.
+            # Indented by four, as is the sentence: code, so that nothing a model wrote is taken for Markdown or HTML.
             lines += ["", *(f"    {line[:300]}" for part in parts for line in part.splitlines())]
     return head + "\n".join(lines) + "\n"
 

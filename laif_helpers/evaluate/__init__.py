@@ -27,7 +27,7 @@ from laif_helpers.evaluate.tables import (
     summary,
     weakest,
 )
-from laif_helpers.paths import ROOT, IterationDir
+from laif_helpers.paths import ROOT, IterationDir, stamp_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, Response, read_jsonl, write_json, write_jsonl
 
@@ -115,8 +115,7 @@ class _Job:
 
     @property
     def stamp(self) -> Path:
-        """What made the finished file: model, settings, graders, and which answers were cut."""
-        return self.path.with_name(f".{self.path.stem}.made")
+        return stamp_of(self.path)
 
     @property
     def missing(self) -> list[int]:

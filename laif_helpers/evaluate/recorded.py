@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from laif_helpers import benchmarks
 from laif_helpers.evaluate.grading import grade_all, graders_hash, to_responses
 from laif_helpers.evaluate.tables import escape
+from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, write_json, write_jsonl
 
@@ -52,7 +53,7 @@ def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str, audi
     content = json.dumps([(item.example.id, item.text, item.model) for item in items])
     stamp: dict[str, Any] = {"graders": graders_hash(), "items": hashlib.sha256(content.encode()).hexdigest()[:16]}
     stamp["audit"] = audit
-    made = path.with_name(f".{path.stem}.made")
+    made = stamp_of(path)
     if path.is_file() and made.is_file() and json.loads(made.read_text(encoding="utf-8")) == stamp:
         return
     made.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file

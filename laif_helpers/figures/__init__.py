@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from laif_helpers.figures.hover_map import error_map, error_map_html
 from laif_helpers.figures.responses import lengths
-from laif_helpers.figures.style import BLACK, BLUE, COLUMN, GREEN, RED, SKY, WIDTH, arm_look, canvas, percent_axis, save
+from laif_helpers.figures.style import BLACK, BLUE, COLUMN, GREEN, RED, SKY, arm_look, canvas, percent_axis, save
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,7 +162,7 @@ def flips(table: "pd.DataFrame", title: str = "") -> "Figure":
     ``table``: label, n, still_right, fixed, broken, still_wrong (counts).
     """
     rows = table.to_dict("records")
-    with canvas(figsize=(WIDTH, 0.9 + 0.2 * len(rows))) as (figure, axes):
+    with canvas(figsize=(COLUMN + 1, 0.9 + 0.2 * len(rows))) as (figure, axes):
         axis = axes[0, 0]
         for y, row in enumerate(rows):
             left = 0.0
@@ -170,9 +170,9 @@ def flips(table: "pd.DataFrame", title: str = "") -> "Figure":
                 width = row[key] / max(row["n"], 1)
                 look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.4}
                 axis.barh(y, width, left=left, height=0.72, label=label if y == 0 else None, **look)
-                if key in ("fixed", "broken") and width > 0.035:
+                if key in ("fixed", "broken") and width > 0.06:
                     box = {"boxstyle": "round,pad=0.1", "color": "white", "linewidth": 0}
-                    axis.text(left + width / 2, y, str(row[key]), ha="center", va="center", fontsize=6, bbox=box)
+                    axis.text(left + width / 2, y, str(row[key]), ha="center", va="center", fontsize=7, bbox=box)
                 left += width
         axis.set_yticks(range(len(rows)), [f"{row['label']} (N = {row['n']:,})" for row in rows])
         axis.set_ylim(len(rows) - 0.4, -0.6)

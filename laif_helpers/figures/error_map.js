@@ -83,6 +83,7 @@ function describe(tip, data, i) {
     ["read", textOf(data, "extracted", i) || "nothing"], ["response", textOf(data, "response", i) || "(empty)"],
     [data.right[i] ? "right" : "wrong", textOf(data, "reason", i)],
     ["cluster", data.clusters[data.near[i]]?.name || "none"]];
+  if (data.clusters[data.near[i]]?.said) rows.push(["the instructor says", data.clusters[data.near[i]].said]);
   if (data.flip) rows.push(["since the iteration before", data.flip[i]]);
   rows.push(["id", `${data.id[i]} (${data.benchmarks[data.benchmark[i]]})`]);
   tip.replaceChildren();

@@ -60,7 +60,8 @@ def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
                 axis.annotate(str(number), at, (0, 7), textcoords="offset points", ha="center", path_effects=halo)
         axis.set(xticks=[], yticks=[], xlabel="UMAP 1 (no unit)", ylabel="UMAP 2 (no unit)")
         axis.grid(False)
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=f"wrong (N = {len(wrong):,}), by cluster")
+        title = f"wrong (N = {len(wrong):,}), by cluster"
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=title, markerscale=1.5)
     return figure
 
 
@@ -106,6 +107,8 @@ def payload(points: "pd.DataFrame") -> bytes:
     near = shown[shown["near"] >= 0].drop_duplicates("near")
     labels = {int(row.near): f"{row.near}: {row.cluster_name}" for row in near.itertuples()}
     clusters = {number: {"name": label, "look": plotly_look(number)} for number, label in labels.items()}
+    for row in near.itertuples():
+        clusters[int(row.near)] |= {"said": row.sentence} if getattr(row, "sentence", "") else {}
     value: dict[str, Any] = {
         **{"note": note, "density": density, "benchmarks": names, "clusters": clusters, "id": shown["id"].tolist()},
         **{axis: shown[axis].astype(float).round(3).tolist() for axis in ("x", "y")},

@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laif_helpers.figures.style import BLACK, BLUE, COLUMN, RED, canvas
+from laif_helpers.figures.style import BLACK, COLUMN, RED, canvas
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_LOOKS = (("right", BLUE), ("wrong", RED), ("unreadable", BLACK))
+LOOKS = (("right", "#9CD0F0", ""), ("wrong", RED, "//////"), ("unreadable", BLACK, ""))
+"""Light, hatched and black: apart in grey too, where they stand on each other."""
 
 
 def lengths(df: "pd.DataFrame") -> "Figure":
@@ -27,8 +28,12 @@ def lengths(df: "pd.DataFrame") -> "Figure":
             correct, readable = part["correct"].astype(bool), part["readable"].astype(bool)
             groups = [size[correct], size[~correct & readable], size[~readable]]
             edges = np.histogram_bin_edges(size, bins=min(40, max(5, size.nunique())))
-            looks = [f"{label} ({len(group):,})" for (label, _), group in zip(_LOOKS, groups, strict=True)]
-            axis.hist(groups, bins=edges, stacked=True, color=[colour for _, colour in _LOOKS], label=looks)
+            looks = [f"{label} ({len(group):,})" for (label, _, _), group in zip(LOOKS, groups, strict=True)]
+            colours, hatches = [colour for _, colour, _ in LOOKS], [hatch for _, _, hatch in LOOKS]
+            bars = axis.hist(groups, bins=edges, stacked=True, color=colours, label=looks)[2]
+            for part_of_all, hatch in zip(bars, hatches, strict=True):
+                for bar in part_of_all:
+                    bar.set(hatch=hatch, edgecolor="white", linewidth=0)
             axis.set_title(name, loc="left")
             axis.set_xlabel("tokens" if counted else "characters")
             axis.set_ylabel("answers")

@@ -19,15 +19,16 @@ CLUSTER_COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 CLUSTER_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 ARM_LOOKS: dict[str, tuple[str, str, Any]] = {
     "vanilla": (BLACK, "o", (0, (1, 1))),
-    "fine_tuning": (SKY, "v", (0, (3, 1, 1, 1))),
+    "fine_tuning": ("#7CC5F0", "v", (0, (3, 1, 1, 1))),
     "auggpt": (ORANGE, "s", (0, (4, 2))),
-    "random": (GREY, "p", (0, (1, 2))),
-    "le": (GREEN, "^", "-"),
+    "random": ("#8A8A8A", "p", (0, (2, 3))),
+    "le": (BLUE, "^", (0, (7, 1.5))),
     "lec": (RED, "D", "-"),
-    "le+lec": (BLUE, "<", (0, (6, 1))),
-    "lec+le": (PURPLE, ">", (0, (6, 1))),
+    "le+lec": (GREEN, "<", (0, (6, 1, 1, 1, 1, 1))),
+    "lec+le": (PURPLE, ">", (0, (6, 1, 3, 1))),
 }
-"""Colour, marker and line style of an arm, the same in every figure."""
+"""Colour, marker and line style of an arm, the same in every figure. Printed in grey no two are equally light; LE and
+LEC, whose values lie closest, are a dark broken line and a lighter solid one."""
 
 WIDTH, COLUMN = 7.0, 3.5
 """Inches: a page of text, and one of its two columns."""

@@ -5,18 +5,16 @@ the benchmark's family. A researcher edits the templates; code knows only their 
 """
 
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from laif_helpers import benchmarks, ledger
+from laif_helpers import benchmarks, ledger, prompts
 from laif_helpers.benchmarks import Benchmark
+from laif_helpers.prompts import shown, template
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Lesson, Message
 
-PROMPTS = Path(__file__).parent / "prompts"
 MAX_SHOWN = 4_000
 """Characters of a target's answer that an instructor is shown: a run-away answer costs, and teaches nothing more."""
 
@@ -66,15 +64,15 @@ def request(p: StageParameters, study: Study, item: Answered, near: Sequence[tup
     bench, ids = study.bench, [id for id, _ in near]
     blocks = {
         "strategy": p.strategy,
-        "neighbours": [_shown(bench.question_text(study.everything[id].example)) for id in ids],
-        "question": _shown(bench.question_text(item.example)),
-        "answer": _shown(item.text or "(no answer)", MAX_SHOWN),
-        "gold": _shown(_gold(bench, item.example)),
+        "neighbours": [shown(bench.question_text(study.everything[id].example)) for id in ids],
+        "question": shown(bench.question_text(item.example)),
+        "answer": shown(item.text or "(no answer)", MAX_SHOWN),
+        "gold": shown(_gold(bench, item.example)),
         "task": task(p.strategy, n),
     }
-    system, user = _template(f"{_family(bench)}_{p.strategy}.j2").render(), _template("user.j2").render(blocks)
+    system, user = template(f"{_family(bench)}_{p.strategy}.j2").render(), template("user.j2").render(blocks)
     if p.instructor == "llm" and p.reply_format != "text":
-        system = f"{system.strip()}\n\n{_template('as_json.j2').render()}"
+        system = f"{system.strip()}\n\n{template('as_json.j2').render()}"
     messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
     return Request(ledger.key_of(messages, settings(p)), p.arm, bench.name, [item.example.id], ids, n, messages)
 
@@ -108,7 +106,7 @@ def settings(p: StageParameters) -> dict[str, Any]:
 
 
 def _family(bench: Benchmark) -> str:
-    if not (PROMPTS / f"{bench.family}_le.j2").is_file():
+    if not (prompts.FOLDER / f"{bench.family}_le.j2").is_file():
         raise ValueError(
             f"benchmark {bench.name!r} cannot supply errors: no instructor prompt for family {bench.family!r}"
         )
@@ -124,19 +122,3 @@ def _gold(bench: Benchmark, example: Example) -> str:
         return worked
     test = str(example.fields.get("test") or "").strip()
     return f"No solution is at hand. A right one passes this check:\n```python\n{test}\n```" if test else example.gold
-
-
-def _shown(text: str, most: int = 0) -> str:
-    """Text of others inside a request: a line that looks like one of our labels is indented."""
-    cut = text[:most] + " […]" if most and len(text) > most else text
-    return re.sub(r"^### ", " ### ", cut.strip("\n"), flags=re.M)
-
-
-@functools.cache
-def _template(name: str) -> Any:
-    import jinja2
-
-    # Plain text for a model, not HTML: what is shown in a notebook is escaped there.
-    loader = jinja2.FileSystemLoader(PROMPTS)
-    strict = functools.partial(jinja2.Environment, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    return strict(loader=loader, trim_blocks=True, lstrip_blocks=True).get_template(name)

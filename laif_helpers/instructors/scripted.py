@@ -8,6 +8,7 @@ import hashlib
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,13 +19,15 @@ from laif_helpers.records import Message
 
 RIGHT = "Questions the student answers correctly"
 WRONG = "Question the student got wrong"
+GROUP = "Questions the student got wrong"
 VARY = "Question to vary"
 ANSWERED = "Question the student answered"
 STUDENT = "The student's answer"
 CORRECT = "Correct answer"
 TASK = "Task"
 
-_LABEL = re.compile(rf"^### ({'|'.join((RIGHT, WRONG, VARY, ANSWERED, STUDENT, CORRECT, TASK))})[ \t]*$", re.MULTILINE)
+_LABELS = (RIGHT, WRONG, GROUP, VARY, ANSWERED, STUDENT, CORRECT, TASK)
+_LABEL = re.compile(rf"^### ({'|'.join(_LABELS)})[ \t]*$", re.MULTILINE)
 _EQUATION = re.compile(r"(\d+)\s*([-+*/])\s*(\d+)\s*=\s*(\d+)")
 
 
@@ -55,6 +58,8 @@ def answer(messages: list[Message], *, seed: int) -> str:
         return _reply(_describe(source), _samples(rng, [source.concepts] * n, blocks[VARY]))
     if ANSWERED in blocks:
         return _practise(rng, recognise(blocks[ANSWERED]), blocks.get(STUDENT, ""), n)
+    if GROUP in blocks:
+        return _shared(_numbered(blocks[GROUP]))
     if WRONG not in blocks:
         raise ValueError(
             f"the request has neither '### {WRONG}' nor '### {ANSWERED}' nor '### {VARY}'; the scripted instructor "
@@ -144,6 +149,14 @@ def _practise(rng: random.Random, source: Problem, student: str, n: int) -> str:
         mistake = find_mistake(source, student)
         concept, diagnosis = mistake.concept, _blame(mistake)
     return _reply(diagnosis, _samples(rng, _around(rng, concept, n), source.question))
+
+
+def _shared(group: list[str]) -> str:
+    """What most of a group's errors share, in a sentence: the concept where they first go wrong."""
+    parts = [text.partition("\n   Student:") for text in group]
+    mistakes = [find_mistake(recognise(question.strip()), student) for question, _, student in parts]
+    concept = Counter(mistake.concept for mistake in mistakes).most_common(1)[0][0]
+    return f"The student has not understood {concept!r}."
 
 
 def _around(rng: random.Random, concept: str, n: int) -> list[tuple[str, ...]]:

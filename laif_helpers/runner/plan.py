@@ -23,6 +23,7 @@ _TRAINING_KEYS |= {"warmup_ratio", "weight_decay", "max_length", "packing", "lor
 _TRAINING_KEYS |= {"warmup_steps", "max_grad_norm", "gradient_checkpointing", "curriculum", "lora_alpha"}
 _TRAINING_KEYS |= {"lora_dropout", "load_in_4bit", "merge_lora", "save_steps", "report_to", "hostfile"}
 MORE = {
+    ANALYSE: {"instructor_url", "max_usd", "quote_only", "holdout_fraction"},
     TRAIN: _TRAINING_KEYS,
     **dict.fromkeys(INSTRUCT.values(), (_LESSON_KEYS | _INSTRUCTOR_KEYS | {"embedding", "lessons_only"}) - {"arms"}),
 }
