@@ -4,7 +4,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import benchmarks
-from laif_helpers.paths import IterationDir
+from laif_helpers.paths import IterationDir, short_names
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import Example, Response, read_jsonl
 
@@ -41,6 +41,11 @@ def read(p: Recipe, folder: IterationDir, benchmark: str, split: str) -> "pd.Dat
         row["is_error"] = answer.is_error
         rows.append(row)
     return pd.DataFrame(rows, columns=[*kept, "question", "chance", "fields", "is_error"])
+
+
+def shortened(table: "pd.DataFrame") -> "pd.DataFrame":
+    """A table for people: its column ``benchmark`` holds names, where rows and keys of files hold paths."""
+    return table.assign(benchmark=table["benchmark"].map(short_names(table["benchmark"])))
 
 
 def held_out(p: Recipe, benchmark: str, id: str) -> bool:

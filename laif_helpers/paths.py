@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,14 @@ def file_label(benchmark: str) -> str:
     stem = re.sub(r"[^\w.-]+", "_", Path(benchmark).stem)
     folder = str(Path(benchmark).parent)
     return stem if folder == "." else f"{stem}-{hashlib.sha256(folder.encode()).hexdigest()[:6]}"
+
+
+def short_names(benchmarks: Iterable[str]) -> dict[str, str]:
+    """How tables and figures name benchmarks: a user's own file by its stem, by ``file_label`` where two are alike."""
+    names = list(dict.fromkeys(benchmarks))
+    stems = {name: Path(name).stem if name.endswith((".jsonl", ".json")) else name for name in names}
+    count = Counter(stems.values())
+    return {name: stem if count[stem] == 1 else file_label(name) for name, stem in stems.items()}
 
 
 def resolve(name: str) -> Path:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laif_helpers.answered import shortened
 from laif_helpers.compare import effects
 from laif_helpers.compare.tables import average_table, headline, sentences, verdict_table
 from laif_helpers.paths import RunDir
@@ -86,7 +87,7 @@ def _png(figure: "Figure") -> str:
 
 def _gap_rows(sliced: "pd.DataFrame") -> "pd.DataFrame":
     """Accuracy in all and on the parts that tell learning from forgetting, in per cent."""
-    part = sliced[sliced["facet"].isin(["all", "gap", "twist"])]
+    part = shortened(sliced[sliced["facet"].isin(["all", "gap", "twist"])])
     shown = part[["arm", "iteration", "benchmark", "value", "n"]].copy()
     shown["accuracy"] = [
         f"{100 * row.accuracy:.1f} [{100 * row.ci_low:.1f}, {100 * row.ci_high:.1f}]" for row in part.itertuples()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from laif_helpers.answered import shortened
 from laif_helpers.paths import IterationDir
 from laif_helpers.records import write_text
 
@@ -47,4 +48,4 @@ def slowest(df: "pd.DataFrame", folder: IterationDir, n: int = 5) -> "pd.DataFra
 
     timed = pd.concat(parts).dropna(subset=["seconds"])
     timed = timed.assign(tokens_per_s=(timed["new_tokens"] / timed["seconds"]).round(1))
-    return timed.nlargest(n, "seconds")[COLUMNS].reset_index(drop=True)
+    return shortened(timed.nlargest(n, "seconds")[COLUMNS].reset_index(drop=True))

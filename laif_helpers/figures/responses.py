@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laif_helpers.figures.style import BLACK, BLUE, COLUMN, RED, canvas
+from laif_helpers.paths import short_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,7 @@ def lengths(df: "pd.DataFrame") -> "Figure":
 
     ``df``: benchmark, correct, readable, text, new_tokens. Lengths are tokens, or characters where none were counted.
     """
-    names = list(dict.fromkeys(df["benchmark"]))
+    names = short_names(df["benchmark"])
     with canvas(max(len(names), 1), 1, figsize=(COLUMN + 1, 0.5 + 1.3 * max(len(names), 1))) as (figure, axes):
         for axis, name in zip(axes[:, 0], names, strict=True):
             part = df[df["benchmark"] == name]
@@ -29,7 +30,7 @@ def lengths(df: "pd.DataFrame") -> "Figure":
             edges = np.histogram_bin_edges(size, bins=min(40, max(5, size.nunique())))
             looks = [f"{label} ({len(group):,})" for (label, _), group in zip(_LOOKS, groups, strict=True)]
             axis.hist(groups, bins=edges, stacked=True, color=[colour for _, colour in _LOOKS], label=looks)
-            axis.set_title(name, loc="left")
+            axis.set_title(names[name], loc="left")
             axis.set_xlabel("tokens" if counted else "characters")
             axis.set_ylabel("answers")
             axis.legend()
