@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import benchmarks
-from laif_helpers.paths import IterationDir, stamp_of
+from laif_helpers.paths import IterationDir, short_names, stamp_of
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import Example, Response, read_jsonl
 
@@ -62,6 +62,11 @@ def same_graders(before: Path, after: Path, who: str) -> None:
 def _graders(responses: Path) -> str:
     path = stamp_of(responses)
     return str(json.loads(path.read_text(encoding="utf-8")).get("graders", "")) if path.is_file() else ""
+
+
+def shortened(table: "pd.DataFrame") -> "pd.DataFrame":
+    """A table for people: its column ``benchmark`` holds names, where rows and keys of files hold paths."""
+    return table.assign(benchmark=table["benchmark"].map(short_names(table["benchmark"])))
 
 
 def held_out(p: Recipe, benchmark: str, id: str) -> bool:

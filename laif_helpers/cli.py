@@ -43,7 +43,7 @@ def run(
         from laif_helpers import forecast
         from laif_helpers.train import preflight
 
-        print(report_run.dry_run(made), *preflight.ask(made.settings), *forecast.lines(made.settings), sep="\n")
+        print(report_run.dry_run(made), *preflight.ask(made.settings), *forecast.lines(made.stages), sep="\n")
         return
     raise typer.Exit(runner.run(made, executor=executor, workers=workers, redo=tuple(redo)))
 

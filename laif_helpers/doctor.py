@@ -163,4 +163,4 @@ def _recipe(path: Path) -> Iterator[str]:
     for name in made.settings.benchmarks:
         if found[name].startswith("missing"):
             yield _line("recipe needs", f"{name}: {found[name]}")
-    yield from (_line("recipe", line) for line in (*preflight.ask(made.settings), *forecast.lines(made.settings)))
+    yield from (_line("recipe", line) for line in (*preflight.ask(made.settings), *forecast.lines(made.stages)))

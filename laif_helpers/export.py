@@ -9,7 +9,7 @@ import yaml
 
 from laif_helpers import benchmarks, lessons
 from laif_helpers.arms import ARMS
-from laif_helpers.paths import RunDir
+from laif_helpers.paths import RunDir, short_names
 from laif_helpers.records import Lesson, Message, read_jsonl, write_text
 
 Row = dict[str, Any]
@@ -160,7 +160,7 @@ def _card(made: list[Lesson], settings: Mapping[str, Any], title: str, format: s
         "| a lesson had to be | refused |\n|---|---|",
         *(f"| {check} | {count:,} |" for check, count in _refused(made)),
         f"\nOf {len(made):,} lessons written, {len(kept):,} were kept. Contamination was checked against the test "
-        f"splits of {', '.join(settings.get('benchmarks', [])) or 'the run'}.\n",
+        f"splits of {', '.join(short_names(settings.get('benchmarks', [])).values()) or 'the run'}.\n",
         "`source_ids` names the items that a lesson was written about; their licence is that of their benchmark.",
     ]
     return "\n".join(lines)
@@ -168,7 +168,8 @@ def _card(made: list[Lesson], settings: Mapping[str, Any], title: str, format: s
 
 def _by_benchmark(sources: list[str]) -> list[str]:
     counts = Counter(source.partition(":")[0] for source in sources)
-    return [f"{name} {count:,}" for name, count in counts.items()]
+    short = short_names(counts)
+    return [f"{short[name]} {count:,}" for name, count in counts.items()]
 
 
 def _refused(made: list[Lesson]) -> list[tuple[str, int]]:

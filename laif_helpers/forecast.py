@@ -3,11 +3,15 @@
 How many questions the target gets wrong is not known yet, so a fifth and three fifths of the items give a range.
 """
 
+import functools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from laif_helpers import benchmarks
+from laif_helpers.arms import NOTEBOOK_OF
 from laif_helpers.recipe import Recipe
+from laif_helpers.runner.plan import Stage
 
 WRONG = (0.2, 0.6)
 CHARS_PER_TOKEN = 4.0
@@ -15,43 +19,57 @@ FRAME = 1800  # characters of instructions in a request, beside the item and the
 LEAST_ANSWER = 200  # where the data holds a letter only, a lesson still says why
 
 
-def lines(recipe: Recipe) -> list[str]:
-    """Lines on the instructor of a recipe: requests, tokens, dollars; none where no language model is asked."""
-    arms = [arm for arm in recipe.arms if arm != "fine_tuning"]
-    if recipe.instructor != "llm" or not arms:
+def lines(stages: Iterable[Stage]) -> list[str]:
+    """Lines on the instructor of a plan: requests, tokens, dollars; none where no language model is asked.
+
+    Each stage that asks counts once, so that what the points of a sweep or the arms of a run share is paid once.
+    """
+    turns = [stage for stage in stages if stage.notebook in NOTEBOOK_OF.values() and stage.recipe.instructor == "llm"]
+    if not turns:
         return []
     try:
-        sizes = [_sizes(name, recipe) for name in recipe.in_domain]
+        low, high = (_sum([_spent(stage, share) for stage in turns]) for share in WRONG)
     except (OSError, ValueError) as error:
         return [f"instructor: no forecast, for a benchmark cannot be read ({str(error).splitlines()[0]})"]
-    turns = len(arms) * max(1, 1 if recipe.quote_only else recipe.iterations)
-    low, high = (_tokens(sizes, share, recipe, any("lec" in arm for arm in arms)) for share in WRONG)
-    told = [f"{turns * a / 1e6:,.1f} to {turns * b / 1e6:,.1f}" for a, b in zip(low[1:], high[1:], strict=True)]
-    dollars = sorted(turns * _usd(tokens, recipe) for tokens in (low, high))
+    told = [f"{a / 1e6:,.1f} to {b / 1e6:,.1f}" for a, b in zip(low[1:3], high[1:3], strict=True)]
+    dollars = sorted((low[3], high[3]))
     priced = f"{dollars[0]:,.0f} to {dollars[1]:,.0f} dollars" if dollars[1] else "no price given"
-    who = f"{recipe.instructor_model or 'a model'}, {turns} arm iterations"
-    asked = f"{turns * low[0]:,.0f} to {turns * high[0]:,.0f} requests"
+    who = f"{turns[0].recipe.instructor_model or 'a model'}, {len(turns)} arm iterations"
+    asked = f"{low[0]:,.0f} to {high[0]:,.0f} requests"
     spent = f"{told[0]} million tokens in, {told[1]} out, {priced}"
     return [f"instructor: {who}, if {WRONG[0]:.0%} to {WRONG[1]:.0%} of the answers are wrong: {asked}, {spent}"]
 
 
-def _sizes(name: str, recipe: Recipe) -> tuple[int, float, float, int]:
-    """Items of the split that supplies errors, mean characters of a question and of a gold answer, and how often each
-    lesson is answered again."""
+def _sum(turns: list[tuple[float, ...]]) -> tuple[float, ...]:
+    return tuple(map(sum, zip(*turns, strict=True)))
+
+
+def _spent(stage: Stage, wrong: float) -> tuple[float, ...]:
+    """Requests, tokens in, tokens out and dollars of one arm's one iteration."""
+    recipe = stage.recipe
+    sizes = [_sizes(name, recipe.error_split, recipe.data_dir, recipe.limit) for name in recipe.in_domain]
+    tokens = _tokens(sizes, wrong, recipe, contrast=stage.strategy == "lec")
+    return *tokens, _usd(tokens, recipe)
+
+
+@functools.cache  # the points and turns of a run ask about the same items
+def _sizes(name: str, split: str, data_dir: str, limit: int) -> tuple[int, float, float, bool]:
+    """Items of the split that supplies errors, mean characters of a question and of a gold answer, and whether the
+    instructor may be asked again about its lessons (``agreement``)."""
     bench: Any = benchmarks.get(name)
-    items = bench.load(recipe.error_split, data_dir=recipe.data_dir or None, limit=recipe.limit or None)
+    items = bench.load(split, data_dir=data_dir or None, limit=limit or None)
     questions = [len(bench.question_text(item)) for item in items]
     answers = [max(LEAST_ANSWER, len(bench.gold_response(item) or "")) for item in items]
-    again = recipe.agreement if bench.family == "choice" else 0
-    return len(items), sum(questions) / len(items), sum(answers) / len(items), again
+    return len(items), sum(questions) / len(items), sum(answers) / len(items), bench.family == "choice"
 
 
 def _tokens(
-    sizes: list[tuple[int, float, float, int]], wrong: float, recipe: Recipe, contrast: bool
+    sizes: list[tuple[int, float, float, bool]], wrong: float, recipe: Recipe, contrast: bool
 ) -> tuple[float, ...]:
     """Requests and tokens in and out of one arm's one iteration, over all in-domain benchmarks."""
     requests = asked = answered = 0.0
-    for items, question, answer, again in sizes:
+    for items, question, answer, choice in sizes:
+        again = recipe.agreement if choice else 0
         errors = max(1, round(items * wrong * (1 - recipe.holdout_fraction)))
         each = math.ceil(recipe.budget / errors) + 1
         shown = question * (1 + (recipe.k if contrast else 0)) + 2 * answer

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.paths import resolve
+from laif_helpers.paths import resolve, short_names
 from laif_helpers.records import write_text
 
 _SCORES = re.compile(r"(?<=<!-- scores:begin -->\n).*?(?=<!-- scores:end -->)", re.S)
@@ -21,44 +21,47 @@ def write(folder: Path, about: Mapping[str, Any], settings: Mapping[str, Any], m
 
     A base that is a folder of this machine is told by what it is, never by its path.
     """
-    lessons = "\n".join(f"| {what} | {n} |" for what, n in about["lessons"].items())
-    recipe = "\n".join(f"| {key} | {value} |" for key, value in settings.items() if key in _PLAIN)
     target = Path(about["target"]).name if Path(about["target"]).is_absolute() else about["target"]
     adapter = (folder / "adapter_config.json").is_file()
+    what = "A LoRA adapter" if adapter else "All weights"
+    recipe = [f"| {key} | {value} |" for key, value in settings.items() if key in _PLAIN]
+    lines = [
+        *_front(target, adapter),
+        f"# {target}, arm {about['arm']}, iteration {about['iteration']}\n",
+        f"{what} in plain Hugging Face form, trained by laif on lessons drawn from the model's own answers. "
+        f"Base: {about['base'] or target}.\n",
+        *("## Lessons", "| benchmark, source | items |", "|---|---|", *_lessons(about["lessons"]), ""),
+        f"{metrics['samples']} items and {metrics['tokens']:,} tokens seen in {metrics['steps']} steps; "
+        f"{metrics['left_out']} left out as too long.\n",
+        *("## Recipe", "| key | value |", "|---|---|", *recipe, ""),
+        *("## Training", _training(metrics), ""),
+        *("## Scores", "<!-- scores:begin -->", "Not measured yet.", "<!-- scores:end -->", ""),
+    ]
+    path = folder / "README.md"
+    write_text(path, "\n".join(lines))
+    return path
+
+
+def _front(target: str, adapter: bool) -> list[str]:
+    """The block that the hub reads; a base of this machine is no ``base_model``."""
     hub = target if target.count("/") == 1 and not resolve(target).exists() else ""
     head = ["---", "library_name: " + ("peft" if adapter else "transformers"), "pipeline_tag: text-generation"]
-    head += [*([f"base_model: {hub}"] if hub else []), "tags: [laif, sft]", "---", ""]
-    body = f"""# {target}, arm {about["arm"]}, iteration {about["iteration"]}
+    return [*head, *([f"base_model: {hub}"] if hub else []), "tags: [laif, sft]", "---"]
 
-{"A LoRA adapter" if adapter else "All weights"} in plain Hugging Face form, trained by laif on lessons drawn from the \
-model's own answers. Base: {about["base"] or target}.
 
-## Lessons
-| benchmark, source | items |
-|---|---|
-{lessons}
+def _lessons(counts: Mapping[str, int]) -> list[str]:
+    """Rows from ``benchmark, source`` -> items."""
+    split = [(*what.rpartition(", ")[::2], n) for what, n in counts.items()]
+    short = short_names(name for name, _, _ in split)
+    return [f"| {short[name]}, {source} | {n} |" for name, source, n in split]
 
-{metrics["samples"]} items and {metrics["tokens"]:,} tokens seen in {metrics["steps"]} steps; \
-{metrics["left_out"]} left out as too long.
 
-## Recipe
-| key | value |
-|---|---|
-{recipe}
-
-## Training
-Loss {metrics["start_loss"]:.3f} to {metrics["final_loss"]:.3f} (nats per answer token), {metrics["seconds"]:.0f} s on \
-{metrics["world_size"]} process(es), {metrics["device"]}. Versions: \
-{", ".join(f"{name} {version}" for name, version in metrics["versions"].items())}.
-
-## Scores
-<!-- scores:begin -->
-Not measured yet.
-<!-- scores:end -->
-"""
-    path = folder / "README.md"
-    write_text(path, "\n".join(head) + body)
-    return path
+def _training(metrics: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
+    return (
+        f"Loss {metrics['start_loss']:.3f} to {metrics['final_loss']:.3f} (nats per answer token), "
+        f"{metrics['seconds']:.0f} s on {metrics['world_size']} process(es), {metrics['device']}. Versions: {versions}."
+    )
 
 
 def fill_scores(checkpoint: Path, rows: Sequence[Mapping[str, Any]]) -> None:

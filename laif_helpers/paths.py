@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,14 @@ def stamp_of(responses: Path) -> Path:
     return responses.with_name(f".{responses.stem}.made")
 
 
+def short_names(benchmarks: Iterable[str]) -> dict[str, str]:
+    """How tables and figures name benchmarks: a user's own file by its stem, by ``file_label`` where two are alike."""
+    names = list(dict.fromkeys(benchmarks))
+    stems = {name: Path(name).stem if name.endswith((".jsonl", ".json")) else name for name in names}
+    count = Counter(stems.values())
+    return {name: stem if count[stem] == 1 else file_label(name) for name, stem in stems.items()}
+
+
 def resolve(name: str) -> Path:
     """A path that a recipe names: absolute, or relative to the project root (never the working directory)."""
     path = Path(name).expanduser()
@@ -57,6 +67,10 @@ class IterationDir:
 
     def responses(self, benchmark: str, split: str) -> Path:
         return self.path / "responses" / f"{file_label(benchmark)}.{split}.jsonl"
+
+    def seconds(self, benchmark: str, split: str) -> Path:
+        """How long each answer took; no stage depends on it."""
+        return self.responses(benchmark, split).with_suffix(".seconds.csv")
 
     def replies(self, arm: str) -> Path:
         return self.path / "instruct" / f"{arm}.replies.sqlite"

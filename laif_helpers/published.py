@@ -7,7 +7,7 @@ cent; a run's own are turned into per cent when they are read.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laif_helpers.paths import ROOT, RunDir
+from laif_helpers.paths import ROOT, RunDir, short_names
 from laif_helpers.records import write_text
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def own(run: RunDir) -> "pd.DataFrame":
     table["accuracy"] = 100 * table["accuracy"].astype(float)
     keys = ["arm", "iteration", "benchmark"]
     mean = table.groupby(keys, sort=False, as_index=False).agg(accuracy=("accuracy", "mean"), n=("n", "first"))
-    return mean.assign(model=run.path.name, source=f"run {run.path.name}", how="measured")
+    named = mean.assign(benchmark=mean["benchmark"].map(short_names([*BENCHMARKS, *mean["benchmark"]])))
+    return named.assign(model=run.path.name, source=f"run {run.path.name}", how="measured")
 
 
 def last(own_rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -108,7 +109,9 @@ def draw(folder: Path, run: RunDir | None = None) -> list[Path]:
 
     rows = own(run) if run else None
     settings = load(run.recipe)[0] if run and run.recipe.is_file() else {}
-    tables = {"main_table": main_table(rows, tuple(settings.get("in_domain", ()))), "merge_table": merge_table(rows)}
+    short = short_names([*BENCHMARKS, *settings.get("benchmarks", ())])
+    in_domain = tuple(short.get(name, name) for name in settings.get("in_domain", ()))
+    tables = {"main_table": main_table(rows, in_domain), "merge_table": merge_table(rows)}
     tables |= {"iterations": iterations(rows)}
     written = []
     for name, table in tables.items():

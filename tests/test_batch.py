@@ -10,16 +10,11 @@ from instructing import answer_items, practice_parameters, practice_server
 from laif_helpers import instruct, ledger, recipe
 from laif_helpers.instructors import batch, llm, spending
 from laif_helpers.ledger import Reply
-from laif_helpers.models import server as server_model
 
 
 @pytest.fixture(autouse=True)
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(server_model, "_wait", lambda error, attempt: 0.01)
+def polls(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "POLL_S", 0.05)
-    return tmp_path
 
 
 def asked(p: recipe.StageParameters) -> tuple[instruct.Plan, dict[str, Reply]]:

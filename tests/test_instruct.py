@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,16 +10,9 @@ from instructing import TRAIN, answer_items, parameters
 
 from laif_helpers import benchmarks, instruct, lessons
 from laif_helpers.instruct import quotes, tables
-from laif_helpers.models import server as server_model
 from laif_helpers.records import Lesson, read_jsonl, read_rows, write_json, write_jsonl
 
-
-@pytest.fixture(autouse=True)
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(server_model, "_wait", lambda error, attempt: 0.01)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("runs")
 
 
 # -- requests

@@ -31,17 +31,10 @@ from laif_helpers.instruct import quotes, tables
 from laif_helpers.instruct.requests import Request
 from laif_helpers.instructors import llm, spending
 from laif_helpers.ledger import Reply
-from laif_helpers.models import server as server_model
 from laif_helpers.paths import NOTEBOOKS
 from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_jsonl
 
-
-@pytest.fixture(autouse=True)
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(server_model, "_wait", lambda error, attempt: 0.01)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("runs")
 
 
 def test_faults_are_retried_and_nothing_is_asked_twice() -> None:

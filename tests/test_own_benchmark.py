@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 
-from laif_helpers import benchmarks, cli, paths, recipe
+from laif_helpers import benchmarks, cli, compare, evaluate, figures, instruct, paths, published, recipe
 from laif_helpers.benchmarks import _files, download
 from laif_helpers.benchmarks._files import Source
+from laif_helpers.compare import effects, report
+from laif_helpers.compare import tables as compare_tables
+from laif_helpers.error_analysis import tables as error_tables
+from laif_helpers.evaluate import grading, second_look, times
+from laif_helpers.instruct import tables as instruct_tables
+from laif_helpers.records import Completion, write_jsonl
 
 SUM = {"question": "How many legs have 3 cats?", "answer": "12", "type": "legs"}
 BIRD = {"question": "Which is a bird?", "answer": "a wren", "choices": ["a bat", "a wren", "a bee"]}
@@ -162,3 +168,84 @@ def test_list_shows_licence_size_and_checksum(
     out = capsys.readouterr().out
     assert "(MIT)" in out and "sha256" in out and "not here (looked for train.jsonl" in out
     assert "laif data get mmlu" in out and "clone https://github.com/suzgunmirac" in out
+
+
+# -- what people read names the file, not its path
+
+
+@pytest.fixture
+def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> recipe.StageParameters:
+    """A run on an own file named by its absolute path and on the practice world, ready to be compared."""
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
+    rows = [{"question": f"{n} + 1 = ?", "answer": str(n + 1), "type": "sum"} for n in range(8)]
+    own = put(tmp_path / "data" / "sums.jsonl", *[{**row, "split": s} for row in rows for s in ("train", "test")])
+    values = {"run": "r", "benchmarks": [own, "practice"], "in_domain": [own], "arms": ["le"], "iterations": 1}
+    p = recipe.build(
+        recipe.StageParameters, values | {"limit": 8, "holdout_fraction": 0.0, "arm": "le", "iteration": 1}
+    )
+    run = paths.RunDir.named("r")
+    for folder, wrong in ((run.iteration("vanilla", 0), 5), (run.iteration("le", 1), 2)):
+        for name, split in ((own, "test"), (own, "train"), ("practice", "test")):
+            bench = benchmarks.get(name)
+            items = bench.load(split, limit=8)
+            said = [Completion("#### 99999" if at < wrong else str(bench.gold_response(e)), 9, 9, "stop", 1.5)
+                    for at, e in enumerate(items)]  # fmt: skip
+            write_jsonl(folder.responses(name, split), grading.to_responses(bench, items, said, "m", split))
+            times.write(folder.seconds(name, split), {item.id: 1.5 for item in items})
+    return p
+
+
+def shown(*what: Any) -> str:
+    return "\n".join(table.to_csv() if hasattr(table, "to_csv") else str(table) for table in what)
+
+
+def test_tables_of_answers_name_the_file(compared: recipe.StageParameters) -> None:
+    p, folder = compared, paths.RunDir.named("r").iteration("vanilla", 0)
+    answers = evaluate.labelled(evaluate.load_responses(folder), p)
+    scores, audit = evaluate.summary(answers), evaluate.second_opinion(answers)
+    facets = evaluate.weakest(evaluate.by_facet(answers), at_least=1)
+    told = shown(
+        *(scores, facets, audit, evaluate.longest(answers), evaluate.slowest(answers, folder), instruct.plan(p).notes),
+        *(
+            evaluate.observation(scores),
+            second_look.for_browsing(answers)[0],
+            instruct_tables.overview(instruct.plan(p)),
+        ),
+        error_tables.counts(answers[answers["split"] == "train"]),
+        *(text.get_text() for axis in figures.lengths(answers).axes for text in (axis.title, axis._left_title)),
+    )
+    assert set(scores["benchmark"]) == {"sums", "practice"} and told.count("sums") > 20
+    assert ".jsonl" not in told and str(Path(p.in_domain[0]).parent) not in told
+    assert set(answers["benchmark"]) == set(p.benchmarks), "keys stay paths"
+
+
+def test_the_comparison_names_the_file(compared: recipe.StageParameters) -> None:
+    p = compared
+    answers, missing = compare.collect(p)
+    table = compare.results(answers, 0)
+    sliced = compare.slices(answers)
+    ledger = effects.collect(p)
+    examples = {"Repaired": compare.repaired(answers)}
+    front = compare_tables.headline(table)
+    assert [column.partition(" (")[0] for column in front.columns] == ["arm", "iteration", "sums", "practice"]
+    drawn = compare.draw(p, sliced)
+    page = report.write(p, table, sliced, examples, drawn, missing, {"effects": ledger}).read_text()
+    page, _, settings = page.partition("<h2>Recipe</h2>")
+    assert p.in_domain[0] in settings
+    titles = [axis._left_title.get_text() for figure in drawn.values() for axis in figure.axes]
+    told = shown(
+        *(front, compare_tables.verdict_table(table), compare_tables.sentences(table), compare.forgotten(sliced)),
+        *(compare.panels(sliced)["panel"], examples["Repaired"], titles),
+    )
+    assert "sums" in page and "sums.jsonl" not in page and ".jsonl" not in told and "sums" in shown(titles)
+    compare.write(p, table, sliced)
+    assert p.in_domain[0] in (paths.RunDir.named("r").compare / "results.csv").read_text(), "files keep the path"
+    own = published.own(paths.RunDir.named("r"))
+    assert set(own["benchmark"]) == {"sums", "practice"}
+
+
+def test_short_names_never_make_two_benchmarks_one() -> None:
+    assert paths.short_names(["/a/mine.jsonl", "gsm8k"]) == {"/a/mine.jsonl": "mine", "gsm8k": "gsm8k"}
+    alike = paths.short_names(["/a/mine.jsonl", "/b/mine.jsonl", "/a/gsm8k.json", "gsm8k"])
+    assert len(set(alike.values())) == 4 and alike["gsm8k"] == "gsm8k"
+    assert not any("/" in name for name in alike.values())

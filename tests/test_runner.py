@@ -317,7 +317,7 @@ def test_sweep_runs_a_point_for_each_combination_and_vanilla_once(toy: Toy, monk
 
 def test_sweep_over_what_changes_the_answers_evaluates_each_point(toy: Toy) -> None:
     made = toy.plan(limit=[5, 10])
-    assert not made.shared_vanilla
+    assert {home.vanilla for home in made.homes.values()} == {"limit5", "limit10"}
     assert {"limit5/vanilla/iter0/01_evaluate", "limit10/vanilla/iter0/01_evaluate"} <= set(keys(made))
     with pytest.raises(ValueError, match="a sweep needs one or more different values"):
         toy.plan(limit=[5, 5])

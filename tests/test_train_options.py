@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from train_toys import sample
 
 from laif_helpers import forecast, model_card, recipe, train
@@ -17,6 +18,7 @@ from laif_helpers import launch as processes
 from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import write_json, write_jsonl
+from laif_helpers.runner import plan
 from laif_helpers.train import base_model, memory, order, preflight, sft, zero
 from laif_helpers.train import samples as sft_samples
 from laif_helpers.train import settings as train_settings
@@ -337,20 +339,35 @@ def test_card_takes_scores_later(tmp_path: Path) -> None:
 # -- the full-size recipes
 
 
+def forecast_of(folder: Path, **values: Any) -> list[str]:
+    """The forecast's lines for the plan of a recipe."""
+    (folder / "r.yaml").write_text(yaml.safe_dump(values))
+    return forecast.lines(plan.make(folder / "r.yaml").stages)
+
+
 def test_forecast_of_the_instructor(tmp_path: Path) -> None:
     values = {"instructor": "llm", "instructor_model": "m", "arms": ["le", "lec"], "iterations": 3, "budget": 600}
     priced = values | {"prices": {"m": {"input": 1, "output": 3}}}
-    cheap, dear = (forecast.lines(recipe.build(Recipe, given))[0] for given in (values, priced))
+    cheap, dear = (forecast_of(tmp_path, **given)[0] for given in (values, priced))
     assert "6 arm iterations" in cheap and "no price given" in cheap and "dollars" in dear
     absent = values | {"benchmarks": ["gsm8k"], "in_domain": ["gsm8k"], "data_dir": str(tmp_path)}
-    assert "no forecast, for a benchmark cannot be read" in forecast.lines(recipe.build(Recipe, absent))[0]
-    assert forecast.lines(Recipe()) == [], "the scripted instructor costs nothing"
+    assert "no forecast, for a benchmark cannot be read" in forecast_of(tmp_path, **absent)[0]
+    assert forecast_of(tmp_path) == [], "the scripted instructor costs nothing"
+
+
+def test_forecast_counts_what_is_shared_once(tmp_path: Path) -> None:
+    values: dict[str, Any] = {"instructor": "llm", "instructor_model": "m", "arms": ["le"], "iterations": 1}
+    values["prices"] = {"m": {"input": 100, "output": 300}}
+    one = forecast_of(tmp_path, **values)
+    assert forecast_of(tmp_path, **values, learning_rate=[1e-4, 2e-4], epochs=[1, 2]) == one, "one turn for four points"
+    assert "2 arm iterations" in forecast_of(tmp_path, **values, learning_rate=[1e-4, 2e-4], budget=[300, 600])[0]
+    assert "3 arm iterations" in forecast_of(tmp_path, **(values | {"iterations": 2}), learning_rate=[1e-4, 2e-4])[0]
+    switch = forecast_of(tmp_path, **(values | {"iterations": 2, "arms": ["le", "le+lec"]}))[0]
+    assert "3 arm iterations" in switch, "the switch's first turn is le's"
 
 
 @pytest.mark.parametrize("name", ["mistral_7b", "llama3_8b", "grid"])
 def test_full_size_recipes_have_the_papers_settings(name: str) -> None:
-    from laif_helpers.runner import plan
-
     made = plan.make(ROOT / "papermill_runs" / f"{name}.yaml")
     settings = made.settings
     assert (settings.deepspeed, settings.num_processes, settings.epochs, settings.batch_size) == ("zero2", 4, 1, 1)
@@ -365,7 +382,8 @@ def test_full_size_recipes_have_the_papers_settings(name: str) -> None:
     if name == "grid":
         assert sorted({s.learning_rate for s in made.points.values()}) == [5e-7, 2e-6, 5e-6]
         assert sorted({s.gradient_accumulation for s in made.points.values()}) == [1, 4, 8, 32]
-        assert len(made.points) == 12 and made.shared_vanilla
+        asked = [stage.key for stage in made.stages if stage.notebook in plan.INSTRUCT.values()]
+        assert len(made.points) == 12 and asked == ["lec/iter1/04_instruct_LEC"], "the instructor is paid once"
     else:
         assert (settings.learning_rate, settings.gradient_accumulation, settings.iterations) == (5e-6, 8, 3)
     trained = [stage for stage in made.stages if stage.notebook == plan.TRAIN]

@@ -2,65 +2,94 @@
 
 import functools
 import re
+from dataclasses import dataclass
+
+_NOUN = r"(?:answer|choice|option|response|statement)"
+_SURELY = r"(?:(?:most likely|probably|likely|clearly|thus|indeed|therefore|definitely|certainly|actually|simply)\s+)?"
+_BECOMES = rf"(?:\b(?:is|would be|should be|must be|to be|seems to be|appears to be)\b|:|=)\s*:?\s*{_SURELY}"
+_GOOD = r"(?:correct|right|best|accurate|appropriate|suitable|plausible|reasonable|likely)"
+_THE = r"(?:the\s+|a\s+|therefore\s+|most\s+|more\s+|only\s+)*"
+# "none of A, B, C, or D is the correct answer" speaks for no letter
+_ALONE = r"(?<![\w'])(?<![A-Z1-9], )(?<![A-Z1-9],)(?<!or )(?<!and )"
+_CLOSES = r"[)\]}]|[.,:;!](?=\s|$)|(?=\s*$)|(?=\s*\n)|(?=\s*[(—/])|(?=\s+(?:[-–—]|because|since|as|and|is|in|with)\s)"
+_SO = r"(?:[Tt]herefore|[Tt]hus|[Ss]o|[Hh]ence|leaves(?: us)?(?: with)?|left with|[Ii]t's|[Ii]t is|[Oo]nly)"
 
 
-@functools.cache
-def patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
-    """Patterns over exactly these labels. A lone letter counts when it is closed off: "(B)", "B.", "B:", "B" + end."""
+@dataclass(frozen=True)
+class _Letters:
+    """Pieces of patterns about one set of labels.
+
+    Attributes:
+        any: one of the labels; ``named``: the same, as the group ``label``.
+        several: what follows a letter that is one of several: "A and B", "A, C and D" choose nothing.
+        closed: a letter that counts although it stands alone, since it is closed off: "(B)", "B.", "B:", "B" + end.
+        word: a letter as a word of a sentence.
+    """
+
+    any: str
+    named: str
+    several: str
+    closed: str
+    word: str
+
+
+def _letters(labels: tuple[str, ...]) -> _Letters:
     letters = "|".join(re.escape(label) for label in labels)
     letter = rf"(?P<label>{letters})"
-    # "A and B", "A, C and D": no choice; but "B, A is wrong" chooses
+    # "B, A is wrong" chooses
     several = (
         rf"[)\].]?(?:\s*,\s*(?:and\s+|or\s+)?|\s+and\s+|\s+or\s+|\s*[&/]\s*)\(?(?:[Oo]ption\s+)?(?-i:{letters})\b(?!')"
         r"(?!\)?\s+(?:is|has|does|was|can|would|cannot|describes|refers|seems)\b)"
     )
-    after = r"[)\]}]|[.,:;!](?=\s|$)|(?=\s*$)|(?=\s*\n)|(?=\s*[(—/])|(?=\s+(?:[-–—]|because|since|as|and|is|in|with)\s)"
-    closed = rf"[(\[{{]?\s*{letter}(?!{several})\s*(?:{after})"
-    noun = r"(?:answer|choice|option|response|statement)"
-    surely = (
-        r"(?:(?:most likely|probably|likely|clearly|thus|indeed|therefore|definitely|certainly|actually|simply)\s+)?"
-    )
-    becomes = rf"(?:\b(?:is|would be|should be|must be|to be|seems to be|appears to be)\b|:|=)\s*:?\s*{surely}"
-    good = r"(?:correct|right|best|accurate|appropriate|suitable|plausible|reasonable|likely)"
-    # "none of A, B, C, or D is the correct answer" speaks for no letter
-    the = r"(?:the\s+|a\s+|therefore\s+|most\s+|more\s+|only\s+)*"
-    alone = r"(?<![\w'])(?<![A-Z1-9], )(?<![A-Z1-9],)(?<!or )(?<!and )"
-    sources = {
-        "answer": rf"\b(?:answer|ans|choice|solution|selection)s?\b"
-        rf"(?:\s+(?:to|for|here|in|among)\b[^.:\n]{{0,80}}?)?\s*{becomes}(?:{noun}\s+)?{closed}"
-        rf"|\bans(?:wer)?\b\.?(?=[( ])\s*\(?(?-i:(?P<short>{letters}))\b\)?(?=[.\s]*$)",
-        "labelled": rf"^[ \t]*correct\s*:[ \t]*{closed}",
-        "option": rf"\b{good}\s+{noun}\s+(?:{becomes})?(?:{noun}\s+)?{closed}",
-        "closest": rf"\b(?:closest|nearest)\b(?:\s+\w+){{0,6}}?\s+(?:is|would be|to)\s+(?:{noun}\s+)?{closed}",
-        "choose": rf"\b(?:choose|select|pick|go(?:ing)? with)\s+(?:{noun}\s+)?{closed}",
-        "boxed": rf"\\(?:boxed|fbox)\s*\{{\s*[({{]?\s*{letter}\b",
-        "line": rf"^[ \t]*[(\[]?{letter}[)\].:]*[ \t]*$",
-        "leading": rf"\s*(?:{noun}\s+)?[(\[]?{letter}(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+[-–—]\s)",
-        "listed": rf"^[ \t]*[(\[]?({letters})[)\].:]\s",
-    }
+    closed = rf"[(\[{{]?\s*{letter}(?!{several})\s*(?:{_CLOSES})"
     word = rf"(?:\({letter}\)|(?!I\b){letter.replace('label', 'bare')})(?![\w'])(?!{several})"
-    so = r"(?:[Tt]herefore|[Tt]hus|[Ss]o|[Hh]ence|leaves(?: us)?(?: with)?|left with|[Ii]t's|[Ii]t is|[Oo]nly)"
-    # "a best answer" would be read as option A: these are read with capital letters only
-    exact = {
-        "is_answer": rf"\b[Oo]ption\s+\(?{letter}\)?\s+(?:is|would be|seems)\s+{the}{good}\b"
-        rf"|{alone}\(?(?P<other>{letters})\)?(?!{several})(?:[.:,][^.\n]{{0,200}}?)?\s+(?:is|would be)\s+{the}{good}"
-        r"\s+(?:answer|choice|option)\b",
-        "correct": rf"{alone}(?:[Ss]tatement\s+)?\(?{letter}\)?\s*(?:[.:,][^.\n]{{0,200}}?)?\s+is\s+{the}{good}\b",
-        "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{letter}(?:\)|[.:](?=\s|$)|$)",
-        "concludes": rf"(?:\b{so}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{noun}\s+)?{word}"
-        r"(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as)\b"
-        r"|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right))\b)",
-        "instead": rf"\bnot\s+\(?(?:{letters})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+(?:rather\s+|actually\s+)?"
-        rf"(?:{noun}\s+)?{word}",
-        "item": rf"(?:^|(?<=[.,;]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{letter}"
-        r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b))",
-        "several": several,
-        "both": rf"\b(?:[Aa]nswers?|[Cc]hoices?)\s*(?:is|are|would be|:)\s*:?\s*\(?(?:{letters}){several}",
-        "mention": rf"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]ituation|[Ss]tatement|[Ss]cenario)\s+\(?({letters})\b"
-        rf"|(?<=[\s(])\(({letters})\)(?!\w)",
+    return _Letters(letters, letter, several, closed, word)
+
+
+@functools.cache
+def patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
+    """Patterns over exactly these labels, by what they find."""
+    letters = _letters(labels)
+    found = {name: re.compile(source, re.IGNORECASE | re.MULTILINE) for name, source in _in_any_case(letters).items()}
+    return found | {name: re.compile(source, re.MULTILINE) for name, source in _as_written(letters).items()}
+
+
+def _in_any_case(of: _Letters) -> dict[str, str]:
+    return {
+        "answer": rf"\b(?:answer|ans|choice|solution|selection)s?\b"
+        rf"(?:\s+(?:to|for|here|in|among)\b[^.:\n]{{0,80}}?)?\s*{_BECOMES}(?:{_NOUN}\s+)?{of.closed}"
+        rf"|\bans(?:wer)?\b\.?(?=[( ])\s*\(?(?-i:(?P<short>{of.any}))\b\)?(?=[.\s]*$)",
+        "labelled": rf"^[ \t]*correct\s*:[ \t]*{of.closed}",
+        "option": rf"\b{_GOOD}\s+{_NOUN}\s+(?:{_BECOMES})?(?:{_NOUN}\s+)?{of.closed}",
+        "closest": rf"\b(?:closest|nearest)\b(?:\s+\w+){{0,6}}?\s+(?:is|would be|to)\s+(?:{_NOUN}\s+)?{of.closed}",
+        "choose": rf"\b(?:choose|select|pick|go(?:ing)? with)\s+(?:{_NOUN}\s+)?{of.closed}",
+        "boxed": rf"\\(?:boxed|fbox)\s*\{{\s*[({{]?\s*{of.named}\b",
+        "line": rf"^[ \t]*[(\[]?{of.named}[)\].:]*[ \t]*$",
+        "leading": rf"\s*(?:{_NOUN}\s+)?[(\[]?{of.named}(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+[-–—]\s)",
+        "listed": rf"^[ \t]*[(\[]?({of.any})[)\].:]\s",
     }
-    found = {name: re.compile(source, re.IGNORECASE | re.MULTILINE) for name, source in sources.items()}
-    return found | {name: re.compile(source, re.MULTILINE) for name, source in exact.items()}
+
+
+def _as_written(of: _Letters) -> dict[str, str]:
+    """Read with capital letters only: "a best answer" would be option A."""
+    return {
+        "is_answer": rf"\b[Oo]ption\s+\(?{of.named}\)?\s+(?:is|would be|seems)\s+{_THE}{_GOOD}\b"
+        rf"|{_ALONE}\(?(?P<other>{of.any})\)?(?!{of.several})(?:[.:,][^.\n]{{0,200}}?)?\s+(?:is|would be)\s+{_THE}"
+        rf"{_GOOD}\s+(?:answer|choice|option)\b",
+        "correct": rf"{_ALONE}(?:[Ss]tatement\s+)?\(?{of.named}\)?\s*(?:[.:,][^.\n]{{0,200}}?)?\s+is\s+{_THE}{_GOOD}\b",
+        "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$)",
+        "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{_NOUN}\s+)?"
+        rf"{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as)\b"
+        r"|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right))\b)",
+        "instead": rf"\bnot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+(?:rather\s+|actually\s+)?"
+        rf"(?:{_NOUN}\s+)?{of.word}",
+        "item": rf"(?:^|(?<=[.,;]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
+        r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b))",
+        "several": of.several,
+        "both": rf"\b(?:[Aa]nswers?|[Cc]hoices?)\s*(?:is|are|would be|:)\s*:?\s*\(?(?:{of.any}){of.several}",
+        "mention": rf"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]ituation|[Ss]tatement|[Ss]cenario)\s+\(?({of.any})\b"
+        rf"|(?<=[\s(])\(({of.any})\)(?!\w)",
+    }
 
 
 def spaced(text: str) -> str:

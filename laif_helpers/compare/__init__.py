@@ -11,7 +11,7 @@ import pandas as pd
 
 from laif_helpers import answered, benchmarks, figures, stats
 from laif_helpers.compare.tables import as_latex, as_markdown, headline
-from laif_helpers.paths import RunDir
+from laif_helpers.paths import RunDir, short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_text
 
@@ -174,7 +174,7 @@ def _value(fields: dict[str, Any], facet: str) -> str | None:
 
 def panels(sliced: pd.DataFrame) -> pd.DataFrame:
     """The slices that figures show, with their ``panel``: each benchmark, and its gaps and practised parts."""
-    shown = sliced[sliced["facet"].isin(["all", "gap"])]
+    shown = answered.shortened(sliced[sliced["facet"].isin(["all", "gap"])])
     names = shown["benchmark"].where(shown["facet"] == "all", shown["benchmark"] + ": " + shown["value"])
     shown = shown.assign(panel=names)
     # Benchmarks in the recipe's order, each followed by its parts.
@@ -187,7 +187,7 @@ def panels(sliced: pd.DataFrame) -> pd.DataFrame:
 def forgotten(sliced: pd.DataFrame) -> pd.DataFrame:
     """The slices where an arm forgot, worst first."""
     columns = ["arm", "iteration", "benchmark", "facet", "value", "n", "delta", "fixed", "broken", "p_holm"]
-    return sliced.loc[sliced["forgot"], columns].sort_values("delta", ignore_index=True)
+    return answered.shortened(sliced.loc[sliced["forgot"], columns]).sort_values("delta", ignore_index=True)
 
 
 def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: str = "") -> pd.DataFrame:
@@ -219,9 +219,8 @@ def repaired(answers: pd.DataFrame, flip: str = "fixed", n: int = 5) -> pd.DataF
         return pd.DataFrame(columns=["arm", "iteration", "benchmark", "question", "gold", "before", "after"])
     table = pd.concat(picked, ignore_index=True)
     table["before"] = [before[key] for key in zip(table["benchmark"], table["id"], strict=True)]
-    return table.rename(columns={"text": "after"})[
-        ["arm", "iteration", "benchmark", "question", "gold", "before", "after"]
-    ]
+    columns = ["arm", "iteration", "benchmark", "question", "gold", "before", "after"]
+    return answered.shortened(table.rename(columns={"text": "after"})[columns])
 
 
 def run(p: StageParameters) -> RunDir:
@@ -253,12 +252,13 @@ def draw(p: StageParameters, sliced: pd.DataFrame) -> dict[str, "Figure"]:
     arms = [arm for arm in dict.fromkeys(sliced["arm"]) if arm != "vanilla"]
     seen = set(sliced.loc[sliced["arm"] != "vanilla", "benchmark"])
     for name in [name for name in (*p.in_domain, *p.benchmarks) if name in seen][:1]:
-        drawn["flips"] = figures.flips(flip_table(sliced, name), f"{name}, {p.test_split}")
+        title = f"{short_names(p.benchmarks)[name]}, {p.test_split}"
+        drawn["flips"] = figures.flips(flip_table(sliced, name), title)
         last = sliced.loc[sliced["arm"] == arms[-1], "iteration"].max()
         by_concept = flip_table(
             sliced, name, benchmarks.get(name).facets[0] if benchmarks.get(name).facets else "all", arms[-1]
         )
-        drawn["flips_by_label"] = figures.flips(by_concept, f"{name}, {p.test_split}: {arms[-1]}, iteration {last}")
+        drawn["flips_by_label"] = figures.flips(by_concept, f"{title}: {arms[-1]}, iteration {last}")
     for name, figure in drawn.items():
         figures.save(figure, folder / name)
     return drawn

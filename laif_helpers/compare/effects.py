@@ -211,7 +211,8 @@ def lessons_ranked(p: StageParameters, ledger: pd.DataFrame, embedding: str = "t
     columns = ["arm", "iteration", "benchmark", "lesson", "fixed", "still_wrong", "broken", "source", "source_flip"]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*columns, "question"])
     table["net"] = table["fixed"] - table["broken"]
-    return table.sort_values("net", ascending=False, kind="stable", ignore_index=True)[[*columns, "net", "question"]]
+    ordered = table.sort_values("net", ascending=False, kind="stable", ignore_index=True)
+    return answered.shortened(ordered)[[*columns, "net", "question"]]
 
 
 def write(p: StageParameters, ledger: pd.DataFrame, ranked: pd.DataFrame) -> None:

@@ -3,9 +3,11 @@
 import base64
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laif_helpers.answered import shortened
 from laif_helpers.compare import effects
 from laif_helpers.compare.tables import average_table, headline, sentences, verdict_table
 from laif_helpers.paths import RunDir
@@ -38,14 +40,9 @@ def write(
     from jinja2 import Environment
 
     run = RunDir.named(p.run)
-    found = found or {}
     values = {
+        **_where_made(found or {}),
         "title": run.path.name,
-        "averages": _rows(average_table(found["averages"])) if "averages" in found else _EMPTY,
-        "gains": _rows(found["gains"].round(2).map(_number)) if "gains" in found else _EMPTY,
-        "fix_rates": _rows(_rates(found["effects"])) if "effects" in found else _EMPTY,
-        "clusters": _rows(_changed(found["by_cluster"])) if "by_cluster" in found else _EMPTY,
-        "lessons": _rows(_ends(found["ranked"]).map(_short)) if "ranked" in found else _EMPTY,
         "environment": _rows(environment(run)),
         "missing": missing,
         "sentences": sentences(table),
@@ -66,7 +63,17 @@ def write(
     return path
 
 
-_EMPTY: dict[str, Any] = {"columns": [], "rows": []}
+def _where_made(found: "dict[str, pd.DataFrame]") -> dict[str, Any]:
+    """The page's tables that need not be there, empty where they are not."""
+    ways: dict[str, tuple[str, Callable[[Any], pd.DataFrame]]] = {
+        "averages": ("averages", average_table),
+        "gains": ("gains", lambda table: table.round(2).map(_number)),
+        "fix_rates": ("effects", _rates),
+        "clusters": ("by_cluster", _changed),
+        "lessons": ("ranked", lambda table: _ends(table).map(_short)),
+    }
+    empty: dict[str, Any] = {"columns": [], "rows": []}
+    return {name: _rows(way(found[key])) if key in found else empty for name, (key, way) in ways.items()}
 
 
 def _rows(table: "pd.DataFrame") -> dict[str, Any]:
@@ -86,7 +93,7 @@ def _png(figure: "Figure") -> str:
 
 def _gap_rows(sliced: "pd.DataFrame") -> "pd.DataFrame":
     """Accuracy in all and on the parts that tell learning from forgetting, in per cent."""
-    part = sliced[sliced["facet"].isin(["all", "gap", "twist"])]
+    part = shortened(sliced[sliced["facet"].isin(["all", "gap", "twist"])])
     shown = part[["arm", "iteration", "benchmark", "value", "n"]].copy()
     shown["accuracy"] = [
         f"{100 * row.accuracy:.1f} [{100 * row.ci_low:.1f}, {100 * row.ci_high:.1f}]" for row in part.itertuples()

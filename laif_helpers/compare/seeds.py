@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from laif_helpers import stats
+from laif_helpers.answered import shortened
 
 SEEDLESS = ("arm", "iteration", "benchmark", "split")
 
@@ -73,7 +74,7 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
         f"{100 * mean:.1f}" + ("" if pd.isna(sd) else f" ± {100 * sd:.1f}") + ("*" if p < 0.05 else "")
         for mean, sd, p in zip(table["mean"], table["sd"], table["p_holm"].astype(float).fillna(1), strict=True)
     ]
-    told = table.assign(cell=cells)
+    told = shortened(table.assign(cell=cells))
     after = told[told["arm"] != "vanilla"]
     wide = after.pivot_table("cell", keys, "arm", aggfunc="first", sort=False)[list(dict.fromkeys(after["arm"]))]
     fixed = [key for key in keys if key != "iteration"]

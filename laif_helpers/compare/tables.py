@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from laif_helpers.answered import shortened
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -15,7 +17,7 @@ def headline(table: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     rows: dict[tuple[str, int], dict[str, Any]] = {}
-    for row in table.to_dict("records"):
+    for row in shortened(table).to_dict("records"):
         cells = rows.setdefault((row["arm"], row["iteration"]), {"arm": row["arm"], "iteration": row["iteration"]})
         column = f"{row['benchmark']} (N = {row['n']:,}; chance {100 * row['chance']:.0f} %)"
         cells[column] = _cell(row)
@@ -35,7 +37,7 @@ def verdict_table(table: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     rows = []
-    for row in table[table["verdict"] != "baseline"].to_dict("records"):
+    for row in shortened(table)[table["verdict"] != "baseline"].to_dict("records"):
         interval = f"[{100 * row['delta_low']:+.1f}, {100 * row['delta_high']:+.1f}]"
         rows.append(
             {
@@ -100,7 +102,7 @@ def _p(p: float) -> str:
 def sentences(table: "pd.DataFrame") -> list[str]:
     """The verdicts in words, a sentence per benchmark; the last iteration of every arm."""
     said = []
-    for name, part in table.groupby("benchmark", sort=False):
+    for name, part in shortened(table).groupby("benchmark", sort=False):
         before = part[part["verdict"] == "baseline"].iloc[0]
         last = part[part["verdict"] != "baseline"]
         last = last[last["iteration"] == last.groupby("arm")["iteration"].transform("max")]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from laif_helpers import stats
 from laif_helpers.error_analysis import table, typical
-from laif_helpers.paths import IterationDir
+from laif_helpers.paths import IterationDir, short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_json, write_text
 
@@ -62,8 +62,9 @@ def _cost(p: StageParameters, wrong: pd.DataFrame) -> dict[str, Any]:
 
 def as_markdown(profile: dict[str, Any]) -> str:
     """The profile for people: a ranked table, then examples of each weakness."""
+    names = ", ".join(short_names(profile["benchmarks"]).values())
     head = f"# What this model cannot do\n\n{profile['wrong']:,} of {profile['n']:,} items of "
-    head += f"{', '.join(profile['benchmarks'])} ({profile['split']}) wrong: {_percent(profile)}. Model: "
+    head += f"{names} ({profile['split']}) wrong: {_percent(profile)}. Model: "
     head += f"`{Path(profile['model']).name}`, {profile['arm']}, iteration {profile['iteration']}.\n"
     if not profile["weaknesses"]:
         return head + "\nNo cluster of errors was found.\n"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from laif_helpers.answered import shortened
 from laif_helpers.error_analysis import MIN_ERRORS, typical
 from laif_helpers.recipe import StageParameters
 from laif_helpers.safe_html import escaped
@@ -13,7 +14,7 @@ from laif_helpers.safe_html import escaped
 def counts(items: pd.DataFrame) -> pd.DataFrame:
     """One row per benchmark: items, right, wrong, of these unreadable, and the share of wrong items."""
     rows = []
-    for name, part in items.groupby("benchmark", sort=False):
+    for name, part in shortened(items).groupby("benchmark", sort=False):
         wrong = ~part["correct"]
         row = {"benchmark": name, "split": part["split"].iloc[0], "items": len(part), "right": int((~wrong).sum())}
         row |= {"wrong": int(wrong.sum()), "of these unreadable": int((~part["readable"]).sum())}

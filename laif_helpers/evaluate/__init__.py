@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from laif_helpers import benchmarks, models
 from laif_helpers.benchmarks import Benchmark
+from laif_helpers.evaluate import times
 from laif_helpers.evaluate.grading import NO_ANSWER, graders_hash, to_responses
 from laif_helpers.evaluate.second_look import browse, disputed, observation_on_audit, second_opinion
 from laif_helpers.evaluate.tables import (
@@ -27,6 +28,7 @@ from laif_helpers.evaluate.tables import (
     summary,
     weakest,
 )
+from laif_helpers.evaluate.times import slowest
 from laif_helpers.paths import ROOT, IterationDir, stamp_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, Response, read_jsonl, write_json, write_jsonl
@@ -44,6 +46,7 @@ __all__ = [
     "observation",
     "observation_on_audit",
     "second_opinion",
+    "slowest",
     "splits_needed",
     "summary",
     "weakest",
@@ -114,6 +117,10 @@ class _Job:
         return self.path.with_name(f".{self.path.stem}.partial")
 
     @property
+    def seconds(self) -> Path:
+        return self.folder.seconds(self.benchmark.name, self.split)
+
+    @property
     def stamp(self) -> Path:
         return stamp_of(self.path)
 
@@ -160,11 +167,13 @@ def _finished_before(job: _Job) -> dict[str, Completion]:
     made = json.loads(job.stamp.read_text(encoding="utf-8"))
     if made["header"] != job.header:
         return {}
-    known = {}
+    known, took = {}, times.read(job.seconds)
     for row in read_jsonl(job.path, Response):
         if not row.reason.startswith(NO_ANSWER):
             finish = "length" if row.id in made["cut"] else "stop"
-            known[_key(row.id, row.messages)] = Completion(row.text, row.prompt_tokens, row.new_tokens, finish)
+            known[_key(row.id, row.messages)] = Completion(
+                row.text, row.prompt_tokens, row.new_tokens, finish, took.get(row.id, 0.0)
+            )
     return known
 
 
@@ -241,6 +250,7 @@ def _finish(job: _Job, model: str, audit: bool) -> Path:
     rows = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)
     job.stamp.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     write_jsonl(job.path, rows)
+    times.write(job.seconds, {row.id: done.seconds for row, done in zip(rows, completions, strict=True)})
     write_json(job.stamp, stamp)
     job.partial.unlink(missing_ok=True)
     return job.path

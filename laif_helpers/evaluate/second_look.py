@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from laif_helpers.answered import shortened
 from laif_helpers.evaluate.tables import kind
 from laif_helpers.safe_html import escaped
 
@@ -36,7 +37,7 @@ def second_opinion(df: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     rows = []
-    for (benchmark, split), part in df.groupby(["benchmark", "split"], sort=False):
+    for (benchmark, split), part in shortened(df).groupby(["benchmark", "split"], sort=False):
         first, second = part["correct"].astype(bool), part["second_correct"]
         counts = {
             "both_right": (first & second.eq(True)).sum(),
@@ -111,7 +112,7 @@ def for_browsing(df: "pd.DataFrame") -> "tuple[pd.DataFrame, int]":
     kinds = [_kind(row) for row in df.to_dict("records")]
     order = {"disputed": 0, "unreadable": 1, "wrong": 2, "right": 3}
     places = sorted(range(len(df)), key=lambda place: order[kinds[place]])[:_SHOWN]
-    chosen = df.iloc[places]
+    chosen = shortened(df).iloc[places]
     table = pd.DataFrame(
         {
             "benchmark": chosen["benchmark"] + ", " + chosen["split"],

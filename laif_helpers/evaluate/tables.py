@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import stats
+from laif_helpers.answered import shortened
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_rows
@@ -61,7 +62,7 @@ def summary(df: "pd.DataFrame") -> "pd.DataFrame":
 
     ``df``: graded answers; chance needs the column that ``labelled`` adds, else it is NaN. Shares lie in [0, 1].
     """
-    return _table(df, ["benchmark", "split"])
+    return shortened(_table(df, ["benchmark", "split"]))
 
 
 def by_facet(df: "pd.DataFrame", facets: Mapping[str, tuple[str, ...]] | None = None) -> "pd.DataFrame":
@@ -78,7 +79,7 @@ def by_facet(df: "pd.DataFrame", facets: Mapping[str, tuple[str, ...]] | None = 
             table = _table(rows.dropna(subset=["value"]), ["benchmark", "split", "facet", "value"])
             parts.append(table.sort_values(["split", "accuracy"], kind="stable"))
     empty = pd.DataFrame(columns=["benchmark", "split", "facet", "value", *COLUMNS])
-    return pd.concat(parts, ignore_index=True) if parts else empty
+    return shortened(pd.concat(parts, ignore_index=True)) if parts else empty
 
 
 def weakest(facets: "pd.DataFrame", n: int = 8, at_least: int = 10) -> "pd.DataFrame":
@@ -182,7 +183,7 @@ def longest(df: "pd.DataFrame", n: int = 5) -> "pd.DataFrame":
     """The longest answers: where a model loops or rambles. Recorded answers come without token counts."""
     table = df.assign(characters=df["text"].str.len())
     columns = ["id", "benchmark", "split", "new_tokens", "characters", "correct", "reason"]
-    return table.nlargest(n, ["new_tokens", "characters"])[columns].reset_index(drop=True)
+    return shortened(table.nlargest(n, ["new_tokens", "characters"])[columns].reset_index(drop=True))
 
 
 def metrics(df: "pd.DataFrame", p: StageParameters, agreement: "pd.DataFrame | None" = None) -> dict[str, Any]:

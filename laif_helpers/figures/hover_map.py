@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers.figures.style import WIDTH, canvas, cluster_look
+from laif_helpers.paths import short_names
 from laif_helpers.records import write_text
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def payload(points: "pd.DataFrame") -> bytes:
         density = _density(points)
         note = f"{len(points):,} points are too many for marks: grey is their density, marks are {len(shown):,} of "
         note += f"the {len(wrong):,} wrong ones"
-    names = list(dict.fromkeys(points["benchmark"]))
+    names = short_names(points["benchmark"])
+    order = {name: place for place, name in enumerate(names)}
     texts: dict[str, int] = {}
     columns = {key: _column(shown[name], LONGEST[name], texts) for key, name in _TEXTS.items()}
     near = shown[shown["near"] >= 0].drop_duplicates("near")
@@ -110,10 +112,16 @@ def payload(points: "pd.DataFrame") -> bytes:
     for row in near.itertuples():
         clusters[int(row.near)] |= {"said": row.sentence} if getattr(row, "sentence", "") else {}
     value: dict[str, Any] = {
-        **{"note": note, "density": density, "benchmarks": names, "clusters": clusters, "id": shown["id"].tolist()},
+        **{
+            "note": note,
+            "density": density,
+            "benchmarks": list(names.values()),
+            "clusters": clusters,
+            "id": shown["id"].tolist(),
+        },
         **{axis: shown[axis].astype(float).round(3).tolist() for axis in ("x", "y")},
         **{"right": shown["correct"].astype(int).tolist(), "cluster": shown["cluster"].astype(int).tolist()},
-        **{"near": shown["near"].astype(int).tolist(), "benchmark": [names.index(name) for name in shown["benchmark"]]},
+        **{"near": shown["near"].astype(int).tolist(), "benchmark": [order[name] for name in shown["benchmark"]]},
         **columns,
         **({"flip": shown["flip"].str.replace("_", " ").tolist()} if "flip" in shown else {}),
         "texts": list(texts),

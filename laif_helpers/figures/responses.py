@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laif_helpers.figures.style import BLACK, COLUMN, RED, canvas
+from laif_helpers.paths import short_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,7 @@ def lengths(df: "pd.DataFrame") -> "Figure":
 
     ``df``: benchmark, correct, readable, text, new_tokens. Lengths are tokens, or characters where none were counted.
     """
-    names = list(dict.fromkeys(df["benchmark"]))
+    names = short_names(df["benchmark"])
     with canvas(max(len(names), 1), 1, figsize=(COLUMN + 1, 0.5 + 1.3 * max(len(names), 1))) as (figure, axes):
         for axis, name in zip(axes[:, 0], names, strict=True):
             part = df[df["benchmark"] == name]
@@ -34,7 +35,7 @@ def lengths(df: "pd.DataFrame") -> "Figure":
             for part_of_all, hatch in zip(bars, hatches, strict=True):
                 for bar in part_of_all:
                     bar.set(hatch=hatch, edgecolor="white", linewidth=0)
-            axis.set_title(name, loc="left")
+            axis.set_title(names[name], loc="left")
             axis.set_xlabel("tokens" if counted else "characters")
             axis.set_ylabel("answers")
             axis.legend()

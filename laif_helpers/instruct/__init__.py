@@ -21,7 +21,7 @@ from laif_helpers.arms import NOTEBOOK_OF
 from laif_helpers.instruct.neighbours import nearest_right
 from laif_helpers.instruct.requests import Answered, Request, Study, draw, question, request
 from laif_helpers.ledger import Ledger, Reply
-from laif_helpers.paths import runs_dir
+from laif_helpers.paths import runs_dir, short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson, Response, read_jsonl, write_jsonl
 
@@ -129,21 +129,24 @@ def plan(p: StageParameters) -> Plan:
     requests: list[Request] = []
     neighbours: dict[str, list[tuple[str, float]]] = {}
     notes = [] if chosen is None else [f"selection.json restricts the errors to {len(chosen)}"]
-    for name, study in studies.items():
+    for name, short in short_names(studies).items():
+        study = studies[name]
         pool = sources(p, study, chosen)
         if not pool:
-            notes.append(f"{name}: no wrong items, so no requests" + f" ({study.hidden} held out)" * bool(study.hidden))
+            notes.append(
+                f"{short}: no wrong items, so no requests" + f" ({study.hidden} held out)" * bool(study.hidden)
+            )
             continue
         near, repeated = nearest_right(p, study, pool) if p.strategy == "lec" else ({}, 0)
         neighbours |= near
-        notes += [f"{name}: {repeated} right items that repeat an error are no neighbours of it"] if repeated else []
+        notes += [f"{short}: {repeated} right items that repeat an error are no neighbours of it"] if repeated else []
         items = random.Random(f"{draw(p)}-{name}-items").sample(pool, min(len(pool), most))
         if p.strategy == "random":
             pool = list(study.everything.values())
             items = random.Random(f"{draw(p)}-{name}-random").sample(pool, len(items))
         n = max(-(-needed // len(items)) + 1, LEAST_LESSONS)
         requests += [request(p, study, item, near.get(item.example.id, []), n) for item in items]
-        notes.append(f"{name}: {len(items)} of {len(pool)} items asked about, {n} lessons each, {needed} needed")
+        notes.append(f"{short}: {len(items)} of {len(pool)} items asked about, {n} lessons each, {needed} needed")
     write_jsonl(p.folder.requests(p.arm), requests)
     ended = "" if requests else _ended(p, studies)
     return Plan(requests, studies, neighbours, ended, tuple(notes))
@@ -151,7 +154,12 @@ def plan(p: StageParameters) -> Plan:
 
 def _ended(p: StageParameters, studies: dict[str, Study]) -> str:
     hidden = sum(study.hidden for study in studies.values())
-    told = {"split": p.error_split, "names": ", ".join(studies), "n": hidden, "share": p.holdout_fraction}
+    told = {
+        "split": p.error_split,
+        "names": ", ".join(short_names(studies).values()),
+        "n": hidden,
+        "share": p.holdout_fraction,
+    }
     return (HIDDEN if hidden else ENDED).format(**told)
 
 

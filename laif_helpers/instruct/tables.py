@@ -10,6 +10,7 @@ from laif_helpers.embeddings import words
 from laif_helpers.instruct import Plan, diagnosed, quotes
 from laif_helpers.instruct.requests import Request
 from laif_helpers.ledger import Reply
+from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson
 
@@ -64,11 +65,11 @@ def overview(plan: Plan) -> Shown:
     """One row per benchmark: right, wrong, requests, lessons asked for; or why the arm ends here."""
     import pandas as pd
 
-    rows = []
+    rows, short = [], short_names(plan.studies)
     for name, study in plan.studies.items():
         mine = [request for request in plan.requests if request.benchmark == name]
         counts = {"right": len(study.right), "wrong": len(study.wrong), "requests": len(mine)}
-        rows.append({"benchmark": name} | counts | {"lessons asked for": sum(request.n for request in mine)})
+        rows.append({"benchmark": short[name]} | counts | {"lessons asked for": sum(request.n for request in mine)})
     text = f"This arm ends here, and well: {plan.ended}." if plan.ended else ". ".join(plan.notes) + "."
     return Shown(pd.DataFrame(rows), text)
 

@@ -205,9 +205,8 @@ def _tree(label: str, path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def recipe_text(values: dict[str, Any], origins: dict[str, str]) -> str:
-    """A whole recipe as YAML, each value followed by a comment that says where it came from."""
-    resolved = {key: values.get(key, field.get_default()) for key, field in Recipe.model_fields.items()}
-    lines = [f"{_yaml(key, value)}  # {origins.get(key, 'default')}" for key, value in resolved.items()]
+    """A whole recipe (every key) as YAML, each value followed by a comment that says where it came from."""
+    lines = [f"{_yaml(key, value)}  # {origins.get(key, 'default')}" for key, value in values.items()]
     return "\n".join(["# The resolved recipe of this run, and where each value came from.", *lines, ""])
 
 
@@ -231,8 +230,12 @@ def write_recipe(made: Plan) -> list[str]:
 
 
 def _normal(made: Plan) -> dict[str, Any]:
-    """Values as the recipe model reads them, with the lists of a sweep as they were written."""
-    return made.settings.model_dump() | {key: made.values[key] for key in made.axes}
+    """Values as the recipe model reads them, with the lists of a sweep as they were written.
+
+    Those come first and in their order, which makes the points' names: who reads the file finds the same points.
+    """
+    swept = {key: made.values[key] for key in made.axes}
+    return swept | made.settings.model_dump() | swept
 
 
 def _yaml(key: str, value: Any) -> str:

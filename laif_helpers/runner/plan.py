@@ -2,8 +2,8 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ MORE = {
 """Keys that reach a notebook through its parameter MORE where it does not declare them one by one."""
 BEYOND_ITERATION_0 = frozenset(_LESSON_KEYS | _INSTRUCTOR_KEYS | _TRAINING_KEYS)
 """Keys that leave the untouched target's greedy answers as they are: a sweep over them evaluates it once."""
+AFTER_LESSONS = frozenset(_TRAINING_KEYS - {"max_length"})
+"""Keys that leave the first lessons as they are: a sweep over them asks the instructor once. Lessons that would
+not fit max_length are refused, so that one is not among them."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,19 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Home:
+    """Names of the folders, under ``points/``, where a point finds what it shares with others; "": the run's own.
+
+    Attributes:
+        vanilla: holds iteration 0, named by the swept keys that change the untouched target's answers.
+        lessons: holds the lessons of iteration 1, named by the swept keys that change those too.
+    """
+
+    vanilla: str
+    lessons: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """A recipe's stages in an order in which they could run one by one.
 
@@ -77,6 +93,7 @@ class Plan:
         values, origins: the recipe as written (a swept key holds its list) and where each value came from.
         axes: the keys of a sweep, each with a list in ``values``; empty for a plain run.
         points: name and settings of every point; one point named "" unless the recipe is a sweep.
+        homes: where each point finds what it shares.
         parameters: the parameter names that each notebook declares.
     """
 
@@ -88,7 +105,7 @@ class Plan:
     stages: list[Stage]
     parameters: dict[str, list[str]]
     notebooks: Path
-    shared_vanilla: bool = field(default=False)
+    homes: dict[str, Home]
 
     @property
     def swept(self) -> bool:
@@ -100,7 +117,7 @@ class Plan:
         return next(iter(self.points.values()))
 
     def folder(self, point: str) -> RunDir:
-        return RunDir(self.run.path / "points" / point) if point else self.run
+        return _folder(self.run, point)
 
 
 def make(path: Path, name: str = "", overrides: Mapping[str, Any] | None = None, notebooks: Path = NOTEBOOKS) -> Plan:
@@ -112,17 +129,16 @@ def make(path: Path, name: str = "", overrides: Mapping[str, Any] | None = None,
     if not path.is_file():
         raise FileNotFoundError(f"recipe {path} does not exist; the recipes lie in papermill_runs/*.yaml")
     values, origins = recipe.load(path, overrides)
-    points, axes = _points(values)
+    points, homes, axes = _points(values)
     run = RunDir(_run_path(name or path.stem))
-    shared = bool(axes) and not set(axes) - BEYOND_ITERATION_0
-    stages = list(_all_stages(run, points, shared))
+    stages = _all_stages(run, points, homes)
     checked = {
         stem: notebook.check(notebooks / f"{stem}.ipynb", StageParameters.model_fields, _required(stem))
         for stem in sorted({stage.notebook for stage in stages})
     }
     for stage in stages:
         _fits(stage, checked[stage.notebook])
-    return Plan(run, values, origins, axes, points, stages, checked, notebooks, shared)
+    return Plan(run, values, origins, axes, points, stages, checked, notebooks, homes)
 
 
 def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any]:
@@ -169,18 +185,27 @@ def _run_path(name: str) -> Path:
     return runs_dir().resolve() / name
 
 
-def _points(values: dict[str, Any]) -> tuple[dict[str, Recipe], list[str]]:
+def _folder(run: RunDir, point: str) -> RunDir:
+    return RunDir(run.path / "points" / point) if point else run
+
+
+def _points(values: dict[str, Any]) -> tuple[dict[str, Recipe], dict[str, Home], list[str]]:
     """Every combination of the keys that hold a list although the recipe model wants a number."""
     axes = [key for key, value in values.items() if isinstance(value, list) and _sweepable(key)]
     for key in axes:
         if not values[key] or len(set(values[key])) != len(values[key]):
             raise ValueError(f"{key}: {values[key]}: a sweep needs one or more different values")
-    points = {}
+    points, homes = {}, {}
     for combination in itertools.product(*(values[key] for key in axes)):
         chosen = dict(zip(axes, combination, strict=True))
-        name = "_".join(f"{key}{value}" for key, value in chosen.items())
+        name = _name(chosen)
         points[name] = recipe.build(Recipe, {**values, **chosen})
-    return points, axes
+        homes[name] = Home(_name(chosen, without=BEYOND_ITERATION_0), _name(chosen, without=AFTER_LESSONS))
+    return points, homes, axes
+
+
+def _name(chosen: Mapping[str, Any], without: Set[str] = frozenset()) -> str:
+    return "_".join(f"{key}{value}" for key, value in chosen.items() if key not in without)
 
 
 def _sweepable(key: str) -> bool:
@@ -188,21 +213,25 @@ def _sweepable(key: str) -> bool:
     return known is not None and known.annotation in (int, float) and key != "workers"
 
 
-def _all_stages(run: RunDir, points: dict[str, Recipe], shared: bool) -> Iterator[Stage]:
-    if shared:
-        yield from _vanilla(run, next(iter(points.values())), "")
+def _all_stages(run: RunDir, points: dict[str, Recipe], homes: dict[str, Home]) -> list[Stage]:
+    """Every point's stages; what points share each of them plans under the same key, and the first one stands."""
+    planned: dict[str, Stage] = {}
     for point, settings in points.items():
-        folder = RunDir(run.path / "points" / point) if point else run
-        if not shared:
-            yield from _vanilla(folder, settings, point)
-        first = Stage(folder, settings, EVALUATE, point="" if shared else point).key
-        chains = [list(_arm(folder, settings, arm, point, first)) for arm in settings.arms]
-        # A switch waits for the arm whose iterations it shares, wherever the recipe names the two.
-        named = zip(settings.arms, chains, strict=True)
-        yield from (stage for _, chain in sorted(named, key=lambda pair: "+" in pair[0]) for stage in chain)
-        if not settings.stops_early:
-            ends = [first, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
-            yield Stage(folder, settings, COMPARE, after=tuple(ends), point=point)
+        for stage in _stages(run, point, settings, homes[point]):
+            planned.setdefault(stage.key, stage)
+    return list(planned.values())
+
+
+def _stages(run: RunDir, point: str, settings: Recipe, home: Home) -> Iterator[Stage]:
+    yield from _vanilla(_folder(run, home.vanilla), settings, home.vanilla)
+    first = Stage(run, settings, EVALUATE, point=home.vanilla).key
+    chains = [list(_arm(run, settings, arm, point, home)) for arm in settings.arms]
+    # A switch waits for the arm whose iterations it shares, wherever the recipe names the two.
+    named = zip(settings.arms, chains, strict=True)
+    yield from (stage for _, chain in sorted(named, key=lambda pair: "+" in pair[0]) for stage in chain)
+    if not settings.stops_early:
+        ends = [first, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
+        yield Stage(_folder(run, point), settings, COMPARE, after=tuple(ends), point=point)
 
 
 def _without_analysis(chain: list[Stage]) -> list[Stage]:
@@ -215,28 +244,30 @@ def _vanilla(run: RunDir, settings: Recipe, point: str) -> Iterator[Stage]:
     yield Stage(run, settings, ANALYSE, after=(first.key,), point=point)
 
 
-def _arm(run: RunDir, settings: Recipe, arm: str, point: str, first: str) -> Iterator[Stage]:
+def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Iterator[Stage]:
     """An arm's stages; each waits for the one before it, and only a map waits for a map: the one it is drawn into.
 
     A switch whose first strategy is an arm of the run has only a last iteration of its own (``shared_turns``).
     """
-    last, frame = first, first.replace(EVALUATE, ANALYSE)
+    last, frame = (Stage(run, settings, stem, point=home.vanilla).key for stem in (EVALUATE, ANALYSE))
+    folder = _folder(run, point)
     for k in range(1, (1 if settings.stops_early else settings.iterations) + 1):
         if k in shared_turns(settings, arm):
             if not settings.stops_early:
-                last = Stage(run, settings, EVALUATE, arm.partition("+")[0], k, point=point).key
+                last = Stage(folder, settings, EVALUATE, arm.partition("+")[0], k, point=point).key
             continue
         strategy = arms.strategy(arm, k, settings.iterations)
         stems = [INSTRUCT[strategy]] if strategy in INSTRUCT else []
         if not settings.stops_early:
             stems += [TRAIN, EVALUATE]
         for stem in stems:
-            stage = Stage(run, settings, stem, arm, k, (last,), point)
+            place = home.lessons if k == 1 and stem in INSTRUCT.values() else point
+            stage = Stage(_folder(run, place), settings, stem, arm, k, (last,), place)
             yield stage
             last = stage.key
         studied = strategy in ("le", "lec") and k < settings.iterations and settings.map_iterations
         if studied and not settings.stops_early:
-            yield Stage(run, settings, ANALYSE, arm, k, (last, frame), point)
+            yield Stage(folder, settings, ANALYSE, arm, k, (last, frame), point)
 
 
 def shared_turns(settings: Recipe, arm: str) -> range:

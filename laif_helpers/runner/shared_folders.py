@@ -1,10 +1,13 @@
 """Folders of a run that two places share through a link: what would come out the same is computed once."""
 
+import os
 from pathlib import Path
 
+from laif_helpers import arms
 from laif_helpers.paths import RunDir
+from laif_helpers.recipe import Recipe
 from laif_helpers.runner import plan
-from laif_helpers.runner.plan import Plan
+from laif_helpers.runner.plan import INSTRUCT, Plan
 
 
 def link(made: Plan) -> None:
@@ -13,11 +16,12 @@ def link(made: Plan) -> None:
     Raises ValueError where a folder that must be shared holds results of its own.
     """
     for point, settings in made.points.items():
-        run = made.folder(point)
-        if made.shared_vanilla:
-            _to(run.path / "vanilla", Path("..") / ".." / "vanilla")
+        run, home = made.folder(point), made.homes[point]
+        for reader in (run, made.folder(home.lessons)):
+            _to(reader.path / "vanilla", made.folder(home.vanilla).path / "vanilla")
         for arm in settings.arms:
             _share_turns(run, arm, plan.shared_turns(settings, arm), settings.iterations)
+            _share_lessons(run, made.folder(home.lessons), settings, arm)
 
 
 def _share_turns(run: RunDir, arm: str, shared: range, iterations: int) -> None:
@@ -25,16 +29,31 @@ def _share_turns(run: RunDir, arm: str, shared: range, iterations: int) -> None:
     for k in range(1, iterations + 1):
         own = run.iteration(arm, k).path
         if k in shared:
-            _to(own, Path("..") / arm.partition("+")[0] / own.name)
+            _to(own, run.iteration(arm.partition("+")[0], k).path)
         elif own.is_symlink():
             own.unlink()
 
 
+def _share_lessons(run: RunDir, home: RunDir, settings: Recipe, arm: str) -> None:
+    """What 03 or 04 leaves in iteration 1 and others read, for the points that differ in training alone.
+
+    Not the whole folder: checkpoint and answers are each point's own.
+    """
+    strategy = arms.strategy(arm, 1, settings.iterations)
+    if strategy in INSTRUCT and 1 not in plan.shared_turns(settings, arm) and settings.iterations:
+        own, there = run.iteration(arm, 1), home.iteration(arm, 1)
+        for place in (own.path / "instruct", own.path / "lessons", own.metrics(INSTRUCT[strategy])):
+            _to(place, there.path / place.relative_to(own.path))
+
+
 def _to(place: Path, target: Path) -> None:
+    if place == target:
+        return
     place.parent.mkdir(parents=True, exist_ok=True)
-    if place.is_dir() and not place.is_symlink():
+    if place.exists() and not place.is_symlink():
         raise ValueError(
-            f"{place} holds results of its own, but this plan reads {target} there; use another run name, or remove it"
+            f"{place} holds results of its own, but this plan reads {target} there; move it to that place, remove it, "
+            "or use another run name"
         )
     if not place.is_symlink():
-        place.symlink_to(target, target_is_directory=True)
+        place.symlink_to(os.path.relpath(target, place.parent), target_is_directory=not target.suffix)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from laif_helpers import answered, benchmarks, lessons
 from laif_helpers.arms import NOTEBOOK_OF
 from laif_helpers.lessons.text import normalise
+from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Lesson, Response, read_jsonl, write_jsonl
 
@@ -29,7 +30,8 @@ class Mix:
         import pandas as pd
 
         counts = Counter((row["benchmark"], row["source"]) for row in self.rows)
-        table = [(benchmark, source, n) for (benchmark, source), n in sorted(counts.items())]
+        short = short_names(name for name, _ in counts)
+        table = [(short[name], source, n) for (name, source), n in sorted(counts.items())]
         return pd.DataFrame(table, columns=["benchmark", "source", "n"])
 
     @property
