@@ -18,8 +18,9 @@ from tqdm.auto import tqdm
 
 from laif_helpers import answered, benchmarks, ledger, lessons
 from laif_helpers.arms import NOTEBOOK_OF
+from laif_helpers.instruct import second_answers
 from laif_helpers.instruct.neighbours import nearest_right
-from laif_helpers.instruct.requests import Answered, Request, Study, draw, question, request
+from laif_helpers.instruct.requests import Answered, Request, Study, draw, request
 from laif_helpers.ledger import Ledger, Reply
 from laif_helpers.paths import runs_dir, short_names
 from laif_helpers.recipe import StageParameters
@@ -267,28 +268,14 @@ def learn(plan: Plan, replies: dict[str, Reply], p: StageParameters) -> list[Les
         tests = lessons.index_of_tests(p)
         options: dict[str, Any] = {"max_length": p.max_length, "seed": draw(p), "workers": p.workers}
         if p.agreement:
-            options["confirm"] = lambda checked: lessons.agree(checked, functools.partial(_answered_again, plan, p))
-        made = lessons.judge(made, tests, needed=needed, **options)
+            with _ledger(plan, p) as book:
+                answers = functools.partial(second_answers.ask, p=p, book=book)
+                options["confirm"] = functools.partial(lessons.agree, answers=answers)
+                made = lessons.judge(made, tests, needed=needed, **options)
+        else:
+            made = lessons.judge(made, tests, needed=needed, **options)
     write_jsonl(p.folder.lessons(p.arm), made)
     return made
-
-
-def _answered_again(plan: Plan, p: StageParameters, asked: Sequence[Lesson]) -> list[list[str]]:
-    """``p.agreement`` answers of the instructor to each lesson's question alone, through the ledger."""
-    from laif_helpers.instructors import llm
-
-    answers: list[list[str]] = [[] for _ in asked]
-    with _ledger(plan, p) as book:
-        for sample in range(1, p.agreement + 1):
-            # another seed for each: servers that honour it would give one text again
-            drawn = p.model_copy(update={"seed": p.seed + sample, "reply_format": "text"})
-            requests = [question(drawn, lesson, sample) for lesson in asked]
-            there = book.replies([one.key for one in requests])
-            llm.ask([one for one in requests if one.key not in there], drawn, book)
-            replies = book.replies([one.key for one in requests])
-            for texts, one in zip(answers, requests, strict=True):
-                texts.append(replies[one.key].text)
-    return answers
 
 
 def diagnosed(plan: Plan, replies: dict[str, Reply]) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laif_helpers import benchmarks, ledger, prompts
+from laif_helpers import ledger, prompts
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.prompts import shown, template
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Example, Lesson, Message
+from laif_helpers.records import Example, Message
 
 MAX_SHOWN = 4_000
 """Characters of a target's answer that an instructor is shown: a run-away answer costs, and teaches nothing more."""
@@ -75,13 +75,6 @@ def request(p: StageParameters, study: Study, item: Answered, near: Sequence[tup
         system = f"{system.strip()}\n\n{template('as_json.j2').render()}"
     messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
     return Request(ledger.key_of(messages, settings(p)), p.arm, bench.name, [item.example.id], ids, n, messages)
-
-
-def question(p: StageParameters, lesson: Lesson, sample: int) -> Request:
-    """A lesson's question alone, as a target would be asked it; ``sample`` tells repeated draws apart."""
-    messages = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
-    key = ledger.key_of(messages, settings(p) | {"sample": sample})
-    return Request(key, p.arm, lesson.benchmark, lesson.source_ids, [], 0, messages)
 
 
 def task(strategy: str, n: int) -> str:
