@@ -151,11 +151,16 @@ def _read(segment: str, start: int, how: str, sure: bool) -> _Statement | None:
     """What a segment behind an anchor states: a number, that there is none, or nothing."""
     sentence = _SENTENCE.split(segment, maxsplit=1)[0]
     end = start + len(sentence)
-    denied = _UNANSWERABLE.search(sentence)
     number, leads = _in_sentence(sentence)
-    if _NO_ANSWER.match(sentence) or (denied and not (number and "=" in sentence[denied.end() :])):
+    if _NO_ANSWER.match(sentence) or _denies(sentence, number is not None):
         return _Statement(start, end, "unanswerable", None, True)
     return _Statement(start, end, how, number, sure or leads) if number else None
+
+
+def _denies(sentence: str, has_number: bool) -> bool:
+    """Whether a sentence says that there is no answer, and does not reckon one out behind that after all."""
+    denied = _UNANSWERABLE.search(sentence)
+    return denied is not None and not (has_number and "=" in sentence[denied.end() :])
 
 
 def _in_sentence(sentence: str) -> tuple[Number | None, bool]:
@@ -193,8 +198,7 @@ def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
     sentences = _sentences(_opening(text[-4000:]))
     for sentence in reversed(sentences[-8:]):
         found = numbers(sentence)
-        denied = _UNANSWERABLE.search(sentence)
-        if denied and not (found and "=" in sentence[denied.end() :]):
+        if _denies(sentence, bool(found)):
             return None, "unanswerable"
         if _NO_ANSWER.fullmatch(sentence.strip(" .*")) or (
             _UNKNOWN.search(sentence) and not found and sentence is sentences[-1]
