@@ -55,7 +55,7 @@ def main(n: int = 10_000) -> None:
         page.mouse.move(*middle)
         page.wait_for_timeout(500)
         spent = []
-        for step in range(40):
+        for step in range(1, 41):
             told = page.locator(".tip").inner_text()
             begin = time.perf_counter()
             page.mouse.move(middle[0] + 9 * (step % 7), middle[1] + 7 * step % 90)
