@@ -3,6 +3,7 @@
     python benchmarks/kill_matrix.py              three cases, one of each moment
     python benchmarks/kill_matrix.py all          all twelve, about a minute each on two idle cores
     python benchmarks/kill_matrix.py rank/save …  the ones named
+    … --zero3                                     under ZeRO-3, which scatters the weights too
 
 Every case is a real `laif run`: notebook 05 under papermill, DeepSpeed's launcher, two ranks with ZeRO-2 on the CPU.
 After the kill no process of the run may be left; the same command must then go on from the last whole state (an early
@@ -178,6 +179,8 @@ def case(prepared: Path, recipe: Path, who: str, when: str, expected: list[float
 
 def main(chosen: list[str]) -> int:
     cases = [f"{who}/{when}" for who, when in itertools.product(WHO, WHEN)]
+    recipe_text = RECIPE.replace("zero2", "zero3") if "--zero3" in chosen else RECIPE
+    chosen = [name for name in chosen if name != "--zero3"]
     chosen = {"": ["runner/early", "launcher/middle", "rank/save"], "all": cases}.get(" ".join(chosen), chosen)
     if unknown := set(chosen) - set(cases):
         raise SystemExit(f"unknown case {sorted(unknown)[0]!r}; known: {', '.join(cases)}")
@@ -185,7 +188,7 @@ def main(chosen: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="laif-kill-") as place:
         recipe, prepared = Path(place) / "killed.yaml", Path(place) / "runs"
         prepared.mkdir()
-        write_text(recipe, RECIPE)
+        write_text(recipe, recipe_text)
         reference = Run(prepared, recipe)
         finish(reference)
         expected = [row["loss"] for row in read_log(reference.folder.path / "train_log.jsonl")]
