@@ -15,6 +15,8 @@ from urllib.parse import urlparse
 from laif_helpers.records import Completion, Message
 
 START_CONNECTIONS = 16
+APART_S = 0.003
+"""Between the first requests: those that start together are answered and prepared together, and all leave late."""
 MAX_CONNECTIONS = 64
 MAX_ATTEMPTS = 6
 """Attempts a request, with waits of about 0.5, 1, 2, 4 and 8 s between them: a restart is survived, an outage told."""
@@ -145,13 +147,15 @@ async def _ask_all(
     timeout_s: float,
     max_connections: int,
 ) -> None:
-    connections = Connections(most=max_connections, start=min(START_CONNECTIONS, max_connections))
+    # A server of answers is asked by as many as it may be at once: vLLM queues them, and a 429 halves them soon enough.
+    connections = Connections(most=max_connections, start=max_connections)
     waiting = iter(enumerate(asked))
     failed: list[Exception] = []
 
     async with connect(url, timeout_s) as client:
 
-        async def worker() -> None:
+        async def worker(place: int) -> None:
+            await asyncio.sleep(place * APART_S)
             # After a failure nothing new is asked, but answers that are on their way (and paid for) are kept.
             while not failed and (following := next(waiting, None)):
                 index, (turns, seed) = following
@@ -161,7 +165,7 @@ async def _ask_all(
                     failed.append(error)
 
         # A pool of workers, not a task an item: 100,000 waiting tasks are memory for nothing.
-        workers = [asyncio.create_task(worker()) for _ in range(min(max_connections, len(asked)))]
+        workers = [asyncio.create_task(worker(place)) for place in range(min(max_connections, len(asked)))]
         try:
             await asyncio.gather(*workers)
             if failed:
