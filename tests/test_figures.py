@@ -168,6 +168,11 @@ def test_error_map_page_is_offline_and_holds_model_text_packed(tmp_path: Path) -
     assert len(data["texts"]) == 4, "every text once: the hostile one, gold, nothing, reason"
     assert data["clusters"]["0"]["name"] == "0: dozen, boxes"
     assert "flip" not in data
+    assert "Unpacking" in page
+    (tmp_path / "map.png").write_bytes(b"a picture")
+    figures.error_map_html(points(), tmp_path / "map.html", tmp_path / "map.png")
+    shown = f'src="data:image/png;base64,{base64.b64encode(b"a picture").decode()}"'
+    assert shown in (tmp_path / "map.html").read_text(encoding="utf-8")
 
 
 def test_map_texts_are_cut_and_flips_told() -> None:

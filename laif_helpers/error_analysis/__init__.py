@@ -191,7 +191,7 @@ def draw(p: StageParameters, points: pd.DataFrame) -> "Figure | pd.DataFrame":
     if points["x"].notna().any():
         figure = figures.error_map(points)
         figures.save(figure, p.folder.path / "error_map")
-        figures.error_map_html(points, p.folder.error_map)
+        figures.error_map_html(points, p.folder.error_map, p.folder.error_map.with_suffix(".png"))
         return figure
     wrong = points[~points["correct"]]
     print(f"No map: {len(wrong)} wrong of {len(points)}, a map needs {MIN_ERRORS} that differ. All errors:")

@@ -66,11 +66,12 @@ def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
     return figure
 
 
-def error_map_html(points: "pd.DataFrame", path: Path) -> None:
+def error_map_html(points: "pd.DataFrame", path: Path, still: Path | None = None) -> None:
     """Write the map as one page with plotly.js and the points inside, both compressed; it needs no network.
 
     ``points``: as for ``error_map``, plus id, benchmark, near, question, gold, extracted, text, reason and, where there
-    is an earlier iteration, flip. Model text is put into the page as text, never as HTML.
+    is an earlier iteration, flip. Model text is put into the page as text, never as HTML. ``still``: a PNG of the map,
+    seen at once, while plotly.js unpacks.
     """
     page = (FOLDER / "error_map.html.j2").read_text(encoding="utf-8")
     wrong = int((~points["correct"]).sum())
@@ -79,10 +80,16 @@ def error_map_html(points: "pd.DataFrame", path: Path) -> None:
         "renderer": RENDERER.read_text(encoding="utf-8"),
         "plotly": base64.b64encode(plotly_js()).decode("ascii"),
         "payload": base64.b64encode(payload(points)).decode("ascii"),
+        "still": _image(still) if still else "Unpacking …",
     }
     for name, value in values.items():
         page = page.replace("{{ " + name + " }}", value)
     write_text(path, page)
+
+
+def _image(still: Path) -> str:
+    data = base64.b64encode(still.read_bytes()).decode("ascii")
+    return f'<img alt="The map; it can be used in a moment." src="data:image/png;base64,{data}">'
 
 
 @cache
