@@ -9,7 +9,7 @@ import functools
 import json
 import random
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -267,12 +267,10 @@ def learn(plan: Plan, replies: dict[str, Reply], p: StageParameters) -> list[Les
         needed, _ = lessons.shares(p.budget, p.replay_fraction)
         tests = lessons.index_of_tests(p)
         options: dict[str, Any] = {"max_length": p.max_length, "seed": draw(p), "workers": p.workers}
-        if p.agreement:
-            with _ledger(plan, p) as book:
-                answers = functools.partial(second_answers.ask, p=p, book=book)
+        with ExitStack() as stack:
+            if p.agreement:
+                answers = functools.partial(second_answers.ask, p=p, book=stack.enter_context(_ledger(plan, p)))
                 options["confirm"] = functools.partial(lessons.agree, answers=answers)
-                made = lessons.judge(made, tests, needed=needed, **options)
-        else:
             made = lessons.judge(made, tests, needed=needed, **options)
     write_jsonl(p.folder.lessons(p.arm), made)
     return made
