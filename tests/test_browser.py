@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -113,15 +114,24 @@ def _wait_for(address: str, server: "subprocess.Popen[bytes]", log: Path) -> Non
 
 def run_all(page: Any, address: str) -> None:
     """Run > Run All Cells, once the notebook's kernel is there; before, Lab would ask for one."""
-    for _ in range(400):
-        with urllib.request.urlopen(f"{address}/api/kernels", timeout=60) as reply:
-            kernels = json.load(reply)
-        if any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels):
+    for _ in range(WAIT // 250):
+        if _has_idle_kernel(address):
             break
         page.wait_for_timeout(250)
+    else:
+        raise AssertionError("the notebook's kernel never got idle")
     page.wait_for_timeout(1_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+
+
+def _has_idle_kernel(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/api/kernels", timeout=60) as reply:
+            kernels = json.load(reply)
+    except urllib.error.HTTPError:  # while a kernel starts, jupyter-server lists it without its model and answers 500
+        return False
+    return any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels)
 
 
 def hover(page: Any) -> str:
