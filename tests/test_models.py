@@ -436,6 +436,11 @@ def test_server_works_inside_a_running_event_loop(stub: Callable[..., Stub]) -> 
         (422, error("odd field"), r"refuses the request \(422: odd field\)"),
         (500, error("broken"), r"failed 6 times on one request \(last: 500: broken\); finished answers are kept"),
         (299, {}, r"failed 6 times on one request \(last: APIConnectionError"),
+        (
+            200,
+            "<html>a login page</html>",
+            r"failed 6 times on one request \(last: JSONDecodeError: no chat completion",
+        ),
     ],
 )
 def test_server_failures_are_told_in_a_sentence(
@@ -458,6 +463,26 @@ def test_server_hiccups_are_survived_and_a_long_prompt_is_skipped(stub: Callable
     answers = generate_from(stub(behave))
     assert answers[4].finish.startswith("error: This model's maximum context length")
     assert [a.text for i, a in enumerate(answers) if i != 4] == [f"echo {i}" for i in range(12) if i != 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "text", "finish"),
+    [
+        ({"choices": []}, "", "error: the server answered without choices"),
+        ({"choices": [None]}, "", "error: the server answered without choices"),
+        ({"choices": None}, "", "error: the server answered without choices"),
+        ({"choices": [{"finish_reason": "content_filter", "message": {"content": None}}]}, "", "error: content_filter"),
+        ({"choices": [{"finish_reason": "stop", "message": None}], "usage": None}, "", "stop"),
+        (
+            {"choices": [{"finish_reason": "stop", "message": {"content": [{"type": "text", "text": "a"}] * 2}}]},
+            "aa",
+            "stop",
+        ),
+    ],
+)
+def test_odd_replies_of_a_server_are_read(stub: Callable[..., Stub], change: Any, text: str, finish: str) -> None:
+    (answer,) = generate_from(stub(lambda _, request: (200, reply(request) | change)), 1)
+    assert (answer.text, answer.finish) == (text, finish)
 
 
 def test_hanging_server_times_out(stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch) -> None:

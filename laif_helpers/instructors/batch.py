@@ -162,8 +162,6 @@ async def _wait_for(client: Any, id: str, n: int, p: StageParameters) -> Any:
 
 def _record(content: str, reserved: dict[str, float], p: StageParameters, ledger: Ledger) -> list[str]:
     """Write down the replies of a result file; returns what the others say is wrong."""
-    from openai.types.chat import ChatCompletion
-
     problems = []
     for line in filter(str.strip, content.splitlines()):
         row = json.loads(line)
@@ -171,8 +169,7 @@ def _record(content: str, reserved: dict[str, float], p: StageParameters, ledger
         if key not in reserved:
             continue
         if response.get("status_code") == 200:
-            completion = ChatCompletion.model_validate(response["body"])
-            ledger.record(llm.read(key, completion, p, reserved[key], BATCH_SHARE), reserved[key])
+            ledger.record(llm.read(key, response.get("body"), p, reserved[key], BATCH_SHARE), reserved[key])
             continue
         error = (response.get("body") or {}).get("error") or row.get("error") or {}
         problems.append(str(error.get("message") or response.get("status_code")))

@@ -6,7 +6,6 @@ endpoint refuses costs nothing and is released; a call that broke off may have b
 """
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -133,7 +132,7 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
         sent = call(request, p, as_json)
         try:
             completion, most = await _send(asking, request, sent)
-        except RECOVERABLE() as error:
+        except server_model.recoverable() as error:
             if as_json and _refuses_schema(error) and p.reply_format == "auto":
                 ledger.note(FORMAT, "text")
                 continue
@@ -160,9 +159,7 @@ async def _send(asking: Asking, request: Asked, sent: dict[str, Any]) -> tuple[A
         await asking.pause_over()
         await purse.reserve(request.key, sent, most)
         try:
-            completion = await asking.client.chat.completions.create(**sent)
-            if not hasattr(completion, "choices"):
-                raise json.JSONDecodeError("no chat completion", str(completion)[:200], 0)
+            completion = await server_model.complete(asking.client, sent)
         except BaseException as error:
             refused = isinstance(error, openai.APIStatusError)
             unreached = type(error.__cause__).__name__ in {"ConnectError", "ConnectTimeout"}
@@ -173,13 +170,6 @@ async def _send(asking: Asking, request: Asked, sent: dict[str, Any]) -> tuple[A
             raise
         asking.connections.succeeded()
     return completion, most
-
-
-def RECOVERABLE() -> tuple[type[Exception], ...]:
-    """What may be mended by trying again: the endpoint's errors, and a reply whose body is no JSON."""
-    import openai
-
-    return (openai.APIError, json.JSONDecodeError)
 
 
 def _too_fast(error: Any) -> bool:
@@ -224,7 +214,7 @@ def call(request: Asked, p: StageParameters, as_json: bool) -> dict[str, Any]:
 def read(key: str, completion: Any, p: StageParameters, most: float, share: float = 1.0) -> Reply:
     """A completion as the ledger keeps it; a refusal's words stand in for the text. ``share``: of the full price."""
     found = server_model.read_completion(completion, 0.0)
-    refusal = getattr(completion.choices[0].message, "refusal", None) if completion.choices else None
+    refusal = (server_model.first_choice(completion).get("message") or {}).get("refusal")
     text, finish = (found.text or refusal, "error: refusal") if refusal else (found.text, found.finish)
     asked, got = found.prompt_tokens, found.new_tokens
     # An endpoint that does not say what it used is counted at the most it can have been.

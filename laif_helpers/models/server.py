@@ -187,6 +187,22 @@ def connect(url: str, timeout_s: float) -> Any:
     return openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=timeout_s, http_client=http)
 
 
+async def complete(client: Any, body: dict[str, Any]) -> Any:
+    """A chat completion as the server's own JSON. Raises one of ``recoverable()`` where none comes."""
+    # The client's typed call spends more time on its types than on the request (benchmarks/server.py).
+    reply = await client.post("/chat/completions", body=body, cast_to=object)
+    if not isinstance(reply, dict) or "choices" not in reply:
+        raise json.JSONDecodeError("no chat completion", str(reply)[:200], 0)
+    return reply
+
+
+def recoverable() -> tuple[type[Exception], ...]:
+    """What may be mended by trying again: the endpoint's errors, and a reply whose body is no chat completion."""
+    import openai
+
+    return (openai.APIError, json.JSONDecodeError)
+
+
 async def _ask_one(
     client: Any, model: str, turns: list[Message], options: dict[str, Any], connections: Connections, url: str
 ) -> Completion:
@@ -195,10 +211,10 @@ async def _ask_one(
     for attempt in range(1, MAX_ATTEMPTS + 1):
         async with connections as sent_at:
             try:
-                reply = await client.chat.completions.create(model=model, messages=turns, **options)
+                reply = await complete(client, {"model": model, "messages": turns} | options)
                 connections.succeeded()
                 return read_completion(reply, time.monotonic() - sent_at)
-            except openai.APIError as error:
+            except recoverable() as error:
                 wait = wait_or_raise(error, attempt, model, url)
                 if isinstance(error, openai.RateLimitError):
                     connections.refused(sent_at)
@@ -209,13 +225,24 @@ async def _ask_one(
 
 
 def read_completion(reply: Any, seconds: float) -> Completion:
-    """The first choice of a chat completion, with its token counts (0 where the server gives none)."""
-    if not reply.choices:
+    """The first choice of a chat completion's JSON, with its token counts (0 where the server gives none)."""
+    choice = first_choice(reply)
+    if not choice:
         return Completion("", 0, 0, "error: the server answered without choices")
-    choice, usage = reply.choices[0], reply.usage
-    finish = choice.finish_reason if choice.finish_reason in {"stop", "length"} else f"error: {choice.finish_reason}"
-    asked, got = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-    return Completion(choice.message.content or "", asked, got, finish, round(seconds, 3))
+    finish, usage = choice.get("finish_reason"), reply.get("usage") or {}
+    finish = finish if finish in {"stop", "length"} else f"error: {finish}"
+    text = (choice.get("message") or {}).get("content") or ""
+    if isinstance(text, list):  # parts, as reasoning models of some servers answer
+        text = "".join(part.get("text") or "" for part in text if part.get("type") == "text")
+    asked, got = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    return Completion(text, asked, got, finish, round(seconds, 3))
+
+
+def first_choice(reply: Any) -> dict[str, Any]:
+    """``choices[0]`` of a reply's JSON; empty where a server's reply has none, or is no such object."""
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, dict) else {}
 
 
 def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float | None:
