@@ -102,9 +102,12 @@ def iterations(own_rows: "pd.DataFrame | None" = None) -> "pd.DataFrame":
 
 def draw(folder: Path, run: RunDir | None = None) -> list[Path]:
     """Write all of them into ``folder``: main_table and merge_table (CSV, LaTeX, Markdown), iterations and radar (PNG,
-    PDF, CSV). ``run``: its own numbers stand beside the published ones. Returns the files.
+    PDF, CSV), these as wide as a page and, ``_column``, as one of its two columns. Returns the files.
+
+    ``run``: its own numbers stand beside the published ones.
     """
     from laif_helpers.figures import paper, save
+    from laif_helpers.figures.style import COLUMN, WIDTH
     from laif_helpers.recipe import load
 
     rows = own(run) if run else None
@@ -121,9 +124,9 @@ def draw(folder: Path, run: RunDir | None = None) -> list[Path]:
         for suffix, text in texts.items():
             write_text(folder / f"{name}{suffix}", text)
             written.append(folder / f"{name}{suffix}")
-    figures = {"iterations": paper.iteration_panels(tables["iterations"]), "radar": paper.radar(_radar_rows(rows))}
-    for name, figure in figures.items():
-        written += save(figure, folder / name)
+    for suffix, width in (("", WIDTH), ("_column", COLUMN)):
+        written += save(paper.iteration_panels(tables["iterations"], width), folder / f"iterations{suffix}")
+        written += save(paper.radar(_radar_rows(rows), width), folder / f"radar{suffix}")
     return written
 
 

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from laif_helpers import figures, published
 from laif_helpers.figures import FLIPS, hover_map
 from laif_helpers.figures.responses import LOOKS as LENGTHS
-from laif_helpers.figures.style import ARM_LOOKS, cluster_look
+from laif_helpers.figures.style import ARM_LOOKS, COLUMN, cluster_look
 from laif_helpers.paths import RunDir
 from laif_helpers.records import write_text
 
@@ -72,6 +72,16 @@ def test_iteration_lines_have_a_line_per_arm_and_the_untouched_level() -> None:
     axis = figures.iteration_lines(lines()).axes[0]
     assert {"le", "lec", "untouched"} <= set(axis.get_legend_handles_labels()[1])
     assert figures.iteration_lines(lines(("vanilla",))).axes[0].has_data()
+
+
+def test_figures_for_a_column_fit_into_it(tmp_path: Path) -> None:
+    from PIL import Image
+
+    published.draw(tmp_path)
+    figures.save(figures.iteration_lines(lines(), most=2), tmp_path / "iteration_lines_column")
+    for stem in ("iterations_column", "radar_column", "iteration_lines_column"):
+        width = Image.open(tmp_path / f"{stem}.png").size[0] / 200  # dots an inch, as saved
+        assert 0.9 * COLUMN < width < 1.05 * COLUMN, (stem, width)
 
 
 def test_iteration_lines_start_at_the_baseline() -> None:

@@ -261,6 +261,7 @@ def draw(p: StageParameters, sliced: pd.DataFrame) -> dict[str, "Figure"]:
         drawn["flips_by_label"] = figures.flips(by_concept, f"{title}: {arms[-1]}, iteration {last}")
     for name, figure in drawn.items():
         figures.save(figure, folder / name)
+    figures.save(figures.iteration_lines(panels(sliced), most=2), folder / "iteration_lines_column")
     return drawn
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from laif_helpers.figures.style import GREY, WIDTH, arm_look, canvas
+from laif_helpers.figures.style import COLUMN, GREY, WIDTH, arm_look, canvas
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,15 +17,16 @@ TITLES = {"mmlu": "MMLU †", "gsm8k": "GSM8K †", "mbpp": "MBPP †", "arc_cha
 """Names as the paper prints them; †: its train split supplied errors there."""
 
 
-def iteration_panels(rows: "pd.DataFrame") -> "Figure":
+def iteration_panels(rows: "pd.DataFrame", width: float = WIDTH) -> "Figure":
     """Accuracy over iterations, a panel per benchmark, a line per arm; of the paper, and of a run in panels of its own.
 
     ``rows``: model, arm, iteration, benchmark, accuracy (per cent), how. Hollow marks: read off the paper's figure.
+    ``width``: inches; a column of a page takes two panels beside each other, a page four.
     """
     panels = list(dict.fromkeys(zip(rows["model"], rows["benchmark"], strict=True)))
-    columns = 4
+    columns = 4 if width > COLUMN else 2
     lines = math.ceil((len(panels) + 1) / columns)
-    with canvas(lines, columns, figsize=(WIDTH, 0.4 + 1.75 * lines)) as (figure, axes):
+    with canvas(lines, columns, figsize=(width, 0.4 + 1.75 * lines)) as (figure, axes):
         shown: dict[str, Any] = {}
         for axis, (model, name) in zip(axes.flat, panels, strict=False):
             _panel(axis, rows[(rows["model"] == model) & (rows["benchmark"] == name)], shown)
@@ -58,22 +59,23 @@ def _panel(axis: Any, part: "pd.DataFrame", shown: dict[str, Any]) -> None:
     axis.set_xlabel("iteration")
 
 
-def radar(rows: "pd.DataFrame") -> "Figure":
+def radar(rows: "pd.DataFrame", width: float = WIDTH) -> "Figure":
     """Arms of a model as areas over its benchmarks, a circle per model. ``rows``: model, arm, benchmark, accuracy.
 
     Each spoke runs over that benchmark's own range, whose ends are written on it: what is compared is arms.
+    ``width``: inches; a column of a page takes one circle, a page two beside each other.
     """
     models = list(dict.fromkeys(rows["model"]))
-    size = (WIDTH, 3.6 * math.ceil(len(models) / 2))
-    layout = (math.ceil(len(models) / 2), min(2, len(models)))
-    with canvas(*layout, figsize=size, subplot_kw={"projection": "polar"}) as (figure, axes):
+    columns = min(2 if width > COLUMN else 1, len(models))
+    lines = math.ceil(len(models) / columns)
+    with canvas(lines, columns, figsize=(width, 3.6 * lines), subplot_kw={"projection": "polar"}) as (figure, axes):
         for axis, model in zip(axes.flat, models, strict=False):
             _circle(axis, rows[rows["model"] == model])
             axis.set_title(model, pad=18)
         for axis in list(axes.flat)[len(models) :]:
             axis.set_visible(False)
         handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=5)
+        figure.legend(handles, labels, loc="outside lower center", ncols=5 if width > COLUMN else 3)
     return figure
 
 
