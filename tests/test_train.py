@@ -254,10 +254,19 @@ def responses(p: StageParameters, count: int = 12) -> None:
     write_jsonl(p.previous.responses("practice", "train"), rows)
 
 
+def tracked(folder: Path) -> list[float]:
+    """Losses that TensorBoard reads back."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return [event.value for event in events.Scalars("train/loss")]
+
+
 def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParameters]) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    p = parameters(n=48, learning_rate="5e-3", epochs=3, max_new_tokens=8)
+    p = parameters(n=48, learning_rate="5e-3", epochs=3, max_new_tokens=8, report_to="tensorboard")
     responses(p)
     p.folder.checkpoint.mkdir(parents=True)  # what a killed training of old might have left
     seen: list[int] = []
@@ -270,6 +279,8 @@ def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParamet
     assert metrics["tokens_per_s"] > 0 and metrics["seconds"] > 0
     assert [row["step"] for row in train.read_log(p.folder.path / "train_log.jsonl")] == list(range(1, 19))
     assert seen and seen[-1] == 18
+    losses = [row["loss"] for row in train.read_log(p.folder.path / "train_log.jsonl")]
+    assert tracked(p.folder.path / "tensorboard") == pytest.approx(losses), "kept beside the run, not with the states"
 
     model = AutoModelForCausalLM.from_pretrained(p.folder.checkpoint)
     assert AutoTokenizer.from_pretrained(p.folder.checkpoint).chat_template == TEMPLATE

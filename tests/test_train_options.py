@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from train_toys import sample
+from train_toys import make_base, sample
 
 from laif_helpers import forecast, model_card, recipe, train
 from laif_helpers import launch as processes
@@ -19,7 +19,7 @@ from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import write_json, write_jsonl
 from laif_helpers.runner import plan
-from laif_helpers.train import base_model, memory, order, preflight, sft, zero
+from laif_helpers.train import base_model, memory, order, preflight, sft, trackers, zero
 from laif_helpers.train import samples as sft_samples
 from laif_helpers.train import settings as train_settings
 
@@ -146,7 +146,6 @@ def test_merged_adapter_answers_like_the_two(parameters: Make, base: Path, tmp_p
 
 def test_adapter_of_another_base_is_refused_by_its_sizes(base: Path, tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
-    from train_toys import make_base
     from transformers import AutoModelForCausalLM
 
     other = make_base(tmp_path / "other", hidden=64)
@@ -161,10 +160,52 @@ def test_options_of_adapters_need_one() -> None:
         recipe.build(Recipe, {"merge_lora": True})
 
 
-def test_four_bits_are_refused_on_the_cpu(parameters: Make) -> None:
+def test_four_bits_under_an_adapter_learn(parameters: Make, tmp_path: Path) -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (extra qlora)")
+    wide = str(make_base(tmp_path / "wide", hidden=64))  # bitsandbytes quantises blocks of 64
+    settings = train_settings.make_settings(parameters(target=wide, lora_rank=4, load_in_4bit=True))
+    model = base_model.load_model(settings)
+    layers = [module for name, module in model.named_modules() if name.endswith("q_proj.base_layer")]
+    assert layers and all(isinstance(layer, bitsandbytes.nn.Linear4bit) for layer in layers)
+    learned = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    assert learned and all("lora_" in name for name in learned)
+    import torch
+
+    tokens = torch.arange(5, 37).reshape(2, 16)
+    step = torch.optim.AdamW(learned.values(), lr=0.02)
+    losses = []
+    for _ in range(12):
+        loss = model(input_ids=tokens, labels=tokens).loss
+        loss.backward()
+        step.step()
+        step.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_four_bits_need_their_library(parameters: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = train_settings.make_settings(parameters(lora_rank=4, load_in_4bit=True))
-    with pytest.raises(ValueError, match=r"load_in_4bit needs a CUDA GPU, and there is none here; set load_in_4bit: f"):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"load_in_4bit needs bitsandbytes; pip install -e .\[qlora\]"):
         base_model.load_model(settings)
+
+
+@pytest.mark.parametrize("name", trackers.KNOWN)
+def test_trackers_that_are_not_installed(parameters: Make, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=f"report_to: {name} is not installed; pip install {name}"):
+        train_settings.make_settings(parameters(report_to=name))
+
+
+def test_tracker_that_nobody_knows_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"report_to: wandbb is not supported, only .*; set report_to: none"):
+        trackers.prepare("wandbb", str(tmp_path))
+
+
+def test_trackers_name_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
+    assert trackers.run_name(str(tmp_path / "runs/grid/points/seed0/le/iter1")) == "grid/points/seed0/le/iter1"
+    assert trackers.run_name("/elsewhere/a/grid/le/iter1") == "grid/le/iter1"
 
 
 # -- processes and nodes

@@ -15,19 +15,20 @@ def load_model(settings: Settings) -> Any:
     import torch
     from transformers.utils import is_flash_attn_2_available
 
-    light = torch.cuda.is_available() and (settings.deepspeed != "none" or settings.lora_rank > 0)
+    gpu = torch.cuda.is_available()
+    light = gpu and (settings.deepspeed != "none" or settings.lora_rank > 0)
     options: Row = {"dtype": torch.bfloat16 if light else torch.float32}
-    if settings.packing and torch.cuda.is_available() and is_flash_attn_2_available():
+    if settings.packing and gpu and is_flash_attn_2_available():
         options["attn_implementation"] = "flash_attention_2"  # the kernel that keeps packed samples apart
     if settings.load_in_4bit:
-        options |= four_bits(torch.bfloat16)
+        options |= four_bits(options["dtype"])
     adapter = Path(settings.base) / "adapter_config.json"
     base = read_json(adapter)["base_model_name_or_path"] if adapter.is_file() else settings.base
     model = load_base(base, **options)
     if settings.load_in_4bit:
         from peft import prepare_model_for_kbit_training
 
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
+        model = prepare_model_for_kbit_training(model, gpu and settings.gradient_checkpointing)
     if adapter.is_file():
         return continue_adapter(model, settings.base, is_trainable=True)
     return _new_adapter(model, settings) if settings.lora_rank else model
@@ -47,12 +48,8 @@ def four_bits(dtype: Any) -> Row:
     """Options of QLoRA: NF4 with double quantisation (arXiv 2305.14314). Raises ValueError where it cannot run."""
     import importlib.util
 
-    import torch
-
-    if not torch.cuda.is_available():
-        raise ValueError("load_in_4bit needs a CUDA GPU, and there is none here; set load_in_4bit: false")
     if not importlib.util.find_spec("bitsandbytes"):
-        raise ValueError("load_in_4bit needs bitsandbytes; pip install bitsandbytes, or set load_in_4bit: false")
+        raise ValueError("load_in_4bit needs bitsandbytes; pip install -e .[qlora], or set load_in_4bit: false")
     from transformers import BitsAndBytesConfig
 
     quantised = BitsAndBytesConfig(

@@ -17,6 +17,7 @@ from laif_helpers import launch
 from laif_helpers.paths import ROOT, IterationDir, resolve
 from laif_helpers.recipe import StageParameters, local_target
 from laif_helpers.records import Response, read_jsonl, read_rows
+from laif_helpers.train import trackers
 
 DEEPSPEED = ROOT / "papermill_runs" / "deepspeed"
 SENTINEL = "laif_done.json"
@@ -92,6 +93,7 @@ def make_settings(p: StageParameters) -> Settings:
     lessons = check_training_set(p.folder.training_set)
     check_base(p)
     check_hosts(p)
+    trackers.check(p.report_to)
     taken = {f.name for f in fields(Settings)} & set(type(p).model_fields)
     return Settings(
         **{key: getattr(p, key) for key in taken},

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.records import write_json
-from laif_helpers.train import order, preflight, snapshots
+from laif_helpers.train import order, preflight, snapshots, trackers
 from laif_helpers.train.base_model import load_model
 from laif_helpers.train.callbacks import make_log, make_saver
 from laif_helpers.train.checkpoint import finish, save
@@ -130,6 +130,7 @@ def trainer_arguments(settings: Settings, samples: list[Row]) -> Any:
     import torch
     from trl.trainer.sft_config import SFTConfig
 
+    trackers.prepare(settings.report_to, settings.folder)
     gpu = torch.cuda.is_available()
     why_not = why_no_packing(settings, samples, gpu)
     packing = settings.packing and not why_not
@@ -161,7 +162,7 @@ def trainer_arguments(settings: Settings, samples: list[Row]) -> Any:
         save_strategy="no",  # our own callback says when, and seals what was written
         save_total_limit=snapshots.KEPT,
         report_to=settings.report_to,
-        run_name=Path(settings.folder).name,
+        run_name=trackers.run_name(settings.folder),
         disable_tqdm=True,
         dataloader_pin_memory=gpu,
     )
