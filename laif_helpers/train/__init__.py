@@ -12,6 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from laif_helpers import launch as processes
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import read_rows, write_json, write_jsonl
-from laif_helpers.train import snapshots
+from laif_helpers.train import lease, snapshots
 from laif_helpers.train.settings import Row, Settings, finished, make_settings, read_json, read_log
 
 if TYPE_CHECKING:
@@ -66,7 +67,13 @@ def _run(settings: Settings, config: Path, log: Path, progress: "_Progress") -> 
             hostfile=settings.hostfile,
         )
         env = processes.environment(0 if settings.hostfile else settings.num_processes)
-        status = processes.run(argv, log, env=env, on_wait=progress)
+        with lease.granted(Path(settings.folder)) if settings.hostfile else nullcontext(lambda: None) as renew:
+
+            def on_wait(renew: Callable[[], None] = renew) -> None:
+                renew()
+                progress()
+
+            status = processes.run(argv, log, env=env, on_wait=on_wait)
         if status == 0 or not processes.port_was_taken(log):
             break
     return status
@@ -243,6 +250,9 @@ def main(config: str) -> None:
     processes.tie_to_launcher()
     values = read_json(Path(config))
     values.pop("identity")
+    settings = Settings(**values)
+    if settings.hostfile:
+        lease.hold(Path(settings.folder))
     from laif_helpers.train import sft
 
-    sft.run(Settings(**values))
+    sft.run(settings)

@@ -1,0 +1,58 @@
+"""The lease that ends ranks on other nodes: real processes, with short times."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from laif_helpers.train import lease
+
+EVERY, PATIENCE = 0.05, 1.0
+RANK = "import sys, time, pathlib; from laif_helpers.train import lease; lease.hold(pathlib.Path(sys.argv[1]), {}, {})"
+RANK = RANK.format(EVERY, PATIENCE) + "; print('training', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def rank(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that trains under the lease on ``tmp_path``, which lies there as a notebook's."""
+    (tmp_path / lease.FILE).write_text("first 0")
+    process = subprocess.Popen([sys.executable, "-c", RANK, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline() == "training\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_renewed_it_lets_train_and_abandoned_it_ends(tmp_path: Path, rank: "subprocess.Popen[str]") -> None:
+    until = time.monotonic() + 3 * PATIENCE
+    while time.monotonic() < until:
+        lease.write_text(tmp_path / lease.FILE, f"first {time.monotonic()}")
+        time.sleep(EVERY)
+        assert rank.poll() is None
+    assert rank.wait(timeout=30) == 3
+    assert rank.stdout and "has ended" in rank.stdout.read()
+
+
+def test_taken_back_it_ends(tmp_path: Path, rank: "subprocess.Popen[str]") -> None:
+    (tmp_path / lease.FILE).unlink()
+    assert rank.wait(timeout=30) == 3
+
+
+def test_the_next_notebook_waits_until_ranks_left_behind_are_gone(
+    tmp_path: Path, rank: "subprocess.Popen[str]"
+) -> None:
+    with lease.granted(tmp_path, every=0.5) as renew:
+        assert rank.wait(timeout=30) == 3
+        before = (tmp_path / lease.FILE).read_text()
+        time.sleep(0.6)
+        renew()
+        assert (tmp_path / lease.FILE).read_text() != before
+    assert not (tmp_path / lease.FILE).exists()
+
+
+def test_without_a_lease_nobody_trains(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no train.lease: either its training has ended, or this node"):
+        lease.hold(tmp_path)
