@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from laif_helpers import benchmarks, error_analysis, recipe
+from laif_helpers import benchmarks, error_analysis, paths, recipe
 from laif_helpers.embeddings import embed
 from laif_helpers.error_analysis import frames, profile
 from laif_helpers.error_analysis import tables as error_tables
-from laif_helpers.records import Example, Response, read_jsonl, write_jsonl
+from laif_helpers.records import Example, Response, read_jsonl, write_json, write_jsonl
 
 BAD = "#### -999999"
 
@@ -129,6 +129,11 @@ def test_later_iterations_keep_places_numbers_and_colours(located: tuple[recipe.
     items = error_analysis.collect(later)
     assert set(items["flip"]) == {"fixed", "still_wrong", "still_right"}
     assert (items["flip"] == "fixed").sum() == len(fixed)
+    for folder, graders in ((p.folder, "aaaa"), (later.folder, "bbbb")):
+        write_json(paths.stamp_of(folder.responses("practice", "train")), {"graders": graders})
+    with pytest.raises(ValueError, match=r"le, iteration 1: practice, train: graded by another version"):
+        error_analysis.collect(later)
+    paths.stamp_of(p.folder.responses("practice", "train")).unlink()
     vectors = embed(items["question"].tolist())
     again = error_analysis.locate(items, vectors, later.seed, frames.read(later))
     both = again.merge(points, on="id", suffixes=("_now", "_then"))

@@ -33,7 +33,8 @@ def collect(p: StageParameters) -> pd.DataFrame:
     those that 01's two graders read differently.
 
     Columns as ``answered.read``; from iteration 1 on also ``flip``, against the iteration before. Raises
-    FileNotFoundError when 01 has not been run, ValueError when the recipe has no in-domain benchmark.
+    FileNotFoundError when 01 has not been run, ValueError when the recipe has no in-domain benchmark or other graders
+    graded the iteration before.
     """
     if not p.in_domain:
         raise ValueError("in_domain is empty: name the benchmark whose errors are to be analysed")
@@ -49,6 +50,8 @@ def _with_flips(p: StageParameters, items: pd.DataFrame) -> pd.DataFrame:
     for name in p.in_domain:
         path = p.previous.responses(name, p.error_split)
         if path.is_file():
+            now = p.folder.responses(name, p.error_split)
+            answered.same_graders(path, now, f"{p.arm}, iteration {p.iteration}: {name}, {p.error_split}")
             before |= {(name, response.id): response.correct for response in read_jsonl(path, Response)}
     keys = list(zip(items["benchmark"], items["id"], strict=True))
     if not all(key in before for key in keys):
