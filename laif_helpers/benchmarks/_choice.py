@@ -235,13 +235,23 @@ def _within(span: tuple[int, int], taken: list[tuple[int, int]]) -> bool:
     return any(start <= span[0] and span[1] <= end and (start, end) != span for start, end in taken)
 
 
+_ARTICLES = ("that ", "the ", "a ", "an ")
+
+
+def _opens(text: str, words: str) -> bool:
+    """Whether ``text`` begins with these whole words."""
+    following = text[len(words) : len(words) + 1]
+    return text.startswith(words) and not (following.isalnum() or following == "_")
+
+
 def _starts_with_option(text: str, options: dict[str, str]) -> str | None:
     """The label of the longest option that ``text`` begins with."""
     start = normal(text)
+    starts = [start, *(start.removeprefix(word) for word in _ARTICLES if start.startswith(word))]
     fitting = [
-        (len(normal(option)), label)
+        (len(words), label)
         for label, option in options.items()
-        if normal(option) and re.match(rf"(?:that |the |a |an )?{re.escape(normal(option))}(?!\w)", start)
+        if (words := normal(option)) and any(_opens(begin, words) for begin in starts)
     ]
     fitting.sort(reverse=True)
     if not fitting or (len(fitting) > 1 and fitting[0][0] == fitting[1][0]):

@@ -92,18 +92,26 @@ def _as_written(of: _Letters) -> dict[str, str]:
     }
 
 
+_SPACE = re.compile(r"\s+")
+_DECORATION = (
+    (re.compile(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\*\*|__|[`“”\"]|\$|\\[()\[\]]"), ""),
+    (re.compile(r"</?[a-z]{2,20}>"), "\n"),
+    (re.compile(r"'([A-Z])'|<([A-Z])>"), lambda match: match[1] or match[2]),
+    (re.compile(r"^[ \t]*(?:#{1,6}|[-*>•])[ \t]+", re.MULTILINE), ""),
+)
+
+
 def spaced(text: str) -> str:
-    return re.sub(r"\s+", " ", text.casefold())
+    return _SPACE.sub(" ", text.casefold())
 
 
 def normal(text: str) -> str:
-    return re.sub(r"\s+", " ", text.casefold()).strip(" .'\"`")
+    return spaced(text).strip(" .'\"`")
 
 
 def plain(text: str) -> str:
     """The text without bold, code, quote, list and LaTeX marks, which only decorate a letter."""
-    text = re.sub(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\*\*|__|[`“”\"]|\$|\\[()\[\]]", "", text)
-    text = re.sub(r"</?[a-z]{2,20}>", "\n", text)
-    text = re.sub(r"'([A-Z])'|<([A-Z])>", lambda match: match[1] or match[2], text)
-    return re.sub(r"^[ \t]*(?:#{1,6}|[-*>•])[ \t]+", "", text, flags=re.MULTILINE)
+    for pattern, instead in _DECORATION:
+        text = pattern.sub(instead, text)
+    return text

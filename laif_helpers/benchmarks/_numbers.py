@@ -3,6 +3,7 @@
 No ``eval``. Which of a text's numbers is its answer is told by ``_final_number``.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -102,6 +103,7 @@ def equal(number: Number, gold: str) -> bool:
     return wanted.decimals >= 2 and number.decimals > wanted.decimals and abs(values[0] - wanted.value) <= half
 
 
+@functools.lru_cache(maxsize=4096)  # one gold answer is held against many numbers of a response
 def parse(gold: str) -> Number | None:
     """A gold answer such as ``1,080``, ``-3``, ``4.33``, ``5/8`` or ``12%``."""
     found = numbers(gold)
