@@ -36,14 +36,23 @@ def seeds_table(run: RunDir) -> str:
 
 
 def claim_table(run: RunDir) -> str:
-    """Mean ± sd over seeds of every arm, then LE and LEC against the other arms, paired by seed."""
+    """Mean ± sd over seeds of every arm, whole benchmarks and practice's gaps alone, then LE and LEC against the other
+    arms, paired by seed."""
+    slices = pd.read_csv(run.compare / "slices.csv").query("benchmark == 'practice' and facet == 'gap'")
+    cells = slices.groupby(["iteration", "value", "arm"], sort=False)["accuracy"].agg(["mean", "std"]).mul(100)
+    start = cells.xs("vanilla", level="arm")["mean"].droplevel("iteration")
+    after = cells["mean"].map("{:.1f}".format) + " ± " + cells["std"].map("{:.1f}".format)
+    parts = [
+        f"| {k} | practice: {part} | {start[part]:.1f} | {' | '.join(row)} |"
+        for (k, part), row in after.drop("vanilla", level="arm").unstack("arm", sort=False).T.items()
+    ]
     versus = pd.read_csv(run.compare / "versus.csv")
     versus = versus[versus["iteration"] == versus["iteration"].max()]
     lines = ["| after the last iteration | benchmark | difference, 95 % | p, Holm | verdict |", "|---" * 5 + "|"]
     for row in versus.itertuples():
         interval = f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
         lines.append(f"| {row.arm} − {row.against} | {row.benchmark} | {interval} | {row.p_holm:.3f} | {row.verdict} |")
-    return (run.compare / "seeds.md").read_text("utf-8").strip() + "\n\n" + "\n".join(lines)
+    return "\n".join([(run.compare / "seeds.md").read_text("utf-8").strip(), *parts, "", *lines])
 
 
 TABLES = {"practice_seeds": ("seeds", seeds_table), "practice_claim": ("claim", claim_table)}
