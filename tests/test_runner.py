@@ -374,8 +374,8 @@ def start_and_kill(toy: Toy, number: int, victim: str) -> tuple[int, list[int]]:
     code = (
         "import signal, sys; from pathlib import Path; from laif_helpers import runner\n"
         "from laif_helpers.runner import plan\n"
-        # a shell's background job ignores the interrupt, and its children with it
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        # as a shell starts a background job
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         f"made = plan.make(Path({str(toy.root / 'toy.yaml')!r}), notebooks=Path({str(toy.notebooks)!r}))\n"
         "sys.exit(runner.run(made))"
     )
@@ -405,6 +405,7 @@ def all_gone(pids: list[int]) -> bool:
     [
         ("runner", signal.SIGKILL, -9),
         ("runner", signal.SIGINT, 130),
+        ("runner", signal.SIGTERM, 130),
         ("kernel", signal.SIGKILL, 1),
         ("stage", signal.SIGKILL, 1),
     ],

@@ -45,13 +45,13 @@ class Attempt:
 
 
 def run(made: Plan, *, executor: str = "local", workers: int = 0, redo: tuple[str, ...] = ()) -> int:
-    """Run or resume a plan; returns the exit status: 0, 1 after a failed stage, 130 after Ctrl-C.
+    """Run or resume a plan; returns the exit status: 0, 1 after a failed stage, 130 after Ctrl-C or SIGTERM.
 
     ``redo`` holds beginnings of notebook names (``05``) that run again although nothing changed. Raises
     ValueError before anything runs where the executor is missing or the run is being run already.
     """
     _known_notebooks(made, redo)
-    with lock(made.run) as holder:
+    with lock(made.run) as holder, executors.interruptible():
         engine = executors.get(executor)
         for change in manifest.write_recipe(made):
             print(f"changed since the last call: {change}")
