@@ -119,6 +119,7 @@ class _Progress:
 
     def __init__(self, folder: IterationDir, on_row: Callable[[list[Row]], None] | None) -> None:
         self.path, self.on_row, self.rows = folder.path / "train_log.jsonl", on_row, list[Row]()
+        self.size = 0
 
     def __enter__(self) -> "_Progress":
         from tqdm.auto import tqdm
@@ -130,7 +131,10 @@ class _Progress:
         self.bar.close()
 
     def __call__(self) -> None:
-        rows = read_log(self.path)
+        size = self.path.stat().st_size if self.path.is_file() else 0
+        if size == self.size:
+            return
+        self.size, rows = size, read_log(self.path)
         if len(rows) == len(self.rows):
             return
         self.rows, self.bar.total = rows, rows[-1]["of"]
@@ -154,23 +158,29 @@ def _grade_probe(p: StageParameters) -> None:
 
 
 def live_curve(every: float = 2.0) -> Callable[[list[Row]], None]:
-    """An ``on_row`` for ``launch`` that draws the loss in place, at most once in ``every`` seconds."""
+    """An ``on_row`` for ``launch`` that draws the loss in place, at most once in ``every`` seconds, and for at most a
+    twenty-fifth of the time: on a CPU the training itself needs the cores.
+    """
     import pandas as pd
     from IPython.display import display
 
     from laif_helpers import figures
 
-    shown: dict[str, Any] = {"at": 0.0, "handle": None}
+    handle: Any = None
+    due = 0.0
 
     def draw(rows: list[Row]) -> None:
-        if rows[-1]["step"] < rows[-1]["of"] and time.monotonic() - shown["at"] < every:
+        nonlocal handle, due
+        begin = time.monotonic()
+        if rows[-1]["step"] < rows[-1]["of"] and begin < due:
             return
         figure = figures.loss_curve(pd.DataFrame(rows))
-        shown["at"] = time.monotonic()
-        if shown["handle"] is None:
-            shown["handle"] = display(figure, display_id=True)
+        if handle is None:
+            handle = display(figure, display_id=True)
         else:
-            shown["handle"].update(figure)
+            handle.update(figure)
+        now = time.monotonic()
+        due = now + max(every, 25 * (now - begin))
 
     return draw
 
