@@ -20,7 +20,7 @@ from laif_helpers import launch as processes
 from laif_helpers import train
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_rows, write_json, write_jsonl
-from laif_helpers.train import callbacks, order, zero
+from laif_helpers.train import callbacks, checkpoint, order, zero
 from laif_helpers.train import samples as sft_samples
 from laif_helpers.train import settings as train_settings
 
@@ -439,6 +439,21 @@ def test_kernel_side_stays_light() -> None:
 
 
 @pytest.mark.slow
+def test_a_probe_that_fails_does_not_cost_the_weights(
+    parameters: Callable[..., StageParameters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = parameters()
+    settings = train_settings.make_settings(p)
+    shutil.copytree(p.target, settings.unfinished)
+    monkeypatch.setattr(checkpoint, "probe", lambda *_: 1 / 0)
+    monkeypatch.setattr(checkpoint.model_card, "write", lambda *_: None)
+    checkpoint.finish(settings, {"steps": 3})
+    assert train_settings.finished(settings)
+    metrics = json.loads(p.folder.train_metrics.read_text())
+    assert metrics["probe_failed"] == "ZeroDivisionError: division by zero"
+    assert train.observation(metrics, p.folder).startswith("3 steps done and kept, but the probe failed: ZeroDiv")
+
+
 def test_zero_on_two_cpu_ranks_equals_one_process(parameters: Callable[..., StageParameters]) -> None:
     """Every step's loss to 1e-3, and the saved weights to 1e-4: only the order of sums differs."""
     from safetensors.torch import load_file
@@ -448,8 +463,12 @@ def test_zero_on_two_cpu_ranks_equals_one_process(parameters: Callable[..., Stag
     losses = [row["loss"] for row in train.read_log(one.folder.path / "train_log.jsonl")]
     expected = load_file(one.folder.checkpoint / "model.safetensors")
     for name in ("zero1", "zero2", "zero3"):
-        p = parameters(n=48, run=name, batch_size=8, epochs=2, deepspeed=name, num_processes=2)
+        p = parameters(n=48, run=name, batch_size=8, epochs=2, deepspeed=name, num_processes=2, max_new_tokens=4)
+        responses(p)
         metrics = train.launch(p)
+        assert "probe_failed" not in metrics and len(train.probe_table(p.folder)) == 8, (
+            "the checkpoint loads and answers"
+        )
         assert (metrics["steps"], metrics["world_size"], metrics["deepspeed"]) == (6, 2, name)
         log = [row["loss"] for row in train.read_log(p.folder.path / "train_log.jsonl")]
         assert log == pytest.approx(losses, abs=1e-3), name

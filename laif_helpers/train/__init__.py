@@ -147,7 +147,7 @@ class _Progress:
 def _grade_probe(p: StageParameters) -> None:
     """Say of each probed answer whether it is right now; the child only generates."""
     path = p.folder.path / "probe.jsonl"
-    rows = list(read_rows(path))
+    rows = list(read_rows(path)) if path.is_file() else []
     for name in {row["benchmark"] for row in rows}:
         bench = benchmarks.get(name)
         known = {example.id: example for example in bench.load(p.error_split, data_dir=p.data_dir or None)}
@@ -244,6 +244,8 @@ def observation(metrics: Row, folder: IterationDir) -> str:
     """The training in two sentences, from the numbers."""
     if "ended" in metrics:
         return f"No training: {metrics['ended']}."
+    if "probe_failed" in metrics:
+        return f"{metrics['steps']} steps done and kept, but the probe failed: {metrics['probe_failed']}"
     probed = probe_table(folder)
     wrong, right = probed[probed["before_correct"] == False], probed[probed["before_correct"] == True]  # noqa: E712
     return (

@@ -1,6 +1,7 @@
 """From trained weights to a checkpoint that is whole: saved, probed, sealed, and only then given its name."""
 
 import shutil
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,11 @@ def finish(settings: Settings, metrics: Row) -> None:
     if settings.merge_lora:
         _merge_in_place(settings.unfinished)
     model_card.write(settings.unfinished, settings.card, settings.deciding, metrics)
-    probe(settings, folder.path / "probe.jsonl")
+    try:
+        probe(settings, folder.path / "probe.jsonl")
+    except Exception as error:  # a handful of answers is not worth the weights
+        traceback.print_exc()
+        metrics["probe_failed"] = f"{type(error).__name__}: {error}"[:300]
     write_json(folder.train_metrics, metrics)
     (settings.unfinished / "training_args.bin").unlink(missing_ok=True)
     done = {"steps": metrics["steps"], "weights_sha256": file_hash(weights(settings.unfinished))}

@@ -245,11 +245,13 @@ def versions() -> Row:
 
 
 def _leave_group() -> None:
-    """Free what training held: the probe loads the checkpoint anew, on rank 0 alone."""
+    """Free what training held: the probe loads the checkpoint anew, on rank 0 alone, and under ZeRO-3 as a whole."""
     import gc
 
     import torch
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    unset_hf_deepspeed_config()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
