@@ -134,21 +134,28 @@ def overhead(seconds: float) -> None:
         samples, _ = sft_samples.make_samples(settings, tokenizer)
         epoch, _ = timed(ours, settings, tokenizer, samples)
         epochs = max(1, round(seconds / epoch))
-        folder = Path(prepared(runs, 1000, epochs=epochs, run="direct").folder)
-        write_config(folder, prepared(runs, 1000, epochs=epochs, run="direct"))
-        begin = time.perf_counter()
-        config = str(folder / "train_config.json")
-        env = os.environ | {"PYTHONPATH": str(NANO.parents[1])}
-        with (folder / "train.out").open("wb") as log:
-            subprocess.run(
-                [sys.executable, "-m", "laif_helpers.train", config], env=env, check=True, stdout=log, stderr=log
-            )
-        direct = time.perf_counter() - begin
-        begin = time.perf_counter()
-        through_notebook(runs, epochs)
-        noted = time.perf_counter() - begin
-    print(f"{epochs} epochs of 1000 items: the training child alone {direct:.1f} s, by the notebook {noted:.1f} s")
-    print(f"overhead {noted / direct - 1:.1%}")
+        direct, noted = [], []
+        for turn in ("a", "b"):  # in turns, the faster of each counts: machines slow down for minutes
+            settings = prepared(runs, 1000, epochs=epochs, run=f"direct-{turn}")
+            direct.append(clocked(lambda settings=settings: by_itself(settings)))
+            noted.append(clocked(lambda turn=turn: through_notebook(runs, epochs, turn)))
+    print(f"{epochs} epochs of 1000 items: the training child alone {direct} s, by the notebook {noted} s")
+    print(f"overhead {min(noted) / min(direct) - 1:.1%}")
+
+
+def clocked(work: Callable[[], None]) -> float:
+    begin = time.perf_counter()
+    work()
+    return round(time.perf_counter() - begin, 1)
+
+
+def by_itself(settings: train_settings.Settings) -> None:
+    folder = Path(settings.folder)
+    write_config(folder, settings)
+    command = [sys.executable, "-m", "laif_helpers.train", str(folder / "train_config.json")]
+    env = os.environ | {"PYTHONPATH": str(NANO.parents[1])}
+    with (folder / "train.out").open("wb") as log:
+        subprocess.run(command, env=env, check=True, stdout=log, stderr=log)
 
 
 def write_config(folder: Path, settings: train_settings.Settings) -> None:
@@ -159,10 +166,10 @@ def write_config(folder: Path, settings: train_settings.Settings) -> None:
     write_json(folder / "train_config.json", asdict(settings) | {"identity": settings.identity})
 
 
-def through_notebook(runs: str, epochs: int) -> None:
+def through_notebook(runs: str, epochs: int, turn: str) -> None:
     """Notebook 05 on gold lessons by papermill, as the runner executes it."""
     notebook = NANO.parents[1] / "notebooks" / "05_train_deepspeed.ipynb"
-    given = {"RUN": "noted", "ARM": "fine_tuning", "BUDGET": 1000, "REPLAY_FRACTION": 0, "EPOCHS": epochs}
+    given = {"RUN": f"noted-{turn}", "ARM": "fine_tuning", "BUDGET": 1000, "REPLAY_FRACTION": 0, "EPOCHS": epochs}
     given |= {"HOLDOUT_FRACTION": 0, "ITERATION": 1}
     words = [word for key, value in given.items() for word in ("-p", key, str(value))]
     env = os.environ | {"PYTHONPATH": str(NANO.parents[1]), "LAIF_RUNS": runs}

@@ -115,26 +115,31 @@ def _judge(settings: Settings, status: int, log: Path) -> None:
 
 
 class _Progress:
-    """Follows ``train_log.jsonl``: a bar over optimiser steps, and the caller's ``on_row``."""
+    """Follows ``train_log.jsonl``: a bar over optimiser steps, and the caller's ``on_row``. It looks once a second, for
+    on a CPU the training needs the cores that looking takes."""
 
     def __init__(self, folder: IterationDir, on_row: Callable[[list[Row]], None] | None) -> None:
         self.path, self.on_row, self.rows = folder.path / "train_log.jsonl", on_row, list[Row]()
-        self.size = 0
+        self.due = 0.0
 
     def __enter__(self) -> "_Progress":
         from tqdm.auto import tqdm
 
-        self.bar = tqdm(desc="loading", unit="step", leave=True)
+        self.bar = tqdm(desc="loading", unit="step", leave=True, mininterval=1.0)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            self._look()
         self.bar.close()
 
     def __call__(self) -> None:
-        size = self.path.stat().st_size if self.path.is_file() else 0
-        if size == self.size:
-            return
-        self.size, rows = size, read_log(self.path)
+        if time.monotonic() >= self.due:
+            self.due = time.monotonic() + 1.0
+            self._look()
+
+    def _look(self) -> None:
+        rows = read_log(self.path)
         if len(rows) == len(self.rows):
             return
         self.rows, self.bar.total = rows, rows[-1]["of"]
