@@ -125,7 +125,7 @@ class _Progress:
     def __enter__(self) -> "_Progress":
         from tqdm.auto import tqdm
 
-        self.bar = tqdm(desc="loading", unit="step", leave=True, mininterval=1.0)
+        self.bar = tqdm(desc="loading", unit="step", leave=True)
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
