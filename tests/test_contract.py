@@ -100,6 +100,15 @@ def test_notebooks_hold_no_logic(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SIX)
+def test_the_answer_stands_on_the_first_screen(name: str) -> None:
+    cells = code(name)
+    assert cells[0].endswith(
+        'answer = show.display(show.Markdown("*The answer stands here after a run.*"), display_id=True)'
+    )
+    assert sum("answer.update(" in cell for cell in cells[1:]) == 1
+
+
+@pytest.mark.parametrize("name", SIX)
 def test_last_cell_writes_the_metrics(name: str) -> None:
     assert name in code(name)[-1] or "metrics" in code(name)[-1]
 

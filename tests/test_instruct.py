@@ -95,6 +95,7 @@ def test_no_wrong_items_ends_the_arm_well() -> None:
         made = instruct.learn(plan, instruct.ask(plan, p), p)
         found = tables.metrics(p, plan, quotes.quote(plan, p), {}, made)
         assert "no wrong items" in found["ended"] and found["ended"] in repr(tables.overview(plan))
+        assert found["ended"] in repr(tables.observation(p, plan, quotes.quote(plan, p), {}, made))
         assert p.folder.lessons(arm).read_text() == "" and made == []
         repr([tables.shown(plan), tables.neighbours(plan), tables.contrast(plan, {}), tables.diagnoses(plan, {})])
     p = parameters("auggpt")
@@ -164,6 +165,7 @@ def test_quote_counts_tokens_and_dollars_and_sends_nothing() -> None:
     assert quoted.usd[1] == pytest.approx((2 * quoted.input_tokens[1] + 10 * quoted.output_tokens[1]) / 1e6)
     assert "m1" in quoted.observation and "Nothing is sent" in quoted.observation
     assert instruct.ask(plan, p) == {} and instruct.learn(plan, {}, p) == []
+    assert "Nothing was sent." in repr(tables.observation(p, plan, quoted, {}, []))
     assert not p.folder.replies("le").exists() and not p.folder.lessons("le").exists()
 
 
@@ -197,6 +199,8 @@ def test_scripted_lessons_end_to_end(arm: str) -> None:
         assert (lesson.reason == "") == (lesson.status == "kept")
     found = tables.metrics(p, plan, quotes.quote(plan, p), replies, made)
     assert found["funnel"] == counts and "ended" not in found
+    answer = repr(tables.observation(p, plan, quotes.quote(plan, p), replies, made))
+    assert f"ask for {plan.requested} lessons. {plan.requested} came back; " in answer and "; 20 kept." in answer
     assert json.loads(json.dumps(found)) == found
 
 

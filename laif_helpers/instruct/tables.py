@@ -189,6 +189,24 @@ def contrast(plan: Plan, replies: dict[str, Reply], which: int = 0) -> Text:
     return Text("\n\n".join(lines))
 
 
+def observation(
+    p: StageParameters, plan: Plan, quoted: quotes.Quote, replies: dict[str, Reply], made: list[Lesson]
+) -> Text:
+    """The notebook's answer: what was asked for, what the checks left of it, and the most frequent diagnoses."""
+    if plan.ended:
+        return Text(f"This arm ends here, and well: {plan.ended}.")
+    asked = f"{len(plan.requests):,} requests ask for {plan.requested:,} lessons."
+    if p.quote_only:
+        return Text(f"{asked} Nothing was sent. {quoted.observation}")
+    left = lessons.funnel(made, plan.requested)
+    kept = (
+        f"{left['returned']:,} came back, {left['clean']:,} are right, new and no test question, {left['kept']:,} kept."
+    )
+    said = diagnoses(plan, replies, 3).table
+    most = [f"- {text} (items: {count})" for text, count in zip(said["diagnosis"], said["items"], strict=True)]
+    return Text("\n".join([f"{asked} {kept}.", *(["Most frequent diagnoses:", *most] if most else [])]))
+
+
 def metrics(
     p: StageParameters, plan: Plan, quoted: quotes.Quote, replies: dict[str, Reply], made: list[Lesson]
 ) -> dict[str, Any]:

@@ -232,7 +232,11 @@ def metrics_table(metrics: Row) -> "pd.DataFrame":
     """What a person wants to know of ``train_metrics.json``: measure, value, meaning."""
     import pandas as pd
 
-    rows = [(key, metrics[key], meaning) for key, meaning in MEANING.items() if key in metrics]
+    known = [(key, metrics[key], meaning) for key, meaning in MEANING.items() if key in metrics]
+    rows = [
+        (key, f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value, what)
+        for key, value, what in known
+    ]
     return pd.DataFrame(rows, columns=["measure", "value", "meaning"])
 
 
