@@ -199,9 +199,8 @@ def observation(
     if p.quote_only:
         return Text(f"{asked} Nothing was sent. {quoted.observation}")
     left = lessons.funnel(made, plan.requested)
-    kept = (
-        f"{left['returned']:,} came back, {left['clean']:,} are right, new and no test question, {left['kept']:,} kept."
-    )
+    checked = f"{left['clean']:,} are right, new and no test question"
+    kept = f"{left['returned']:,} came back; {checked}; {left['kept']:,} kept"
     said = diagnoses(plan, replies, 3).table
     most = [f"- {text} (items: {count})" for text, count in zip(said["diagnosis"], said["items"], strict=True)]
     return Text("\n".join([f"{asked} {kept}.", *(["Most frequent diagnoses:", *most] if most else [])]))
