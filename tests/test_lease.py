@@ -8,39 +8,46 @@ from pathlib import Path
 
 import pytest
 
+from laif_helpers.records import write_text
 from laif_helpers.train import lease
 
 EVERY, PATIENCE = 0.05, 4.0  # a busy machine may stand still for a second or two
-RANK = "import sys, time, pathlib; from laif_helpers.train import lease; lease.hold(pathlib.Path(sys.argv[1]), {}, {})"
-RANK = RANK.format(EVERY, PATIENCE) + "; print('training', flush=True); time.sleep(60)"
+LONG = 600.0  # patience that no test outlives: what ends the process is then something else
+RANK = "import sys, time, pathlib; from laif_helpers.train import lease\n"
+RANK += "lease.hold(pathlib.Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))\n"
+RANK += "print('training', flush=True); time.sleep(120)"
 
 
 @pytest.fixture
-def rank(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A process that trains under the lease on ``tmp_path``, which lies there as a notebook's."""
+def rank(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator["subprocess.Popen[str]"]:
+    """A process that trains under the lease on ``tmp_path``, which lies there as a notebook's; its patience: param."""
     (tmp_path / lease.FILE).write_text("first 0")
-    process = subprocess.Popen([sys.executable, "-c", RANK, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    argv = [sys.executable, "-c", RANK, str(tmp_path), str(EVERY), str(request.param)]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "training\n"
     yield process
     process.kill()
     process.wait()
 
 
+@pytest.mark.parametrize("rank", [PATIENCE], indirect=True)
 def test_renewed_it_lets_train_and_abandoned_it_ends(tmp_path: Path, rank: "subprocess.Popen[str]") -> None:
     until = time.monotonic() + 1.25 * PATIENCE
     while time.monotonic() < until:
-        lease.write_text(tmp_path / lease.FILE, f"first {time.monotonic()}")
+        write_text(tmp_path / lease.FILE, f"first {time.monotonic()}")
         time.sleep(EVERY)
         assert rank.poll() is None
     assert rank.wait(timeout=30) == 3
     assert rank.stdout and "has ended" in rank.stdout.read()
 
 
+@pytest.mark.parametrize("rank", [LONG], indirect=True)
 def test_taken_back_it_ends(tmp_path: Path, rank: "subprocess.Popen[str]") -> None:
     (tmp_path / lease.FILE).unlink()
     assert rank.wait(timeout=30) == 3
 
 
+@pytest.mark.parametrize("rank", [LONG], indirect=True)
 def test_the_next_notebook_waits_until_ranks_left_behind_are_gone(
     tmp_path: Path, rank: "subprocess.Popen[str]"
 ) -> None:

@@ -162,6 +162,8 @@ def test_options_of_adapters_need_one() -> None:
 
 def test_four_bits_under_an_adapter_learn(parameters: Make, tmp_path: Path) -> None:
     bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (extra qlora)")
+    import torch
+
     wide = str(make_base(tmp_path / "wide", hidden=64))  # bitsandbytes quantises blocks of 64
     settings = train_settings.make_settings(parameters(target=wide, lora_rank=4, load_in_4bit=True))
     model = base_model.load_model(settings)
@@ -169,8 +171,6 @@ def test_four_bits_under_an_adapter_learn(parameters: Make, tmp_path: Path) -> N
     assert layers and all(isinstance(layer, bitsandbytes.nn.Linear4bit) for layer in layers)
     learned = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     assert learned and all("lora_" in name for name in learned)
-    import torch
-
     tokens = torch.arange(5, 37).reshape(2, 16)
     step = torch.optim.AdamW(learned.values(), lr=0.02)
     losses = []
