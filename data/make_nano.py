@@ -21,7 +21,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from laif_helpers import benchmarks
 from laif_helpers.benchmarks import practice
-from laif_helpers.benchmarks.practice_world import TWISTS, Problem
+from laif_helpers.benchmarks.practice.world import TWISTS, Problem
 from laif_helpers.paths import NANO
 from laif_helpers.records import Example, write_json, write_text
 from laif_helpers.stats import wilson

@@ -9,7 +9,8 @@ import sys
 import pandas as pd
 import yaml
 
-from laif_helpers import answered, recipe
+from laif_helpers import recipe
+from laif_helpers.answers import joined
 from laif_helpers.paths import RunDir
 
 
@@ -19,8 +20,8 @@ def held_out_accuracy(point: RunDir, iteration: int) -> pd.DataFrame:
     rows = []
     for arm in p.arms:
         folder = point.iteration(arm, iteration)
-        answers = pd.concat(answered.read(p, folder, name, p.error_split) for name in p.in_domain)
-        unseen = [answered.held_out(p, *key) for key in zip(answers.benchmark, answers.id, strict=True)]
+        answers = pd.concat(joined.read(p, folder, name, p.error_split) for name in p.in_domain)
+        unseen = [joined.held_out(p, *key) for key in zip(answers.benchmark, answers.id, strict=True)]
         rows.append({"arm": arm, "n": sum(unseen), "accuracy": 100 * answers.correct[unseen].mean()})
     return pd.DataFrame(rows)
 

@@ -40,7 +40,7 @@ def run(
 
     made = plan.make(recipe, name, overrides(settings))
     if dry_run:
-        from laif_helpers import forecast
+        from laif_helpers.runner import forecast
         from laif_helpers.train import preflight
 
         print(report_run.dry_run(made), *preflight.ask(made.settings), *forecast.lines(made.stages), sep="\n")
@@ -83,7 +83,7 @@ def figures(
     out: Annotated[Path | None, typer.Option(help="folder to write into")] = None,
 ) -> None:
     """The paper's tables and figures, a run's own numbers beside the published ones."""
-    from laif_helpers import published
+    from laif_helpers.compare import published
     from laif_helpers.paths import RunDir, runs_dir
 
     folder = RunDir.named(run) if run else None
@@ -102,7 +102,7 @@ def export(
     parquet: Annotated[bool, typer.Option("--parquet", help="Parquet instead of JSONL")] = False,
 ) -> None:
     """Write an arm's kept lessons as a dataset for TRL, axolotl, LLaMA-Factory, with its card."""
-    from laif_helpers import export as exporter
+    from laif_helpers.lessons import export as exporter
 
     print(exporter.export(run, arm, format=format, iteration=iteration, out=out, parquet=parquet))
 
@@ -112,7 +112,7 @@ def doctor(
     recipe: Annotated[Path | None, typer.Option("--recipe", "-R", help="would this recipe start?")] = None,
 ) -> None:
     """What this machine has: hardware, versions, cage, data."""
-    from laif_helpers import doctor as checks
+    from laif_helpers.runner import doctor as checks
 
     for line in checks.lines(recipe):
         print(line, flush=True)
@@ -121,7 +121,7 @@ def doctor(
 @data_app.command("list")
 def data_list(data_dir: Annotated[str, typer.Option(help="look in this folder alone")] = "") -> None:
     """Benchmarks: splits, rows, sizes, checksums, licences, and where they were found."""
-    from laif_helpers import doctor as checks
+    from laif_helpers.runner import doctor as checks
 
     for line in checks.data_listing(data_dir):
         print(line, flush=True)

@@ -7,6 +7,7 @@ in a kernel that runs threads.
 """
 
 import base64
+import ctypes
 import json
 import os
 import signal
@@ -17,10 +18,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from laif_helpers.kernel import die_with_parent
 from laif_helpers.paths import ROOT, resolve
 
 _LAUNCHER = "LAIF_LAUNCHER_PID"
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int = 0) -> None:
+    """Ask Linux to kill this process when the one that started it ends, however it ends.
+
+    ``parent`` is the expected parent's pid: where it has gone before the request, this process ends at once.
+    Elsewhere than on Linux this does nothing; ipykernel's own one-second watch on its parent remains.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent and os.getppid() != parent:
+        raise SystemExit(f"the parent process {parent} has ended")
 
 
 def tie_to_launcher() -> None:

@@ -9,9 +9,9 @@ from instructing import TRAIN, answer_items, parameters
 
 from laif_helpers import arms, instruct, lessons, recipe
 from laif_helpers.arms import ARMS
-from laif_helpers.benchmarks.practice_reading import recognise
+from laif_helpers.benchmarks.practice.reading import recognise
 from laif_helpers.figures import style
-from laif_helpers.prompts import FOLDER as PROMPTS
+from laif_helpers.instructors.prompts import FOLDER as PROMPTS
 from laif_helpers.records import Lesson, read_jsonl
 from laif_helpers.runner import manifest
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from laif_helpers import benchmarks, error_analysis, evaluate, instruct, recipe, sandbox
-from laif_helpers.benchmarks import _symbolic
-from laif_helpers.evaluate import audit, second_look
+from laif_helpers.evaluate import second_look
 from laif_helpers.evaluate.grading import to_responses
+from laif_helpers.graders import latex, second
 from laif_helpers.records import Completion, Example, Grade, Response, read_jsonl, write_jsonl
 
 WRONG = Grade(False, "?", True, "last number: ?")
@@ -21,7 +21,7 @@ OPTIONS = {"A": "a moss", "B": "a fern", "C": "a tree fern", "D": "a pine"}
 def seconds(name: str, rows: list[dict[str, Any]], texts: list[str]) -> list[bool | None]:
     bench = benchmarks.get(name)
     items = [bench.from_row(row) for row in rows]
-    return [right for right, _ in audit.second_grades(bench, items, texts, [WRONG] * len(items))]
+    return [right for right, _ in second.second_grades(bench, items, texts, [WRONG] * len(items))]
 
 
 def test_numbers_by_math_verify() -> None:
@@ -32,9 +32,9 @@ def test_numbers_by_math_verify() -> None:
 
 
 def test_a_formula_that_never_ends_costs_its_time_and_nothing_else() -> None:
-    judge = _symbolic.Judge(timeout_s=2.0)
+    judge = latex.Judge(timeout_s=2.0)
     try:
-        assert judge.ask("18", "The answer is 18.") == _symbolic.Verdict(True, "18")
+        assert judge.ask("18", "The answer is 18.") == latex.Verdict(True, "18")
         assert judge.ask("3", "$9^{9^{9^{9}}}$").right is None
         assert judge.ask("18", "The answer is 17.").right is False, "a new child takes over"
     finally:
@@ -80,10 +80,10 @@ def test_text_by_exact_match() -> None:
 
 
 def test_a_sure_right_answer_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_symbolic, "ask_all", lambda pairs: pytest.fail("asked"))
+    monkeypatch.setattr(latex, "ask_all", lambda pairs: pytest.fail("asked"))
     bench = benchmarks.get("gsm8k")
     item = bench.from_row({"question": "How many?", "answer": "#### 3"})
-    assert audit.second_grades(bench, [item], ["#### 3"], [bench.grade(item, "#### 3")]) == [(True, "")]
+    assert second.second_grades(bench, [item], ["#### 3"], [bench.grade(item, "#### 3")]) == [(True, "")]
 
 
 # -- who listens
@@ -150,7 +150,7 @@ def test_the_table_tells_where_graders_differ(tmp_path: Path) -> None:
 def test_evaluate_audits_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def seconds_of(bench: Any, items: list[Example], texts: list[str], first: list[Grade]) -> list[audit.Second]:
+    def seconds_of(bench: Any, items: list[Example], texts: list[str], first: list[Grade]) -> list[second.Second]:
         asked.append(len(items))
         return [(True, "two")] * len(items)
 

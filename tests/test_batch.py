@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from instructing import answer_items, practice_parameters, practice_server
 
-from laif_helpers import instruct, ledger, recipe
-from laif_helpers.instructors import batch, llm, spending
-from laif_helpers.ledger import Reply
+from laif_helpers import instruct, recipe
+from laif_helpers.instructors import batch, ledger, llm, spending
+from laif_helpers.instructors.ledger import Reply
 
 
 @pytest.fixture(autouse=True)

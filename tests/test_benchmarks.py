@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from laif_helpers import benchmarks, sandbox
-from laif_helpers.benchmarks import _code, bbh
+from laif_helpers.benchmarks import bbh
+from laif_helpers.graders import code as code_answers
 from laif_helpers.paths import data_dirs
 from laif_helpers.records import Example
 
@@ -297,7 +298,7 @@ def test_real_humaneval_gold(load_real: Callable[..., list[Example]]) -> None:
     benchmark, found = benchmarks.get("humaneval"), load_real("humaneval", "test")
     for example in found:
         for template in CODE_TEMPLATES:
-            read = _code.find_code(template.format(g=example.rationale), example.gold)
+            read = code_answers.find_code(template.format(g=example.rationale), example.gold)
             assert read.readable and read.whole and example.rationale.strip().endswith(read.code.strip()), (
                 example.id,
                 template,

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from laif_helpers import benchmarks, compare, paths, recipe, safe_html, stats
+from laif_helpers import benchmarks, compare, paths, recipe, stats
 from laif_helpers.compare import report
 from laif_helpers.compare import tables as compare_tables
+from laif_helpers.figures import html as safe_html
 from laif_helpers.paths import RunDir
 from laif_helpers.records import Response, write_json, write_jsonl
 

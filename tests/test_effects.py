@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from laif_helpers import answered, benchmarks, compare, lessons, recipe, stats
+from laif_helpers import benchmarks, compare, lessons, recipe, stats
+from laif_helpers.answers import joined
 from laif_helpers.compare import effects, gains, seeds
-from laif_helpers.ledger import Reply, open_ledger
+from laif_helpers.instructors.ledger import Reply, open_ledger
 from laif_helpers.paths import RunDir, stamp_of
 from laif_helpers.records import Example, Lesson, Response, write_json, write_jsonl
 
@@ -45,7 +46,7 @@ def run(tmp_path: Path) -> recipe.StageParameters:
     """80 of 200 wrong; the instructor saw those not held out; all shown are fixed, held-out ones stay; 5 are broken."""
     p = parameters(tmp_path)
     folder = RunDir(tmp_path)
-    shown = [i for i in WRONG if not answered.held_out(p, "practice", ITEMS[i].id)]
+    shown = [i for i in WRONG if not joined.held_out(p, "practice", ITEMS[i].id)]
     write_jsonl(folder.iteration("vanilla", 0).responses("practice", "train"), responses(ITEMS, {*range(80, N)}))
     after = {*range(85, N), *shown}
     le = folder.iteration("le", 1)
@@ -83,7 +84,7 @@ def test_an_error_is_followed_to_its_repair(run: recipe.StageParameters) -> None
 
 def test_fix_rates_tell_learning_from_memorising(run: recipe.StageParameters) -> None:
     row = effects.fix_rates(effects.collect(run)).iloc[0]
-    held = sum(answered.held_out(run, "practice", ITEMS[i].id) for i in WRONG)
+    held = sum(joined.held_out(run, "practice", ITEMS[i].id) for i in WRONG)
     assert (row["shown_n"], row["held_out_n"], row["rest_n"]) == (80 - held, held, 0)
     assert (row["shown_rate"], row["held_out_rate"], row["difference"]) == (1.0, 0.0, 1.0)
     assert row["difference_low"] > 0.5

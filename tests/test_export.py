@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
-from laif_helpers import export, recipe
+from laif_helpers import recipe
+from laif_helpers.lessons import export
 from laif_helpers.paths import NANO, RunDir
 from laif_helpers.records import Lesson, write_jsonl, write_text
 

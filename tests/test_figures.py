@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from laif_helpers import figures, published
+from laif_helpers import figures
+from laif_helpers.compare import published
 from laif_helpers.figures import FLIPS, hover_map
 from laif_helpers.figures.responses import LOOKS as LENGTHS
 from laif_helpers.figures.style import ARM_LOOKS, COLUMN, cluster_look

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from laif_helpers import benchmarks, sandbox
-from laif_helpers.benchmarks import _code, _numbers
+from laif_helpers.graders import code as code_answers
+from laif_helpers.graders import numbers
 from laif_helpers.records import Example
 
 GSM8K = benchmarks.get("gsm8k")
@@ -207,7 +208,7 @@ CHEATS = {
 @has_cage
 @pytest.mark.parametrize("name", CHEATS)
 def test_code_that_must_not_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_code, "CPU_S", 1.0)
+    monkeypatch.setattr(code_answers, "CPU_S", 1.0)
     grade = MBPP.grade(code_item(), f"```python\n{CHEATS[name]}\n```")
     assert (grade.correct, grade.readable) == (False, True), grade
 
@@ -280,7 +281,7 @@ def test_no_text_breaks_a_grader() -> None:
         for benchmark, example in items():
             grade = benchmark.grade(example, text)
             assert grade.readable or (not grade.correct and grade.extracted is None), (text, grade)
-        _code.find_code(text, "double")
+        code_answers.find_code(text, "double")
 
 
 def test_no_text_is_slow() -> None:
@@ -291,10 +292,10 @@ def test_no_text_is_slow() -> None:
             benchmark.grade(example, text)
             assert time.process_time() - started < 3, (benchmark.name, part)
         started = time.process_time()
-        _code.find_code(text, "double")
+        code_answers.find_code(text, "double")
         assert time.process_time() - started < 3, ("code", part)
 
 
 def test_numbers_are_exact() -> None:
-    read = _numbers.parse("0.1")
-    assert read is not None and read.value * 3 == _numbers.parse("0.3").value  # type: ignore[union-attr]
+    read = numbers.parse("0.1")
+    assert read is not None and read.value * 3 == numbers.parse("0.3").value  # type: ignore[union-attr]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from laif_helpers import ledger
-from laif_helpers.ledger import Reply
+from laif_helpers.instructors import ledger
+from laif_helpers.instructors.ledger import Reply
 
 ABOUT = {"arm": "le", "target": "a", "instructor": "llm"}
 
@@ -55,7 +55,7 @@ def test_a_killed_run_loses_no_reply_and_leaves_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite"
     program = f"""
         from pathlib import Path
-        from laif_helpers import ledger
+        from laif_helpers.instructors import ledger
         with ledger.open_ledger(Path({str(path)!r}), {ABOUT!r}, {{}}) as book:
             for i in range(100000):
                 book.reserve(str(i), "", 0.25)

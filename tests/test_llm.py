@@ -26,11 +26,11 @@ from instructing import (
     practice_server,
 )
 
-from laif_helpers import benchmarks, instruct, ledger, lessons, recipe
+from laif_helpers import benchmarks, instruct, lessons, recipe
 from laif_helpers.instruct import quotes, tables
 from laif_helpers.instruct.requests import Request
-from laif_helpers.instructors import llm, spending
-from laif_helpers.ledger import Reply
+from laif_helpers.instructors import ledger, llm, spending
+from laif_helpers.instructors.ledger import Reply
 from laif_helpers.paths import NOTEBOOKS
 from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_jsonl
 
@@ -304,7 +304,7 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
         import sys
         from instructing import practice_parameters
         from test_llm import many
-        from laif_helpers import ledger
+        from laif_helpers.instructors import ledger
         from laif_helpers.instructors import llm
         p = practice_parameters(sys.argv[1])
         with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from laif_helpers import models
-from laif_helpers.models import decoding, prefixes
+from laif_helpers.models import decoding
 from laif_helpers.models import local as local_model
 from laif_helpers.models import server as server_model
+from laif_helpers.models.decoding import prefixes
 from laif_helpers.records import Completion
 
 TEMPLATE = (

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from laif_helpers import benchmarks, cli, compare, evaluate, figures, instruct, paths, published, recipe
+from laif_helpers import benchmarks, cli, compare, evaluate, figures, instruct, paths, recipe
 from laif_helpers.benchmarks import _files, download
 from laif_helpers.benchmarks._files import Source
-from laif_helpers.compare import effects, report
+from laif_helpers.compare import effects, published, report
 from laif_helpers.compare import tables as compare_tables
 from laif_helpers.error_analysis import tables as error_tables
 from laif_helpers.evaluate import grading, second_look, times

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from laif_helpers import benchmarks
-from laif_helpers.benchmarks import practice, practice_reading, practice_world
-from laif_helpers.benchmarks.practice_concepts import CONCEPTS
+from laif_helpers.benchmarks import practice
+from laif_helpers.benchmarks.practice import reading as practice_reading
+from laif_helpers.benchmarks.practice import world as practice_world
+from laif_helpers.benchmarks.practice.concepts import CONCEPTS
 from laif_helpers.paths import NANO
 from laif_helpers.records import Example
 

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 from instructing import practice_server
 
-from laif_helpers.instructors import practice_faults
+from laif_helpers.instructors.practice_server import faults as practice_faults
 
 
 def test_faults_are_read_or_refused_in_a_sentence() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from laif_helpers import answered, recipe
+from laif_helpers import recipe
+from laif_helpers.answers import joined
 from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters, build, from_notebook
 from laif_helpers.runner import manifest
@@ -109,8 +110,8 @@ def test_more_carries_keys_that_a_notebook_does_not_declare() -> None:
 def test_held_out_items_are_the_same_whatever_the_arm() -> None:
     ids = [f"practice-train-{n}" for n in range(2_000)]
     first, other = (recipe.build(recipe.Recipe, {"seed": seed}) for seed in (0, 1))
-    held = {id for id in ids if answered.held_out(first, "practice", id)}
+    held = {id for id in ids if joined.held_out(first, "practice", id)}
     assert 340 < len(held) < 460
-    assert held != {id for id in ids if answered.held_out(other, "practice", id)}
+    assert held != {id for id in ids if joined.held_out(other, "practice", id)}
     none = recipe.build(recipe.Recipe, {"holdout_fraction": 0})
-    assert not any(answered.held_out(none, "practice", id) for id in ids)
+    assert not any(joined.held_out(none, "practice", id) for id in ids)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from laif_helpers import benchmarks, replay, sandbox
+from laif_helpers import benchmarks, sandbox
+from laif_helpers.answers import replay
 from laif_helpers.paths import ROOT, data_dirs
 from laif_helpers.records import write_jsonl
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from laif_helpers import benchmarks, sandbox
-from laif_helpers.benchmarks import _code, _find_code
+from laif_helpers.graders import code as code_answers
+from laif_helpers.graders import find_code
 from laif_helpers.records import Example, Grade, read_rows
 
 ROWS = list(read_rows(Path(__file__).with_name("responses.jsonl")))
@@ -66,10 +67,10 @@ def test_code() -> None:
         pytest.skip("no cage works on this machine")
     row = {"task_id": "Example/1", "prompt": STUB, "test": CHECK, "entry_point": "below"}
     item: Example = benchmarks.get("humaneval").from_row(row)
-    cases = [(row, _find_code.find_code(row["text"], "below")) for row in rows("code")]
+    cases = [(row, find_code.find_code(row["text"], "below")) for row in rows("code")]
     assert [row["name"] for row, found in cases if found.readable is (row["right"] is None)] == []
     run = [(row, found) for row, found in cases if found.readable]
-    results = sandbox.run_many([_code.program(item, found) for _, found in run], timeout_s=20, cpu_s=3)
+    results = sandbox.run_many([code_answers.program(item, found) for _, found in run], timeout_s=20, cpu_s=3)
     ended = [(row["name"], result.status) for (row, _), result in zip(run, results, strict=True)
              if (result.status == "passed") is not row["right"]]  # fmt: skip
     assert not ended

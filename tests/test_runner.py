@@ -360,7 +360,7 @@ def sleeping(toy: Toy) -> Path:
     pids = toy.root / "pids"
     work = (
         "import os, subprocess, sys, time\n"
-        "code = 'from laif_helpers.kernel import die_with_parent as d; d(); import time; time.sleep(60)'\n"
+        "code = 'from laif_helpers.runner.kernel import die_with_parent as d; d(); import time; time.sleep(60)'\n"
         "child = subprocess.Popen([sys.executable, '-c', code], start_new_session=True)\n"
         f"time.sleep(0.5)\nPath({str(pids)!r}).write_text(f'{{os.getpid()}} {{child.pid}}')\ntime.sleep(60)"
     )

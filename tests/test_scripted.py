@@ -8,7 +8,7 @@ import pytest
 
 from laif_helpers import benchmarks
 from laif_helpers.benchmarks import practice
-from laif_helpers.benchmarks.practice_reading import recognise
+from laif_helpers.benchmarks.practice.reading import recognise
 from laif_helpers.instructors import scripted
 from laif_helpers.records import Example, Message
 

@@ -9,11 +9,14 @@ import pandas as pd
 import pytest
 from instructing import PRACTICE, TRAIN, completion, endpoint, practice_server
 
-from laif_helpers import answered, error_analysis, ledger, recipe, safe_html
+from laif_helpers import error_analysis, recipe
+from laif_helpers.answers import joined
 from laif_helpers.error_analysis import profile, sentences
 from laif_helpers.error_analysis import tables as error_tables
 from laif_helpers.figures import hover_map
-from laif_helpers.ledger import Reply
+from laif_helpers.figures import html as safe_html
+from laif_helpers.instructors import ledger
+from laif_helpers.instructors.ledger import Reply
 from laif_helpers.models import server as server_model
 
 EVIL = "It mixes up <img src=x onerror=alert(1)> dozens & *scores*."
@@ -64,7 +67,7 @@ def test_each_cluster_is_asked_about_once_and_held_out_items_stay_hidden(runs: P
     assert set(told.loc[told["near"] >= 0, "sentence"]) == {EVIL}
     assert set(told.loc[told["near"] < 0, "sentence"]) == {""}
     sent = json.dumps([body["messages"] for body in calls])
-    hidden = [e.question for e in TRAIN[:24] if answered.held_out(p, "practice", e.id)]
+    hidden = [e.question for e in TRAIN[:24] if joined.held_out(p, "practice", e.id)]
     assert hidden and not [question for question in hidden if question in sent]
     assert ledger.spent(p.folder.replies("clusters")) == pytest.approx(2 * (100 + 50 * 10) / 1e6)
 

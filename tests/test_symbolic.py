@@ -9,10 +9,10 @@ from fractions import Fraction
 import pytest
 
 from laif_helpers.instructors import symbolic
-from laif_helpers.instructors._arithmetic import NotVariable, parse, worth
-from laif_helpers.instructors._chain import understand
-from laif_helpers.instructors._numbers import find, plain, replace, spell
-from laif_helpers.instructors._vary import Variator
+from laif_helpers.instructors.symbolic.arithmetic import NotVariable, parse, worth
+from laif_helpers.instructors.symbolic.chain import understand
+from laif_helpers.instructors.symbolic.numbers import find, plain, replace, spell
+from laif_helpers.instructors.symbolic.vary import Variator
 from laif_helpers.lessons import text as lesson_text
 from laif_helpers.paths import data_dirs
 from laif_helpers.records import read_rows

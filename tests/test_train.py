@@ -20,9 +20,9 @@ from laif_helpers import launch as processes
 from laif_helpers import train
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_rows, write_json, write_jsonl
-from laif_helpers.train import callbacks, checkpoint, order, zero
-from laif_helpers.train import samples as sft_samples
 from laif_helpers.train import settings as train_settings
+from laif_helpers.train.child import callbacks, checkpoint, order, zero
+from laif_helpers.train.child import samples as sft_samples
 
 
 def settings_of(p: StageParameters) -> train_settings.Settings:

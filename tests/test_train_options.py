@@ -13,15 +13,17 @@ import pytest
 import yaml
 from train_toys import make_base, sample
 
-from laif_helpers import forecast, model_card, recipe, train
 from laif_helpers import launch as processes
+from laif_helpers import recipe, train
+from laif_helpers.models import card as model_card
 from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import write_json, write_jsonl
-from laif_helpers.runner import plan
-from laif_helpers.train import base_model, memory, order, preflight, sft, trackers, zero
-from laif_helpers.train import samples as sft_samples
+from laif_helpers.runner import forecast, plan
+from laif_helpers.train import memory, preflight, trackers
 from laif_helpers.train import settings as train_settings
+from laif_helpers.train.child import base_model, order, sft, zero
+from laif_helpers.train.child import samples as sft_samples
 
 Make = Callable[..., StageParameters]
 
@@ -218,14 +220,14 @@ def write_hosts(path: Path, text: str) -> str:
 
 def test_command_over_nodes(tmp_path: Path) -> None:
     hostfile = write_hosts(tmp_path / "hosts", "# two nodes\nnode-a slots=4\nnode-b slots=4  # far\n\n")
-    argv = processes.command("laif_helpers.train", "c.json", processes=8, distributed=True, hostfile=hostfile)
+    argv = processes.command("laif_helpers.train.child", "c.json", processes=8, distributed=True, hostfile=hostfile)
     assert argv[:4] == [sys.executable, "-u", "-m", "deepspeed.launcher.runner"]
     assert f"--hostfile={hostfile}" in argv and "--master_addr=node-a" in argv and "--no_local_rank" in argv
-    assert argv[-3:] == ["--module", "laif_helpers.train", "c.json"]
+    assert argv[-3:] == ["--module", "laif_helpers.train.child", "c.json"]
     from deepspeed.launcher import runner
 
     given = runner.parse_args(argv[4:])
-    assert (given.user_script, given.user_args, given.module) == ("laif_helpers.train", ["c.json"], True)
+    assert (given.user_script, given.user_args, given.module) == ("laif_helpers.train.child", ["c.json"], True)
     assert runner.fetch_hostfile(hostfile) == processes.hosts(Path(hostfile)), "read as DeepSpeed reads it"
 
 

@@ -13,8 +13,9 @@ from train_toys import make_parameters, sample, set_environment
 from laif_helpers import train
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_jsonl
-from laif_helpers.train import order, snapshots
 from laif_helpers.train import settings as train_settings
+from laif_helpers.train import snapshots
+from laif_helpers.train.child import order
 
 # 48 samples in steps of 2 x 8: three steps an epoch, so that states at 5 and 10 lie in the middle of one
 LONG = {"n": 48, "gradient_accumulation": 2, "epochs": 4, "learning_rate": "5e-3", "save_steps": 5}
@@ -29,7 +30,7 @@ def train_here(p: StageParameters, monkeypatch: pytest.MonkeyPatch, kill_at: int
     import torch
     from transformers import TrainerCallback
 
-    from laif_helpers.train import sft
+    from laif_helpers.train.child import sft
 
     class Kill(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -133,7 +134,7 @@ def test_killed_child_goes_on(parameters: Callable[..., StageParameters]) -> Non
     def kill(rows: list[train.Row]) -> None:
         kept = list(train_settings.make_settings(p).snapshots.glob(f"checkpoint-*/{snapshots.MARKER}"))
         for child in psutil.Process().children(recursive=True) if kept else []:
-            if "laif_helpers.train" in child.cmdline():
+            if "laif_helpers.train.child" in child.cmdline():
                 child.kill()
 
     with pytest.raises(RuntimeError, match="status -9 and no whole checkpoint"):
@@ -149,7 +150,7 @@ def test_killed_child_goes_on(parameters: Callable[..., StageParameters]) -> Non
 def test_nan_stops_and_keeps_the_last_good_state(
     parameters: Callable[..., StageParameters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from laif_helpers.train import sft
+    from laif_helpers.train.child import sft
 
     p = parameters(**LONG)
     made = sft.make_trainer
@@ -178,7 +179,7 @@ def test_nan_stops_and_keeps_the_last_good_state(
 def test_full_disk_in_the_middle_is_told_and_costs_nothing(
     parameters: Callable[..., StageParameters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from laif_helpers.train import sft
+    from laif_helpers.train.child import sft
 
     p = parameters(**LONG)
     settings = train_settings.make_settings(p)

@@ -1,6 +1,6 @@
 """Word problems with a number for an answer: the question is the prompt, the final number the answer."""
 
-from laif_helpers.benchmarks import _final_number
+from laif_helpers.graders import final_number
 from laif_helpers.records import Example, Grade, Message
 
 
@@ -22,7 +22,7 @@ def gold_response(example: Example) -> str | None:
 
 
 def grade(example: Example, text: str) -> Grade:
-    return _final_number.grade(example.gold, text, example.question)
+    return final_number.grade(example.gold, text, example.question)
 
 
 def chance(example: Example) -> float:

@@ -15,8 +15,8 @@ Prompt and metric: as MMLU.
 
 from typing import Any
 
-from laif_helpers.benchmarks import _choice
 from laif_helpers.benchmarks._files import Source, content_id, field, of_family
+from laif_helpers.graders import choice
 from laif_helpers.records import Example
 
 _REVISION = "210d026faf9955653af8916fad021475a3f00453"
@@ -64,4 +64,4 @@ def _options(row: dict[str, Any], stem: dict[str, Any]) -> dict[str, str]:
     return {str(label): str(text) for label, text in pairs}
 
 
-BENCHMARKS = {"arc_challenge": of_family("choice", _choice, "arc_challenge", _SOURCES, from_row, "CC BY-SA 4.0")}
+BENCHMARKS = {"arc_challenge": of_family("choice", choice, "arc_challenge", _SOURCES, from_row, "CC BY-SA 4.0")}

@@ -20,7 +20,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _choice, _final_number, _free_text
+from laif_helpers.benchmarks import Benchmark
 from laif_helpers.benchmarks._files import (
     DataDir,
     check_split,
@@ -31,7 +31,9 @@ from laif_helpers.benchmarks._files import (
     json_text,
     missing,
 )
-from laif_helpers.benchmarks._turns import own_turn
+from laif_helpers.graders import choice, final_number
+from laif_helpers.graders import text as free_text
+from laif_helpers.graders.turns import own_turn
 from laif_helpers.records import Example, Grade, Message
 
 _COT = "Let's think step by step."
@@ -113,11 +115,11 @@ def grade(example: Example, text: str) -> Grade:
     text = own_turn(text)
     if example.fields["options"]:
         label = example.gold.strip("()")
-        read, how = _choice.read(text, example.fields["options"])
+        read, how = choice.read(text, example.fields["options"])
         return Grade(read == label, read, read is not None, f"{how}: {read}, gold {label}" if read else how)
     if re.fullmatch(r"-?\d+", example.gold):
-        return _final_number.grade(example.gold, text, example.question)
-    return _free_text.grade(example.gold, text)
+        return final_number.grade(example.gold, text, example.question)
+    return free_text.grade(example.gold, text)
 
 
 BENCHMARKS = {
@@ -141,4 +143,4 @@ BENCHMARKS = {
 
 
 def _chance(example: Example) -> float:
-    return 0.5 if _free_text.is_truth(example.gold) else 0.0
+    return 0.5 if free_text.is_truth(example.gold) else 0.0

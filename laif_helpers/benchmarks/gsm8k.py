@@ -15,8 +15,9 @@ Prompt: the question alone, zero-shot. Metric: exact match of the final number, 
 import re
 from typing import Any
 
-from laif_helpers.benchmarks import _numbers, _word_problem
+from laif_helpers.benchmarks import _word_problem
 from laif_helpers.benchmarks._files import Source, content_id, field, of_family
+from laif_helpers.graders import numbers
 from laif_helpers.records import Example
 
 _REVISION = "cc7b047b6e5bb11b4f1af84efc572db110a51b3c"
@@ -35,7 +36,7 @@ def from_row(row: dict[str, Any]) -> Example:
     them). Raises ValueError naming the field."""
     question, answer = field(row, "question"), field(row, "answer", "ground_truth")
     match = _FINAL.search(answer)
-    number = _numbers.parse(match[1]) if match else None
+    number = numbers.parse(match[1]) if match else None
     if match is None or number is None:
         raise ValueError(f"field 'answer' ends on no line '#### <number>': …{answer[-60:]!r}")
     annotated = answer[: match.start()].strip()

@@ -17,8 +17,9 @@ Prompt and metric: as GSM8K.
 
 from typing import Any
 
-from laif_helpers.benchmarks import _numbers, _word_problem
+from laif_helpers.benchmarks import _word_problem
 from laif_helpers.benchmarks._files import Source, content_id, field, of_family
+from laif_helpers.graders import numbers
 from laif_helpers.records import Example
 
 _REVISION = "3b708db57b96a16e8e3368ed2956990c0809440e"
@@ -35,7 +36,7 @@ _SOURCES = {
 def from_row(row: dict[str, Any]) -> Example:
     """Raises ValueError naming the field."""
     question, answer = field(row, "question"), field(row, "answer").strip()
-    if answer != _numbers.NONE and _numbers.parse(answer) is None:
+    if answer != numbers.NONE and numbers.parse(answer) is None:
         raise ValueError(f"field 'answer' is neither a number nor 'None': {answer!r}")
     solution = str(row.get("solution") or "").partition("####")[0].strip()
     return Example(

@@ -14,8 +14,8 @@ Prompt: the stub, zero-shot. Metric: pass@1, the check executed in the sandbox.
 
 from typing import Any
 
-from laif_helpers.benchmarks import _code
 from laif_helpers.benchmarks._files import Source, content_id, field, of_family
+from laif_helpers.graders import code as code_answers
 from laif_helpers.records import Example
 
 _REVISION = "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544"
@@ -44,4 +44,4 @@ def from_row(row: dict[str, Any]) -> Example:
     )
 
 
-BENCHMARKS = {"humaneval": of_family("code", _code, "humaneval", _SOURCES, from_row, "MIT")}
+BENCHMARKS = {"humaneval": of_family("code", code_answers, "humaneval", _SOURCES, from_row, "MIT")}

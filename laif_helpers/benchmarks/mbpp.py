@@ -18,8 +18,9 @@ Prompt: the stub, zero-shot. Metric: pass@1, the check executed in the sandbox.
 import re
 from typing import Any
 
-from laif_helpers.benchmarks import _code, _find_code
 from laif_helpers.benchmarks._files import Source, content_id, field, of_family
+from laif_helpers.graders import code as code_answers
+from laif_helpers.graders import find_code
 from laif_helpers.records import Example
 
 _REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
@@ -46,7 +47,7 @@ def from_row(row: dict[str, Any]) -> Example:
                 f"field 'entry_point' is no function name ({entry_point[:40]!r}) and the prompt defines none"
             )
         entry_point = names[-1]
-    has_stub = _find_code.defines(prompt, entry_point)
+    has_stub = find_code.defines(prompt, entry_point)
     question = prompt if has_stub else f"{prompt.strip()}\nThe function is named {entry_point}."
     return _example(row, question, entry_point, prompt if has_stub else "", test, "")
 
@@ -82,4 +83,4 @@ def _example(row: dict[str, Any], question: str, entry_point: str, stub: str, te
     )
 
 
-BENCHMARKS = {"mbpp": of_family("code", _code, "mbpp", _SOURCES, from_row, "CC BY 4.0")}
+BENCHMARKS = {"mbpp": of_family("code", code_answers, "mbpp", _SOURCES, from_row, "CC BY 4.0")}

@@ -15,8 +15,8 @@ Prompt: one instruction sentence, the question, one line per option; zero-shot. 
 
 from typing import Any
 
-from laif_helpers.benchmarks import _choice
 from laif_helpers.benchmarks._files import Source, content_id, field, of_family
+from laif_helpers.graders import choice
 from laif_helpers.records import Example
 
 _REVISION = "c30699e8356da336a370243923dbaf21066bb9fe"
@@ -64,4 +64,4 @@ def _gold(row: dict[str, Any], options: dict[str, str]) -> str:
     return letter
 
 
-BENCHMARKS = {"mmlu": of_family("choice", _choice, "mmlu", _SOURCES, from_row, "MIT", ("subject",))}
+BENCHMARKS = {"mmlu": of_family("choice", choice, "mmlu", _SOURCES, from_row, "MIT", ("subject",))}

@@ -20,8 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark, _choice, _final_number, _free_text
+from laif_helpers.benchmarks import Benchmark
 from laif_helpers.benchmarks._files import DataDir, check_split, content_id, examples, field
+from laif_helpers.graders import choice, final_number
+from laif_helpers.graders import text as free_text
 from laif_helpers.paths import data_dirs, resolve
 from laif_helpers.records import Example, Grade, Message, read_rows
 
@@ -80,7 +82,7 @@ def _benchmark(name: str, files: tuple[tuple[Path, str], ...], _changed: tuple[i
 
     def messages_for(text: str) -> list[Message]:
         if re.search(r"^A\. .*\n^B\. ", text, re.MULTILINE):
-            return _choice.messages_for(text)
+            return choice.messages_for(text)
         return [{"role": "user", "content": text if numeric else f"{EXACT_INSTRUCTION}\n\n{text}"}]
 
     return Benchmark(
@@ -94,7 +96,7 @@ def _benchmark(name: str, files: tuple[tuple[Path, str], ...], _changed: tuple[i
         messages_for=messages_for,
         gold_response=_gold_response,
         grade=grade,
-        chance=lambda example: _choice.chance(example) if example.fields["options"] else 0.0,
+        chance=lambda example: choice.chance(example) if example.fields["options"] else 0.0,
         facets=FACETS,
         own_files=tuple(path for path, _ in files),
     )
@@ -115,7 +117,7 @@ def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, .
                 raise ValueError(f"{path}: row {number}: {error}") from None
             splits.append(str(row.get("split") or default))
             told |= {grading} if grading else set()
-            open_ended |= set() if grading else {"numeric" if _final_number.is_answer(answer) else "exact"}
+            open_ended |= set() if grading else {"numeric" if final_number.is_answer(answer) else "exact"}
     if not splits:
         raise ValueError(f"{files[0][0]}: no rows; write one JSON object with 'question' and 'answer' a line")
     told |= {"exact"} if "exact" in open_ended else open_ended
@@ -174,12 +176,12 @@ def _label(answer: str, options: dict[str, str]) -> str:
 
 
 def _question_text(example: Example) -> str:
-    return _choice.question_text(example) if example.fields["options"] else example.question
+    return choice.question_text(example) if example.fields["options"] else example.question
 
 
 def _gold_response(example: Example) -> str | None:
     if example.fields["options"]:
-        return _choice.gold_response(example)
+        return choice.gold_response(example)
     numeric = f"\\boxed{{{example.gold}}}" if "\\" in example.gold else f"#### {example.gold}"
     end = numeric if example.fields["grading"] == "numeric" else f"The answer is {example.gold}."
     return f"{example.rationale}\n{end}".strip()
@@ -188,7 +190,7 @@ def _gold_response(example: Example) -> str | None:
 def grade(example: Example, text: str) -> Grade:
     """By the item's own grading: a number, an option, or the very words."""
     if example.fields["grading"] == "numeric":
-        return _final_number.grade(example.gold, text, example.question)
+        return final_number.grade(example.gold, text, example.question)
     if example.fields["options"]:
-        return _choice.grade(example, text)
-    return _free_text.grade(example.gold, text)
+        return choice.grade(example, text)
+    return free_text.grade(example.gold, text)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from laif_helpers import answered, benchmarks, figures, stats
+from laif_helpers import benchmarks, figures, stats
+from laif_helpers.answers import joined
 from laif_helpers.compare.tables import as_latex, as_markdown, headline
 from laif_helpers.paths import RunDir, short_names
 from laif_helpers.recipe import StageParameters
@@ -61,7 +62,7 @@ def _baseline(p: StageParameters, benchmark: str) -> pd.DataFrame | None:
     folder = RunDir.named(p.run).iteration("vanilla", 0)
     if not folder.responses(benchmark, p.test_split).is_file():
         return None
-    answers = answered.read(p, folder, benchmark, p.test_split).assign(arm="vanilla", iteration=0)
+    answers = joined.read(p, folder, benchmark, p.test_split).assign(arm="vanilla", iteration=0)
     return _pair(answers, answers)
 
 
@@ -79,8 +80,8 @@ def _turn(
         if before is not None:
             untouched = RunDir.named(p.run).iteration("vanilla", 0).responses(name, p.test_split)
             theirs = folder.responses(name, p.test_split)
-            answered.same_graders(untouched, theirs, f"{arm}, iteration {iteration}: {name}, {p.test_split}")
-            after = answered.read(p, folder, name, p.test_split).assign(arm=arm, iteration=iteration)
+            joined.same_graders(untouched, theirs, f"{arm}, iteration {iteration}: {name}, {p.test_split}")
+            after = joined.read(p, folder, name, p.test_split).assign(arm=arm, iteration=iteration)
             parts.append(_pair(before, after))
     return parts, [f"{arm}, iteration {iteration}: has not answered {name}" for name in baseline if name not in have]
 
@@ -174,7 +175,7 @@ def _value(fields: dict[str, Any], facet: str) -> str | None:
 
 def panels(sliced: pd.DataFrame) -> pd.DataFrame:
     """The slices that figures show, with their ``panel``: each benchmark, and its gaps and practised parts."""
-    shown = answered.shortened(sliced[sliced["facet"].isin(["all", "gap"])])
+    shown = joined.shortened(sliced[sliced["facet"].isin(["all", "gap"])])
     names = shown["benchmark"].where(shown["facet"] == "all", shown["benchmark"] + ": " + shown["value"])
     shown = shown.assign(panel=names)
     # Benchmarks in the recipe's order, each followed by its parts.
@@ -187,7 +188,7 @@ def panels(sliced: pd.DataFrame) -> pd.DataFrame:
 def forgotten(sliced: pd.DataFrame) -> pd.DataFrame:
     """The slices where an arm forgot, worst first."""
     columns = ["arm", "iteration", "benchmark", "facet", "value", "n", "delta", "fixed", "broken", "p_holm"]
-    return answered.shortened(sliced.loc[sliced["forgot"], columns]).sort_values("delta", ignore_index=True)
+    return joined.shortened(sliced.loc[sliced["forgot"], columns]).sort_values("delta", ignore_index=True)
 
 
 def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: str = "") -> pd.DataFrame:
@@ -220,7 +221,7 @@ def repaired(answers: pd.DataFrame, flip: str = "fixed", n: int = 5) -> pd.DataF
     table = pd.concat(picked, ignore_index=True)
     table["before"] = [before[key] for key in zip(table["benchmark"], table["id"], strict=True)]
     columns = ["arm", "iteration", "benchmark", "question", "gold", "before", "after"]
-    return answered.shortened(table.rename(columns={"text": "after"})[columns])
+    return joined.shortened(table.rename(columns={"text": "after"})[columns])
 
 
 def run(p: StageParameters) -> RunDir:

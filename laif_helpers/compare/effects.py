@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from laif_helpers import answered, benchmarks, stats
+from laif_helpers import benchmarks, stats
+from laif_helpers.answers import joined
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_jsonl, read_rows, write_text
@@ -48,14 +49,14 @@ def collect(p: StageParameters) -> pd.DataFrame:
     parts = []
     for name in p.in_domain:
         bench = benchmarks.get(name)
-        questions = {id: bench.question_text(item) for id, item in answered.examples(p, name, p.error_split).items()}
+        questions = {id: bench.question_text(item) for id, item in joined.examples(p, name, p.error_split).items()}
         places = _places(run.iteration("vanilla", 0), name)
         for arm in p.arms:
             for k in range(1, p.iterations + 1):
                 before, after = (run.iteration(arm, at).responses(name, p.error_split) for at in (k - 1, k))
                 if not (before.is_file() and after.is_file()):
                     continue
-                answered.same_graders(before, after, f"{arm}, iteration {k}: {name}, {p.error_split}")
+                joined.same_graders(before, after, f"{arm}, iteration {k}: {name}, {p.error_split}")
                 pairs = _pairs(read_jsonl(before, Response), read_jsonl(after, Response), f"{arm}, iteration {k}")
                 about = {"arm": arm, "iteration": k, "benchmark": name}
                 lineage = _lineage(run.iteration(arm, k), arm)
@@ -87,7 +88,7 @@ def _row(
     trained = lineage.trained.get(key, [])
     return about | {
         **{"id": before.id, "question": questions.get(before.id, ""), "cluster": cluster, "cluster_name": name},
-        **{"held_out": answered.held_out(p, before.benchmark, before.id), "asked": key in lineage.asked},
+        **{"held_out": joined.held_out(p, before.benchmark, before.id), "asked": key in lineage.asked},
         **{"diagnosis": lineage.diagnoses.get(key, ""), "neighbour_ids": lineage.neighbours.get(key, [])},
         **{"lessons": lineage.lessons[key], "kept": lineage.kept[key], "lesson_ids": trained, "trained": len(trained)},
         **{"replayed": key in lineage.replayed, "before": before.text, "after": after.text},
@@ -212,7 +213,7 @@ def lessons_ranked(p: StageParameters, ledger: pd.DataFrame, embedding: str = "t
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*columns, "question"])
     table["net"] = table["fixed"] - table["broken"]
     ordered = table.sort_values("net", ascending=False, kind="stable", ignore_index=True)
-    return answered.shortened(ordered)[[*columns, "net", "question"]]
+    return joined.shortened(ordered)[[*columns, "net", "question"]]
 
 
 def write(p: StageParameters, ledger: pd.DataFrame, ranked: pd.DataFrame) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from laif_helpers import ledger, stats
+from laif_helpers import stats
+from laif_helpers.instructors import ledger
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import read_rows, write_text

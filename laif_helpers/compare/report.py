@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laif_helpers.answered import shortened
+from laif_helpers.answers.joined import shortened
 from laif_helpers.compare import effects
 from laif_helpers.compare.tables import average_table, headline, sentences, verdict_table
 from laif_helpers.paths import RunDir

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from laif_helpers import stats
-from laif_helpers.answered import shortened
+from laif_helpers.answers.joined import shortened
 
 SEEDLESS = ("arm", "iteration", "benchmark", "split")
 

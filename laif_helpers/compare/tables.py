@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from laif_helpers.answered import shortened
+from laif_helpers.answers.joined import shortened
 
 if TYPE_CHECKING:
     import pandas as pd

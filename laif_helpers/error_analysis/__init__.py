@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from laif_helpers import answered, figures
+from laif_helpers import figures
+from laif_helpers.answers import joined
 from laif_helpers.embeddings import nearest
 from laif_helpers.error_analysis import cluster_names, frames, places
 from laif_helpers.recipe import StageParameters
@@ -38,7 +39,7 @@ def collect(p: StageParameters) -> pd.DataFrame:
     """
     if not p.in_domain:
         raise ValueError("in_domain is empty: name the benchmark whose errors are to be analysed")
-    items = pd.concat([answered.read(p, p.folder, name, p.error_split) for name in p.in_domain], ignore_index=True)
+    items = pd.concat([joined.read(p, p.folder, name, p.error_split) for name in p.in_domain], ignore_index=True)
     items = items[items["correct"].astype(bool) | items["is_error"].astype(bool)]
     items = _with_flips(p, items) if p.iteration else items
     return items.sort_values("correct", kind="stable", ignore_index=True)
@@ -51,7 +52,7 @@ def _with_flips(p: StageParameters, items: pd.DataFrame) -> pd.DataFrame:
         path = p.previous.responses(name, p.error_split)
         if path.is_file():
             now = p.folder.responses(name, p.error_split)
-            answered.same_graders(path, now, f"{p.arm}, iteration {p.iteration}: {name}, {p.error_split}")
+            joined.same_graders(path, now, f"{p.arm}, iteration {p.iteration}: {name}, {p.error_split}")
             before |= {(name, response.id): response.correct for response in read_jsonl(path, Response)}
     keys = list(zip(items["benchmark"], items["id"], strict=True))
     if not all(key in before for key in keys):

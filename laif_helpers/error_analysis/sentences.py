@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from laif_helpers import answered, ledger
+from laif_helpers.answers import joined
 from laif_helpers.error_analysis import typical
-from laif_helpers.instructors import llm, spending
-from laif_helpers.ledger import Reply
-from laif_helpers.prompts import shown, template
+from laif_helpers.instructors import ledger, llm, spending
+from laif_helpers.instructors.ledger import Reply
+from laif_helpers.instructors.prompts import shown, template
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Message
 
@@ -56,7 +56,7 @@ def sentence(reply: Reply) -> str:
 
 def _requests(p: StageParameters, points: pd.DataFrame) -> dict[int, Request]:
     """A request for each cluster that has an error which may be shown."""
-    hidden = [answered.held_out(p, row.benchmark, row.id) for row in points[["benchmark", "id"]].itertuples()]
+    hidden = [joined.held_out(p, row.benchmark, row.id) for row in points[["benchmark", "id"]].itertuples()]
     open_ = points[[not one for one in hidden]]
     found = {}
     for number in sorted(set(points["cluster"]) - {-1}):

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from laif_helpers.answered import shortened
+from laif_helpers.answers.joined import shortened
 from laif_helpers.error_analysis import MIN_ERRORS, typical
+from laif_helpers.figures.html import escaped
 from laif_helpers.recipe import StageParameters
-from laif_helpers.safe_html import escaped
 
 
 def counts(items: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from laif_helpers import models, sandbox
 from laif_helpers.benchmarks import Benchmark
-from laif_helpers.evaluate.audit import Second, second_grades
+from laif_helpers.graders.second import Second, second_grades
 from laif_helpers.records import Completion, Example, Grade, Response
 
 CUT = "; the answer was cut at the token limit"
@@ -78,9 +78,9 @@ def graders_hash() -> str:
     here = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in [
-        *sorted((here / "benchmarks").glob("*.py")),
+        *sorted((here / "benchmarks").rglob("*.py")),
+        *sorted((here / "graders").rglob("*.py")),
         *sorted((here / "sandbox").glob("*.py")),
-        here / "evaluate" / "audit.py",
     ]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -15,7 +15,7 @@ from laif_helpers.records import Completion, write_json, write_jsonl
 if TYPE_CHECKING:
     import pandas as pd
 
-    from laif_helpers.replay import Recorded
+    from laif_helpers.answers.replay import Recorded
 
 
 def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
@@ -68,7 +68,7 @@ def _spec(p: StageParameters) -> str:
 
 
 def _load(p: StageParameters, spec: str) -> "list[Recorded]":
-    from laif_helpers import replay
+    from laif_helpers.answers import replay
 
     return replay.load(spec, p.data_dir or None)
 

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from laif_helpers.answered import shortened
+from laif_helpers.answers.joined import shortened
 from laif_helpers.evaluate.tables import kind
-from laif_helpers.safe_html import escaped
+from laif_helpers.figures.html import escaped
 
 if TYPE_CHECKING:
     import pandas as pd

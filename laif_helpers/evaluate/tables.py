@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import stats
-from laif_helpers.answered import shortened
+from laif_helpers.answers.joined import shortened
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_rows
@@ -40,12 +40,13 @@ def labelled(responses: "pd.DataFrame", p: StageParameters) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from laif_helpers import answered, benchmarks
+    from laif_helpers import benchmarks
+    from laif_helpers.answers import joined
 
     parts = []
     for name in p.benchmarks:
         for split, part in responses[responses["benchmark"] == name].groupby("split", sort=False):
-            known, bench = answered.examples(p, name, str(split)), benchmarks.get(name)
+            known, bench = joined.examples(p, name, str(split)), benchmarks.get(name)
             examples = [known[identity] for identity in part["id"]]
             parts.append(
                 part.assign(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laif_helpers.answered import shortened
+from laif_helpers.answers.joined import shortened
 from laif_helpers.paths import IterationDir
 from laif_helpers.records import write_text
 

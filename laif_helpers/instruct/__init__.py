@@ -16,12 +16,14 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from laif_helpers import answered, benchmarks, ledger, lessons
+from laif_helpers import benchmarks, lessons
+from laif_helpers.answers import joined
 from laif_helpers.arms import NOTEBOOK_OF
 from laif_helpers.instruct import second_answers
 from laif_helpers.instruct.neighbours import nearest_right
 from laif_helpers.instruct.requests import Answered, Request, Study, draw, request
-from laif_helpers.ledger import Ledger, Reply
+from laif_helpers.instructors import ledger
+from laif_helpers.instructors.ledger import Ledger, Reply
 from laif_helpers.paths import runs_dir, short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson, Response, read_jsonl, write_jsonl
@@ -75,7 +77,7 @@ def read(p: StageParameters) -> dict[str, Study]:
                 f"{_short(path)} does not exist; run 01_evaluate with RUN={p.run!r}, "
                 f"ARM={p.arm if p.iteration > 1 else 'vanilla'!r}, ITERATION={p.iteration - 1} first"
             )
-        known = answered.examples(p, name, p.error_split)
+        known = joined.examples(p, name, p.error_split)
         right: list[Answered] = []
         wrong: list[Answered] = []
         hidden = 0
@@ -86,7 +88,7 @@ def read(p: StageParameters) -> dict[str, Study]:
                 )
             # what two graders read differently teaches nothing
             agreed = response.correct or response.is_error
-            if agreed and not answered.held_out(p, name, response.id):
+            if agreed and not joined.held_out(p, name, response.id):
                 (right if response.correct else wrong).append(Answered(known[response.id], response.text))
             else:
                 hidden += not response.correct

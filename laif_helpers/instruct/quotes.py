@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from laif_helpers.instruct import Plan
 from laif_helpers.instruct.requests import Request, Study
 from laif_helpers.instructors import spending
-from laif_helpers.ledger import Reply
+from laif_helpers.instructors.ledger import Reply
 from laif_helpers.recipe import StageParameters
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laif_helpers import ledger, prompts
 from laif_helpers.benchmarks import Benchmark
-from laif_helpers.prompts import shown, template
+from laif_helpers.instructors import ledger, prompts
+from laif_helpers.instructors.prompts import shown, template
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Message
 

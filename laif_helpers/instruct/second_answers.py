@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from laif_helpers import benchmarks, ledger
+from laif_helpers import benchmarks
 from laif_helpers.instruct.requests import Request, settings
-from laif_helpers.ledger import Ledger
+from laif_helpers.instructors import ledger
+from laif_helpers.instructors.ledger import Ledger
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson
 

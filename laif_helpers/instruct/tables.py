@@ -5,11 +5,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from laif_helpers import lessons, safe_html
+from laif_helpers import lessons
 from laif_helpers.embeddings import words
+from laif_helpers.figures import html as safe_html
 from laif_helpers.instruct import Plan, diagnosed, quotes
 from laif_helpers.instruct.requests import Request
-from laif_helpers.ledger import Reply
+from laif_helpers.instructors.ledger import Reply
 from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson

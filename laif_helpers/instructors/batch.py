@@ -13,8 +13,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from laif_helpers.instructors import llm
+from laif_helpers.instructors.ledger import Ledger, Reply
 from laif_helpers.instructors.spending import BATCH_SHARE, MAX_REPLY_TOKENS, no_room, price, prompt_bound
-from laif_helpers.ledger import Ledger, Reply
 from laif_helpers.models import server as server_model
 from laif_helpers.recipe import StageParameters
 

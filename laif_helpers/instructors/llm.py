@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 
 from laif_helpers import benchmarks
 from laif_helpers.instructors import spending
+from laif_helpers.instructors.ledger import Ledger, Reply
 from laif_helpers.instructors.spending import MAX_REPLY_TOKENS, Spending, price, prompt_bound
-from laif_helpers.ledger import Ledger, Reply
 from laif_helpers.lessons import structured
 from laif_helpers.models import server as server_model
 from laif_helpers.recipe import StageParameters

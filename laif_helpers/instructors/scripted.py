@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from laif_helpers.benchmarks.practice_concepts import CONCEPTS
-from laif_helpers.benchmarks.practice_reading import recognise
-from laif_helpers.benchmarks.practice_world import Equation, Problem, compose, draw_concepts
+from laif_helpers.benchmarks.practice.concepts import CONCEPTS
+from laif_helpers.benchmarks.practice.reading import recognise
+from laif_helpers.benchmarks.practice.world import Equation, Problem, compose, draw_concepts
 from laif_helpers.records import Message
 
 RIGHT = "Questions the student answers correctly"

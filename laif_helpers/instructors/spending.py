@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from laif_helpers.ledger import Ledger, Reply
+from laif_helpers.instructors.ledger import Ledger, Reply
 from laif_helpers.recipe import StageParameters
 
 MAX_REPLY_TOKENS = 4095

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from laif_helpers import benchmarks
-from laif_helpers.benchmarks import _choice
+from laif_helpers.graders import choice
 from laif_helpers.lessons.checks import options_of
 from laif_helpers.lessons.filters import marked
 from laif_helpers.records import Lesson
@@ -29,8 +29,8 @@ def agree(lessons: Sequence[Lesson], answers: Callable[[Sequence[Lesson]], Seque
 
 def _disagreement(lesson: Lesson, texts: Sequence[str]) -> str:
     options = dict(options_of(lesson.question))
-    letter = _choice.read(lesson.response, options)[0]
-    read = [_choice.read(text, options)[0] or "?" for text in texts]
+    letter = choice.read(lesson.response, options)[0]
+    read = [choice.read(text, options)[0] or "?" for text in texts]
     right = sum(one == letter for one in read)
     if right == len(read):
         return ""

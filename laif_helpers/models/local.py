@@ -82,8 +82,7 @@ def _load(name: str, _fingerprint: str) -> LocalModel:
             f"model {name!r} cannot be loaded as a folder or a hub name ({_first_line(error)}); check the path, or "
             "fetch it first where no hub is reached"
         ) from error
-    from laif_helpers.models import attention
-    from laif_helpers.models.decoding import context_length
+    from laif_helpers.models.decoding import attention, context_length
 
     model = attention.use(model.to("cuda" if torch.cuda.is_available() else "cpu").eval())
     return LocalModel(name, model, tokenizer, _stop_ids(model, tokenizer), context_length(model))

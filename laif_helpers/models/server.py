@@ -189,7 +189,7 @@ def connect(url: str, timeout_s: float) -> Any:
 
 async def complete(client: Any, body: dict[str, Any]) -> Any:
     """A chat completion as the server's own JSON. Raises one of ``recoverable()`` where none comes."""
-    # The client's typed call spends more time on its types than on the request (benchmarks/server.py).
+    # The client's typed call spends more time on its types than on the request (bench/server.py).
     reply = await client.post("/chat/completions", body=body, cast_to=object)
     if not isinstance(reply, dict) or "choices" not in reply:
         raise json.JSONDecodeError("no chat completion", str(reply)[:200], 0)

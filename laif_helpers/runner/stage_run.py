@@ -15,10 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import kernel
 from laif_helpers.paths import ROOT
 from laif_helpers.records import write_json
-from laif_helpers.runner import notebook
+from laif_helpers.runner import kernel, notebook
 
 IPC_LIMIT = 40  # characters of a folder name; with the socket's name after it, Unix allows 107
 

@@ -1,7 +1,7 @@
 """Stage 5: fine-tune the target on the lessons, in a child process.
 
 ``launch`` runs in the notebook's kernel: it checks what can be checked without torch, starts the child (one
-process, or DeepSpeed ranks), draws its progress and judges the outcome. ``python -m laif_helpers.train CONFIG``
+process, or DeepSpeed ranks), draws its progress and judges the outcome. ``python -m laif_helpers.train.child CONFIG``
 is the child; what it does is in ``sft.py``. The kernel imports no trl and makes no call to CUDA.
 
 Settings follow the papers where they have a say (cosine, no weight decay, clipping at 1.0, loss on the response
@@ -60,7 +60,7 @@ def _run(settings: Settings, config: Path, log: Path, progress: "_Progress") -> 
     """Start the ranks and wait; once more on another port where somebody took ours between choice and use."""
     for _ in range(3):
         argv = processes.command(
-            "laif_helpers.train",
+            "laif_helpers.train.child",
             str(config),
             processes=settings.num_processes,
             distributed=settings.deepspeed != "none",
@@ -264,16 +264,3 @@ def observation(metrics: Row, folder: IterationDir) -> str:
         f"{len(right) - int(right['after_correct'].sum())} of {len(right)} right ones wrong now. "
         "A handful says nothing about accuracy: that is 01's and 06's business."
     )
-
-
-def main(config: str) -> None:
-    """The child: every rank of a training comes through here."""
-    processes.tie_to_launcher()
-    values = read_json(Path(config))
-    values.pop("identity")
-    settings = Settings(**values)
-    if settings.hostfile:
-        lease.hold(Path(settings.folder))
-    from laif_helpers.train import sft
-
-    sft.run(settings)

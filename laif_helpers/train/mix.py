@@ -5,7 +5,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from laif_helpers import answered, benchmarks, lessons
+from laif_helpers import benchmarks, lessons
+from laif_helpers.answers import joined
 from laif_helpers.arms import NOTEBOOK_OF
 from laif_helpers.lessons.text import normalise
 from laif_helpers.paths import short_names
@@ -122,4 +123,4 @@ def _replay_pool(p: StageParameters, tests: list[tuple[str, str]]) -> list[Examp
 
 def _examples(p: StageParameters, name: str) -> list[Example]:
     items = benchmarks.get(name).load(p.error_split, data_dir=p.data_dir or None, limit=p.limit or None)
-    return [item for item in items if not answered.held_out(p, name, item.id)]
+    return [item for item in items if not joined.held_out(p, name, item.id)]

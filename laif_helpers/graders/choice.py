@@ -1,0 +1,271 @@
+"""Multiple choice: the prompt, and a reader that takes the last explicit statement, then a leading letter, then an
+option's text. A capital letter that merely occurs ("A ball …") is never taken for an answer.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from laif_helpers.graders.choice_patterns import normal, patterns, plain, spaced
+from laif_helpers.graders.turns import own_turn
+from laif_helpers.records import Example, Grade, Message
+
+INSTRUCTION = (
+    "Answer this multiple-choice question. You may reason first; close with a line "
+    '"The answer is X.", where X is the letter of the right option.'
+)
+NO_OPTION = "none"
+"""What a response reads as that says that no option is right."""
+_NONE = re.compile(
+    r"\b(?:none|neither) of (?:(?:the|these) (?:options?|choices?|answers?|statements?|above)"
+    r"|the (?:given|above|provided|listed) \w+)\b[^.\n]{0,60}"
+    r"|\bno (?:suitable|correct|right|valid) (?:answer|option|choice)s? (?:among|is|are|listed|provided|given)\b"
+    r"|\banswer (?:is|:)\s*:?\s*none\b|\b(?:answer|option) is not (?:among|included|listed|provided)\b",
+    re.IGNORECASE,
+)
+_DENIAL = re.compile(
+    r"\(\w\)[^.]{0,25}\b(?:not|incorrect|wrong|false|cannot)\b"
+    r"|\b(?:this|it|which) (?:is|was|would be) (?:not|incorrect|wrong|false)\b|n't\b",
+    re.IGNORECASE,
+)
+_DECLINES = re.compile(
+    r"\b(?:impossible|not possible|cannot|can't|unable|difficult)\b[^.]{0,40}?"
+    r"\b(?:determine|answer|choose|say|provide|tell|know)\b",
+    re.IGNORECASE,
+)
+_WRONG = re.compile(r"\b(?:incorrect|wrong|no|not|n't)\b|[✗✘❌×]", re.IGNORECASE)
+_RIGHT = re.compile(r"\b(?:correct|right|yes)\b|[✓✔✅]", re.IGNORECASE)
+_PREDICATE = (
+    r"(?:=|\b(?:is|are|be|was|called)(?: more| most| likely| typically| usually| generally| associated with)*:?) ?"
+    r"(?:the |a |an )?"
+)
+_STATEMENTS = ("answer", "option", "is_answer", "labelled", "closest", "choose", "boxed", "line")
+_TAIL = 6000
+"""Characters at the end of a long text that are read; statements of the answer stand there."""
+
+
+def question_text(example: Example) -> str:
+    """The question with one line per option, ``A. …``."""
+    options: dict[str, str] = example.fields["options"]
+    return "\n".join([example.question, *(f"{label}. {text}" for label, text in options.items())])
+
+
+def messages_for(text: str) -> list[Message]:
+    return [{"role": "user", "content": f"{INSTRUCTION}\n\n{text}"}]
+
+
+def messages(example: Example) -> list[Message]:
+    return messages_for(question_text(example))
+
+
+def gold_response(example: Example) -> str | None:
+    """The right option's text, closed by the statement that the prompt asks for."""
+    return f"{example.fields['options'][example.gold]}\n\nThe answer is {example.gold}."
+
+
+def chance(example: Example) -> float:
+    return 1 / len(example.fields["options"])
+
+
+def grade(example: Example, text: str) -> Grade:
+    """The label that ``text`` chooses among ``example.fields['options']``, compared with the gold label."""
+    label, how = read(text, example.fields["options"])
+    if label is None:
+        return Grade(False, None, False, how)
+    return Grade(label == example.gold, label, True, f"{how}: {label}, gold {example.gold}")
+
+
+def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
+    """The label that a response chooses and how it was found; (None, why) where it chooses none or several.
+
+    A response that says that no option is right reads as ``none``.
+    """
+    text = plain(_own_answer(text, options))[-_TAIL:]
+    options = {label: plain(option) for label, option in options.items()}
+    for how, reader in (
+        ("stated", _stated),
+        ("leading letter", _leading),
+        ("only option called correct", _judged),
+        ("stated in passing", _in_passing),
+        ("labelled option", _labelled),
+    ):
+        if label := reader(text, options):
+            return label, how
+    if patterns(tuple(options))["both"].search(text):
+        return None, "chooses several options"
+    return _by_text(text, options)
+
+
+def _stated(text: str, options: dict[str, str]) -> str | None:
+    """The label of the last statement such as "the answer is (B)" or "option C is the best choice"."""
+    # "so 3." counts more often than it chooses where the options are numbers
+    counts = next(iter(options)).isdigit() and any(re.search(r"\d", option) for option in options.values())
+    found = _matches(text, options, _STATEMENTS if counts else (*_STATEMENTS, "concludes", "instead"))
+    places = {place for place, _ in found}
+    for start, rest in _statements(text):
+        if re.match(r"not\b", rest):
+            continue
+        if start not in places and (label := _starts_with_option(rest, options)):
+            found.append((start, label))
+    if not any(re.search(r"\b(?:none|neither|no)\b", option, re.IGNORECASE) for option in options.values()):
+        found += [(match.end(), NO_OPTION) for match in _NONE.finditer(text)]
+    return max(found)[1] if found else None
+
+
+def _judged(text: str, options: dict[str, str]) -> str | None:
+    """The only option that is called correct where every option is gone through: "A. a moss - incorrect. B. …"."""
+    parts = list(patterns(tuple(options))["item"].finditer(text))
+    ends = [*(part.start() for part in parts[1:]), len(text)][: len(parts)]
+    verdicts: dict[str, bool] = {}
+    for part, end in zip(parts, ends, strict=True):
+        words = text[part.end() : end][:200]
+        if _WRONG.search(words):
+            verdicts[part["label"]] = False
+        elif _RIGHT.search(words):
+            verdicts[part["label"]] = True
+    left = [part["label"] for part in parts if part["label"] not in verdicts]
+    right = [label for label, verdict in verdicts.items() if verdict] or left
+    return right[0] if len(right) == 1 and len(verdicts) >= min(3, len(options)) else None
+
+
+def _in_passing(text: str, options: dict[str, str]) -> str | None:
+    """Weaker statements, which may speak of something else: "D is correct", "the likely outcome is D. …"."""
+    found = _matches(text, options, ("correct", "is_label"))
+    return max(found)[1] if found else None
+
+
+def _matches(text: str, options: dict[str, str], names: Iterable[str]) -> list[tuple[int, str]]:
+    known = patterns(tuple(options))
+    found = [match for name in names for match in known[name].finditer(text)]
+    return [(match.start(match.lastgroup), match[match.lastgroup].upper()) for match in found if match.lastgroup]
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """What follows each "the answer is", to the end of its line (or the next line, where that one is empty); boxes."""
+    for match in re.finditer(r"\\(?:boxed|fbox)\s*\{([^{}]{1,600})\}", text):
+        yield match.start(1), match[1]
+    for match in re.finditer(r"\banswer\b[^.:\n]{0,60}?(?:\bis|:)\s*:?\s*(.{1,600})", text, re.IGNORECASE):
+        yield match.start(1), match[1]
+
+
+def _leading(text: str, options: dict[str, str]) -> str | None:
+    known = patterns(tuple(options))
+    match = known["leading"].match(text)
+    if match is None or known["several"].match(text, match.end("label")):
+        return None
+    # A response that goes through the options in their order begins with the first letter without choosing it.
+    listed = list(dict.fromkeys(found["label"] for found in known["item"].finditer(text)))
+    return None if listed[:3] == list(options)[:3] else match["label"].upper()
+
+
+def _labelled(text: str, options: dict[str, str]) -> str | None:
+    """The option that is named with its letter beside it, "D. Agriculture" or "a liverwort (B)": the only one of the
+    response, or the only one of the first sentence that names any and denies nothing."""
+    everywhere = _with_label(text, options)
+    if len(everywhere) == 1:
+        return everywhere[0]
+    for sentence in _sentences(text):
+        if named := _with_label(sentence, options):
+            return named[0] if len(named) == 1 and not _DENIAL.search(sentence) else None
+    return None
+
+
+def _with_label(text: str, options: dict[str, str]) -> list[str]:
+    whole, named = spaced(text), []
+    for label, option in options.items():
+        words, mark = re.escape(normal(option)), re.escape(label.casefold())
+        if re.search(rf"(?<!\w)\(?{mark}\s?[.):]+ {words}(?!\w)|(?<!\w){words}\W? \((?:option )?{mark}\)", whole):
+            named.append(label)
+    return named
+
+
+def _sentences(text: str) -> list[str]:
+    # not behind the point of "B. Agriculture"
+    return [part for part in re.split(r"(?<=\w\w[.!?])\s+|\n+", text.strip()) if part.strip()]
+
+
+def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
+    """The one option whose text the conclusion repeats, or the first sentence, or else the whole response."""
+    if label := _whole(text, options):
+        return label, "option's text alone"
+    sentences = _sentences(text) or [""]
+    concluding = [part for part in sentences if re.match(r"(?:therefore|thus|so|hence|in conclusion)\b", part, re.I)]
+    mentioned = {max(groups).upper() for groups in patterns(tuple(options))["mention"].findall(text)}
+    if len(mentioned) == 1:
+        return mentioned.pop(), "the only letter mentioned"
+    if _DECLINES.search(" ".join(sentences[-2:])):
+        return None, "declines to choose"
+    for how, part in [
+        ("option's text in the conclusion", concluding[-1] if concluding else ""),
+        ("option's text in the first sentence", sentences[0]),
+        ("option's text", "" if mentioned else text),
+    ]:
+        for predicate in (True, False):
+            if len(named := _named(part, options, predicate)) == 1:
+                return named[0], how
+    return None, "names several options and settles on none" if _named(text, options, False) else "no option named"
+
+
+def _whole(text: str, options: dict[str, str]) -> str | None:
+    """The option that is the whole response, or what its last equation equals."""
+    wanted = {normal(text), normal(text.strip().rsplit("\n", 1)[-1].rpartition("=")[2])}
+    fitting = [label for label, option in options.items() if normal(option) in wanted]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _named(text: str, options: dict[str, str], predicate: bool) -> list[str]:
+    """Options whose text occurs; with ``predicate`` only right behind "is", "are", "called" and the like.
+
+    A bare number or one letter is too common a word to count elsewhere. "increase" inside "large increase" does not
+    count where both are options.
+    """
+    whole = spaced(text)
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for label, option in options.items():
+        words = normal(option)
+        common = len(words) < 3 or re.fullmatch(r"[-\d.,]+", words) is not None
+        if words and (predicate or not common):
+            before = _PREDICATE if predicate else ""
+            after = r"(?!\w)(?![.,-]\w)" + (r"(?! ?[-/*+^(=])" if common else "")
+            pattern = rf"{before}(?<!\w)(?<!\w[-.])(?P<words>{re.escape(words)}){after}"
+            spans[label] = [match.span("words") for match in re.finditer(pattern, whole)]
+    taken = [span for places in spans.values() for span in places]
+    return [label for label, places in spans.items() if any(not _within(span, taken) for span in places)]
+
+
+def _within(span: tuple[int, int], taken: list[tuple[int, int]]) -> bool:
+    return any(start <= span[0] and span[1] <= end and (start, end) != span for start, end in taken)
+
+
+_ARTICLES = ("that ", "the ", "a ", "an ")
+
+
+def _opens(text: str, words: str) -> bool:
+    """Whether ``text`` begins with these whole words."""
+    following = text[len(words) : len(words) + 1]
+    return text.startswith(words) and not (following.isalnum() or following == "_")
+
+
+def _starts_with_option(text: str, options: dict[str, str]) -> str | None:
+    """The label of the longest option that ``text`` begins with."""
+    start = normal(text)
+    starts = [start, *(start.removeprefix(word) for word in _ARTICLES if start.startswith(word))]
+    fitting = [
+        (len(words), label)
+        for label, option in options.items()
+        if (words := normal(option)) and any(_opens(begin, words) for begin in starts)
+    ]
+    fitting.sort(reverse=True)
+    if not fitting or (len(fitting) > 1 and fitting[0][0] == fitting[1][0]):
+        return None
+    return fitting[0][1]
+
+
+def _own_answer(text: str, options: dict[str, str]) -> str:
+    """The text up to a question of the model's own: a list of options that are not this item's, behind an answer."""
+    text = own_turn(text)
+    for match in re.finditer(r"\n[^\n]*\?[ \t]*\n+[ \t]*\(?A[).:][ \t]*(\S[^\n]*)\n+[ \t]*\(?B[).:]", text):
+        before = plain(text[: match.start()])
+        known = normal(next(iter(options.values()))).startswith(normal(match[1])[:8])
+        if not known and (_leading(before, options) or _stated(before, options)):
+            return text[: match.start()]
+    return text

@@ -1,0 +1,288 @@
+"""Which number of a response is its answer: statements first, the conclusion's last number where nothing is stated."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain
+from laif_helpers.graders.turns import own_turn
+from laif_helpers.records import Grade
+
+TAIL = 8000
+"""Characters at the end of a text that are read; the answer stands there, and no text makes the reader slow."""
+
+_HASHES = re.compile(r"####[ \t]*(?:\n[ \t]*)?(.*)")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\}){1,200})\}")
+_LINE = re.compile(
+    r"^[ \t*_>#]*(?:A|Ans|(?:the |my )?(?:final |correct )?(?:answer|result))[*_]*\s*:[*_]*[ \t]*(.+)$",
+    re.IGNORECASE | re.M,
+)
+_HEAD = re.compile(
+    r"\banswer[*_]*(?:\s+(?:to|for)\b[^.:\n]{0,80}?)?\s*(?:\bis\b|\bwould be\b|\bshould be\b|:|=)[ \t]*:?[*_]*",
+    re.IGNORECASE,
+)
+_BEHIND = re.compile(r"[ \t]*(?=\S)(.{1,300})|\s*\n[\s`]*(.{1,30})$", re.MULTILINE)
+# what exact fractions cannot express: roots, constants, functions, unknowns
+_SYMBOLIC = re.compile(
+    r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
+    r"|[π√]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\d[a-z]\b\s*[-+]"
+)
+_HEADING = re.compile(
+    r"(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(r"\d{1,2}[.)]\s+\S")
+_LEADS = re.compile(
+    r"[\s:*_`~≈(\[\"'<$=]*(?:(?:about|approximately|roughly|exactly|only|around|just|a total of)\s+)?[\s*_`(\[\"'$]*",
+    re.IGNORECASE,
+)
+_ROUNDED = re.compile(
+    r"≈|\\approx|\b(?:rounds?|rounded|rounding)(?: it)?(?: (?:up|down|off))? to(?! the| \d+ (?:decimal|significant))",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"(?<=[^\d\s][.!?])\s+|(?<=\d[.!?])\s+(?=[A-Z])|\n+")
+
+_CANNOT = (
+    r"\b(?:can\s?not|can't|could not|couldn't|impossible to|not possible to|unable to|no way to|difficult to)"
+    r"(?: be)?\s+(?:\w+\s+){0,2}?(?:determin|calculat|answer|solv|find|comput|know|tell|say|figure|provide|give)\w*"
+)
+_LACKS = (
+    r"\b(?:not|n't)\s+(?:\w+\s+)?(?:enough|sufficient)\b|\b(?:insufficient|missing|incomplete)\s+(?:\w+\s+)?(?:information|data|details?)\b"
+    r"|\b(?:information|data|question|problem)\b[^.\n]{0,40}?\b(?:is|are)\s+(?:insufficient|incomplete|missing|unanswerable)\b"
+    r"|\b(?:need|require)s?\s+(?:more|additional|further)\s+(?:information|data|details)\b"
+    r"|\b(?:more|additional|further)\s+(?:information|data|details)\s+(?:is|are|would be)"
+    r"\s+(?:needed|required|necessary)\b"
+    r"|\b(?:is|are|was|were)(?: not|n't)\s+(?:\w+\s+)?(?:specified|given|provided|stated|mentioned)\b"
+    r"|\bunanswerable\b|\bindeterminate\b|\bundetermined\b|\bN/A\b"
+)
+_UNANSWERABLE = re.compile(f"{_CANNOT}|{_LACKS}", re.IGNORECASE)
+# Words that a solution uses too ("let x be the unknown price"): they count where no number is stated beside them.
+_UNKNOWN = re.compile(r"\bNone\b|\bunknown\b|\b(?:don't|do not|doesn't|not) know\b", re.IGNORECASE)
+_NO_ANSWER = re.compile(r"[\s:*_`$({\[\"']*(?:\\text\s*\{\s*)?(?:None|N/?A|unknown|undefined)\b", re.IGNORECASE)
+_CONCLUDES = re.compile(
+    r"^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|=", re.IGNORECASE
+)
+_ASIDE = re.compile(
+    r"^\W*(?:note|please|check|checking|verify|verification|to verify|to check|assuming|p\.?s\b|let me know|feel free"
+    r"|i hope|hope|remember|if you|for example|for instance|explanation|once\b)",
+    re.IGNORECASE,
+)
+_SUPPOSES = re.compile(
+    r"^\W*(?:however,? )?(?:if|suppose|assuming|please|once|when|for example|could you|can you)\b", re.IGNORECASE
+)
+_EXPLAINS = re.compile(
+    r"\n[\W_]*(?:here(?:'s| is| are) (?:the |how |my |a )|explanation|reasoning|breakdown|step[- ]by[- ]step)"
+    r"|(?<=\A)[\W_]*\d[\d.,]*(?: [a-z]+)?[.*\s]*\n[ \t]*\n",
+    re.IGNORECASE,
+)
+_UNITS = (
+    r"(?:second|minute|hour|day|week|fortnight|month|year|decade|night|morning|afternoon|evening|trip|round|game|person"
+    r"|people)s?"
+)
+_ADJUNCT = re.compile(
+    r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with)\s+"
+    r"(?:(?:the|those|these|that|this|all|his|her|their|its|a|an|first|next|last|past|following|coming|other|age)\s+)*$",
+    re.IGNORECASE,
+)
+# "for the 16 glasses": a definite number is one that was given
+_GIVEN = re.compile(
+    r"\b(?:over|after|in|for|of|at|on|by|with|from|to|among|between|across)\s+(?:all\s+)?(?:of\s+)?(?:the|those|these|his|her|their)\s+$",
+    re.IGNORECASE,
+)
+_COUNTED = re.compile(rf"[\s-]*(?P<unit>{_UNITS})\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """A place where the response states its answer. ``firm``: the number stands right where the answer belongs."""
+
+    start: int
+    end: int
+    how: str
+    number: Number | None
+    firm: bool
+
+
+def final(text: str, question: str = "") -> tuple[Number | None, str]:
+    """The number that a response ends on and how it was found.
+
+    ``(None, "unanswerable")`` where it says that there is no answer, ``(None, "")`` where nothing can be read.
+    ``question`` tells whether "in 3 hours" answers it or only dates what is counted.
+    """
+    text = own_turn(text[-2 * TAIL :])[-TAIL:]
+    stated = sorted(_statements(text), key=lambda found: (found.end, found.start))
+    firm = [found for found in stated if found.firm]
+    if firm:
+        return firm[-1].number, firm[-1].how
+    if stated and not _says_more(text[stated[-1].end :]):
+        return stated[-1].number, stated[-1].how
+    return _conclusion(text, question)
+
+
+def _statements(text: str) -> Iterator[_Statement]:
+    yield from _hashes(text)
+    for how, pattern in (("boxed", _BOXED), ("final line", _LINE)):
+        for match in pattern.finditer(text):
+            if found := _read(match[1], match.start(1), how, sure=how == "boxed"):
+                yield found
+    for head in _HEAD.finditer(text):
+        if behind := _BEHIND.match(text, head.end()):
+            group = 1 if behind[1] is not None else 2
+            if found := _read(behind[group], behind.start(group), "answer is", sure=False):
+                yield found
+
+
+def _hashes(text: str) -> Iterator[_Statement]:
+    """Answers behind "####", which also opens headings; a question between two of them begins another item."""
+    matches = [match for match in _HASHES.finditer(text) if not _HEADING.match(match[1])]
+    listed = len([match for match in matches if _LISTED.match(match[1])]) > 1
+    before = None
+    for match in matches:
+        if before is not None and re.search(r"\w[^\n?]{20,}\?", text[before : match.start()]):
+            return
+        if listed and _LISTED.match(match[1]):
+            continue
+        if found := _read(match[1], match.start(1), "####", sure=True):
+            yield found
+            before = found.end
+
+
+def _read(segment: str, start: int, how: str, sure: bool) -> _Statement | None:
+    """What a segment behind an anchor states: a number, that there is none, or nothing."""
+    sentence = _SENTENCE.split(segment, maxsplit=1)[0]
+    end = start + len(sentence)
+    number, leads = _in_sentence(sentence)
+    if _NO_ANSWER.match(sentence) or _denies(sentence, number is not None):
+        return _Statement(start, end, "unanswerable", None, True)
+    return _Statement(start, end, how, number, sure or leads) if number else None
+
+
+def _denies(sentence: str, has_number: bool) -> bool:
+    """Whether a sentence says that there is no answer, and does not reckon one out behind that after all."""
+    denied = _UNANSWERABLE.search(sentence)
+    return denied is not None and not (has_number and "=" in sentence[denied.end() :])
+
+
+def _in_sentence(sentence: str) -> tuple[Number | None, bool]:
+    """The number that an anchored sentence gives and whether it stands right at its beginning."""
+    if re.fullmatch(r"\W*\d{1,3}(?: \d{3})+\W*", sentence):
+        sentence = sentence.replace(" ", "")
+    found = numbers(sentence)
+    if not found:
+        return None, False
+    bare = plain(sentence)
+    opens = _LEADS.match(bare)
+    leads = opens is not None and found[0].start <= opens.end()
+    if (rounded := list(_ROUNDED.finditer(sentence))) and (behind := numbers(sentence[rounded[-1].end() :])):
+        return behind[0], leads
+    if "=" in sentence:
+        behind = numbers(sentence.rsplit("=", 1)[1])
+        # "16 - 7 = 9" may be a step only
+        return (behind[0], False) if behind else (_digits_first(found)[-1], False)
+    return (found[0] if leads else _digits_first(found)[-1]), leads
+
+
+def _says_more(rest: str) -> bool:
+    """Whether the reasoning goes on behind a statement, with numbers of its own."""
+    return any(numbers(sentence) for sentence in _sentences(rest))
+
+
+def _sentences(text: str) -> list[str]:
+    """Sentences without notes, checks and courtesies, unless there is nothing else."""
+    found = [sentence for sentence in _SENTENCE.split(text) if sentence.strip()]
+    return [sentence for sentence in found if not _ASIDE.match(sentence)] or found
+
+
+def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
+    """Nothing is stated: the last sentence that says something, be it a number or that there is none."""
+    sentences = _sentences(_opening(text[-4000:]))
+    for sentence in reversed(sentences[-8:]):
+        found = numbers(sentence)
+        if _denies(sentence, bool(found)):
+            return None, "unanswerable"
+        if _NO_ANSWER.fullmatch(sentence.strip(" .*")) or (
+            _UNKNOWN.search(sentence) and not found and sentence is sentences[-1]
+        ):
+            return None, "unanswerable"
+        if found and _CONCLUDES.search(sentence) and not _SUPPOSES.match(sentence):
+            break
+    for sentence in reversed(sentences):
+        if found := numbers(sentence):
+            return _concluded(sentence, found, question), "last number"
+    return None, ""
+
+
+def _opening(text: str) -> str:
+    """The answer before its explanation, where it comes first and the explanation ends on no conclusion."""
+    match = _EXPLAINS.search(text)
+    if match is None:
+        return text
+    before, last = text[: match.start() or match.end()], _sentences(text)[-1:]
+    return before if numbers(before) and last and not _CONCLUDES.search(last[0]) else text
+
+
+def _concluded(sentence: str, found: list[Number], question: str) -> Number:
+    """The last number of the concluding sentence, but for asides: "(2 bags)", "over the 3 months"."""
+    if len(bold := numbers(" ; ".join(re.findall(r"\*\*(.+?)\*\*", sentence)))) == 1:
+        return bold[0]
+    asked = question.rpartition("?")[0].rpartition(".")[2].casefold()
+    bare = plain(re.sub(r"\([^()]*\)", " ", sentence))
+    kept = [number for number in numbers(bare) if not _dates(bare, number, asked)]
+    return _digits_first(kept or found)[-1]
+
+
+def _dates(text: str, number: Number, asked: str) -> bool:
+    """Whether a number only says over which time, or for how many, something else is counted."""
+    before, end = text[max(0, number.start - 60) : number.start], number.start + len(number.text)
+    if _GIVEN.search(before) and re.match(r"\s+[a-z]{3,}", text[end:]):
+        return True
+    behind = _COUNTED.match(text, end)
+    if not behind or behind["unit"].casefold().rstrip("s") in asked or "how long" in asked:
+        return False
+    return _ADJUNCT.search(before) is not None
+
+
+def _digits_first(found: list[Number]) -> list[Number]:
+    """Beside digits, words such as "one" or "half" seldom count what is asked for."""
+    return [number for number in found if not number.spelled] or found
+
+
+def is_answer(gold: str) -> bool:
+    """Whether a gold answer can be graded as a number or a formula: a number with at most a unit, or LaTeX."""
+    return (
+        _SYMBOLIC.search(gold) is not None
+        or re.fullmatch(rf"\W*{NUMBER.pattern}\W*(?:[a-z]{{1,12}}\W*)?", gold) is not None
+    )
+
+
+def _by_math_verify(gold: str, text: str) -> Grade:
+    from laif_helpers.graders import latex
+
+    verdict = latex.ask(gold, own_turn(text))
+    if verdict.right is None:
+        return Grade(False, None, False, f"math-verify: {verdict.read or 'no formula found'}")
+    return Grade(
+        verdict.right, verdict.read, True, f"math-verify: {verdict.read} {'=' if verdict.right else 'is not'} {gold}"
+    )
+
+
+def grade(gold: str, text: str, question: str = "") -> Grade:
+    """Grade an answer against a gold number, or against ``None`` where the question has no answer.
+
+    Where the gold answer or what the response boxes is a formula, math-verify compares them.
+    """
+    if gold != NONE and _SYMBOLIC.search(gold):
+        return _by_math_verify(gold, text)
+    if gold != NONE and any(_SYMBOLIC.search(box[1]) for box in _BOXED.finditer(text[-TAIL:])):
+        found = _by_math_verify(gold, text)
+        if found.readable:
+            return found
+    number, how = final(text, question)
+    if how == "unanswerable":
+        return Grade(gold == NONE, NONE, True, "says that it cannot be answered")
+    if number is None:
+        return Grade(False, None, False, "no number found")
+    if gold == NONE:
+        return Grade(False, number.text, True, f"{how}: a number where the question has no answer")
+    right = equal(number, gold)
+    return Grade(right, number.text, True, f"{how}: {number.text} {'=' if right else 'is not'} {gold}")

@@ -1,0 +1,260 @@
+"""The program in a response: fenced, bare, a body that continues the stub, or a method; without its demonstration."""
+
+import ast
+import re
+import textwrap
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from laif_helpers.graders.turns import end_of_turn
+
+_LONGEST = 50_000
+"""Characters of a response that are searched for code."""
+_FENCE = re.compile(r"^[ \t]*(```|~~~)[ \t]*(.*)$", re.MULTILINE)
+_LANGUAGE = re.compile(r"\{?\.?([\w+#-]*)")
+_PYTHON = {"", "python", "py", "python3", "python2", "code", "ipython", "pycon"}
+_STARTS = re.compile(r"\s*(?:from\s+\S+\s+import|import\s|def\s|class\s|@|async\s+def\s)")
+_KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+# What the parser thinks of a model's style is no concern of the reader's.
+warnings.filterwarnings("ignore", module="<answer>")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Code read from a response: ``code`` defines the entry point (``whole``) or is a body that continues a stub."""
+
+    code: str
+    whole: bool
+    readable: bool
+    reason: str
+
+
+def find_code(text: str, entry_point: str) -> Found:
+    """The code of a response: the last fenced block that defines ``entry_point``, with the imports and definitions of
+    the other blocks; else bare code that defines it; else a body that continues the stub."""
+    text = end_of_turn(text[:_LONGEST].replace("\r\n", "\n"))
+    unfenced = _FENCE.split(text, maxsplit=1)[0]
+    if len(_FENCE.findall(text)) % 2 and defines(unfenced, entry_point):
+        text = f"```python\n{text}"  # the prompt opened the fence that the response closes
+        unfenced = ""
+    blocks = list(_blocks(text))
+    defining = [number for number, block in enumerate(blocks) if defines(block, entry_point)]
+    if defining:
+        # a later block that does not compile or does nothing is an aside ("…"), not a better answer
+        good = [n for n in defining if _works(blocks[n], entry_point)]
+        good = good or [n for n in defining if compiles(blocks[n])] or defining
+        return _whole(blocks, good[-1], entry_point, "fenced block")
+    if defines(unfenced, entry_point):
+        return _whole([_bare(unfenced), *blocks], 0, entry_point, "bare code")
+    for body in [*blocks[:1], unfenced]:
+        if found := _body(body):
+            return Found(found, False, True, "a body that continues the stub")
+    return Found("", False, False, f"no code that defines {entry_point}")
+
+
+def defines(code: str, entry_point: str) -> bool:
+    name = re.escape(entry_point)
+    pattern = rf"^[ \t]*(?:(?:async\s+)?def\s+{name}\s*\(|{name}\s*(?::[^=\n]+)?=\s*(?:lambda\b|\w+\s*$|functools\.))"
+    return re.search(pattern, code, re.MULTILINE) is not None
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Fenced Python, dedented. A fence inside a docstring does not end a block that compiles only with what follows."""
+    fences = list(_FENCE.finditer(text))
+    place = 0
+    while place < len(fences):
+        opening = fences[place]
+        language = _LANGUAGE.match(opening[2].strip().lower())
+        closings = [n for n in range(place + 1, len(fences)) if fences[n][1] == opening[1]]
+        wanted = language is not None and language[1] in _PYTHON
+        end = next((n for n in closings[:6] if compiles(_inside(text, opening, fences[n]))), None) if wanted else None
+        end = end if end is not None else (closings[0] if closings else None)
+        if wanted:
+            yield _inside(text, opening, fences[end] if end is not None else None)
+        place = end + 1 if end is not None else len(fences)
+
+
+def _inside(text: str, opening: "re.Match[str]", closing: "re.Match[str] | None") -> str:
+    code = text[opening.end() + 1 : closing.start() if closing else len(text)]
+    return _without_prompts(_dedented(code))
+
+
+def _without_prompts(code: str) -> str:
+    """What was typed in an interactive session (``>>>``), without its output."""
+    if not code.lstrip().startswith(">>> "):
+        return code
+    lines = [line for line in code.splitlines() if re.match(r"\s*(?:>>>|\.\.\.)", line)]
+    return "\n".join(re.sub(r"^\s*(?:>>>|\.\.\.) ?", "", line) for line in lines)
+
+
+def _whole(blocks: list[str], chosen: int, entry_point: str, how: str) -> Found:
+    code = _shortened(blocks[chosen], entry_point)
+    taken = _names(code)
+    before = [_definitions(block) for block in blocks[:chosen]]
+    behind = [_definitions(block, without=taken | {entry_point}) for block in blocks[chosen + 1 :]]
+    parts = [*before, _answer_alone(code, entry_point), *behind]
+    return Found("\n\n".join(part for part in parts if part), True, True, how)
+
+
+def _answer_alone(code: str, entry_point: str) -> str:
+    """The code without what demonstrates it: statements behind the entry point that define nothing it needs.
+
+    A method is given the entry point's name. Code that does not parse is left as it is.
+    """
+    tree = _parsed(code)
+    if tree is None:
+        return code
+    places = [number for number, node in enumerate(tree.body) if entry_point in _bound(node)]
+    if not places:
+        owner = next((n.name for n in tree.body if isinstance(n, ast.ClassDef) and _method(n, entry_point)), None)
+        return f"{code}\n\n{entry_point} = {owner}().{entry_point}" if owner else code
+    used = _needed(tree) | {entry_point}
+    behind = tree.body[places[0] + 1 :]
+    dropped = [node for node in behind if not isinstance(node, _KEPT) and not _bound(node) & used]
+    if not dropped:
+        return code
+    lines: list[str | None] = list(code.splitlines())
+    for node in dropped:
+        for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+            lines[number] = None
+    kept = "\n".join(line for line in lines if line is not None).rstrip()
+    return kept if compiles(kept) else code
+
+
+def _needed(tree: ast.Module) -> set[str]:
+    """Names that functions and classes read and do not set themselves."""
+    tops = [node for node in tree.body if isinstance(node, (*_FUNCTION, ast.ClassDef))]
+    names = [node for top in tops for node in ast.walk(top) if isinstance(node, ast.Name)]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    return read - {node.id for node in names if isinstance(node.ctx, ast.Store)}
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """Names that a top-level statement defines or assigns."""
+    if isinstance(node, (*_FUNCTION, ast.ClassDef)):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+        return {name.id for target in targets if target for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return set()
+
+
+def _method(node: ast.ClassDef, name: str) -> bool:
+    return any(isinstance(part, _FUNCTION) and part.name == name for part in node.body)
+
+
+def _works(code: str, entry_point: str) -> bool:
+    """Whether the entry point is more than a signature with a docstring, ``pass`` or ``...``."""
+    tree = _parsed(code)
+    if tree is None:
+        return False
+    functions = [node for node in ast.walk(tree) if isinstance(node, _FUNCTION) and node.name == entry_point]
+    return not functions or any(not _idle(part) for part in functions[-1].body)
+
+
+def _idle(node: ast.stmt) -> bool:
+    return isinstance(node, (ast.Pass, ast.Raise)) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    )
+
+
+def _bare(text: str) -> str:
+    """Bare code without the prose before it: from the first import or definition on."""
+    if re.match(r"\s*[A-Za-z_]\w*\s*=[^=]", text) and compiles(text):
+        return text  # a constant that the function needs stands first
+    lines = text.splitlines()
+    starts = [number for number, line in enumerate(lines) if _STARTS.match(line)]
+    return _dedented("\n".join(lines[starts[0] if starts else 0 :]))
+
+
+def _shortened(code: str, entry_point: str) -> str:
+    """The code up to the last line that compiles, as long as the entry point stays in it."""
+    for _ in range(50):
+        error_line = _broken_at(code)
+        if error_line is None:
+            return code
+        shorter = "\n".join(code.splitlines()[: error_line - 1])
+        if not defines(shorter, entry_point):
+            return code
+        code = shorter
+    return code
+
+
+def _body(text: str) -> str:
+    """Lines that continue a stub, indented as its body; "" where the text is none. Its first line may have lost its
+    indentation, or all lines may have."""
+    lines = text.strip("\n").splitlines()
+    if not lines:
+        return ""
+    first = [f"    {lines[0].strip()}", *lines[1:]]
+    variants = [lines] if re.match(r" {2,}|\t", lines[0]) else []
+    variants += [first, textwrap.indent(textwrap.dedent("\n".join(lines)), "    ").splitlines()]
+    for number, variant in enumerate(variants):
+        kept = _compiling("\n".join(variant))
+        if re.search(r"^\s+(?:return|yield)\b", kept, re.MULTILINE) or (
+            kept.strip() and variant is lines and not number
+        ):
+            return kept + "\n"
+    return ""
+
+
+def _compiling(body: str) -> str:
+    for _ in range(50):
+        error_line = _broken_at(f"def f():\n{body}\n")
+        if error_line is None:
+            return body
+        body = "\n".join(body.splitlines()[: max(0, error_line - 2)])
+        if not body.strip():
+            return ""
+    return ""
+
+
+def _names(code: str) -> set[str]:
+    tree = _parsed(code)
+    return set().union(*(_bound(node) for node in tree.body)) if tree else set()
+
+
+def _definitions(code: str, without: "set[str] | frozenset[str]" = frozenset()) -> str:
+    """Imports, functions and classes of a block, without the statements that would run."""
+    tree = _parsed(code)
+    nodes = tree.body if tree else []
+    return "\n".join(ast.unparse(node) for node in nodes if isinstance(node, _KEPT) and not _bound(node) & without)
+
+
+def _dedented(code: str) -> str:
+    """The code without the indentation that all of it shares (a block inside a list item); doctest text untouched."""
+    lines = code.strip("\n").splitlines()
+    filled = [line for line in lines if line.strip()]
+    if not filled:
+        return code
+    margin = len(filled[0]) - len(filled[0].lstrip())
+    if margin and all(not line[:margin].strip() for line in filled) and _STARTS.match(filled[0]):
+        return "\n".join(line[margin:] for line in lines)
+    if _STARTS.match(lines[0]):
+        return "\n".join([line if number else line.lstrip() for number, line in enumerate(lines)])
+    return "\n".join(lines)
+
+
+def compiles(code: str) -> bool:
+    return _broken_at(code) is None
+
+
+def _parsed(code: str) -> ast.Module | None:
+    try:
+        return ast.parse(code, "<answer>")
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        return None
+
+
+def _broken_at(code: str) -> int | None:
+    """The line at which ``code`` stops being Python, None where all of it is."""
+    try:
+        ast.parse(code, "<answer>")
+    except SyntaxError as error:
+        return max(1, error.lineno or 1)
+    except (ValueError, RecursionError, MemoryError, OverflowError):
+        return 1
+    return None

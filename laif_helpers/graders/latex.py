@@ -1,0 +1,128 @@
+"""LaTeX and symbolic answers through math-verify, in child processes that end themselves when an item takes too long.
+
+math-verify (https://github.com/huggingface/Math-Verify) times itself with signals, which work in a main thread only
+and not inside long integer arithmetic; so its own timeouts are off, and the kernel's timer of processor time ends the
+child. Of a response, sympy's parser gets to see what math-verify's patterns take for LaTeX, or digits and operators.
+"""
+
+import atexit
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+TIMEOUT_S = 5.0
+"""Of processor time for one answer, which a busy machine does not stretch; the import comes on top."""
+_TAIL = 4000
+_MEMORY = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``right`` is None where math-verify read nothing, or ran out of time or memory."""
+
+    right: bool | None
+    read: str
+
+
+class Judge:
+    """One child process, started when first asked; started anew after it had to end itself."""
+
+    def __init__(self, timeout_s: float = TIMEOUT_S):
+        self.timeout_s = timeout_s
+        self._child: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+        atexit.register(self.close)
+
+    def ask(self, gold: str, text: str) -> Verdict:
+        """Whether the answer that ``text`` ends on equals ``gold``."""
+        with self._lock:
+            child = self._child = self._child or self._started()
+            assert child.stdin and child.stdout
+            try:
+                child.stdin.write(json.dumps([gold, text[-_TAIL:]]) + "\n")
+                child.stdin.flush()
+                line = child.stdout.readline()
+            except BrokenPipeError:
+                line = ""
+            if not line:
+                self._child = None
+                child.wait()
+                return Verdict(None, "out of time or memory")
+        return Verdict(*json.loads(line))
+
+    def close(self) -> None:
+        child, self._child = self._child, None
+        if child and child.stdin:
+            child.kill()
+            child.communicate()
+
+    def _started(self) -> "subprocess.Popen[str]":
+        path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        return subprocess.Popen(
+            [sys.executable, "-m", "laif_helpers.graders.latex", str(self.timeout_s)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": path},
+        )
+
+
+_shared = Judge()
+
+
+def ask(gold: str, text: str) -> Verdict:
+    """``Judge.ask`` of the process's own judge."""
+    return _shared.ask(gold, text)
+
+
+def ask_all(pairs: Sequence[tuple[str, str]], workers: int = 0, timeout_s: float = TIMEOUT_S) -> list[Verdict]:
+    """A verdict for each (gold, text), in order; many pairs are shared out to one child per usable core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    number = max(1, min(workers or cores, -(-len(pairs) // 2000)))
+    judges = [Judge(timeout_s) for _ in range(number)]
+    try:
+        with ThreadPoolExecutor(number) as pool:
+            parts = pool.map(lambda n: [judges[n].ask(*pair) for pair in pairs[n::number]], range(number))
+        verdicts = list(parts)
+        return [verdicts[place % number][place // number] for place in range(len(pairs))]
+    finally:
+        for judge in judges:
+            judge.close()
+            atexit.unregister(judge.close)
+
+
+def _serve(timeout_s: float) -> None:
+    """Answer lines of standard input until it closes. A timer that nobody handles ends the process."""
+    import logging
+    import resource
+    import signal
+
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    from math_verify import parse, verify
+
+    logging.disable(logging.CRITICAL)
+    for line in sys.stdin:
+        gold, text = json.loads(line)
+        signal.setitimer(signal.ITIMER_PROF, timeout_s)
+        try:
+            plain = re.fullmatch(r"[-\d.,/% ]+", gold) or "$" in gold
+            wanted = parse(gold if plain else f"${gold}$", parsing_timeout=None)
+            read = parse(text, parsing_timeout=None)
+            right = bool(verify(wanted, read, timeout_seconds=None)) if wanted and read else None
+            told = str(read[-1])[:200] if read else ""
+        except (Exception, RecursionError) as error:  # what a parser of other people's LaTeX may raise is anything
+            right, told = None, f"{type(error).__name__}"
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        print(json.dumps([right, told]), flush=True)
+
+
+if __name__ == "__main__":
+    _serve(float(sys.argv[1]))

@@ -1,0 +1,87 @@
+"""A practice instructor behind a real socket: OpenAI's protocol around the scripted instructor, with faults on demand.
+
+    python -m laif_helpers.instructors.practice_server --port 8001 --faults rate_limit=0.02,drop=0.01
+
+Then, in a recipe: ``instructor: llm``, ``instructor_model: practice``, ``instructor_url: http://127.0.0.1:8001/v1``,
+``prices: {practice: {input: 1, output: 4}}``, ``max_usd: 1``. It answers about the practice world only, counts what
+a paid endpoint would charge for (``/stats``), and knows JSON-schema replies and the Batch endpoint. Needs the extra
+``serve`` (fastapi, uvicorn).
+"""
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from laif_helpers.instructors.practice_server import batches as practice_batches
+from laif_helpers.instructors.practice_server import faults as practice_faults
+from laif_helpers.instructors.practice_server.answers import (
+    MODEL,
+    Counts,
+    Settings,
+    complete,
+    digest_of,
+    key_of,
+    refusal,
+    unwelcome,
+)
+
+HANG_S = 3600.0
+
+
+class Dropped(Response):
+    """A response that begins and never ends: the server closes the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+
+
+def make(settings: Settings) -> FastAPI:
+    """The application; its counts are at ``app.state.counts``."""
+    app = FastAPI(title="practice instructor", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.settings, app.state.counts = settings, Counts()
+
+    @app.get("/v1/models")
+    def models() -> dict[str, Any]:
+        return {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "laif"}]}
+
+    @app.get("/stats")
+    def stats() -> dict[str, Any]:
+        return app.state.counts.told()
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        if turned_away := unwelcome(request, settings):
+            return turned_away
+        body = await request.json()
+        digest = digest_of(body)
+        counts: Counts = app.state.counts
+        fault = practice_faults.draw(settings.faults, settings.seed, digest, counts.attempts[digest])
+        counts.attempts[digest] += 1
+        counts.faults.update([fault] if fault else [])
+        await asyncio.sleep(HANG_S if fault == "hang" else settings.delay_s)
+        if fault == "drop":
+            return Dropped()
+        if fault in practice_faults.REFUSED:
+            status, code, message = practice_faults.REFUSED[fault]
+            wait = {"retry-after": f"{settings.retry_after_s:g}"} if fault == "rate_limit" else {}
+            return refusal(status, code, message.format(key=key_of(request)), wait)
+        return complete(body, digest, fault, settings, counts)
+
+    practice_batches.add(app)
+    return app
+
+
+def serve(app: FastAPI, port: int) -> None:
+    """Serve on 127.0.0.1 and print the base URL; blocks."""
+    import socket
+
+    import uvicorn
+
+    with socket.create_server(("127.0.0.1", port), backlog=2048) as listener:
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", flush=True)
+        # A dropped connection is what was asked for, not an error to be logged.
+        config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1)
+        uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,230 @@
+"""What a question's wording says about its numbers: which must stay, which constants it implies, how far one may go."""
+
+import re
+from fractions import Fraction
+
+from laif_helpers.instructors.symbolic.numbers import WORDS, Number, find
+
+# Facts rather than quantities: another number of them makes the sentence untrue.
+_ANATOMY = (
+    r"(?:legs?|feet|wheels?|sides?|sided|eyes?|fingers?|toes?|hands?|ears?|arms?|wings?|corners?|tires?|tentacles?|"
+    r"faces?|parents?|grandparents?|story|stor(?:ies|ey)|suits?|innings?|quarters?|halves|bedrooms?|seasons?)"
+)
+_MONEY_PIECES = r"(?:[- ]?(?:dollar|cent))?[ -](?:bills?|notes?|coins?|pieces?)\b"
+_CALENDAR = r"(?:Jan|Febr)uary|March|April|May|June|July|August|(?:Septem|Octo|Novem|Decem)ber"
+_LABELS = (
+    r"(?:Grade|Room|Chapter|Level|Page|Class|Bus|Team|Group|Year|Day|Week|Box|Number|Question|Step|Route|Section|"
+    r"Part|Phase|Round|Stage|Tier|Aisle|Model|Figure|Lane|Highway|Interstate|Day #|page|grade|level|chapter|number)"
+)
+_CANONICAL = {
+    7: r"days?\b",
+    5: r"(?:days?|work ?days?|weekdays?|school days?)\b",
+    24: r"hours?\b",
+    60: r"(?:minutes?|seconds?|min|sec)\b",
+    12: r"(?:months?|inch(?:es)?)\b",
+    365: r"days?\b",
+    366: r"days?\b",
+    30: r"days?\b",
+    31: r"days?\b",
+    28: r"days?\b",
+    52: r"(?:weeks?|cards?)\b",
+    4: r"weeks?\b",
+    100: r"(?:%|percent|cents|centimeters|cm\b|years)",
+    1000: r"(?:grams?|g\b|met(?:er|re)s?|m\b|kg|kilo|mill?i?)",
+    16: r"(?:ounces?|oz)\b",
+    3: r"(?:feet|foot)\b",
+}
+# Sentences that name the members of a small group one by one hold only for that many members.
+_MEMBERS = re.compile(
+    r"\b(?:first|second|third|fourth|former|latter|respectively|neither|either|both|another|the other|"
+    r"the last|middle|youngest|oldest|eldest|one of (?:them|the|which))\b",
+    re.IGNORECASE,
+)
+_LIST = re.compile(r"(?:\w[\w'-]*(?: \w[\w'-]*){0,3}, )+(?:\w[\w'-]*(?: \w[\w'-]*){0,3},? )?(?:and|or) \w")
+_NAMES = re.compile(r"[A-Z]\w+(?:(?:, (?:and |or )?| and | or | & )(?:[A-Z]\w+|[Ii]\b))+")
+
+_CUES: dict[int, str] = {
+    1: r"",
+    2: r"half|halv|twice|doubl|\bboth\b|\bcouple|\bpair|each way|round ?trip|back and forth|there and back|\btwo\b|"
+    r"\btwins?\b|average|\bbi(?:cycle|ke|week|annual|month)|\bwings\b|\bshoes\b|\beyes\b|\bhands\b|\bears\b|bipedal|"
+    r"rectang|perimeter|\bsemi|return|weekend|\bto and from\b|\bsame (?:amount|number)\b|equally|\beven number",
+    3: r"tripl|thrice|third|\bthree\b|\bfeet\b|\byards?\b|triang|tricycl",
+    4: r"quarter|fourth|\bfour\b|week.*month|month.*week|squar|rectang|quadr|\blegs\b|\bwheels\b|\btires\b|seasons",
+    5: r"fifth|\bfive\b|work ?day|weekday|school|nickel|monday",
+    6: r"sixth|\bsix\b|half a dozen|half-dozen|\bcube|insect|hexag|half a year",
+    7: r"week|daily|each day|every day|per day|a day|monday|sunday|saturday",
+    8: r"eighth|spider|octop|octag|octo",
+    10: r"tenth|dime|decade|decim",
+    12: r"dozen|year|month|annual|\bfoot\b|\bfeet\b|inch|noon",
+    14: r"week|fortnight",
+    16: r"ounce|\bpounds?\b",
+    24: r"\bday|\bhour|daily|dozen",
+    25: r"quarter",
+    28: r"februar|week",
+    30: r"month|june|april|septem|novem|half (?:an )?hour|days",
+    31: r"januar|march|may\b|july|august|octob|decem",
+    36: r"dozen|yard",
+    48: r"hour|day|dozen",
+    50: r"states|cents",
+    52: r"week|year|annual|card",
+    60: r"minut|hour|second|[ap]\.?m\b",
+    90: r"right|angle|degree",
+    100: r"percent|%|cent|met(?:er|re)|centur|hundred",
+    120: r"hour",
+    180: r"angle|degree|triang",
+    360: r"circle|degree|angle|year",
+    365: r"year|day|annual|daily",
+    366: r"leap",
+    1000: r"kilo|thousand|lit(?:er|re)|gram|met(?:er|re)|\bton|\bkg|\bkm",
+    1440: r"day|minute",
+    1760: r"mile",
+    2000: r"\bton",
+    3600: r"hour|second",
+    5280: r"mile|feet",
+}
+
+
+_STRONG: dict[int, str] = {
+    2: r"\bhalf|\bhalv|twice|doubl|\bboth\b|\bcouple|\bpairs?\b|each way|round ?trip|back and forth|there and back|"
+    r"\btwins?\b|perimeter|every other",
+    3: r"tripl|thrice",
+    4: r"\bquarter|square",
+    7: r"\b(?:a|per|each|every|one|in a|this|the|weeks?) week|weekly|daily|weeks\b",
+    12: r"dozen|(?:a|per|each|every|one) year|yearly|annual|\byears\b",
+    24: r"hours? (?:a|per|each) day|\bdays\b.*\bhour|\bhour.*\bdays\b",
+    60: r"\bhours?\b.*\bmin|\bmin.*\bhours?\b|\bminutes?\b.*\bsec|\bsec.*\bminutes?\b",
+    100: r"%|percent|\bcents?\b",
+}
+
+
+def cues(text: str, *, strong: bool = False) -> set[Fraction]:
+    """Constants that the wording implies: 7 where it speaks of weeks, 2 for twice, 100 for percent …
+
+    ``strong``: only those that the wording all but demands, so that an equal quantity cannot be told from them.
+    """
+    lower = text.lower()
+    found = {Fraction(value) for value, cue in (_STRONG if strong else _CUES).items() if re.search(cue, lower)}
+    for part in re.findall(r"\b(half|third|quarter|fourth|fifth|tenth)", lower):
+        size = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "tenth": 10}[part]
+        found |= {Fraction(size), Fraction(1, size), 1 - Fraction(1, size)}
+    if not strong and re.search(r"half|halves|time and a half", lower):
+        found |= {Fraction(1, 2), Fraction(3, 2)}
+    return found
+
+
+def listed(text: str) -> set[Fraction]:
+    """How many people or things the text lists by name, and one more (the teller is often not in the list)."""
+    sizes = set()
+    for match in _NAMES.finditer(text):
+        sizes.add(Fraction(len(re.findall(r"[A-Z]\w+|\b[Ii]\b", match.group()))))
+    for match in _LIST.finditer(text):
+        sizes.add(Fraction(match.group().count(",") + 1))
+        sizes.add(Fraction(match.group().count(",") + 2))
+    return sizes
+
+
+def parts_of(number: Number) -> set[Fraction]:
+    """Constants that a number that stays explains: 3/4 gives 3, 4, 0.75 and what is left of a whole; so do 75 %."""
+    share = number.value / 100 if number.percent else number.value
+    if not number.percent and number.style not in ("fraction", "spoken"):
+        return {number.value}
+    top, bottom = share.numerator, share.denominator
+    words = [WORDS[word] for word in re.findall(r"[a-z]+", number.text.lower()) if word in WORDS]
+    shown = {Fraction(part) for part in [*re.findall(r"\d+", number.text), *words]}
+    forms = {share, 1 - share, 1 + share}
+    if number.percent:
+        return shown | forms | {100 - number.value, 100 + number.value}
+    return shown | forms | {Fraction(top), Fraction(bottom), Fraction(bottom - top)}
+
+
+def stays(question: str, number: Number) -> str:
+    """Why ``number`` must keep its value, or "" where it may vary."""
+    before, after = question[: number.start], question[number.end :]
+    if number.style not in ("digits", "word"):
+        return number.style
+    if number.value in (0, 1):
+        return "one or none"
+    small = number.value <= 6 and number.value.denominator == 1
+    checks = {
+        "clock": re.match(r"\s*(?:[ap]\.?m\b|[AP]\.?M\b|o'? ?clock|noon)", after) or re.search(r"\bat $", before),
+        "date": re.search(rf"(?:{_CALENDAR})\.? (?:the )?$", before) or re.match(rf" (?:of )?(?:{_CALENDAR})\b", after),
+        "year": _is_year(number, before),
+        "label": re.search(rf"(?:\b{_LABELS} |#|\bNo\. ?|[A-Za-z]-?)$", before)
+        or re.match(r"[A-Z]|-?(?:th|st)\b", after),
+        "range": re.match(r"\s?[-–]\s?\$?\d", after) or re.search(r"\d\s?[-–]\s?\$?$", before),
+        "ratio": re.match(r"\s?:\s?\d", after) or re.search(r"\d\s?:\s?$", before),
+        "fact": number.value <= 12 and re.match(rf"[- ](?:\w+[- ])?{_ANATOMY}\b", after),
+        "denomination": re.match(_MONEY_PIECES, after),
+        "calendar": re.match(
+            rf"[ -]?(?:{_CANONICAL.get(int(number.value), '(?!)')}|(?:days|hours|weeks|minutes) in )", after
+        ),
+        "list": small
+        and re.match(r"[ -](?:[\w'-]+ ){0,6}?[\w'-]+(?:: | ?\(| ?[-–—] |, (?:[A-Z]|[a-z]+ing |one |the ))", after),
+        "kinds": small
+        and re.match(r" (?:different |other )?(?:types?|kinds?|sorts?|colou?rs?|flavou?rs?|varieties)\b", after),
+        "members": small and number.kind == "count" and _names_members(question, number),
+    }
+    return next((reason for reason, hit in checks.items() if hit), "")
+
+
+def _is_year(number: Number, before: str) -> bool:
+    plain = re.fullmatch(r"(?:1[6-9]|20)\d\d", number.text)
+    return bool(plain) and not number.money
+
+
+def _names_members(question: str, number: Number) -> bool:
+    """A small count whose members the text then tells apart, or a group of named people of that size."""
+    after = question[number.end :]
+    if re.match(r" (?:times?|hours?|days?|weeks?|months?|years?|minutes?|miles?|more|less|fewer)\b", after):
+        return False
+    return bool(_MEMBERS.search(question)) or number.value in listed(question)
+
+
+def limit(question: str, number: Number) -> Fraction | None:
+    """The largest value that still makes sense, where the wording sets one."""
+    after = question[number.end : number.end + 40]
+    before = question[max(0, number.start - 30) : number.start]
+    if number.percent and number.value <= 100:
+        return Fraction(99)
+    caps = [
+        (r" (?:more )?hours? (?:of \w+ )?(?:a|per|each|every) (?:day|night|\w*day\b)|-hour (?:work ?day|shift)", 16),
+        (r" (?:more )?(?:days?|times?|nights?) (?:a|per|each|every|in a) week", 6),
+        (r" minutes (?:of|in|past|to|before|after) (?:an|the|each|every) hour", 59),
+        (r"[- ]years?[- ]old| years of age", 99),
+        (r" months? (?:a|per|of the|in a) year", 11),
+    ]
+    for cue, cap in caps:
+        if re.match(cue, after):
+            return Fraction(cap)
+    if re.search(r"\b(?:aged?|turned|turns?|is|was|be) $", before) and re.match(r"(?: years?)?[ ,.;]?", after):
+        return Fraction(99) if number.value <= 99 and number.kind == "count" else None
+    if number.value <= 100 and re.search(r"\b(?:scor|grade|exam|test)", question) and not number.money:
+        return Fraction(100)
+    return None
+
+
+def answer_limit(question: str, answer: Fraction) -> Fraction | None:
+    """The largest answer that still makes sense: hours of one day, minutes of one hour, a share of a whole."""
+    asked = re.split(r"[.?!]\s+", question.strip())[-1]
+    caps = [
+        (r"how many hours\b.*\b(?:day|daily|night|tonight|today|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day)\b", 24),
+        (r"\bwhat percent|\bpercentage\b|\bprobability|\bchance\b", 100),
+        (r"\bhow old\b|\b(?:age|years old)\b", 100),
+        (r"how many (?:more )?days\b.*\b(?:a|per|each|every|in a|of the) week\b", 7),
+    ]
+    return next((Fraction(cap) for cue, cap in caps if answer <= cap and re.search(cue, asked, re.I)), None)
+
+
+def relations(numbers: list[Number]) -> list[tuple[Fraction, Fraction, Fraction]]:
+    """Sums ``a = b + c`` among a question's numbers of one kind: stated twice, they must stay true."""
+    found = []
+    for kind in ("percent", "money", "count"):
+        values = sorted({n.value for n in numbers if n.kind == kind})
+        for i, low in enumerate(values):
+            found += [(low + high, low, high) for high in values[i:] if low + high in values and low + high > 5]
+    return found
+
+
+def question_numbers(question: str) -> list[tuple[Number, str]]:
+    """Every number of the question with the reason why it stays ("" where it may vary)."""
+    return [(number, stays(question, number)) for number in find(question)]

@@ -1,0 +1,295 @@
+"""The decode loop: greedy or sampled answers to many prompts, in a batch that never runs half empty.
+
+Plain ``generate`` keeps a finished row in the batch until the longest one ends. Here finished rows leave, new
+prompts take their place (rows are aligned on the right, so that rows of different age share one step), a beginning that
+prompts share is read once, and the key-value cache has room to grow, so that a token costs one written column instead
+of a copy of all of it.
+"""
+
+import gc
+import itertools
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from laif_helpers.models.decoding import prefixes
+from laif_helpers.models.decoding.kv_cache import new_cache
+
+REFILL_SHARE = 0.25
+"""Finished rows leave when they are this share of the batch: sooner copies the cache too often, later wastes steps."""
+JOIN_SHARE = 0.75
+"""Waiting prompts join when this share of the rows is free. On CPU cores a step costs what its rows cost, so a smaller
+batch loses nothing, while newcomers among old rows lengthen the padding that everyone's attention passes over."""
+GPU_STRIDE = 8
+"""Tokens decoded between two looks at which rows are done: each look makes the CPU wait for the GPU."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt to continue: its place in the input, its tokens, how many new ones it may get, and a seed.
+
+    ``group``: prompts with one number begin alike.
+    """
+
+    index: int
+    ids: list[int]
+    limit: int
+    seed: tuple[int, ...] = ()
+    group: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Tokens that followed a prompt, the stop token left out. ``generated`` counts it; ``stopped``: there was one."""
+
+    index: int
+    ids: list[int]
+    generated: int
+    stopped: bool
+    seconds: float
+
+
+def seeds(prompts: list[list[int]], seed: int) -> list[tuple[int, ...]]:
+    """A seed for each prompt from its own tokens (and its turn among equal prompts).
+
+    So a sampled answer depends neither on the batch it was in nor on what was asked beside it.
+    """
+    turns: dict[int, int] = {}
+    result: list[tuple[int, ...]] = []
+    for ids in prompts:
+        content = zlib.crc32(np.asarray(ids, dtype=np.int64).tobytes())
+        turns[content] = turns.get(content, -1) + 1
+        result.append((seed, content, turns[content]))
+    return result
+
+
+def decode(
+    model: Any, prompts: list[Prompt], stop_ids: list[int], *, batch_size: int, temperature: float = 0.0
+) -> Iterator[list[Answer]]:
+    """Yield answers as rows finish, every prompt exactly once; longest prompts first, those that begin alike together.
+
+    The model's own generation settings (repetition penalty, top-p, …) are not applied: temperature 0 is the
+    plain argmax, above it the plain softmax. When memory runs out, the rows not yet finished start again at
+    half the batch size. Raises MemoryError when even one row does not fit.
+    """
+    alike = prefixes.groups(prompts)
+    queue = deque(replace(prompt, group=number) for number, group in enumerate(alike) for prompt in group)
+    settings = _Settings(max((p.limit for p in prompts), default=0), tuple(stop_ids), temperature)
+    batch: _Batch | None = None
+    while queue or batch:
+        answers, failure = [], ""
+        try:
+            batch = _fill(model, batch, queue, batch_size, settings)
+            batch.advance()
+            answers = batch.take_finished()
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            failure = str(error)
+        if failure:  # outside the handler: its traceback would keep the tensors alive
+            batch_size = _halved(batch_size, queue, batch, failure)
+            batch = None
+            _free()
+        elif batch and not batch.prompts:
+            batch = None
+        if answers:
+            yield answers
+
+
+@dataclass(frozen=True)
+class _Settings:
+    room: int
+    """Most new tokens of any row."""
+    stop_ids: tuple[int, ...]
+    temperature: float
+
+
+def _fill(model: Any, batch: "_Batch | None", queue: deque[Prompt], size: int, settings: _Settings) -> "_Batch":
+    """The running batch, with waiting prompts taken in once enough rows are free."""
+    free = size - len(batch.prompts) if batch else size
+    share = JOIN_SHARE if model.device.type == "cpu" else REFILL_SHARE
+    if batch and (not queue or not batch.growable or free < max(1, size * share)):
+        return batch
+    first = queue[0].group
+    joining = list(itertools.takewhile(lambda prompt: prompt.group == first, itertools.islice(queue, free)))
+    added = _Batch(model, joining, settings)
+    if batch:
+        batch.absorb(added)
+    for _ in joining:
+        queue.popleft()
+    return batch or added
+
+
+class _Batch:
+    """Rows that are decoded together. Right-aligned: every row's newest token is in the last column."""
+
+    def __init__(self, model: Any, prompts: list[Prompt], settings: _Settings):
+        import torch
+
+        self.model, self.prompts, self.settings = model, prompts, settings
+        self.started = [time.perf_counter()] * len(prompts)
+        self.context, self.last_only = context_length(model), _last_position_only(model)
+        self.cache, self.growable = new_cache(model)
+        self.width = max(len(prompt.ids) for prompt in prompts)
+        ids = torch.zeros((len(prompts), self.width), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, self.width - len(prompt.ids) :] = torch.tensor(prompt.ids)
+        whole = {"dtype": torch.long, "device": model.device}
+        self.pad = torch.tensor([self.width - len(prompt.ids) for prompt in prompts], **whole)
+        self.limit = torch.tensor([prompt.limit for prompt in prompts], **whole)
+        self.stop = torch.tensor(settings.stop_ids, **whole)
+        # One spare column: a finished row that has not left yet writes its further tokens there.
+        self.out = torch.zeros((len(prompts), settings.room + 1), **whole)
+        self.count = torch.zeros(len(prompts), **whole)
+        self.done = torch.zeros(len(prompts), dtype=torch.bool, device=model.device)
+        self.noise = self._noise()
+        ids = ids.to(model.device)
+        once = prefixes.read(model, self.cache, prompts, self.pad, **self.last_only) if self.growable else 0
+        self.token = self._next(ids[:, once:])
+
+    def _noise(self) -> Any:
+        """(rows, room + 1) uniform numbers: a token is drawn by inverting the cumulative distribution."""
+        import torch
+
+        if self.settings.temperature <= 0:
+            return torch.zeros((len(self.prompts), 1), device=self.model.device)
+        drawn = [np.random.default_rng(prompt.seed).random(self.settings.room + 1) for prompt in self.prompts]
+        return torch.tensor(np.stack(drawn), dtype=torch.float32, device=self.model.device)
+
+    def advance(self) -> None:
+        """Decode the next token of every row (a few of them on a GPU)."""
+        for _ in range(1 if self.model.device.type == "cpu" else GPU_STRIDE):
+            self.width += 1
+            self.token = self._next(self.token[:, None])
+
+    def _next(self, ids: Any) -> Any:
+        """(rows, columns) newest token ids -> (rows,) the next token of each row, recorded."""
+        import torch
+
+        columns = torch.arange(self.width, device=ids.device)
+        mask = columns >= self.pad[:, None]
+        positions = (columns[-ids.shape[1] :] - self.pad[:, None]).clamp(min=0, max=self.context - 1)
+        if self.growable and ids.shape[1] == 1:
+            # Ready made; the model would build the same one again, and each layer turn it into numbers.
+            mask = torch.zeros(mask.shape, dtype=self.model.dtype).masked_fill_(~mask, float("-inf"))[:, None, None, :]
+        with torch.inference_mode():
+            output = self.model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=self.cache,
+                use_cache=True,
+                **self.last_only,
+            )
+            token = self._choose(output.logits[:, -1])
+            self._record(token)
+        return token
+
+    def _choose(self, logits: Any) -> Any:
+        """(rows, vocabulary) -> (rows,) token ids."""
+        import torch
+
+        if self.settings.temperature <= 0:
+            return logits.argmax(-1)
+        cumulative = torch.softmax(logits.float() / self.settings.temperature, -1).cumsum(-1)
+        wanted = self.noise.gather(1, self.count[:, None]) * cumulative[:, -1:]
+        return torch.searchsorted(cumulative, wanted, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+
+    def _record(self, token: Any) -> None:
+        import torch
+
+        self.out.scatter_(1, torch.where(self.done, self.settings.room, self.count)[:, None], token[:, None])
+        self.count += ~self.done
+        self.done |= torch.isin(token, self.stop) | (self.count >= self.limit)
+
+    def take_finished(self) -> list[Answer]:
+        """Answers of finished rows, which leave the batch, once they are enough to pay for moving the others."""
+        import torch
+
+        finished = int(self.done.sum())
+        if finished == 0 or REFILL_SHARE * len(self.prompts) > finished:
+            return []
+        leaving, staying = self.done.nonzero()[:, 0], (~self.done).nonzero()[:, 0].tolist()
+        count, tokens = self.count[leaving], self.out[leaving]
+        stopped = torch.isin(tokens.gather(1, count[:, None] - 1)[:, 0], self.stop)
+        now = time.perf_counter()
+        answers = [
+            Answer(self.prompts[row].index, ids[: n - end], n, bool(end), now - self.started[row])
+            for row, ids, n, end in zip(
+                leaving.tolist(), tokens.tolist(), count.tolist(), stopped.tolist(), strict=True
+            )
+        ]
+        self._keep(staying)
+        return answers
+
+    def _keep(self, staying: list[int]) -> None:
+        import torch
+
+        if staying:
+            rows = torch.tensor(staying, device=self.pad.device)
+            unused = int(self.pad[rows].min()) if self.growable else 0
+            self.cache.batch_select_indices(rows)
+            if unused:
+                for layer in self.cache.layers:
+                    layer.drop_columns(unused)
+            for name in ("pad", "limit", "out", "count", "done", "noise", "token"):
+                setattr(self, name, getattr(self, name)[rows])
+            self.pad -= unused
+            self.width -= unused
+        # Last: if memory ran out above, these are the rows that start again.
+        self.prompts = [self.prompts[row] for row in staying]
+        self.started = [self.started[row] for row in staying]
+
+    def absorb(self, other: "_Batch") -> None:
+        """Take in the rows of a batch that has just read its prompts (and so has one new token a row)."""
+        import torch
+
+        width = max(self.width, other.width)
+        for ours, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
+            ours.absorb(theirs, width)
+        self.pad += width - self.width
+        other.pad += width - other.width
+        self.width = width
+        for name in ("pad", "limit", "out", "count", "done", "noise", "token"):
+            setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
+        self.prompts = self.prompts + other.prompts
+        self.started = self.started + other.started
+
+
+def context_length(model: Any) -> int:
+    """Most positions the model knows: the prompt and what follows it."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
+
+
+def _last_position_only(model: Any) -> dict[str, int]:
+    """Asks for the last position's logits where the model knows how: the others would fill memory for nothing."""
+    import inspect
+
+    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def _halved(size: int, queue: deque[Prompt], batch: _Batch | None, failure: str) -> int:
+    """Half of ``size``, after the unfinished rows went back to the front of the queue."""
+    if size == 1:
+        raise MemoryError(f"one prompt alone does not fit into memory: {failure.splitlines()[0]}")
+    queue.extendleft(reversed(batch.prompts if batch else []))
+    return size // 2
+
+
+def _free() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,81 @@
+"""Beginnings that many prompts share (the worked examples of a few-shot benchmark), read by the model once."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+from laif_helpers.models.decoding.kv_cache import new_cache
+
+LEAST_TOKENS = 64
+"""Shorter beginnings, such as a chat template's header, cost less to read again than to copy."""
+LEAST_SHARE = 0.5
+"""Share of a prompt that must be common: with less, prompts sorted by length decode better than prompts that share."""
+LEAST_PROMPTS = 16
+"""Fewer are read side by side in less time than one after another."""
+
+
+class Tokens(Protocol):
+    """What of a prompt is looked at."""
+
+    @property
+    def ids(self) -> list[int]: ...
+
+
+P = TypeVar("P", bound=Tokens)
+
+
+def groups(prompts: Sequence[P]) -> list[list[P]]:
+    """Prompts that begin alike together, each group longest prompt first; those that share with nobody are one group.
+
+    Groups with the longest prompts come first, so that a batch which is too large is found out at the start.
+    """
+    alone: list[P] = []
+    found: list[list[P]] = []
+    for run in _runs(sorted(prompts, key=lambda prompt: prompt.ids)):
+        if len(run) < LEAST_PROMPTS:
+            alone += run
+        else:
+            found.append(run)
+    ordered = [sorted(group, key=lambda prompt: -len(prompt.ids)) for group in (*found, alone) if group]
+    return sorted(ordered, key=lambda group: -len(group[0].ids))
+
+
+def _runs(ordered: Sequence[P]) -> list[list[P]]:
+    """Neighbours in the order of their tokens, cut where two of them share too little."""
+    runs: list[list[P]] = []
+    for prompt in ordered:
+        least = max(LEAST_TOKENS, LEAST_SHARE * len(prompt.ids))
+        if runs and common([runs[-1][0].ids, prompt.ids]) >= least:
+            runs[-1].append(prompt)
+        else:
+            runs.append([prompt])
+    return runs
+
+
+def common(prompts: Sequence[list[int]]) -> int:
+    """Tokens with which all of them begin; at least one token of each is left over, for the model to go on from."""
+    first, last = min(prompts), max(prompts)
+    most = min(map(len, prompts)) - 1
+    return next((at for at in range(most) if first[at] != last[at]), most)
+
+
+def read(model: Any, cache: Any, prompts: Sequence[Tokens], pad: Any, **options: Any) -> int:
+    """Let the model read the beginning that all prompts share, once, into every row of an empty ``cache``.
+
+    ``pad``: (rows,) columns of padding before each prompt. Returns the columns read, 0 where none is worth it.
+    """
+    import torch
+
+    shared = common([prompt.ids for prompt in prompts])
+    if shared < LEAST_TOKENS or len(prompts) < LEAST_PROMPTS:
+        return 0
+    one, _ = new_cache(model)
+    with torch.inference_mode():
+        ids = torch.tensor([prompts[0].ids[:shared]], device=model.device)
+        model(input_ids=ids, past_key_values=one, use_cache=True, **options)
+        # Moved right by each row's padding. Columns under the padding hold copies that no one attends to; tokens moved
+        # out on the right are read again by their row.
+        source = (torch.arange(shared, device=pad.device) - pad[:, None]).clamp(min=0)
+        for empty, layer in zip(cache.layers, one.layers, strict=True):
+            # (heads, columns, size)[:, (rows, columns)] -> (heads, rows, columns, size)
+            empty.update(*(part[0][:, source].transpose(0, 1) for part in (layer.keys, layer.values)))
+    return shared

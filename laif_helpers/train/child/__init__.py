@@ -1,0 +1,1 @@
+"""What runs inside the training process; the notebook's kernel imports nothing of it."""

@@ -1,0 +1,25 @@
+"""``python -m laif_helpers.train.child CONFIG``: one rank of a training."""
+
+import sys
+from pathlib import Path
+
+from laif_helpers import launch
+from laif_helpers.train import lease
+from laif_helpers.train.settings import Settings, read_json
+
+
+def main(config: str) -> None:
+    """Every rank of a training comes through here."""
+    launch.tie_to_launcher()
+    values = read_json(Path(config))
+    values.pop("identity")
+    settings = Settings(**values)
+    if settings.hostfile:
+        lease.hold(Path(settings.folder))
+    from laif_helpers.train.child import sft
+
+    sft.run(settings)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,261 @@
+"""What happens inside the training process: samples to tokens, TRL's SFTTrainer, a checkpoint that is whole.
+
+Only ``train.py``'s child runs this. With several ranks, every rank runs all of it; rank 0 writes.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.records import write_json
+from laif_helpers.train import preflight, snapshots, trackers
+from laif_helpers.train.child import order
+from laif_helpers.train.child.base_model import load_model
+from laif_helpers.train.child.callbacks import make_log, make_saver
+from laif_helpers.train.child.checkpoint import finish, save
+from laif_helpers.train.child.samples import load_tokenizer, make_samples
+from laif_helpers.train.child.zero import check_deepspeed_keys, gloo_on_cpu
+from laif_helpers.train.settings import Row, Settings
+
+
+def run(settings: Settings) -> None:
+    """Train; a problem that a person can mend ends up as one sentence in ``train_error.json``."""
+    try:
+        train(settings)
+    except Exception as error:
+        traceback.print_exc()
+        sentence = str(error) if isinstance(error, ValueError) else disk_sentence(error, settings)
+        if not sentence:
+            raise
+        with contextlib.suppress(OSError):  # on a disk without room for a sentence, the log has it
+            shutil.rmtree(settings.unfinished, ignore_errors=True)
+            write_json(Path(settings.folder) / "train_error.json", {"sentence": sentence})
+        # Not sys.exit: other ranks may be waiting in a collective, and so would this one's clean-up.
+        os._exit(2)
+
+
+def train(settings: Settings) -> None:
+    """One training from base (or the last state kept) to checkpoint, metrics and probe. Raises ValueError."""
+    import_seconds = _import_trainer()
+    begin = time.perf_counter()
+    check_deepspeed_keys(settings)
+    tokenizer = load_tokenizer(settings.base)
+    samples, shares = make_samples(settings, tokenizer)
+    size = preflight.size(settings)
+    arguments = trainer_arguments(settings, samples)
+    if settings.deepspeed_config:
+        gloo_on_cpu()
+    check_world(settings, arguments)
+    told = preflight.before_loading(settings, size, shares, arguments)
+    model = load_model(settings)
+    model.generation_config.save_pretrained(settings.unfinished)  # an invalid one must not be found out at the end
+    trainer = make_trainer(settings, arguments, model, tokenizer, samples)
+    resumed = snapshots.latest(settings)
+    log = make_log(settings, resumed)
+    trainer.add_callback(log)
+    trainer.add_callback(make_saver(settings, trainer, log))
+    setup_seconds = time.perf_counter() - begin
+    if resumed:
+        trainer._total_train_tokens = resumed.tokens
+    trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
+    seconds = log.seconds
+    setup_seconds += log.waited
+    save(trainer, tokenizer, settings)
+    is_first = trainer.is_world_process_zero()
+    if is_first:
+        metrics = describe(trainer, settings, seconds) | shares
+        metrics |= {"import_seconds": round(import_seconds, 2), "setup_seconds": round(setup_seconds, 2)}
+        metrics |= {"dtype": str(model.dtype), "resumed_from": resumed.step if resumed else 0, "preflight": told}
+    del trainer, model, log
+    _leave_group()
+    if is_first:
+        finish(settings, metrics)
+
+
+def describe(trainer: Any, settings: Settings, seconds: float) -> Row:
+    """What ``train_metrics.json`` says of the training proper."""
+    history, arguments = trainer.state.log_history, trainer.args
+    return {
+        **{"steps": trainer.state.global_step, "world_size": arguments.world_size, "deepspeed": settings.deepspeed},
+        **throughput(history, seconds),
+        **{"start_loss": history[0]["loss"], "final_loss": _last(history, "loss"), "seconds": round(seconds, 2)},
+        **{"peak_memory_mb": peak_memory_mb(), "learning_rate": settings.learning_rate, "epochs": settings.epochs},
+        **{"packing": arguments.packing, "lora_rank": settings.lora_rank, "device": str(arguments.device)},
+        **{"versions": versions()},
+    }
+
+
+def check_world(settings: Settings, arguments: Any) -> None:
+    """Refuse to train with another number of processes than was asked for: batches and states would not fit."""
+    if arguments.world_size != settings.num_processes:
+        raise ValueError(
+            f"num_processes is {settings.num_processes}, but {arguments.world_size} came up; make it the number of "
+            "GPUs (with a hostfile: of all its slots)"
+        )
+
+
+def disk_sentence(error: BaseException, settings: Settings) -> str:
+    """The sentence for a disk that is full or read-only, "" for every other error.
+
+    torch and safetensors wrap the system's answer in errors of their own, so the free space is asked for too.
+    """
+    number = getattr(error, "errno", None)
+    free = shutil.disk_usage(settings.folder).free
+    full = number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or free < 1 << 20
+    if not full and number not in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ""
+    kept = snapshots.latest(settings)
+    went = f"the state of step {kept.step} is kept and is gone on from" if kept else "nothing was kept"
+    what = (
+        f"the disk is full ({free / 2**20:.0f} MB free)" if full else f"the disk refuses ({os.strerror(number or 0)})"
+    )
+    return f"cannot write to {settings.folder}: {what}; {went} once there is room and you may write there"
+
+
+def _import_trainer() -> float:
+    begin = time.perf_counter()
+    import torch  # noqa: F401
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+    from trl.trainer.sft_trainer import SFTTrainer  # noqa: F401
+
+    return time.perf_counter() - begin
+
+
+def trainer_arguments(settings: Settings, samples: list[Row]) -> Any:
+    """TRL's arguments. Made before the model: under ZeRO-3 their existence decides how the model is loaded."""
+    import torch
+    from trl.trainer.sft_config import SFTConfig
+
+    trackers.prepare(settings.report_to, settings.folder)
+    gpu = torch.cuda.is_available()
+    why_not = why_no_packing(settings, samples, gpu)
+    packing = settings.packing and not why_not
+    if settings.packing and why_not:
+        print(f"packing is off: {why_not}; batches go by length instead")
+    return SFTConfig(
+        output_dir=str(settings.snapshots),
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=warmup(settings, len(samples)),
+        weight_decay=settings.weight_decay,
+        adam_beta2=0.95,
+        max_grad_norm=settings.max_grad_norm,
+        seed=settings.seed,
+        max_length=settings.max_length,
+        packing=packing,
+        # Rows are tokenised already; TRL's preparation would walk through them four times more.
+        dataset_kwargs=None if packing else {"skip_prepare_dataset": True},
+        bf16=gpu and torch.cuda.is_bf16_supported(),
+        use_cpu=not gpu,
+        gradient_checkpointing=gpu and settings.gradient_checkpointing,
+        deepspeed=settings.deepspeed_config or None,
+        logging_steps=1,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # our own callback says when, and seals what was written
+        save_total_limit=snapshots.KEPT,
+        report_to=settings.report_to,
+        run_name=trackers.run_name(settings.folder),
+        disable_tqdm=True,
+        dataloader_pin_memory=gpu,
+    )
+
+
+def warmup(settings: Settings, samples: int) -> float:
+    """Warm-up as the Trainer wants it: a share of all steps below 1, else steps; at most half of the training."""
+    if not settings.warmup_steps:
+        return settings.warmup_ratio
+    batch = settings.batch_size * settings.gradient_accumulation * settings.num_processes
+    steps = int(settings.epochs * -(-samples // batch))
+    return min(settings.warmup_steps, max(1, steps // 2))
+
+
+def why_no_packing(settings: Settings, samples: list[Row], gpu: bool) -> str:
+    """Why samples cannot share a row here; "" where they can."""
+    if not gpu:
+        return "on the CPU attention over packed rows costs more than padding"
+    if any("weight" in sample for sample in samples):
+        return "samples have weights of their own"
+    if settings.curriculum != "none":
+        return "a curriculum keeps samples in order"
+    from transformers.utils import is_flash_attn_2_available
+
+    return (
+        "" if is_flash_attn_2_available() else "flash-attn, whose kernel keeps packed samples apart, is not installed"
+    )
+
+
+def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any, samples: list[Row]) -> Any:
+    """The SFTTrainer over our tokens, in our order; with a loss of its own where samples have weights."""
+    from datasets import Dataset
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    if any("weight" in sample for sample in samples):
+        from laif_helpers.train.child.weighted import WeightedTrainer as SFTTrainer
+    hard = (
+        [] if settings.curriculum == "none" else order.difficulty(settings.curriculum, model, samples, arguments.device)
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(samples),
+        processing_class=tokenizer,
+    )
+    if not arguments.packing:
+        step = settings.batch_size * settings.gradient_accumulation * arguments.world_size
+        lengths = [len(sample["input_ids"]) for sample in samples]
+        sampler = order.EasyToHard(hard, settings.seed) if hard else order.LengthGrouped(lengths, step, settings.seed)
+        trainer._get_train_sampler = lambda *_: sampler
+        trainer.add_callback(order.follow_epochs(sampler))
+    return trainer
+
+
+def throughput(history: list[Row], seconds: float) -> Row:
+    """Real tokens (no padding) over all epochs and ranks, and their rate."""
+    tokens = int(_last(history, "num_tokens"))
+    return {"tokens": tokens, "tokens_per_s": round(tokens / seconds, 1)}
+
+
+def _last(history: list[Row], key: str) -> float:
+    return float(next(row[key] for row in reversed(history) if key in row))
+
+
+def peak_memory_mb() -> int:
+    """Largest memory of this process: of the GPU where there is one, else resident."""
+    import resource
+
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated() >> 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+def versions() -> Row:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate")}
+
+
+def _leave_group() -> None:
+    """Free what training held: the probe loads the checkpoint anew, on rank 0 alone, and under ZeRO-3 as a whole."""
+    import gc
+
+    import torch
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
