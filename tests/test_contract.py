@@ -81,7 +81,8 @@ def test_notebooks_carry_no_results(name: str) -> None:
 @pytest.mark.parametrize("name", SIX)
 def test_notebooks_stay_readable(name: str) -> None:
     cells = made(name)["cells"]
-    assert re.match(rf"# {int(name[:2])}\. [^\n:]+: [^\n]+\?$", notebook.source(cells[0]), re.M), "number, name: question"
+    title = rf"# {int(name[:2])}\. [^\n:]+: [^\n]+\?$"
+    assert re.match(title, notebook.source(cells[0]), re.M), "# number. name: question?"
     lengths = [len(text.splitlines()) for text in code(name)]
     assert max(lengths) <= 25
     assert statistics.median(lengths) <= 6
