@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -112,15 +112,19 @@ def _wait_for(address: str, server: "subprocess.Popen[bytes]", log: Path) -> Non
     raise AssertionError(log.read_text()[-2000:])
 
 
+def wait_until(page: Any, is_so: Callable[[], bool]) -> None:
+    """Wait for a thing that the page's kernel or server does, and let the page live meanwhile."""
+    for _ in range(WAIT // 250):
+        if is_so():
+            return
+        page.wait_for_timeout(250)
+    raise AssertionError(f"still not so after {WAIT // 1000} s: {is_so}")
+
+
 def run_all(page: Any, address: str) -> None:
     """Run > Run All Cells, once the notebook's kernel is there; before, Lab would ask for one."""
-    for _ in range(WAIT // 250):
-        if _has_idle_kernel(address):
-            break
-        page.wait_for_timeout(250)
-    else:
-        raise AssertionError("the notebook's kernel never got idle")
-    page.wait_for_timeout(1_000)
+    wait_until(page, lambda: _has_idle_kernel(address))
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=WAIT)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
 
@@ -163,17 +167,15 @@ def test_lasso_in_jupyterlab_reaches_the_instructor(run: recipe.StageParameters,
     page.goto(f"{lab}/lab/tree/notebooks/02_error_analysis.ipynb", timeout=WAIT)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
     run_all(page, lab)
-    for _ in range(WAIT // 250):
-        if run.folder.metrics("02_error_analysis").is_file():
-            break
-        page.wait_for_timeout(250)
+    wait_until(page, run.folder.metrics("02_error_analysis").is_file)
     plot = page.locator(".laif-map .nsewdrag").first
     plot.wait_for(state="attached", timeout=WAIT)
     plot.scroll_into_view_if_needed()
     assert "question" in hover(page)
     assert not page.evaluate("window.ran === true"), "model text ran as a script"
     lasso(page)
-    page.get_by_text("written to selection.json").wait_for(timeout=WAIT)
+    wait_until(page, run.folder.selection.is_file)
+    page.get_by_text("wrong items written to selection.json").wait_for(timeout=WAIT)
     if shots := os.environ.get("LAIF_SCREENSHOTS"):
         page.screenshot(path=f"{shots}/lab_map.png")
     page.locator(".jp-WindowedPanel-outer").first.evaluate("element => element.scrollTop = 0")
