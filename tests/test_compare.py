@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from laif_helpers import benchmarks, compare, paths, recipe, stats
-from laif_helpers.compare import report
+from laif_helpers.answers import joined
+from laif_helpers.compare import effects, gains, report
 from laif_helpers.compare import tables as compare_tables
 from laif_helpers.figures import html as safe_html
 from laif_helpers.paths import RunDir
@@ -121,10 +122,46 @@ def test_missing_arms_are_named_and_left_out(run: Path) -> None:
     p = parameters(run, arms=["auggpt", "lec"], benchmarks=["practice", "practice_plus"])
     answers, missing = compare.collect(p)
     assert set(answers["arm"]) == {"vanilla", "lec"}
-    assert "auggpt, iteration 1: not evaluated" in missing
+    never = "never trained: run 05_train_deepspeed with ARM='auggpt', ITERATION=1 first"
+    assert f"auggpt, iteration 1: {never}" in missing
     assert "lec, iteration 2: has not answered practice_plus" in missing
     assert "vanilla has not answered practice_plus, test" in missing
-    assert "auggpt, iteration 2: not evaluated" in compare_tables.observation(compare.results(answers, 0), missing)
+    assert never in compare_tables.observation(compare.results(answers, 0), missing)
+    write_json(RunDir(run).iteration("auggpt", 1).train_metrics, {"steps": 3})
+    trained = "auggpt, iteration 1: trained, not evaluated: run 01_evaluate with ARM='auggpt', ITERATION=1"
+    assert trained in compare.collect(p)[1]
+
+
+def test_another_limit_than_01_is_named(run: Path) -> None:
+    stamp(run, "vanilla", 0, graders="aaaa")
+    for limit, takes in ((N - 30, "50"), (N + 20, "100")):
+        said = rf"LIMIT = {limit} takes {takes} items .* holds 80 answers: set LIMIT as 01_evaluate had it"
+        with pytest.raises(ValueError, match=said):
+            compare.collect(parameters(run, limit=limit))
+
+
+def test_questions_and_answers_are_read_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two arms and two turns ask for the same split five times."""
+    loads: list[str] = []
+    practice = benchmarks.get("practice")
+    train = practice.load("train", None, N)
+
+    def load(split: str, *options: Any) -> list[Any]:
+        loads.append(split)
+        return practice.load(split, *options)
+
+    for arm, k in (("vanilla", 0), ("le", 1), ("le", 2), ("lec", 1), ("lec", 2)):
+        rows = [replace(row, id=item.id, split="train") for row, item in zip(responses(set()), train, strict=True)]
+        write_jsonl(RunDir(run).iteration(arm, k).responses("practice", "train"), rows)
+    joined.forget()
+    monkeypatch.setattr(benchmarks, "get", lambda name: replace(practice, load=load))
+    compare.collect(parameters(run))
+    effects.collect(parameters(run))
+    compare.collect(parameters(run))
+    assert loads == ["test", "train"]
+    monkeypatch.undo()
+    answer(run, "lec", 2, set(range(3)))
+    assert compare.collect(parameters(run))[0].query("arm == 'lec' and iteration == 2")["correct"].sum() == 3
 
 
 def test_only_the_untouched_target(tmp_path: Path) -> None:
@@ -140,7 +177,12 @@ def test_only_the_untouched_target(tmp_path: Path) -> None:
     assert compare.repaired(answers).empty
     assert compare.forgotten(sliced).empty
     compare.write(p, table, sliced)
-    report.write(p, table, sliced, {"Repaired": compare.repaired(answers)}, drawn, missing)
+    ledger = effects.collect(p)
+    found = {"averages": gains.averages(answers, p.in_domain, 0), "effects": ledger, "gains": gains.gains(p, answers)}
+    found |= {"by_cluster": effects.by_cluster(ledger), "ranked": effects.lessons_ranked(p, ledger)}
+    report.write(p, table, sliced, {"Repaired": compare.repaired(answers)}, drawn, missing, found)
+    assert "nothing to tell" in compare_tables.fix_rate_table(effects.fix_rates(ledger))
+    json.dumps(effects.metrics(ledger, found["gains"]))
     json.dumps(compare.metrics(table, sliced, missing))
 
 

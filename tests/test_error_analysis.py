@@ -2,7 +2,7 @@
 
 import json
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +232,10 @@ def test_missing_and_foreign_answers_are_refused(tmp_path: Path) -> None:
         error_analysis.collect(p)
     examples = benchmarks.get("practice").load("train", None, 61)
     write_jsonl(p.folder.responses("practice", "train"), [answer(e, True) for e in examples])
-    with pytest.raises(ValueError, match=r"1 of 61 answers .* have no question"):
+    with pytest.raises(ValueError, match=r"LIMIT = 60 takes 60 items of practice's split 'train', .* holds 61 answers"):
+        error_analysis.collect(p)
+    write_jsonl(p.folder.responses("practice", "train"), [answer(replace(examples[0], id="stranger"), True)])
+    with pytest.raises(ValueError, match=r"1 of 1 answers \(first: stranger\) have no question"):
         error_analysis.collect(p)
     with pytest.raises(ValueError, match="in_domain is empty"):
         error_analysis.collect(parameters(tmp_path, in_domain=[]))

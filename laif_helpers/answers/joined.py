@@ -1,48 +1,74 @@
-"""Answers joined with the questions they answer: what error analysis and comparison both start from."""
+"""Answers joined with the items they answer: where error analysis, instruction, training and comparison start.
 
+Files and benchmarks are read once a process: both readers are cached by path, size and time of change.
+"""
+
+import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import benchmarks
-from laif_helpers.paths import IterationDir, short_names, stamp_of
+from laif_helpers.paths import IterationDir, data_dirs, file_label, resolve, short_names, stamp_of
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import Example, Response, read_jsonl
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FLIPS = {(False, True): "fixed", (True, False): "broken", (False, False): "still_wrong", (True, True): "still_right"}
+"""What became of an item, by (right before, right after)."""
+_KEPT = ("id", "benchmark", "split", "gold", "text", "extracted", "correct", "readable", "reason", "model")
 
-def read(p: Recipe, folder: IterationDir, benchmark: str, split: str) -> "pd.DataFrame":
-    """One row per answered item, in the file's order: the columns of ``Response`` without messages, plus
-    ``question`` (all that a person would be shown), ``chance``, ``fields`` (the benchmark's own labels) and
-    ``is_error`` (wrong, and no second grader disputes it).
 
-    Raises FileNotFoundError when the split was not answered, ValueError when answers have no known question.
+def pairs(p: Recipe, folder: IterationDir, benchmark: str, split: str) -> list[tuple[Example, Response]]:
+    """Every answer of an iteration to a split with the item it answers, in the file's order.
+
+    Raises FileNotFoundError when the split was not answered, ValueError when an answer's item is not known or 01 ran
+    with another ``limit``.
     """
-    import pandas as pd
-
     path = folder.responses(benchmark, split)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; run 01_evaluate on this arm and iteration first")
-    answers = read_jsonl(path, Response)
-    known = examples(p, benchmark, split)
-    if strangers := [answer.id for answer in answers if answer.id not in known]:
+    answers, known = responses(path), examples(p, benchmark, split)
+    strangers = [answer.id for answer in answers if answer.id not in known]
+    if _other_limit(p, path, answers, known):
+        raise ValueError(
+            f"LIMIT = {p.limit} takes {len(known):,} items of {benchmark}'s split {split!r}, but {path.name} of "
+            f"{'/'.join(folder.path.parts[-2:])} holds {len(answers):,} answers: set LIMIT as 01_evaluate had it, or "
+            "run 01 again with this one"
+        )
+    if strangers:
         raise ValueError(
             f"{path.name}: {len(strangers)} of {len(answers)} answers (first: {strangers[0]}) have no question in "
-            f"{benchmark}'s split {split!r}; use the target and data_dir that 01_evaluate used"
+            f"{benchmark}'s split {split!r}; use the TARGET and DATA_DIR that 01_evaluate used"
         )
+    return [(known[answer.id], answer) for answer in answers]
+
+
+def _other_limit(p: Recipe, path: Path, answers: list[Response], known: dict[str, Example]) -> bool:
+    """Whether 01 took another number of items. A file that 01 did not write (it has no stamp) may hold fewer."""
+    count = len({answer.id for answer in answers})
+    if p.target.startswith("replay:"):
+        return False
+    return (count > len(known) and p.limit > 0) or (count < len(known) and stamp_of(path).is_file())
+
+
+def table(p: Recipe, folder: IterationDir, benchmark: str, split: str) -> "pd.DataFrame":
+    """``pairs`` as a table: the columns of ``Response`` without messages, plus ``question`` (all that a person would be
+    shown), ``chance``, ``fields`` (the benchmark's own labels) and ``is_error`` (``Response.is_error``).
+    """
+    import pandas as pd
+
     bench = benchmarks.get(benchmark)
-    kept = ("id", "benchmark", "split", "gold", "text", "extracted", "correct", "readable", "reason", "model")
     rows = []
-    for answer in answers:
-        example = known[answer.id]
-        row: dict[str, Any] = {name: getattr(answer, name) for name in kept}
+    for example, answer in pairs(p, folder, benchmark, split):
+        row: dict[str, Any] = {name: getattr(answer, name) for name in _KEPT}
         row |= {"question": bench.question_text(example), "chance": bench.chance(example), "fields": example.fields}
-        row["is_error"] = answer.is_error
-        rows.append(row)
-    return pd.DataFrame(rows, columns=[*kept, "question", "chance", "fields", "is_error"])
+        rows.append(row | {"is_error": answer.is_error})
+    return pd.DataFrame(rows, columns=[*_KEPT, "question", "chance", "fields", "is_error"])
 
 
 def same_graders(before: Path, after: Path, who: str) -> None:
@@ -79,12 +105,63 @@ def held_out(p: Recipe, benchmark: str, id: str) -> bool:
     return int.from_bytes(drawn, "big") < p.holdout_fraction * 2**64
 
 
+# -- read once
+
+
+def responses(path: Path) -> list[Response]:
+    """The rows of a file of responses; do not change the list, others hold it too."""
+    return _responses(path, _state(path))
+
+
+@functools.lru_cache(maxsize=64)
+def _responses(path: Path, state: tuple[int, int]) -> list[Response]:
+    return read_jsonl(path, Response)
+
+
 def examples(p: Recipe, benchmark: str, split: str) -> dict[str, Example]:
-    """Items by id: from the recorded answers themselves where those are the target, else from the benchmark."""
-    if p.target.startswith("replay:"):
+    """Items by id: from the recorded answers themselves where those are the target, else from the benchmark.
+
+    Do not change the mapping, others hold it too.
+    """
+    states = tuple((str(path), *_state(path)) for path in _sources(p, benchmark, split))
+    recorded = p.target.removeprefix("replay:") if p.target.startswith("replay:") else ""
+    return _examples(recorded, benchmark, split, (p.data_dir, p.limit), states)
+
+
+@functools.lru_cache(maxsize=32)
+def _examples(
+    recorded: str, benchmark: str, split: str, taken: tuple[str, int], states: tuple[tuple[str, int, int], ...]
+) -> dict[str, Example]:
+    """``taken``: data folder and limit. ``states``: of the files behind the items; a changed file is read again."""
+    data_dir, limit = taken
+    if recorded:
         from laif_helpers.answers import replay
 
-        recorded = replay.load(p.target.removeprefix("replay:"), p.data_dir or None)
-        return {item.example.id: item.example for item in recorded if item.example.benchmark == benchmark}
-    items = benchmarks.get(benchmark).load(split, p.data_dir or None, p.limit or None)
-    return {item.id: item for item in items}
+        found = replay.load(recorded, data_dir or None)
+        return {item.example.id: item.example for item in found if item.example.benchmark == benchmark}
+    return {item.id: item for item in benchmarks.get(benchmark).load(split, data_dir or None, limit or None)}
+
+
+def _sources(p: Recipe, benchmark: str, split: str) -> Iterator[Path]:
+    """The files that items come from, where they lie on this machine."""
+    if p.target.startswith("replay:"):
+        spec = p.target.removeprefix("replay:").partition("#")[0]
+        places = [resolve(spec), *(folder / spec for folder in data_dirs(p.data_dir))]
+    else:
+        bench = benchmarks.get(benchmark)
+        names = bench.sources[split].files if split in bench.sources else ()
+        places = [folder / file_label(benchmark) / name for folder in data_dirs(p.data_dir) for name in names]
+        places += [*bench.own_files, *(folder / name for folder in data_dirs(p.data_dir) for name in names)]
+    for place in places:
+        yield from sorted(place.rglob("*")) if place.is_dir() else [place] if place.is_file() else []
+
+
+def forget() -> None:
+    """Read everything anew from now on (for tests)."""
+    _responses.cache_clear()
+    _examples.cache_clear()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns

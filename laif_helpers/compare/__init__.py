@@ -11,8 +11,9 @@ import pandas as pd
 
 from laif_helpers import benchmarks, figures, stats
 from laif_helpers.answers import joined
+from laif_helpers.answers.joined import FLIPS
 from laif_helpers.compare.tables import as_latex, as_markdown, headline
-from laif_helpers.paths import RunDir, short_names
+from laif_helpers.paths import IterationDir, RunDir, short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_text
 
@@ -25,13 +26,11 @@ COLUMNS = (
 )
 """Columns of ``compare/results.csv``, in this order."""
 
-OUTCOMES = {(False, True): "fixed", (True, False): "broken", (False, False): "still_wrong", (True, True): "still_right"}
-
 
 def collect(p: StageParameters) -> tuple[pd.DataFrame, list[str]]:
     """All answers of the run to test items, and a sentence for each arm, iteration or benchmark not there.
 
-    Columns: arm, iteration, those of ``answered.read``, ``was_correct`` (the untouched target on that item) and
+    Columns: arm, iteration, those of ``joined.table``, ``was_correct`` (the untouched target on that item) and
     ``flip``. Raises FileNotFoundError when the untouched target has answered nothing, ValueError when two
     iterations answered different items, or different graders graded them.
     """
@@ -62,7 +61,7 @@ def _baseline(p: StageParameters, benchmark: str) -> pd.DataFrame | None:
     folder = RunDir.named(p.run).iteration("vanilla", 0)
     if not folder.responses(benchmark, p.test_split).is_file():
         return None
-    answers = joined.read(p, folder, benchmark, p.test_split).assign(arm="vanilla", iteration=0)
+    answers = joined.table(p, folder, benchmark, p.test_split).assign(arm="vanilla", iteration=0)
     return _pair(answers, answers)
 
 
@@ -73,7 +72,7 @@ def _turn(
     folder = RunDir.named(p.run).iteration(arm, iteration)
     have = [name for name in baseline if folder.responses(name, p.test_split).is_file()]
     if not have:
-        return [], [f"{arm}, iteration {iteration}: not evaluated"]
+        return [], [f"{arm}, iteration {iteration}: {_why_not_evaluated(folder, arm, iteration)}"]
     parts = []
     for name in have:
         before = baseline[name]
@@ -81,9 +80,15 @@ def _turn(
             untouched = RunDir.named(p.run).iteration("vanilla", 0).responses(name, p.test_split)
             theirs = folder.responses(name, p.test_split)
             joined.same_graders(untouched, theirs, f"{arm}, iteration {iteration}: {name}, {p.test_split}")
-            after = joined.read(p, folder, name, p.test_split).assign(arm=arm, iteration=iteration)
+            after = joined.table(p, folder, name, p.test_split).assign(arm=arm, iteration=iteration)
             parts.append(_pair(before, after))
     return parts, [f"{arm}, iteration {iteration}: has not answered {name}" for name in baseline if name not in have]
+
+
+def _why_not_evaluated(folder: IterationDir, arm: str, iteration: int) -> str:
+    if folder.train_metrics.is_file() or folder.checkpoint.is_dir():
+        return f"trained, not evaluated: run 01_evaluate with ARM={arm!r}, ITERATION={iteration}"
+    return f"never trained: run 05_train_deepspeed with ARM={arm!r}, ITERATION={iteration} first"
 
 
 def _pair(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
@@ -100,7 +105,7 @@ def _pair(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     if changed := int((after["gold"].to_numpy() != before["gold"].to_numpy()).sum()):
         raise ValueError(f"{who}: {changed} items of {where} were graded against another gold answer; evaluate again")
     after["was_correct"] = before["correct"].to_numpy()
-    after["flip"] = [OUTCOMES[was, now] for was, now in zip(after["was_correct"], after["correct"], strict=True)]
+    after["flip"] = [FLIPS[was, now] for was, now in zip(after["was_correct"], after["correct"], strict=True)]
     return after
 
 
@@ -108,7 +113,7 @@ def _score(part: pd.DataFrame) -> dict[str, Any]:
     """Accuracy with its interval, counts of flips, delta and p of the paired test (None for the baseline)."""
     n, correct = len(part), int(part["correct"].sum())
     low, high = stats.wilson(correct, n)
-    flips = {name: int((part["flip"] == name).sum()) for name in OUTCOMES.values()}
+    flips = {name: int((part["flip"] == name).sum()) for name in FLIPS.values()}
     tested = part["arm"].iloc[0] != "vanilla"
     return {
         "n": n,
@@ -142,7 +147,7 @@ def results(answers: pd.DataFrame, seed: int) -> pd.DataFrame:
     return table
 
 
-_EXTRA = ("chance", "unreadable", *OUTCOMES.values(), "delta_low", "delta_high", "detectable", "verdict")
+_EXTRA = ("chance", "unreadable", *FLIPS.values(), "delta_low", "delta_high", "detectable", "verdict")
 
 
 def slices(answers: pd.DataFrame) -> pd.DataFrame:

@@ -13,11 +13,11 @@ import pandas as pd
 
 from laif_helpers import benchmarks, stats
 from laif_helpers.answers import joined
+from laif_helpers.answers.joined import FLIPS
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Response, read_jsonl, read_rows, write_text
+from laif_helpers.records import Response, read_rows, write_text
 
-FLIPS = {(False, True): "fixed", (True, False): "broken", (False, False): "still_wrong", (True, True): "still_right"}
 COLUMNS = (
     *("arm", "iteration", "benchmark", "id", "question", "cluster", "cluster_name", "held_out", "asked", "diagnosis"),
     *("neighbour_ids", "lessons", "kept", "lesson_ids", "trained", "replayed", "before", "after", "flip"),
@@ -57,7 +57,7 @@ def collect(p: StageParameters) -> pd.DataFrame:
                 if not (before.is_file() and after.is_file()):
                     continue
                 joined.same_graders(before, after, f"{arm}, iteration {k}: {name}, {p.error_split}")
-                pairs = _pairs(read_jsonl(before, Response), read_jsonl(after, Response), f"{arm}, iteration {k}")
+                pairs = _pairs(joined.responses(before), joined.responses(after), f"{arm}, iteration {k}")
                 about = {"arm": arm, "iteration": k, "benchmark": name}
                 lineage = _lineage(run.iteration(arm, k), arm)
                 parts += [_row(p, about, pair, lineage, questions, places) for pair in pairs]
@@ -138,6 +138,9 @@ def _lineage(folder: IterationDir, arm: str) -> _Lineage:
 
 # -- what the ledger says
 
+GROUPS = ("shown", "held_out", "rest")
+"""Errors that the instructor saw, that were kept from it, and the others."""
+
 
 def fix_rates(ledger: pd.DataFrame) -> pd.DataFrame:
     """Did it learn, or memorise? A row per arm and iteration over the items that were wrong before: how many of those
@@ -145,6 +148,12 @@ def fix_rates(ledger: pd.DataFrame) -> pd.DataFrame:
     interval (Newcombe) and Fisher's exact p.
     """
     rows = []
+    columns = [
+        "arm",
+        "iteration",
+        *(f"{group}_{part}" for group in GROUPS for part in ("n", "fixed", "rate", "low", "high")),
+    ]
+    columns += ["difference", "difference_low", "difference_high", "p_value"]
     wrong = ledger[ledger["flip"].isin(["fixed", "still_wrong"])]
     for (arm, iteration), part in wrong.groupby(["arm", "iteration"], sort=False):
         groups = {"shown": part["asked"], "held_out": part["held_out"], "rest": ~part["asked"] & ~part["held_out"]}
@@ -160,7 +169,7 @@ def fix_rates(ledger: pd.DataFrame) -> pd.DataFrame:
         row["difference"] = None if shown is None or held is None else shown - held
         row["difference_low"], row["difference_high"] = stats.difference(*counts[:4])
         rows.append(row | {"p_value": stats.fisher(*counts[:4])})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def by_cluster(ledger: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,6 @@ from laif_helpers.answers import joined
 from laif_helpers.embeddings import nearest
 from laif_helpers.error_analysis import cluster_names, frames, places
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Response, read_jsonl
 from laif_helpers.stats import wilson
 
 if TYPE_CHECKING:
@@ -33,14 +32,14 @@ def collect(p: StageParameters) -> pd.DataFrame:
     """Every answered item of the splits that supply errors, wrong ones first, benchmarks in the recipe's order; but for
     those that 01's two graders read differently.
 
-    Columns as ``answered.read``; from iteration 1 on also ``flip``, against the iteration before. Raises
+    Columns as ``joined.table``; from iteration 1 on also ``flip``, against the iteration before. Raises
     FileNotFoundError when 01 has not been run, ValueError when the recipe has no in-domain benchmark or other graders
     graded the iteration before.
     """
     if not p.in_domain:
         raise ValueError("in_domain is empty: name the benchmark whose errors are to be analysed")
-    items = pd.concat([joined.read(p, p.folder, name, p.error_split) for name in p.in_domain], ignore_index=True)
-    items = items[items["correct"].astype(bool) | items["is_error"].astype(bool)]
+    items = pd.concat([joined.table(p, p.folder, name, p.error_split) for name in p.in_domain], ignore_index=True)
+    items = items[items["correct"] | items["is_error"]]
     items = _with_flips(p, items) if p.iteration else items
     return items.sort_values("correct", kind="stable", ignore_index=True)
 
@@ -53,17 +52,11 @@ def _with_flips(p: StageParameters, items: pd.DataFrame) -> pd.DataFrame:
         if path.is_file():
             now = p.folder.responses(name, p.error_split)
             joined.same_graders(path, now, f"{p.arm}, iteration {p.iteration}: {name}, {p.error_split}")
-            before |= {(name, response.id): response.correct for response in read_jsonl(path, Response)}
+            before |= {(name, response.id): response.correct for response in joined.responses(path)}
     keys = list(zip(items["benchmark"], items["id"], strict=True))
     if not all(key in before for key in keys):
         return items
-    names = {
-        (False, True): "fixed",
-        (True, False): "broken",
-        (False, False): "still_wrong",
-        (True, True): "still_right",
-    }
-    return items.assign(flip=[names[before[key], now] for key, now in zip(keys, items["correct"], strict=True)])
+    return items.assign(flip=[joined.FLIPS[before[key], now] for key, now in zip(keys, items["correct"], strict=True)])
 
 
 def contrast(items: pd.DataFrame, vectors: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
