@@ -18,13 +18,13 @@ from laif_helpers.lessons import checks
 from laif_helpers.records import Example
 
 BENCH = benchmarks.get("gsm8k")
-MORE = {"in_domain": ["gsm8k"], "instructor": "symbolic", "target": "replay:none", "lessons_only": True}
+KEYS = {"in_domain": ["gsm8k"], "instructor": "symbolic", "target": "replay:none", "lessons_only": True}
 WHY = re.compile(r"^.*No new numbers can be put into this problem: |['\"(].*|\d+.*")
 
 
 def varied(item: Example) -> tuple[int, int, str]:
     """(lessons that pass, lessons written, why there is none)."""
-    p = recipe.build(recipe.StageParameters, {"arm": "le", "iteration": 1, "benchmarks": ["gsm8k"]} | MORE)
+    p = recipe.build(recipe.StageParameters, {"arm": "le", "iteration": 1, "benchmarks": ["gsm8k"]} | KEYS)
     study = instruct.Study(BENCH, [instruct.Answered(item, "#### 0")], [])
     asked = instruct.request(p, study, study.wrong[0], [], 3)
     reply = symbolic.answer(asked.messages, seed=int(asked.key[:8], 16))

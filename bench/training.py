@@ -196,7 +196,7 @@ def flops(length: int = 2048, items: int = 128) -> None:
         shape = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
         config = LlamaConfig(vocab_size=32000, num_key_value_heads=8, max_position_embeddings=length, **shape)
         LlamaForCausalLM(config).save_pretrained(base)
-        values = {"target": str(base), "batch_size": 4, "max_length": length, "more": {"gradient_checkpointing": False}}
+        values = {"target": str(base), "batch_size": 4, "max_length": length, "gradient_checkpointing": False}
         settings = prepared(runs, items, **values)
         random = torch.Generator().manual_seed(0)
         ids = torch.randint(0, 32000, (items, length), generator=random).tolist()

@@ -18,6 +18,7 @@ from laif_helpers.cli import commands
 from laif_helpers.paths import NOTEBOOKS, ROOT
 from laif_helpers.recipe import StageParameters
 from laif_helpers.runner import notebook, plan
+from laif_helpers.sections import READS, keys_of
 
 SIX = ["01_evaluate", "02_error_analysis", "03_instruct_LE", "04_instruct_LEC", "05_train_deepspeed", "06_compare"]
 STAGES = {
@@ -119,7 +120,7 @@ def test_last_cell_writes_the_metrics(name: str) -> None:
 def test_every_setting_that_a_stage_reads_is_a_parameter_of_its_notebook(name: str) -> None:
     """Else a run would use the default in silence: ``p.budget`` without ``BUDGET`` in the parameters cell."""
     declared = {key.lower() for key in notebook.declared(NOTEBOOKS / f"{name}.ipynb")}
-    declared |= plan.MORE.get(name, set()) if "more" in declared else set()
+    declared |= keys_of(READS[name])
     texts = [(PACKAGE / STAGES[name] / "__init__.py").read_text(encoding="utf-8"), *code(name)]
     read = {
         node.attr

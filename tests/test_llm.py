@@ -484,7 +484,7 @@ def test_the_key_is_in_no_artefact_of_a_run(monkeypatch: pytest.MonkeyPatch, run
         p = practice_parameters(url)
         answer_items(p)
         given = {name: getattr(p, name.lower()) for name in ("RUN", "BUDGET", "INSTRUCTOR", "INSTRUCTOR_MODEL")}
-        given |= {"INSTRUCTOR_URL": url, "MAX_USD": 5.0, "MORE": {"prices": {"practice": {"input": 1, "output": 4}}}}
+        given |= {"INSTRUCTOR_URL": url, "MAX_USD": 5.0, "PRICES": {"practice": {"input": 1, "output": 4}}}
         papermill.execute_notebook(NOTEBOOKS / "03_instruct_LE.ipynb", runs / "out.ipynb", given, progress_bar=False)
         assert read_jsonl(p.folder.lessons("le"), Lesson)
     # an endpoint that repeats the key in its refusal, as OpenAI's does

@@ -43,6 +43,17 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"replay_fraction": 1}, "replay_fraction: .*less than 1"),
         ({"instructor": "oracle"}, "instructor: .*'scripted', 'symbolic' or 'llm'"),
         ({"quote_only": True, "instructor": "llm"}, "needs instructor_model"),
+        ({"samples": 4}, "the same answer 4 times; set temperature, for instance to 0.7"),
+        ({"average": 0}, "average is a share of the way above 0"),
+        ({"dtype": "fp16"}, "dtype: .*'auto', 'float32' or 'bfloat16'"),
+        ({"lora_alpha": 8}, "set lora_rank, for instance to 16"),
+        ({"hostfile": "h"}, "set deepspeed: zero2"),
+        ({"agreement": 2}, "set instructor: llm, or 0"),
+        ({"prices": "cheap"}, "prices: 'cheap' is no mapping"),
+        ({"request_options": {"targt": {}}}, "request_options.targt: "),
+        ({"request_options": {"target": {"leave_out": ["messages"]}}}, "'messages' cannot be changed"),
+        ({"request_options": {"instructor": {"add": {"api_key": "x"}}}}, "keys come from the environment"),
+        ({"request_options": {"target": {"add": {"n": 2}, "leave_out": ["n"]}}}, "'n' is named twice"),
     ],
 )
 def test_bad_values_are_refused_in_a_sentence(values: dict[str, object], sentence: str) -> None:
@@ -96,15 +107,25 @@ def test_written_recipe_reads_back_as_the_same(tmp_path: Path) -> None:
     assert build(Recipe, recipe.load(path)[0]) == settings
 
 
-def test_more_carries_keys_that_a_notebook_does_not_declare() -> None:
-    """A parameters cell stays readable: rare keys arrive in one dict, checked like the others."""
-    place = {"arm": "le", "iteration": 1}
-    assert recipe.build(recipe.StageParameters, {**place, "more": {"lora_rank": 8}}).lora_rank == 8
-    assert recipe.build(recipe.StageParameters, {**place, "more": "{lora_rank: 4}"}).lora_rank == 4
-    with pytest.raises(ValueError, match="unknown recipe key 'lora_rnk'; did you mean 'lora_rank'"):
-        recipe.build(recipe.StageParameters, {**place, "more": {"lora_rnk": 8}})
-    with pytest.raises(ValueError, match="more repeats 'budget'"):
-        recipe.build(recipe.StageParameters, {**place, "budget": 30, "more": {"budget": 8}})
+def test_a_key_is_written_in_one_section_only() -> None:
+    names = [name for section in Recipe.__bases__ for name in section.model_fields]
+    assert len(names) == len(set(names)) and set(names) == set(Recipe.model_fields)
+    for section in Recipe.__bases__:
+        section()  # every section stands by itself
+
+
+def test_changes_to_requests_are_read_and_written_back() -> None:
+    given = {"target": {"rename": {"max_tokens": "max_completion_tokens"}, "leave_out": ["seed"]}}
+    p = build(Recipe, {"request_options": given})
+    assert p.request_options.target.rename == {"max_tokens": "max_completion_tokens"}
+    assert p.model_dump()["request_options"] == given and build(Recipe, {}).model_dump()["request_options"] == {}
+    text = "{instructor: {add: {reasoning_effort: low}}}"
+    assert build(Recipe, {"request_options": text}).request_options.instructor.add == {"reasoning_effort": "low"}
+
+
+@pytest.mark.parametrize(("given", "share"), [("true", "auto"), (False, 1.0), ("0.5", 0.5), ("auto", "auto"), (1, 1.0)])
+def test_average_is_a_share_or_found_out(given: object, share: object) -> None:
+    assert build(Recipe, {"average": given}).average == share
 
 
 def test_held_out_items_are_the_same_whatever_the_arm() -> None:

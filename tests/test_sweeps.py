@@ -11,6 +11,7 @@ from laif_helpers import compare
 from laif_helpers.paths import NOTEBOOKS
 from laif_helpers.runner import manifest, notebook, plan, report
 from laif_helpers.runner.plan import Plan
+from laif_helpers.sections import READS, keys_of
 
 RATES = [1e-4, 2e-4]
 ASK = "03_instruct_LE"
@@ -55,7 +56,7 @@ def test_points_with_other_lessons_ask_for_themselves(toy: Toy) -> None:
 @pytest.mark.parametrize("stem", sorted(set(plan.INSTRUCT.values())))
 def test_the_real_notebooks_about_lessons_see_no_key_that_is_left_out(stem: str) -> None:
     declared = {name.lower() for name in notebook.check(NOTEBOOKS / f"{stem}.ipynb", plan.StageParameters.model_fields)}
-    assert not plan.AFTER_LESSONS & (declared | plan.MORE[stem])
+    assert not plan.AFTER_LESSONS & (declared | keys_of(READS[stem]))
     assert "max_length" in declared and "learning_rate" in plan.AFTER_LESSONS
 
 
@@ -134,7 +135,7 @@ def test_a_paid_reply_is_paid_once_for_all_points(toy: Toy, monkeypatch: pytest.
     answered = f"from instructing import answer_items\nanswer_items(recipe.build(recipe.StageParameters, {place}))"
     asked = "from laif_helpers import instruct\nmade = instruct.plan(p)\ninstruct.learn(made, instruct.ask(made, p), p)"
     for stem, work in ((plan.EVALUATE, answered), (ASK, asked)):
-        monkeypatch.setitem(TOYS, stem, (TOYS[stem][0] + "MORE = {}\n" * (stem == ASK), work))
+        monkeypatch.setitem(TOYS, stem, (TOYS[stem][0], work))
         write_toy(toy.notebooks, stem)
     monkeypatch.delenv("LAIF_DATA")
     with endpoint(lambda call, body: good(call)) as (url, calls):

@@ -431,7 +431,7 @@ def test_full_size_recipes_have_the_papers_settings(name: str) -> None:
         assert (settings.learning_rate, settings.gradient_accumulation, settings.iterations) == (5e-6, 8, 3)
     trained = [stage for stage in made.stages if stage.notebook == plan.TRAIN]
     given = plan.parameters(trained[0], made.parameters[plan.TRAIN])
-    assert given["MORE"]["warmup_steps"] == 100, "what 05 does not declare reaches it"
+    assert given["WARMUP_STEPS"] == 100, "what 05 does not declare reaches it"
 
 
 def test_one_version_of_torch_everywhere() -> None:

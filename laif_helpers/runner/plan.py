@@ -1,5 +1,6 @@
 """The stages of a run and what each waits for; sweeps expanded into points. Nothing is executed here."""
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Set
@@ -11,28 +12,15 @@ from laif_helpers import arms, recipe
 from laif_helpers.paths import NOTEBOOKS, IterationDir, RunDir, runs_dir
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.runner import notebook
+from laif_helpers.sections import READS, InstructorSection, LessonSection, TrainingSection, keys_of
 
 EVALUATE, ANALYSE, TRAIN, COMPARE = "01_evaluate", "02_error_analysis", "05_train_deepspeed", "06_compare"
 INSTRUCT = arms.NOTEBOOK_OF
 
-_LESSON_KEYS = {"arms", "budget", "replay_fraction", "holdout_fraction", "k", "similarity", "strict", "seed"}
-_INSTRUCTOR_KEYS = {key for key in Recipe.model_fields if key.startswith(("instructor", "max_usd"))}
-_INSTRUCTOR_KEYS |= {"prices", "probe", "reply_format", "batch", "agreement"}
-_TRAINING_KEYS = {"deepspeed", "num_processes", "learning_rate", "epochs", "batch_size", "gradient_accumulation"}
-_TRAINING_KEYS |= {"warmup_ratio", "weight_decay", "max_length", "packing", "lora_rank"}
-_TRAINING_KEYS |= {"warmup_steps", "max_grad_norm", "gradient_checkpointing", "curriculum", "lora_alpha"}
-_TRAINING_KEYS |= {"lora_dropout", "load_in_4bit", "merge_lora", "save_steps", "report_to", "hostfile"}
-MORE = {
-    ANALYSE: {"instructor_url", "max_usd", "quote_only", "holdout_fraction"},
-    TRAIN: _TRAINING_KEYS,
-    **dict.fromkeys(INSTRUCT.values(), (_LESSON_KEYS | _INSTRUCTOR_KEYS | {"embedding", "lessons_only"}) - {"arms"}),
-}
-"""Keys that reach a notebook through its parameter MORE where it does not declare them one by one."""
-BEYOND_ITERATION_0 = frozenset(_LESSON_KEYS | _INSTRUCTOR_KEYS | _TRAINING_KEYS)
+BEYOND_ITERATION_0 = keys_of((LessonSection, InstructorSection, TrainingSection))
 """Keys that leave the untouched target's greedy answers as they are: a sweep over them evaluates it once."""
-AFTER_LESSONS = frozenset(_TRAINING_KEYS - {"max_length"})
-"""Keys that leave the first lessons as they are: a sweep over them asks the instructor once. Lessons that would
-not fit max_length are refused, so that one is not among them."""
+AFTER_LESSONS = keys_of((TrainingSection,))
+"""Keys that leave the first lessons as they are: a sweep over them asks the instructor once."""
 
 
 @dataclass(frozen=True)
@@ -142,18 +130,22 @@ def make(path: Path, name: str = "", overrides: Mapping[str, Any] | None = None,
 
 
 def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any]:
-    """Values for a stage's parameters cell: those of the recipe that the notebook declares, in UPPER_CASE.
-
-    MORE holds the recipe's other keys that concern the notebook, where they are not at their defaults.
-    """
+    """Values for a notebook in UPPER_CASE: of each key that it declares, and of each that its sections hold and that is
+    not at its default."""
     values = {**stage.recipe.model_dump(), "run": run_name(stage.run), "arm": stage.arm, "iteration": stage.iteration}
+    defaults = _defaults()
     # Only a switch cares which iteration is the last; the other arms' stages stand when a run is made longer.
-    beside = {"iterations"} if "+" in stage.arm and stage.notebook in MORE else set()
-    undeclared = (MORE.get(stage.notebook, set()) | beside) - {name.lower() for name in names}
-    defaults = {key: field.get_default() for key, field in Recipe.model_fields.items()}
-    values["more"] = {key: values[key] for key in sorted(undeclared) if values[key] != defaults[key]}
+    beside = {"iterations"} if "+" in stage.arm and stage.notebook != EVALUATE else set()
+    read = keys_of(READS[stage.notebook]) | beside
+    undeclared = sorted(key for key in read if values[key] != defaults[key] and key.upper() not in names)
     values |= replaced
-    return {name: values[name.lower()] for name in names}
+    return {name: values[name.lower()] for name in (*names, *map(str.upper, undeclared))}
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    defaults: dict[str, Any] = recipe.build(Recipe, {}).model_dump()
+    return defaults
 
 
 def _fits(stage: Stage, names: list[str]) -> None:
@@ -200,7 +192,9 @@ def _points(values: dict[str, Any]) -> tuple[dict[str, Recipe], dict[str, Home],
         chosen = dict(zip(axes, combination, strict=True))
         name = _name(chosen)
         points[name] = recipe.build(Recipe, {**values, **chosen})
-        homes[name] = Home(_name(chosen, without=BEYOND_ITERATION_0), _name(chosen, without=AFTER_LESSONS))
+        # answers that are drawn depend on the seed
+        same = BEYOND_ITERATION_0 - ({"seed"} if points[name].temperature else set())
+        homes[name] = Home(_name(chosen, without=same), _name(chosen, without=AFTER_LESSONS))
     return points, homes, axes
 
 

@@ -1,0 +1,73 @@
+"""Values of a recipe that are more than a number or a word, and how papermill's strings for them are read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+
+
+class Price(BaseModel):
+    """What a model costs, in dollars per million tokens; 0 if the server is one's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class RequestChange(BaseModel):
+    """How the body of a request differs from the usual one: some servers forbid a parameter or want another name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    add: dict[str, Any] = {}
+    rename: dict[str, str] = {}
+    leave_out: list[str] = []
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "RequestChange":
+        touched = [*self.add, *self.rename, *self.rename.values(), *self.leave_out]
+        if ours := [name for name in touched if name in ("messages", "model")]:
+            raise ValueError(f"{ours[0]!r} cannot be changed: it holds what is asked; change another parameter")
+        if secret := [name for name in touched if name.lower().replace("-", "_") in ("api_key", "authorization")]:
+            raise ValueError(f"{secret[0]!r}: keys come from the environment, never from a recipe; remove it here")
+        if twice := sorted(name for name in set(touched) if touched.count(name) > 1):
+            raise ValueError(f"{twice[0]!r} is named twice among add, rename and leave_out; name it once")
+        return self
+
+    @model_serializer
+    def _changes_alone(self) -> dict[str, Any]:
+        return {name: value for name in type(self).model_fields if (value := getattr(self, name))}
+
+
+class RequestOptions(BaseModel):
+    """Changes to the requests that the target's server gets, and to those that the instructor gets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: RequestChange = RequestChange()
+    instructor: RequestChange = RequestChange()
+
+    @model_serializer
+    def _changes_alone(self) -> dict[str, Any]:
+        return {name: change.model_dump() for name in type(self).model_fields if (change := getattr(self, name)) != _NO}
+
+
+_NO = RequestChange()
+
+
+def read_list(value: Any) -> Any:
+    """papermill's ``-p arms "[le, lec]"`` is a string; so is ``--set arms=le,lec``."""
+    if not isinstance(value, str):
+        return value
+    inner = value.strip().removeprefix("[").removesuffix("]")
+    return [part.strip().strip("'\"") for part in inner.split(",") if part.strip()]
+
+
+def read_mapping(value: Any) -> Any:
+    """papermill's ``-p PRICES "{m: {input: 1, output: 4}}"`` is a string. Raises ValueError if it is no mapping."""
+    read = yaml.safe_load(value) if isinstance(value, str) else value
+    if not isinstance(read, Mapping | BaseModel):
+        raise ValueError(f"{value!r} is no mapping; write {{name: value}}")
+    return read
