@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import models as token_models
 from torch.nn import functional as F
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from laif_helpers import benchmarks
+from laif_helpers import benchmarks, models
 from laif_helpers.benchmarks import practice
 from laif_helpers.benchmarks.practice.world import TWISTS, Problem
 from laif_helpers.paths import NANO
-from laif_helpers.records import Example, write_json, write_text
+from laif_helpers.records import write_json, write_text
 from laif_helpers.stats import wilson
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
@@ -60,13 +61,13 @@ class Settings:
     threads: int = 2
 
 
-def practice_data(settings: Settings) -> list[Problem]:
+def practice_data(count: int, twisted: float, seed: int) -> list[Problem]:
     """Problems on practised concepts alone; no question of any split of either benchmark is among them."""
     held_out = {e.question for name, split in practice.SIZES for e in benchmarks.get(name).load(split)}
-    rng = random.Random(settings.seed)
+    rng = random.Random(seed)
     problems: list[Problem] = []
-    while len(problems) < settings.steps * settings.batch_size:
-        twist = rng.choice(TWISTS) if rng.random() < settings.twisted else ""
+    while len(problems) < count:
+        twist = rng.choice(TWISTS) if rng.random() < twisted else ""
         problem = practice.draw(rng, gap_share=0.0, twist=twist)
         if problem.question not in held_out:
             problems.append(problem)
@@ -75,7 +76,7 @@ def practice_data(settings: Settings) -> list[Problem]:
 
 def make_tokenizer(problems: list[Problem], settings: Settings) -> PreTrainedTokenizerFast:
     """Byte-level BPE (every UTF-8 text goes in and comes out unchanged), digits one by one."""
-    bpe = Tokenizer(models.BPE())
+    bpe = Tokenizer(token_models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
@@ -107,7 +108,8 @@ def encode(problems: list[Problem], tokenizer: Any) -> list[tuple[list[int], lis
         [[*m, {"role": "assistant", "content": p.response}] for m, p in zip(prompts, problems, strict=True)],
         tokenize=False,
     )
-    tails = [text.removeprefix(start) for text, start in zip(whole, head, strict=True)]
+    # some templates write a line break after the end token, which no answer needs
+    tails = [text.removeprefix(start).rstrip("\n") for text, start in zip(whole, head, strict=True)]
     read = [tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (head, tails)]
     return list(zip(*read, strict=True))
 
@@ -159,10 +161,7 @@ def train(model: LlamaForCausalLM, samples: list[Any], settings: Settings, pad: 
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps, eta_min=1e-5)
     model.train()
     for step, (ids, labels) in enumerate(batches(samples, settings.batch_size, pad), start=1):
-        # Right padding under a causal mask needs no attention mask: no real token looks at a pad.
-        kept = labels[:, 1:] != -100
-        hidden = model.model(input_ids=ids).last_hidden_state[:, :-1][kept]
-        loss = F.cross_entropy(model.lm_head(hidden), labels[:, 1:][kept])
+        loss = answer_loss(model, ids, labels)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -172,31 +171,23 @@ def train(model: LlamaForCausalLM, samples: list[Any], settings: Settings, pad: 
             print(f"step {step} loss {loss.item():.4f}", flush=True)
 
 
-@torch.inference_mode()
-def answers(model: LlamaForCausalLM, tokenizer: Any, examples: list[Example], batch_size: int = 300) -> list[str]:
-    """Greedy answers, longest prompts together."""
-    model.eval()
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i].question))
-    texts = [""] * len(examples)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        prompts = [practice.messages(examples[i]) for i in chosen]
-        inputs = tokenizer.apply_chat_template(
-            prompts, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-        )
-        out = model.generate(**inputs, max_new_tokens=64, do_sample=False)[:, inputs["input_ids"].shape[1] :]
-        for i, text in zip(chosen, tokenizer.batch_decode(out, skip_special_tokens=True), strict=True):
-            texts[i] = text
-    return texts
+def answer_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the answers' tokens, in nats; the head sees no other token.
+
+    Right padding under a causal mask needs no attention mask: no real token looks at a pad.
+    """
+    kept = labels[:, 1:] != -100
+    hidden = model.model(input_ids=ids).last_hidden_state[:, :-1][kept]
+    return F.cross_entropy(model.lm_head(hidden), labels[:, 1:][kept])
 
 
-def measure(model: LlamaForCausalLM, tokenizer: Any) -> dict[str, dict[str, float]]:
-    """Scores on the two test splits, in all and by what is known about their items."""
+def measure(folder: Path, limit: int | None = None) -> dict[str, dict[str, float]]:
+    """Scores on the (first ``limit`` items of the) two test splits, in all and by what is known about their items."""
     scores: dict[str, dict[str, float]] = {}
     for name in ("practice", "practice_plus"):
-        examples = benchmarks.get(name).load("test")
-        texts = answers(model, tokenizer, examples)
-        right = [practice.grade(e, text).correct for e, text in zip(examples, texts, strict=True)]
+        examples = benchmarks.get(name).load("test", limit=limit)
+        answers = models.generate(str(folder), [practice.messages(e) for e in examples], max_new_tokens=64)
+        right = [practice.grade(e, answer.text).correct for e, answer in zip(examples, answers, strict=True)]
         groups: dict[str, list[bool]] = {}
         for example, correct in zip(examples, right, strict=True):
             concept, gap = example.fields["concept"], example.fields["gap"]
@@ -256,15 +247,17 @@ Every concept's own score is in `scores.json`.
 """
 
 
-def card(settings: Settings, facts: dict[str, Any], scores: dict[str, dict[str, float]]) -> str:
-    rows = [
+def score_rows(scores: dict[str, dict[str, float]]) -> str:
+    return "\n".join(
         f"| {name} | {s['n']} | {s['accuracy']:.3f} | {s['low']:.3f}–{s['high']:.3f} |"
         for name, s in scores.items()
         if ": concept " not in name
-    ]
-    gaps = ", ".join(sorted(practice.GAPS))
-    samples = settings.steps * settings.batch_size
-    return CARD.format(**asdict(settings), **facts, samples=samples, gaps=gaps, table="\n".join(rows))
+    )
+
+
+def card(settings: Settings, facts: dict[str, Any], scores: dict[str, dict[str, float]]) -> str:
+    gaps, samples = ", ".join(sorted(practice.GAPS)), settings.steps * settings.batch_size
+    return CARD.format(**asdict(settings), **facts, samples=samples, gaps=gaps, table=score_rows(scores))
 
 
 def main() -> None:
@@ -277,7 +270,7 @@ def main() -> None:
     settings = Settings(**given)
     torch.set_num_threads(settings.threads)
     began = time.perf_counter()
-    problems = practice_data(settings)
+    problems = practice_data(settings.steps * settings.batch_size, settings.twisted, settings.seed)
     tokenizer = make_tokenizer(problems, settings)
     samples = encode(problems, tokenizer)
     length = sum(len(prompt) + len(answer) for prompt, answer in samples) / len(samples)
@@ -288,7 +281,7 @@ def main() -> None:
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    scores = measure(model, tokenizer)
+    scores = measure(out)
     facts = {"parameters": model.num_parameters(), "seconds": round(seconds), "tokens_a_sample": round(length, 1)}
     write_json(out / "scores.json", {"settings": asdict(settings), **facts, "scores": scores})
     write_text(out / "README.md", card(settings, facts, scores))

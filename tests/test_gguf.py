@@ -1,0 +1,128 @@
+"""A GGUF file becomes a plain folder with the same values, and is refused with a sentence if it cannot."""
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from laif_helpers import models
+from laif_helpers.models import gguf
+from laif_helpers.paths import NANO
+
+pytest.importorskip("gguf", reason="the package gguf is not installed")
+
+NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    **{f"self_attn.{letter}_proj": f"attn_{letter}" for letter in "qkv"},
+    "self_attn.o_proj": "attn_output",
+    **{f"mlp.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")},
+}
+
+
+def write_gguf(path: Path, architecture: str = "llama", pre: str = "default") -> dict[str, Any]:
+    """nano as llama.cpp's converter would write it, in float32; returns its state."""
+    from gguf import GGUFWriter, LlamaFileType
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(NANO), AutoTokenizer.from_pretrained(NANO)
+    c, state = model.config, model.state_dict()
+    writer = GGUFWriter(path, architecture)
+    writer.add_name("Nano")
+    writer.add_file_type(LlamaFileType.ALL_F32)
+    writer.add_license("apache-2.0")
+    writer.add_context_length(c.max_position_embeddings)
+    writer.add_embedding_length(c.hidden_size)
+    writer.add_block_count(c.num_hidden_layers)
+    writer.add_feed_forward_length(c.intermediate_size)
+    writer.add_head_count(c.num_attention_heads)
+    writer.add_head_count_kv(c.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
+    writer.add_rope_freq_base(c.rope_parameters["rope_theta"])
+    writer.add_vocab_size(c.vocab_size)
+    write_tokenizer(writer, tokenizer, pre)
+    for name, values in state.items():
+        if name != "lm_head.weight":
+            writer.add_tensor(*as_llama_cpp(name, values.numpy(), c))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return dict(state)
+
+
+def write_tokenizer(writer: Any, tokenizer: Any, pre: str) -> None:
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
+    writer.add_token_types([3 if i in tokenizer.all_special_ids else 1 for i in range(len(tokenizer))])
+    writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_pad_token_id(tokenizer.pad_token_id)
+    writer.add_chat_template(tokenizer.chat_template)
+
+
+def as_llama_cpp(name: str, values: np.ndarray, config: Any) -> tuple[str, np.ndarray]:
+    """llama.cpp rotates neighbouring pairs where transformers rotates halves: rows of q and k change places."""
+    for ours, theirs in NAMES.items():
+        if ours in name:
+            name = name.replace(ours, theirs)
+            break
+    if "attn_q." in name or "attn_k." in name:
+        heads = config.num_attention_heads if "attn_q." in name else config.num_key_value_heads
+        values = values.reshape(heads, 2, -1, values.shape[1]).swapaxes(1, 2).reshape(values.shape)
+    return name.replace("model.layers", "blk"), np.ascontiguousarray(values)
+
+
+def test_the_folder_holds_the_same_model(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    state = write_gguf(tmp_path / "nano.gguf")
+    folder = gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made", origin="a test")
+    made = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    assert made.keys() == state.keys()
+    assert all(torch.equal(made[name], state[name]) for name in state)
+    asked = [[{"role": "user", "content": "Mia has 3 pairs of eggs. How many eggs does Mia have?"}]]
+    (ours,), (its,) = (models.generate(str(place), asked, progress=False) for place in (folder, NANO))
+    assert (ours.text, ours.prompt_tokens) == (its.text, its.prompt_tokens)
+    card = (folder / "README.md").read_text()
+    assert "nano.gguf" in card and "a test" in card and "ALL_F32" in card and "apache-2.0" in card
+    assert [f.name for f in tmp_path.iterdir() if f.name.endswith(".partial")] == []
+
+
+def test_smollm_digits_are_split_off_first(tmp_path: Path) -> None:
+    """Two line breaks before a digit stay one piece, as in the tokenizer that the model was trained with."""
+    from transformers import AutoTokenizer
+
+    for pre, pieces in (("smollm", ["ĊĊ", "5"]), ("default", ["Ċ", "Ċ", "5"])):
+        write_gguf(tmp_path / f"{pre}.gguf", pre=pre)
+        folder = gguf.to_folder(tmp_path / f"{pre}.gguf", tmp_path / pre)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        found = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("\n\n5")
+        assert [piece for piece, _ in found] == pieces
+
+
+def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "other.gguf", architecture="whisper")
+    (tmp_path / "broken.gguf").write_bytes(b"no such thing at all")
+    for name, found in (("other", "architecture 'whisper'"), ("broken", "not a readable GGUF"), ("absent", "no such")):
+        with pytest.raises(ValueError, match=found):
+            gguf.to_folder(tmp_path / f"{name}.gguf", tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_full_disk_is_told_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_gguf(tmp_path / "nano.gguf")
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(4 << 20, 3 << 20, 1 << 20))
+    monkeypatch.setattr(gguf, "_load", lambda *_: pytest.fail("weights were loaded"))
+    with pytest.raises(ValueError, match=r"needs 4 MB for 9\d\d,\d+ weights and its disk has 1 MB free"):
+        gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made")
