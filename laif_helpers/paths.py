@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 NANO = ROOT / "data" / "nano"
+SENTINEL = "laif_done.json"
+"""Lies in a checkpoint that is whole, and names its steps and the hash of its weights."""
 
 
 def runs_dir() -> Path:

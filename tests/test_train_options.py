@@ -120,7 +120,7 @@ def test_packing_says_why_it_is_off(parameters: Make, capsys: pytest.CaptureFixt
     settings = train_settings.make_settings(parameters(packing=True))
     assert not sft.trainer_arguments(settings, []).packing
     assert "packing is off: on the CPU attention over packed rows costs more" in capsys.readouterr().out
-    assert "weights of their own" in sft.why_no_packing(settings, [{"weight": 2.0}], gpu=True)
+    assert "weights of their own" in sft.why_no_packing(settings, [{"weights": [2.0]}], gpu=True)
     assert "keeps samples in order" in sft.why_no_packing(replace(settings, curriculum="length"), [], gpu=True)
 
 

@@ -16,13 +16,12 @@ from typing import Any
 import yaml
 
 from laif_helpers import benchmarks as _benchmarks
-from laif_helpers.paths import RunDir, data_dirs, file_label, resolve
+from laif_helpers.paths import SENTINEL, RunDir, data_dirs, file_label, resolve
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import read_rows, write_jsonl, write_text
 from laif_helpers.runner import notebook, plan
 from laif_helpers.runner.plan import Plan, Stage
 
-SENTINEL = "laif_done.json"
 PACKAGES = "laif-helpers torch transformers trl peft deepspeed openai papermill pandas numpy scikit-learn umap-learn"
 WHOLE_FILE = 64 << 20  # bytes; a larger file counts by size and time, reading 15 GB of weights takes minutes
 OUTPUTS = {

@@ -58,10 +58,19 @@ def make(p: StageParameters) -> Mix:
     kept = [lesson for lesson in _arm_lessons(p, tests) if lesson.status == "kept"]
     if not kept:
         raise ValueError(f"{p.folder.lessons(p.arm)} holds no kept lesson; look at the reasons in its funnel")
-    pool = _replay_pool(p, tests) if lessons.shares(p.budget, p.replay_fraction)[1] else []
+    replay = lessons.shares(p.budget, p.replay_fraction)[1] > 0
+    right = _right_answers(p) if replay else {}
     rows = lessons.mix(
-        kept, pool, budget=p.budget, replay_fraction=p.replay_fraction, seed=_seed(p), strict=p.strict, tests=tests
+        kept,
+        _replay_pool(p, tests, right) if replay else [],
+        budget=p.budget,
+        replay_fraction=p.replay_fraction,
+        seed=_seed(p),
+        strict=p.strict,
+        tests=tests,
     )
+    if p.replay_from == "own":
+        rows = [_in_own_words(row, right) for row in rows]
     write_jsonl(p.folder.training_set, rows)
     absent = [f"{name}: no items at all" for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
     return Mix(rows, absent + lessons.shortfalls(rows, p.budget, p.replay_fraction))
@@ -104,10 +113,9 @@ def _gold_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Less
     return [lesson for lesson in made if lesson.status != "surplus"]
 
 
-def _replay_pool(p: StageParameters, tests: list[tuple[str, str]]) -> list[Example]:
-    """Training items answered right in the previous iteration, without those that a test split holds too."""
-    forbidden = {normalise(question) for _, question in tests}
-    pool = []
+def _right_answers(p: StageParameters) -> dict[tuple[str, str], str]:
+    """(benchmark, id) -> the text of each right answer to the error split in the previous iteration."""
+    right: dict[tuple[str, str], str] = {}
     for name in p.in_domain:
         path = p.previous.responses(name, p.error_split)
         if not path.is_file():
@@ -115,10 +123,31 @@ def _replay_pool(p: StageParameters, tests: list[tuple[str, str]]) -> list[Examp
                 f"{path} does not exist, and replay_fraction {p.replay_fraction} draws on it; run 01_evaluate with "
                 f"RUN={p.run!r} for that iteration first, or set REPLAY_FRACTION = 0"
             )
-        right = {response.id for response in read_jsonl(path, Response) if response.correct}
+        right |= {(name, answer.id): answer.text for answer in read_jsonl(path, Response) if answer.correct}
+    if p.replay_from == "own" and not any(text.strip() for text in right.values()):
+        raise ValueError(
+            f"replay_from: own replays the target's own right answers to {', '.join(p.in_domain)} {p.error_split}, and "
+            "there are none; set replay_fraction: 0 to train on lessons alone"
+        )
+    return right
+
+
+def _replay_pool(p: StageParameters, tests: list[tuple[str, str]], right: dict[tuple[str, str], str]) -> list[Example]:
+    """Training items answered right in the previous iteration, without those that a test split holds too."""
+    forbidden = {normalise(question) for _, question in tests}
+    pool = []
+    for name in p.in_domain:
         text = benchmarks.get(name).question_text
-        pool += [e for e in _examples(p, name) if e.id in right and normalise(text(e)) not in forbidden]
+        pool += [e for e in _examples(p, name) if (name, e.id) in right and normalise(text(e)) not in forbidden]
     return pool
+
+
+def _in_own_words(row: dict[str, Any], right: dict[tuple[str, str], str]) -> dict[str, Any]:
+    """A replayed row with the target's own right answer in place of the gold rationale; others as they are."""
+    if row["source"] != "replay":
+        return row
+    answer = {"role": "assistant", "content": right[row["benchmark"], row["id"]]}
+    return row | {"messages": [*row["messages"][:-1], answer]}
 
 
 def _examples(p: StageParameters, name: str) -> list[Example]:

@@ -7,20 +7,18 @@ checkpoint that lies there is the one these settings would make.
 import hashlib
 import json
 import math
-import random
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import launch
-from laif_helpers.paths import ROOT, IterationDir, resolve
+from laif_helpers import launch, models
+from laif_helpers.paths import ROOT, SENTINEL, IterationDir, resolve
 from laif_helpers.recipe import StageParameters, local_target
-from laif_helpers.records import Response, read_jsonl, read_rows
-from laif_helpers.train import trackers
+from laif_helpers.records import read_rows
+from laif_helpers.train import measured, trackers
 
 DEEPSPEED = ROOT / "papermill_runs" / "deepspeed"
-SENTINEL = "laif_done.json"
 Row = dict[str, Any]
 
 
@@ -58,6 +56,12 @@ class Settings:
     deepspeed_config: dict[str, Any]
     save_steps: int
     report_to: str
+    dtype: str
+    kl_weight: float
+    average: float | str
+    held_out: list[Row]
+    untouched: str
+    anchors: list[Row]
     handful: list[Row]
     card: Row
 
@@ -78,7 +82,7 @@ class Settings:
     @property
     def deciding(self) -> Row:
         """What decides the weights: no places, nothing that is only measured, shown or kept."""
-        others = {"folder", "base", "training_set", "handful", "max_new_tokens", "card"}
+        others = {"folder", "base", "training_set", "handful", "max_new_tokens", "card", "untouched", "anchors"}
         others |= {"save_steps", "report_to", "hostfile", "gradient_checkpointing"}
         return {key: value for key, value in asdict(self).items() if key not in others}
 
@@ -93,17 +97,21 @@ def make_settings(p: StageParameters) -> Settings:
     lessons = check_training_set(p.folder.training_set)
     check_base(p)
     check_hosts(p)
+    check_penalty(p)
     trackers.check(p.report_to)
     taken = {f.name for f in fields(Settings)} & set(type(p).model_fields)
     return Settings(
         **{key: getattr(p, key) for key in taken},
         folder=str(p.folder.path.resolve()),
         base=p.base_model,
-        base_fingerprint=fingerprint(p.base_model),
+        base_fingerprint=models.fingerprint(p.base_model),
         training_set=str(p.folder.training_set.resolve()),
         training_set_sha256=file_hash([p.folder.training_set]),
         deepspeed_config=deepspeed_config(p.deepspeed),
-        handful=probe_items(p),
+        untouched=local_target(p.target),
+        held_out=measured.held_out(p) if p.average == "auto" else [],
+        anchors=measured.anchors(p),
+        handful=measured.shown(p),
         card={
             **{"target": p.target, "arm": p.arm, "iteration": p.iteration, "lessons": lessons},
             "base": "" if p.iteration <= 1 else f"iteration {p.iteration - 1} of the same arm",
@@ -131,10 +139,10 @@ def check_training_set(path: Path) -> dict[str, int]:
 
 
 def check_weight(path: Path, count: int, row: Row) -> None:
-    """Refuse a row whose ``weight`` (default 1) is no number from 0 on."""
-    weight = row.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-        raise ValueError(f"{path}: row {count} has weight {weight!r}; a weight is a number from 0 on (1: as it is)")
+    """Refuse a row whose ``weight``, or that of one of its messages, is no number from 0 on (default: 1)."""
+    for weight in [part.get("weight", 1.0) for part in (row, *row["messages"])]:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+            raise ValueError(f"{path}: row {count} has weight {weight!r}; a weight is a number from 0 on (1: as it is)")
 
 
 def check_base(p: StageParameters) -> None:
@@ -160,6 +168,19 @@ def check_hosts(p: StageParameters) -> None:
     if slots != p.num_processes:
         raise ValueError(
             f"num_processes {p.num_processes} is not the {slots} slots of hostfile {p.hostfile}; make them equal"
+        )
+
+
+def check_penalty(p: StageParameters) -> None:
+    """Refuse a penalty that has nothing to act on, or a starting model that ZeRO-3 spreads over the ranks."""
+    if p.kl_weight and p.deepspeed.startswith("zero3"):
+        raise ValueError(
+            f"kl_weight {p.kl_weight:g} compares with a whole copy of the starting model, and deepspeed: {p.deepspeed} "
+            "spreads the weights over the ranks; set deepspeed: zero2, or kl_weight: 0"
+        )
+    if p.kl_weight and not p.replay_fraction:
+        raise ValueError(
+            f"kl_weight {p.kl_weight:g} acts on replayed items, and replay_fraction is 0; set it, for instance to 0.25"
         )
 
 
@@ -206,22 +227,6 @@ def weights(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def fingerprint(base: str) -> str:
-    """What tells one base from another: a checkpoint of ours by its hash, a folder by its files, a hub name as is.
-
-    Weights beyond 64 MB are told by name and size: hashing 16 GB would take longer than small trainings do.
-    """
-    folder = Path(base)
-    if not folder.is_dir():
-        return base
-    if (folder / SENTINEL).is_file():
-        return str(read_json(folder / SENTINEL)["weights_sha256"])
-    told = sorted(f for f in folder.iterdir() if f.suffix in (".json", ".safetensors", ".bin", ".jinja", ".model"))
-    sizes = json.dumps([(file.name, file.stat().st_size) for file in told])
-    small = file_hash([file for file in told if file.stat().st_size < 1 << 26])
-    return hashlib.sha256((sizes + small).encode()).hexdigest()
-
-
 def finished(settings: Settings) -> bool:
     """Whether the checkpoint is whole and made by these very settings."""
     sentinel = settings.checkpoint / SENTINEL
@@ -229,27 +234,6 @@ def finished(settings: Settings) -> bool:
         return False
     done = read_json(sentinel)
     return done["identity"] == settings.identity and file_hash(weights(settings.checkpoint)) == done["weights_sha256"]
-
-
-def probe_items(p: StageParameters, count: int = 8) -> list[Row]:
-    """Items to show before and after: half of them answered wrong before, half right, drawn with the seed."""
-    pool = [r for b in p.in_domain for r in _responses(p.previous.responses(b, p.error_split))]
-    rng = random.Random(p.seed)
-    drawn = []
-    for correct in (False, True):
-        part = [r for r in pool if r.correct == correct]
-        drawn += rng.sample(part, min(count // 2, len(part)))
-    return [
-        {
-            **{"id": r.id, "benchmark": r.benchmark, "split": r.split, "messages": r.messages},
-            **{"gold": r.gold, "before": r.text, "before_correct": r.correct},
-        }
-        for r in drawn
-    ]
-
-
-def _responses(path: Path) -> list[Response]:
-    return read_jsonl(path, Response) if path.is_file() else []
 
 
 def read_log(path: Path) -> list[Row]:

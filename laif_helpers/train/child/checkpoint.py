@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.models import card as model_card
-from laif_helpers.paths import IterationDir
+from laif_helpers.paths import SENTINEL, IterationDir
 from laif_helpers.records import write_json, write_jsonl
+from laif_helpers.train.child import average, drift
 from laif_helpers.train.child.base_model import merge
-from laif_helpers.train.settings import SENTINEL, Row, Settings, file_hash, weights
+from laif_helpers.train.settings import Row, Settings, file_hash, weights
 
 
 def save(trainer: Any, tokenizer: Any, settings: Settings) -> None:
@@ -34,11 +35,13 @@ def finish(settings: Settings, metrics: Row) -> None:
     The states to go on from are thrown away last: until then a kill costs nothing.
     """
     folder = IterationDir(Path(settings.folder))
+    metrics |= average.apply(settings, settings.unfinished)
     if settings.merge_lora:
         _merge_in_place(settings.unfinished)
     model_card.write(settings.unfinished, settings.card, settings.deciding, metrics)
     try:
         probe(settings, folder.path / "probe.jsonl")
+        metrics["drift"] = drift.measure(settings)
     except Exception as error:  # a handful of answers is not worth the weights
         traceback.print_exc()
         metrics["probe_failed"] = f"{type(error).__name__}: {error}"[:300]

@@ -28,14 +28,12 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
     """Token ids and labels of the training set, and what share of it carries loss or had to stay out.
 
     A sample longer than ``max_length`` is left out and counted, never cut: a response without its end teaches
-    the model not to stop.
+    the model not to stop. ``weights`` (one for each token) and ``anchored`` (whether ``kl_weight`` holds the model
+    near its start on this sample) are there only if the training needs them.
     """
     rows = list(read_rows(settings.training_set))
     samples, mismatches = encode(tokenizer, [row["messages"] for row in rows], stop_ids(settings.base, tokenizer))
-    if any(row.get("weight", 1.0) != 1.0 for row in rows):
-        samples = [
-            sample | {"weight": float(row.get("weight", 1.0))} for sample, row in zip(samples, rows, strict=True)
-        ]
+    samples = _weighted(samples, rows, settings.kl_weight)
     lengths = [len(sample["input_ids"]) for sample in samples]
     kept = [sample for sample, length in zip(samples, lengths, strict=True) if length <= settings.max_length]
     if not kept:
@@ -60,6 +58,24 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
     }
 
 
+def _weighted(samples: list[Row], rows: list[Row], kl_weight: float) -> list[Row]:
+    """The samples with token weights times their row's weight, or without any if every weight is 1."""
+    weights = [
+        [float(row.get("weight", 1.0)) * weight for weight in sample["weights"]]
+        for row, sample in zip(rows, samples, strict=True)
+    ]
+    if not kl_weight and {weight for row in weights for weight in row} <= {0.0, 1.0} and not _silent(samples, weights):
+        return [{key: sample[key] for key in ("input_ids", "labels")} for sample in samples]
+    anchored = [{"anchored": row.get("source") == "replay"} if kl_weight else {} for row in rows]
+    return [sample | {"weights": row} | more for sample, row, more in zip(samples, weights, anchored, strict=True)]
+
+
+def _silent(samples: list[Row], weights: list[list[float]]) -> bool:
+    """Whether a token with a label weighs nothing."""
+    pairs = [zip(sample["labels"], row, strict=True) for sample, row in zip(samples, weights, strict=True)]
+    return any(label != -100 and not weight for pair in pairs for label, weight in pair)
+
+
 def stop_ids(base: str, tokenizer: Any) -> set[int]:
     """Tokens that end an answer: the tokenizer's end of sequence and those of the generation config."""
     from transformers import GenerationConfig
@@ -72,27 +88,59 @@ def stop_ids(base: str, tokenizer: Any) -> set[int]:
     return {token for token in (*listed, tokenizer.eos_token_id) if token is not None}
 
 
-def encode(tokenizer: Any, conversations: list[list[dict[str, str]]], stops: set[int]) -> tuple[list[Row], int]:
-    """Each conversation as ``input_ids`` and ``labels`` (-100 but for the last message and its end token).
+def encode(tokenizer: Any, conversations: list[list[Row]], stops: set[int]) -> tuple[list[Row], int]:
+    """Each conversation as ``input_ids``, ``labels`` (-100 where nothing is learned) and ``weights``, one a token.
 
-    The response starts where the conversation parts from the prompt that generation would be given, so that
-    training and evaluation share their context token by token; the second value counts conversations where
-    the template or a merged token makes the two part earlier.
+    Learned are the last message and its end token, or, if messages have a ``weight``, those above 0 (``learned``).
+    A response starts where the conversation parts from the prompt that generation would be given, so that training
+    and evaluation share their context token by token; the second value counts conversations in which the template
+    or a merged token makes the two part earlier. Raises ValueError if the template drops a message with a weight.
     """
-    prompts = [
-        tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True) for turns in conversations
-    ]
-    texts = [tokenizer.apply_chat_template(turns, tokenize=False) for turns in conversations]
-    prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
-    text_ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    samples, mismatches = [], 0
-    for before, ids in zip(prompt_ids, text_ids, strict=True):
-        start = _common_prefix(before, ids)
-        mismatches += start < len(before)
-        if not stops & set(ids[start:]) and stops:
-            ids = [*ids, tokenizer.eos_token_id]  # a template without an end token would teach endless answers
-        samples.append({"input_ids": ids, "labels": [-100] * start + ids[start:]})
-    return samples, mismatches
+    plain = [[{"role": turn["role"], "content": turn["content"]} for turn in turns] for turns in conversations]
+    wanted = [(row, at, weight) for row, turns in enumerate(conversations) for at, weight in learned(turns)]
+    inner = [(row, at) for row, at, _ in wanted if at + 1 < len(plain[row])]
+    whole = _rendered(tokenizer, plain)
+    prompts = _rendered(tokenizer, [plain[row][:at] for row, at, _ in wanted], add_generation_prompt=True)
+    ends = dict(zip(inner, _rendered(tokenizer, [plain[row][: at + 1] for row, at in inner]), strict=True))
+    samples: list[Row] = [{"input_ids": ids, "labels": [-100] * len(ids), "weights": [0.0] * len(ids)} for ids in whole]
+    mismatches = set[int]()
+    for (row, at, weight), prompt in zip(wanted, prompts, strict=True):
+        ids = samples[row]["input_ids"]
+        start = _common_prefix(prompt, ids)
+        if start < len(prompt):
+            mismatches.add(row)
+        if (row, at) not in ends:
+            _learn(samples[row], start, len(ids), weight)
+            if stops and not stops & set(ids[start:]):  # a template without an end token would teach endless answers
+                samples[row] = {
+                    key: [*values, {"weights": weight}.get(key, tokenizer.eos_token_id)]
+                    for key, values in samples[row].items()
+                }
+        elif start == len(prompt) < (end := _common_prefix(ends[row, at], ids)):
+            _learn(samples[row], start, end, weight)
+        else:
+            raise ValueError(
+                f"the chat template does not keep message {at + 1} of a conversation that goes on after it"
+            )
+    return samples, len(mismatches)
+
+
+def _rendered(tokenizer: Any, conversations: list[list[Row]], **options: Any) -> list[list[int]]:
+    texts = [tokenizer.apply_chat_template(turns, tokenize=False, **options) for turns in conversations]
+    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
+
+
+def _learn(sample: Row, start: int, end: int, weight: float) -> None:
+    sample["labels"][start:end] = sample["input_ids"][start:end]
+    sample["weights"][start:end] = [weight] * (end - start)
+
+
+def learned(turns: list[Row]) -> list[tuple[int, float]]:
+    """Which messages of a conversation are learned, and with what weight: the last one, or those with a weight."""
+    if not any("weight" in turn for turn in turns):
+        return [(len(turns) - 1, 1.0)]
+    weights = [(at, float(turn.get("weight", 0.0))) for at, turn in enumerate(turns) if turn["role"] == "assistant"]
+    return [(at, weight) for at, weight in weights if weight > 0]
 
 
 def _common_prefix(left: list[int], right: list[int]) -> int:

@@ -182,7 +182,7 @@ def why_no_packing(settings: Settings, samples: list[Row], gpu: bool) -> str:
     """Why samples cannot share a row here; "" where they can."""
     if not gpu:
         return "on the CPU attention over packed rows costs more than padding"
-    if any("weight" in sample for sample in samples):
+    if any("weights" in sample for sample in samples):
         return "samples have weights of their own"
     if settings.curriculum != "none":
         return "a curriculum keeps samples in order"
@@ -198,17 +198,16 @@ def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any,
     from datasets import Dataset
     from trl.trainer.sft_trainer import SFTTrainer
 
-    if any("weight" in sample for sample in samples):
-        from laif_helpers.train.child.weighted import WeightedTrainer as SFTTrainer
+    trainer_class, more = SFTTrainer, {}
+    if any("weights" in sample for sample in samples):
+        from laif_helpers.train.child.weighted import WeightedTrainer
+
+        trainer_class, more = WeightedTrainer, {"kl_weight": settings.kl_weight}
     hard = (
         [] if settings.curriculum == "none" else order.difficulty(settings.curriculum, model, samples, arguments.device)
     )
-    trainer = SFTTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=Dataset.from_list(samples),
-        processing_class=tokenizer,
-    )
+    data = Dataset.from_list(samples)
+    trainer = trainer_class(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, **more)
     if not arguments.packing:
         step = settings.batch_size * settings.gradient_accumulation * arguments.world_size
         lengths = [len(sample["input_ids"]) for sample in samples]

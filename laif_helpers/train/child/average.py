@@ -1,0 +1,103 @@
+"""Weights on the way from the start to the end of a training; how far to go is chosen on held-out items.
+
+Interpolated weights keep much of what fine-tuning forgets (Wortsman et al., arXiv 2109.01903). The share is the
+smallest whose accuracy on the held-out items is within one standard error of the best (Breiman's rule): what lies
+nearer to the start has forgotten less.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.paths import resolve
+from laif_helpers.train.settings import Row, Settings, weights
+
+SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def apply(settings: Settings, folder: Path) -> Row:
+    """Replace the trained weights in ``folder`` by those at ``settings.average`` of the way; return what was found.
+
+    The curve holds (share, right answers, items) of each share that was tried; with ``auto`` only.
+    """
+    if settings.average == 1.0:
+        return {}
+    write = _writer(settings, folder)
+    if settings.average != "auto":
+        write(float(settings.average))
+        return {"average": {"share": float(settings.average), "curve": []}}
+    right = {share: _right(settings, folder, write(share)) for share in SHARES}
+    share = smallest_as_good(right)
+    write(share)
+    curve = [{"share": at, "correct": sum(marks), "n": len(marks)} for at, marks in right.items()]
+    return {"average": {"share": share, "curve": curve}}
+
+
+def smallest_as_good(right: dict[float, list[bool]]) -> float:
+    """The smallest share whose loss against the best one is within a standard error of their paired difference."""
+    best = max(right, key=lambda share: (sum(right[share]), -share))
+    return min(share for share in right if _as_good(right[share], right[best]))
+
+
+def _as_good(marks: list[bool], best: list[bool]) -> bool:
+    apart = [int(b) - int(a) for a, b in zip(marks, best, strict=True)]
+    mean = sum(apart) / len(apart)
+    error = math.sqrt(sum((x - mean) ** 2 for x in apart) / len(apart) / max(1, len(apart) - 1))
+    return mean <= error
+
+
+def _right(settings: Settings, folder: Path, _written: None) -> list[bool]:
+    """Whether each held-out item is answered right by the weights that lie in ``folder``."""
+    from laif_helpers import benchmarks, models
+    from laif_helpers.records import Example
+
+    answers = models.generate(
+        str(folder), [row["messages"] for row in settings.held_out],
+        max_new_tokens=settings.max_new_tokens, seed=settings.seed, progress=False,
+    )  # fmt: skip
+    examples = [Example(**row["example"]) for row in settings.held_out]
+    pairs = zip(examples, answers, strict=True)
+    return [benchmarks.get(item.benchmark).grade(item, answer.text).correct for item, answer in pairs]
+
+
+def _writer(settings: Settings, folder: Path) -> Callable[[float], None]:
+    """What writes the weights at a share of the way into ``folder``; it keeps both ends in memory."""
+    from safetensors.torch import load_file, save_file
+
+    files = {path: load_file(path) for path in weights(folder)}
+    start = _start(settings, folder, {name for part in files.values() for name in part})
+
+    def write(share: float) -> None:
+        for path, end in files.items():
+            between = {name: _between(start.get(name), tensor, share) for name, tensor in end.items()}
+            save_file(between, path, metadata={"format": "pt"})
+
+    return write
+
+
+def _between(start: Any, end: Any, share: float) -> Any:
+    """A tensor at ``share`` of the way. A factor of a new adapter has no start: it stays (A) or begins at 0 (B)."""
+    if start is None:
+        return end
+    return start.float().lerp(end.float(), share).to(end.dtype)
+
+
+def _start(settings: Settings, folder: Path, names: set[str]) -> Row:
+    """Weights before the training by their names in the checkpoint."""
+    import torch
+    from safetensors.torch import load_file
+
+    base = resolve(settings.base)
+    if (folder / "adapter_config.json").is_file():
+        before = base / "adapter_model.safetensors"
+        if before.is_file():
+            return dict(load_file(before))
+        ends = {name: tensor for path in weights(folder) for name, tensor in load_file(path).items()}
+        return {name: torch.zeros_like(tensor) for name, tensor in ends.items() if ".lora_B." in name}
+    from laif_helpers.train.child.base_model import load_base
+
+    state = load_base(settings.base, dtype=torch.float32).state_dict()
+    if missing := sorted(names - state.keys()):
+        raise ValueError(f"average: {settings.base} has no weights named {missing[0]}; set average: 1.0")
+    return dict(state)

@@ -1,0 +1,71 @@
+"""The items on which a training is judged while it ends: shown before and after, held out, answered right before."""
+
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from laif_helpers import benchmarks
+from laif_helpers.answers import joined
+from laif_helpers.paths import RunDir
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Response, read_jsonl
+
+Row = dict[str, Any]
+HELD_OUT, ANCHORS, SHOWN = 240, 32, 8
+"""Most items that choose how far to go, answers that the drift is measured on, items shown before and after."""
+
+
+def held_out(p: StageParameters) -> list[Row]:
+    """Training items that neither instructor nor training sees, as messages and example.
+
+    Raises ValueError if there are none.
+    """
+    found = [(bench, item) for bench in map(benchmarks.get, p.in_domain) for item in _items(p, bench)]
+    if not found:
+        raise ValueError(
+            f"average: auto chooses on held-out items, and there are none (holdout_fraction {p.holdout_fraction:g}, "
+            f"limit {p.limit}); raise holdout_fraction, or set average to a share such as 0.5"
+        )
+    chosen = random.Random(f"{p.seed}-average").sample(found, min(HELD_OUT, len(found)))
+    return [{"messages": bench.messages(item), "example": asdict(item)} for bench, item in chosen]
+
+
+def _items(p: StageParameters, bench: benchmarks.Benchmark) -> list[benchmarks.Example]:
+    items = bench.load(p.error_split, data_dir=p.data_dir or None, limit=p.limit or None)
+    return [item for item in items if joined.held_out(p, bench.name, item.id)]
+
+
+def anchors(p: StageParameters) -> list[Row]:
+    """The untouched target's own right answers to held-out items."""
+    folder = RunDir.named(p.run).iteration(p.arm, 0)
+    right = [
+        response
+        for name in p.in_domain
+        for response in responses(folder.responses(name, p.error_split))
+        if response.correct and joined.held_out(p, name, response.id)
+    ]
+    chosen = random.Random(f"{p.seed}-drift").sample(right, min(ANCHORS, len(right)))
+    return [{"messages": response.messages, "text": response.text} for response in chosen]
+
+
+def shown(p: StageParameters) -> list[Row]:
+    """Items to show before and after: half of them answered wrong before, half right, drawn with the seed."""
+    pool = [r for b in p.in_domain for r in responses(p.previous.responses(b, p.error_split))]
+    rng = random.Random(p.seed)
+    chosen: list[Response] = []
+    for correct in (False, True):
+        part = [r for r in pool if r.correct == correct]
+        chosen += rng.sample(part, min(SHOWN // 2, len(part)))
+    return [
+        {
+            **{"id": r.id, "benchmark": r.benchmark, "split": r.split, "messages": r.messages},
+            **{"gold": r.gold, "before": r.text, "before_correct": r.correct},
+        }
+        for r in chosen
+    ]
+
+
+def responses(path: Path) -> list[Response]:
+    """Rows of a file of responses; none if there is no file."""
+    return read_jsonl(path, Response) if path.is_file() else []

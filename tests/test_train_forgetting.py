@@ -1,0 +1,304 @@
+"""What keeps a training from forgetting: weights of messages, a penalty, own answers replayed, weights averaged."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from train_toys import TEMPLATE, sample
+
+from laif_helpers.paths import NANO
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Response, write_jsonl
+from laif_helpers.train import measured
+from laif_helpers.train import settings as train_settings
+from laif_helpers.train.child import average, base_model, drift, sft
+from laif_helpers.train.child import samples as sft_samples
+
+Make = Callable[..., StageParameters]
+
+
+def turn(role: str, content: str, **more: Any) -> dict[str, Any]:
+    return {"role": role, "content": content, **more}
+
+
+REPAIR = [
+    turn("user", "What is 2 + 2?"),
+    turn("assistant", "It is 5.", weight=0),
+    turn("user", "Is that right?"),
+    turn("assistant", "No, the sum is wrong.", weight=1.5),
+    turn("user", "Again."),
+    turn("assistant", "It is 4.", weight=0.5),
+]
+
+# -- messages with weights
+
+
+def test_messages_are_learned_by_their_weight_and_with_their_end(base: Path) -> None:
+    tokenizer = sft_samples.load_tokenizer(str(base))
+    [encoded], mismatches = sft_samples.encode(tokenizer, [REPAIR], {tokenizer.eos_token_id})
+    by_weight = {
+        weight: tokenizer.decode([i for i, w in zip(encoded["labels"], encoded["weights"], strict=True) if w == weight])
+        for weight in (1.5, 0.5)
+    }
+    assert by_weight == {1.5: "No, the sum is wrong.<|end|>", 0.5: "It is 4.<|end|>"}
+    labels = zip(encoded["labels"], encoded["weights"], strict=True)
+    assert all((label != -100) == (weight > 0) for label, weight in labels), "the wrong attempt is only read"
+    assert mismatches == 0
+
+
+def test_conversation_without_weights_learns_its_last_message(base: Path) -> None:
+    tokenizer = sft_samples.load_tokenizer(str(base))
+    plain = [turn(message["role"], message["content"]) for message in REPAIR]
+    [encoded], _ = sft_samples.encode(tokenizer, [plain], {tokenizer.eos_token_id})
+    assert tokenizer.decode([label for label in encoded["labels"] if label != -100]) == "It is 4.<|end|>"
+
+
+def test_template_that_drops_a_learned_message_is_refused(base: Path) -> None:
+    tokenizer = sft_samples.load_tokenizer(str(base))
+    tokenizer.chat_template = TEMPLATE.replace("messages %}", "messages[-2:] %}")
+    with pytest.raises(ValueError, match="does not keep message 4 of a conversation that goes on"):
+        sft_samples.encode(tokenizer, [REPAIR], {tokenizer.eos_token_id})
+
+
+def trainer_of(p: StageParameters, rows: list[dict[str, Any]], **changed: Any) -> Any:
+    import torch
+
+    torch.manual_seed(0)  # of a new adapter
+    write_jsonl(p.folder.training_set, rows)
+    settings = replace(train_settings.make_settings(p), **changed)
+    tokenizer = sft_samples.load_tokenizer(settings.base)
+    samples, _ = sft_samples.make_samples(settings, tokenizer)
+    arguments = sft.trainer_arguments(settings, samples)
+    return sft.make_trainer(settings, arguments, base_model.load_model(settings), tokenizer, samples)
+
+
+def losses(trainer: Any) -> float:
+    """Loss of one optimiser step over all rows, gradients left on the model."""
+    import torch
+
+    batches = list(trainer.get_train_dataloader())
+    trainer.current_gradient_accumulation_steps = len(batches)
+    count = trainer._get_num_items_in_batch(batches, torch.device("cpu"))
+    total = 0.0
+    for batch in batches:
+        loss = trainer.compute_loss(trainer.model, batch, num_items_in_batch=count)
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def test_loss_is_the_weighted_mean_over_learned_tokens(parameters: Make) -> None:
+    import torch
+
+    rows = [{"id": "a", "benchmark": "b", "source": "lesson", "messages": REPAIR, "weight": 2.0}, sample(1), sample(2)]
+    trainer = trainer_of(parameters(batch_size=2), rows)
+    parts = []
+    for row in trainer.train_dataset:  # each row alone, without padding
+        with torch.no_grad():
+            logits = trainer.model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
+        each = torch.nn.functional.cross_entropy(logits, torch.tensor(row["input_ids"][1:]), reduction="none")
+        parts.append((each, torch.tensor(row["weights"][1:])))
+    expected = sum((each * weight).sum() for each, weight in parts) / sum(weight.sum() for _, weight in parts)
+    assert losses(trainer) == pytest.approx(float(expected), rel=1e-4)
+    assert {float(weight) for weight in parts[0][1]} == {0.0, 1.0, 3.0}, "row times message"
+
+
+@pytest.mark.parametrize("weight", [-1, "2", True])
+def test_weight_of_a_message_that_is_none(parameters: Make, weight: Any) -> None:
+    p = parameters()
+    bad = sample(0)
+    bad["messages"][-1]["weight"] = weight
+    write_jsonl(p.folder.training_set, [bad])
+    with pytest.raises(ValueError, match=rf"row 1 has weight {weight!r}; a weight is a number from 0 on"):
+        train_settings.make_settings(p)
+
+
+# -- the penalty
+
+ROWS = [sample(at) | {"source": "replay" if at % 2 else "lesson"} for at in range(6)]
+
+
+def shaken(model: Any) -> None:
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_penalty_is_the_divergence_on_replayed_answers(parameters: Make, rank: int) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    p = parameters(batch_size=4, kl_weight=0.5, lora_rank=rank)
+    trainer = trainer_of(p, ROWS)
+    plain = trainer_of(p, ROWS, kl_weight=0.0)
+    assert losses(trainer) == pytest.approx(losses(plain), rel=1e-5), "no distance at the start"
+    shaken(trainer.model)
+    shaken(plain.model)
+    start = AutoModelForCausalLM.from_pretrained(p.target)
+    apart, tokens = 0.0, 0
+    for row, source in zip(trainer.train_dataset, ROWS, strict=True):
+        answer = torch.tensor(row["labels"][1:]) != -100
+        tokens += int(answer.sum())
+        if source["source"] == "replay":
+            ids = torch.tensor([row["input_ids"]])
+            with torch.no_grad():
+                before, now = (m(input_ids=ids).logits[0, :-1][answer].log_softmax(-1) for m in (start, trainer.model))
+            apart += float((before.exp() * (before - now)).sum())
+    assert apart > 0.1
+    assert losses(trainer) == pytest.approx(losses(plain) + 0.5 * apart / tokens, rel=1e-4)
+
+
+def test_penalty_pulls_back_to_the_start(parameters: Make) -> None:
+    import torch
+
+    trainer = trainer_of(parameters(batch_size=8, kl_weight=100.0), ROWS)
+    start = [weight.detach().clone() for weight in trainer.model.parameters()]
+    shaken(trainer.model)
+    first = losses(trainer)
+    for _ in range(5):
+        with torch.no_grad():
+            for weight in trainer.model.parameters():
+                weight -= 1e-4 * weight.grad
+        trainer.model.zero_grad()
+        last = losses(trainer)
+    assert last < first
+    assert all(weight.grad is None for weight in trainer.start.parameters()), "the start stays as it is"
+    assert all(torch.equal(a, b) for a, b in zip(start, trainer.start.parameters(), strict=True))
+
+
+def test_penalty_that_cannot_act_is_refused(parameters: Make) -> None:
+    with pytest.raises(ValueError, match=r"kl_weight 0.1 compares with a whole copy .*set deepspeed: zero2"):
+        train_settings.make_settings(parameters(kl_weight=0.1, deepspeed="zero3"))
+    with pytest.raises(ValueError, match=r"acts on replayed items, and replay_fraction is 0"):
+        train_settings.make_settings(parameters(kl_weight=0.1, replay_fraction=0))
+
+
+# -- averaging
+
+
+@pytest.mark.parametrize(
+    "right, chosen",
+    [
+        ({0.2: "1111100000", 0.6: "1111110000", 1.0: "1111110000"}, 0.2),  # one of ten is within a standard error
+        ({0.2: "1000000000", 0.6: "1111111000", 1.0: "1111111100"}, 0.6),
+        ({0.2: "1000000000", 0.6: "1100000000", 1.0: "1111111111"}, 1.0),
+        ({0.2: "0000000000", 0.6: "0000000000", 1.0: "0000000000"}, 0.2),
+    ],
+)
+def test_smallest_share_that_is_as_good(right: dict[float, str], chosen: float) -> None:
+    marks = {share: [mark == "1" for mark in row] for share, row in right.items()}
+    assert average.smallest_as_good(marks) == chosen
+
+
+def shaken_copy(folder: Path, size: float) -> Path:
+    """The nano target with noise on its weights."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(NANO, folder)
+    generator = torch.Generator().manual_seed(0)
+    state = load_file(folder / "model.safetensors")
+    noisy = {name: tensor + size * torch.randn(tensor.shape, generator=generator) for name, tensor in state.items()}
+    save_file(noisy, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def averaged(parameters: Make, start: Path, end: Path, share: float | str) -> tuple[dict[str, Any], Path]:
+    settings = train_settings.make_settings(parameters(target=str(start), average=share, max_new_tokens=64, limit=200))
+    shutil.copytree(end, settings.unfinished)
+    return average.apply(replace(settings, held_out=settings.held_out[:24]), settings.unfinished), settings.unfinished
+
+
+def test_fixed_share_lies_between_the_two(parameters: Make, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    end = shaken_copy(tmp_path / "end", 0.1)
+    found, folder = averaged(parameters, NANO, end, 0.25)
+    assert found == {"average": {"share": 0.25, "curve": []}}
+    start, last, mixed = (load_file(path / "model.safetensors") for path in (NANO, end, folder))
+    assert mixed.keys() == last.keys()
+    assert all(mixed[k].allclose(0.75 * start[k] + 0.25 * last[k], atol=1e-6) for k in mixed)
+
+
+def test_share_is_chosen_on_held_out_items(parameters: Make, tmp_path: Path) -> None:
+    broken = shaken_copy(tmp_path / "broken", 0.08)
+    found, _ = averaged(parameters, NANO, broken, "auto")
+    counts = [point["correct"] for point in found["average"]["curve"]]
+    assert found["average"]["share"] == 0.2 and counts[0] > 12 > counts[-1], "the further, the worse"
+    shutil.rmtree(train_settings.make_settings(parameters(target=str(NANO))).unfinished)
+    found, _ = averaged(parameters, broken, NANO, "auto")
+    counts = [point["correct"] for point in found["average"]["curve"]]
+    assert found["average"]["share"] >= 0.8 and counts[0] < 12 < counts[-1]
+
+
+def test_adapter_is_scaled(parameters: Make, base: Path) -> None:
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    settings = train_settings.make_settings(parameters(lora_rank=4, average=0.5))
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    adapted.save_pretrained(settings.unfinished)
+    average.apply(settings, settings.unfinished)
+    half = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), settings.unfinished)
+    name = "model.layers.0.self_attn.q_proj"
+    first, second = (m.base_model.model.get_submodule(name).get_delta_weight("default") for m in (adapted, half))
+    assert torch.allclose(second, 0.5 * first, atol=1e-6) and first.abs().max() > 1e-3
+
+
+def test_average_without_held_out_items_is_refused(parameters: Make) -> None:
+    with pytest.raises(ValueError, match=r"average: auto chooses on held-out items, and there are none.*raise holdout"):
+        train_settings.make_settings(parameters(average="auto", holdout_fraction=0))
+
+
+def test_held_out_items_are_those_that_nobody_saw(parameters: Make) -> None:
+    from laif_helpers.answers import joined
+
+    p = parameters(average="auto")
+    rows = measured.held_out(p)
+    assert len(rows) == measured.HELD_OUT
+    assert all(joined.held_out(p, "practice", row["example"]["id"]) for row in rows)
+    assert train_settings.make_settings(p).held_out == rows and not train_settings.make_settings(parameters()).held_out
+
+
+# -- drift
+
+
+def test_drift_of_an_untouched_and_of_a_shaken_model(parameters: Make, tmp_path: Path) -> None:
+    p = parameters(target=str(NANO))
+    answered(p, right=True)
+    settings = train_settings.make_settings(p)
+    assert settings.anchors
+    shutil.copytree(NANO, settings.unfinished)
+    same = drift.measure(settings)
+    assert same["nats_before"] == same["nats_after"] and same["kl"] == 0 and same["answers"] == len(settings.anchors)
+    shutil.rmtree(settings.unfinished)
+    shaken_copy(settings.unfinished, 0.1)
+    moved = drift.measure(settings)
+    assert moved["nats_before"] == same["nats_before"] and moved["kl"] > 0.01
+    assert drift.measure(replace(settings, anchors=[]))["kl"] is None
+
+
+def answered(p: StageParameters, right: bool, count: int = 60) -> None:
+    """Answers of the untouched target to practice items."""
+    from laif_helpers import benchmarks
+
+    bench = benchmarks.get("practice")
+    rows = [
+        Response(
+            **{"id": e.id, "benchmark": "practice", "split": "train", "messages": bench.messages(e), "gold": e.gold},
+            **{"text": f"in my own words\n#### {e.gold}", "extracted": e.gold, "correct": right, "readable": True},
+            **{"reason": "", "prompt_tokens": 1, "new_tokens": 1, "model": "m"},
+        )
+        for e in bench.load("train", limit=count)
+    ]
+    write_jsonl(p.previous.responses("practice", "train"), rows)
