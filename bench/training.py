@@ -160,11 +160,9 @@ def by_itself(settings: train_settings.Settings) -> None:
 
 
 def write_config(folder: Path, settings: train_settings.Settings) -> None:
-    from dataclasses import asdict
-
     from laif_helpers.records import write_json
 
-    write_json(folder / "train_config.json", asdict(settings) | {"identity": settings.identity})
+    write_json(folder / "train_config.json", settings.model_dump() | {"identity": settings.identity})
 
 
 def through_notebook(runs: str, epochs: int, turn: str) -> None:

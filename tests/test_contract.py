@@ -19,6 +19,7 @@ from laif_helpers.paths import NOTEBOOKS, ROOT
 from laif_helpers.recipe import StageParameters
 from laif_helpers.runner import notebook, plan
 from laif_helpers.sections import READS, keys_of
+from laif_helpers.train import settings as train_settings
 
 SIX = ["01_evaluate", "02_error_analysis", "03_instruct_LE", "04_instruct_LEC", "05_train_deepspeed", "06_compare"]
 STAGES = {
@@ -119,18 +120,23 @@ def test_last_cell_writes_the_metrics(name: str) -> None:
 @pytest.mark.parametrize("name", SIX)
 def test_every_setting_that_a_stage_reads_is_a_parameter_of_its_notebook(name: str) -> None:
     """Else a run would use the default in silence: ``p.budget`` without ``BUDGET`` in the parameters cell."""
-    declared = {key.lower() for key in notebook.declared(NOTEBOOKS / f"{name}.ipynb")}
-    declared |= keys_of(READS[name])
-    texts = [(PACKAGE / STAGES[name] / "__init__.py").read_text(encoding="utf-8"), *code(name)]
-    read = {
-        node.attr
-        for text in texts
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "p"
-    }
-    # 06 belongs to no arm; the neighbours are 04's alone, in a module that 03 shares
-    exempt = {plan.COMPARE: {"arm", "iteration"}, plan.INSTRUCT["le"]: {"k", "embedding"}}.get(name, set())
-    assert read & set(StageParameters.model_fields) - exempt <= declared
+    declared = {key.lower() for key in notebook.declared(NOTEBOOKS / f"{name}.ipynb")} | keys_of(READS[name])
+    read = set[str]().union(*map(settings_read, [*map(_text, files(STAGES[name])), *code(name)]))
+    if name == plan.TRAIN:
+        read |= train_settings.Settings.model_fields.keys()
+    # 06 belongs to no arm
+    exempt = {"arm", "iteration"} if name == plan.COMPARE else set()
+    assert read & StageParameters.model_fields.keys() - exempt <= declared
+
+
+def settings_read(text: str) -> set[str]:
+    """``x`` of each ``p.x`` in a module: ``p`` is what a stage is given its settings as."""
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id == "p"}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 # -- the package

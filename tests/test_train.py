@@ -108,13 +108,11 @@ def test_unknown_deepspeed_name_and_file(
 def test_unknown_deepspeed_key(
     parameters: Callable[..., StageParameters], change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     settings = settings_of(parameters(deepspeed="zero2"))
     zero.check_deepspeed_keys(settings)
     with pytest.raises(ValueError, match=said):
-        zero.check_deepspeed_keys(replace(settings, deepspeed_config=settings.deepspeed_config | change))
+        zero.check_deepspeed_keys(settings.model_copy(update={"deepspeed_config": settings.deepspeed_config | change}))
 
 
 @pytest.mark.parametrize("name", ["zero1", "zero2", "zero3", "zero3_offload"])

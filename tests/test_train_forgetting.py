@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def trainer_of(p: StageParameters, rows: list[dict[str, Any]], **changed: Any) -
 
     torch.manual_seed(0)  # of a new adapter
     write_jsonl(p.folder.training_set, rows)
-    settings = replace(train_settings.make_settings(p), **changed)
+    settings = train_settings.make_settings(p).model_copy(update=changed)
     tokenizer = sft_samples.load_tokenizer(settings.base)
     samples, _ = sft_samples.make_samples(settings, tokenizer)
     arguments = sft.trainer_arguments(settings, samples)
@@ -214,7 +213,9 @@ def shaken_copy(folder: Path, size: float) -> Path:
 def averaged(parameters: Make, start: Path, end: Path, share: float | str) -> tuple[dict[str, Any], Path]:
     settings = train_settings.make_settings(parameters(target=str(start), average=share, max_new_tokens=64, limit=200))
     shutil.copytree(end, settings.unfinished)
-    return average.apply(replace(settings, held_out=settings.held_out[:24]), settings.unfinished), settings.unfinished
+    return average.apply(
+        settings.model_copy(update={"held_out": settings.held_out[:24]}), settings.unfinished
+    ), settings.unfinished
 
 
 def test_fixed_share_lies_between_the_two(parameters: Make, tmp_path: Path) -> None:
@@ -285,7 +286,7 @@ def test_drift_of_an_untouched_and_of_a_shaken_model(parameters: Make, tmp_path:
     shaken_copy(settings.unfinished, 0.1)
     moved = drift.measure(settings)
     assert moved["nats_before"] == same["nats_before"] and moved["kl"] > 0.01
-    assert drift.measure(replace(settings, anchors=[]))["kl"] is None
+    assert drift.measure(settings.model_copy(update={"anchors": []}))["kl"] is None
 
 
 def answered(p: StageParameters, right: bool, count: int = 60) -> None:

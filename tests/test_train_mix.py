@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from laif_helpers import benchmarks, lessons, recipe
+from laif_helpers.answers import joined
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_jsonl, write_json, write_jsonl
 from laif_helpers.train import mix as train_mix
@@ -41,8 +43,6 @@ def parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 def write_lessons(p: StageParameters, count: int = 15) -> None:
     """Lessons that stand in no split: gold ones of other training items, as if an instructor had made them."""
-    from dataclasses import replace
-
     examples = benchmarks.get("practice").load("train")[-200:]
     made = lessons.from_gold(examples, "practice", count, 0, p.arm, 1)
     write_jsonl(p.folder.lessons(p.arm), [replace(lesson, instructor="scripted") for lesson in made])
@@ -124,4 +124,69 @@ def test_a_test_question_is_never_trained_on(parameters: Callable[..., StagePara
     examples = benchmarks.get("practice").load("test", limit=15)
     write_jsonl(p.folder.lessons("le"), lessons.from_gold(examples, "practice", 15, 0, "le", 1))
     with pytest.raises(ValueError, match="is test item practice:"):
+        train_mix.make(p)
+
+
+def test_held_out_items_are_neither_taught_nor_replayed(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters("fine_tuning", limit=N, holdout_fraction=0.5)
+    rows = train_mix.make(p).rows
+    ids = {row["id"].removeprefix("fine_tuning1-") for row in rows}
+    held_out = {e.id for e in benchmarks.get("practice").load("train", limit=N) if joined.held_out(p, "practice", e.id)}
+    assert len(held_out) > 10 and {row["source"] for row in rows} == {"gold", "replay"}
+    assert not ids & held_out
+
+
+@pytest.mark.parametrize("arm", ["le", "fine_tuning"])
+def test_training_items_that_a_test_split_holds_too_stay_out(
+    parameters: Callable[..., StageParameters], monkeypatch: pytest.MonkeyPatch, arm: str
+) -> None:
+    p = parameters(arm, limit=N, holdout_fraction=0)
+    write_lessons(p)
+    text = benchmarks.get("practice").question_text
+    shared = {e.id: text(e) for e in benchmarks.get("practice").load("train", limit=N)[: N // 2]}
+    monkeypatch.setattr(
+        lessons, "test_questions", lambda p: [(f"practice:{id}", asked) for id, asked in shared.items()]
+    )
+    rows = train_mix.make(p).rows
+    assert len(rows) > 10 and not {row["id"].removeprefix("fine_tuning1-") for row in rows} & shared.keys()
+
+
+def test_no_lesson_is_replayed(parameters: Callable[..., StageParameters]) -> None:
+    rows = train_mix.make(parameters("fine_tuning", limit=N, holdout_fraction=0, budget=60)).rows
+    assert Counter(row["source"] for row in rows)["gold"] == 30
+    asked = Counter(row["messages"][-2]["content"] for row in rows)
+    assert max(asked.values()) == 1
+
+
+def test_lessons_and_replay_are_shuffled_by_the_seed(parameters: Callable[..., StageParameters]) -> None:
+    def order(seed: int) -> list[str]:
+        p = parameters(seed=seed)
+        write_lessons(p)
+        return [row["source"] for row in train_mix.make(p).rows]
+
+    assert order(0) == order(0) != order(1)
+    assert order(0) not in (sorted(order(0)), sorted(order(0), reverse=True))
+
+
+def test_own_answers_are_replayed_in_their_own_words(parameters: Callable[..., StageParameters]) -> None:
+    rows = {}
+    for source in ("gold", "own"):
+        p = parameters(replay_from=source)
+        write_lessons(p)
+        answers = read_jsonl(p.previous.responses("practice", "train"), Response)
+        write_jsonl(p.previous.responses("practice", "train"), [replace(a, text=f"mine: {a.id}") for a in answers])
+        rows[source] = train_mix.make(p).rows
+    assert [row["id"] for row in rows["own"]] == [row["id"] for row in rows["gold"]], "the same items"
+    for own, gold in zip(rows["own"], rows["gold"], strict=True):
+        assert own["messages"][:-1] == gold["messages"][:-1]
+        said = f"mine: {own['id']}" if own["source"] == "replay" else gold["messages"][-1]["content"]
+        assert own["messages"][-1] == {"role": "assistant", "content": said}
+
+
+def test_own_answers_of_which_none_is_right(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters(replay_from="own")
+    write_lessons(p)
+    answers = read_jsonl(p.previous.responses("practice", "train"), Response)
+    write_jsonl(p.previous.responses("practice", "train"), [replace(answer, correct=False) for answer in answers])
+    with pytest.raises(ValueError, match=r"own right answers to practice train, and there are none; set replay_fract"):
         train_mix.make(p)

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +109,10 @@ def test_curriculum_goes_from_easy_to_hard(parameters: Make, kind: str) -> None:
 
 def test_warmup_fits_small_sets(parameters: Make) -> None:
     settings = train_settings.make_settings(parameters(batch_size=1, gradient_accumulation=8, warmup_steps=100))
-    settings = replace(settings, num_processes=4)
+    settings = settings.model_copy(update={"num_processes": 4})
     assert sft.warmup(settings, 9000) == 100, "the papers' 282 steps"
     assert sft.warmup(settings, 320) == 5, "half of ten"
-    assert sft.warmup(replace(settings, warmup_steps=0), 320) == 0.1
+    assert sft.warmup(settings.model_copy(update={"warmup_steps": 0}), 320) == 0.1
 
 
 def test_packing_says_why_it_is_off(parameters: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +120,9 @@ def test_packing_says_why_it_is_off(parameters: Make, capsys: pytest.CaptureFixt
     assert not sft.trainer_arguments(settings, []).packing
     assert "packing is off: on the CPU attention over packed rows costs more" in capsys.readouterr().out
     assert "weights of their own" in sft.why_no_packing(settings, [{"weights": [2.0]}], gpu=True)
-    assert "keeps samples in order" in sft.why_no_packing(replace(settings, curriculum="length"), [], gpu=True)
+    assert "keeps samples in order" in sft.why_no_packing(
+        settings.model_copy(update={"curriculum": "length"}), [], gpu=True
+    )
 
 
 # -- adapters
@@ -259,7 +260,7 @@ def test_wrong_world_size(parameters: Make) -> None:
     arguments = sft.trainer_arguments(settings, [])
     sft.check_world(settings, arguments)
     with pytest.raises(ValueError, match="num_processes is 4, but 1 came up"):
-        sft.check_world(replace(settings, num_processes=4), arguments)
+        sft.check_world(settings.model_copy(update={"num_processes": 4}), arguments)
 
 
 def test_port_that_is_taken_is_changed(parameters: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +280,7 @@ def test_port_that_is_taken_is_changed(parameters: Make, monkeypatch: pytest.Mon
 
 
 def preflight_of(p: StageParameters, base: Path, **changed: Any) -> list[dict[str, Any]]:
-    settings = replace(train_settings.make_settings(p), **changed)
+    settings = train_settings.make_settings(p).model_copy(update=changed)
     tokenizer = sft_samples.load_tokenizer(str(base))
     samples, shares = sft_samples.make_samples(settings, tokenizer)
     arguments = sft.trainer_arguments(settings, samples)
@@ -334,13 +335,13 @@ def test_known_models_are_estimated_without_a_network(parameters: Make, monkeypa
     mistral = memory.shape("mistralai/Mistral-7B-Instruct-v0.2")
     llama = memory.shape("meta-llama/Meta-Llama-3-8B-Instruct")
     assert (mistral.weights, llama.weights) == (7_241_732_096, 8_030_261_248), "the published counts"
-    settings = replace(train_settings.make_settings(parameters()), num_processes=4, batch_size=1)
+    settings = train_settings.make_settings(parameters()).model_copy(update={"num_processes": 4, "batch_size": 1})
     needs = [
-        memory.need(llama, replace(settings, deepspeed=stage), gpu=True, longest=512).states
+        memory.need(llama, settings.model_copy(update={"deepspeed": stage}), gpu=True, longest=512).states
         for stage in ("none", "zero1", "zero2", "zero3")
     ]
     assert needs == sorted(needs, reverse=True) and needs[0] / needs[3] > 3
-    lora = memory.need(llama, replace(settings, lora_rank=16, num_processes=1), gpu=True, longest=512)
+    lora = memory.need(llama, settings.model_copy(update={"lora_rank": 16, "num_processes": 1}), gpu=True, longest=512)
     assert 15 < lora.device / memory.GIB < 25
     with pytest.raises(ValueError, match="config of nobody/nothing cannot be read"):
         memory.shape("nobody/nothing")
@@ -431,6 +432,7 @@ def test_full_size_recipes_have_the_papers_settings(name: str) -> None:
         assert (settings.learning_rate, settings.gradient_accumulation, settings.iterations) == (5e-6, 8, 3)
     trained = [stage for stage in made.stages if stage.notebook == plan.TRAIN]
     given = plan.parameters(trained[0], made.parameters[plan.TRAIN])
+    assert given["MAX_NEW_TOKENS"] == settings.max_new_tokens == 1024, "else the probe cuts right answers"
     assert given["WARMUP_STEPS"] == 100, "what 05 does not declare reaches it"
 
 

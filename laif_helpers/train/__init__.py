@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +90,7 @@ def _fresh_folder(settings: Settings) -> Path:
         for name in ("train_error.json", "train_metrics.json", "probe.jsonl", "preflight.json"):
             (folder / name).unlink(missing_ok=True)
         _, said = snapshots.prepare(settings)
-        write_json(folder / "train_config.json", asdict(settings) | {"identity": settings.identity})
+        write_json(folder / "train_config.json", settings.model_dump() | {"identity": settings.identity})
     except OSError as error:
         raise PermissionError(
             f"cannot write to {folder} ({error.strerror}); choose a run folder that you may write to, with room in it"

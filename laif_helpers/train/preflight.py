@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -167,8 +166,6 @@ def _disk(needed: Need, folder: Path) -> Row:
 
 def of_recipe(settings: Settings) -> list[str]:
     """Lines on a recipe's training: memory a process for every ZeRO stage, disk. Imports torch: for a child process."""
-    from dataclasses import replace
-
     import torch
 
     gpus = torch.cuda.device_count()
@@ -180,7 +177,9 @@ def of_recipe(settings: Settings) -> list[str]:
     lines = [f"model: {model.weights / 1e9:.2f} billion weights{origin}"]
     here = "GPU" if gpus or model.weights > 1e8 else "process"
     for stage in dict.fromkeys([settings.deepspeed, *STAGES]):
-        needed = memory.need(model, replace(settings, deepspeed=stage), gpu=here == "GPU", longest=settings.max_length)
+        needed = memory.need(
+            model, settings.model_copy(update={"deepspeed": stage}), gpu=here == "GPU", longest=settings.max_length
+        )
         mark = "  <- the recipe" if stage == settings.deepspeed else ""
         host = f", {needed.host / GIB:.0f} GiB of host memory" if stage == "zero3_offload" else ""
         each = f"{needed.device / GIB:6.1f} GiB on each of {settings.num_processes} {here}(s)"
@@ -215,10 +214,8 @@ def ask(recipe: Recipe) -> list[str]:
     size = sum(file.stat().st_size for file in Path(base).glob("*.safetensors"))
     if 0 < size < SMALL and not (Path(base) / "adapter_config.json").is_file():
         return [f"training: a target of {size / 1e6:.0f} MB fits any machine"]
-    taken = {field.name for field in fields(Settings)} & set(type(recipe).model_fields)
-    values = {field.name: "" for field in fields(Settings)} | {key: getattr(recipe, key) for key in taken}
-    values |= {"folder": str(runs_dir()), "base": base}
-    argv = [sys.executable, "-m", "laif_helpers.train.preflight", json.dumps(values)]
+    settings = Settings.of(recipe, folder=str(runs_dir()), base=base)
+    argv = [sys.executable, "-m", "laif_helpers.train.preflight", settings.model_dump_json()]
     done = subprocess.run(argv, env=environment(), capture_output=True, text=True, check=False)
     lines = [line.removeprefix(_MARK) for line in done.stdout.splitlines() if line.startswith(_MARK)]
     return lines or [f"training: could not be checked: {(done.stderr.strip().splitlines() or ['no answer'])[-1]}"]

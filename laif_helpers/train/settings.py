@@ -8,62 +8,50 @@ import hashlib
 import json
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from laif_helpers import launch, models
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir, resolve
-from laif_helpers.recipe import StageParameters, local_target
+from laif_helpers.recipe import Recipe, StageParameters, local_target
 from laif_helpers.records import read_rows
+from laif_helpers.sections import TrainingSection
 from laif_helpers.train import measured, trackers
 
 DEEPSPEED = ROOT / "papermill_runs" / "deepspeed"
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All that the child needs, as kept in ``train_config.json``. Lengths are tokens, batches per process."""
+class Settings(TrainingSection):
+    """All that the child needs, as kept in ``train_config.json``: the recipe's keys about training, and these.
+
+    Lengths are tokens, batches per process. ``held_out``, ``anchors`` and ``handful`` are items (``measured``),
+    ``untouched`` is the model that nothing was taught yet, ``card`` what the model card tells beside the settings.
+    """
 
     folder: str
     base: str
-    base_fingerprint: str
-    training_set: str
-    training_set_sha256: str
-    learning_rate: float
-    epochs: float
-    batch_size: int
-    gradient_accumulation: int
-    warmup_ratio: float
-    warmup_steps: int
-    weight_decay: float
-    max_grad_norm: float
+    base_fingerprint: str = ""
+    training_set: str = ""
+    training_set_sha256: str = ""
+    deepspeed_config: Row = Field({})
     max_length: int
     max_new_tokens: int
-    packing: bool
-    curriculum: str
-    lora_rank: int
-    lora_alpha: int
-    lora_dropout: float
-    load_in_4bit: bool
-    merge_lora: bool
-    gradient_checkpointing: bool
-    seed: int
-    num_processes: int
-    hostfile: str
-    deepspeed: str
-    deepspeed_config: dict[str, Any]
-    save_steps: int
-    report_to: str
     dtype: str
-    kl_weight: float
-    average: float | str
-    held_out: list[Row]
-    untouched: str
-    anchors: list[Row]
-    handful: list[Row]
-    card: Row
+    seed: int
+    untouched: str = ""
+    held_out: list[Row] = Field([])
+    anchors: list[Row] = Field([])
+    handful: list[Row] = Field([])
+    card: Row = Field({})
+
+    @classmethod
+    def of(cls, recipe: Recipe, **more: Any) -> "Settings":
+        """The settings of a recipe: its values for every key that has one, and ``more``."""
+        taken = cls.model_fields.keys() & type(recipe).model_fields.keys()
+        return cls(**{key: getattr(recipe, key) for key in taken}, **more)
 
     @property
     def checkpoint(self) -> Path:
@@ -84,7 +72,7 @@ class Settings:
         """What decides the weights: no places, nothing that is only measured, shown or kept."""
         others = {"folder", "base", "training_set", "handful", "max_new_tokens", "card", "untouched", "anchors"}
         others |= {"save_steps", "report_to", "hostfile", "gradient_checkpointing"}
-        return {key: value for key, value in asdict(self).items() if key not in others}
+        return {key: value for key, value in self.model_dump().items() if key not in others}
 
     @property
     def identity(self) -> str:
@@ -99,9 +87,8 @@ def make_settings(p: StageParameters) -> Settings:
     check_hosts(p)
     check_penalty(p)
     trackers.check(p.report_to)
-    taken = {f.name for f in fields(Settings)} & set(type(p).model_fields)
-    return Settings(
-        **{key: getattr(p, key) for key in taken},
+    return Settings.of(
+        p,
         folder=str(p.folder.path.resolve()),
         base=p.base_model,
         base_fingerprint=models.fingerprint(p.base_model),
