@@ -26,6 +26,10 @@ _MODULES = {
     "bbh": "bbh",
     "practice": "practice",
     "practice_plus": "practice",
+    "multistep_arithmetic": "multistep_arithmetic",
+    "word_sorting": "word_sorting",
+    "date_understanding": "date_understanding",
+    "logical_deduction": "logical_deduction",
 }
 
 

@@ -1,0 +1,138 @@
+"""What the four step by step tasks share: drawn splits, their own answers by a solver, and how an answer is graded.
+
+All items are made by this project (Apache-2.0) from fixed seeds; nothing is downloaded. A task is *seen* in the cells
+of its train split and *unseen* in harder ones, which only its test split holds. No paragraph (a question without its
+options) stands in two splits, or twice in one.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from laif_helpers.benchmarks import Benchmark
+from laif_helpers.benchmarks._files import DataDir, check_split, content_id, field
+from laif_helpers.graders import choice, final_number, steps
+from laif_helpers.graders import text as free_text
+from laif_helpers.records import Example, Grade, Message
+
+SPLITS = ("train", "validation", "test")
+Sizes = Mapping[str, Mapping[str, int]]
+"""Split -> cell -> number of items."""
+
+
+def benchmark(
+    name: str,
+    family: str,
+    draw: Callable[[random.Random, str], str],
+    bucket: Callable[[Any], str],
+    seen: tuple[str, ...],
+    sizes: Sizes,
+) -> Benchmark:
+    """A task as a benchmark.
+
+    Args:
+        draw: ``draw(rng, cell)`` makes a question of a cell.
+        bucket: the bucket that tables show, from the item as the task's verifier reads it.
+        seen: the buckets of the train split.
+        sizes: items of each cell in each split.
+    """
+    task = steps.task(name)
+
+    @cache
+    def world() -> dict[str, list[Example]]:
+        return _draw_splits(name, draw, sizes, made)
+
+    def made(question: str, split: str) -> Example:
+        return _example(name, task, labels, question, split)
+
+    def labels(item: Any) -> dict[str, Any]:
+        return {"bucket": bucket(item), "seen": bucket(item) in seen}
+
+    def load(split: str, data_dir: DataDir = None, limit: int | None = None) -> list[Example]:
+        """Items of a split, always the same in the same order; ``limit`` keeps the mix of cells. No file is read."""
+        check_split(name, split, SPLITS)
+        return world()[split][: limit or None]
+
+    def from_row(row: dict[str, Any]) -> Example:
+        """``question`` and ``answer``, or ``input`` and ``target`` as BIG-Bench Hard has them."""
+        question = field(row, "question", "input").strip().removeprefix("Q:").strip()
+        gold = field(row, "answer", "target", "correct_answer").strip().strip("()")
+        try:
+            example = made(question, "")
+        except ValueError:  # a question that the solver cannot read still has an answer
+            fields = {"bucket": "other", "seen": False, **_options(question)}
+            return Example(content_id(name, question), name, "", question, gold, "", fields)
+        return replace(example, gold=gold, rationale=example.rationale if example.gold == gold else "")
+
+    return Benchmark(
+        name=name,
+        splits=SPLITS,
+        family=family,
+        load=load,
+        from_row=from_row,
+        question_text=lambda example: example.question,
+        messages=lambda example: messages_for(example.question),
+        messages_for=messages_for,
+        gold_response=lambda example: example.rationale or None,
+        grade=grade,
+        chance=lambda example: choice.chance(example) if example.fields.get("options") else 0.0,
+        facets=("bucket", "seen"),
+        licence="Apache-2.0",
+    )
+
+
+def _draw_splits(
+    name: str, draw: Callable[..., str], sizes: Sizes, made: Callable[[str, str], Example]
+) -> dict[str, list[Example]]:
+    """Every split from one seed, cells mixed; a paragraph that was drawn before is drawn again."""
+    rng = random.Random(f"{name}-1")
+    taken: set[str] = set()
+    world: dict[str, list[Example]] = {}
+    for split in SPLITS:
+        cells = [cell for cell, n in sizes[split].items() for _ in range(n)]
+        rng.shuffle(cells)
+        world[split] = []
+        for cell in cells:
+            while (question := draw(rng, cell)).partition("\nOptions:")[0] in taken:
+                pass
+            taken.add(question.partition("\nOptions:")[0])
+            world[split].append(made(question, split))
+    return world
+
+
+def _example(name: str, task: Any, labels: Callable[[Any], dict[str, Any]], question: str, split: str) -> Example:
+    """Raises ValueError where the task's solver cannot answer the question."""
+    item = task.read(question)
+    solved = task.solve(item)
+    gold = read_final(steps.final(str(solved[-1])))
+    fields = {**labels(item), "steps": len(solved) - 1, **_options(question)}
+    return Example(content_id(name, question), name, split, question, gold, steps.write(solved), fields)
+
+
+def _options(question: str) -> dict[str, Any]:
+    listed = question.partition("Options:")[2]
+    found = dict(line[1:].split(") ", 1) for line in listed.strip().splitlines() if line[:1] == "(" and ") " in line)
+    return {"options": found} if found else {}
+
+
+def read_final(text: str) -> str:
+    """The answer that a final response names: what follows "the answer is", bare."""
+    return text.rpartition("answer is")[2].strip(" :.()")
+
+
+def messages_for(question: str) -> list[Message]:
+    """The question alone: the answer's format is learnt, never described."""
+    return [{"role": "user", "content": question}]
+
+
+def grade(example: Example, text: str) -> Grade:
+    """By the final response where there is one, else by what the text names as its answer."""
+    final = steps.final(text)
+    if example.fields.get("options"):
+        label, how = choice.read(final, example.fields["options"])
+        return Grade(label == example.gold, label, label is not None, f"{how}, gold {example.gold}")
+    if example.benchmark == "multistep_arithmetic":
+        return final_number.grade(example.gold, final, example.question)
+    return free_text.grade(example.gold, final.removesuffix("."))

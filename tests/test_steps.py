@@ -1,0 +1,225 @@
+"""The step by step tasks: what they hold, and that their verifiers accept what is right and name what is wrong."""
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from laif_helpers import benchmarks
+from laif_helpers.graders import steps
+from laif_helpers.graders.steps import logical_deduction, word_sorting
+from laif_helpers.graders.steps.mutations import mutants
+
+SUMS = "((7 - -1 + -1 + -4) - (-7 + 7 * 3 * -9)) ="
+RIGHT = """(1) This equation can be written as "(A - B)", where A = (7 - -1 + -1 + -4) and B = (-7 + 7 * 3 * -9).
+(2) Let's calculate A = (7 - -1 + -1 + -4) = (((7 - -1) + -1) + -4) = ((8 + -1) + -4) = (7 + -4) = 3.
+(3) Let's calculate B = (-7 + 7 * 3 * -9) = (-7 + ((7 * 3) * -9)) = (-7 + (21 * -9)) = (-7 + -189) = -196.
+(4) Then, the final equation is (A - B) = (3 - -196) = 199.
+(Final response) So the answer is 199."""
+
+
+def check(name: str, question: Any, attempt: Any) -> steps.Verdict:
+    verdict = steps.task(name).check(question, attempt)
+    assert isinstance(verdict, steps.Verdict)
+    return verdict
+
+
+@pytest.mark.parametrize("name", steps.TASKS)
+def test_splits_share_no_paragraph_and_unseen_buckets_are_in_the_test_split_alone(name: str) -> None:
+    bench = benchmarks.get(name)
+    paragraphs = [e.question.partition("\nOptions:")[0] for split in bench.splits for e in bench.load(split)]
+    assert len(set(paragraphs)) == len(paragraphs)
+    seen = {e.fields["bucket"] for split in ("train", "validation") for e in bench.load(split)}
+    assert all(e.fields["seen"] == (e.fields["bucket"] in seen) for e in bench.load("test"))
+    assert len({e.fields["bucket"] for e in bench.load("test")}) > len(seen)
+
+
+@pytest.mark.parametrize("name", steps.TASKS)
+def test_gold_is_right_as_an_answer_and_in_every_step_and_a_fixed_answer_is_wrong(name: str) -> None:
+    bench = benchmarks.get(name)
+    items = bench.load("train")[:60] + bench.load("test")[:120]
+    for example in items:
+        assert check(name, example.question, bench.gold_response(example)).correct
+        assert bench.grade(example, example.rationale).extracted == example.gold
+        assert bench.grade(example, example.rationale).correct
+        assert not bench.grade(example, "(Final response) So the answer is Q.").correct
+        assert bench.from_row({"question": example.question, "answer": example.gold}).id == example.id
+
+
+@pytest.mark.parametrize("name", steps.TASKS)
+def test_every_mutant_is_refused_at_its_step_with_its_kind_and_repaired(name: str) -> None:
+    rng, module = random.Random(5), steps.task(name)
+    named: Counter[bool] = Counter()
+    kinds = set()
+    for example in benchmarks.get(name).load("test")[:60]:
+        for mutant in mutants(name, example.question, rng):
+            verdict = check(name, example.question, mutant.text)
+            assert not verdict.correct, mutant
+            named[(verdict.kind, verdict.step) == (mutant.kind, mutant.step)] += 1
+            kinds.add(mutant.kind)
+            kept = steps.lines(mutant.text)[: verdict.kept]
+            repaired = steps.repair(module, example.question, mutant.text, verdict)
+            assert steps.lines(repaired)[: verdict.kept] == kept
+            assert check(name, example.question, repaired).correct
+    assert len(kinds) >= 8
+    assert named[True] / named.total() >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", steps.TASKS)
+def test_twenty_thousand_gold_answers_and_ten_thousand_mutants(name: str) -> None:
+    module, bench = steps.task(name), __import__(f"laif_helpers.benchmarks.{name}", fromlist=["draw"])
+    rng = random.Random(3)
+    cells = sorted({cell for sizes in bench.SIZES.values() for cell in sizes})
+    questions = [bench.draw(rng, cells[at % len(cells)]) for at in range(20_000)]
+    golds = [steps.write(module.solve(module.read(question))) for question in questions]
+    assert all(module.check(question, gold).correct for question, gold in zip(questions, golds, strict=True))
+    verdicts = [(m, module.check(q, m.text)) for q in questions[:1200] for m in mutants(name, q, rng)]
+    assert len(verdicts) >= 10_000
+    assert not any(verdict.correct for _, verdict in verdicts)
+    assert sum(verdict.kind == mutant.kind for mutant, verdict in verdicts) >= 0.95 * len(verdicts)
+
+
+HOLES = {
+    "a combination left out, with a wrong answer": (
+        RIGHT.replace("(4) Then, the final equation is (A - B) = (3 - -196) = 199.\n", "").replace("199.", "7."),
+        ("Final response", "missing_step"),
+    ),
+    "a step without working": (
+        RIGHT.replace(RIGHT.splitlines()[1], "(2) Let's calculate A = 3."),
+        ("2", "no_working"),
+    ),
+    "another expression computed": (
+        RIGHT.replace(
+            "A = (7 - -1 + -1 + -4) = (((7 - -1) + -1) + -4) = ((8", "A = (7 - -1 + -5) = ((7 - -1) + -5) = ((8"
+        ),
+        ("2", "expression"),
+    ),
+    "errors that compensate": (RIGHT.replace("(7 + -4) = 3.", "(7 + -4) = 4 = 3."), ("2", "arithmetic")),
+    "steps out of order": (
+        "\n".join(RIGHT.splitlines()[at] for at in (0, 2, 1, 3, 4)),
+        ("3", "order"),
+    ),
+    "numbers that are code": (RIGHT.replace("(3 - -196) = 199", "(3 - -196) = 9**9**9 = 199"), ("4", "malformed")),
+    "a number beyond the task": (RIGHT.replace("= 199.", f"= {10**15}."), ("4", "too_large")),
+}
+
+
+@pytest.mark.parametrize("hole", HOLES)
+def test_holes_are_closed(hole: str) -> None:
+    assert check("multistep_arithmetic", SUMS, RIGHT).correct
+    attempt, (step, kind) = HOLES[hole]
+    verdict = check("multistep_arithmetic", SUMS, attempt)
+    assert (verdict.correct, verdict.step, verdict.kind) == (False, step, kind)
+
+
+def test_a_right_way_that_is_not_the_canonical_one_is_right() -> None:
+    other = RIGHT.replace("(((7 - -1) + -1) + -4) = ((8 + -1) + -4) = (7 + -4) = 3", "8 + -1 - 4 = 7 - 4 = 3")
+    assert check("multistep_arithmetic", SUMS, other).correct
+    question = "Sort the following words alphabetically:\nList: cart car camp"
+    gold = steps.write(word_sorting.solve(word_sorting.read(question)))
+    moved = gold.replace('(3) ["cart" ? "car" ? "camp"]', '(3) ["camp" ? "cart" ? "car"]')
+    assert moved != gold
+    assert check("word_sorting", question, moved).correct
+
+
+def test_a_word_stands_before_those_that_continue_it() -> None:
+    question = "Sort the following words alphabetically:\nList: cart car"
+    gold = steps.write(word_sorting.solve(word_sorting.read(question)))
+    assert '"car"="" (0)' in gold
+    assert gold.endswith("So the answer is: car cart.")
+    assert check("word_sorting", question, gold).correct
+
+
+QUESTIONS = {
+    "apostrophe": ("word_sorting", "Sort the following words alphabetically:\nList: o'clock noon"),
+    "upper case": ("word_sorting", "Sort the following words alphabetically:\nList: Noon dawn"),
+    "beyond a to z": ("word_sorting", "Sort the following words alphabetically:\nList: señor café"),
+    "twice": ("word_sorting", "Sort the following words alphabetically:\nList: noon noon"),
+    "impossible date": (
+        "date_understanding",
+        "Today is 02/30/2019. What is the date tomorrow in MM/DD/YYYY?\nOptions:\n(A) 03/01/2019\n(B) 03/03/2019",
+    ),
+    "contradiction": (
+        "logical_deduction",
+        "Here are three: a cup, a jug, and a pot. The cup is the leftmost. The jug is the leftmost.\n"
+        "Options:\n(A) The cup is the leftmost\n(B) The jug is the leftmost",
+    ),
+    "several orders": (
+        "logical_deduction",
+        "Here are three: a cup, a jug, and a pot. The cup is the leftmost.\n"
+        "Options:\n(A) The jug is the rightmost\n(B) The pot is the rightmost",
+    ),
+    "large": ("multistep_arithmetic", f"(({10**13} + 1) - (2 * 3)) ="),
+    "no expression": ("multistep_arithmetic", "What is love?"),
+}
+
+
+@pytest.mark.parametrize("why", QUESTIONS)
+def test_a_question_that_is_no_item_is_a_class_of_its_own(why: str) -> None:
+    name, question = QUESTIONS[why]
+    for attempt in (RIGHT, "(Final response) So the answer is (A).", ""):
+        verdict = check(name, question, attempt)
+        assert (verdict.correct, verdict.readable, verdict.kind) == (False, False, "question")
+
+
+HOSTILE: list[Any] = [
+    "",
+    "\n\n",
+    "42",
+    "(1) " * 5000,
+    "(1) a\n" * 50_000,
+    "(Final response)",
+    "(Final response) So the answer is ٣.",
+    "(1)" + "(" * 3000 + ")" * 3000,
+    '(1) This equation can be written as "", where .\n(2) Let\'s calculate A = .',
+    "(1.1.1.1.1.1.1.1.1.1.1.1.1) x",
+    "(99999999999999999999) x",
+    "\x00\ud800(1) \u202e",
+    None,
+    7,
+    ["(1) a"],
+]
+
+
+@pytest.mark.parametrize("name", steps.TASKS)
+def test_hostile_attempts_are_never_right_and_never_raise(name: str) -> None:
+    question = benchmarks.get(name).load("test")[0].question
+    for attempt in HOSTILE:
+        assert not check(name, question, attempt).correct
+        assert not check(name, attempt, attempt).correct
+    rng = random.Random(1)
+    gold = benchmarks.get(name).load("test")[0].rationale
+    for _ in range(300):
+        cut = sorted(rng.sample(range(len(gold)), 2))
+        broken = gold[: cut[0]] + "".join(rng.sample(gold[cut[0] : cut[1]], cut[1] - cut[0])) + gold[cut[1] :]
+        if " ".join(broken.split()) != " ".join(gold.split()) and (verdict := check(name, question, broken)).correct:
+            assert benchmarks.get(name).grade(benchmarks.get(name).load("test")[0], broken).correct, verdict
+
+
+@pytest.mark.parametrize("name", steps.TASKS)
+def test_feedback_says_what_the_verdict_says_and_is_read_back(name: str) -> None:
+    example, rng = benchmarks.get(name).load("test")[1], random.Random(2)
+    good = check(name, example.question, example.rationale)
+    assert steps.read_feedback(steps.feedback(example.rationale, good)).correct is True
+    for mutant in mutants(name, example.question, rng):
+        verdict = check(name, example.question, mutant.text)
+        read = steps.read_feedback(steps.feedback(mutant.text, verdict))
+        assert (read.correct, read.step) == (False, verdict.step)
+    for unreadable in ("", "It is correct.", "In step (2) something is off.", "correct " * 1000):
+        assert steps.read_feedback(unreadable).correct is None
+
+
+def test_the_solver_agrees_with_every_public_item_that_it_reads() -> None:
+    """BIG-Bench Hard's logical deduction: its clues are read, and leave the order that its labels say."""
+    row = {
+        "input": "The following paragraphs each describe a set of three objects arranged in a fixed order. The "
+        "statements are logically consistent within each paragraph. In a race, there were three runners: Ada, Bo, and "
+        "Cy. Ada finished above Bo. Cy finished second-to-last.\nOptions:\n(A) Ada finished first\n(B) Bo finished "
+        "first\n(C) Cy finished first",
+        "target": "(A)",
+    }
+    example = benchmarks.get("logical_deduction").from_row(row)
+    assert (example.gold, example.fields["bucket"]) == ("A", "3")
+    assert logical_deduction.solve(logical_deduction.read(example.question))[-2].data == ("Ada", "Cy", "Bo")
