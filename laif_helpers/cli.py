@@ -38,14 +38,16 @@ def run(
     from laif_helpers.runner import plan
     from laif_helpers.runner import report as report_run
 
-    made = plan.make(recipe, name, overrides(settings))
+    run_plan = plan.make(recipe, name, overrides(settings))
     if dry_run:
         from laif_helpers.runner import forecast
         from laif_helpers.train import preflight
 
-        print(report_run.dry_run(made), *preflight.ask(made.settings), *forecast.lines(made.stages), sep="\n")
+        print(
+            report_run.dry_run(run_plan), *preflight.ask(run_plan.settings), *forecast.lines(run_plan.stages), sep="\n"
+        )
         return
-    raise typer.Exit(runner.run(made, executor=executor, workers=workers, redo=tuple(redo)))
+    raise typer.Exit(runner.run(run_plan, executor=executor, workers=workers, redo=tuple(redo)))
 
 
 @commands.command()
@@ -58,9 +60,9 @@ def status(run: Annotated[str, typer.Argument(help="name of the run", show_defau
     folder = RunDir.named(run)
     if not folder.recipe.is_file():
         raise FileNotFoundError(f"no run {run!r}: {folder.path} holds no recipe.yaml; start one with `laif run`")
-    made = plan.make(folder.recipe, folder.path.name)
+    run_plan = plan.make(folder.recipe, folder.path.name)
     at_work = run_lock.lock_holder(folder)
-    print(report_run.status_table(made, at_work.get("running", [])))
+    print(report_run.status_table(run_plan, at_work.get("running", [])))
     if at_work:
         print(f"running now, process {at_work['pid']}; log: {folder.path / 'run.log'}")
 
@@ -70,11 +72,11 @@ def params(recipe: RecipePath, name: Name = "", settings: Settings = []) -> None
     """Print a recipe as papermill parameters: papermill notebooks/0N_….ipynb out.ipynb -f params.yaml."""
     from laif_helpers.runner import manifest, plan
 
-    made = plan.make(recipe, name, overrides(settings))
-    if made.swept:
-        swept = "; ".join(f"{key}: {made.values[key]}" for key in made.axes)
+    run_plan = plan.make(recipe, name, overrides(settings))
+    if run_plan.swept:
+        swept = "; ".join(f"{key}: {run_plan.values[key]}" for key in run_plan.axes)
         raise ValueError(f"{recipe.name} is a sweep ({swept}): choose one point with --set KEY=VALUE for each list")
-    print(manifest.parameters_text(made.settings, plan.run_name(made.run)), end="")
+    print(manifest.parameters_text(run_plan.settings, plan.run_name(run_plan.run)), end="")
 
 
 @commands.command()

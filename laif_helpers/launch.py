@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from laif_helpers import machine
 from laif_helpers.paths import ROOT, resolve
 
 _LAUNCHER = "LAIF_LAUNCHER_PID"
@@ -140,7 +141,7 @@ def environment(processes: int = 1) -> dict[str, str]:
     env["PYTHONPATH"] = os.pathsep.join(part for part in (str(ROOT), env.get("PYTHONPATH", "")) if part)
     if processes > 1:
         # Without this every rank takes all cores for itself, and two ranks are slower than one.
-        env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+        env.setdefault("OMP_NUM_THREADS", str(max(1, machine.cores() // processes)))
     if not gpus():
         env.setdefault("DS_ACCELERATOR", "cpu")
     elif processes:

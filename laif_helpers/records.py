@@ -50,6 +50,11 @@ class Completion:
     finish: str = "stop"
     seconds: float = 0.0
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the model said nothing to this prompt: such an item is never graded as answered."""
+        return self.finish.startswith("error:")
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

@@ -125,7 +125,7 @@ class Toy:
     def run_dir(self) -> RunDir:
         return RunDir(self.root / "runs" / "toy")
 
-    def plan(self, **values: Any) -> plan.Plan:
+    def plan(self, **values: Any) -> plan.RunPlan:
         self.values |= values
         path = self.root / "toy.yaml"
         path.write_text(yaml.safe_dump(self.values))

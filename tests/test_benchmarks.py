@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from laif_helpers import benchmarks, sandbox
+from laif_helpers import benchmarks, machine, sandbox
 from laif_helpers.benchmarks import bbh
 from laif_helpers.graders import code as code_answers
 from laif_helpers.paths import data_dirs
@@ -304,7 +304,7 @@ def test_real_humaneval_gold(load_real: Callable[..., list[Example]]) -> None:
                 template,
             )
     golds = [benchmark.gold_response(example) or "" for example in found]
-    with ThreadPoolExecutor(sandbox.usable_cores()) as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         right = list(pool.map(benchmark.grade, found, golds))
         wrong = list(pool.map(benchmark.grade, found, ["```python\ndef nothing(): pass\n```"] * len(found)))
     assert [example.id for example, grade in zip(found, right, strict=True) if not grade.correct] == []
@@ -319,7 +319,7 @@ def test_real_mbpp_stub_alone_never_passes(split: str, load_real: Callable[..., 
     found = load_real("mbpp", split)[:60]
     benchmark = benchmarks.get("mbpp")
     answers = [f"```python\ndef {example.gold}(*args):\n    return 'wrong'\n```" for example in found]
-    with ThreadPoolExecutor(sandbox.usable_cores()) as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         grades = list(pool.map(benchmark.grade, found, answers))
     assert all(grade.readable and not grade.correct for grade in grades)
 

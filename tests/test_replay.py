@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from laif_helpers import benchmarks, sandbox
+from laif_helpers import benchmarks, machine, sandbox
 from laif_helpers.answers import replay
 from laif_helpers.paths import ROOT, data_dirs
 from laif_helpers.records import write_jsonl
@@ -132,7 +132,7 @@ def test_disagreements_are_those_of_the_table(spec: str, benchmark: str, count: 
         pytest.skip("no cage works on this machine")
     found = real(spec)
     assert len(found) == count
-    with ThreadPoolExecutor(sandbox.usable_cores()) as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         grades = list(pool.map(lambda record: benchmarks.get(benchmark).grade(record.example, record.text), found))
     ours = {
         (r.model, r.example.id, g.correct, r.label) for r, g in zip(found, grades, strict=True) if g.correct != r.label

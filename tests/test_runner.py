@@ -14,15 +14,15 @@ import pytest
 import yaml
 from conftest import Toy, write_notebook, write_toy
 
-from laif_helpers import runner
+from laif_helpers import runner, sections
 from laif_helpers.arms import ARMS
-from laif_helpers.runner import executors, manifest, notebook, plan, run_lock
+from laif_helpers.runner import executors, manifest, notebook, plan, run_lock, scratch
 
 CYCLE = ["vanilla/iter0/01_evaluate", "le/iter1/03_instruct_LE", "le/iter1/05_train_deepspeed", "le/iter1/01_evaluate"]
 
 
-def keys(made: plan.Plan) -> list[str]:
-    return [stage.key for stage in made.stages]
+def keys(run_plan: plan.RunPlan) -> list[str]:
+    return [stage.key for stage in run_plan.stages]
 
 
 # -- guards: refused before anything runs
@@ -53,11 +53,23 @@ def test_parameters_cells_that_papermill_would_misread_are_refused(toy: Toy, par
     assert toy.engine.ran == []
 
 
-def test_values_that_a_notebook_would_refuse_are_refused_before_anything_runs(toy: Toy) -> None:
-    parameters = 'RUN = "x"\nARM = "le"\nITERATION = 1\nTARGET = "x"\n'
-    write_toy(toy.notebooks, "03_instruct_LE", parameters=parameters)
+def test_values_that_a_notebook_would_refuse_are_refused_before_anything_runs(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sections.READS, "03_instruct_LE", (sections.TargetSection,))
     with pytest.raises(ValueError, match=r"03_instruct_LE\.ipynb would refuse its parameters: .*cannot be trained"):
-        toy.plan(target="replay:x", quote_only=True)  # which it does not declare
+        toy.plan(target="replay:x", quote_only=True)  # which neither its cell nor its sections hold
+
+
+def test_a_key_that_no_parameters_cell_declares_reaches_the_notebooks_that_read_its_section(toy: Toy) -> None:
+    run_plan = toy.plan(target="server:m", target_url="http://127.0.0.1:1/v1", lessons_only=True, probe=2, packing=True)
+    given = {s.notebook: plan.parameters(s, run_plan.parameters[s.notebook]) for s in run_plan.stages}
+    assert {stem for stem, values in given.items() if values.get("TARGET_URL") == "http://127.0.0.1:1/v1"} == set(given)
+    assert [stem for stem, values in given.items() if "PROBE" in values] == ["02_error_analysis", "03_instruct_LE"]
+    assert not any("PACKING" in values for values in given.values()), "nothing is trained here"
+    run_plan = toy.plan(target=str(toy.root / "model"), lessons_only=False)
+    trained = next(stage for stage in run_plan.stages if stage.notebook == plan.TRAIN)
+    assert plan.parameters(trained, run_plan.parameters[plan.TRAIN])["PACKING"] is True
 
 
 @pytest.mark.parametrize("tags", [0, 2])
@@ -110,7 +122,7 @@ def test_plan_of_two_iterations(toy: Toy) -> None:
     assert by_key["le/iter1/02_error_analysis"].after == ("le/iter1/01_evaluate", frame)
     assert "le/iter2/02_error_analysis" not in by_key
     ends = {"vanilla/iter0/01_evaluate", *(f"{arm}/iter2/01_evaluate" for arm in ("fine_tuning", "le", "lec"))}
-    assert set(by_key["compare/06_compare"].after) == ends
+    assert set(by_key["compare/06_compare"].after) == {*ends, frame}, "06 reads the clusters of 02"
 
 
 def test_every_stage_comes_after_what_it_waits_for(toy: Toy) -> None:
@@ -209,6 +221,32 @@ def test_redo_runs_an_unchanged_notebook_again(toy: Toy) -> None:
         toy.run(redo=("07",))
 
 
+def test_06_is_redone_after_no_other_stage_of_the_same_call(toy: Toy) -> None:
+    """Whatever finishes first: 06 waits for every file that it reads, so that a second call finds nothing changed."""
+    workers = toy.plan(arms=["fine_tuning", "le"], iterations=2, workers=8)
+    compared = workers.stages[-1]
+    read = {path.parent for _, path in manifest._files_read(compared)}
+    assert toy.run()[0] == 0
+    read |= {path.parent for _, path in manifest._files_read(compared)}
+    writers = {stage.key for stage in workers.stages if stage.folder.errors.parent in read and stage is not compared}
+    waited, todo = set[str](), [compared]
+    by_key = {stage.key: stage for stage in workers.stages}
+    while todo:
+        stage = todo.pop()
+        waited |= set(stage.after)
+        todo += [by_key[key] for key in stage.after]
+    assert "vanilla/iter0/02_error_analysis" in waited
+    assert {key for key in writers if "02" not in key or "iter0" in key} <= waited
+    assert toy.run() == (0, [])
+
+
+def test_a_failed_map_costs_the_comparison_its_clusters_alone(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    write_toy(toy.notebooks, "02_error_analysis", work='raise ValueError("no map")')
+    code, ran = toy.run()
+    assert code == 1 and "compare/06_compare" in ran
+    assert "without vanilla/iter0/02_error_analysis, which failed" in capsys.readouterr().out
+
+
 def test_attempt_left_running_by_a_killed_runner_is_redone(toy: Toy) -> None:
     toy.run()
     row = manifest.latest(toy.run_dir)["le/iter1/01_evaluate"]
@@ -253,12 +291,14 @@ def test_failing_stage_stops_its_arm_alone(toy: Toy, capsys: pytest.CaptureFixtu
     assert (toy.run_dir.compare / "results.csv").read_text().split() == ["arm", "fine_tuning", "le"]
 
 
-def test_without_the_untouched_target_nothing_is_compared(toy: Toy) -> None:
+def test_without_the_untouched_target_nothing_is_compared(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
     write_toy(toy.notebooks, "01_evaluate", work='raise FileNotFoundError("no model")')
     code, ran = toy.run()
     assert code == 1
     assert ran == ["vanilla/iter0/01_evaluate"]
-    assert manifest.rows(toy.run_dir)[-1]["status"] == "skipped"
+    assert manifest.rows(toy.run_dir)[-1]["reason"] == "nothing to compare: vanilla/iter0/01_evaluate failed"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("toy FAILED at vanilla/iter0/01_evaluate;") and "finished" not in last
 
 
 def test_arm_without_errors_ends_well(toy: Toy) -> None:
@@ -360,9 +400,10 @@ def sleeping(toy: Toy) -> Path:
     pids = toy.root / "pids"
     work = (
         "import os, subprocess, sys, time\n"
-        "code = 'from laif_helpers.runner.kernel import die_with_parent as d; d(); import time; time.sleep(60)'\n"
-        "child = subprocess.Popen([sys.executable, '-c', code], start_new_session=True)\n"
-        f"time.sleep(0.5)\nPath({str(pids)!r}).write_text(f'{{os.getpid()}} {{child.pid}}')\ntime.sleep(60)"
+        "code = 'from laif_helpers.launch import die_with_parent as d; d(); print(1); import time; time.sleep(60)'\n"
+        "started = [sys.executable, '-u', '-c', code]\n"
+        "child = subprocess.Popen(started, start_new_session=True, stdout=subprocess.PIPE)\n"
+        f"child.stdout.readline()\nPath({str(pids)!r}).write_text(f'{{os.getpid()}} {{child.pid}}')\ntime.sleep(60)"
     )
     write_toy(toy.notebooks, "01_evaluate", work=work)
     toy.plan()
@@ -414,10 +455,16 @@ def test_killed_in_the_middle_leaves_no_process_and_resumes(toy: Toy, victim: st
     returned, pids = start_and_kill(toy, number, victim)
     assert returned == code
     assert all_gone(pids)
+    left = [Path(note.read_text()) for note in scratch.jobs(toy.run_dir).glob("*.scratch")]
+    if victim == "runner" and number == signal.SIGKILL:
+        assert [folder.is_dir() for folder in left] == [True], "nobody was there to remove it; the next run does"
+    else:
+        assert not left
     row = manifest.latest(toy.run_dir)["vanilla/iter0/01_evaluate"]
     assert row["status"] == ("running" if number == signal.SIGKILL and victim == "runner" else "failed")
     write_toy(toy.notebooks, "01_evaluate")
     assert toy.run(arms=["fine_tuning"])[0] == 0  # the lock went with its holder
+    assert not [folder for folder in left if folder.exists()]
 
 
 def test_ray_runs_the_same_stages(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from laif_helpers import runner
@@ -17,7 +18,7 @@ COLUMNS += ["delta", "p_value", "p_holm", "seed"]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[plan.Plan, int]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[plan.RunPlan, int]:
     """The smoke recipe, run once for all tests of this file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAIF_RUNS", str(tmp_path_factory.mktemp("runs")))
@@ -26,7 +27,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[plan.Plan, int]:
         return made, runner.run(made)
 
 
-def test_every_stage_is_done_and_left_its_files(finished: tuple[plan.Plan, int]) -> None:
+def test_every_stage_is_done_and_left_its_files(finished: tuple[plan.RunPlan, int]) -> None:
     made, code = finished
     log = made.run.path / "run.log"
     assert code == 0, log.read_text()[-3000:]
@@ -40,7 +41,7 @@ def test_every_stage_is_done_and_left_its_files(finished: tuple[plan.Plan, int])
         assert json.loads(stage.metrics.read_text())
 
 
-def test_results_hold_every_arm_and_iteration(finished: tuple[plan.Plan, int]) -> None:
+def test_results_hold_every_arm_and_iteration(finished: tuple[plan.RunPlan, int]) -> None:
     made, _ = finished
     with (made.run.compare / "results.csv").open() as handle:
         table = list(csv.DictReader(handle))
@@ -55,7 +56,13 @@ def test_results_hold_every_arm_and_iteration(finished: tuple[plan.Plan, int]) -
     assert (made.run.compare / "report.html").stat().st_size <= 5 * 2**20
 
 
-def test_arms_trained_on_equally_many_items(finished: tuple[plan.Plan, int]) -> None:
+def test_effects_are_broken_down_by_the_clusters_of_the_error_map(finished: tuple[plan.RunPlan, int]) -> None:
+    made, _ = finished
+    effects = pd.read_parquet(made.run.compare / "effects.parquet")
+    assert effects["cluster"].max() >= 0, "06 ran before 02 had written the map"
+
+
+def test_arms_trained_on_equally_many_items(finished: tuple[plan.RunPlan, int]) -> None:
     made, _ = finished
     samples = {
         (arm, k): len(made.run.iteration(arm, k).training_set.read_text().splitlines())
@@ -65,7 +72,7 @@ def test_arms_trained_on_equally_many_items(finished: tuple[plan.Plan, int]) -> 
     assert set(samples.values()) == {made.settings.budget}, samples
 
 
-def test_no_training_item_is_a_test_item(finished: tuple[plan.Plan, int]) -> None:
+def test_no_training_item_is_a_test_item(finished: tuple[plan.RunPlan, int]) -> None:
     made, _ = finished
     vanilla = made.run.iteration("vanilla", 0)
     tests = set()
@@ -77,7 +84,7 @@ def test_no_training_item_is_a_test_item(finished: tuple[plan.Plan, int]) -> Non
         assert not tests & {row["messages"][-2]["content"] for row in rows}
 
 
-def test_second_call_does_nothing(finished: tuple[plan.Plan, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_call_does_nothing(finished: tuple[plan.RunPlan, int], monkeypatch: pytest.MonkeyPatch) -> None:
     made, _ = finished
     monkeypatch.setenv("LAIF_RUNS", str(made.run.path.parent))
     stamps = {path: path.stat().st_mtime_ns for path in files(made.run.path)}

@@ -10,7 +10,7 @@ from instructing import endpoint, good
 from laif_helpers import compare
 from laif_helpers.paths import NOTEBOOKS
 from laif_helpers.runner import manifest, notebook, plan, report
-from laif_helpers.runner.plan import Plan
+from laif_helpers.runner.plan import RunPlan
 from laif_helpers.sections import READS, keys_of
 
 RATES = [1e-4, 2e-4]
@@ -22,8 +22,8 @@ def nothing_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "collect_points", lambda path: None)
 
 
-def asking(made: Plan) -> list[str]:
-    return [stage.key for stage in made.stages if stage.notebook in plan.INSTRUCT.values()]
+def asking(run_plan: RunPlan) -> list[str]:
+    return [stage.key for stage in run_plan.stages if stage.notebook in plan.INSTRUCT.values()]
 
 
 # -- the plan

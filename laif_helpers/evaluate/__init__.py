@@ -6,7 +6,7 @@ if the model, the settings or the question changed, and graded again if the grad
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import IO, Any
 from laif_helpers import benchmarks, models
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.evaluate import times
-from laif_helpers.evaluate.grading import NO_ANSWER, graders_hash, to_responses
+from laif_helpers.evaluate.grading import graders_hash, to_responses
 from laif_helpers.evaluate.second_look import browse, disputed, observation_on_audit, second_opinion
 from laif_helpers.evaluate.tables import (
     by_facet,
@@ -168,8 +168,11 @@ def _finished_before(job: _Job) -> dict[str, Completion]:
     if made["header"] != job.header:
         return {}
     known, took = {}, times.read(job.seconds)
-    for row in read_jsonl(job.path, Response):
-        if not row.reason.startswith(NO_ANSWER):
+    rows = read_jsonl(job.path, Response)
+    # a stamp of an earlier release does not name them: nothing was read, so the text is empty
+    unanswered = made.get("unanswered", [row.id for row in rows if not row.text])
+    for row in rows:
+        if row.id not in unanswered:
             finish = "length" if row.id in made["cut"] else "stop"
             known[_key(row.id, row.messages)] = Completion(
                 row.text, row.prompt_tokens, row.new_tokens, finish, took.get(row.id, 0.0)
@@ -241,7 +244,8 @@ def _finish(job: _Job, model: str, audit: bool) -> Path:
         "header": job.header,
         "graders": graders_hash(),
         "items": _hash(job.keys),
-        "cut": _cut(job),
+        "cut": _ids(job, lambda completion: completion.finish == "length"),
+        "unanswered": _ids(job, lambda completion: completion.unanswered),
     }
     stamp["audit"] = audit
     if job.path.is_file() and job.stamp.is_file() and json.loads(job.stamp.read_text(encoding="utf-8")) == stamp:
@@ -256,6 +260,6 @@ def _finish(job: _Job, model: str, audit: bool) -> Path:
     return job.path
 
 
-def _cut(job: _Job) -> list[str]:
+def _ids(job: _Job, chosen: Callable[[Completion], bool]) -> list[str]:
     pairs = zip(job.examples, job.keys, strict=True)
-    return [example.id for example, key in pairs if job.known[key].finish == "length"]
+    return [example.id for example, key in pairs if chosen(job.known[key])]

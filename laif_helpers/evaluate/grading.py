@@ -1,11 +1,10 @@
 """Completions into graded rows: what asking a model and reading a recording have in common."""
 
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from laif_helpers import models, sandbox
+from laif_helpers import machine, models, sandbox
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.graders.second import Second, second_grades
 from laif_helpers.records import Completion, Example, Grade, Response
@@ -57,7 +56,7 @@ def grade_all(benchmark: Benchmark, examples: list[Example], completions: list[C
 
     def one(pair: tuple[Example, Completion]) -> Grade:
         example, completion = pair
-        if completion.finish.startswith("error:"):
+        if completion.unanswered:
             return Grade(False, None, False, NO_ANSWER + completion.finish.removeprefix("error:").strip())
         return benchmark.grade(example, completion.text)
 
@@ -66,7 +65,7 @@ def grade_all(benchmark: Benchmark, examples: list[Example], completions: list[C
         return [one(pair) for pair in pairs]
     grades = []
     bar = models.progress_bar(len(pairs), f"running {benchmark.name}", "program")
-    with sandbox.kept_ready(), ThreadPoolExecutor(os.cpu_count() or 1) as pool, bar:
+    with sandbox.kept_ready(), ThreadPoolExecutor(machine.cores()) as pool, bar:
         for grade in pool.map(one, pairs):
             grades.append(grade)
             bar.update()

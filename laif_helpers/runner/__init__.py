@@ -1,4 +1,4 @@
-"""Runs a plan: what is ready side by side, what is done left alone, what fails told in one screen.
+"""Runs a plan: what is ready runs side by side, what is done is left alone, a failure is shown in one screen.
 
 One loop in one thread starts child processes and watches them: Linux ties a child's life to the *thread* that
 started it, so that threads of their own would make a killed runner leave trainings behind.
@@ -12,25 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from laif_helpers import machine
 from laif_helpers.records import write_json
-from laif_helpers.runner import executors, manifest, plan, shared_folders
+from laif_helpers.runner import executors, manifest, plan, scratch, shared_folders
 from laif_helpers.runner import report as report_run
-from laif_helpers.runner.plan import COMPARE, Plan, Stage
+from laif_helpers.runner.outcome import Outcome
+from laif_helpers.runner.plan import COMPARE, RunPlan, Stage
 from laif_helpers.runner.run_lock import lock, write_holder
 
 POLL_S = 0.05
-GOOD = ("done", "unchanged")
-
-
-@dataclass
-class Progress:
-    """State of one call: ``status`` of every settled stage, the running ones, and the rows written."""
-
-    made: Plan
-    status: dict[str, str] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    running: dict[str, "Attempt"] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -44,46 +34,64 @@ class Attempt:
     launched: float
 
 
-def run(made: Plan, *, executor: str = "local", workers: int = 0, redo: tuple[str, ...] = ()) -> int:
+@dataclass
+class Progress:
+    """State of one call: what to run and how, the outcome of every settled stage, the running ones, the rows written.
+
+    Attributes:
+        redo: beginnings of notebook names that run again although nothing changed.
+    """
+
+    plan: RunPlan
+    engine: Any
+    workers: int
+    redo: tuple[str, ...] = ()
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    running: dict[str, Attempt] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: tuple[str, ...] = ()) -> int:
     """Run or resume a plan; returns the exit status: 0, 1 after a failed stage, 130 after Ctrl-C or SIGTERM.
 
     ``redo`` holds beginnings of notebook names (``05``) that run again although nothing changed. Raises
-    ValueError before anything runs where the executor is missing or the run is being run already.
+    ValueError before anything runs if the executor is missing or the run is being run already.
     """
-    _known_notebooks(made, redo)
-    with lock(made.run) as holder, executors.interruptible():
-        engine = executors.get(executor)
-        for change in manifest.write_recipe(made):
+    _known_notebooks(run_plan, redo)
+    with lock(run_plan.run) as holder, executors.interruptible():
+        progress = Progress(run_plan, executors.get(executor), workers or run_plan.settings.workers, redo)
+        for change in manifest.write_recipe(run_plan):
             print(f"changed since the last call: {change}")
-        shared_folders.link(made)
-        progress = Progress(made)
+        shared_folders.link(run_plan)
+        scratch.remove_all(run_plan.run)
         try:
-            _loop(progress, engine, workers or made.settings.workers, redo, holder)
+            _loop(progress, holder)
         except KeyboardInterrupt:
             _interrupt(progress)
             print("\ninterrupted; the same command goes on from here")
             return 130
         finally:
-            engine.end([attempt.handle for attempt in progress.running.values()])
-        _collect(progress)
-        report_run.show_end(made, progress.rows, progress.status)
-    return int("failed" in progress.status.values())
+            progress.engine.end([attempt.handle for attempt in progress.running.values()])
+            scratch.remove_all(run_plan.run)
+        _collect(run_plan)
+        report_run.show_end(run_plan, progress.rows, progress.outcomes)
+    return int(any(outcome.status == "failed" for outcome in progress.outcomes.values()))
 
 
-def _loop(progress: Progress, engine: Any, workers: int, redo: tuple[str, ...], holder: Path) -> None:
-    stages = progress.made.stages
+def _loop(progress: Progress, holder: Path) -> None:
+    stages = progress.plan.stages
     weight = _weights(stages)
     with report_run.bar(len(stages)) as bar:
-        while len(progress.status) < len(stages):
-            before = len(progress.status), sorted(progress.running)
+        while len(progress.outcomes) < len(stages):
+            before = len(progress.outcomes), sorted(progress.running)
             for stage in sorted(stages, key=lambda stage: -weight[stage.key]):
-                if len(progress.running) < workers and _ready(stage, progress):
-                    _begin(stage, progress, engine, workers, redo)
+                if len(progress.running) < progress.workers and _ready(stage, progress):
+                    _begin(stage, progress)
             for attempt in list(progress.running.values()):
                 if (code := attempt.handle.poll()) is not None:
                     _finish(attempt, code, progress)
-            report_run.advance(bar, progress.status, progress.reasons, progress.rows, list(progress.running))
-            if before == (len(progress.status), sorted(progress.running)):
+            report_run.advance(bar, progress.outcomes, progress.rows, list(progress.running))
+            if before == (len(progress.outcomes), sorted(progress.running)):
                 time.sleep(POLL_S)
             else:
                 write_holder(holder, list(progress.running))
@@ -99,93 +107,88 @@ def _weights(stages: list[Stage]) -> dict[str, int]:
 
 
 def _ready(stage: Stage, progress: Progress) -> bool:
-    waiting = stage.key not in progress.status and stage.key not in progress.running
-    return waiting and all(key in progress.status for key in stage.after)
+    waiting = stage.key not in progress.outcomes and stage.key not in progress.running
+    return waiting and all(key in progress.outcomes for key in stage.after)
 
 
-def _begin(stage: Stage, progress: Progress, engine: Any, workers: int, redo: tuple[str, ...]) -> None:
-    """Settle a ready stage at once where nothing is to do, else start its process."""
+def _begin(stage: Stage, progress: Progress) -> None:
+    """Settle a ready stage at once if nothing is to do, else start its process."""
     replaced: dict[str, Any] = {}
     if stage.notebook == COMPARE:
-        replaced, reason = _comparable(stage, progress)
+        replaced, stopped = _comparable(stage, progress)
     else:
-        reason = _stopped_by(stage, progress)
-    if reason:
-        _skip(stage, reason, progress)
+        stopped = _stopped_by(stage, progress)
+    if stopped:
+        _skip(stage, stopped, progress)
         return
-    made = progress.made
-    parameters = plan.parameters(stage, made.parameters[stage.notebook], **replaced)
-    found = manifest.inputs(stage, parameters, made.notebooks)
+    parameters = plan.parameters(stage, progress.plan.parameters[stage.notebook], **replaced)
+    found = manifest.inputs(stage, parameters, progress.plan.notebooks)
     last = manifest.latest(stage.run).get(stage.key)
-    why = "asked for" if stage.notebook.startswith(redo or ("-",)) else manifest.why(stage, last, found)
+    why = "asked for" if stage.notebook.startswith(progress.redo or ("-",)) else manifest.why(stage, last, found)
     if last and not why:
-        progress.status[stage.key] = "ended" if last["status"] == "ended" else "unchanged"
-        progress.reasons[stage.key] = last.get("reason", "")
+        ended = last["status"] == "ended"
+        progress.outcomes[stage.key] = Outcome("ended" if ended else "unchanged", last.get("reason", ""), ended)
         return
-    alone = [other for other in made.stages if not other.after] == [stage]
-    threads = max(1, executors.cores() // (1 if alone else workers))
-    progress.running[stage.key] = _start(stage, parameters, found, why, progress, engine, threads)
+    row = _row(stage) | {"status": "running", "why": why, "inputs_hash": manifest.digest(found), "inputs": found}
+    progress.running[stage.key] = _start(stage, parameters, row, progress)
 
 
-def _stopped_by(stage: Stage, progress: Progress) -> str:
-    """Why a stage cannot run although all before it are settled; "" where it can."""
+def _stopped_by(stage: Stage, progress: Progress) -> Outcome | None:
+    """Why a stage cannot run although all before it are settled; None if it can."""
     for key in stage.after:
-        state = progress.status[key]
-        if state == "ended":
-            return f"the arm ended at {key}: {progress.reasons[key]}"
-        if state not in GOOD:
-            return progress.reasons[key] if state == "skipped" else f"{key} failed"
-    return ""
+        before = progress.outcomes[key]
+        if before.status == "ended":
+            return Outcome("skipped", f"the arm ended at {key}: {before.reason}", arm_ended=True)
+        if before.status == "skipped":
+            return before
+        if not before.good:
+            return Outcome("skipped", f"{key} failed")
+    return None
 
 
-def _comparable(stage: Stage, progress: Progress) -> tuple[dict[str, Any], str]:
+def _comparable(stage: Stage, progress: Progress) -> tuple[dict[str, Any], Outcome | None]:
     """The arms to compare: those that came through. None of them, or no untouched target: nothing to compare."""
-    vanilla, *ends = stage.after
-    arms = [arm for arm, key in zip(stage.recipe.arms, ends, strict=False) if not _broken(key, progress)]
+    vanilla, *ends = (progress.outcomes[key] for key in stage.after if key not in stage.optional)
+    arms = [arm for arm, end in zip(stage.recipe.arms, ends, strict=False) if end.good or end.arm_ended]
     missing = [arm for arm in stage.recipe.arms[: len(ends)] if arm not in arms]
-    if progress.status[vanilla] not in GOOD or (missing and not arms):
-        return {}, "nothing to compare: " + ("no arm" if progress.status[vanilla] in GOOD else vanilla) + " finished"
-    if missing:
-        progress.reasons[stage.key] = f"without {', '.join(missing)}, which failed"
-    return ({"arms": arms} if ends else {}), ""
+    if not vanilla.good or (missing and not arms):
+        lacking = "no arm finished" if vanilla.good else f"{stage.after[0]} failed"
+        return {}, Outcome("skipped", f"nothing to compare: {lacking}")
+    return ({"arms": arms} if ends else {}), None
 
 
-def _broken(key: str, progress: Progress) -> bool:
-    return progress.status[key] == "failed" or (
-        progress.status[key] == "skipped" and "the arm ended at" not in progress.reasons[key]
-    )
+def _left_out(stage: Stage, progress: Progress) -> str:
+    """What a comparison has to do without; "" if nothing."""
+    if stage.notebook != COMPARE:
+        return ""
+    _, *ends = (progress.outcomes[key] for key in stage.after if key not in stage.optional)
+    named = zip(stage.recipe.arms, ends, strict=False)
+    missing = [arm for arm, end in named if not (end.good or end.arm_ended)]
+    missing += [key for key in stage.optional if progress.outcomes[key].status in ("failed", "skipped")]
+    return f"without {', '.join(missing)}, which failed" if missing else ""
 
 
-def _skip(stage: Stage, reason: str, progress: Progress) -> None:
-    progress.status[stage.key], progress.reasons[stage.key] = "skipped", reason
+def _skip(stage: Stage, outcome: Outcome, progress: Progress) -> None:
+    progress.outcomes[stage.key] = outcome
     before = [row for row in manifest.rows(stage.run) if row["stage"] == stage.key]
-    if not before or (before[-1]["status"], before[-1].get("reason")) != ("skipped", reason):
-        manifest.record(stage.run, _row(stage) | {"status": "skipped", "reason": reason})
+    if not before or (before[-1]["status"], before[-1].get("reason")) != ("skipped", outcome.reason):
+        manifest.record(stage.run, _row(stage) | {"status": "skipped", "reason": outcome.reason})
 
 
-def _start(
-    stage: Stage,
-    parameters: dict[str, Any],
-    found: dict[str, Any],
-    why: str,
-    progress: Progress,
-    engine: Any,
-    threads: int,
-) -> Attempt:
+def _start(stage: Stage, parameters: dict[str, Any], row: dict[str, Any], progress: Progress) -> Attempt:
     output = stage.folder.notebooks / f"{stage.notebook}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
     stage.metrics.unlink(missing_ok=True)
     launched = time.time()
     # Beside the run, not in /tmp: a stage may run on another machine that shares only the run folder.
-    name = stage.key.replace("/", "__")
-    result = progress.made.run.path / ".jobs" / f"{name}.result.json"
+    job = scratch.jobs(progress.plan.run) / f"{stage.key.replace('/', '__')}.json"
+    result = job.with_suffix(".result.json")
     result.unlink(missing_ok=True)
-    job = result.with_name(f"{name}.json")
     write_json(
         job,
         {
             "stage": stage.key,
-            "notebook": str(progress.made.notebooks / f"{stage.notebook}.ipynb"),
+            "notebook": str(progress.plan.notebooks / f"{stage.notebook}.ipynb"),
             "output": str(output),
             "parameters": parameters,
             "metrics": str(stage.metrics),
@@ -193,12 +196,17 @@ def _start(
             "launched": launched,
         },
     )
-    row = _row(stage) | {"status": "running", "why": why, "inputs_hash": manifest.digest(found), "inputs": found}
     row |= {"started": _stamp(launched)}
     manifest.record(stage.run, row)
     gpus = stage.recipe.num_processes if stage.notebook == plan.TRAIN else int(stage.notebook == plan.EVALUATE)
-    handle = engine.start(job, progress.made.run.path / "run.log", threads, gpus)
+    handle = progress.engine.start(job, progress.plan.run.path / "run.log", _threads(stage, progress), gpus)
     return Attempt(stage, handle, row, result, launched)
+
+
+def _threads(stage: Stage, progress: Progress) -> int:
+    """Threads of a stage: its share of the cores, or all of them if no other stage can run beside it."""
+    alone = [other for other in progress.plan.stages if not other.after] == [stage]
+    return max(1, machine.cores() // (1 if alone else progress.workers))
 
 
 def _row(stage: Stage) -> dict[str, Any]:
@@ -230,10 +238,10 @@ def _close(attempt: Attempt, result: dict[str, Any], progress: Progress) -> None
         "versions": manifest.versions(),
     }
     manifest.record(stage.run, row)
-    report_run.mark(stage, result["status"], result.get("reason", ""))
+    status, reason = result["status"], result.get("reason", "")
+    report_run.mark(stage, status, reason)
     progress.rows.append(row)
-    progress.status[stage.key] = result["status"]
-    progress.reasons.setdefault(stage.key, result.get("reason", ""))
+    progress.outcomes[stage.key] = Outcome(status, _left_out(stage, progress) or reason, status == "ended")
     progress.running.pop(stage.key)
 
 
@@ -248,20 +256,20 @@ def _stamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def _collect(progress: Progress) -> None:
+def _collect(run_plan: RunPlan) -> None:
     """A sweep's one table and figure, once its points are through."""
-    made = progress.made
-    if not made.swept or made.settings.stops_early or not any((made.run.path / "points").glob("*/compare/results.csv")):
+    folder = run_plan.run.path
+    if not run_plan.swept or run_plan.settings.stops_early or not any(folder.glob("points/*/compare/results.csv")):
         return
     os.environ.setdefault("MPLBACKEND", "Agg")
     from laif_helpers import compare
 
-    compare.collect_points(made.run.path)
+    compare.collect_points(folder)
 
 
-def _known_notebooks(made: Plan, redo: tuple[str, ...]) -> None:
+def _known_notebooks(run_plan: RunPlan, redo: tuple[str, ...]) -> None:
     for start in redo:
-        if not any(stem.startswith(start) for stem in made.parameters):
+        if not any(stem.startswith(start) for stem in run_plan.parameters):
             raise ValueError(
-                f"--redo {start!r}: no notebook of this run begins so; it has {', '.join(made.parameters)}"
+                f"--redo {start!r}: no notebook of this run begins so; it has {', '.join(run_plan.parameters)}"
             )

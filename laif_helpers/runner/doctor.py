@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from laif_helpers import benchmarks
+from laif_helpers import benchmarks, machine
+from laif_helpers.benchmarks import practice
 from laif_helpers.paths import NANO, ROOT, data_dirs, runs_dir
-from laif_helpers.runner import executors, forecast, manifest, plan
+from laif_helpers.runner import forecast, manifest, plan
 from laif_helpers.train import preflight
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def _line(what: str, finding: str) -> str:
 
 def _machine() -> Iterator[str]:
     yield _line("python", f"{sys.version.split()[0]} ({sys.executable})")
-    yield _line("cores", f"{executors.cores()} usable of {os.cpu_count()}")
+    yield _line("cores", f"{machine.cores()} usable of {os.cpu_count()}")
     yield _line("memory", _memory())
     free = shutil.disk_usage(_existing(runs_dir())).free
     yield _line("disk", f"{free / 2**30:.0f} GiB free for runs ({runs_dir()})")
@@ -97,23 +99,44 @@ def _cage() -> str:
 def _data() -> Iterator[str]:
     nano = sorted(NANO.glob("*.safetensors"))
     yield _line("nano", f"{nano[0].relative_to(ROOT)}" if nano else "missing: data/nano holds no *.safetensors")
-    for name, splits, found in data_table():
-        yield _line(name, f"{', '.join(splits)}: {found}")
+    for place in data_table(benchmarks.names()):
+        yield _line(place.benchmark, f"{', '.join(place.splits)}: {place.text}")
 
 
-def data_table(data_dir: str = "") -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """``(benchmark, splits, where)`` for every benchmark; where says which folder holds it, or what is missing."""
-    folders = data_dirs(data_dir)
-    for name in benchmarks.names():
-        try:
-            benchmark = benchmarks.get(name)
-        except ImportError:
-            yield name, (), "not part of this installation"
-            continue
-        where = next((folder for folder in folders if (folder / name).is_dir()), None)
-        made_here = benchmarks.get(name).load.__module__.endswith(".practice")
-        missing = f"missing: no folder {name!r} in {' or '.join(map(str, folders))} (set LAIF_DATA or data_dir)"
-        yield name, benchmark.splits, "made by this project" if made_here else str(where or missing)
+@dataclass(frozen=True)
+class Place:
+    """Where a benchmark's items come from.
+
+    Attributes:
+        status: ``made`` (by this project), ``found`` or ``missing``.
+        folder: that holds them, if one does.
+        text: the finding, for people.
+    """
+
+    benchmark: str
+    splits: tuple[str, ...]
+    status: Literal["made", "found", "missing"]
+    text: str
+    folder: Path | None = None
+
+
+def data_table(names: Iterable[str], data_dir: str = "") -> Iterator[Place]:
+    """Where each benchmark's items are; a user's own files are benchmarks too."""
+    for name in names:
+        yield _place(name, data_dirs(data_dir))
+
+
+def _place(name: str, folders: list[Path]) -> Place:
+    benchmark = benchmarks.get(name)
+    if benchmark.own_files:
+        return Place(name, benchmark.splits, "found", f"{len(benchmark.own_files)} file(s) of yours")
+    if benchmark.load.__module__.startswith(practice.__name__):
+        return Place(name, benchmark.splits, "made", "made by this project")
+    if folder := next((folder for folder in folders if (folder / name).is_dir()), None):
+        return Place(name, benchmark.splits, "found", str(folder), folder)
+    where = " or ".join(map(str, folders))
+    text = f"missing: no folder {name!r} in {where} (set LAIF_DATA or data_dir)"
+    return Place(name, benchmark.splits, "missing", text)
 
 
 def data_listing(data_dir: str = "") -> Iterator[str]:
@@ -121,19 +144,19 @@ def data_listing(data_dir: str = "") -> Iterator[str]:
     from laif_helpers.benchmarks import download
 
     fetchable = download.fetchable()
-    for name, splits, where in data_table(data_dir):
+    for place in data_table(benchmarks.names(), data_dir):
+        name, made = place.benchmark, place.status == "made"
         licence = benchmarks.get(name).licence or "Apache-2.0"
-        yield f"{name:<16} {where}  ({licence})"
-        if where.startswith("missing"):
+        yield f"{name:<16} {place.text}  ({licence})"
+        if place.status == "missing":
             how = f"laif data get {name}" if name in fetchable else benchmarks.get(name).origin
             yield f"  {'to get it':<14} {how}"
             continue
         held = {found.split: found for found in download.here(name, data_dir)}
-        for split in splits:
+        for split in place.splits:
             # a folder that is named is searched alone: listing what is here asks no hub
-            folder = "" if where.startswith("made") else data_dir or where
+            folder = "" if made else data_dir or str(place.folder)
             about = _file_line(held[split]) if split in held else ""
-            made = where.startswith("made")
             count = rows(name, split, folder) if made or about else f"not here (looked for {_looked_for(name, split)})"
             yield f"  {split:<14} {count:>7}{about}"
 
@@ -156,11 +179,11 @@ def rows(name: str, split: str, data_dir: str = "") -> str:
 
 
 def _recipe(path: Path) -> Iterator[str]:
-    made = plan.make(path)
-    swept = f" in {len(made.points)} points" if made.swept else ""
-    yield _line("recipe", f"{path.name}: {len(made.stages)} stages{swept}, every parameter checked")
-    found = {name: where for name, _, where in data_table(made.settings.data_dir)}
-    for name in made.settings.benchmarks:
-        if found[name].startswith("missing"):
-            yield _line("recipe needs", f"{name}: {found[name]}")
-    yield from (_line("recipe", line) for line in (*preflight.ask(made.settings), *forecast.lines(made.stages)))
+    run_plan = plan.make(path)
+    settings = run_plan.settings
+    swept = f" in {len(run_plan.points)} points" if run_plan.swept else ""
+    yield _line("recipe", f"{path.name}: {len(run_plan.stages)} stages{swept}, every parameter checked")
+    for place in data_table(settings.benchmarks, settings.data_dir):
+        if place.status == "missing":
+            yield _line("recipe needs", f"{place.benchmark}: {place.text}")
+    yield from (_line("recipe", line) for line in (*preflight.ask(settings), *forecast.lines(run_plan.stages)))

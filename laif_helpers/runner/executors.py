@@ -22,11 +22,6 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 GRACE_S = 5.0
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def command(job: Path, parent: int) -> list[str]:
     return [sys.executable, "-u", "-m", "laif_helpers.runner.stage_run", str(job), str(parent)]
 

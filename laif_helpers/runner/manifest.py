@@ -20,7 +20,7 @@ from laif_helpers.paths import SENTINEL, RunDir, data_dirs, file_label, resolve
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import read_rows, write_jsonl, write_text
 from laif_helpers.runner import notebook, plan
-from laif_helpers.runner.plan import Plan, Stage
+from laif_helpers.runner.plan import RunPlan, Stage
 
 PACKAGES = "laif-helpers torch transformers trl peft deepspeed openai papermill pandas numpy scikit-learn umap-learn"
 WHOLE_FILE = 64 << 20  # bytes; a larger file counts by size and time, reading 15 GB of weights takes minutes
@@ -142,8 +142,8 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
         yield from _present(stage.run, *(stage.previous.path / "responses" / name for name in splits))
         if stem == plan.TRAIN:
             # fine_tuning's lessons are gold answers, which 05 itself writes down: no input of its own
-            made = [stage.folder.lessons(stage.arm)] if stage.strategy in plan.INSTRUCT else []
-            yield from _present(stage.run, *made)
+            lessons = [stage.folder.lessons(stage.arm)] if stage.strategy in plan.INSTRUCT else []
+            yield from _present(stage.run, *lessons)
             yield from _model(stage, stage.iteration - 1)
         else:
             yield from _present(stage.run, stage.previous.selection)
@@ -151,7 +151,7 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
 
 
 def _compared(stage: Stage, arm: str) -> Iterator[Path]:
-    """Answers and what the report shows beside them. 06 does not wait for an error map, but is redone after one."""
+    """Answers and what the report shows beside them."""
     settings = stage.recipe
     for k in range(1, settings.iterations + 1) if arm != "vanilla" else [0]:
         folder = stage.run.iteration(arm, k)
@@ -215,26 +215,26 @@ def parameters_text(settings: Recipe, run: str) -> str:
     return "\n".join([*(_yaml(key.upper(), value) for key, value in values.items()), ""])
 
 
-def write_recipe(made: Plan) -> list[str]:
+def write_recipe(run_plan: RunPlan) -> list[str]:
     """Write ``recipe.yaml`` and ``recipe-params.yaml`` of a run and of its points; return what changed since."""
-    before = yaml.safe_load(made.run.recipe.read_text(encoding="utf-8")) if made.run.recipe.is_file() else {}
-    write_text(made.run.recipe, recipe_text(_normal(made), made.origins))
-    for point, settings in made.points.items():
-        folder = made.folder(point)
+    before = yaml.safe_load(run_plan.run.recipe.read_text(encoding="utf-8")) if run_plan.run.recipe.is_file() else {}
+    write_text(run_plan.run.recipe, recipe_text(_normal(run_plan), run_plan.origins))
+    for point, settings in run_plan.points.items():
+        folder = run_plan.folder(point)
         write_text(folder.parameters, parameters_text(settings, plan.run_name(folder)))
         if point:
-            write_text(folder.recipe, recipe_text(settings.model_dump(), made.origins))
-    now = yaml.safe_load(made.run.recipe.read_text(encoding="utf-8"))
+            write_text(folder.recipe, recipe_text(settings.model_dump(), run_plan.origins))
+    now = yaml.safe_load(run_plan.run.recipe.read_text(encoding="utf-8"))
     return [f"{key}: {before[key]!r} -> {now[key]!r}" for key in now if before and before.get(key) != now[key]]
 
 
-def _normal(made: Plan) -> dict[str, Any]:
+def _normal(run_plan: RunPlan) -> dict[str, Any]:
     """Values as the recipe model reads them, with the lists of a sweep as they were written.
 
     Those come first and in their order, which makes the points' names: who reads the file finds the same points.
     """
-    swept = {key: made.values[key] for key in made.axes}
-    return swept | made.settings.model_dump() | swept
+    swept = {key: run_plan.values[key] for key in run_plan.axes}
+    return swept | run_plan.settings.model_dump() | swept
 
 
 def _yaml(key: str, value: Any) -> str:

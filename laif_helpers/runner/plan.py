@@ -25,7 +25,8 @@ AFTER_LESSONS = keys_of((TrainingSection,))
 
 @dataclass(frozen=True)
 class Stage:
-    """One notebook for one arm's one iteration. ``after`` holds keys of the stages whose files it reads."""
+    """One notebook for one arm's one iteration. ``after`` holds keys of the stages whose files it reads; those in
+    ``optional`` may fail."""
 
     run: RunDir
     recipe: Recipe
@@ -34,6 +35,7 @@ class Stage:
     iteration: int = 0
     after: tuple[str, ...] = ()
     point: str = ""
+    optional: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -74,7 +76,7 @@ class Home:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """A recipe's stages in an order in which they could run one by one.
 
     Attributes:
@@ -108,7 +110,9 @@ class Plan:
         return _folder(self.run, point)
 
 
-def make(path: Path, name: str = "", overrides: Mapping[str, Any] | None = None, notebooks: Path = NOTEBOOKS) -> Plan:
+def make(
+    path: Path, name: str = "", overrides: Mapping[str, Any] | None = None, notebooks: Path = NOTEBOOKS
+) -> RunPlan:
     """Read and check everything about a run before any of it happens.
 
     Raises ValueError or FileNotFoundError, in one sentence, for an unknown key, a value that does not fit, a
@@ -126,7 +130,7 @@ def make(path: Path, name: str = "", overrides: Mapping[str, Any] | None = None,
     }
     for stage in stages:
         _fits(stage, checked[stage.notebook])
-    return Plan(run, values, origins, axes, points, stages, checked, notebooks, homes)
+    return RunPlan(run, values, origins, axes, points, stages, checked, notebooks, homes)
 
 
 def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any]:
@@ -218,14 +222,14 @@ def _all_stages(run: RunDir, points: dict[str, Recipe], homes: dict[str, Home]) 
 
 def _stages(run: RunDir, point: str, settings: Recipe, home: Home) -> Iterator[Stage]:
     yield from _vanilla(_folder(run, home.vanilla), settings, home.vanilla)
-    first = Stage(run, settings, EVALUATE, point=home.vanilla).key
+    first, error_map = (Stage(run, settings, stem, point=home.vanilla).key for stem in (EVALUATE, ANALYSE))
     chains = [list(_arm(run, settings, arm, point, home)) for arm in settings.arms]
     # A switch waits for the arm whose iterations it shares, wherever the recipe names the two.
     named = zip(settings.arms, chains, strict=True)
     yield from (stage for _, chain in sorted(named, key=lambda pair: "+" in pair[0]) for stage in chain)
     if not settings.stops_early:
-        ends = [first, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
-        yield Stage(_folder(run, point), settings, COMPARE, after=tuple(ends), point=point)
+        ends = [first, error_map, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
+        yield Stage(_folder(run, point), settings, COMPARE, after=tuple(ends), point=point, optional=(error_map,))
 
 
 def _without_analysis(chain: list[Stage]) -> list[Stage]:

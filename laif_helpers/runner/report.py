@@ -4,13 +4,14 @@ import os
 import re
 import shutil
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 from laif_helpers.paths import NOTEBOOKS, RunDir, runs_dir
 from laif_helpers.runner import manifest, plan
-from laif_helpers.runner.plan import Plan, Stage
+from laif_helpers.runner.outcome import Outcome
+from laif_helpers.runner.plan import RunPlan, Stage
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 SCREEN = 14  # lines shown of a failing cell, and of its traceback
@@ -23,21 +24,21 @@ def bar(total: int) -> Any:
     return tqdm(total=total, unit="stage", disable=not sys.stderr.isatty(), leave=False)
 
 
-def advance(
-    progress_bar: Any, status: dict[str, str], reasons: dict[str, str], rows: list[dict[str, Any]], running: list[str]
-) -> None:
-    """Tell of each stage that has been settled since the last look, and move the bar."""
-    told: set[str] = getattr(progress_bar, "told", set())
+def advance(progress_bar: Any, outcomes: dict[str, Outcome], rows: list[dict[str, Any]], running: list[str]) -> None:
+    """Print a line about each stage that has been settled since the last look, and move the bar."""
+    printed: set[str] = getattr(progress_bar, "printed", set())
     ran = {row["stage"]: row for row in rows}
-    for key in (key for key in status if key not in told):
+    for key, outcome in outcomes.items():
+        if key in printed:
+            continue
         row = ran.get(key, {})
         took = f"{row['seconds']:7.1f} s" if row else " " * 9
         again = row.get("why", "") if row.get("why") != "not done yet" else ""
-        notes = [note.splitlines()[0][:160] for note in (again, reasons.get(key, "")) if note]
-        say(f"{status[key]:<9} {took}  {key}" + (f"  ({'; '.join(notes)})" if notes else ""))
-    progress_bar.told = told | set(status)
+        notes = [note.splitlines()[0][:160] for note in (again, outcome.reason) if note]
+        say(f"{outcome.status:<9} {took}  {key}" + (f"  ({'; '.join(notes)})" if notes else ""))
+    progress_bar.printed = printed | set(outcomes)
     progress_bar.set_postfix_str(", ".join(running)[:60], refresh=False)
-    progress_bar.update(len(status) - progress_bar.n)
+    progress_bar.update(len(outcomes) - progress_bar.n)
 
 
 def say(text: str) -> None:
@@ -65,22 +66,25 @@ def mark(stage: Stage, status: str, reason: str) -> None:
     path = stage.folder.notebooks / f"{stage.notebook}.ipynb"
     if path.is_file():
         try:
-            made = nbformat.read(path, as_version=4)
+            copy = nbformat.read(path, as_version=4)
         except (ValueError, nbformat.reader.NotJSONError):
             return  # half a file of a killed process; the manifest has the truth
-        made.metadata["laif"] = {"stage": stage.key, "status": status, "reason": reason}
-        nbformat.write(made, path)
+        copy.metadata["laif"] = {"stage": stage.key, "status": status, "reason": reason}
+        nbformat.write(copy, path)
 
 
-def show_end(made: Plan, rows: list[dict[str, Any]], status: dict[str, str]) -> None:
-    """The run's end: seconds by stage, share of kernel start and imports, and where the results lie."""
+def show_end(run_plan: RunPlan, rows: list[dict[str, Any]], outcomes: dict[str, Outcome]) -> None:
+    """The run's end: seconds by stage, share of kernel start and imports, where the results lie, and what failed."""
     if rows:
         print(f"\n{_seconds_table(rows)}\n")
-    counts = ", ".join(f"{list(status.values()).count(s)} {s}" for s in dict.fromkeys(status.values()))
-    print(f"{made.run.path.name}: {counts}" if rows else f"{made.run.path.name}: nothing to do ({counts})")
-    for label, path in _results(made):
+    counted = Counter(outcome.status for outcome in outcomes.values())
+    counts = ", ".join(f"{n} {status}" for status, n in counted.items())
+    print(f"{run_plan.run.path.name}: {counts}" if rows else f"{run_plan.run.path.name}: nothing to do ({counts})")
+    for label, path in _results(run_plan):
         if path.exists():
             print(f"{label:<10} {path}")
+    if failed := [key for key, outcome in outcomes.items() if outcome.status == "failed"]:
+        print(f"{run_plan.run.path.name} FAILED at {', '.join(failed)}; the same command goes on from here")
 
 
 def _seconds_table(rows: list[dict[str, Any]]) -> str:
@@ -104,8 +108,8 @@ def _overhead(rows: list[dict[str, Any]]) -> float:
     return sum(row.get("startup_seconds", 0) + row.get("import_seconds", 0) for row in rows)
 
 
-def _results(made: Plan) -> list[tuple[str, Path]]:
-    folder = made.run
+def _results(run_plan: RunPlan) -> list[tuple[str, Path]]:
+    folder = run_plan.run
     return [
         ("report", folder.compare / "report.html"),
         ("results", folder.compare / "results.csv"),
@@ -123,10 +127,10 @@ def _ends(lines: list[str], first: bool) -> list[str]:
     return [*lines[:SCREEN], "…"] if first else ["…", *lines[-SCREEN:]]
 
 
-def status_table(made: Plan, running: list[str]) -> str:
+def status_table(run_plan: RunPlan, running: list[str]) -> str:
     """Every planned stage with its last attempt's state, seconds and reason."""
     lines = []
-    for stage in made.stages:
+    for stage in run_plan.stages:
         row = manifest.latest(stage.run).get(stage.key, {})
         state = "running" if stage.key in running else row.get("status", "to do")
         if state == "running" and stage.key not in running:
@@ -137,13 +141,13 @@ def status_table(made: Plan, running: list[str]) -> str:
     return "\n".join(lines)
 
 
-def dry_run(made: Plan) -> str:
+def dry_run(run_plan: RunPlan) -> str:
     """What a run would do: each stage with why it would run; what follows a stage that runs is decided then."""
     lines, moving = [], set[str]()
-    for stage in made.stages:
-        parameters = plan.parameters(stage, made.parameters[stage.notebook])
+    for stage in run_plan.stages:
+        parameters = plan.parameters(stage, run_plan.parameters[stage.notebook])
         row = manifest.latest(stage.run).get(stage.key)
-        why = manifest.why(stage, row, manifest.inputs(stage, parameters, made.notebooks))
+        why = manifest.why(stage, row, manifest.inputs(stage, parameters, run_plan.notebooks))
         if moving & set(stage.after):
             moving.add(stage.key)
             why = why or "if what it reads changes"

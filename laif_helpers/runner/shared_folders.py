@@ -7,21 +7,21 @@ from laif_helpers import arms
 from laif_helpers.paths import RunDir
 from laif_helpers.recipe import Recipe
 from laif_helpers.runner import plan
-from laif_helpers.runner.plan import INSTRUCT, Plan
+from laif_helpers.runner.plan import INSTRUCT, RunPlan
 
 
-def link(made: Plan) -> None:
+def link(run_plan: RunPlan) -> None:
     """Make the links that a plan counts on, before its first stage; relative ones, so that a run can be moved.
 
     Raises ValueError where a folder that must be shared holds results of its own.
     """
-    for point, settings in made.points.items():
-        run, home = made.folder(point), made.homes[point]
-        for reader in (run, made.folder(home.lessons)):
-            _to(reader.path / "vanilla", made.folder(home.vanilla).path / "vanilla")
+    for point, settings in run_plan.points.items():
+        run, home = run_plan.folder(point), run_plan.homes[point]
+        for reader in (run, run_plan.folder(home.lessons)):
+            _to(reader.path / "vanilla", run_plan.folder(home.vanilla).path / "vanilla")
         for arm in settings.arms:
             _share_turns(run, arm, plan.shared_turns(settings, arm), settings.iterations)
-            _share_lessons(run, made.folder(home.lessons), settings, arm)
+            _share_lessons(run, run_plan.folder(home.lessons), settings, arm)
 
 
 def _share_turns(run: RunDir, arm: str, shared: range, iterations: int) -> None:

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
@@ -17,21 +16,21 @@ from typing import Any
 
 from laif_helpers.paths import ROOT
 from laif_helpers.records import write_json
-from laif_helpers.runner import kernel, notebook
+from laif_helpers.runner import kernel, notebook, scratch
 
 IPC_LIMIT = 40  # characters of a folder name; with the socket's name after it, Unix allows 107
 
 
-def execute(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
+def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
     """Run the job's notebook with papermill and say how it went: ``status``, ``error``, ``startup_seconds`` ….
 
     Any exception of papermill's or the kernel's is a failed stage, told to the runner in the result.
     """
-    imports = scratch / "imports"
+    imports = private / "imports"
     os.environ[kernel.IMPORT_LOG] = str(imports)
-    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(scratch), os.environ.get("JUPYTER_PATH")]))
-    os.environ["JUPYTER_RUNTIME_DIR"] = str(scratch)
-    kernel.write_kernelspec(scratch)
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(private), os.environ.get("JUPYTER_PATH")]))
+    os.environ["JUPYTER_RUNTIME_DIR"] = str(private)
+    kernel.write_kernelspec(private)
     papermill = notebook.import_papermill()
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
@@ -47,7 +46,7 @@ def execute(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
             progress_bar=False,
             log_output=True,
             coalesce_streams=True,
-            config=Config(KernelManager=_transport(scratch)),
+            config=Config(KernelManager=_transport(private)),
         )
     except PapermillExecutionError as error:
         outcome = _failed(f"{error.ename}: {error.evalue}", error.source, error.traceback)
@@ -58,15 +57,15 @@ def execute(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
     return outcome | _startup(job, imports)
 
 
-def _transport(scratch: Path) -> dict[str, str]:
+def _transport(private: Path) -> dict[str, str]:
     """Sockets in a private folder: two kernels that start together can be given one and the same TCP port.
 
     The folder is named because jupyter_client's default for ``ipc`` lies in the working directory, where two
     kernels take each other's sockets (measured: of 24 started in pairs, 2 never answered).
     """
-    if len(str(scratch)) > IPC_LIMIT or sys.platform == "win32":
+    if len(str(private)) > IPC_LIMIT or sys.platform == "win32":
         return {"transport": "tcp"}
-    return {"transport": "ipc", "ip": str(scratch / "kernel")}
+    return {"transport": "ipc", "ip": str(private / "kernel")}
 
 
 def _outcome(job: dict[str, Any]) -> dict[str, Any]:
@@ -91,9 +90,9 @@ def _dead_kernel_hint(error: Exception) -> str:
 def _startup(job: dict[str, Any], imports: Path) -> dict[str, float]:
     """Seconds until the parameters cell began, and seconds of import statements after that."""
     try:
-        made = notebook.read(Path(job["output"]))
-        index = notebook.parameters_index(made, job["stage"])
-        stamp = made["cells"][index]["metadata"]["papermill"]["start_time"]
+        executed = notebook.read(Path(job["output"]))
+        index = notebook.parameters_index(executed, job["stage"])
+        stamp = executed["cells"][index]["metadata"]["papermill"]["start_time"]
         began = datetime.fromisoformat(stamp).timestamp()
     except (OSError, ValueError, KeyError, TypeError):
         return {"startup_seconds": round(time.time() - job["launched"], 3), "import_seconds": 0.0}
@@ -105,8 +104,8 @@ def _startup(job: dict[str, Any], imports: Path) -> dict[str, float]:
 
 def _imports_of_training(metrics: Path, elapsed: float) -> float:
     """What the training process that a notebook started spent on imports; 0 where an old checkpoint was kept."""
-    told = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
-    return told.get("import_seconds", 0.0) if 0 < told.get("child_seconds", 0) <= elapsed else 0.0
+    found = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
+    return found.get("import_seconds", 0.0) if 0 < found.get("child_seconds", 0) <= elapsed else 0.0
 
 
 class _Prefixed(logging.Formatter):
@@ -130,8 +129,8 @@ def _log_as(stage: str) -> None:
 def main(path: str, parent: int = 0) -> None:
     kernel.die_with_parent(parent)
     job = json.loads(Path(path).read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory(prefix="laif-") as scratch:
-        result = execute(job, Path(scratch))
+    with scratch.folder(Path(path)) as private:
+        result = execute(job, private)
     write_json(job["result"], result)
 
 

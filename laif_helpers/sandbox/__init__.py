@@ -24,6 +24,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Any
 
+from laif_helpers import machine
 from laif_helpers.sandbox import _warden
 
 CAGES = ("bubblewrap", "unshare", "none")
@@ -76,7 +77,7 @@ def run_many(
 ) -> list[Result]:
     """``run_python`` over many programs side by side (``workers`` 0: one per usable core), order kept."""
     chosen = cage()
-    with kept_ready(), ThreadPoolExecutor(workers or usable_cores()) as pool:
+    with kept_ready(), ThreadPoolExecutor(workers or machine.cores()) as pool:
         return list(pool.map(lambda source: _run(chosen, source, timeout_s, memory_mb, cpu_s), sources))
 
 
@@ -107,11 +108,6 @@ def cage() -> str:
         f"no cage for model-written code works here ({reasons}). Install bubblewrap, or set LAIF_SANDBOX=none to run "
         "it with time and memory limits only"
     )
-
-
-def usable_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
