@@ -1,0 +1,34 @@
+"""In which precision a model computes: the recipe's ``dtype``, what the machine has, and how large the model is."""
+
+from pathlib import Path
+
+LARGE = 50_000_000
+"""Weights. In a smaller model the conversions to bfloat16 cost what its products save."""
+_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
+"""How the kernel names a processor's products of bfloat16 numbers (x86 with AVX-512 or AMX, Arm)."""
+
+
+def choose(dtype: str, weights: int, gpu: bool) -> str:
+    """``float32`` or ``bfloat16`` for a model of so many weights; ``dtype`` is ``auto`` or one of the two.
+
+    ``auto`` takes bfloat16 on a GPU, and on a processor with instructions for it if the model is large.
+    """
+    if dtype != "auto":
+        return dtype
+    return "bfloat16" if gpu or (weights > LARGE and processor_has_bfloat16()) else "float32"
+
+
+def warning(dtype: str, gpu: bool) -> str:
+    """A sentence if ``dtype`` asks for what this machine is slow at, else ""."""
+    if dtype != "bfloat16" or gpu or processor_has_bfloat16():
+        return ""
+    return "dtype: bfloat16 is slow here, because this processor has no instructions for it; float32 is faster"
+
+
+def processor_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies bfloat16 numbers; False on a system that does not list what it can do."""
+    if not cpuinfo.is_file():
+        return False
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").lower().splitlines()
+    listed = next((line for line in lines if line.startswith(("flags", "features"))), "")
+    return not _INSTRUCTIONS.isdisjoint(listed.split())
