@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from laif_helpers import arms as _arms
 from laif_helpers.key_types import Price
+from laif_helpers.models import gguf
 from laif_helpers.paths import IterationDir, RunDir, resolve
 from laif_helpers.sections import (
     ArmSection,
@@ -126,7 +127,12 @@ class StageParameters(Recipe):
 
 
 def local_target(target: str) -> str:
-    """A target that is a folder of this machine as an absolute path; hub names and servers as they are."""
+    """A target that is a folder of this machine as an absolute path; hub names and servers as they are.
+
+    A GGUF file's is the plain folder that stage 1 writes for it.
+    """
+    if gguf.is_file(target):
+        return str(gguf.folder_of(target))
     return str(resolve(target)) if resolve(target).is_dir() else target
 
 

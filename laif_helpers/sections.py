@@ -22,7 +22,7 @@ class Section(BaseModel):
 class TargetSection(Section):
     """The model that answers, and how it is asked."""
 
-    target: str = Field("data/nano", description="path or hub name | server:<model> | replay:<file or folder>")
+    target: str = Field("data/nano", description="path, .gguf file or hub name | server:<model> | replay:<file>")
     target_url: str = Field("", description="base URL of the OpenAI-compatible server of a server: target")
     serve: str = Field("", description="command with {model} and {port} that serves a checkpoint for stage 1")
     max_new_tokens: int = Field(256, ge=1, description="longest answer")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from laif_helpers import models
+from laif_helpers import models, recipe
 from laif_helpers.models import gguf
 from laif_helpers.paths import NANO
 
@@ -26,7 +26,7 @@ NAMES = {
 }
 
 
-def write_gguf(path: Path, architecture: str = "llama", pre: str = "default") -> dict[str, Any]:
+def write_gguf(path: Path, architecture: str = "llama", pre: str = "default", parts: int = 1) -> dict[str, Any]:
     """nano as llama.cpp's converter would write it, in float32; returns its state."""
     from gguf import GGUFWriter, LlamaFileType
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -46,6 +46,8 @@ def write_gguf(path: Path, architecture: str = "llama", pre: str = "default") ->
     writer.add_layer_norm_rms_eps(c.rms_norm_eps)
     writer.add_rope_freq_base(c.rope_parameters["rope_theta"])
     writer.add_vocab_size(c.vocab_size)
+    if parts > 1:
+        writer.add_uint16("split.count", parts)
     write_tokenizer(writer, tokenizer, pre)
     for name, values in state.items():
         if name != "lm_head.weight":
@@ -96,6 +98,35 @@ def test_the_folder_holds_the_same_model(tmp_path: Path) -> None:
     card = (folder / "README.md").read_text()
     assert "nano.gguf" in card and "a test" in card and "ALL_F32" in card and "apache-2.0" in card
     assert [f.name for f in tmp_path.iterdir() if f.name.endswith(".partial")] == []
+
+
+def test_a_gguf_file_is_a_target_and_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gguf, "ROOT", tmp_path / "root")
+    write_gguf(file := tmp_path / "nano.gguf")
+    asked = [[{"role": "user", "content": f"Mia has {n} pairs of eggs. How many eggs?"}] for n in range(5)]
+    expected = models.generate(str(NANO), asked, max_new_tokens=20, progress=False)
+    for _ in range(2):
+        found = models.generate(str(file), asked, max_new_tokens=20, progress=False)
+        assert [c.text for c in found] == [c.text for c in expected]
+        monkeypatch.setattr(gguf, "to_folder", lambda *_: pytest.fail("written a second time"))
+    p = recipe.build(recipe.StageParameters, {"run": "r", "target": str(file)})
+    assert p.model == p.base_model == str(gguf.folder_of(str(file))), "what is trained is the plain folder"
+
+
+def test_marks_of_a_gguf_file_stay_marks(tmp_path: Path) -> None:
+    """A turn's end that is no text's end must stop an answer and never stand in one."""
+    from transformers import AutoTokenizer
+
+    write_gguf(tmp_path / "nano.gguf")
+    made = AutoTokenizer.from_pretrained(gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made"))
+    nano = AutoTokenizer.from_pretrained(NANO)
+    assert len(nano.all_special_ids) > 2 and set(made.all_special_ids) == set(nano.all_special_ids)
+
+
+def test_one_part_of_several_is_told_how_to_join_them(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "part.gguf", parts=3)
+    with pytest.raises(ValueError, match="one of 3 parts; join them with llama-gguf-split --merge"):
+        gguf.to_folder(tmp_path / "part.gguf", tmp_path / "made")
 
 
 def test_smollm_digits_are_split_off_first(tmp_path: Path) -> None:

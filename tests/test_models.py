@@ -44,17 +44,21 @@ def ask(text: str) -> list[dict[str, str]]:
 CONVERSATIONS = [ask(f"{text} {number}") for number, text in enumerate(QUESTIONS)]
 
 
-def make_tokenizer(folder: Path, template: str | None = TEMPLATE) -> None:
-    """Every byte a token, and five special ones; no pad token."""
+def make_tokenizer(
+    folder: Path, template: str | None = TEMPLATE, merges: tuple[tuple[str, str], ...] = (), **options: Any
+) -> None:
+    """Every byte a token, five special ones and what is merged; no pad token."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers import models as parts
     from transformers import PreTrainedTokenizerFast
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(parts.BPE({token: i for i, token in enumerate([*SPECIAL, *letters])}, []))
+    tokens = [*SPECIAL, *letters, *map("".join, merges)]
+    tokenizer = Tokenizer(parts.BPE({token: i for i, token in enumerate(tokens)}, list(merges)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|eos|>", extra_special_tokens=SPECIAL[1:])
+    options = {"eos_token": "<|eos|>", "extra_special_tokens": SPECIAL[1:]} | options
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **options)
     fast.chat_template = template
     fast.save_pretrained(folder)
 

@@ -63,6 +63,7 @@ def evaluate(p: StageParameters) -> list[Path]:
         from laif_helpers.evaluate import recorded as evaluate_recorded
 
         return evaluate_recorded.evaluate(p, splits_needed(p))
+    models.prepare(p.target)
     jobs = [_plan(p, name, split) for name, split in splits_needed(p)]
     if any(job.missing for job in jobs):
         with _endpoint(p) as (model, url):

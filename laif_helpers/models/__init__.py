@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from laif_helpers.models.gguf import prepare
 from laif_helpers.models.serving import serve
 from laif_helpers.records import Completion, Message
 
-__all__ = ["fingerprint", "generate", "serve"]
+__all__ = ["fingerprint", "generate", "prepare", "serve"]
 
 # A plain text bar is right for executed notebooks, which keep no widgets; so no word, whoever loads tqdm first.
 warnings.filterwarnings("ignore", message="IProgress not found")

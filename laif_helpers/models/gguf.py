@@ -4,11 +4,15 @@ transformers reads the file and refuses to save what it dequantised, so the valu
 A target in this form is trained, exported and served like any other.
 """
 
+import contextlib
+import hashlib
+import io
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.paths import ROOT, resolve
 from laif_helpers.records import write_text
 
 BYTES_A_WEIGHT = 4  # float32 holds every quantised value exactly
@@ -24,22 +28,55 @@ class Header:
     quantisation: str
     pre_tokenizer: str
     weights: int
+    control: tuple[str, ...] = ()
+    """Tokens that are marks, such as ``<|end|>``."""
+
+
+def is_file(name: str) -> bool:
+    """Whether a target is a GGUF file of this machine."""
+    return name.endswith(".gguf") and resolve(name).is_file()
+
+
+def folder_of(name: str) -> Path:
+    """Where the plain folder of a GGUF file lies, made or not: a changed file gets another one."""
+    file = resolve(name)
+    stat = file.stat()
+    with file.open("rb") as handle:
+        digest = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode() + handle.read(1 << 20))
+    return ROOT / "data" / "downloads" / "gguf" / f"{file.stem}-{digest.hexdigest()[:12]}"
+
+
+def prepare(name: str) -> str:
+    """The folder to load for a model: a GGUF file's plain folder, written if it is not there yet; others as named.
+
+    Raises ValueError as ``to_folder`` does.
+    """
+    if not is_file(name):
+        return name
+    file, folder = resolve(name), folder_of(name)
+    if not (folder / "config.json").is_file():
+        print(f"{file.name}: written once as a plain model folder, {folder.name}")
+        to_folder(file, folder)
+    return str(folder)
 
 
 def read_header(path: Path) -> Header:
     """Raises ValueError if ``path`` is no GGUF file, or if the package that reads such files is absent."""
     try:
-        from gguf import GGUFReader, LlamaFileType
+        from gguf import GGUFReader, LlamaFileType, TokenType
     except ImportError:
         raise ValueError(f"{path}: reading GGUF needs the package gguf; pip install gguf") from None
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file; check the path")
     try:
         reader = GGUFReader(path)
-        fields = {key: field.contents() for key, field in reader.fields.items() if "tokens" not in key}
+        fields = {key: field.contents() for key, field in reader.fields.items() if "merges" not in key}
     except (ValueError, KeyError, IndexError) as error:
         raise ValueError(f"{path} is not a readable GGUF file ({error}); fetch it again") from error
+    if (parts := fields.get("split.count", 1)) > 1:
+        raise ValueError(f"{path}: one of {parts} parts; join them with llama-gguf-split --merge")
     kind = fields.get("general.file_type")
+    tokens, kinds = fields.get("tokenizer.ggml.tokens", []), fields.get("tokenizer.ggml.token_type", [])
     return Header(
         name=str(fields.get("general.name", path.stem)),
         architecture=str(fields.get("general.architecture", "unknown")),
@@ -47,6 +84,7 @@ def read_header(path: Path) -> Header:
         quantisation=LlamaFileType(kind).name.removeprefix("MOSTLY_") if kind is not None else "unknown",
         pre_tokenizer=str(fields.get("tokenizer.ggml.pre", "")),
         weights=sum(int(tensor.n_elements) for tensor in reader.tensors),
+        control=tuple(token for token, of in zip(tokens, kinds, strict=False) if of == TokenType.CONTROL),
     )
 
 
@@ -84,7 +122,8 @@ def _load(path: Path, header: Header) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        with contextlib.redirect_stderr(io.StringIO()):  # a line of progress for every tensor
+            model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
         raise ValueError(
@@ -92,6 +131,8 @@ def _load(path: Path, header: Header) -> tuple[Any, Any]:
             f"({str(error).splitlines()[0]}); use the model's safetensors"
         ) from error
     _digits_apart(tokenizer, header.pre_tokenizer)
+    # transformers keeps only the marks that begin and end a text; a turn's end must stop an answer and stay unseen.
+    tokenizer.add_special_tokens({"extra_special_tokens": list(header.control)})
     return model, tokenizer
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.models import gguf
 from laif_helpers.paths import resolve
 from laif_helpers.records import Completion, Message
 
@@ -36,6 +37,7 @@ def load(name: str) -> LocalModel:
     The last model stays loaded until another is asked for or its files change. Raises ValueError when it cannot
     be loaded or has no chat template.
     """
+    name = gguf.prepare(name)
     return _load(name, fingerprint(name))
 
 
@@ -44,7 +46,7 @@ def fingerprint(name: str) -> str:
 
     Files up to 64 MB count by content, larger ones by size, time and first megabyte.
     """
-    folder = resolve(name)
+    folder = resolve(gguf.prepare(name))
     digest = hashlib.sha256(name.encode() if not folder.is_dir() else b"")
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.suffix in {".json", ".safetensors", ".bin", ".model", ".jinja", ".txt"}:
