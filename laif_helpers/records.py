@@ -61,7 +61,8 @@ class Response:
     """One row of ``responses/<benchmark>.<split>.jsonl``.
 
     ``second_correct``: what the second grader says, None where it was not asked or read nothing; ``second_read``: what
-    it read. Files from before it, and rows not audited, have neither.
+    it read. Files from before it, and rows not audited, have neither. ``sample``: number of the
+    answer where an item was answered several times.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Response:
     model: str
     second_correct: bool | None = None
     second_read: str = ""
+    sample: int = 0
 
     @property
     def is_error(self) -> bool:

@@ -5,7 +5,6 @@ Shares are fractions in [0, 1] throughout; tables turn them into percent where t
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 Z95 = 1.959963984540054
 """97.5 % quantile of the normal distribution: half-width of a two-sided 95 % interval in standard errors."""
@@ -14,8 +13,9 @@ Z80 = 0.8416212335729143
 """80 % quantile: the power that the smallest detectable effect is stated for."""
 
 
-def wilson(correct: int, n: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a share (Wilson 1927). ``n == 0`` knows nothing: (0, 1).
+def wilson(correct: float, n: float) -> tuple[float, float]:
+    """95 % Wilson score interval of a share (Wilson 1927). ``n == 0`` knows nothing: (0, 1). Counts may be fractions,
+    as they are for items that share an origin (``origins.share``).
 
     Raises ValueError unless 0 <= correct <= n.
     """
@@ -54,51 +54,6 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
         highest = max(highest, min(1.0, (len(tested) - rank) * float(ps[index] or 0.0)))
         adjusted[index] = highest
     return adjusted
-
-
-def paired_interval(
-    before: Sequence[Any], after: Sequence[Any], seed: int, resamples: int = 10_000
-) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of mean(after) - mean(before) over the same items.
-
-    ``before`` and ``after``: 0/1 (or bool) per item, same order. Drawing items with replacement draws the
-    counts (fixed, broken, unchanged) from a multinomial, which is the same bootstrap at a cost that does not
-    grow with the number of items. Raises ValueError when the lengths differ or are 0.
-    """
-    import numpy as np
-
-    old, new = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
-    if old.shape != new.shape or old.size == 0:
-        raise ValueError(f"paired_interval: needs the same items twice, got {old.size} before and {new.size} after")
-    n = old.size
-    fixed, broken = int((~old & new).sum()), int((old & ~new).sum())
-    draws = np.random.default_rng(seed).multinomial(n, [fixed / n, broken / n, 1 - (fixed + broken) / n], resamples)
-    low, high = np.percentile((draws[:, 0] - draws[:, 1]) / n, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def macro_interval(
-    pairs: Sequence[tuple[Sequence[Any], Sequence[Any]]], seed: int, resamples: int = 10_000
-) -> tuple[float, float, float]:
-    """Mean over benchmarks of mean(after) - mean(before), and its 95 % percentile bootstrap interval.
-
-    ``pairs``: (before, after) of each benchmark, 0/1 per item; items are drawn within their own benchmark. Returns
-    (delta, low, high). Raises ValueError where a benchmark has no items or unequally many.
-    """
-    import numpy as np
-
-    draws, deltas = np.zeros(resamples), []
-    rng = np.random.default_rng(seed)
-    for before, after in pairs:
-        old, new = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
-        if old.shape != new.shape or old.size == 0:
-            raise ValueError(f"macro_interval: needs the same items twice, got {old.size} before and {new.size} after")
-        shares = [(~old & new).mean(), (old & ~new).mean(), (old == new).mean()]
-        counts = rng.multinomial(old.size, shares, resamples)
-        draws += (counts[:, 0] - counts[:, 1]) / old.size / len(pairs)
-        deltas.append(float(new.mean() - old.mean()))
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return sum(deltas) / len(deltas), float(low), float(high)
 
 
 def difference(first: int, of_first: int, second: int, of_second: int) -> tuple[float, float]:
@@ -147,7 +102,7 @@ def over_seeds(differences: Sequence[float]) -> dict[str, float]:
     return found | {"sd": sd, "low": mean - half, "high": mean + half, "p": p}
 
 
-def detectable(n: int, changed: float) -> float:
+def detectable(n: float, changed: float) -> float:
     """Smallest true difference that a paired test on n items shows 4 times in 5 (alpha 5 %, power 80 %).
 
     ``changed``: share of items whose grade changes either way, as observed. Connor (1987): solves

@@ -72,6 +72,31 @@ def test_results_are_paired_with_exact_columns(run: Path) -> None:
     assert read["p_holm"].tolist()[1:] == pytest.approx(stats.holm(table["p_value"].tolist())[1:])
 
 
+def test_variants_of_one_question_are_one_unit(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = compare.results(compare.collect(parameters(run))[0], 0).iloc[-1]
+    place = {e.id: i // 8 for i, e in enumerate(benchmarks.get("practice").load("test", None, N))}
+    monkeypatch.setattr(joined, "origin", lambda example: f"seed question {place[example.id]}")
+    table = compare.results(compare.collect(parameters(run))[0], 0)
+    last = table.iloc[-1]
+    assert (plain["test"], last["test"]) == ("exact McNemar", "exact sign flips of 10 origins")
+    assert (last["delta"], last["fixed"], last["broken"]) == (plain["delta"], 20, 2)
+    assert last["p_value"] > 20 * plain["p_value"], "ten questions, not eighty"
+    assert last["delta_high"] - last["delta_low"] > 1.4 * (plain["delta_high"] - plain["delta_low"])
+    assert last["detectable"] > plain["detectable"]
+
+
+def test_samples_of_an_item_count_once(run: Path) -> None:
+    """Four answers to each item: N stays the number of items, accuracy is the mean over all answers."""
+    four = [replace(row, sample=k) for row in responses(set(range(40))) for k in range(4)]
+    write_jsonl(RunDir(run).iteration("vanilla", 0).responses("practice", "test"), four)
+    better = [replace(row, correct=row.correct or row.sample > 1) for row in four]
+    write_jsonl(RunDir(run).iteration("le", 1).responses("practice", "test"), better)
+    table = compare.results(compare.collect(parameters(run, arms=["le"], iterations=1))[0], 0)
+    assert table["n"].tolist() == [N, N]
+    assert table["accuracy"].tolist() == [0.5, 0.75]
+    assert (table.iloc[1]["fixed"], table.iloc[1]["broken"], table.iloc[1]["delta"]) == (40, 0, 0.25)
+
+
 def test_verdicts_in_words(run: Path) -> None:
     answers, _ = compare.collect(parameters(run))
     table = compare.results(answers, 0)

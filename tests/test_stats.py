@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, fisher_exact, ttest_rel
 
-from laif_helpers import stats
+from laif_helpers import origins, stats
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (10, 10), (1, 3), (730, 1200), (5, 1319)])
@@ -42,17 +42,17 @@ def test_holm_by_hand() -> None:
 def test_paired_interval_is_the_item_bootstrap() -> None:
     rng = np.random.default_rng(1)
     before, after = rng.random(400) < 0.6, rng.random(400) < 0.7
-    low, high = stats.paired_interval(before, after, seed=0)
+    low, high = origins.interval(origins.paired(before, after), seed=0)
     items = rng.integers(0, 400, size=(4_000, 400))
     plain = (after[items].mean(axis=1) - before[items].mean(axis=1)).tolist()
     assert (low, high) == pytest.approx(tuple(np.percentile(plain, [2.5, 97.5])), abs=0.01)
-    assert stats.paired_interval(before, after, seed=0) == (low, high)
-    assert stats.paired_interval([1, 0], [1, 0], seed=0) == (0.0, 0.0)
+    assert origins.interval(origins.paired(before, after), seed=0) == (low, high)
+    assert origins.interval(origins.paired([1, 0], [1, 0]), seed=0) == (0.0, 0.0)
 
 
 def test_paired_interval_refuses_other_items() -> None:
     with pytest.raises(ValueError, match="2 before and 1 after"):
-        stats.paired_interval([1, 0], [1], seed=0)
+        origins.paired([1, 0], [1])
 
 
 def test_false_positives_stay_under_five_percent_and_intervals_cover() -> None:
@@ -64,7 +64,7 @@ def test_false_positives_stay_under_five_percent_and_intervals_cover() -> None:
         fixed, broken = int((~before & after).sum()), int((before & ~after).sum())
         false += stats.mcnemar(fixed, broken) < 0.05
         if trial % 10 == 0:
-            low, high = stats.paired_interval(before, after, seed=trial, resamples=1_000)
+            low, high = origins.interval(origins.paired(before, after), trial, 1_000)
             covered += low <= 0 <= high
     assert 0.02 < false / 2_000 < 0.06
     assert covered >= 180
@@ -163,10 +163,89 @@ def _level(total: int) -> float:
 def test_macro_interval_weighs_benchmarks_alike() -> None:
     rng = np.random.default_rng(0)
     large, small = (rng.random(2_000) < 0.5, rng.random(2_000) < 0.5), (np.zeros(100, bool), np.ones(100, bool))
-    delta, low, high = stats.macro_interval([large, small], seed=0)
+    parts = [origins.paired(*large), origins.paired(*small)]
+    delta, low, high = origins.macro_interval(parts, seed=0)
     expected = ((large[1].mean() - large[0].mean()) + 1.0) / 2
     assert delta == pytest.approx(expected)
     assert low < delta < high
-    assert stats.macro_interval([large], 1)[1:] == pytest.approx(stats.paired_interval(*large, seed=1), abs=0.003)
-    with pytest.raises(ValueError, match="same items twice"):
-        stats.macro_interval([([1], [1, 0])], 0)
+    assert origins.macro_interval(parts[:1], 1)[1:] == pytest.approx(origins.interval(parts[0], seed=1), abs=0.003)
+
+
+# -- items that share an origin
+
+
+def variants(rng: np.random.Generator, groups: int = 120, each: int = 8) -> origins.Paired:
+    """Two equal models on ``each`` variants of a question: what one model knows better, it knows in all variants."""
+    base, shift = rng.random(groups), rng.normal(0, 0.25, groups)
+    old, new = np.clip(base + shift, 0, 1), np.clip(base - shift, 0, 1)
+    origin = np.repeat(np.arange(groups), each)
+    return origins.paired(rng.random(len(origin)) < old[origin], rng.random(len(origin)) < new[origin], origin.tolist())
+
+
+def test_null_comparisons_of_clustered_items_keep_five_percent() -> None:
+    """400 of the 2,000 simulated comparisons; counting variants as independent is wrong four times as often."""
+    rng, trials = np.random.default_rng(12), 400
+    false, naive, covered = 0, 0, 0
+    for trial in range(trials):
+        items = variants(rng)
+        false += origins.p_value(items) < 0.05
+        naive += stats.mcnemar(items.fixed, items.broken) < 0.05
+        low, high = origins.interval(items, trial, 600) if trial % 4 == 0 else (0, 0)
+        covered += low <= 0 <= high
+    assert 0.02 < false / trials < 0.08
+    assert naive / trials > 0.2
+    assert (trials - covered) / (trials / 4) < 0.1
+    assert items.test == "exact sign flips of 120 origins"
+
+
+def test_origins_of_one_item_give_mcnemar() -> None:
+    rng = np.random.default_rng(5)
+    before, after = rng.random(250) < 0.6, rng.random(250) < 0.7
+    items = origins.paired(before, after, [f"item {i}" for i in range(250)])
+    assert items.test == "exact McNemar"
+    assert origins.p_value(items) == stats.mcnemar(items.fixed, items.broken)
+    flips = [1] * items.fixed + [-1] * items.broken
+    assert origins.sign_flips(flips) == pytest.approx(stats.mcnemar(items.fixed, items.broken))
+    assert origins.share(after) == stats.wilson(int(after.sum()), 250)
+    assert origins.detectable(items) == pytest.approx(stats.detectable(250, float(np.mean(before != after))))
+
+
+@pytest.mark.parametrize(
+    ("sums", "p"), [([3, 3, -1], 4 / 8), ([2, 2, 2], 2 / 8), ([], 1.0), ([5], 1.0), ([1, -1], 1.0)]
+)
+def test_sign_flips_by_hand(sums: list[int], p: float) -> None:
+    assert origins.sign_flips(sums) == pytest.approx(p)
+
+
+def test_copies_of_an_item_tell_nothing_new() -> None:
+    """Every item eight times: interval, smallest effect and p as for the items once."""
+    rng = np.random.default_rng(6)
+    before, after = rng.random(200) < 0.5, rng.random(200) < 0.62
+    once = origins.paired(before, after)
+    eight = origins.paired(np.repeat(before, 8), np.repeat(after, 8), np.repeat(np.arange(200), 8).tolist())
+    assert origins.p_value(eight) == pytest.approx(origins.p_value(once))
+    assert origins.interval(eight, 0) == pytest.approx(origins.interval(once, 0), abs=0.01)
+    assert origins.detectable(eight) == pytest.approx(origins.detectable(once), rel=0.03)
+    repeated = origins.share(np.repeat(after, 8), np.repeat(np.arange(200), 8).tolist())
+    assert repeated == pytest.approx(origins.share(after), abs=0.005)
+    alone = origins.paired([1, 0, 1], [0, 0, 0], ["one"] * 3)
+    assert (origins.p_value(alone), origins.interval(alone, 0)) == (1.0, (-1.0, 1.0)), "one origin tells nothing"
+
+
+def test_samples_of_an_item_are_one_item() -> None:
+    shares = origins.paired([0.25, 0.5, 1.0, 0.0], [0.75, 0.5, 0.75, 1.0])
+    assert (shares.fixed, shares.broken, shares.delta) == (2, 1, pytest.approx(0.3125))
+    assert origins.p_value(shares) == pytest.approx(origins.sign_flips([2, -1, 4]))
+    low, high = origins.share([0.5] * 40)
+    assert high - low < 0.31, "forty items half right are surer than forty coins"
+
+
+def test_pass_at_k_and_majority() -> None:
+    assert origins.pass_at(1, 10, 3) == pytest.approx(0.3)
+    assert origins.pass_at(5, 10, 3) == pytest.approx(1 - 21 / 252)
+    assert origins.pass_at(10, 10, 1) == 1.0
+    with pytest.raises(ValueError, match="pass@5 of 4 samples"):
+        origins.pass_at(5, 4, 1)
+    assert origins.majority(["7", "8", "8", None, None], [True, False, False, False, False]) is False
+    assert origins.majority(["8", "7", "7", "8"], [True, False, False, True]) is True
+    assert origins.majority([None], [False]) is False

@@ -57,18 +57,31 @@ def _other_limit(p: Recipe, path: Path, answers: list[Response], known: dict[str
 
 
 def table(p: Recipe, folder: IterationDir, benchmark: str, split: str) -> "pd.DataFrame":
-    """``pairs`` as a table: the columns of ``Response`` without messages, plus ``question`` (all that a person would be
-    shown), ``chance``, ``fields`` (the benchmark's own labels) and ``is_error`` (``Response.is_error``).
+    """``pairs`` as a table, a row for each item: the columns of ``Response`` without messages, plus ``question`` (all
+    that a person would be shown), ``chance``, ``fields`` (the benchmark's own labels), ``is_error``
+    (``Response.is_error``), ``share`` and ``samples`` (right answers of all that were drawn; the other columns are the
+    first answer's) and ``origin`` (what the item was made from; by default itself).
     """
     import pandas as pd
 
     bench = benchmarks.get(benchmark)
-    rows = []
+    rows: dict[str, dict[str, Any]] = {}
+    drawn: dict[str, list[bool]] = {}
     for example, answer in pairs(p, folder, benchmark, split):
+        drawn.setdefault(answer.id, []).append(answer.correct)
+        if answer.id in rows:
+            continue
         row: dict[str, Any] = {name: getattr(answer, name) for name in _KEPT}
         row |= {"question": bench.question_text(example), "chance": bench.chance(example), "fields": example.fields}
-        rows.append(row | {"is_error": answer.is_error})
-    return pd.DataFrame(rows, columns=[*_KEPT, "question", "chance", "fields", "is_error"])
+        rows[answer.id] = row | {"is_error": answer.is_error, "origin": origin(example)}
+    found = pd.DataFrame(list(rows.values()), columns=[*_KEPT, "question", "chance", "fields", "is_error", "origin"])
+    shares = [sum(drawn[id]) / len(drawn[id]) for id in found["id"]]
+    return found.assign(share=shares, samples=[len(drawn[id]) for id in found["id"]])
+
+
+def origin(example: Example) -> str:
+    """What an item was made from: the seed question of GSM-Plus' eight variants, else the item itself."""
+    return str(example.fields.get("seed_question") or "") or example.id
 
 
 def same_graders(before: Path, after: Path, who: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from laif_helpers import benchmarks, figures, stats
+from laif_helpers import benchmarks, figures, origins, stats
 from laif_helpers.answers import joined
 from laif_helpers.answers.joined import FLIPS
 from laif_helpers.compare.tables import as_latex, as_markdown, headline
@@ -30,7 +30,7 @@ COLUMNS = (
 def collect(p: StageParameters) -> tuple[pd.DataFrame, list[str]]:
     """All answers of the run to test items, and a sentence for each arm, iteration or benchmark not there.
 
-    Columns: arm, iteration, those of ``joined.table``, ``was_correct`` (the untouched target on that item) and
+    Columns: arm, iteration, those of ``joined.table``, ``was_share`` (the untouched target on that item) and
     ``flip``. Raises FileNotFoundError when the untouched target has answered nothing, ValueError when two
     iterations answered different items, or different graders graded them.
     """
@@ -104,24 +104,29 @@ def _pair(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     after = after.set_index("id").loc[before["id"]].reset_index()
     if changed := int((after["gold"].to_numpy() != before["gold"].to_numpy()).sum()):
         raise ValueError(f"{who}: {changed} items of {where} were graded against another gold answer; evaluate again")
-    after["was_correct"] = before["correct"].to_numpy()
-    after["flip"] = [FLIPS[was, now] for was, now in zip(after["was_correct"], after["correct"], strict=True)]
+    after["was_share"] = before["share"].to_numpy()
+    after["flip"] = [_flip(was, now) for was, now in zip(after["was_share"], after["share"], strict=True)]
     return after
+
+
+def _flip(was: float, now: float) -> str:
+    """Of an item answered several times: did the share of right answers rise or fall?"""
+    return FLIPS[was >= 0.5, now >= 0.5] if was == now else FLIPS[now < was, now > was]
 
 
 def _score(part: pd.DataFrame) -> dict[str, Any]:
     """Accuracy with its interval, counts of flips, delta and p of the paired test (None for the baseline)."""
-    n, correct = len(part), int(part["correct"].sum())
-    low, high = stats.wilson(correct, n)
+    low, high = origins.share(part["share"], part["origin"])
     flips = {name: int((part["flip"] == name).sum()) for name in FLIPS.values()}
+    items = origins.paired(part["was_share"], part["share"], part["origin"])
     tested = part["arm"].iloc[0] != "vanilla"
     return {
-        "n": n,
-        "accuracy": correct / n,
+        "n": len(part),
+        "accuracy": float(part["share"].mean()),
         "ci_low": low,
         "ci_high": high,
-        "delta": (flips["fixed"] - flips["broken"]) / n if tested else None,
-        "p_value": stats.mcnemar(flips["fixed"], flips["broken"]) if tested else None,
+        "delta": items.delta if tested else None,
+        "p_value": origins.p_value(items) if tested else None,
         **flips,
     }
 
@@ -137,9 +142,10 @@ def results(answers: pd.DataFrame, seed: int) -> pd.DataFrame:
         row = {"arm": arm, "iteration": iteration, "benchmark": name, "split": split} | _score(part)
         row |= {"chance": float(part["chance"].mean()), "unreadable": int((~part["readable"]).sum()), "seed": seed}
         if row["delta"] is not None:
-            low, high = stats.paired_interval(part["was_correct"], part["correct"], seed)
-            changed = (row["fixed"] + row["broken"]) / row["n"]
-            row |= {"delta_low": low, "delta_high": high, "detectable": stats.detectable(row["n"], changed)}
+            items = origins.paired(part["was_share"], part["share"], part["origin"])
+            low, high = origins.interval(items, seed)
+            row |= {"delta_low": low, "delta_high": high, "detectable": origins.detectable(items)}
+            row |= {"test": items.test}
         rows.append(row)
     table = pd.DataFrame(rows).reindex(columns=[*COLUMNS, *(c for c in _EXTRA if c not in COLUMNS)])
     table["p_holm"] = stats.holm(table["p_value"].tolist())
@@ -147,7 +153,7 @@ def results(answers: pd.DataFrame, seed: int) -> pd.DataFrame:
     return table
 
 
-_EXTRA = ("chance", "unreadable", *FLIPS.values(), "delta_low", "delta_high", "detectable", "verdict")
+_EXTRA = ("chance", "unreadable", *FLIPS.values(), "delta_low", "delta_high", "detectable", "test", "verdict")
 
 
 def slices(answers: pd.DataFrame) -> pd.DataFrame:

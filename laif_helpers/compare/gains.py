@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from laif_helpers import stats
+from laif_helpers import origins
 from laif_helpers.instructors import ledger
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
@@ -35,17 +35,17 @@ def averages(answers: pd.DataFrame, in_domain: list[str], seed: int) -> pd.DataF
 
 
 def _average(part: pd.DataFrame, arm: str, seed: int) -> dict[str, Any]:
-    n, right = len(part), int(part["correct"].sum())
-    low, high = stats.wilson(right, n)
+    share, origin = part["share"], part["benchmark"] + ":" + part["origin"]
+    low, high = origins.share(share, origin)
     by_name = [group for _, group in part.groupby("benchmark", sort=False)]
-    macro = sum(float(group["correct"].mean()) for group in by_name) / len(by_name)
-    row: dict[str, Any] = {"n": n, "micro": right / n, "micro_low": low, "micro_high": high, "macro": macro}
+    macro = sum(float(group["share"].mean()) for group in by_name) / len(by_name)
+    row = {"n": len(part), "micro": float(share.mean()), "micro_low": low, "micro_high": high, "macro": macro}
     if arm == "vanilla":
         return row
-    fixed, broken = (int((part["flip"] == flip).sum()) for flip in ("fixed", "broken"))
-    pairs = [(group["was_correct"], group["correct"]) for group in by_name]
-    delta, low, high = stats.macro_interval(pairs, seed)
-    row |= {"micro_delta": (fixed - broken) / n, "micro_p": stats.mcnemar(fixed, broken)}
+    items = origins.paired(part["was_share"], share, origin)
+    parts = [origins.paired(group["was_share"], group["share"], group["origin"]) for group in by_name]
+    delta, low, high = origins.macro_interval(parts, seed)
+    row |= {"micro_delta": items.delta, "micro_p": origins.p_value(items)}
     return row | {"macro_delta": delta, "macro_low": low, "macro_high": high}
 
 
@@ -77,12 +77,11 @@ def gains(p: StageParameters, answers: pd.DataFrame) -> pd.DataFrame:
 
 def _step(before: pd.DataFrame, after: pd.DataFrame, seed: int) -> dict[str, Any]:
     keys = ["benchmark", "id"]
-    pair = before[[*keys, "correct"]].merge(after[[*keys, "correct"]], on=keys, suffixes=("_old", "_new"))
-    low, high = stats.paired_interval(pair["correct_old"], pair["correct_new"], seed)
-    changed = float((pair["correct_old"] != pair["correct_new"]).mean())
-    points = float(pair["correct_new"].mean() - pair["correct_old"].mean())
-    shown = stats.detectable(len(pair), changed)
-    return {"points": 100 * points, "low": 100 * low, "high": 100 * high, "detectable": 100 * shown}
+    pair = before[[*keys, "share", "origin"]].merge(after[[*keys, "share"]], on=keys, suffixes=("_old", "_new"))
+    items = origins.paired(pair["share_old"], pair["share_new"], pair["benchmark"] + ":" + pair["origin"])
+    low, high = origins.interval(items, seed)
+    shown = origins.detectable(items)
+    return {"points": 100 * items.delta, "low": 100 * low, "high": 100 * high, "detectable": 100 * shown}
 
 
 def _price(folder: IterationDir, arm: str, points: float) -> dict[str, Any]:

@@ -51,10 +51,12 @@ def verdict_table(table: "pd.DataFrame") -> "pd.DataFrame":
                 "p": _p(row["p_value"]),
                 "p, Holm": _p(row["p_holm"]),
                 "smallest": f"{100 * row['detectable']:.1f}" if row["detectable"] < 1 else "–",
+                "test": row["test"],
                 "verdict": row["verdict"],
             }
         )
-    return pd.DataFrame(rows)
+    shown = pd.DataFrame(rows)
+    return shown if rows and shown["test"].nunique() > 1 else shown.drop(columns="test", errors="ignore")
 
 
 def average_table(averages: "pd.DataFrame") -> "pd.DataFrame":

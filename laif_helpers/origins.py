@@ -1,0 +1,194 @@
+"""Paired statistics of items that share an origin: variants of one question, or several samples of one item.
+
+Such items are no independent draws. Everything here takes the *origin* as the unit: whole origins are drawn by the
+bootstrap and change sign in the test. Where every item is an origin of its own, the results are those of ``stats``.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from laif_helpers import stats
+
+MCNEMAR = "exact McNemar"
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The same items answered twice. ``before``, ``after``: shares of right answers, one for each item."""
+
+    before: np.ndarray
+    after: np.ndarray
+    origins: np.ndarray
+    """Number of the origin of each item, 0, 1, …"""
+
+    @property
+    def count(self) -> int:
+        """Origins: the independent units."""
+        return int(self.origins.max()) + 1 if len(self.origins) else 0
+
+    @property
+    def independent(self) -> bool:
+        """Every item is its own origin and has one answer: the plain tests of counts hold."""
+        whole = np.isin(self.before, (0.0, 1.0)).all() and np.isin(self.after, (0.0, 1.0)).all()
+        return self.count == len(self.origins) and bool(whole)
+
+    @property
+    def delta(self) -> float:
+        return float((self.after - self.before).mean())
+
+    @property
+    def fixed(self) -> int:
+        """Items whose share of right answers rose."""
+        return int((self.after > self.before).sum())
+
+    @property
+    def broken(self) -> int:
+        return int((self.after < self.before).sum())
+
+    @property
+    def test(self) -> str:
+        """The name of the test behind ``p_value``."""
+        return MCNEMAR if self.independent else f"exact sign flips of {self.count:,} origins"
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """``values`` of the items, summed over each origin."""
+        return np.bincount(self.origins, weights=values, minlength=self.count)
+
+
+def paired(before: Sequence[Any], after: Sequence[Any], origins: Sequence[Hashable] | None = None) -> Paired:
+    """``before``, ``after``: right or not (or a share of right samples) for each item, the same order; ``origins``:
+    what each item comes from, by default itself. Raises ValueError when the lengths differ or are 0.
+    """
+    old, new = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    if old.shape != new.shape or old.size == 0:
+        raise ValueError(f"paired: needs the same items twice, got {old.size} before and {new.size} after")
+    numbers: dict[Hashable, int] = {}
+    named = range(old.size) if origins is None else origins
+    return Paired(old, new, np.array([numbers.setdefault(origin, len(numbers)) for origin in named]))
+
+
+def share(values: Sequence[Any], origins: Sequence[Hashable] | None = None) -> tuple[float, float]:
+    """95 % interval of a mean of shares: Wilson's for as many independent items as the origins are worth."""
+    items = paired(values, values, origins)
+    mean, n = float(items.after.mean()), len(items.after)
+    if items.independent:
+        return stats.wilson(round(mean * n), n)
+    worth = n / _design_effect(items, items.after, mean * (1 - mean) * n)
+    return stats.wilson(mean * worth, worth)
+
+
+def interval(items: Paired, seed: int, resamples: int = 10_000) -> tuple[float, float]:
+    """95 % percentile interval of the mean difference by the paired bootstrap: whole origins are drawn.
+
+    One origin alone tells nothing about others: (-1, 1).
+    """
+    if items.count < 2:
+        return -1.0, 1.0
+    low, high = np.percentile(_resampled(items, np.random.default_rng(seed), resamples), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def macro_interval(benchmarks: Sequence[Paired], seed: int, resamples: int = 10_000) -> tuple[float, float, float]:
+    """Mean over benchmarks of their differences, each counting alike, and its 95 % percentile bootstrap interval:
+    origins are drawn within their own benchmark. Returns (delta, low, high).
+    """
+    rng = np.random.default_rng(seed)
+    draws = np.mean([_resampled(items, rng, resamples) for items in benchmarks], axis=0)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return sum(items.delta for items in benchmarks) / len(benchmarks), float(low), float(high)
+
+
+def _resampled(items: Paired, rng: np.random.Generator, resamples: int) -> np.ndarray:
+    """Mean differences of ``resamples`` draws of the origins, with replacement."""
+    if items.independent:  # drawing items draws counts of fixed and broken: the same at a cost that does not grow
+        n, fixed, broken = len(items.after), items.fixed, items.broken
+        counts = rng.multinomial(n, [fixed / n, broken / n, 1 - (fixed + broken) / n], resamples)
+        return (counts[:, 0] - counts[:, 1]) / n
+    sums, sizes = items.sums(items.after - items.before), items.sums(np.ones(len(items.after)))
+    means = []
+    for start in range(0, resamples, 500):  # 500 draws at a time: 20 MB where there are 5,000 origins
+        drawn = rng.integers(0, items.count, (min(500, resamples - start), items.count))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    return np.concatenate(means)
+
+
+def p_value(items: Paired) -> float:
+    """Two-sided p of no difference: exact McNemar for independent items, else the exact test that flips the sign of
+    each origin's difference (Fisher's randomisation test; with origins of one item it *is* McNemar's).
+    """
+    if items.independent:
+        return stats.mcnemar(items.fixed, items.broken)
+    steps = np.rint(items.sums((items.after - items.before) * _denominator(items))).astype(int)
+    return sign_flips(steps[steps != 0].tolist())
+
+
+def _denominator(items: Paired) -> int:
+    """A number that turns all shares into whole numbers: 1, the number of samples, or 1,000 where these vary much."""
+    for denominator in range(1, 65):
+        shares = np.concatenate([items.before, items.after]) * denominator
+        if np.abs(shares - np.rint(shares)).max() < 1e-6:
+            return denominator
+    return 1_000
+
+
+def sign_flips(sums: Sequence[int]) -> float:
+    """Share of all sign patterns whose total is at least as far from 0 as that of ``sums``: exact, by convolution."""
+    total = abs(sum(sums))
+    ways = np.ones(1)
+    for size, times in sorted(Counter(map(abs, sums)).items()):
+        spread = np.zeros(2 * size * times + 1)
+        heads = np.arange(times + 1)
+        logs = [math.lgamma(times + 1) - math.lgamma(h + 1) - math.lgamma(times - h + 1) for h in heads]
+        spread[2 * size * heads] = np.exp(np.array(logs) - times * math.log(2))
+        ways = np.convolve(ways, spread)
+    at = np.arange(len(ways)) - (len(ways) - 1) // 2
+    return min(1.0, float(ways[np.abs(at) >= total].sum()))
+
+
+def detectable(items: Paired) -> float:
+    """``stats.detectable`` for as many independent items as the origins are worth."""
+    difference = items.after - items.before
+    changed = float(np.mean(difference**2))
+    if items.independent:
+        return stats.detectable(len(difference), changed)
+    effect = _design_effect(items, difference, float(((difference - difference.mean()) ** 2).sum()))
+    return stats.detectable(len(difference) / effect, changed)
+
+
+def _design_effect(items: Paired, values: np.ndarray, alone: float) -> float:
+    """How many times larger the variance of the mean is than if items were independent, one whole answer each (Kish).
+
+    ``alone``: the sum of squares that independent items would have. Items with several samples can fall below 1.
+    """
+    off = items.sums(values) - values.mean() * items.sums(np.ones(len(values)))
+    found = float((off**2).sum())
+    return found / alone if alone > 0 and found > 0 else 1.0
+
+
+# -- several samples of one item
+
+
+def pass_at(k: int, n: int, right: int) -> float:
+    """The chance that k of an item's n samples hold a right one, unbiased (Chen et al. 2021, HumanEval).
+
+    Raises ValueError unless 0 <= right <= n and 1 <= k <= n.
+    """
+    if not (0 <= right <= n and 1 <= k <= n):
+        raise ValueError(f"pass@{k} of {n} samples, {right} right: k must lie between 1 and the number of samples")
+    return 1.0 - math.comb(n - right, k) / math.comb(n, k)
+
+
+def majority(answers: Sequence[str | None], right: Sequence[bool]) -> bool:
+    """Whether the answer given most often is right; of two given equally often the one given first counts. Samples that
+    could not be read (None) do not vote.
+    """
+    votes = Counter(answer for answer in answers if answer is not None)
+    if not votes:
+        return False
+    chosen = votes.most_common(1)[0][0]
+    return bool(right[list(answers).index(chosen)])
