@@ -105,13 +105,37 @@ class Lesson:
     reason: str = ""
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+    """A file's text, with or without a byte order mark. Raises ValueError naming a file that is not UTF-8."""
+    path = Path(path)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _not_utf_8(path, error) from None
+
+
+def _not_utf_8(path: Path, error: UnicodeDecodeError) -> ValueError:
+    with path.open("rb") as handle:
+        other = "UTF-16" if handle.read(2) in (b"\xff\xfe", b"\xfe\xff") else "ISO-8859-1"
+    return ValueError(
+        f"{path}: not UTF-8 (byte {error.start}), it may be {other}: save it as UTF-8, for instance by "
+        f"iconv -f {other} -t UTF-8 {path.name} > utf8-{path.name}"
+    )
+
+
 def read_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     """Rows of a JSONL file, or of one JSON array (some public files are arrays named ``.jsonl``).
 
     Raises FileNotFoundError, or ValueError naming file, row and what is wrong with it.
     """
-    path = Path(path)
-    with path.open(encoding="utf-8") as handle:
+    try:
+        yield from _rows(Path(path))
+    except UnicodeDecodeError as error:
+        raise _not_utf_8(Path(path), error) from None
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig") as handle:
         first = handle.read(1)
         while first.isspace():
             first = handle.read(1)

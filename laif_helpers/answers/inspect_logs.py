@@ -12,16 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.records import read_text
+
 Document = dict[str, Any]
 _TASKS = ("gsm_plus", "gsm8k", "mmlu", "arc_challenge", "arc", "humaneval", "mbpp", "bbh")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One answered sample. ``row`` has the fields of ``benchmark``'s public schema; for code only the task's id."""
+    """One answered sample. ``row`` has the fields of ``benchmark``'s public schema, for code only the task's id;
+    ``benchmark`` is None where the task is none of ours. ``epoch``: 1, 2, … where each item was asked several times.
+    """
 
-    benchmark: str
+    task: str
+    id: str
+    epoch: int
+    benchmark: str | None
     row: Document
+    question: str
+    gold: str
     text: str
     model: str
     label: bool | None
@@ -33,20 +42,21 @@ def is_log(document: object) -> bool:
 
 
 def samples(path: Path) -> Iterator[Sample]:
-    """The first epoch's answered samples. Raises ValueError naming what cannot be read, and what to do."""
+    """The answered samples of all epochs. Raises ValueError naming what cannot be read, and what to do."""
     head, found = _archive(path) if path.suffix == ".eval" else _document(path)
     task, model = str(head["eval"]["task"]), str(head["eval"].get("model", path.stem))
-    first = [sample for sample in found if sample.get("epoch", 1) == 1]
-    answered = [sample for sample in first if _text(sample)]
-    if len(answered) < len(first):
-        print(f"{path.name}: {len(first) - len(answered)} of {len(first)} samples have no answer and are left out")
+    answered = [sample for sample in found if _text(sample)]
+    if len(answered) < len(found):
+        print(f"{path.name}: {len(found) - len(answered)} of {len(found)} samples have no answer and are left out")
     for sample in answered:
         name = _benchmark(task, str(head["eval"].get("dataset", {}).get("name", "")), sample)
-        yield Sample(name, _row(name, sample), _text(sample), model, _label(sample))
+        row = _row(name, sample) if name else {}
+        about = (task, str(sample["id"]), int(sample.get("epoch", 1)), name, row, _question(sample), _target(sample))
+        yield Sample(*about, _text(sample), model, _label(sample))
 
 
 def _document(path: Path) -> tuple[Document, list[Document]]:
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = json.loads(read_text(path))
     return document, document["samples"]
 
 
@@ -66,8 +76,8 @@ def _archive(path: Path) -> tuple[Document, list[Document]]:
         raise ValueError(f"{path}: not a complete Inspect log: {error}") from None
 
 
-def _benchmark(task: str, dataset: str, sample: Document) -> str:
-    """By the task's or the data set's name; else by what the sample looks like."""
+def _benchmark(task: str, dataset: str, sample: Document) -> str | None:
+    """By the task's or the data set's name, else by what the sample looks like; None where it looks like none."""
     spelled = f"{task} {dataset}".lower().replace("-", "_")
     for name in _TASKS:
         if name in spelled:
@@ -76,7 +86,7 @@ def _benchmark(task: str, dataset: str, sample: Document) -> str:
         return "mmlu"
     if str(_target(sample)).replace(",", "").lstrip("-").isdigit():
         return "gsm8k"
-    raise ValueError(f"task {task!r} is none of the benchmarks known here, and its samples look like none")
+    return None
 
 
 def _row(name: str, sample: Document) -> Document:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,8 @@ def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str, audi
     made.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     answers = [Completion(item.text, 0, 0) for item in items]
     examples = [item.example for item in items]
-    write_jsonl(path, to_responses(benchmarks.get(name), examples, answers, items[0].model, split, audit))
+    graded = to_responses(benchmarks.get(name), examples, answers, items[0].model, split, audit)
+    write_jsonl(path, [replace(row, sample=item.sample) for row, item in zip(graded, items, strict=True)])
     write_json(made, stamp)
 
 
@@ -86,7 +88,8 @@ def _of_split(p: StageParameters, recorded: "list[Recorded]", name: str, split: 
         places = {}
     items = [item for item in items if item.example.split == split or item.example.id in places]
     items.sort(key=lambda item: places.get(item.example.id, len(places)))
-    return items[: p.limit or None]
+    taken = set(list(dict.fromkeys(item.example.id for item in items))[: p.limit or None])
+    return [item for item in items if item.example.id in taken]
 
 
 def agreement(p: StageParameters, df: "pd.DataFrame") -> "tuple[pd.DataFrame, pd.DataFrame]":

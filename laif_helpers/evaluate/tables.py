@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from laif_helpers import stats
+from laif_helpers import origins
 from laif_helpers.answers.joined import shortened
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
@@ -22,6 +22,9 @@ COLUMNS = ("n", "correct", "accuracy", "ci_low", "ci_high", "chance", "unreadabl
 def load_responses(folder: IterationDir) -> "pd.DataFrame":
     """All of an iteration's answers: one row per item with the columns of ``Response``, files by name.
 
+    An item with several samples keeps the first one's row; ``samples``, ``share`` (of them right), ``majority`` (is the
+    answer given most often right) and ``any_right`` speak of all of them.
+
     Raises FileNotFoundError when nothing was answered yet.
     """
     import pandas as pd
@@ -30,7 +33,18 @@ def load_responses(folder: IterationDir) -> "pd.DataFrame":
     if not files:
         raise FileNotFoundError(f"{folder.path / 'responses'} holds no answers; run 01_evaluate for it first")
     columns = list(Response.__dataclass_fields__)
-    return pd.DataFrame([row for path in files for row in read_rows(path)], columns=columns)
+    return _first_samples(pd.DataFrame([row for path in files for row in read_rows(path)], columns=columns))
+
+
+def _first_samples(answers: "pd.DataFrame") -> "pd.DataFrame":
+    keys = ["benchmark", "split", "id"]
+    first, right = answers.drop_duplicates(keys), answers["correct"].astype(bool)
+    if len(first) == len(answers):
+        return answers.assign(samples=1, share=right.astype(float), majority=right, any_right=right)
+    by_item = answers.assign(right=right).groupby(keys, sort=False)
+    found = by_item["right"].agg(samples="size", share="mean", any_right="any")
+    votes = [origins.majority(part["extracted"].tolist(), part["right"].tolist()) for _, part in by_item]
+    return first.merge(found.assign(majority=votes).reset_index(), on=keys)
 
 
 def labelled(responses: "pd.DataFrame", p: StageParameters) -> "pd.DataFrame":
@@ -53,6 +67,7 @@ def labelled(responses: "pd.DataFrame", p: StageParameters) -> "pd.DataFrame":
                     question=[bench.question_text(example) for example in examples],
                     chance=[bench.chance(example) for example in examples],
                     fields=[example.fields for example in examples],
+                    origin=[joined.origin(example) for example in examples],
                 )
             )
     return pd.concat(parts, ignore_index=True) if parts else responses.head(0)
@@ -94,15 +109,26 @@ def _table(df: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
     import pandas as pd
 
     rows = []
+    several = "samples" in df and bool((df["samples"] > 1).any())
     for values, part in df.groupby(keys, sort=False):
-        n, correct = len(part), int(part["correct"].sum())
-        low, high = stats.wilson(correct, n)
-        row = dict(zip(keys, values, strict=True)) | {"n": n, "correct": correct, "accuracy": correct / n}
-        row |= {"ci_low": low, "ci_high": high}
+        share = part["share"] if "share" in part else part["correct"].astype(float)
+        low, high = origins.share(share, part.get("origin"))
+        row = dict(zip(keys, values, strict=True)) | {"n": len(part), "correct": int(part["correct"].sum())}
+        row |= {"accuracy": float(share.mean()), "ci_low": low, "ci_high": high}
+        row |= _of_samples(part) if several else {}
         row |= {"chance": float(part["chance"].mean()) if "chance" in part else float("nan")}
         row |= {"unreadable": int((~part["readable"].astype(bool)).sum())}
         rows.append(row | {"mean_tokens": float(part["new_tokens"].mean())})
-    return pd.DataFrame(rows, columns=[*keys, *COLUMNS])
+    return pd.DataFrame(rows, columns=[*keys, *COLUMNS, *(("samples", "pass_at_n", "majority") if several else ())])
+
+
+def _of_samples(part: "pd.DataFrame") -> dict[str, Any]:
+    """Of items answered several times ``accuracy`` is avg@n; beside it pass@n (is any sample right) and majority@n."""
+    return {
+        "samples": int(part["samples"].max()),
+        "pass_at_n": float(part["any_right"].mean()),
+        "majority": float(part["majority"].mean()),
+    }
 
 
 def observation(table: "pd.DataFrame") -> str:
@@ -111,6 +137,8 @@ def observation(table: "pd.DataFrame") -> str:
     for row in table.to_dict("records"):
         name = f"{row['benchmark']} ({row['split']})"
         sure = f"{100 * row['accuracy']:.1f} % of {row['n']:,} right, 95 % interval {_range(row)}"
+        if row.get("samples", 1) > 1:
+            sure += f" (mean of up to {row['samples']} answers to each item; the item is the unit)"
         lines.append(f"- **{name}**: {sure}{_beside_chance(row)}. {_unread(row)}")
     return "\n".join(["**Observation.**", "", *lines])
 

@@ -1,0 +1,62 @@
+"""Samples of lm-evaluation-harness (``--log_samples``): ``doc`` is the item, ``resps`` the answers before filtering."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def task_of(path: Path) -> str:
+    """``samples_<task>_<date>.jsonl``."""
+    return re.sub(r"^samples_|_\d{4}-\d\d-\d\dT.*$", "", path.stem)
+
+
+def bbh_task(path: Path) -> str:
+    """Which of BIG-Bench Hard's tasks a file of samples holds; its items do not say."""
+    found = re.search(r"bbh_(?:cot_)?(?:fewshot_|zeroshot_)?([a-z_]+?)(?:_\d{4}|$)", path.name)
+    return found[1] if found else ""
+
+
+def asked(row: Row) -> str:
+    """The question itself; where the item has no such field, all that was sent."""
+    arguments = row.get("arguments")
+    sent = next(iter(arguments.values()), None) if isinstance(arguments, dict) else None
+    fields = ("question", "input", "problem", "text", "prompt", "query")
+    whole = str(sent.get("arg_0", "")) if isinstance(sent, dict) else ""
+    return next((str(row["doc"][name]) for name in fields if row["doc"].get(name)), whole)
+
+
+def texts(row: Row) -> list[str]:
+    """All generated texts; of a task scored by likelihood the option that the model held most likely.
+
+    Raises ValueError where there is neither.
+    """
+    answers = row.get("resps") or row["filtered_resps"]
+    if answers and all(_is_likelihood(answer) for answer in answers):
+        likelihoods, labels = [float(answer[0][0]) for answer in answers], _options(row["doc"])
+        if labels and len(labels) != len(answers):
+            raise ValueError(f"'resps' holds {len(answers)} likelihoods for {len(labels)} options")
+        best = likelihoods.index(max(likelihoods))
+        return [labels[best] if labels else str(best)]
+    while isinstance(answers, list) and answers and isinstance(answers[0], list):
+        answers = answers[0]
+    found = answers if isinstance(answers, list) else [answers]
+    if not found or not all(isinstance(text, str) for text in found):
+        raise ValueError("'resps' holds no generated text")
+    return found
+
+
+def _options(doc: Row) -> list[str]:
+    """Labels of the options: the item's own, else letters; an item of lettered fields (``A`` … ``D``) has these."""
+    choices = doc.get("choices")
+    if isinstance(choices, dict):
+        return [str(label) for label in choices.get("label", [])]
+    count = len(choices) if isinstance(choices, list) else sum(letter in doc for letter in "ABCDEFGHIJ")
+    return [chr(ord("A") + place) for place in range(count)]
+
+
+def _is_likelihood(answer: Any) -> bool:
+    """``[[log-likelihood, is it the greedy answer]]``, one for each option."""
+    pair = answer[0] if isinstance(answer, list) and answer else None
+    return isinstance(pair, list) and len(pair) == 2 and str(pair[1]) in ("True", "False")

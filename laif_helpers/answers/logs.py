@@ -1,0 +1,291 @@
+"""Logs of evaluation tools, answer by answer: what was asked, what came back, and what the log holds of it.
+
+Files are told apart by their content: our own ``responses/*.jsonl``, samples of lm-evaluation-harness
+(``--log_samples``), logs of Inspect, human-eval and EvalPlus, simple-evals' JSON, the Qwen2.5-Math (math-evaluation-
+harness) log, the original authors' right/wrong files, GPT-3's GSM8K solutions, and plain rows with ``id`` and
+``correct``. Repeats and epochs are read whole. Nothing is graded here.
+"""
+
+import html
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.answers import inspect_logs, lm_eval
+from laif_helpers.records import read_rows, read_text
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One answer of a log.
+
+    Attributes:
+        task: as the log names it; ``id``: of the item, unique within the task; ``sample``: 0, 1, … of one item.
+        label: what the log's own grader said, None where the log does not say.
+        reading: where a log reads the same answer in several ways (lm-eval's filters, EvalPlus' two test sets).
+        prompt: a text that differs where other prompts were sent; "" where the log does not hold it.
+        benchmark, item: one of ours and the fields that its ``from_row`` takes; None where the task is none of ours.
+        row: number of the row in its file, from 1.
+    """
+
+    task: str
+    id: str
+    text: str
+    label: bool | None
+    model: str
+    source: str
+    sample: int = 0
+    reading: str = ""
+    question: str = ""
+    gold: str = ""
+    prompt: str = ""
+    benchmark: str | None = None
+    item: Row = field(default_factory=dict)
+    split: str = ""
+    row: int = 0
+
+
+Reader = Callable[[Row, Path], Iterator[Logged]]
+
+
+def read(path: Path, alone: bool = True) -> list[Logged]:
+    """A file's answers in their order. A file of something else is passed over unless it was named ``alone``.
+
+    Raises ValueError naming file, row and field.
+    """
+    found: list[Logged] = []
+    reader: Reader | None = None
+    for number, row in enumerate(_rows(path, alone), start=1):
+        reader = reader or _reader(row)
+        if reader is None and not alone:
+            return []
+        if reader is None:
+            raise ValueError(
+                f"{path}: no known file of recorded answers; its first row has {sorted(row)}. Known: rows with the "
+                "item's own fields and 'response', GPT-3 GSM8K solutions, lm-eval, human-eval and EvalPlus samples, "
+                "Inspect, simple-evals and math-evaluation-harness logs, rows with 'id' and 'correct'"
+            )
+        try:
+            found += [replace(logged, row=number) for logged in reader(row, path)]
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"{path}: row {number}: {_words(error)}") from None
+    return _numbered(found) if reader in (_code_samples, _simple_evals) else found
+
+
+def _words(error: Exception) -> str:
+    return f"no field {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _numbered(found: list[Logged]) -> list[Logged]:
+    """Rows of one item are its samples, in these tools' logs."""
+    seen: Counter[tuple[str, str, str]] = Counter()
+    result = []
+    for logged in found:
+        key = (logged.task, logged.id, logged.reading)
+        result.append(replace(logged, sample=seen[key]))
+        seen[key] += 1
+    return result
+
+
+def files(place: Path) -> list[Path]:
+    """The file, or every ``.jsonl``, ``.json`` and ``.eval`` file below the folder, hidden ones left out."""
+    if place.is_file():
+        return [place]
+    known = (path for path in place.rglob("*") if path.suffix in (".jsonl", ".json", ".eval"))
+    return sorted(path for path in known if not path.name.startswith("."))
+
+
+def _rows(path: Path, alone: bool) -> Iterator[Row]:
+    """Rows; of JSON documents, Inspect's logs, EvalPlus' results and simple-evals' reports."""
+    if path.suffix == ".eval":
+        return ({"inspect": sample} for sample in inspect_logs.samples(path))
+    if path.suffix == ".json" and (text := read_text(path)).lstrip()[:1] == "{":
+        document = _document(text)
+        if inspect_logs.is_log(document):
+            return ({"inspect": sample} for sample in inspect_logs.samples(path))
+        if isinstance(document.get("eval"), dict):
+            return (row for rows in document["eval"].values() for row in rows)
+        if {"htmls", "convos"} <= document.keys():
+            pairs = zip(document["htmls"], document["convos"], strict=True)
+            return ({"html": page, "convo": convo} for page, convo in pairs)
+        if not alone:
+            return iter(())
+    return read_rows(path)
+
+
+def _document(text: str) -> Row:
+    """One JSON object; an empty one where the text is something else (lines of JSON, or broken)."""
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _reader(row: Row) -> Reader | None:
+    """The reader for files whose rows look like this one."""
+    kinds: list[tuple[bool, Reader]] = [
+        ("inspect" in row, _inspect),
+        ("html" in row and "convo" in row, _simple_evals),
+        (bool(_solution_models(row)), _gpt3_gsm8k),
+        ("benchmark" in row and "text" in row and "messages" in row, _own),
+        ("doc" in row and ("resps" in row or "filtered_resps" in row), _lm_eval),
+        ({"code", "gt", "pred"} <= row.keys() and isinstance(row["code"], list), _math_eval),
+        ("response" in row and bool(benchmark_of(row)), _authors),
+        ("task_id" in row and ("completion" in row or "solution" in row), _code_samples),
+        ("id" in row and "correct" in row, _plain),
+    ]
+    return next((reader for fits, reader in kinds if fits), None)
+
+
+def benchmark_of(row: Row) -> str | None:
+    """The benchmark whose schema ``row`` has, None where none fits."""
+    if "task" in row and "input" in row and "target" in row:
+        return "bbh"
+    if "perturbation_type" in row:
+        return "gsm_plus"
+    if "entry_point" in row:
+        return "humaneval" if str(row.get("task_id", "")).startswith("HumanEval") else "mbpp"
+    if "test_list" in row:
+        return "mbpp"
+    if "label" in row or "answerKey" in row:
+        return "arc_challenge"
+    if "question" in row and ("subject" in row or "choices" in row or {"A", "B"} <= row.keys()):
+        return "mmlu"
+    final = str(row.get("answer") or row.get("ground_truth") or "")
+    return "gsm8k" if "question" in row and re.search(r"(?:####|A:)\s*\S+\s*$", final) else None
+
+
+def _truth(value: Any) -> bool | None:
+    """A label as tools write it: true, 1, "pass", "yes", a share of which 1 is right; None where it says nothing."""
+    if isinstance(value, str):
+        known = dict.fromkeys(("true", "1", "pass", "passed", "yes", "right", "correct", "c"), True)
+        known |= dict.fromkeys(("false", "0", "fail", "failed", "timeout", "no", "wrong", "incorrect", "i", "n"), False)
+        return known.get(value.strip().lower())
+    return value >= 1 if isinstance(value, int | float) else None
+
+
+# -- one reader a format
+
+
+def _authors(row: Row, path: Path) -> Iterator[Logged]:
+    """Rows with the item's fields and ``response``; the label is ``passed``, else what the file's name says."""
+    name = benchmark_of(row)
+    if name is None:
+        raise ValueError(f"no known benchmark has the fields {sorted(row)}")
+    split = re.match(r"(train|test|validation)", path.name, re.IGNORECASE)
+    named = re.search(r"(?:^|[_.-])(right|wrong)(?:[_.-]|$)", path.stem, re.IGNORECASE)
+    label = row.get("passed", named and named[1].lower())
+    model = path.parent.parent.name if path.parent.name == name else path.parent.name
+    about: Row = {"question": str(row.get("question", "")), "benchmark": name, "item": row}
+    about["split"] = split[1].lower() if split else ""
+    yield Logged(name, "", str(row["response"]), _truth(label), model, path.name, **about)
+
+
+def _solution_models(row: Row) -> list[str]:
+    return [key for key, value in row.items() if isinstance(value, dict) and {"is_correct", "solution"} <= value.keys()]
+
+
+def _gpt3_gsm8k(row: Row, path: Path) -> Iterator[Logged]:
+    """One item, answered by several models: ``{model: {"is_correct", "solution"}}``."""
+    about: Row = {"question": str(row["question"]), "benchmark": "gsm8k", "item": row, "split": "test"}
+    for model in _solution_models(row):
+        answer = row[model]
+        yield Logged("gsm8k", "", str(answer["solution"]), bool(answer["is_correct"]), model, path.name, **about)
+
+
+def _own(row: Row, path: Path) -> Iterator[Logged]:
+    """Our ``responses/*.jsonl``; the item itself comes from its benchmark."""
+    asked = row["messages"][-1]["content"] if row["messages"] else ""
+    about: Row = {"question": asked, "gold": str(row.get("gold", "")), "prompt": json.dumps(row["messages"])}
+    about |= {"benchmark": row["benchmark"], "item": {"id": row["id"]}, "split": row["split"]}
+    model = row.get("model", path.parent.name)
+    sample = row.get("sample", 0)
+    yield Logged(row["benchmark"], row["id"], row["text"], row.get("correct"), model, path.name, sample, **about)
+
+
+def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
+    """One row for each of a task's filters. Only the first of several repeats has a label: a row holds one score."""
+    doc, task = dict(row["doc"]), lm_eval.task_of(path)
+    if "target" in doc and "input" in doc and "task" not in doc:
+        doc["task"] = lm_eval.bbh_task(path)
+    names = (*row.get("metrics", ()), "exact_match", "acc", "pass@1", "pass_at_1")
+    label = next((_truth(row[name]) for name in names if isinstance(row.get(name), int | float)), None)
+    about: Row = {"question": lm_eval.asked(row), "gold": str(row.get("target", "")), "item": doc, "split": "test"}
+    about |= {"reading": str(row.get("filter", "")), "benchmark": benchmark_of(doc)}
+    about["prompt"] = str(row.get("prompt_hash", ""))
+    for sample, text in enumerate(lm_eval.texts(row)):
+        score = label if sample == 0 else None
+        yield Logged(task, str(row["doc_id"]), text, score, path.parent.name, path.name, sample, **about)
+
+
+def _inspect(row: Row, path: Path) -> Iterator[Logged]:
+    """A sample of an Inspect log; its epochs are samples of one item."""
+    sample: inspect_logs.Sample = row["inspect"]
+    about: Row = {"question": sample.question, "gold": sample.gold, "benchmark": sample.benchmark, "item": sample.row}
+    about |= {"split": "test", "sample": sample.epoch - 1}
+    yield Logged(sample.task, sample.id, sample.text, sample.label, sample.model, path.name, **about)
+
+
+def _code_samples(row: Row, path: Path) -> Iterator[Logged]:
+    """human-eval (``completion`` continues the stub) and EvalPlus (``solution`` is the whole function), n rows a task.
+
+    EvalPlus grades twice: by the base tests, and by its own as well (reading ``plus``).
+    """
+    task = str(row["task_id"])
+    name = "humaneval" if task.startswith("HumanEval") else "mbpp"
+    text = str(row["solution"] if "solution" in row else row["completion"])
+    label = _truth(row.get("passed", row.get("base_status")))
+    about: Row = {"benchmark": name, "item": {"task_id": task}}
+    yield Logged(name, task, text, label, path.stem, path.name, **about)
+    if row.get("plus_status") is not None:
+        both = bool(label) and _truth(row["plus_status"])
+        yield Logged(name, task, text, both, path.stem, path.name, reading="plus", **about)
+
+
+def _math_eval(row: Row, path: Path) -> Iterator[Logged]:
+    """math-evaluation-harness and Qwen2.5-Math: ``code`` holds the texts, ``score`` their labels, ``gt`` the gold."""
+    name = benchmark_of(row)
+    task = path.parent.name if re.match(r"(test|train)[_.]", path.name) else path.stem
+    scores = row.get("score")
+    labels = scores if isinstance(scores, list) else [scores] * len(row["code"])
+    about: Row = {
+        "question": str(row["question"]),
+        "gold": str(row["gt"]),
+        "benchmark": name,
+        "item": row,
+        "split": "test",
+    }
+    for sample, (text, label) in enumerate(zip(row["code"], labels, strict=True)):
+        yield Logged(task, str(row["idx"]), str(text), _truth(label), path.parent.name, path.name, sample, **about)
+
+
+def _simple_evals(row: Row, path: Path) -> Iterator[Logged]:
+    """simple-evals' ``…_allresults.json``: the score stands in each answer's page, the item in its conversation."""
+    *asked, answer = row["convo"]
+    page = html.unescape(re.sub(r"<[^>]+>", "\n", str(row["html"])))
+    score = re.findall(r"^\s*Score: *(\S+)\s*$", page, re.M)
+    gold = re.findall(r"^\s*Correct Answer: *(.*?)\s*$", page, re.M)
+    prompt = "\n".join(str(turn["content"]) for turn in asked)
+    label = _truth(float(score[-1]) if re.fullmatch(r"[\d.]+", score[-1]) else score[-1]) if score else None
+    task = re.sub(r"_allresults$", "", path.stem)
+    about: Row = {"question": prompt, "gold": gold[-1] if gold else "", "prompt": prompt}
+    yield Logged(task, prompt, str(answer["content"]), label, path.stem, path.name, **about)
+
+
+def _plain(row: Row, path: Path) -> Iterator[Logged]:
+    """Rows with ``id`` and ``correct``, and what else there is of question, text, gold, task and sample."""
+    label = _truth(row["correct"])
+    if label is None:
+        raise ValueError(f"field 'correct' is {row['correct']!r}; write true or false")
+    texts = ("text", "response", "output", "answer", "completion")
+    text = next((str(row[name]) for name in texts if row.get(name) is not None), "")
+    task = str(row.get("benchmark") or row.get("task") or "items")
+    about: Row = {"question": str(row.get("question") or row.get("prompt") or ""), "gold": str(row.get("gold") or "")}
+    model = str(row.get("model") or path.stem)
+    yield Logged(task, str(row["id"]), text, label, model, path.name, int(row.get("sample") or 0), **about)

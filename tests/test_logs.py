@@ -1,0 +1,129 @@
+"""Logs of other tools: every format is told by its content, repeats and epochs are read whole, bad files are named."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laif_helpers.answers import logs, replay
+from laif_helpers.records import write_jsonl
+
+GSM = {"question": "How many jars?", "answer": "6 * 4 = <<6*4=24>>24\n#### 24"}
+
+
+def read(path: Path, rows: list[dict[str, Any]]) -> list[logs.Logged]:
+    write_jsonl(path, rows)
+    return logs.read(path)
+
+
+def test_math_evaluation_harness_with_several_samples(tmp_path: Path) -> None:
+    row = {**GSM, "idx": 7, "gt": "24", "gt_cot": "", "code": ["It is 24.", "It is 3."], "pred": ["24", "3"]}
+    found = read(tmp_path / "gsm8k.jsonl", [row | {"report": [None, None], "score": [True, False]}])
+    assert [(one.task, one.id, one.sample, one.label, one.gold) for one in found] == [
+        ("gsm8k", "7", 0, True, "24"),
+        ("gsm8k", "7", 1, False, "24"),
+    ]
+    recorded = replay.load(str(tmp_path / "gsm8k.jsonl"))
+    assert [(one.example.benchmark, one.sample, one.text) for one in recorded] == [
+        ("gsm8k", 0, "It is 24."),
+        ("gsm8k", 1, "It is 3."),
+    ]
+    assert recorded[0].example.id == recorded[1].example.id
+
+
+def test_repeats_of_lm_eval_and_each_of_its_filters(tmp_path: Path) -> None:
+    row = {"doc_id": 3, "doc": GSM, "target": "24", "resps": [["#### 24", "#### 5"]], "prompt_hash": "abc"}
+    rows = [row | {"filter": name, "exact_match": score} for name, score in (("strict-match", 0.0), ("flexible", 1.0))]
+    found = read(tmp_path / "samples_gsm8k_2026-11-21T12-10-02.840688.jsonl", rows)
+    assert [(one.task, one.reading, one.sample, one.label) for one in found] == [
+        ("gsm8k", "strict-match", 0, False),
+        ("gsm8k", "strict-match", 1, None),
+        ("gsm8k", "flexible", 0, True),
+        ("gsm8k", "flexible", 1, None),
+    ]
+    merged = replay.load(str(tmp_path))
+    assert [(one.sample, one.text, one.label) for one in merged] == [(0, "#### 24", True), (1, "#### 5", None)]
+
+
+def test_a_task_that_is_none_of_ours_has_its_labels(tmp_path: Path) -> None:
+    doc = {"query": "Roof shingle removal: A man is sitting on a roof. He"}
+    likely = [[["-9.1", "False"]], [["-2.3", "True"]]]
+    rows = [{"doc_id": 0, "doc": doc, "target": "1", "resps": likely, "filter": "none", "metrics": ["acc"], "acc": 1.0}]
+    found = read(tmp_path / "samples_hellaswag_2026-11-21T12-10-02.jsonl", rows)
+    assert [(one.task, one.label, one.text, one.benchmark) for one in found] == [("hellaswag", True, "1", None)]
+    with pytest.raises(ValueError, match=r"row 1: task 'hellaswag' is none of the benchmarks known here"):
+        replay.load(str(tmp_path))
+
+
+def test_epochs_of_inspect(tmp_path: Path) -> None:
+    log = next((Path(__file__).parent / "fixtures" / "inspect").glob("*.json"))
+    document = json.loads(log.read_text())
+    again = [sample | {"epoch": 2, "scores": {"match": {"value": "I"}}} for sample in document["samples"]]
+    with zipfile.ZipFile(tmp_path / "two.eval", "w") as archive:
+        archive.writestr("header.json", json.dumps({"eval": document["eval"]}))
+        for sample in [*document["samples"], *again]:
+            archive.writestr(f"samples/{sample['id']}_epoch_{sample['epoch']}.json", json.dumps(sample))
+    found = logs.read(tmp_path / "two.eval")
+    assert sorted((one.id, one.sample, one.label) for one in found) == [
+        ("a", 0, True),
+        ("a", 1, False),
+        ("b", 0, False),
+        ("b", 1, False),
+    ]
+
+
+def test_rows_of_one_program_are_samples(tmp_path: Path) -> None:
+    rows = [{"task_id": "HumanEval/2", "completion": f"    return {k}\n", "passed": k > 1} for k in range(4)]
+    found = read(tmp_path / "samples.jsonl", rows)
+    assert [(one.id, one.sample, one.label) for one in found] == [("HumanEval/2", k, k > 1) for k in range(4)]
+
+
+def test_evalplus_grades_by_two_test_sets() -> None:
+    file = Path(__file__).parent / "fixtures" / "evalplus" / "evalplus_samples_eval_results.json"
+    found = logs.read(file)
+    assert [(one.id, one.reading, one.label) for one in found] == [
+        ("HumanEval/0", "", True),
+        ("HumanEval/0", "plus", True),
+        ("HumanEval/1", "", False),
+        ("HumanEval/1", "plus", False),
+    ], "plus counts only where base passes"
+
+
+def test_simple_evals_scores_stand_in_its_pages(tmp_path: Path) -> None:
+    page = "<h3>Sampled message</h3><div>5 &lt; 7</div><h3>Results</h3>\n<p>Correct Answer: {}</p>\n"
+    page += "<p>Extracted Answer: 3</p>\n<p>Score: {}</p>"
+    htmls = [page.format("24", "1.0"), page.format("a &amp; b", "False")]
+    convos = [[{"role": "user", "content": q}, {"role": "assistant", "content": "Answer: 24"}] for q in "ab"]
+    report = {"score": 0.5, "metrics": {}, "htmls": htmls, "convos": convos, "metadata": None}
+    (tmp_path / "mgsm_gpt_allresults.json").write_text(json.dumps(report, indent=2))
+    found = logs.read(tmp_path / "mgsm_gpt_allresults.json")
+    assert [(one.task, one.question, one.label, one.gold) for one in found] == [
+        ("mgsm_gpt", "a", True, "24"),
+        ("mgsm_gpt", "b", False, "a & b"),
+    ]
+
+
+def test_plain_rows(tmp_path: Path) -> None:
+    rows = [{"id": 1, "correct": "yes", "text": "24"}, {"id": 2, "correct": 0}, {"id": 3, "correct": True, "sample": 2}]
+    found = read(tmp_path / "a.jsonl", rows)
+    assert [(one.id, one.label, one.sample) for one in found] == [("1", True, 0), ("2", False, 0), ("3", True, 2)]
+    with pytest.raises(ValueError, match=r"row 1: field 'correct' is 'perhaps'; write true or false"):
+        read(tmp_path / "b.jsonl", [{"id": 1, "correct": "perhaps"}])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_other_encodings_are_named_with_the_fix(tmp_path: Path, encoding: str) -> None:
+    row = json.dumps({"id": 1, "correct": True, "text": "Äpfel"}, ensure_ascii=False)
+    (tmp_path / "mine.jsonl").write_bytes(f"{row}\n".encode(encoding))
+    with pytest.raises(
+        ValueError, match=r"mine\.jsonl: not UTF-8 .* iconv -f (UTF-16|ISO-8859-1) -t UTF-8 mine\.jsonl"
+    ):
+        logs.read(tmp_path / "mine.jsonl")
+
+
+def test_line_separators_and_byte_order_marks_are_text(tmp_path: Path) -> None:
+    row = json.dumps({"id": 1, "correct": True, "text": "one\u2028two\u0085three"}, ensure_ascii=False)
+    (tmp_path / "mine.jsonl").write_bytes(f"{row}\n{row.replace('1', '2', 1)}\n".encode("utf-8-sig"))
+    assert [one.text for one in logs.read(tmp_path / "mine.jsonl")] == ["one\u2028two\u0085three"] * 2
