@@ -199,7 +199,8 @@ def _write_lines(path: Path, lines: Iterable[str]) -> int:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     count = 0
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        # Half a surrogate pair, as a model's answer may hold, is no reason to lose the file.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as handle:
             for line in lines:
                 handle.write(line + "\n")
                 count += 1

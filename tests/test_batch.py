@@ -1,14 +1,18 @@
 """The Batch endpoint over a real socket: half the price, and no batch is lost or sent twice by a kill."""
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from instructing import answer_items, practice_parameters, practice_server
+from instructing import GOOD, answer_items, completion, llm_parameters, practice_parameters, practice_server
 
 from laif_helpers import instruct, recipe
-from laif_helpers.instructors import batch, ledger, llm, spending
+from laif_helpers.instructors import batch, chat, ledger, spending
 from laif_helpers.instructors.ledger import Reply
 
 
@@ -86,7 +90,7 @@ def test_a_cap_makes_several_batches_and_is_never_exceeded() -> None:
         p = practice_parameters(url, batch=True, probe=0)
         answer_items(p)
         plan = instruct.plan(p)
-        body = llm.call(plan.requests[0], p, False)
+        body = chat.call(plan.requests[0], p, False)
         most = spending.price(p, spending.prompt_bound(body), spending.MAX_REPLY_TOKENS) / 2
         small = practice_parameters(url, batch=True, probe=0, max_usd=most * 4.5)
         assert len(instruct.ask(plan, small)) == 10
@@ -119,3 +123,106 @@ def test_the_ledger_holds_what_was_sent() -> None:
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
         rows = dict(book.base.execute("SELECT key, request FROM calls"))
     assert all(json.loads(rows[r.key])["messages"] == r.messages for r in plan.requests)
+
+
+class Shelf:
+    """A Batch endpoint that is done at once, with a result file of the test's own making."""
+
+    def __init__(self, lines: Any) -> None:
+        self.lines, self.asked, self.batches, self.sent = lines, b"", 0, 0
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        if path.endswith("/content"):
+            rows = [json.loads(line) for line in self.asked.split(b"\n") if line.strip()]
+            return 200, "\n".join(self.lines(row["custom_id"], at) for at, row in enumerate(rows)).encode()
+        known = {"id": "b", "object": "batch", "status": "completed", "output_file_id": "out", "metadata": {}}
+        return (200, json.dumps(known | {"errors": None}).encode()) if self.batches else (404, b'{"error": {}}')
+
+    def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        if path.endswith("/files"):
+            start = body.index(b'{"custom_id"')
+            self.asked = body[start : body.index(b"\r\n--", start)]
+            return 200, b'{"id": "in", "object": "file"}'
+        self.batches, self.sent = 1, self.sent + 1
+        return 200, b'{"id": "b", "object": "batch", "status": "in_progress"}'
+
+
+@contextmanager
+def shelf(lines: Any) -> Iterator[tuple[str, Shelf]]:
+    made = Shelf(lines)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._send(*made.get(self.path))
+
+        def do_POST(self) -> None:
+            self._send(*made.post(self.path, self.rfile.read(int(self.headers["content-length"]))))
+
+        def _send(self, status: int, data: bytes) -> None:
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", made
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def result(key: str, text: str, status: int = 200) -> str:
+    body = completion(text) if status == 200 else {"error": {"message": text}}
+    row = {"custom_id": key, "response": {"status_code": status, "body": body}, "error": None}
+    return json.dumps(row, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85"])
+def test_a_line_of_results_ends_at_a_line_feed_alone(mark: str) -> None:
+    said = GOOD.replace("guesses.", "guesses.MARK It counts.")
+
+    def line(key: str, at: int) -> str:
+        return result(key, said.format(n=at + 1000, m=at + 1002)).replace("MARK", mark)
+
+    with shelf(line) as (url, made):
+        plan, replies = asked(llm_parameters(url, batch=True, probe=0))
+        assert len(replies) == len(plan.requests) == 10 and made.sent == 1
+    assert all("It counts." in reply.text for reply in replies.values())
+
+
+def test_a_line_that_is_no_json_costs_itself_alone_and_no_request_is_asked_for_ever() -> None:
+    def line(key: str, at: int) -> str:
+        if at == 0:
+            return result(key, GOOD)[:50]
+        return result(key, "prompt refused", 400) if at == 1 else result(key, GOOD.format(n=at + 1000, m=at + 1002))
+
+    with shelf(line) as (url, made):
+        p = llm_parameters(url, batch=True, probe=0)
+        with pytest.raises(RuntimeError, match=r"brought no reply \(a line of the result file is no JSON object"):
+            asked(p)
+        assert made.sent == 2, "the broken line's request once more; the refused one not again"
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+        assert book.open_batches() == []
+        assert book.spent() == pytest.approx(8 * 600e-6 / 2)
+
+
+def test_a_batch_that_the_endpoint_knows_no_more_is_told_once_and_no_obstacle() -> None:
+    with shelf(lambda key, at: result(key, GOOD.format(n=at + 1000, m=at + 1002))) as (url, made):
+        p = llm_parameters(url, batch=True, probe=0)
+        answer_items(p)
+        plan = instruct.plan(p)
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+            book.begin_batch("t", {plan.requests[0].key: ("{}", 0.01)})
+            book.batch_sent("t", "gone")
+        with pytest.raises(RuntimeError, match="knows no batch gone any more"):
+            instruct.ask(plan, p)
+        assert len(instruct.ask(plan, p)) == 10 and made.sent == 1
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+        assert book.spent() == pytest.approx(0.01 + 10 * 600e-6 / 2), "it may have been paid for"

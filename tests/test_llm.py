@@ -29,8 +29,9 @@ from instructing import (
 from laif_helpers import benchmarks, instruct, lessons, recipe
 from laif_helpers.instruct import quotes, tables
 from laif_helpers.instruct.requests import Request
-from laif_helpers.instructors import ledger, llm, spending
+from laif_helpers.instructors import chat, ledger, llm, spending
 from laif_helpers.instructors.ledger import Reply
+from laif_helpers.models import protocol, server
 from laif_helpers.paths import NOTEBOOKS
 from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_jsonl
 
@@ -53,7 +54,7 @@ def test_faults_are_retried_and_nothing_is_asked_twice() -> None:
     price = 10 * (100 * 1 + 50 * 10) / 1e6
     assert sum(reply.usd for reply in replies.values()) == pytest.approx(price)
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        longest = max(spending.prompt_bound(llm.call(r, p, True)) for r in plan.requests)
+        longest = max(spending.prompt_bound(chat.call(r, p, True)) for r in plan.requests)
         bound = spending.price(p, longest, spending.MAX_REPLY_TOKENS)
         assert price - 1e-9 <= book.spent() <= price + bound + 1e-9, "only the dropped call stays reserved"
 
@@ -255,7 +256,7 @@ def test_an_endpoint_without_schemas_is_found_out_with_one_request() -> None:
     made = instruct.learn(plan, replies, p)
     assert len(made) == plan.requested and all(one.status != "unparsable" for one in made)
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        assert book.noted("reply_format") == "text"
+        assert chat.known_form(p, book).left_out == {"response_format"}
 
 
 def test_bad_replies_are_kept_paid_once_and_never_become_lessons() -> None:
@@ -330,7 +331,7 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
 
 
 def test_a_hanging_endpoint_is_given_up_after_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llm, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(chat, "TIMEOUT_S", 0.1)
     with practice_server(faults={"hang": 1.0}) as (url, app):
         with pytest.raises(RuntimeError, match="failed 6 times"):
             asked(practice_parameters(url))
@@ -338,7 +339,7 @@ def test_a_hanging_endpoint_is_given_up_after_a_bounded_time(monkeypatch: pytest
 
 
 def test_endless_refusals_for_coming_too_fast_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llm, "MAX_REQUEST_S", 0.5)
+    monkeypatch.setattr(protocol, "MAX_REQUEST_S", 0.5)
     with practice_server(faults={"rate_limit": 1.0}, retry_after_s=0.1) as (url, _):
         started = time.monotonic()
         with pytest.raises(RuntimeError, match=r"no answer to one request within .* minutes \(last: Rate limit"):
@@ -494,3 +495,150 @@ def test_the_key_is_in_no_artefact_of_a_run(monkeypatch: pytest.MonkeyPatch, run
     artefacts = [path for path in runs.rglob("*") if path.is_file()]
     assert {path.suffix for path in artefacts} >= {".ipynb", ".sqlite", ".jsonl", ".json", ".png"}
     assert not [path for path in artefacts if key.encode() in path.read_bytes()]
+
+
+# -- what servers of other makes do
+
+TEMPERATURE_REFUSED = {"message": "Only the default is supported", "param": "temperature", "code": "unsupported_value"}
+LENGTH_REFUSED = {"message": "use another name", "param": "max_tokens", "code": "unsupported_parameter"}
+EXTRA_REFUSED = {"object": "error", "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"]}]}}
+
+
+def strict_server(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """A reasoning model's endpoint, and one that forbids what it does not know."""
+    if "max_tokens" in body:
+        return 400, {"error": LENGTH_REFUSED}
+    if body.get("temperature", 1) != 1:
+        return 400, {"error": TEMPERATURE_REFUSED}
+    return (422, EXTRA_REFUSED) if "seed" in body else good(call)
+
+
+def test_a_parameter_that_a_refusal_names_is_renamed_or_left_out_once_and_remembered() -> None:
+    with endpoint(strict_server) as (url, calls):
+        p = llm_parameters(url)
+        plan, replies = asked(p)
+        assert len(replies) == 10 and len(calls) == 13, "three refusals, found out by the first request alone"
+        assert calls[-1].keys() == {"model", "messages", "max_completion_tokens", "response_format"}
+        other = p.model_copy(update={"seed": 1})
+        more = instruct.plan(other)
+        instruct.ask(more, other)
+        assert len(calls) == 13 + len(more.requests) > 13, "the next requests begin in the form that was learned"
+    assert {lesson.status for lesson in instruct.learn(plan, replies, p)} == {"kept"}
+
+
+def test_what_the_recipe_changes_in_a_request_reaches_the_endpoint_and_its_key() -> None:
+    options = {"instructor": {"leave_out": ["temperature"], "rename": {"seed": "random_seed"}, "add": {"top_p": 0.9}}}
+    with endpoint(lambda call, body: good(call)) as (url, calls):
+        p = llm_parameters(url, request_options=options)
+        plan, _ = asked(p)
+    assert "temperature" not in calls[0] and calls[0]["random_seed"] == 0 and calls[0]["top_p"] == 0.9
+    assert plan.requests[0].key != instruct.plan(llm_parameters(url)).requests[0].key
+    unbounded = llm_parameters("http://127.0.0.1:9/v1", request_options={"instructor": {"leave_out": ["max_tokens"]}})
+    with pytest.raises(ValueError, match="alone bounds what a reply costs"):
+        asked(unbounded)
+
+
+def test_a_reply_longer_than_the_instructors_context_is_asked_for_shorter() -> None:
+    def small(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if body["max_tokens"] + 300 > 4096:
+            return 400, {"object": "error", "message": "'max_tokens' is too large", "param": None, "code": 400}
+        return good(call)
+
+    with endpoint(small) as (url, calls):
+        _, replies = asked(llm_parameters(url))
+    assert len(replies) == 10 and {body["max_tokens"] for body in calls[3:]} == {2047}
+    assert all("response_format" in body for body in calls[2:]), "the schema was not the reason, so it stays"
+
+
+def test_a_prompt_that_alone_is_refused_is_left_open_and_the_others_are_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    with endpoint(lambda call, body: good(call)) as (url, _):
+        long = instruct.plan(answered(llm_parameters(url))).requests[3].messages
+
+    def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return (400, {"error": {"message": "zu lang"}}) if body["messages"] == long else good(call)
+
+    with endpoint(behave) as (url, calls):
+        p = llm_parameters(url)
+        plan, replies = asked(p)
+        assert len(replies) == 9 and plan.requests[3].key not in replies
+        assert "refused 1 of 10 requests (zu lang)" in "".join(capfd.readouterr())
+        made = instruct.learn(plan, replies, p)
+        assert len(made) == 9 and plan.requests[3].key not in {lesson.request_key for lesson in made}
+        before = len(calls)
+        instruct.ask(plan, p)
+        assert len(calls) - before <= 5, "only the refused one is tried again"
+    assert sum(reply.usd for reply in replies.values()) == pytest.approx(9 * 600e-6)
+
+
+def answered(p: recipe.StageParameters) -> recipe.StageParameters:
+    answer_items(p)
+    return p
+
+
+def test_an_error_under_status_200_is_the_servers_word_and_nothing_is_stored() -> None:
+    broke = {"error": {"message": "insufficient credits", "code": 402}}
+    with endpoint(lambda call, body: (200, broke)) as (url, calls):
+        p = llm_parameters(url)
+        with pytest.raises(RuntimeError, match=r"refuses the request \(402: insufficient credits\)"):
+            asked(p)
+        assert len(calls) == 1
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+        assert book.spent() == 0 and not book.replies(r.key for r in instruct.plan(p).requests)
+
+
+def test_too_fast_under_status_200_or_without_retry_after_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "FIRST_PAUSE_S", 0.05)
+    times: list[float] = []
+
+    def limited(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Three in a second; refused calls do not count."""
+        now = time.monotonic()
+        times[:] = [at for at in times if now - at < 1]
+        if len(times) >= 3:
+            words = {"message": "Three a second. Please try again in 900 ms.", "code": 429}
+            return (200, {"choices": None, "error": words}) if call % 2 else (429, {"error": words})
+        times.append(now)
+        return good(call)
+
+    with endpoint(limited) as (url, calls):
+        p = llm_parameters(url)
+        _, replies = asked(p)
+    assert len(replies) == 10 and len(calls) < 60
+    shown = "".join(capfd.readouterr())
+    assert shown.count("takes no more requests for now (429: Three a second.") == 1
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+        assert book.spent() == pytest.approx(10 * 600e-6), "a refusal costs nothing"
+
+
+def test_half_a_surrogate_pair_is_read_and_paid_once() -> None:
+    sick = GOOD.replace("guesses", "guesses \ud83d")
+    with endpoint(lambda call, body: (200, completion(sick.format(n=call + 1000, m=call + 1002)))) as (url, calls):
+        p = llm_parameters(url)
+        answer_items(p, text="I do not know \ud83d.\n#### 0")
+        plan = instruct.plan(p)
+        replies = instruct.ask(plan, p)
+        assert instruct.ask(plan, p) == replies and len(replies) == len(calls) == 10
+        made = instruct.learn(plan, replies, p)
+    assert len(made) == 10 and read_jsonl(p.folder.lessons("le"), Lesson) == made
+
+
+def test_an_answer_in_the_field_of_thoughts_is_read_if_there_is_no_other() -> None:
+    def misplaced(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        made = completion(None, finish="stop" if call % 2 else "length")
+        made["choices"][0]["message"]["reasoning_content"] = GOOD.format(n=call + 1000, m=call + 1002)
+        return 200, made
+
+    with endpoint(misplaced) as (url, _):
+        p = llm_parameters(url)
+        _, replies = asked(p)
+    assert {bool(reply.text) for reply in replies.values() if reply.finish == "stop"} == {True}
+    assert {reply.text for reply in replies.values() if reply.finish == "length"} == {""}, "a thought that was cut"
+
+
+@pytest.mark.parametrize(("reason", "finish"), [("eos_token", "stop"), ("model_length", "length"), (None, "stop")])
+def test_finish_reasons_of_other_makes_are_understood(reason: Any, finish: str) -> None:
+    with endpoint(lambda call, body: (200, completion(GOOD.format(n=call, m=call + 2), finish=reason))) as (url, _):
+        _, replies = asked(llm_parameters(url))
+    assert {reply.finish for reply in replies.values()} == {finish}

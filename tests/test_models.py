@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from laif_helpers import models
-from laif_helpers.models import decoding
+from laif_helpers.models import decoding, protocol
 from laif_helpers.models import local as local_model
 from laif_helpers.models import server as server_model
 from laif_helpers.models.decoding import prefixes
@@ -366,7 +366,7 @@ def error(message: str, code: str = "") -> dict[str, Any]:
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stub]]:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(server_model, "_wait", lambda *_: 0.01)
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
     started: list[Stub] = []
 
     def start(behave: Callable[[int, dict[str, Any]], tuple[int, Any]]) -> Stub:
@@ -446,6 +446,9 @@ def test_server_works_inside_a_running_event_loop(stub: Callable[..., Stub]) -> 
             "<html>a login page</html>",
             r"failed 6 times on one request \(last: JSONDecodeError: no chat completion",
         ),
+        (200, {"choices": []}, r"failed 6 times on one request \(last: JSONDecodeError: no chat completion"),
+        (200, {"choices": None}, r"failed 6 times on one request \(last: JSONDecodeError: no chat completion"),
+        (200, error("no credit", "402"), r"refuses the request \(402: no credit\)"),
     ],
 )
 def test_server_failures_are_told_in_a_sentence(
@@ -470,12 +473,16 @@ def test_server_hiccups_are_survived_and_a_long_prompt_is_skipped(stub: Callable
     assert [a.text for i, a in enumerate(answers) if i != 4] == [f"echo {i}" for i in range(12) if i != 4]
 
 
+def test_what_all_prompts_are_refused_for_stops_the_run(stub: Callable[..., Stub]) -> None:
+    said = "'max_tokens' is too large: this model's maximum context length is 2048 tokens"
+    server = stub(lambda number, request: (400, error(said)))
+    with pytest.raises(server_model.ServerError, match=r"refuses the request \(400: 'max_tokens' is too large"):
+        generate_from(server)
+
+
 @pytest.mark.parametrize(
     ("change", "text", "finish"),
     [
-        ({"choices": []}, "", "error: the server answered without choices"),
-        ({"choices": [None]}, "", "error: the server answered without choices"),
-        ({"choices": None}, "", "error: the server answered without choices"),
         ({"choices": [{"finish_reason": "content_filter", "message": {"content": None}}]}, "", "error: content_filter"),
         ({"choices": [{"finish_reason": "stop", "message": None}], "usage": None}, "", "stop"),
         (
@@ -491,7 +498,7 @@ def test_odd_replies_of_a_server_are_read(stub: Callable[..., Stub], change: Any
 
 
 def test_hanging_server_times_out(stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_model, "MAX_ATTEMPTS", 2)
+    monkeypatch.setattr(protocol, "MAX_ATTEMPTS", 2)
     server = stub(lambda _, request: (time.sleep(1.0), (200, reply(request)))[1])
     options: dict[str, Any] = {"max_new_tokens": 1, "temperature": 0.0, "seed": 0, "on_done": lambda *_: None}
     with pytest.raises(server_model.ServerError, match=r"failed 2 times on one request .last: APITimeoutError"):

@@ -17,7 +17,7 @@ from laif_helpers.figures import hover_map
 from laif_helpers.figures import html as safe_html
 from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Reply
-from laif_helpers.models import server as server_model
+from laif_helpers.models import protocol
 
 EVIL = "It mixes up <img src=x onerror=alert(1)> dozens & *scores*."
 
@@ -26,7 +26,7 @@ EVIL = "It mixes up <img src=x onerror=alert(1)> dozens & *scores*."
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(server_model, "_wait", lambda error, attempt: 0.01)
+    monkeypatch.setattr(protocol, "_wait", lambda error, attempt: 0.01)
     return tmp_path
 
 

@@ -103,3 +103,26 @@ def test_a_lesson_checks_its_types(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "x.jsonl", [row | {"iteration": 1, "instructor": "i", "request_key": "k"}])
     with pytest.raises(ValueError, match=r"row 1: .*question"):
         read_jsonl(tmp_path / "x.jsonl", Lesson)
+
+
+@pytest.mark.parametrize(
+    "dress",
+    [
+        "<think>\nQuestion 1: Zoe has 5 cows.\nAnswer: 5 + 4 = 8\n#### 8\nNo, wrong.\n</think>\n\n{}",
+        '<think>{{"diagnosis": "x", "samples": [{{"question": "q", "answer": "a", "final": "3"}}]}}</think>{}',
+        "Here is the JSON you asked for:\n\n```json\n{}\n```\nLet me know if you need more.",
+        "Sure! {} I hope this helps.",
+        "\ufeff{}\n",
+    ],
+)
+def test_a_thought_and_words_around_the_json_are_passed_over(dress: str) -> None:
+    text = dress.format(reply(MATH))
+    assert structured.samples(text, "math") == structured.samples(reply(MATH), "math")
+    assert structured.diagnosis(text) == "It guesses."
+
+
+def test_a_number_that_is_no_string_and_a_field_too_many_cost_nothing() -> None:
+    loose = {"question": MATH["question"], "answer": MATH["answer"], "final": 5, "difficulty": "easy"}
+    assert structured.samples(reply(loose), "math") == structured.samples(reply(MATH), "math")
+    with_break = reply(MATH).replace("3 + 2", "First,\n3 + 2")
+    assert structured.samples(with_break, "math")[0][1].startswith("First,\n3 + 2"), "a bare line break in a string"

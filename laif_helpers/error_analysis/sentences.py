@@ -10,7 +10,7 @@ import pandas as pd
 
 from laif_helpers.answers import joined
 from laif_helpers.error_analysis import typical
-from laif_helpers.instructors import ledger, llm, spending
+from laif_helpers.instructors import chat, ledger, llm, spending
 from laif_helpers.instructors.ledger import Reply
 from laif_helpers.instructors.prompts import shown, template
 from laif_helpers.recipe import StageParameters
@@ -78,7 +78,7 @@ def _request(p: StageParameters, wrong: pd.DataFrame, right: pd.DataFrame) -> Re
         {"role": "user", "content": template("cluster_user.j2").render(blocks).strip()},
     ]
     model = {"instructor": p.instructor, "model": p.instructor_model, "url": p.instructor_url}
-    sampling = {"temperature": llm.TEMPERATURE, "max_tokens": spending.MAX_REPLY_TOKENS, "seed": p.seed}
+    sampling = {"temperature": chat.TEMPERATURE, "max_tokens": spending.MAX_REPLY_TOKENS, "seed": p.seed}
     return Request(ledger.key_of(messages, model | sampling), wrong["benchmark"].iloc[0], messages)
 
 

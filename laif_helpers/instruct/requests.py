@@ -90,12 +90,13 @@ def task(strategy: str, n: int) -> str:
 
 def settings(p: StageParameters) -> dict[str, Any]:
     """All that shapes a reply besides the messages; part of every key."""
-    from laif_helpers.instructors import llm, spending
+    from laif_helpers.instructors import chat, spending
 
     model = {"instructor": p.instructor, "model": p.instructor_model, "url": p.instructor_url}
     model |= {"reply_format": p.reply_format} if p.instructor == "llm" else {}
-    sampling = {"temperature": llm.TEMPERATURE, "max_tokens": spending.MAX_REPLY_TOKENS, "seed": draw(p), "sample": 0}
-    return model | sampling
+    sampling = {"temperature": chat.TEMPERATURE, "max_tokens": spending.MAX_REPLY_TOKENS, "seed": draw(p), "sample": 0}
+    changed = p.request_options.instructor.model_dump() if p.instructor == "llm" else {}
+    return model | sampling | ({"request_options": changed} if changed else {})
 
 
 def _family(bench: Benchmark) -> str:

@@ -5,17 +5,21 @@ killed at any point finds its batch again, and sends nothing twice.
 """
 
 import asyncio
+import functools
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from laif_helpers.instructors import llm
-from laif_helpers.instructors.ledger import Ledger, Reply
-from laif_helpers.instructors.spending import BATCH_SHARE, MAX_REPLY_TOKENS, no_room, price, prompt_bound
-from laif_helpers.models import server as server_model
+from laif_helpers.instructors import chat
+from laif_helpers.instructors.chat import Asked, url_of
+from laif_helpers.instructors.ledger import Ledger
+from laif_helpers.instructors.spending import BATCH_SHARE, no_room, price, prompt_bound, reply_bound
+from laif_helpers.models import protocol
+from laif_helpers.models.form import REFUSED
 from laif_helpers.recipe import StageParameters
 
 POLL_S = 20.0
@@ -26,50 +30,74 @@ ENDED = {"completed", "failed", "expired", "cancelled"}
 TOKEN = "laif_batch"
 
 
-async def ask_all(requests: Sequence[llm.Asked], p: StageParameters, ledger: Ledger) -> None:
+@dataclass
+class Batching:
+    """What the batches of one ``ask_all`` share. ``refused``: keys of requests that the endpoint does not take."""
+
+    client: Any
+    p: StageParameters
+    ledger: Ledger
+    refused: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One batch: the ledger's token, the endpoint's id ("" if it is not known), dollars reserved by key."""
+
+    token: str
+    id: str
+    reserved: dict[str, float]
+
+
+async def ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger) -> None:
     """Collect the batches that are open, then send what is missing, in as many batches as ``max_usd`` needs.
 
-    Raises ServerError where the endpoint refuses or a whole batch brings no reply, RuntimeError at ``max_usd``.
+    Raises ServerError if the endpoint refuses or a whole batch brings no reply, RuntimeError at ``max_usd``.
     """
-    async with server_model.connect(p.instructor_url or llm.OPENAI, llm.TIMEOUT_S) as client:
-        for token, id, reserved in ledger.open_batches():
-            await _resume(client, token, id, reserved, p, ledger)
-        while left := _missing(requests, ledger):
-            sent = _affordable(left, p, ledger)
-            token = uuid.uuid4().hex
-            ledger.begin_batch(token, {key: (json.dumps(body), usd) for key, (body, usd) in sent.items()})
-            id = await _submit(client, token, {key: body for key, (body, _) in sent.items()}, p, ledger)
-            before = len(left)
-            problem = await _collect(client, token, id, {key: usd for key, (_, usd) in sent.items()}, p, ledger)
-            if len(_missing(requests, ledger)) == before:
-                raise server_model.ServerError(f"batch {id} brought no reply ({problem}); nothing of it was paid")
+    async with protocol.connect(url_of(p), chat.TIMEOUT_S) as client:
+        to = Batching(client, p, ledger)
+        for batch in ledger.open_batches():
+            await _resume(to, Sent(*batch))
+        while left := _missing(requests, to):
+            chosen = _affordable(left, to)
+            token, reserved = uuid.uuid4().hex, {key: usd for key, (_, usd) in chosen.items()}
+            ledger.begin_batch(token, {key: (json.dumps(body), usd) for key, (body, usd) in chosen.items()})
+            id = await _submit(to, token, {key: body for key, (body, _) in chosen.items()})
+            before = len(ledger.replies(reserved))
+            problem = await _collect(to, Sent(token, id, reserved))
+            if len(ledger.replies(reserved)) == before:
+                raise protocol.ServerError(
+                    f"batch {id} of {url_of(p)} brought no reply ({problem}); nothing of it was paid. If it does not "
+                    "take a parameter: request_options"
+                )
+        if to.refused:
+            tqdm.write(f"instructor {url_of(p)} refused {len(to.refused)} of {len(requests)} requests")
 
 
-def _missing(requests: Sequence[llm.Asked], ledger: Ledger) -> list[llm.Asked]:
-    there = ledger.replies(request.key for request in requests)
-    return [request for request in requests if request.key not in there]
+def _missing(requests: Sequence[Asked], to: Batching) -> list[Asked]:
+    known = to.ledger.replies(request.key for request in requests).keys() | to.refused
+    return [request for request in requests if request.key not in known]
 
 
-def _affordable(
-    requests: Sequence[llm.Asked], p: StageParameters, ledger: Ledger
-) -> dict[str, tuple[dict[str, Any], float]]:
+def _affordable(requests: Sequence[Asked], to: Batching) -> dict[str, tuple[dict[str, Any], float]]:
     """As many requests as the cap has room for at the most they can cost: key -> (body, dollars)."""
-    room, chosen = p.max_usd - ledger.spent(), {}
+    p, form = to.p, chat.known_form(to.p, to.ledger)
+    room, chosen = p.max_usd - to.ledger.spent(), {}
     # Nobody is there to try again with: without an endpoint's word for it, a batch asks for plain text.
-    as_json = p.reply_format == "json" or ledger.noted(llm.FORMAT) == "json"
+    as_json = p.reply_format == "json" or (form.proven and chat.takes_schema(p, form))
     for request in requests[:MAX_REQUESTS]:
-        body = llm.call(request, p, as_json)
-        most = price(p, prompt_bound(body), MAX_REPLY_TOKENS) * BATCH_SHARE
+        body = form.body(chat.call(request, p, as_json, form.longest or chat.MAX_REPLY_TOKENS))
+        most = price(p, prompt_bound(body), reply_bound(body)) * BATCH_SHARE
         if most > room and most:
             break
         room -= most
         chosen[request.key] = (body, most)
     if not chosen:
-        raise RuntimeError(no_room(p.max_usd, ledger.spent(), most))
+        raise RuntimeError(no_room(p.max_usd, to.ledger.spent(), most))
     return chosen
 
 
-async def _submit(client: Any, token: str, bodies: dict[str, Any], p: StageParameters, ledger: Ledger) -> str:
+async def _submit(to: Batching, token: str, bodies: dict[str, Any]) -> str:
     import openai
 
     lines = [
@@ -77,40 +105,38 @@ async def _submit(client: Any, token: str, bodies: dict[str, Any], p: StageParam
         for key, body in bodies.items()
     ]
     try:
-        file = await client.files.create(file=("requests.jsonl", "\n".join(lines).encode()), purpose="batch")
-        made = await client.batches.create(
+        file = await to.client.files.create(file=("requests.jsonl", "\n".join(lines).encode()), purpose="batch")
+        made = await to.client.batches.create(
             input_file_id=file.id,
             endpoint="/v1/chat/completions",
             completion_window=WINDOW,
             metadata={TOKEN: token},
         )
     except openai.APIError as error:
-        url = p.instructor_url or llm.OPENAI
         if isinstance(error, openai.APIStatusError) and error.status_code < 500:
-            _give_up(token, ledger)
-            if error.status_code != 429 or error.code == "insufficient_quota":
-                server_model.wait_or_raise(error, 1, p.instructor_model, url)
-        raise server_model.ServerError(
-            f"server {url} did not take the batch ({server_model.said(error)}); run again to go on"
+            _give_up(token, to.ledger)
+            if not protocol.too_fast(error):
+                protocol.wait_or_raise(error, 1, to.p.instructor_model, url_of(to.p))
+        raise protocol.ServerError(
+            f"server {url_of(to.p)} did not take the batch ({protocol.said(error)}); run again to go on"
         ) from None
-    ledger.batch_sent(token, made.id)
+    to.ledger.batch_sent(token, made.id)
     return str(made.id)
 
 
-async def _resume(
-    client: Any, token: str, id: str, reserved: dict[str, float], p: StageParameters, ledger: Ledger
-) -> None:
-    """Go on with a batch of an earlier run; where that run was killed before it heard an id, look for the token."""
+async def _resume(to: Batching, batch: Sent) -> None:
+    """Go on with a batch of an earlier run; if that run was killed before it heard an id, look for the token."""
+    id = batch.id
     if not id:
-        async for known in client.batches.list(limit=100):
-            if (known.metadata or {}).get(TOKEN) == token:
+        async for known in to.client.batches.list(limit=100):
+            if (known.metadata or {}).get(TOKEN) == batch.token:
                 id = known.id
-                ledger.batch_sent(token, id)
+                to.ledger.batch_sent(batch.token, id)
                 break
     if not id:
-        _give_up(token, ledger)
+        _give_up(batch.token, to.ledger)
         return
-    await _collect(client, token, id, reserved, p, ledger)
+    await _collect(to, Sent(batch.token, id, batch.reserved))
 
 
 def _give_up(token: str, ledger: Ledger) -> None:
@@ -122,57 +148,79 @@ def _give_up(token: str, ledger: Ledger) -> None:
     ledger.end_batch(token)
 
 
-async def _collect(
-    client: Any, token: str, id: str, reserved: dict[str, float], p: StageParameters, ledger: Ledger
-) -> str:
+async def _collect(to: Batching, sent: Sent) -> str:
     """Wait for a batch and write down its replies; returns why some are missing. What failed was not paid for."""
-    batch = await _wait_for(client, id, len(reserved), p)
+    batch = await _wait_for(to, sent)
     problems = [error.message for error in (batch.errors.data if batch.errors else None) or []]
-    there = ledger.replies(reserved)
     for file in (batch.output_file_id, batch.error_file_id):
         if file:
-            content = (await client.files.content(file)).text
-            problems += _record(content, {k: v for k, v in reserved.items() if k not in there}, p, ledger)
-    there = ledger.replies(reserved)
-    for key, usd in reserved.items():
-        if key not in there:
-            ledger.release(key, usd, 1)
-    ledger.end_batch(token)
+            found = await _patiently(to, functools.partial(to.client.files.content, file))
+            problems += _record(found.content.decode("utf-8-sig", "replace"), sent, to)
+    known = to.ledger.replies(sent.reserved)
+    for key, usd in sent.reserved.items():
+        if key not in known:
+            to.ledger.release(key, usd, 1)
+    to.ledger.end_batch(sent.token)
     return str(problems[0]) if problems else f"its status is {batch.status}"
 
 
-async def _wait_for(client: Any, id: str, n: int, p: StageParameters) -> Any:
+async def _patiently(to: Batching, call: Callable[[], Awaitable[Any]]) -> Any:
+    """The result of a call that costs nothing, tried again as often as any request. Raises ServerError."""
     import openai
 
     failures = 0
-    with tqdm(total=n, unit="request", desc=f"batch {id[:16]}") as bar:
+    while True:
+        try:
+            return await call()
+        except openai.APIError as error:
+            failures += not protocol.too_fast(error)
+            wait = protocol.wait_or_raise(error, max(failures, 1), to.p.instructor_model, url_of(to.p))
+            await asyncio.sleep(wait or POLL_S)
+
+
+async def _wait_for(to: Batching, sent: Sent) -> Any:
+    import openai
+
+    with tqdm(total=len(sent.reserved), unit="request", desc=f"batch {sent.id[:16]}") as bar:
         while True:
             try:
-                batch, failures = await client.batches.retrieve(id), 0
-            except openai.APIError as error:
-                failures += 1
-                url = p.instructor_url or llm.OPENAI
-                await asyncio.sleep(server_model.wait_or_raise(error, failures, p.instructor_model, url) or POLL_S)
-                continue
+                batch = await _patiently(to, functools.partial(to.client.batches.retrieve, sent.id))
+            except protocol.ServerError as error:
+                if not isinstance(error.__context__, openai.NotFoundError):
+                    raise
+                # It may have been paid for, so what was reserved stays counted; the next run asks anew.
+                to.ledger.end_batch(sent.token)
+                raise protocol.ServerError(
+                    f"server {url_of(to.p)} knows no batch {sent.id} any more: its {len(sent.reserved)} requests stay "
+                    "counted as spent, and the next run asks them again"
+                ) from None
             bar.update((batch.request_counts.completed if batch.request_counts else 0) - bar.n)
             if batch.status in ENDED:
                 return batch
             await asyncio.sleep(POLL_S)
 
 
-def _record(content: str, reserved: dict[str, float], p: StageParameters, ledger: Ledger) -> list[str]:
-    """Write down the replies of a result file; returns what the others say is wrong."""
+def _record(content: str, sent: Sent, to: Batching) -> list[str]:
+    """Write down the replies of a result file; returns what the others say is wrong.
+
+    A line ends at a line feed alone: other characters that end lines may stand inside its JSON.
+    """
     problems = []
-    for line in filter(str.strip, content.splitlines()):
-        row = json.loads(line)
-        key, response = row.get("custom_id"), row.get("response") or {}
-        if key not in reserved:
+    known = to.ledger.replies(sent.reserved)
+    for line in filter(str.strip, content.split("\n")):
+        try:
+            row = json.loads(line)
+            key, response = row.get("custom_id"), row.get("response") or {}
+        except (json.JSONDecodeError, AttributeError):
+            problems.append(f"a line of the result file is no JSON object: {line[:100]!r}")
             continue
-        if response.get("status_code") == 200:
-            ledger.record(llm.read(key, response.get("body"), p, reserved[key], BATCH_SHARE), reserved[key])
+        if key not in sent.reserved or key in known:
             continue
-        error = (response.get("body") or {}).get("error") or row.get("error") or {}
+        body, most = response.get("body"), sent.reserved[key]
+        if response.get("status_code") == 200 and protocol.first_choice(body):
+            to.ledger.record(chat.read(key, body, to.p, most, BATCH_SHARE), most)
+            continue
+        error = (body or {}).get("error") or row.get("error") or {}
         problems.append(str(error.get("message") or response.get("status_code")))
-        if response.get("status_code") == 400 and "context" in problems[-1].lower():
-            ledger.record(Reply(key, "", f"error: {problems[-1][:200]}", attempts=1), reserved[key])
+        to.refused |= {key} if response.get("status_code") in REFUSED else set()
     return problems

@@ -236,4 +236,4 @@ def _is_free(path: Path) -> bool:
 
 
 def _digests(items: Mapping[str, str]) -> dict[str, str]:
-    return {id: hashlib.sha256(text.encode()).hexdigest()[:16] for id, text in items.items()}
+    return {id: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16] for id, text in items.items()}

@@ -8,42 +8,25 @@ endpoint refuses costs nothing and is released; a call that broke off may have b
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlparse
 
 from tqdm.auto import tqdm
 
-from laif_helpers import benchmarks
-from laif_helpers.instructors import spending
-from laif_helpers.instructors.ledger import Ledger, Reply
-from laif_helpers.instructors.spending import MAX_REPLY_TOKENS, Spending, price, prompt_bound
-from laif_helpers.lessons import structured
+from laif_helpers.instructors import chat, spending
+from laif_helpers.instructors.chat import Asked, url_of
+from laif_helpers.instructors.ledger import Ledger
+from laif_helpers.instructors.spending import MAX_REPLY_TOKENS, Spending, price, prompt_bound, reply_bound
+from laif_helpers.models import protocol
 from laif_helpers.models import server as server_model
+from laif_helpers.models.form import REFUSED, Form
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Message
 
-OPENAI = "https://api.openai.com/v1"
-TEMPERATURE = 0.8
-"""As in LLMs-as-Instructors (arXiv 2407.00497)."""
 MAX_CONNECTIONS = 64
-TIMEOUT_S = 300.0
-MAX_REQUEST_S = 1_200.0
-"""Wall time for one request with all its attempts; refusals for coming too fast (429) are bounded by it alone."""
-FORMAT = "reply_format"
-"""Under this name the ledger remembers whether the endpoint takes a JSON schema."""
-
-
-class Asked(Protocol):
-    """What of a request is sent."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def benchmark(self) -> str: ...
-    @property
-    def messages(self) -> list[Message]: ...
+LEAST_REPLY_TOKENS = 256
+"""A reply is asked for in half the length, and half again down to this, if the endpoint refuses the longer one."""
 
 
 @dataclass
@@ -54,18 +37,18 @@ class Asking:
     client: Any
     spending: Spending
     connections: server_model.Connections
-    paused_until: float = 0.0
+    form: Form
     stopped: Exception | None = field(default=None)
+    refused: dict[str, str] = field(default_factory=dict)
 
-    async def pause_over(self) -> None:
-        """A ``Retry-After`` holds for everybody: the limit is the account's, not the request's."""
-        while (left := self.paused_until - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+    @property
+    def ledger(self) -> Ledger:
+        return self.spending.ledger
 
 
 def check(p: StageParameters, requests: Sequence[Asked] = ()) -> None:
     """ValueError, in one sentence, for whatever is missing before the first call."""
-    url = p.instructor_url or OPENAI
+    url = url_of(p)
     parts = urlparse(url)
     if not p.instructor_model:
         raise ValueError("instructor llm needs instructor_model, the model's name at the endpoint")
@@ -75,7 +58,9 @@ def check(p: StageParameters, requests: Sequence[Asked] = ()) -> None:
         raise ValueError("instructor_url holds a user or password; recipes are written down: use OPENAI_API_KEY")
     if not os.environ.get("OPENAI_API_KEY") and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
         raise ValueError(f"instructor {url} needs a key: set the environment variable OPENAI_API_KEY")
-    spending.check(p, max((prompt_bound(call(one, p, p.reply_format != "text")) for one in requests), default=0))
+    form = Form(p.request_options.instructor)
+    calls = [form.body(chat.call(one, p, p.reply_format != "text")) for one in requests]
+    spending.check(p, max(calls, key=prompt_bound, default=None))
 
 
 def ask(requests: Sequence[Asked], p: StageParameters, ledger: Ledger) -> None:
@@ -98,18 +83,22 @@ def ask(requests: Sequence[Asked], p: StageParameters, ledger: Ledger) -> None:
 
 
 async def _ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger) -> None:
-    connections = server_model.Connections(most=MAX_CONNECTIONS)
+    connections = server_model.Connections(most=MAX_CONNECTIONS, name=f"instructor {url_of(p)}")
+    form = chat.known_form(p, ledger)
     with tqdm(total=len(requests), unit="request", desc="instructor") as bar:
-        async with server_model.connect(p.instructor_url or OPENAI, TIMEOUT_S) as client:
-            asking = Asking(p, client, Spending(ledger, p.max_usd, ledger.spent()), connections)
+        async with protocol.connect(url_of(p), chat.TIMEOUT_S) as client:
+            asking = Asking(p, client, Spending(ledger, p.max_usd, ledger.spent()), connections, form)
             waiting = iter(requests)
-            if p.reply_format == "auto" and not ledger.noted(FORMAT):
-                # One request finds out whether the endpoint takes a schema, before many are refused at once.
+            if not form.proven:
+                # One request finds out which form the endpoint takes, before many are refused at once.
                 await _work(asking, iter(requests[:1]), bar)
                 waiting = iter(requests[1:])
             await asyncio.gather(*(_work(asking, waiting, bar) for _ in range(min(MAX_CONNECTIONS, len(requests)))))
     if asking.stopped:
         raise asking.stopped
+    if asking.refused:
+        words = next(iter(asking.refused.values()))
+        tqdm.write(f"instructor {url_of(p)} refused {len(asking.refused)} of {len(requests)} requests ({words})")
 
 
 async def _work(asking: Asking, waiting: Iterable[Asked], bar: Any) -> None:
@@ -125,28 +114,63 @@ async def _work(asking: Asking, waiting: Iterable[Asked], bar: Any) -> None:
 
 
 async def _ask_one(asking: Asking, request: Asked) -> None:
-    p, ledger = asking.p, asking.spending.ledger
-    ends, attempt = time.monotonic() + MAX_REQUEST_S, 0
+    """Ask until the reply is in the ledger, or until the endpoint has refused this request in every form."""
+    p, form = asking.p, asking.form
+    ends, attempt = time.monotonic() + protocol.MAX_REQUEST_S, 0
+    shapes = _shapes(p, form)
+    as_json, longest = next(shapes)
     while not asking.stopped:
-        as_json = takes_schema(p, ledger)
-        sent = call(request, p, as_json)
+        sent = form.body(chat.call(request, p, as_json and chat.takes_schema(p, form), longest))
         try:
             completion, most = await _send(asking, request, sent)
-        except server_model.recoverable() as error:
-            if as_json and _refuses_schema(error) and p.reply_format == "auto":
-                ledger.note(FORMAT, "text")
+        except protocol.recoverable() as error:
+            if _learned(p, form, error, sent):
                 continue
-            attempt += not _too_fast(error)
-            wait = _wait(asking, error, attempt, ends)
-            if wait is None:
-                ledger.record(Reply(request.key, "", f"error: {server_model.said(error)}", attempts=0))
-                return
-            await asyncio.sleep(wait)
+            if getattr(error, "status_code", None) in REFUSED:
+                following = next(shapes, None)
+                if following is None:
+                    return _refuse(asking, request, error)
+                as_json, longest = following
+                continue
+            await asyncio.sleep(_wait(asking, error, attempt := attempt + 1, ends))
             continue
-        if not ledger.noted(FORMAT):
-            ledger.note(FORMAT, "json" if as_json else "text")
-        asking.spending.settle(read(request.key, completion, p, most), most)
+        asking.spending.settle(chat.read(request.key, completion, p, most), most)
+        if not form.proven:
+            form.longest = longest if longest < MAX_REPLY_TOKENS else 0
+            form.left_out |= {chat.SCHEMA} if p.reply_format == "auto" and not as_json else set()
+        chat.keep_form(form, p, asking.ledger)
         return
+
+
+def _shapes(p: StageParameters, form: Form) -> Iterator[tuple[bool, int]]:
+    """(by schema, longest reply) to try one after the other, while each is refused with no parameter named."""
+    longest, as_json = form.longest or MAX_REPLY_TOKENS, chat.takes_schema(p, form)
+    while longest >= LEAST_REPLY_TOKENS:
+        yield as_json, longest
+        if as_json and p.reply_format == "auto" and not form.proven:
+            yield False, longest
+        longest //= 2
+
+
+def _learned(p: StageParameters, form: Form, error: Any, sent: dict[str, Any]) -> bool:
+    """Whether the refusal named a parameter that the next attempt leaves out or renames."""
+    known = set(form.left_out)
+    learned = form.learn(error, sent)
+    if p.reply_format == "json" and chat.SCHEMA in form.left_out - known:
+        form.left_out.discard(chat.SCHEMA)  # the recipe insists on it
+        return False
+    return learned
+
+
+def _refuse(asking: Asking, request: Asked, error: Any) -> None:
+    """Leave one request unanswered if others were taken. Raises ServerError if none was: it is not this prompt."""
+    words = protocol.said(error)
+    if not asking.form.proven:
+        raise protocol.ServerError(
+            f"instructor {url_of(asking.p)} refuses the request ({error.status_code}: {words}); request_options: "
+            "{instructor: …} can add a parameter, rename it or leave it out, reply_format: text asks for no schema"
+        ) from None
+    asking.refused[request.key] = words
 
 
 async def _send(asking: Asking, request: Asked, sent: dict[str, Any]) -> tuple[Any, float]:
@@ -154,69 +178,25 @@ async def _send(asking: Asking, request: Asked, sent: dict[str, Any]) -> tuple[A
     import openai
 
     p, purse = asking.p, asking.spending
-    most = price(p, prompt_bound(sent), MAX_REPLY_TOKENS)
+    most = price(p, prompt_bound(sent), reply_bound(sent))
     async with asking.connections as sent_at:
-        await asking.pause_over()
         await purse.reserve(request.key, sent, most)
         try:
-            completion = await server_model.complete(asking.client, sent)
+            completion = await protocol.complete(asking.client, sent)
         except BaseException as error:
-            refused = isinstance(error, openai.APIStatusError)
+            refused = isinstance(error, openai.APIStatusError | protocol.ErrorBody)
             unreached = type(error.__cause__).__name__ in {"ConnectError", "ConnectTimeout"}
             purse.fail(request.key, most, billed=not (refused or unreached))
-            if isinstance(error, openai.RateLimitError):
-                asking.connections.refused(sent_at)
-                asking.paused_until = max(asking.paused_until, time.monotonic() + server_model.retry_after(error))
+            if protocol.too_fast(error):
+                asking.connections.refused(sent_at, error)
             raise
         asking.connections.succeeded()
     return completion, most
 
 
-def _too_fast(error: Any) -> bool:
-    return getattr(error, "status_code", None) == 429 and getattr(error, "code", None) != "insufficient_quota"
-
-
-def _wait(asking: Asking, error: Any, attempt: int, ends: float) -> float | None:
-    """Seconds until the next attempt; None where only this prompt is refused. Raises ServerError."""
-    url = asking.p.instructor_url or OPENAI
-    if time.monotonic() > ends:
-        raise server_model.ServerError(
-            f"server {url} gave no answer to one request within {MAX_REQUEST_S / 60:g} minutes (last: "
-            f"{server_model.said(error)}); finished answers are kept, run again to go on"
-        ) from None
-    return server_model.wait_or_raise(error, max(attempt, 1), asking.p.instructor_model, url)
-
-
-def takes_schema(p: StageParameters, ledger: Ledger) -> bool:
-    """Whether replies are asked for by JSON schema; ``auto`` says yes until the endpoint has refused."""
-    return p.reply_format == "json" or (p.reply_format == "auto" and ledger.noted(FORMAT) != "text")
-
-
-def _refuses_schema(error: Any) -> bool:
-    words = server_model.said(error).lower()
-    named = any(word in words for word in ("response_format", "json_schema", "guided", "structured output"))
-    return getattr(error, "status_code", None) in {400, 404, 415, 422, 501} and named
-
-
-def call(request: Asked, p: StageParameters, as_json: bool) -> dict[str, Any]:
-    """The body of a chat completion."""
-    # OpenAI's newer models refuse the name that every other server knows.
-    longest = "max_tokens" if p.instructor_url else "max_completion_tokens"
-    settings = {"temperature": TEMPERATURE, "seed": p.seed, longest: MAX_REPLY_TOKENS}
-    body = {"model": p.instructor_model, "messages": request.messages, **settings}
-    if as_json:
-        schema = structured.schema(benchmarks.get(request.benchmark).family)
-        wrapped = {"name": "lessons", "strict": True, "schema": schema}
-        body["response_format"] = {"type": "json_schema", "json_schema": wrapped}
-    return body
-
-
-def read(key: str, completion: Any, p: StageParameters, most: float, share: float = 1.0) -> Reply:
-    """A completion as the ledger keeps it; a refusal's words stand in for the text. ``share``: of the full price."""
-    found = server_model.read_completion(completion, 0.0)
-    refusal = (server_model.first_choice(completion).get("message") or {}).get("refusal")
-    text, finish = (found.text or refusal, "error: refusal") if refusal else (found.text, found.finish)
-    asked, got = found.prompt_tokens, found.new_tokens
-    # An endpoint that does not say what it used is counted at the most it can have been.
-    usd = price(p, asked, got) * share if asked else most
-    return Reply(key, text, finish, asked, got, 1, usd)
+def _wait(asking: Asking, error: Any, attempt: int, ends: float) -> float:
+    """Seconds until the next attempt. Raises ServerError."""
+    protocol.give_up_after(ends, error, url_of(asking.p))
+    if protocol.too_fast(error):
+        return 0.0  # the connections hold everybody back
+    return protocol.wait_or_raise(error, attempt, asking.p.instructor_model, url_of(asking.p))

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from laif_helpers.instructors.ledger import Ledger, Reply
+from laif_helpers.models.form import LENGTHS
 from laif_helpers.recipe import StageParameters
 
 MAX_REPLY_TOKENS = 4095
@@ -54,24 +56,30 @@ def no_room(cap: float, spent: float, most: float) -> str:
     )
 
 
-def check(p: StageParameters, longest_prompt: int) -> None:
-    """ValueError where a price is missing, or where the cap does not allow for one call. Prompt in tokens."""
+def check(p: StageParameters, longest: dict[str, Any] | None) -> None:
+    """ValueError if a price is missing, or if the cap does not allow for one call; ``longest`` is the longest call."""
     if p.instructor_model not in p.prices:
         raise ValueError(
             f"the price of {p.instructor_model!r} is missing, without which max_usd cannot be kept: set prices: "
             f"{{{p.instructor_model}: {{input: …, output: …}}}} in dollars per million tokens (0 and 0 for a server "
             "of your own)"
         )
-    most = price(p, longest_prompt, MAX_REPLY_TOKENS)
+    reply = reply_bound(longest) if longest else MAX_REPLY_TOKENS
+    most = price(p, prompt_bound(longest) if longest else 0, reply)
     if most and not p.max_usd:
         raise ValueError(
             "max_usd is 0, so nothing may be sent: set max_usd to the dollars that this arm's iteration may cost, "
             "or quote_only: true to see the quote alone"
         )
-    if longest_prompt and most > p.max_usd:
+    if reply == math.inf and most:
+        raise ValueError(
+            "request_options leaves out max_tokens, which alone bounds what a reply costs; rename it or set another "
+            "number with add"
+        )
+    if longest and most > p.max_usd:
         raise ValueError(
             f"max_usd {p.max_usd:g} is smaller than one request, which may cost {most:.4f} dollars (the longest "
-            f"prompt, and a reply of {MAX_REPLY_TOKENS} tokens); raise max_usd"
+            f"prompt, and a reply of {reply:.0f} tokens); raise max_usd"
         )
 
 
@@ -82,8 +90,14 @@ def prompt_bound(sent: dict[str, Any]) -> int:
     return len(schema) + sum(len(message["content"].encode()) + TOKENS_A_MESSAGE for message in messages)
 
 
+def reply_bound(sent: dict[str, Any]) -> float:
+    """Tokens that a call's reply cannot exceed; infinite if the call does not say."""
+    lengths = [int(sent[name]) for name in LENGTHS if name in sent]
+    return max(lengths) * int(sent.get("n") or 1) if lengths else math.inf
+
+
 def price(p: StageParameters, prompt_tokens: float, new_tokens: float) -> float:
     """Dollars by the recipe's price table; 0 for a model that it lacks, which ``check`` refuses."""
     if not (listed := p.prices.get(p.instructor_model)):
         return 0.0
-    return (prompt_tokens * listed.input + new_tokens * listed.output) / 1e6
+    return (prompt_tokens * listed.input + (new_tokens * listed.output if listed.output else 0.0)) / 1e6

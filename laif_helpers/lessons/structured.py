@@ -4,18 +4,23 @@ A reply that was cut is read as far as it goes; each sample is checked on its ow
 """
 
 import functools
+import json
 import re
 from typing import Any
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from laif_helpers.graders import turns
 from laif_helpers.lessons import text as plain
+
+_OPENS = re.compile(r'\{\s*"(?:diagnosis|samples)"\s*:')
+_DECODER = json.JSONDecoder(strict=False)  # a line break inside a string is no reason to lose what was paid for
 
 
 class _Strict(BaseModel):
     # OpenAI's strict schemas want every field required and no other allowed.
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, coerce_numbers_to_str=True)
 
 
 class MathSample(_Strict):
@@ -81,13 +86,18 @@ def _bare(node: Any) -> Any:
 
 
 def diagnosis(text: str) -> str:
-    """What the instructor says is wrong, from either format; "" where it says nothing."""
+    """What the instructor says is wrong, from either format; "" if it says nothing."""
+    text = turns.end_of_turn(text)
     reply = _object(text)
     return plain.diagnosis(text) if reply is None else " ".join(str(reply.get("diagnosis") or "").split())
 
 
 def samples(text: str, family: str) -> list[tuple[str, str, str]]:
-    """Every sample that a reply begins, from either format: ``(question, response, problem)`` as ``text.samples``."""
+    """Every sample that a reply begins, from either format: ``(question, response, problem)`` as ``text.samples``.
+
+    A thought before the reply holds drafts, so nothing of it is read.
+    """
+    text = turns.end_of_turn(text)
     reply = _object(text)
     if reply is None:
         return plain.samples(text, family)
@@ -96,20 +106,34 @@ def samples(text: str, family: str) -> list[tuple[str, str, str]]:
 
 
 def _object(text: str) -> dict[str, Any] | None:
-    """The JSON object that a reply is, whole or cut, fenced or not; None where it is something else."""
-    body = re.sub(r"^```(?:json)?\s*\n(.*?)(?:\n```)?\s*$", r"\1", text.strip(), flags=re.S)
-    if not body.startswith("{"):
-        return None
+    """The last JSON object of the text that is a reply, whole or cut, in prose or a fence; None if there is none."""
+    found = None
+    end = 0
+    for match in _OPENS.finditer(text):
+        if match.start() < end:
+            continue  # a part of the object before it
+        try:
+            read, end = _DECODER.raw_decode(text, match.start())
+        except ValueError:
+            read, end = _cut(text[match.start() :]), len(text)
+        if isinstance(read, dict) and read.keys() & {"diagnosis", "samples"}:
+            found = read
+    return found
+
+
+def _cut(text: str) -> Any:
+    """A JSON object as far as it goes; None if it is none."""
     try:
-        found = pydantic_core.from_json(body, allow_partial=True)
-    except ValueError:
+        return pydantic_core.from_json(text, allow_partial=True)
+    except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and {"diagnosis", "samples"} & found.keys() else None
 
 
 def _sample(one: Any, family: str) -> tuple[str, str, str]:
+    model = SAMPLES[family]
+    known = {key: value for key, value in one.items() if key in model.model_fields} if isinstance(one, dict) else one
     try:
-        sample: Any = SAMPLES[family].model_validate(one)
+        sample: Any = model.model_validate(known)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "sample"

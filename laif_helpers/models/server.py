@@ -9,33 +9,54 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlparse
 
+from tqdm.auto import tqdm
+
+from laif_helpers.key_types import RequestChange
+from laif_helpers.models.form import Form
+from laif_helpers.models.protocol import (
+    MAX_ATTEMPTS,
+    MAX_REQUEST_S,
+    MAX_WAIT_S,
+    OF_ONE_PROMPT,
+    ServerError,
+    complete,
+    connect,
+    give_up_after,
+    is_local,
+    read_completion,
+    recoverable,
+    retry_after,
+    said,
+    too_fast,
+    wait_or_raise,
+)
 from laif_helpers.records import Completion, Message
+
+__all__ = ["MAX_ATTEMPTS", "Connections", "ServerError", "ask", "connect", "run_in_thread"]
 
 START_CONNECTIONS = 16
 APART_S = 0.003
 """Between the first requests: those that start together are answered and prepared together, and all leave late."""
 MAX_CONNECTIONS = 64
-MAX_ATTEMPTS = 6
-"""Attempts a request, with waits of about 0.5, 1, 2, 4 and 8 s between them: a restart is survived, an outage told."""
 REQUEST_TIMEOUT_S = 300.0
-MAX_WAIT_S = 60.0
-
-
-class ServerError(RuntimeError):
-    """A server that refuses or keeps failing, told in one sentence."""
+FIRST_PAUSE_S = 0.5
+"""After a 429 that does not say how long to wait; doubled by each that follows, up to ``MAX_WAIT_S``."""
 
 
 class Connections:
     """How many requests may be open at once: trebled a round until the first 429, then halved and grown by one a round.
 
-    ``peak`` is the highest number reached; ``halvings`` counts the 429 rounds.
+    A 429 also holds all requests back, because the limit is the account's: for as long as ``Retry-After`` says, else
+    twice as long as the time before. ``peak`` is the highest number reached; ``halvings`` counts the 429 rounds.
     """
 
-    def __init__(self, start: int = START_CONNECTIONS, most: int = MAX_CONNECTIONS):
+    def __init__(self, start: int = START_CONNECTIONS, most: int = MAX_CONNECTIONS, name: str = "the server"):
         self.limit, self.most, self.open, self.peak, self.halvings = float(start), most, 0, 0, 0
+        self.name, self._pause, self._paused_until = name, 0.0, 0.0
         self._slow_start, self._last_halved = True, 0.0
         self._changed = asyncio.Condition()
 
@@ -45,6 +66,8 @@ class Connections:
             await self._changed.wait_for(lambda: self.open < int(self.limit))
             self.open += 1
             self.peak = max(self.peak, self.open)
+        while (left := self._paused_until - time.monotonic()) > 0:
+            await asyncio.sleep(left)
         return time.monotonic()
 
     async def __aexit__(self, *_: Any) -> None:
@@ -55,13 +78,20 @@ class Connections:
     def succeeded(self) -> None:
         # Two a success at first: two rounds from 16 to 64, so that a short run is not spent on finding the limit.
         self.limit = min(self.most, self.limit + (2 if self._slow_start else 1 / self.limit))
+        self._pause = 0.0
 
-    def refused(self, sent_at: float) -> None:
+    def refused(self, sent_at: float, error: Any = None) -> None:
         """A 429. Requests sent before the last halving say nothing about the new limit."""
-        self._slow_start = False
+        now, asked = time.monotonic(), min(retry_after(error), MAX_WAIT_S)
+        if not self.halvings and error is not None:
+            tqdm.write(f"{self.name} takes no more requests for now (429: {said(error)}); waiting")
         if sent_at >= self._last_halved:
-            self.limit, self._last_halved = max(1.0, self.limit / 2), time.monotonic()
+            self._slow_start, self.limit, self._last_halved = False, max(1.0, self.limit / 2), now
             self.halvings += 1
+            # Spread out, so that several runs on one account do not come back together; timing needs no seed.
+            self._pause = min(MAX_WAIT_S, max(2 * self._pause, FIRST_PAUSE_S))
+            asked = asked or self._pause * random.uniform(1.0, 1.2)
+        self._paused_until = max(self._paused_until, now + asked)
 
 
 def ask(
@@ -75,17 +105,20 @@ def ask(
     on_done: Callable[[int, Completion], None],
     timeout_s: float = REQUEST_TIMEOUT_S,
     max_connections: int = MAX_CONNECTIONS,
+    change: RequestChange | None = None,
 ) -> None:
     """Ask a server for every conversation and call ``on_done(index, completion)`` as each answer arrives.
 
     The key is ``OPENAI_API_KEY``'s; servers of this machine need none. Works inside a running event loop
     (Jupyter's), since it runs one of its own in a thread. Raises ServerError on a refusal (401, 404, …) or when
     a request failed ``MAX_ATTEMPTS`` times; answers that arrived before have been handed to ``on_done``.
+    ``change``: parameters that the recipe adds, renames or leaves out (``request_options.target``).
     """
     _check(model, url)
     options = {"max_tokens": max_new_tokens, "temperature": temperature}
     asked = list(zip(conversations, _seeds(conversations, seed), strict=True))
-    run_in_thread(_ask_all(model, asked, url, options, on_done, timeout_s, max_connections))
+    form = Form(change or RequestChange())
+    run_in_thread(_ask_all(Address(model, url, timeout_s, max_connections), asked, options, form, on_done))
 
 
 def _seeds(conversations: list[list[Message]], seed: int) -> list[int]:
@@ -104,12 +137,8 @@ def _check(model: str, url: str) -> None:
         raise ValueError("target 'server:' names no model; write server:<model as the server calls it>")
     if urlparse(url).scheme not in {"http", "https"} or not urlparse(url).hostname:
         raise ValueError(f"target_url {url!r} is not a server's base URL; expected http://HOST:PORT/v1")
-    if not os.environ.get("OPENAI_API_KEY") and not _is_local(url):
+    if not os.environ.get("OPENAI_API_KEY") and not is_local(url):
         raise ValueError(f"server {url} needs a key: set the environment variable OPENAI_API_KEY")
-
-
-def _is_local(url: str) -> bool:
-    return urlparse(url).hostname in {"127.0.0.1", "localhost", "::1"}
 
 
 def run_in_thread(work: Any) -> None:
@@ -138,21 +167,29 @@ def run_in_thread(work: Any) -> None:
         thread.join(timeout=10)
 
 
+@dataclass(frozen=True)
+class Address:
+    """The model, the server that has it, how long to wait for one answer, and how many requests may be open."""
+
+    model: str
+    url: str
+    timeout_s: float
+    max_connections: int
+
+
 async def _ask_all(
-    model: str,
+    to: Address,
     asked: list[tuple[list[Message], int]],
-    url: str,
     options: dict[str, Any],
+    form: Form,
     on_done: Callable[[int, Completion], None],
-    timeout_s: float,
-    max_connections: int,
 ) -> None:
     # A server of answers is asked by as many as it may be at once: vLLM queues them, and a 429 halves them soon enough.
-    connections = Connections(most=max_connections, start=max_connections)
+    connections = Connections(most=to.max_connections, start=to.max_connections, name=f"server {to.url}")
     waiting = iter(enumerate(asked))
     failed: list[Exception] = []
 
-    async with connect(url, timeout_s) as client:
+    async with connect(to.url, to.timeout_s) as client:
 
         async def worker(place: int) -> None:
             await asyncio.sleep(place * APART_S)
@@ -160,12 +197,13 @@ async def _ask_all(
             while not failed and (following := next(waiting, None)):
                 index, (turns, seed) = following
                 try:
-                    on_done(index, await _ask_one(client, model, turns, options | {"seed": seed}, connections, url))
+                    body = {"model": to.model, "messages": turns} | options | {"seed": seed}
+                    on_done(index, await _ask_one(client, body, form, connections, to))
                 except Exception as error:
                     failed.append(error)
 
         # A pool of workers, not a task an item: 100,000 waiting tasks are memory for nothing.
-        workers = [asyncio.create_task(worker(place)) for place in range(min(max_connections, len(asked)))]
+        workers = [asyncio.create_task(worker(place)) for place in range(min(to.max_connections, len(asked)))]
         try:
             await asyncio.gather(*workers)
             if failed:
@@ -176,113 +214,25 @@ async def _ask_all(
             await asyncio.gather(*workers, return_exceptions=True)
 
 
-def connect(url: str, timeout_s: float) -> Any:
-    """An ``openai.AsyncOpenAI`` client of that server; the key comes from ``OPENAI_API_KEY`` alone."""
-    import openai
-
-    # A proxy from the environment is for the outside: it must not be asked for a server of this machine.
-    http = openai.DefaultAioHttpClient(timeout=timeout_s, trust_env=not _is_local(url))
-    # Retries are ours alone: two layers of them multiply.
-    key = os.environ.get("OPENAI_API_KEY") or "none"
-    return openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=timeout_s, http_client=http)
-
-
-async def complete(client: Any, body: dict[str, Any]) -> Any:
-    """A chat completion as the server's own JSON. Raises one of ``recoverable()`` where none comes."""
-    # The client's typed call spends more time on its types than on the request (bench/server.py).
-    reply = await client.post("/chat/completions", body=body, cast_to=object)
-    if not isinstance(reply, dict) or "choices" not in reply:
-        raise json.JSONDecodeError("no chat completion", str(reply)[:200], 0)
-    return reply
-
-
-def recoverable() -> tuple[type[Exception], ...]:
-    """What may be mended by trying again: the endpoint's errors, and a reply whose body is no chat completion."""
-    import openai
-
-    return (openai.APIError, json.JSONDecodeError)
-
-
-async def _ask_one(
-    client: Any, model: str, turns: list[Message], options: dict[str, Any], connections: Connections, url: str
-) -> Completion:
-    import openai
-
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: Connections, to: Address) -> Completion:
+    attempt, ends = 0, time.monotonic() + MAX_REQUEST_S
+    while True:
+        sent = form.body(body)
         async with connections as sent_at:
             try:
-                reply = await complete(client, {"model": model, "messages": turns} | options)
+                reply = await complete(client, sent)
                 connections.succeeded()
+                form.proven = True
                 return read_completion(reply, time.monotonic() - sent_at)
             except recoverable() as error:
-                wait = wait_or_raise(error, attempt, model, url)
-                if isinstance(error, openai.RateLimitError):
-                    connections.refused(sent_at)
-                if wait is None:
+                if form.learn(error, sent):
+                    continue
+                if too_fast(error):
+                    connections.refused(sent_at, error)
+                    give_up_after(ends, error, to.url)
+                    continue
+                attempt += 1
+                if form.proven and getattr(error, "status_code", None) in OF_ONE_PROMPT:
                     return Completion("", 0, 0, f"error: {said(error)}")
+                wait = wait_or_raise(error, attempt, to.model, to.url)
         await asyncio.sleep(wait)
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def read_completion(reply: Any, seconds: float) -> Completion:
-    """The first choice of a chat completion's JSON, with its token counts (0 where the server gives none)."""
-    choice = first_choice(reply)
-    if not choice:
-        return Completion("", 0, 0, "error: the server answered without choices")
-    finish, usage = choice.get("finish_reason"), reply.get("usage") or {}
-    finish = finish if finish in {"stop", "length"} else f"error: {finish}"
-    text = (choice.get("message") or {}).get("content") or ""
-    if isinstance(text, list):  # parts, as reasoning models of some servers answer
-        text = "".join(part.get("text") or "" for part in text if part.get("type") == "text")
-    asked, got = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    return Completion(text, asked, got, finish, round(seconds, 3))
-
-
-def first_choice(reply: Any) -> dict[str, Any]:
-    """``choices[0]`` of a reply's JSON; empty where a server's reply has none, or is no such object."""
-    choices = reply.get("choices") if isinstance(reply, dict) else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, dict) else {}
-
-
-def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float | None:
-    """Seconds to wait before the next attempt; None where only this prompt is refused. Raises ServerError."""
-    status = getattr(error, "status_code", None)
-    words = said(error)
-    if status == 400 and any(word in words.lower() for word in ("context", "too long", "maximum length")):
-        return None
-    if status in {401, 403}:
-        raise ServerError(f"server {url} refuses the key ({status}): set OPENAI_API_KEY to a valid one") from None
-    if status == 404:
-        raise ServerError(f"server {url} knows no model {model!r} or no such address (404: {words})") from None
-    quota = getattr(error, "code", None) == "insufficient_quota"
-    if quota or (status is not None and 400 <= status < 500 and status not in {408, 409, 429}):
-        raise ServerError(f"server {url} refuses the request ({status}: {words})") from None
-    if attempt == MAX_ATTEMPTS:
-        raise ServerError(
-            f"server {url} failed {attempt} times on one request (last: {status or type(error).__name__}: {words}); "
-            "finished answers are kept, run again to go on"
-        ) from None
-    return _wait(error, attempt)
-
-
-def _wait(error: Any, attempt: int) -> float:
-    # Spread out, so that requests refused together do not come back together; timing needs no seed.
-    return min(MAX_WAIT_S, max(retry_after(error), 0.5 * 2 ** (attempt - 1)) * random.uniform(1.0, 1.2))
-
-
-def retry_after(error: Any) -> float:
-    """Seconds that a refusal's ``Retry-After`` asks to wait; 0 where it says nothing (or a date)."""
-    headers = getattr(getattr(error, "response", None), "headers", {})
-    try:
-        return max(0.0, float(headers.get("retry-after", "")))
-    except ValueError:
-        return 0.0
-
-
-def said(error: Any) -> str:
-    """What the server said, short: its error message without the client's decoration, and without the key."""
-    body = getattr(error, "body", None)
-    message = body.get("message") if isinstance(body, dict) else None
-    key = os.environ.get("OPENAI_API_KEY") or "\0"
-    return " ".join(str(message or error).split()).replace(key, "[key]")[:200]

@@ -10,7 +10,8 @@ FOLDER = Path(__file__).parent
 
 def shown(text: str, most: int = 0) -> str:
     """Text of others inside a request, cut at ``most`` characters: a line that looks like one of our labels is
-    indented."""
+    indented. Half a surrogate pair, which no file can hold, becomes the replacement character."""
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     cut = text[:most] + " […]" if most and len(text) > most else text
     return re.sub(r"^### ", " ### ", cut.strip("\n"), flags=re.M)
 

@@ -1,0 +1,165 @@
+"""OpenAI's protocol: a client, one call, what an answer holds, and what may be done about an error.
+
+Nothing here decides by the words of a server: they are shown, once, to whoever has to mend the cause.
+"""
+
+import json
+import os
+import random
+import re
+import time
+from typing import Any
+from urllib.parse import urlparse
+
+from laif_helpers.records import Completion
+
+MAX_ATTEMPTS = 6
+"""Attempts a request, with waits of about 0.5, 1, 2, 4 and 8 s between them: a restart is survived, an outage told."""
+OF_ONE_PROMPT, PROMPT_ATTEMPTS = frozenset({400, 413}), 3
+"""Refusals that may be meant for one prompt, and how often such a one is asked before it stops everything."""
+MAX_WAIT_S = 60.0
+MAX_REQUEST_S = 1_200.0
+"""Wall time for one request with all its attempts; refusals for coming too fast (429) are bounded by it alone."""
+FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", None), "stop")
+FINISHES |= dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length")
+"""Finish reasons of OpenAI and of other makes, and what they mean here."""
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+class ServerError(RuntimeError):
+    """A server that refuses or keeps failing, told in one sentence."""
+
+
+class ErrorBody(Exception):
+    """An error that a server sends under status 200; its fields are those of the client's own errors."""
+
+    def __init__(self, error: Any):
+        fields = error if isinstance(error, dict) else {"message": str(error)}
+        super().__init__(str(fields.get("message") or fields))
+        self.body, self.code, self.param = fields, fields.get("code"), fields.get("param")
+        numbers = [str(value) for value in (fields.get("status"), self.code) if str(value).isdigit()]
+        self.status_code = int(numbers[0]) if numbers else 500
+
+
+def is_local(url: str) -> bool:
+    return urlparse(url).hostname in {"127.0.0.1", "localhost", "::1"}
+
+
+def connect(url: str, timeout_s: float) -> Any:
+    """An ``openai.AsyncOpenAI`` client of that server; the key comes from ``OPENAI_API_KEY`` alone."""
+    import openai
+
+    # A proxy from the environment is for the outside: it must not be asked for a server of this machine.
+    http = openai.DefaultAioHttpClient(timeout=timeout_s, trust_env=not is_local(url))
+    # Retries are ours alone: two layers of them multiply.
+    key = os.environ.get("OPENAI_API_KEY") or "none"
+    return openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=timeout_s, http_client=http)
+
+
+async def complete(client: Any, body: dict[str, Any]) -> Any:
+    """A chat completion as the server's own JSON. Raises one of ``recoverable()`` where none comes."""
+    # The client's typed call spends more time on its types than on the request (bench/server.py).
+    reply = await client.post("/chat/completions", body=body, cast_to=object)
+    if isinstance(reply, dict) and reply.get("error") and not reply.get("choices"):
+        raise ErrorBody(reply["error"])
+    if not first_choice(reply):
+        raise json.JSONDecodeError("no chat completion", str(reply)[:200], 0)
+    return reply
+
+
+def recoverable() -> tuple[type[Exception], ...]:
+    """What may be mended by trying again: the endpoint's errors, and a reply whose body is no chat completion."""
+    import openai
+
+    return (openai.APIError, ErrorBody, json.JSONDecodeError)
+
+
+def too_fast(error: Any) -> bool:
+    """Whether a refusal is for coming too fast, and not for an empty account."""
+    return getattr(error, "status_code", None) == 429 and getattr(error, "code", None) != "insufficient_quota"
+
+
+def give_up_after(ends: float, error: Any, url: str) -> None:
+    """Raises ServerError once the time for one request (``MAX_REQUEST_S``) is over."""
+    if time.monotonic() > ends:
+        raise ServerError(
+            f"server {url} gave no answer to one request within {MAX_REQUEST_S / 60:g} minutes (last: {said(error)}); "
+            "finished answers are kept, run again to go on"
+        ) from None
+
+
+def read_completion(reply: Any, seconds: float) -> Completion:
+    """The first choice of a chat completion's JSON, with its token counts (0 where the server gives none)."""
+    choice = first_choice(reply)
+    if not choice:
+        return Completion("", 0, 0, "error: the server answered without choices")
+    finish, usage = choice.get("finish_reason"), reply.get("usage") or {}
+    finish = FINISHES.get(finish, f"error: {finish}")
+    text = plain_text((choice.get("message") or {}).get("content"))
+    asked, got = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    return Completion(text, asked, got, finish, round(seconds, 3))
+
+
+def plain_text(content: Any) -> str:
+    """A message's text; of parts, as reasoning models of some servers answer, those of text. Half a surrogate pair,
+    which no file can hold, becomes the replacement character."""
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        content = "".join(str(part.get("text") or "") for part in parts)
+    return _LONE.sub("\ufffd", str(content or ""))
+
+
+def first_choice(reply: Any) -> dict[str, Any]:
+    """``choices[0]`` of a reply's JSON; empty where a server's reply has none, or is no such object."""
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, dict) else {}
+
+
+def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
+    """Seconds to wait before the next attempt. Raises ServerError.
+
+    A prompt that is refused may be too long by itself, which shows when another is answered meanwhile.
+    """
+    status = getattr(error, "status_code", None)
+    words = said(error)
+    if status in OF_ONE_PROMPT and attempt < PROMPT_ATTEMPTS:
+        return _wait(error, attempt)
+    if status in {401, 403}:
+        raise ServerError(f"server {url} refuses the key ({status}): set OPENAI_API_KEY to a valid one") from None
+    if status == 404:
+        raise ServerError(f"server {url} knows no model {model!r} or no such address (404: {words})") from None
+    quota = getattr(error, "code", None) == "insufficient_quota"
+    if quota or (status is not None and 400 <= status < 500 and status not in {408, 409, 429}):
+        raise ServerError(
+            f"server {url} refuses the request ({status}: {words}); request_options can add a parameter, rename it or "
+            "leave it out, and max_new_tokens is how long a target's answer may be"
+        ) from None
+    if attempt >= MAX_ATTEMPTS:
+        raise ServerError(
+            f"server {url} failed {attempt} times on one request (last: {status or type(error).__name__}: {words}); "
+            "finished answers are kept, run again to go on"
+        ) from None
+    return _wait(error, attempt)
+
+
+def _wait(error: Any, attempt: int) -> float:
+    # Spread out, so that requests refused together do not come back together; timing needs no seed.
+    return min(MAX_WAIT_S, max(retry_after(error), 0.5 * 2 ** (attempt - 1)) * random.uniform(1.0, 1.2))
+
+
+def retry_after(error: Any) -> float:
+    """Seconds that a refusal's ``Retry-After`` asks to wait; 0 where it says nothing (or a date)."""
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    try:
+        return max(0.0, float(headers.get("retry-after", "")))
+    except ValueError:
+        return 0.0
+
+
+def said(error: Any) -> str:
+    """What the server said, short: its error message without the client's decoration, and without the key."""
+    body = getattr(error, "body", None)
+    message = body.get("message") if isinstance(body, dict) else None
+    key = os.environ.get("OPENAI_API_KEY") or "\0"
+    return " ".join(str(message or error).split()).replace(key, "[key]")[:200]
