@@ -1,15 +1,100 @@
-"""Ways of making lessons, and the notebook that makes them."""
+"""The arms of a comparison: one row each. Plan, requests, tables, figures, forecast and export read these rows."""
 
-ARMS = ("vanilla", "fine_tuning", "auggpt", "random", "le", "lec", "le+lec", "lec+le")
-"""Ways of making lessons, baselines and control first; tables keep this order."""
-NOTEBOOK_OF = {
-    **dict.fromkeys(("auggpt", "random", "le"), "03_instruct_LE"),
-    "lec": "04_instruct_LEC",
-}
-"""The notebook that makes a strategy's lessons; fine_tuning's are the gold answers, which 05 itself takes."""
+from dataclasses import dataclass
+from typing import Any, Literal
+
+About = Literal["", "errors", "errors_and_neighbours", "items", "random"]
+OWN_LOOK = ("#F0E442", "X", (0, (2, 1)))
+"""Of an arm that has no row here, such as one of another run: yellow crosses."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of making what the target learns from.
+
+    Attributes:
+        about: what it asks about: the target's errors; those beside the nearest items it got right; any item, without
+            its answer; as many items as errors would be, drawn at random, with their answers. "": it asks nobody.
+        notebook: makes its lessons; "" if 05 itself takes the gold answers.
+        template: the prompt's name under ``instructors/prompts``, after the family's: ``math_<template>.j2``.
+        task: end of the request's last sentence, "Write n new questions with their answers, …".
+        look: colour, marker and line style, the same in every figure. Printed in grey no two are equally light.
+        needs: whom it asks.
+        halves: of a switch, the strategies of its iterations before the last, and of the last.
+    """
+
+    name: str
+    look: tuple[str, str, Any]
+    about: About = ""
+    notebook: str = ""
+    template: str = ""
+    task: str = ""
+    needs: Literal["", "instructor", "teacher"] = ""
+    halves: tuple[str, ...] = ()
+
+    @property
+    def studies_errors(self) -> bool:
+        return self.about in ("errors", "errors_and_neighbours")
+
+
+_ROWS = (
+    Arm("vanilla", ("#000000", "o", (0, (1, 1)))),
+    Arm("fine_tuning", ("#7CC5F0", "v", (0, (3, 1, 1, 1)))),
+    Arm(
+        "auggpt",
+        ("#E69F00", "s", (0, (4, 2))),
+        about="items",
+        notebook="03_instruct_LE",
+        template="auggpt",
+        task="of the same kind",
+        needs="instructor",
+    ),
+    Arm(
+        "random",
+        ("#8A8A8A", "p", (0, (2, 3))),
+        about="random",
+        notebook="03_instruct_LE",
+        template="random",
+        task="that train what the student should practise next",
+        needs="instructor",
+    ),
+    # LE and LEC, whose values lie closest, are a dark broken line and a lighter solid one
+    Arm(
+        "le",
+        ("#0072B2", "^", (0, (7, 1.5))),
+        about="errors",
+        notebook="03_instruct_LE",
+        template="le",
+        task="that train what the student got wrong",
+        needs="instructor",
+    ),
+    Arm(
+        "lec",
+        ("#D55E00", "D", "-"),
+        about="errors_and_neighbours",
+        notebook="04_instruct_LEC",
+        template="lec",
+        task="along the boundary between what the student can do and what it got wrong",
+        needs="instructor",
+    ),
+    Arm("le+lec", ("#009E73", "<", (0, (6, 1, 1, 1, 1, 1))), halves=("le", "lec")),
+    Arm("lec+le", ("#CC79A7", ">", (0, (6, 1, 3, 1))), halves=("lec", "le")),
+)
+ARMS = {arm.name: arm for arm in _ROWS}
+"""Baselines and control first; tables keep this order."""
 
 
 def strategy(arm: str, iteration: int, iterations: int) -> str:
-    """How an arm makes its lessons in an iteration: a switch ``a+b`` does as ``a``, and as ``b`` in the last one."""
-    first, _, second = arm.partition("+")
-    return second if second and iteration >= iterations else first
+    """How an arm makes its lessons in an iteration: a switch does as its second half in the last one."""
+    halves = ARMS[arm].halves
+    return halves[iteration >= iterations] if halves else arm
+
+
+def row(arm: str) -> Arm:
+    """An arm's row; of an arm that this release does not know, a row with its name and ``OWN_LOOK``."""
+    return ARMS.get(arm) or Arm(arm, OWN_LOOK)
+
+
+def studies_errors(arm: str) -> bool:
+    """Whether an arm, or what a switch is made of, asks about the target's errors."""
+    return any(row(name).studies_errors for name in (arm, *row(arm).halves))

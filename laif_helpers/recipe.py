@@ -43,12 +43,15 @@ class Recipe(
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        switches = [arm for arm in (*self.arms, getattr(self, "arm", "")) if "+" in arm]
+        planned = [_arms.row(arm) for arm in (*self.arms, getattr(self, "arm", "vanilla"))]
+        switches = [arm for arm in planned if arm.halves]
         if switches and self.iterations < 2 and not self.quote_only:
             raise ValueError(
-                f"arm {switches[0]!r} changes its strategy in the last iteration, so it needs iterations: 2 or more "
-                f"(given: {self.iterations}); for one iteration take {' or '.join(switches[0].split('+'))}"
+                f"arm {switches[0].name!r} changes its strategy in the last iteration, so it needs iterations: 2 or "
+                f"more (given: {self.iterations}); for one iteration take {' or '.join(switches[0].halves)}"
             )
+        if (taught := [arm.name for arm in planned if arm.needs == "teacher"]) and not self.teacher:
+            raise ValueError(f"arm {taught[0]!r} learns from a teacher; set teacher, a model as target is written")
         if self.target.startswith("server:") and not self.target_url:
             raise ValueError(f"target {self.target!r} needs target_url, the server's base URL (http://…/v1)")
         # A notebook on the untouched target only asks and analyses; it need not declare how far the run goes.
@@ -99,6 +102,16 @@ class StageParameters(Recipe):
     def strategy(self) -> str:
         """How this arm makes its lessons in this iteration: the arm, or one half of a switch such as ``le+lec``."""
         return _arms.strategy(self.arm, self.iteration, self.iterations)
+
+    @property
+    def row(self) -> _arms.Arm:
+        """The row of that strategy: what is asked about, whom, with which words."""
+        return _arms.row(self.strategy)
+
+    @property
+    def draw(self) -> int:
+        """The seed of this iteration's choices: each iteration draws anew, all arms alike."""
+        return 1000 * self.seed + self.iteration
 
     @property
     def folder(self) -> IterationDir:

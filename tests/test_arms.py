@@ -11,6 +11,8 @@ from laif_helpers import arms, instruct, lessons, recipe
 from laif_helpers.arms import ARMS
 from laif_helpers.benchmarks.practice.reading import recognise
 from laif_helpers.figures import style
+from laif_helpers.instruct import requests
+from laif_helpers.instructors import prompts
 from laif_helpers.instructors.prompts import FOLDER as PROMPTS
 from laif_helpers.records import Lesson, read_jsonl
 from laif_helpers.runner import manifest
@@ -110,8 +112,34 @@ def test_a_switch_needs_two_iterations() -> None:
 
 def test_every_arm_looks_different() -> None:
     looks = [style.arm_look(arm) for arm in ARMS]
-    assert set(style.ARM_LOOKS) == set(ARMS)
     assert len({colour for colour, *_ in looks}) == len({marker for _, marker, _ in looks}) == len(ARMS)
+
+
+def test_an_arm_is_one_row_and_one_prompt(toy: Toy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Plan, requests, figures, export and forecast know a new arm by its row alone."""
+    look = ("#123456", "*", "-")
+    row = arms.Arm("toy", look, "errors", "03_instruct_LE", "toy", "that rhyme", needs="instructor")
+    monkeypatch.setitem(arms.ARMS, "toy", row)
+    planned = {stage.key: stage for stage in toy.plan(arms=["fine_tuning", "toy"], iterations=2).stages}
+    assert [key for key in planned if key.startswith("toy/iter1")] == [
+        f"toy/iter1/{name}" for name in ("03_instruct_LE", "05_train_deepspeed", "01_evaluate", "02_error_analysis")
+    ]
+    assert planned["compare/06_compare"].after[2:] == ("fine_tuning/iter2/01_evaluate", "toy/iter2/01_evaluate")
+    real = prompts.template
+    monkeypatch.setattr(prompts, "template", lambda name: real(name.replace("_toy.", "_le.")))
+    monkeypatch.setattr(requests, "template", prompts.template)
+    p = parameters("toy")
+    answer_items(p)
+    asked = instruct.plan(p).requests
+    assert asked and asked[0].messages[1]["content"].endswith("new questions with their answers, that rhyme.")
+    assert style.arm_look("toy") == look and arms.studies_errors("toy")
+
+
+def test_an_arm_that_needs_a_teacher_is_refused_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(arms.ARMS, "toy", arms.Arm("toy", arms.OWN_LOOK, needs="teacher"))
+    with pytest.raises(ValueError, match="arm 'toy' learns from a teacher; set teacher"):
+        recipe.build(recipe.Recipe, {"arms": ["toy"]})
+    assert recipe.build(recipe.Recipe, {"arms": ["toy"], "teacher": "data/nano"}).arms == ["toy"]
 
 
 def test_a_switch_beside_its_first_half_has_only_its_last_iteration(toy: Toy) -> None:

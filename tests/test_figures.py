@@ -13,10 +13,11 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from laif_helpers import figures
+from laif_helpers.arms import ARMS
 from laif_helpers.compare import published
 from laif_helpers.figures import FLIPS, hover_map
 from laif_helpers.figures.responses import LOOKS as LENGTHS
-from laif_helpers.figures.style import ARM_LOOKS, COLUMN, cluster_look
+from laif_helpers.figures.style import COLUMN, cluster_look
 from laif_helpers.paths import RunDir
 from laif_helpers.records import write_text
 
@@ -135,12 +136,12 @@ def lightness(colour: str) -> float:
 
 
 def test_arms_differ_without_colour() -> None:
-    colours, markers, dashes = zip(*ARM_LOOKS.values(), strict=True)
-    assert len(set(markers)) == len(set(map(str, dashes))) == len(ARM_LOOKS)
+    colours, markers, dashes = zip(*(arm.look for arm in ARMS.values()), strict=True)
+    assert len(set(markers)) == len(set(map(str, dashes))) == len(ARMS)
     levels = sorted(map(lightness, colours))
     assert min(b - a for a, b in itertools.pairwise(levels)) >= 10
     assert levels[-1] <= 190, "a line that stands out from white paper"
-    assert lightness(ARM_LOOKS["lec"][0]) - lightness(ARM_LOOKS["le"][0]) >= 30, "these two lie closest"
+    assert lightness(ARMS["lec"].look[0]) - lightness(ARMS["le"].look[0]) >= 30, "these two lie closest"
 
 
 def test_bars_on_each_other_differ_without_colour() -> None:

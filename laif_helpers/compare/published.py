@@ -7,6 +7,7 @@ cent; a run's own are turned into per cent when they are read.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from laif_helpers import arms
 from laif_helpers.paths import ROOT, RunDir, short_names
 from laif_helpers.records import write_text
 
@@ -73,7 +74,7 @@ def merge_table(own_rows: "pd.DataFrame | None" = None) -> "pd.DataFrame":
     rows = read("merge_table")
     if own_rows is not None:
         ending = last(own_rows)
-        rows = pd.concat([rows, ending[ending["arm"].isin(["le", "lec", "le+lec", "lec+le"])]], ignore_index=True)
+        rows = pd.concat([rows, ending[ending["arm"].map(arms.studies_errors)]], ignore_index=True)
     return _wide(rows, (), average=False)
 
 

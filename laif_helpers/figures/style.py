@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laif_helpers import arms
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -17,19 +19,6 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
 GREY = "#767676"
 CLUSTER_COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 CLUSTER_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-ARM_LOOKS: dict[str, tuple[str, str, Any]] = {
-    "vanilla": (BLACK, "o", (0, (1, 1))),
-    "fine_tuning": ("#7CC5F0", "v", (0, (3, 1, 1, 1))),
-    "auggpt": (ORANGE, "s", (0, (4, 2))),
-    "random": ("#8A8A8A", "p", (0, (2, 3))),
-    "le": (BLUE, "^", (0, (7, 1.5))),
-    "lec": (RED, "D", "-"),
-    "le+lec": (GREEN, "<", (0, (6, 1, 1, 1, 1, 1))),
-    "lec+le": (PURPLE, ">", (0, (6, 1, 3, 1))),
-}
-"""Colour, marker and line style of an arm, the same in every figure. Printed in grey no two are equally light; LE and
-LEC, whose values lie closest, are a dark broken line and a lighter solid one."""
-
 WIDTH, COLUMN = 7.0, 3.5
 """Inches: a page of text, and one of its two columns."""
 
@@ -100,5 +89,5 @@ def cluster_look(cluster: int) -> tuple[str, str]:
 
 
 def arm_look(arm: str) -> tuple[str, str, Any]:
-    """Colour, marker, line style; an arm of one's own gets yellow crosses."""
-    return ARM_LOOKS.get(arm, (YELLOW, "X", (0, (2, 1))))
+    """Colour, marker, line style; an arm without a row gets yellow crosses."""
+    return arms.row(arm).look

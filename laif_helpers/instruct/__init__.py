@@ -16,12 +16,11 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from laif_helpers import benchmarks, lessons
+from laif_helpers import arms, benchmarks, lessons
 from laif_helpers.answers import joined
-from laif_helpers.arms import NOTEBOOK_OF
 from laif_helpers.instruct import second_answers
 from laif_helpers.instruct.neighbours import nearest_right
-from laif_helpers.instruct.requests import Answered, Request, Study, draw, request
+from laif_helpers.instruct.requests import Answered, Request, Study, request
 from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Ledger, Reply
 from laif_helpers.paths import runs_dir, short_names
@@ -123,12 +122,13 @@ def plan(p: StageParameters) -> Plan:
     each item, at least three. Where more items are wrong than that takes, a seeded sample is asked about; of
     instructors that cost nothing, up to one item for every lesson needed, since they cannot vary every item.
     """
-    if p.strategy not in NOTEBOOK_OF:
-        raise ValueError(f"arm {p.arm!r} asks no instructor; the arms that do: le, random, auggpt (03), lec (04)")
+    if p.row.needs != "instructor":
+        asking = ", ".join(f"{arm.name} ({arm.notebook})" for arm in arms.ARMS.values() if arm.needs == "instructor")
+        raise ValueError(f"arm {p.arm!r} asks no instructor; the arms that do: {asking}")
     studies = read(p)
     needed, _ = lessons.shares(p.budget, p.replay_fraction)
     most = needed if p.instructor in ledger.FREE else -(-needed // (LEAST_LESSONS - 1))
-    chosen = selected(p, studies) if p.strategy != "auggpt" else None
+    chosen = selected(p, studies) if p.row.about != "items" else None
     requests: list[Request] = []
     neighbours: dict[str, list[tuple[str, float]]] = {}
     notes = [] if chosen is None else [f"selection.json restricts the errors to {len(chosen)}"]
@@ -140,13 +140,13 @@ def plan(p: StageParameters) -> Plan:
                 f"{short}: no wrong items, so no requests" + f" ({study.hidden} held out)" * bool(study.hidden)
             )
             continue
-        near, repeated = nearest_right(p, study, pool) if p.strategy == "lec" else ({}, 0)
+        near, repeated = nearest_right(p, study, pool) if p.row.about == "errors_and_neighbours" else ({}, 0)
         neighbours |= near
         notes += [f"{short}: {repeated} right items that repeat an error are no neighbours of it"] if repeated else []
-        items = random.Random(f"{draw(p)}-{name}-items").sample(pool, min(len(pool), most))
-        if p.strategy == "random":
+        items = random.Random(f"{p.draw}-{name}-items").sample(pool, min(len(pool), most))
+        if p.row.about == "random":
             pool = list(study.everything.values())
-            items = random.Random(f"{draw(p)}-{name}-random").sample(pool, len(items))
+            items = random.Random(f"{p.draw}-{name}-random").sample(pool, len(items))
         n = max(-(-needed // len(items)) + 1, LEAST_LESSONS)
         requests += [request(p, study, item, near.get(item.example.id, []), n) for item in items]
         notes.append(f"{short}: {len(items)} of {len(pool)} items asked about, {n} lessons each, {needed} needed")
@@ -171,7 +171,7 @@ def sources(p: StageParameters, study: Study, chosen: set[str] | None) -> list[A
 
     For ``random``, whose requests number as many as LE's, the errors that LE would ask about.
     """
-    if p.strategy == "auggpt":
+    if p.row.about == "items":
         return list(study.everything.values())
     return [answer for answer in study.wrong if chosen is None or answer.example.id in chosen]
 
@@ -268,7 +268,7 @@ def learn(plan: Plan, replies: dict[str, Reply], p: StageParameters) -> list[Les
     if made:
         needed, _ = lessons.shares(p.budget, p.replay_fraction)
         tests = lessons.index_of_tests(p)
-        options: dict[str, Any] = {"max_length": p.max_length, "seed": draw(p), "workers": p.workers}
+        options: dict[str, Any] = {"max_length": p.max_length, "seed": p.draw, "workers": p.workers}
         with ExitStack() as stack:
             if p.agreement:
                 answers = functools.partial(second_answers.ask, p=p, book=stack.enter_context(_ledger(plan, p)))

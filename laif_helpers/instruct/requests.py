@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from laif_helpers import arms
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.instructors import ledger, prompts
 from laif_helpers.instructors.prompts import shown, template
@@ -54,11 +55,6 @@ class Study:
         return {answer.example.id: answer for answer in (*self.wrong, *self.right)}
 
 
-def draw(p: StageParameters) -> int:
-    """The seed of this iteration's choices: each iteration draws anew, all arms alike."""
-    return 1000 * p.seed + p.iteration
-
-
 def request(p: StageParameters, study: Study, item: Answered, near: Sequence[tuple[str, float]], n: int) -> Request:
     """The request about one item, and its key."""
     bench, ids = study.bench, [id for id, _ in near]
@@ -70,7 +66,7 @@ def request(p: StageParameters, study: Study, item: Answered, near: Sequence[tup
         "gold": shown(_gold(bench, item.example)),
         "task": task(p.strategy, n),
     }
-    system, user = template(f"{_family(bench)}_{p.strategy}.j2").render(), template("user.j2").render(blocks)
+    system, user = template(f"{_family(bench)}_{p.row.template}.j2").render(), template("user.j2").render(blocks)
     if p.instructor == "llm" and p.reply_format != "text":
         system = f"{system.strip()}\n\n{template('as_json.j2').render()}"
     messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
@@ -79,13 +75,7 @@ def request(p: StageParameters, study: Study, item: Answered, near: Sequence[tup
 
 def task(strategy: str, n: int) -> str:
     """The request's last block."""
-    what = {
-        "le": "that train what the student got wrong",
-        "random": "that train what the student should practise next",
-        "lec": "along the boundary between what the student can do and what it got wrong",
-        "auggpt": "of the same kind",
-    }[strategy]
-    return f"Write {n} new questions with their answers, {what}."
+    return f"Write {n} new questions with their answers, {arms.row(strategy).task}."
 
 
 def settings(p: StageParameters) -> dict[str, Any]:
@@ -94,7 +84,7 @@ def settings(p: StageParameters) -> dict[str, Any]:
 
     model = {"instructor": p.instructor, "model": p.instructor_model, "url": p.instructor_url}
     model |= {"reply_format": p.reply_format} if p.instructor == "llm" else {}
-    sampling = {"temperature": chat.TEMPERATURE, "max_tokens": spending.MAX_REPLY_TOKENS, "seed": draw(p), "sample": 0}
+    sampling = {"temperature": chat.TEMPERATURE, "max_tokens": spending.MAX_REPLY_TOKENS, "seed": p.draw, "sample": 0}
     changed = p.request_options.instructor.model_dump() if p.instructor == "llm" else {}
     return model | sampling | ({"request_options": changed} if changed else {})
 

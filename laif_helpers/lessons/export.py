@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from laif_helpers import benchmarks, lessons
+from laif_helpers import arms, benchmarks, lessons
 from laif_helpers.arms import ARMS
 from laif_helpers.paths import RunDir, short_names
 from laif_helpers.records import Lesson, Message, read_jsonl, write_text
@@ -143,7 +143,7 @@ def _card(made: list[Lesson], settings: Mapping[str, Any], title: str, format: s
     sources = sorted({f"{lesson.benchmark}:{id}" for lesson in kept for id in lesson.source_ids})
     split, target = settings.get("error_split", "an unknown"), settings.get("target", "an unknown target")
     measured = settings.get("test_split", "test") == split
-    what = "errors" if made[0].arm not in ("fine_tuning", "auggpt", "random") else "items"
+    what = "errors" if arms.studies_errors(made[0].arm) else "items"
     front: dict[str, Any] = {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": name}]}]}
     front |= {"tags": ["laif", "instruction-tuning"]}
     lines = [

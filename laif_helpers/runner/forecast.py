@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from laif_helpers import benchmarks
-from laif_helpers.arms import NOTEBOOK_OF
 from laif_helpers.recipe import Recipe
 from laif_helpers.runner.plan import Stage
 
@@ -24,7 +23,7 @@ def lines(stages: Iterable[Stage]) -> list[str]:
 
     Each stage that asks counts once, so that what the points of a sweep or the arms of a run share is paid once.
     """
-    turns = [stage for stage in stages if stage.notebook in NOTEBOOK_OF.values() and stage.recipe.instructor == "llm"]
+    turns = [stage for stage in stages if stage.makes_lessons and stage.recipe.instructor == "llm"]
     if not turns:
         return []
     try:
@@ -48,7 +47,7 @@ def _spent(stage: Stage, wrong: float) -> tuple[float, ...]:
     """Requests, tokens in, tokens out and dollars of one arm's one iteration."""
     recipe = stage.recipe
     sizes = [_sizes(name, recipe.error_split, recipe.data_dir, recipe.limit) for name in recipe.in_domain]
-    tokens = _tokens(sizes, wrong, recipe, contrast=stage.strategy == "lec")
+    tokens = _tokens(sizes, wrong, recipe, contrast=stage.row.about == "errors_and_neighbours")
     return *tokens, _usd(tokens, recipe)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from laif_helpers import arms
 from laif_helpers import benchmarks as _benchmarks
 from laif_helpers.paths import SENTINEL, RunDir, data_dirs, file_label, resolve
 from laif_helpers.recipe import Recipe
@@ -142,7 +143,7 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
         yield from _present(stage.run, *(stage.previous.path / "responses" / name for name in splits))
         if stem == plan.TRAIN:
             # fine_tuning's lessons are gold answers, which 05 itself writes down: no input of its own
-            lessons = [stage.folder.lessons(stage.arm)] if stage.strategy in plan.INSTRUCT else []
+            lessons = [stage.folder.lessons(stage.arm)] if stage.row.notebook else []
             yield from _present(stage.run, *lessons)
             yield from _model(stage, stage.iteration - 1)
         else:
@@ -158,7 +159,8 @@ def _compared(stage: Stage, arm: str) -> Iterator[Path]:
         yield from (folder.responses(name, settings.test_split) for name in settings.benchmarks)
         yield from (folder.responses(name, settings.error_split) for name in settings.in_domain)
         yield from (folder.requests(arm), folder.lessons(arm), folder.training_set)
-        yield from (folder.metrics(stem) for stem in [*dict.fromkeys(plan.INSTRUCT.values()), plan.TRAIN])
+        made = arms.row(arms.strategy(arm, k, settings.iterations)).notebook
+        yield from (folder.metrics(stem) for stem in (made, plan.TRAIN) if stem)
         yield folder.train_metrics
         if k == 0:
             yield folder.errors

@@ -15,7 +15,6 @@ from laif_helpers.runner import notebook
 from laif_helpers.sections import READS, InstructorSection, LessonSection, TrainingSection, keys_of
 
 EVALUATE, ANALYSE, TRAIN, COMPARE = "01_evaluate", "02_error_analysis", "05_train_deepspeed", "06_compare"
-INSTRUCT = arms.NOTEBOOK_OF
 
 BEYOND_ITERATION_0 = keys_of((LessonSection, InstructorSection, TrainingSection))
 """Keys that leave the untouched target's greedy answers as they are: a sweep over them evaluates it once."""
@@ -43,8 +42,13 @@ class Stage:
         return f"{self.point}/{place}/{self.notebook}" if self.point else f"{place}/{self.notebook}"
 
     @property
-    def strategy(self) -> str:
-        return arms.strategy(self.arm, self.iteration, self.recipe.iterations)
+    def row(self) -> arms.Arm:
+        """How the arm makes its lessons in this iteration."""
+        return arms.row(arms.strategy(self.arm, self.iteration, self.recipe.iterations))
+
+    @property
+    def makes_lessons(self) -> bool:
+        return self.notebook == self.row.notebook
 
     @property
     def folder(self) -> IterationDir:
@@ -139,7 +143,7 @@ def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any
     values = {**stage.recipe.model_dump(), "run": run_name(stage.run), "arm": stage.arm, "iteration": stage.iteration}
     defaults = _defaults()
     # Only a switch cares which iteration is the last; the other arms' stages stand when a run is made longer.
-    beside = {"iterations"} if "+" in stage.arm and stage.notebook != EVALUATE else set()
+    beside = {"iterations"} if arms.row(stage.arm).halves and stage.notebook != EVALUATE else set()
     read = keys_of(READS[stage.notebook]) | beside
     undeclared = sorted(key for key in read if values[key] != defaults[key] and key.upper() not in names)
     values |= replaced
@@ -226,7 +230,7 @@ def _stages(run: RunDir, point: str, settings: Recipe, home: Home) -> Iterator[S
     chains = [list(_arm(run, settings, arm, point, home)) for arm in settings.arms]
     # A switch waits for the arm whose iterations it shares, wherever the recipe names the two.
     named = zip(settings.arms, chains, strict=True)
-    yield from (stage for _, chain in sorted(named, key=lambda pair: "+" in pair[0]) for stage in chain)
+    yield from (stage for _, chain in sorted(named, key=lambda pair: bool(arms.row(pair[0]).halves)) for stage in chain)
     if not settings.stops_early:
         ends = [first, error_map, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
         yield Stage(_folder(run, point), settings, COMPARE, after=tuple(ends), point=point, optional=(error_map,))
@@ -252,23 +256,23 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Ite
     for k in range(1, (1 if settings.stops_early else settings.iterations) + 1):
         if k in shared_turns(settings, arm):
             if not settings.stops_early:
-                last = Stage(folder, settings, EVALUATE, arm.partition("+")[0], k, point=point).key
+                last = Stage(folder, settings, EVALUATE, arms.row(arm).halves[0], k, point=point).key
             continue
-        strategy = arms.strategy(arm, k, settings.iterations)
-        stems = [INSTRUCT[strategy]] if strategy in INSTRUCT else []
+        row = arms.row(arms.strategy(arm, k, settings.iterations))
+        stems = [row.notebook] if row.notebook else []
         if not settings.stops_early:
             stems += [TRAIN, EVALUATE]
         for stem in stems:
-            place = home.lessons if k == 1 and stem in INSTRUCT.values() else point
+            place = home.lessons if k == 1 and stem == row.notebook else point
             stage = Stage(_folder(run, place), settings, stem, arm, k, (last,), place)
             yield stage
             last = stage.key
-        studied = strategy in ("le", "lec") and k < settings.iterations and settings.map_iterations
+        studied = row.studies_errors and k < settings.iterations and settings.map_iterations
         if studied and not settings.stops_early:
             yield Stage(folder, settings, ANALYSE, arm, k, (last, frame), point)
 
 
 def shared_turns(settings: Recipe, arm: str) -> range:
     """Iterations of a switch that are another arm's: ``le+lec`` does as ``le`` until the last one."""
-    first, plus, _ = arm.partition("+")
-    return range(1, settings.iterations if plus and first in settings.arms else 1)
+    halves = arms.row(arm).halves
+    return range(1, settings.iterations if halves and halves[0] in settings.arms else 1)

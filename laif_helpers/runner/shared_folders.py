@@ -7,7 +7,7 @@ from laif_helpers import arms
 from laif_helpers.paths import RunDir
 from laif_helpers.recipe import Recipe
 from laif_helpers.runner import plan
-from laif_helpers.runner.plan import INSTRUCT, RunPlan
+from laif_helpers.runner.plan import RunPlan
 
 
 def link(run_plan: RunPlan) -> None:
@@ -29,7 +29,7 @@ def _share_turns(run: RunDir, arm: str, shared: range, iterations: int) -> None:
     for k in range(1, iterations + 1):
         own = run.iteration(arm, k).path
         if k in shared:
-            _to(own, run.iteration(arm.partition("+")[0], k).path)
+            _to(own, run.iteration(arms.row(arm).halves[0], k).path)
         elif own.is_symlink():
             own.unlink()
 
@@ -39,11 +39,11 @@ def _share_lessons(run: RunDir, home: RunDir, settings: Recipe, arm: str) -> Non
 
     Not the whole folder: checkpoint and answers are each point's own.
     """
-    strategy = arms.strategy(arm, 1, settings.iterations)
-    if strategy in INSTRUCT and 1 not in plan.shared_turns(settings, arm) and settings.iterations:
-        own, there = run.iteration(arm, 1), home.iteration(arm, 1)
-        for place in (own.path / "instruct", own.path / "lessons", own.metrics(INSTRUCT[strategy])):
-            _to(place, there.path / place.relative_to(own.path))
+    stem = arms.row(arms.strategy(arm, 1, settings.iterations)).notebook
+    if stem and 1 not in plan.shared_turns(settings, arm) and settings.iterations:
+        own, shared = run.iteration(arm, 1), home.iteration(arm, 1)
+        for place in (own.path / "instruct", own.path / "lessons", own.metrics(stem)):
+            _to(place, shared.path / place.relative_to(own.path))
 
 
 def _to(place: Path, target: Path) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from laif_helpers import benchmarks, lessons
 from laif_helpers.answers import joined
-from laif_helpers.arms import NOTEBOOK_OF
 from laif_helpers.lessons.text import normalise
 from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
@@ -65,7 +64,7 @@ def make(p: StageParameters) -> Mix:
         _replay_pool(p, tests, right) if replay else [],
         budget=p.budget,
         replay_fraction=p.replay_fraction,
-        seed=_seed(p),
+        seed=p.draw,
         strict=p.strict,
         tests=tests,
     )
@@ -76,26 +75,21 @@ def make(p: StageParameters) -> Mix:
     return Mix(rows, absent + lessons.shortfalls(rows, p.budget, p.replay_fraction))
 
 
-def _seed(p: StageParameters) -> int:
-    """One draw for each iteration, the same in all arms: they replay alike where they answered alike."""
-    return 1000 * p.seed + p.iteration
-
-
 def _ended(p: StageParameters) -> str:
     """Why the instructing notebook ended this arm (no wrong items), if it did."""
-    path = p.folder.metrics(NOTEBOOK_OF.get(p.strategy, "-"))
+    path = p.folder.metrics(p.row.notebook or "-")
     return str(json.loads(path.read_text(encoding="utf-8")).get("ended") or "") if path.is_file() else ""
 
 
 def _arm_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Lesson]:
     path = p.folder.lessons(p.arm)
-    if p.arm == "fine_tuning":
+    if not p.row.notebook:
         made = _gold_lessons(p, tests)
         write_jsonl(path, made)
         return made
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} does not exist; run {NOTEBOOK_OF[p.strategy]} with RUN={p.run!r}, ARM={p.arm!r}, "
+            f"{path} does not exist; run {p.row.notebook} with RUN={p.run!r}, ARM={p.arm!r}, "
             f"ITERATION={p.iteration} first"
         )
     return read_jsonl(path, Lesson)
@@ -108,8 +102,8 @@ def _gold_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Less
     made: list[Lesson] = []
     for name in p.in_domain:
         examples = _examples(p, name)
-        gold = lessons.from_gold(examples, name, len(examples), _seed(p), p.arm, p.iteration)
-        made += lessons.sample(lessons.decontaminate(gold, index), wanted, _seed(p))
+        gold = lessons.from_gold(examples, name, len(examples), p.draw, p.arm, p.iteration)
+        made += lessons.sample(lessons.decontaminate(gold, index), wanted, p.draw)
     return [lesson for lesson in made if lesson.status != "surplus"]
 
 
