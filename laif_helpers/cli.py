@@ -110,6 +110,24 @@ def export(
 
 
 @commands.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="a run, a file of responses, or another tool's log", show_default=False)],
+    b: Annotated[str, typer.Argument(help="the other one, with answers to the same items", show_default=False)],
+    regrade: Annotated[bool, typer.Option("--regrade", help="by our graders instead of the logs' labels")] = False,
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="exit 1 where B is significantly worse")
+    ] = False,
+    out: Annotated[str, typer.Option(help="folder for compare.json, .csv, .md and .html")] = "",
+) -> None:
+    """Are two logs really different? Paired, with intervals, exact tests and what was fixed and broken."""
+    from laif_helpers.compare import verdicts
+
+    text, worse = verdicts.compare(a, b, regrade=regrade, out=out)
+    print(text)
+    raise typer.Exit(int(worse and fail_if_worse))
+
+
+@commands.command()
 def doctor(
     recipe: Annotated[Path | None, typer.Option("--recipe", "-R", help="would this recipe start?")] = None,
 ) -> None:

@@ -79,9 +79,10 @@ def _recorded(path: Path, data_dir: DataDir, alone: bool) -> list[Recorded]:
         if logged.reading == "plus":
             continue
         try:
-            record = _record(logged, data_dir)
+            example = item_of(logged, data_dir)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{path}: row {logged.row}: {error}") from None
+        record = Recorded(example, logged.text, logged.model, logged.label, logged.source, logged.sample)
         key = (logged.model, logged.sample, logged.row)
         if logged.reading:
             key = (f"{logged.task}\n{logged.id}", logged.sample, 0)
@@ -91,20 +92,19 @@ def _recorded(path: Path, data_dir: DataDir, alone: bool) -> list[Recorded]:
     return list(found.values())
 
 
-def _record(logged: logs.Logged, data_dir: DataDir) -> Recorded:
+def item_of(logged: logs.Logged, data_dir: DataDir = None) -> Example:
+    """The item that an answer is to. Raises ValueError where it is none of ours, or its data is not at hand."""
     name, item = logged.benchmark, logged.item
     if name is None:
         raise ValueError(f"task {logged.task!r} is none of the benchmarks known here; its items look like none")
     if item.keys() == {"task_id"}:
-        example = _code_item(name, str(item["task_id"]), data_dir)
-    elif item.keys() == {"id"}:
+        return _code_item(name, str(item["task_id"]), data_dir)
+    if item.keys() == {"id"}:
         known = _items(name, logged.split, str(data_dir) if data_dir else None)
         if item["id"] not in known:
             raise ValueError(f"benchmark {name!r} has no item {item['id']!r} in split {logged.split!r}")
-        example = known[item["id"]]
-    else:
-        example = replace(benchmarks.get(name).from_row(item), split=logged.split)
-    return Recorded(example, logged.text, logged.model, logged.label, logged.source, logged.sample)
+        return known[item["id"]]
+    return replace(benchmarks.get(name).from_row(item), split=logged.split)
 
 
 def _code_item(name: str, task: str, data_dir: DataDir) -> Example:

@@ -48,8 +48,8 @@ def verdict_table(table: "pd.DataFrame") -> "pd.DataFrame":
                 "delta (points)": f"{100 * row['delta']:+.1f} {interval}",
                 "fixed": row["fixed"],
                 "broken": row["broken"],
-                "p": _p(row["p_value"]),
-                "p, Holm": _p(row["p_holm"]),
+                "p": probability(row["p_value"]),
+                "p, Holm": probability(row["p_holm"]),
                 "smallest": f"{100 * row['detectable']:.1f}" if row["detectable"] < 1 else "–",
                 "test": row["test"],
                 "verdict": row["verdict"],
@@ -69,7 +69,7 @@ def average_table(averages: "pd.DataFrame") -> "pd.DataFrame":
         cells = {name: row[name] for name in ("arm", "iteration", "group")} | {"N": f"{row['n']:,}"}
         cells |= {"micro average": f"{100 * row['micro']:.1f} {interval}", "macro average": f"{100 * row['macro']:.1f}"}
         if not pd.isna(row["micro_delta"]):
-            cells["micro average"] += f" {100 * row['micro_delta']:+.1f} (p {_p(row['micro_p'])})"
+            cells["micro average"] += f" {100 * row['micro_delta']:+.1f} (p {probability(row['micro_p'])})"
             low, high = (f"{100 * row[name]:+.1f}" for name in ("macro_low", "macro_high"))
             cells["macro average"] += f" {100 * row['macro_delta']:+.1f} [{low}, {high}]"
         rows.append(cells)
@@ -90,14 +90,15 @@ def fix_rate_table(rates: "pd.DataFrame") -> str:
         if not pd.isna(row["difference"]):
             low, high = (f"{100 * row[key]:+.0f}" for key in ("difference_low", "difference_high"))
             gap = f"{100 * row['difference']:+.0f} points [{low}, {high}]"
-            cells["shown − held out"] = f"{gap}, p {_p(row['p_value'])} (Fisher)"
+            cells["shown − held out"] = f"{gap}, p {probability(row['p_value'])} (Fisher)"
         rows.append(cells)
     if not rows:
         return "No iteration has answered the error split after training (`measure_errors`): nothing to tell."
     return as_markdown(pd.DataFrame(rows).fillna("–"))
 
 
-def _p(p: float) -> str:
+def probability(p: float) -> str:
+    """A p value for people."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

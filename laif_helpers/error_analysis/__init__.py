@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from laif_helpers import figures
+from laif_helpers import cluster_names, figures
 from laif_helpers.answers import joined
 from laif_helpers.embeddings import nearest
-from laif_helpers.error_analysis import cluster_names, frames, places
+from laif_helpers.error_analysis import frames, places
 from laif_helpers.recipe import StageParameters
 from laif_helpers.stats import wilson
 

@@ -1,0 +1,215 @@
+"""Two logs of the same items, paired: what was fixed, what was broken, and whether it is more than luck.
+
+The labels are the logs' own unless ``regrade``. Items that share an origin, and samples of one item, are one unit.
+"""
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from laif_helpers import benchmarks, origins, stats
+from laif_helpers.answers import joined, replay
+from laif_helpers.answers.logs import Logged
+from laif_helpers.compare.sides import Key, Log, content_key
+from laif_helpers.machine import cores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEED = 0
+"""Of the bootstrap."""
+
+
+@dataclass
+class Pairs:
+    """Two logs, paired. ``shared``: keys of both, in A's order; ``only``: keys of A alone, of B alone."""
+
+    a: Log
+    b: Log
+    shared: list[Key]
+    only: tuple[list[Key], list[Key]]
+    notes: list[str]
+
+
+def pair(a: Log, b: Log) -> Pairs:
+    """Raises ValueError, in one sentence, for the same log twice and for logs of different items."""
+    if _fingerprint(a) == _fingerprint(b):
+        raise ValueError(f"{a.name} and {b.name} are the same log: there is nothing to compare")
+    b = _renamed(a, b)
+    first = [" ".join(next(iter(log.items))) for log in (a, b)]
+    shared = [key for key in a.items if key in b.items]
+    if not shared or _other_questions(a, b, shared):
+        a, b = _by_question(a), _by_question(b)
+        shared = [key for key in a.items if key in b.items]
+    if not shared:
+        raise ValueError(
+            f"{a.name} and {b.name} have no item in common (the first are {first[0][:80]!r} and {first[1][:80]!r}): "
+            "only answers to the same items can be paired"
+        )
+    only = [key for key in a.items if key not in b.items], [key for key in b.items if key not in a.items]
+    return Pairs(a, b, shared, only, _differences(a, b, shared))
+
+
+def _fingerprint(log: Log) -> str:
+    rows = sorted(
+        (task, id, one.sample, one.question, one.text, str(one.label))
+        for (task, id), some in log.items.items()
+        for one in some
+    )
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _renamed(a: Log, b: Log) -> Log:
+    """One task on each side under two names is one task: tools name it after the file or the model."""
+    if len(a.tasks) == len(b.tasks) == 1 and a.tasks != b.tasks:
+        return replace(b, items={(a.tasks[0], id): rows for (_, id), rows in b.items.items()})
+    return b
+
+
+def _other_questions(a: Log, b: Log, shared: list[Key]) -> bool:
+    """Ids of a log are often mere numbers: do most of those that fit belong to different questions?"""
+    both = [(a.items[key][0], b.items[key][0]) for key in shared]
+    other = [content_key(x) != content_key(y) for x, y in both if x.question and y.question]
+    return sum(other) > len(other) / 2
+
+
+def _by_question(log: Log) -> Log:
+    items: dict[Key, list[Logged]] = {}
+    for (task, _), rows in log.items.items():
+        if rows[0].question:
+            items.setdefault((task, content_key(rows[0])), rows)
+    return replace(log, items=items)
+
+
+def _differences(a: Log, b: Log, shared: list[Key]) -> list[str]:
+    """What is not alike beside the model: questions, gold answers, prompts, numbers of samples, items on one side."""
+    both = [(a.items[key][0], b.items[key][0]) for key in shared]
+    golds = sum(first.gold != second.gold for first, second in both if first.gold and second.gold)
+    prompts = sum(first.prompt != second.prompt for first, second in both if first.prompt and second.prompt)
+    asked = sum(content_key(x) != content_key(y) for x, y in both if x.question and y.question)
+    samples = [sorted({len(log.items[key]) for key in shared}) for log in (a, b)]
+    notes = [f"{asked:,} of {len(shared):,} items are asked in other words."] if asked else []
+    notes += [f"{golds:,} of {len(shared):,} items have another gold answer: the test sets differ."] if golds else []
+    notes += [f"{prompts:,} of {len(shared):,} items were asked with another prompt."] if prompts else []
+    if samples[0] != samples[1]:
+        notes.append(f"Samples of an item: {samples[0]} in {a.name}, {samples[1]} in {b.name}; each item counts once.")
+    return notes
+
+
+# -- grading and results
+
+
+def graded(log: Log, regrade: bool = False) -> dict[Key, float]:
+    """The share of right samples of every item, by the log's labels; by our graders where asked, or without a label.
+
+    Raises ValueError for an answer that has neither a label nor a grader here.
+    """
+    answers = [answer for rows in log.items.values() for answer in rows]
+    with ThreadPoolExecutor(cores()) as pool:  # programs run in child processes
+        ours = list(pool.map(lambda one: _our_grade(one) if regrade or one.label is None else None, answers))
+    marks: dict[Key, list[bool]] = {}
+    keys = [key for key, rows in log.items.items() for _ in rows]
+    for key, answer, grade in zip(keys, answers, ours, strict=True):
+        mark = answer.label if grade is None else grade
+        if mark is None:
+            raise ValueError(
+                f"{log.name}: item {answer.id!r} of {answer.task!r} has no label, and no grader here knows that task: "
+                "give the rows a field 'correct'"
+            )
+        marks.setdefault(key, []).append(mark)
+    log.notes += _on_grades(log.name, answers, ours, regrade)
+    return {key: sum(found) / len(found) for key, found in marks.items()}
+
+
+def _on_grades(name: str, answers: list[Logged], ours: list[bool | None], regrade: bool) -> list[str]:
+    pairs = [(one.label, grade) for one, grade in zip(answers, ours, strict=True) if grade is not None]
+    labelled = [(label, grade) for label, grade in pairs if label is not None]
+    if labelled:
+        more, fewer = (sum(grade is side and label is not side for label, grade in labelled) for side in (True, False))
+        text = f"{name}: our graders and the log differ on {more + fewer:,} of {len(labelled):,} answers"
+        return [f"{text} ({more:,} right by ours alone, {fewer:,} by the log alone)."]
+    if regrade and not pairs:
+        return [f"{name}: no grader here knows these tasks; the log's labels stand."]
+    return [f"{name}: {len(pairs):,} answers without a label were graded by our graders."] if pairs else []
+
+
+def _our_grade(answer: Logged) -> bool | None:
+    if answer.benchmark is None:
+        return None
+    return benchmarks.get(answer.benchmark).grade(replay.item_of(answer), answer.text).correct
+
+
+def results(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> "pd.DataFrame":
+    """A row for each task: benchmark, n, a, b (shares of right answers), fixed, broken, delta with its 95 % interval,
+    p, p after Holm over the tasks, the smallest difference these items show four times in five, and the test's name.
+    """
+    import pandas as pd
+
+    rows = []
+    for task in dict.fromkeys(task for task, _ in pairs.shared):
+        keys = [key for key in pairs.shared if key[0] == task]
+        items = origins.paired([before[k] for k in keys], [after[k] for k in keys], [_origin(pairs.a, k) for k in keys])
+        low, high = origins.interval(items, SEED)
+        row = {"benchmark": task, "n": len(keys), "a": float(items.before.mean()), "b": float(items.after.mean())}
+        row |= {"fixed": items.fixed, "broken": items.broken, "delta": items.delta, "ci_low": low, "ci_high": high}
+        row |= {"p_value": origins.p_value(items), "detectable": origins.detectable(items)}
+        rows.append(row | {"origins": items.count, "test": items.test})
+    table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("p_value") + 1, "p_holm", stats.holm(table["p_value"].tolist()))
+    judged = zip(table["delta"], table["p_holm"], table["detectable"], strict=True)
+    return table.assign(verdict=[stats.verdict(*values) for values in judged])
+
+
+def _origin(log: Log, key: Key) -> str:
+    """The seed question of GSM-Plus' variants; else the item itself."""
+    answer = log.items[key][0]
+    return joined.origin(replay.item_of(answer)) if answer.benchmark == "gsm_plus" else key[1]
+
+
+def changed(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> "pd.DataFrame":
+    """The items whose share of right answers rose (``fixed``) or fell (``broken``), with their texts."""
+    import pandas as pd
+
+    rows = []
+    for key in pairs.shared:
+        if before[key] != after[key]:
+            a, b = pairs.a.items[key][0], pairs.b.items[key][0]
+            row = {"benchmark": key[0], "id": key[1], "flip": "fixed" if after[key] > before[key] else "broken"}
+            rows.append(row | {"question": a.question, "gold": a.gold or b.gold, "a": a.text, "b": b.text})
+    return pd.DataFrame(rows, columns=["benchmark", "id", "flip", "question", "gold", "a", "b"])
+
+
+def groups(found: "pd.DataFrame", least: int = 10) -> "pd.DataFrame":
+    """The changed items by what their questions are about: a row a group with its leading words, how many of it were
+    fixed and broken, and one question. Empty where fewer than ``least`` changed items have a question.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from laif_helpers import cluster_names
+    from laif_helpers.embeddings import embed
+
+    columns = ["name", "fixed", "broken", "example"]
+    asked = found[found["question"].str.strip() != ""].reset_index(drop=True)
+    if len(asked) < least:
+        return pd.DataFrame(columns=columns)
+    from sklearn.cluster import KMeans
+
+    vectors = embed(asked["question"].tolist())
+    count = min(8, max(2, len(asked) // 15), len(np.unique(vectors.round(5), axis=0)))
+    if count < 2:  # questions that differ in their numbers alone
+        return pd.DataFrame(columns=columns)
+    points = asked.assign(cluster=KMeans(count, n_init=4, random_state=SEED).fit_predict(vectors))
+    names = cluster_names.name(points)
+    rows = []
+    for number, part in points.groupby("cluster"):
+        flips = part["flip"].value_counts()
+        row = {
+            "name": names[int(str(number))],
+            "fixed": int(flips.get("fixed", 0)),
+            "broken": int(flips.get("broken", 0)),
+        }
+        rows.append(row | {"example": part["question"].iloc[0]})
+    return pd.DataFrame(rows, columns=columns).sort_values("broken", ascending=False, ignore_index=True)

@@ -1,0 +1,104 @@
+"""One side of a comparison of two logs: a run folder, a file of responses, or what another tool wrote."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+from laif_helpers.answers import logs, replay
+from laif_helpers.answers.logs import Logged
+from laif_helpers.paths import RunDir
+
+Key = tuple[str, str]
+"""(task, item)."""
+
+
+@dataclass
+class Log:
+    """One side of a comparison. ``items``: the samples of each item, by (task, item)."""
+
+    name: str
+    items: dict[Key, list[Logged]]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(dict.fromkeys(task for task, _ in self.items))
+
+
+def load(spec: str) -> Log:
+    """A run folder (its answers to test splits), a file of responses, or a log of another tool, file or folder;
+    ``#<model>`` behind it picks one of several models.
+
+    Raises FileNotFoundError naming the places searched, ValueError where nothing can be read, several models answered,
+    or an id repeats.
+    """
+    name, _, model = spec.partition("#")
+    place = next((path for path in (Path(name).expanduser(), RunDir.named(name).path) if path.exists()), None)
+    place = (place or replay.find(name)).absolute()
+    of_run = place.is_dir() and next(place.glob("**/responses"), None) is not None
+    answers = _of_run(place) if of_run else _of_files(place)
+    models = sorted({answer.model for answer in answers})
+    if model:
+        answers = [answer for answer in answers if answer.model == model]
+    if not answers:
+        raise ValueError(f"{spec}: no answers in it" + (f"; it holds {', '.join(models)}" if models else ""))
+    if len(models) > 1 and not model and _repeats(answers):
+        raise ValueError(f"{spec}: {len(models)} models in one log; pick one with '#', e.g. {name}#{models[0]}")
+    if twice := _repeats(answers):
+        raise ValueError(
+            f"{spec}: item {twice[0].id!r} of {twice[0].task} stands there {len(twice)} times; give each row an id, "
+            "or number the samples of one item in a field 'sample'"
+        )
+    items: dict[Key, list[Logged]] = {}
+    for answer in answers:
+        items.setdefault((answer.task, answer.id), []).append(answer)
+    return Log(place.name if of_run else answers[0].model, items)
+
+
+def _of_run(place: Path) -> list[Logged]:
+    """Answers to the test splits below a folder; a task is named by arm and iteration where there are several."""
+    found = []
+    recipe = next((up / "recipe.yaml" for up in (place, *place.parents) if (up / "recipe.yaml").is_file()), None)
+    error_split = _error_split(recipe) if recipe else ""
+    for path in sorted(place.glob("**/responses/[!.]*.jsonl")):
+        where = path.parent.parent.relative_to(place).as_posix()
+        for answer in logs.read(path):
+            if answer.split == error_split:
+                break
+            named = f"{answer.task}, {where}" if where != "." else answer.task
+            found.append(replace(answer, task=named))
+    return found
+
+
+def _error_split(recipe: Path) -> str:
+    return str(yaml.safe_load(recipe.read_text(encoding="utf-8")).get("error_split", "train"))
+
+
+def _of_files(place: Path) -> list[Logged]:
+    """Answers of a file or folder; each reading of a log that reads answers in several ways is a task of its own."""
+    found = [answer for path in logs.files(place) for answer in logs.read(path, alone=place.is_file())]
+    readings: dict[str, set[str]] = {}
+    for answer in found:
+        readings.setdefault(answer.task, set()).add(answer.reading)
+    several = {task for task, names in readings.items() if len(names) > 1}
+    for place_in_list, answer in enumerate(found):
+        apart = answer.task in several and answer.reading
+        task = f"{answer.task} [{answer.reading}]" if apart else answer.task
+        found[place_in_list] = replace(answer, task=task, id=answer.id or content_key(answer))
+    return found
+
+
+def content_key(answer: Logged) -> str:
+    """An item's key by its question: the same in every tool's log."""
+    text = " ".join(answer.question.replace("’", "'").split()).casefold()
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+
+
+def _repeats(answers: list[Logged]) -> list[Logged]:
+    """The rows of the first item that is there twice with one number of sample."""
+    count = Counter((answer.task, answer.id, answer.sample) for answer in answers)
+    key = next((key for key, times in count.items() if times > 1), None)
+    return [answer for answer in answers if (answer.task, answer.id, answer.sample) == key] if key else []

@@ -1,0 +1,261 @@
+"""Two logs are paired item by item, whoever wrote them; what cannot be paired is refused in a sentence."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from laif_helpers.cli import commands
+from laif_helpers.compare import pairs, sides, verdicts
+from laif_helpers.paths import RunDir, data_dirs
+from laif_helpers.records import write_json, write_jsonl
+from laif_helpers.stats import mcnemar
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+def plain(path: Path, right: set[int], n: int = 60, **more: Any) -> str:
+    rows = [{"id": k, "correct": k in right, "text": f"{path.stem} {SCRIPT}", **more} for k in range(n)]
+    write_jsonl(path, rows)
+    return str(path)
+
+
+def run(a: str, b: str, out: Path, *options: str) -> Any:
+    return CliRunner().invoke(commands, ["compare", a, b, "--out", str(out), *options])
+
+
+def row_of(out: Path) -> dict[str, Any]:
+    rows = json.loads((out / "compare.json").read_text())["rows"]
+    assert len(rows) == 1
+    return dict(rows[0])
+
+
+def test_a_verdict_on_two_plain_files(tmp_path: Path) -> None:
+    a, b = plain(tmp_path / "a.jsonl", set(range(30))), plain(tmp_path / "b.jsonl", set(range(2, 50)))
+    done = run(a, b, tmp_path / "out", "--fail-if-worse")
+    assert done.exit_code == 0, "better is no failure"
+    row = row_of(tmp_path / "out")
+    wanted = {"benchmark": "items", "n": 60, "a": 0.5, "b": 0.8, "fixed": 20, "broken": 2, "verdict": "better"}
+    assert wanted.items() <= row.items()
+    assert row["p_value"] == row["p_holm"] == pytest.approx(mcnemar(20, 2))
+    assert row["delta"] == pytest.approx(0.3)
+    assert row["ci_low"] < row["delta"] < row["ci_high"]
+    assert 0 < row["detectable"] < 1
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;" in page and "http" not in page
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ".csv", ".md", ".html"}
+    assert "+30.0" in done.output and "60 items paired" in done.output
+
+
+def test_exit_status_tells_only_what_is_significantly_worse(tmp_path: Path) -> None:
+    a = plain(tmp_path / "a.jsonl", set(range(40)))
+    slightly, much = plain(tmp_path / "b.jsonl", set(range(37))), plain(tmp_path / "c.jsonl", set(range(10)))
+    assert run(a, slightly, tmp_path / "out", "--fail-if-worse").exit_code == 0
+    assert run(a, much, tmp_path / "out").exit_code == 0
+    assert run(a, much, tmp_path / "out", "--fail-if-worse").exit_code == 1
+
+
+def test_holm_runs_over_the_benchmarks(tmp_path: Path) -> None:
+    for name, right in (("a", set(range(30))), ("b", set(range(1, 39)))):
+        write_jsonl(
+            tmp_path / f"{name}.jsonl",
+            [{"id": k, "correct": k in right, "benchmark": task} for task in ("x", "y", "z") for k in range(60)],
+        )
+    two = pairs.pair(sides.load(str(tmp_path / "a.jsonl")), sides.load(str(tmp_path / "b.jsonl")))
+    table = pairs.results(two, pairs.graded(two.a), pairs.graded(two.b))
+    assert table["benchmark"].tolist() == ["x", "y", "z"]
+    assert table["p_value"].tolist() == pytest.approx([mcnemar(9, 1)] * 3)
+    assert table["p_holm"].tolist() == pytest.approx([3 * mcnemar(9, 1)] * 3)
+    assert set(table["verdict"].str.partition(";")[0]) == {"no difference shown"}, "0.02 alone, 0.06 after Holm"
+
+
+def test_unpaired_items_are_listed(tmp_path: Path) -> None:
+    a, b = plain(tmp_path / "a.jsonl", {1, 2}, n=12), plain(tmp_path / "b.jsonl", {1, 3}, n=10)
+    assert run(a, b, tmp_path / "out").exit_code == 0
+    assert json.loads((tmp_path / "out" / "compare.json").read_text())["unpaired"] == {
+        "a": [["items", "10"], ["items", "11"]],
+        "b": [],
+    }
+    assert row_of(tmp_path / "out")["n"] == 10
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ([{"id": 1, "correct": 1}], [{"id": 1, "correct": 1}], "are the same log"),
+        ([{"id": 1, "correct": 1}], [{"id": 2, "correct": 1}], "have no item in common"),
+        (
+            [{"id": 1, "correct": 1}, {"id": 1, "correct": 0}],
+            [{"id": 1, "correct": 1}],
+            "item '1' .* stands there 2 times",
+        ),
+        ([{"id": 1, "correct": 1, "question": "a?"}], [{"id": 1, "correct": 1, "question": "b?"}], "no item in common"),
+        ([{"task_id": "HumanEval/999", "completion": "x"}], [{"id": 1, "correct": 1}], "no item in common"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    tmp_path: Path, first: list[dict[str, Any]], second: list[dict[str, Any]], said: str
+) -> None:
+    write_jsonl(tmp_path / "a.jsonl", first)
+    write_jsonl(tmp_path / "b.jsonl", second)
+    with pytest.raises(ValueError, match=said):
+        verdicts.compare(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), out=str(tmp_path / "out"))
+
+
+def test_no_label_and_no_grader(tmp_path: Path) -> None:
+    for name in "ab":
+        doc = {"doc_id": 0, "doc": {"query": "?"}, "resps": [[name]], "target": "x", "filter": "none"}
+        write_jsonl(tmp_path / name / "samples_odd_2026-11-21T12-10-02.jsonl", [doc])
+    with pytest.raises(ValueError, match=r"item '0' of 'odd' has no label, and no grader here knows that task"):
+        verdicts.compare(str(tmp_path / "a"), str(tmp_path / "b"), out=str(tmp_path / "out"))
+
+
+def math_log(path: Path, right: set[int], texts: str = "The answer is {}.", samples: int = 1) -> str:
+    rows = []
+    for k in range(40):
+        said = [texts.format(k + 2 if k in right else 0)] * samples
+        row = {"idx": k, "question": f"Tom has {k} nuts and finds 2. How many?", "answer": f"x\n#### {k + 2}"}
+        rows.append(
+            row | {"gt": str(k + 2), "code": said, "pred": said, "report": said, "score": [k in right] * samples}
+        )
+    write_jsonl(path, rows)
+    return str(path)
+
+
+def test_logs_of_two_tools_are_paired_by_question(tmp_path: Path) -> None:
+    """One numbers its items from 0 in another order; both hold the questions."""
+    a = math_log(tmp_path / "m" / "gsm8k.jsonl", set(range(20)))
+    order = list(range(40))
+    random.Random(0).shuffle(order)
+    rows = [
+        {
+            "doc_id": at,
+            "doc": {"question": f"Tom has {k} nuts and finds 2. How many?", "answer": f"x\n#### {k + 2}"},
+            **{"resps": [["…"]], "target": str(k + 2), "filter": "none", "exact_match": float(k < 30)},
+        }
+        for at, k in enumerate(order)
+    ]
+    write_jsonl(tmp_path / "n" / "samples_gsm8k_cot_2026-11-21T12-10-02.jsonl", rows)
+    assert run(a, str(tmp_path / "n"), tmp_path / "out").exit_code == 0
+    row = row_of(tmp_path / "out")
+    assert (row["n"], row["fixed"], row["broken"]) == (40, 10, 0)
+
+
+def test_regrading_tells_where_grader_and_label_differ(tmp_path: Path) -> None:
+    a = math_log(tmp_path / "a" / "gsm8k.jsonl", set(range(20)))
+    b = math_log(tmp_path / "b" / "gsm8k.jsonl", set(range(30)))
+    text = Path(b).read_text().replace("[true]", "[false]", 4)
+    Path(b).write_text(text)
+    run(a, b, tmp_path / "labels")
+    done = run(a, b, tmp_path / "ours", "--regrade")
+    assert (row_of(tmp_path / "labels")["broken"], row_of(tmp_path / "ours")["broken"]) == (4, 0)
+    assert "b: our graders and the log differ on 4 of 40 answers (4 right by ours alone, 0 by the log" in done.output
+
+
+def test_samples_of_an_item_are_one_unit(tmp_path: Path) -> None:
+    a = math_log(tmp_path / "a" / "gsm8k.jsonl", set(range(20)), samples=5)
+    b = math_log(tmp_path / "b" / "gsm8k.jsonl", set(range(22)))
+    done = run(a, b, tmp_path / "out")
+    row = row_of(tmp_path / "out")
+    assert (row["n"], row["p_value"]) == (40, mcnemar(2, 0)), "200 answers are 40 items"
+    assert "Samples of an item: [5] in a, [1] in b" in done.output
+
+
+def test_other_gold_answers_and_prompts_are_told(tmp_path: Path) -> None:
+    a = math_log(tmp_path / "a" / "gsm8k.jsonl", set(range(20)))
+    b = math_log(tmp_path / "b" / "gsm8k.jsonl", set(range(30)))
+    Path(b).write_text(Path(b).read_text().replace('"gt": "5"', '"gt": "6"'))
+    assert "1 of 40 items have another gold answer: the test sets differ" in run(a, b, tmp_path / "out").output
+
+
+def response(id: str, correct: bool, **more: Any) -> dict[str, Any]:
+    row = {
+        "id": id,
+        "benchmark": "practice",
+        "split": "test",
+        "messages": [{"role": "user", "content": f"What is {id}?"}],
+    }
+    row |= {"gold": "1", "text": "#### 1", "extracted": "1", "correct": correct, "readable": True, "reason": ""}
+    return row | {"prompt_tokens": 1, "new_tokens": 1, "model": "m"} | more
+
+
+def test_two_runs_and_their_iterations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    for name, right in (("one", 20), ("two", 30)):
+        folder = RunDir.named(name)
+        folder.path.mkdir()
+        folder.recipe.write_text("error_split: train\n")
+        for arm, k in (("vanilla", 0), ("le", 1)):
+            rows = [response(f"i{n}", n < right - 10 * (arm == "vanilla")) for n in range(40)]
+            write_jsonl(folder.iteration(arm, k).responses("practice", "test"), rows)
+            write_jsonl(folder.iteration(arm, k).responses("practice", "train"), [response("t", True, split="train")])
+    assert run("one", "two", tmp_path / "out").exit_code == 0
+    rows = json.loads((tmp_path / "out" / "compare.json").read_text())["rows"]
+    assert [(row["benchmark"], row["n"], row["fixed"]) for row in rows] == [
+        ("practice, le/iter1", 40, 10),
+        ("practice, vanilla/iter0", 40, 10),
+    ], "test splits only"
+    assert (
+        run(str(tmp_path / "one/vanilla/iter0"), str(tmp_path / "one/le/iter1"), tmp_path / "two-turns").exit_code == 0
+    )
+    assert row_of(tmp_path / "two-turns")["fixed"] == 10
+
+
+def test_variants_of_a_seed_question_are_clustered(tmp_path: Path) -> None:
+    for name, right in (("a", 8), ("b", 24)):
+        rows = []
+        for k in range(40):
+            doc = {
+                "question": f"Variant {k}?",
+                "answer": "7",
+                "perturbation_type": "x",
+                "seed_question": f"seed {k // 8}",
+            }
+            about = {"doc_id": k, "doc": doc, "resps": [["7"]], "target": "7", "filter": "none"}
+            rows.append(about | {"exact_match": float(k < right)})
+        write_jsonl(tmp_path / name / "samples_gsm_plus_2026-11-21T12-10-02.jsonl", rows)
+    done = run(str(tmp_path / "a"), str(tmp_path / "b"), tmp_path / "out")
+    row = row_of(tmp_path / "out")
+    assert (row["test"], row["origins"], row["p_value"]) == ("exact sign flips of 5 origins", 5, 0.5)
+    assert "40 items from 5 origins; the origin is the unit" in done.output
+
+
+def test_groups_of_what_changed(tmp_path: Path) -> None:
+    asked = {
+        k: f"How many {'apples are in the basket' if k % 2 else 'trains leave the station'} {k}?" for k in range(40)
+    }
+    for name, right in (("a", set(range(0, 40, 2))), ("b", set(range(1, 40, 2)))):
+        rows = [{"id": k, "correct": k in right, "question": asked[k], "text": name} for k in range(40)]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    run(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), tmp_path / "out")
+    groups = json.loads((tmp_path / "out" / "compare.json").read_text())["groups"]
+    assert [(group["fixed"], group["broken"]) for group in groups] == [(0, 20), (20, 0)]
+    assert "trains" in groups[0]["name"] and "apples" in groups[1]["name"]
+
+
+@pytest.mark.real
+def test_reinforcement_learning_on_puzzles_changed_no_gsm8k_score(tmp_path: Path) -> None:
+    logs = [f"recorded/math-eval/{name}" for name in ("qwen2.5-3b-instruct", "qwen2.5-3b-rlft")]
+    if not any((folder / logs[0]).exists() for folder in data_dirs()):
+        pytest.skip(f"no {logs[0]} in {', '.join(map(str, data_dirs()))}")
+    assert run(logs[0], logs[1], tmp_path).exit_code == 0
+    row = row_of(tmp_path)
+    assert (row["n"], round(100 * row["a"], 1), round(100 * row["b"], 1)) == (1319, 86.6, 87.3)
+    assert (row["fixed"], row["broken"], round(row["p_value"], 2)) == (64, 54, 0.41)
+
+
+def test_one_of_several_models(tmp_path: Path) -> None:
+    row = {"question": "How many jars?", "ground_truth": "6 * 4 = 24\nA: 24"}
+    row |= {"small": {"is_correct": False, "solution": "A: 3"}, "large": {"is_correct": True, "solution": "A: 24"}}
+    write_jsonl(tmp_path / "solutions.jsonl", [row])
+    log = str(tmp_path / "solutions.jsonl")
+    with pytest.raises(ValueError, match="2 models in one log; pick one with '#'"):
+        sides.load(log)
+    text, worse = verdicts.compare(f"{log}#small", f"{log}#large", out=str(tmp_path / "out"))
+    assert not worse and "A: small" in text
+    write_json(tmp_path / "empty.json", [])
+    with pytest.raises(ValueError, match="no answers in it"):
+        sides.load(str(tmp_path / "empty.json"))
