@@ -43,9 +43,10 @@ def run(
         from laif_helpers.runner import forecast
         from laif_helpers.train import preflight
 
-        print(
-            report_run.dry_run(run_plan), *preflight.ask(run_plan.settings), *forecast.lines(run_plan.stages), sep="\n"
-        )
+        missing = runner.target_missing(run_plan)
+        print(report_run.dry_run(run_plan))
+        checks = [missing] if missing else preflight.ask(run_plan.settings)
+        print(*checks, *forecast.lines(run_plan.stages), sep="\n")
         return
     raise typer.Exit(runner.run(run_plan, executor=executor, workers=workers, redo=tuple(redo)))
 

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from laif_helpers import arms as _arms
 from laif_helpers.key_types import Price
 from laif_helpers.models import gguf
-from laif_helpers.paths import IterationDir, RunDir, resolve
+from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.sections import (
     ArmSection,
     InstructorSection,
@@ -25,6 +25,7 @@ from laif_helpers.sections import (
     TargetSection,
     TrainingSection,
 )
+from laif_helpers.target import Target
 
 __all__ = ["Price", "Recipe", "StageParameters", "build", "from_notebook", "load", "local_target"]
 
@@ -52,11 +53,12 @@ class Recipe(
             )
         if (taught := [arm.name for arm in planned if arm.needs == "teacher"]) and not self.teacher:
             raise ValueError(f"arm {taught[0]!r} learns from a teacher; set teacher, a model as target is written")
-        if self.target.startswith("server:") and not self.target_url:
+        target = Target.of(self.target)
+        if target.kind == "server" and not self.target_url:
             raise ValueError(f"target {self.target!r} needs target_url, the server's base URL (http://…/v1)")
         # A notebook on the untouched target only asks and analyses; it need not declare how far the run goes.
         trains = self.iterations and not self.stops_early and getattr(self, "iteration", 1) > 0
-        if self.target.startswith(("replay:", "server:")) and trains:
+        if not target.local and trains:
             raise ValueError(
                 f"target {self.target!r} cannot be trained: set quote_only: true (requests and price only), "
                 "lessons_only: true (lessons too) or iterations: 0 (evaluation and error analysis only)"
@@ -144,9 +146,10 @@ def local_target(target: str) -> str:
 
     A GGUF file's is the plain folder that stage 1 writes for it.
     """
-    if gguf.is_file(target):
+    found = Target.of(target)
+    if found.kind == "gguf":
         return str(gguf.folder_of(target))
-    return str(resolve(target)) if resolve(target).is_dir() else target
+    return str(found.path or target)
 
 
 def build(model: type[Recipe], values: Mapping[str, Any]) -> Any:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import benchmarks
-from laif_helpers.paths import IterationDir, data_dirs, file_label, resolve, short_names, stamp_of
+from laif_helpers.paths import IterationDir, data_dirs, file_label, short_names, stamp_of
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import Example, Response, read_jsonl
+from laif_helpers.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +52,7 @@ def pairs(p: Recipe, folder: IterationDir, benchmark: str, split: str) -> list[t
 def _other_limit(p: Recipe, path: Path, answers: list[Response], known: dict[str, Example]) -> bool:
     """Whether 01 took another number of items. A file that 01 did not write (it has no stamp) may hold fewer."""
     count = len({answer.id for answer in answers})
-    if p.target.startswith("replay:"):
+    if Target.of(p.target).kind == "replay":
         return False
     return (count > len(known) and p.limit > 0) or (count < len(known) and stamp_of(path).is_file())
 
@@ -137,7 +138,8 @@ def examples(p: Recipe, benchmark: str, split: str) -> dict[str, Example]:
     Do not change the mapping, others hold it too.
     """
     states = tuple((str(path), *_state(path)) for path in _sources(p, benchmark, split))
-    recorded = p.target.removeprefix("replay:") if p.target.startswith("replay:") else ""
+    target = Target.of(p.target)
+    recorded = target.name if target.kind == "replay" else ""
     return _examples(recorded, benchmark, split, (p.data_dir, p.limit), states)
 
 
@@ -157,9 +159,9 @@ def _examples(
 
 def _sources(p: Recipe, benchmark: str, split: str) -> Iterator[Path]:
     """The files that items come from, where they lie on this machine."""
-    if p.target.startswith("replay:"):
-        spec = p.target.removeprefix("replay:").partition("#")[0]
-        places = [resolve(spec), *(folder / spec for folder in data_dirs(p.data_dir))]
+    target = Target.of(p.target)
+    if target.kind == "replay":
+        places = [target.recording(p.data_dir)]
     else:
         bench = benchmarks.get(benchmark)
         names = bench.sources[split].files if split in bench.sources else ()

@@ -32,6 +32,7 @@ from laif_helpers.evaluate.times import slowest
 from laif_helpers.paths import ROOT, IterationDir, stamp_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, Response, read_jsonl, write_json, write_jsonl
+from laif_helpers.target import Target
 
 __all__ = [
     "browse",
@@ -59,7 +60,7 @@ def evaluate(p: StageParameters) -> list[Path]:
     Raises ValueError (model, settings, nothing to evaluate), FileNotFoundError (benchmark or recorded files),
     ServerError and RuntimeError (a server that fails); answers finished before an error are kept.
     """
-    if p.model.startswith("replay:"):
+    if Target.of(p.model).kind == "replay":
         from laif_helpers.evaluate import recorded as evaluate_recorded
 
         return evaluate_recorded.evaluate(p, splits_needed(p))
@@ -139,17 +140,13 @@ def _plan(p: StageParameters, name: str, split: str) -> _Job:
         raise ValueError(f"benchmark {name!r}, split {split!r}: no items; check data_dir and limit")
     header = {
         "model": models.fingerprint(p.model),
-        "served_by": p.serve if _is_local(p.model) else p.target_url,
+        "served_by": p.serve if Target.of(p.model).local else p.target_url,
         "max_new_tokens": p.max_new_tokens,
     }
     keys = [_key(example.id, benchmark.messages(example)) for example in examples]
     job = _Job(benchmark, p.folder, split, examples, header, keys, {})
     job.known = _finished_before(job) | _partial_before(job)
     return job
-
-
-def _is_local(model: str) -> bool:
-    return not model.startswith(("server:", "replay:"))
 
 
 def _key(identity: str, messages: list[dict[str, str]]) -> str:
@@ -196,7 +193,7 @@ def _partial_before(job: _Job) -> dict[str, Completion]:
 @contextmanager
 def _endpoint(p: StageParameters) -> Iterator[tuple[str, str]]:
     """The model name and URL to ask: the model itself, or the server that ``serve`` starts for it."""
-    if not (p.serve and _is_local(p.model)):
+    if not (p.serve and Target.of(p.model).local):
         yield p.model, p.target_url
         return
     with models.serve(p.serve, p.model, log=p.folder.path / "logs" / "serve.log") as url:

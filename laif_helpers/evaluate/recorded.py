@@ -12,6 +12,7 @@ from laif_helpers.evaluate.tables import escape
 from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, write_json, write_jsonl
+from laif_helpers.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,7 @@ def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str, audi
 
 
 def _spec(p: StageParameters) -> str:
-    return p.target.removeprefix("replay:")
+    return Target.of(p.target).name
 
 
 def _load(p: StageParameters, spec: str) -> "list[Recorded]":
@@ -101,7 +102,7 @@ def agreement(p: StageParameters, df: "pd.DataFrame") -> "tuple[pd.DataFrame, pd
     """
     import pandas as pd
 
-    loaded = _load(p, _spec(p).partition("#")[0]) if p.target.startswith("replay:") else []
+    loaded = _load(p, _spec(p).partition("#")[0]) if Target.of(p.target).kind == "replay" else []
     recorded = [item for item in loaded if item.label is not None]
     recorded = [item for item in recorded if item.example.benchmark in p.benchmarks]
     done = {(row["model"], row["id"], row["text"]): row for row in df.to_dict("records")}

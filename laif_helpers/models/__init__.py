@@ -9,6 +9,7 @@ from typing import Any
 from laif_helpers.models.gguf import prepare
 from laif_helpers.models.serving import serve
 from laif_helpers.records import Completion, Message
+from laif_helpers.target import Target
 
 __all__ = ["fingerprint", "generate", "prepare", "serve"]
 
@@ -51,7 +52,7 @@ def generate(
     if not conversations:
         return []
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    ask = _ask_server if model.startswith("server:") else _ask_local(model, batch_size)
+    ask = _ask_server if Target.of(model).kind == "server" else _ask_local(model, batch_size)
     with _Progress(len(conversations), shown=progress) as bar:
 
         def finished(index: int, completion: Completion) -> None:
@@ -67,7 +68,7 @@ def generate(
 def _ask_server(model: str, conversations: list[list[Message]], **options: Any) -> None:
     from laif_helpers.models import server as server_model
 
-    server_model.ask(model.removeprefix("server:"), conversations, **options)
+    server_model.ask(Target.of(model).name, conversations, **options)
 
 
 def _ask_local(model: str, batch_size: int) -> Callable[..., None]:
@@ -85,7 +86,7 @@ def _ask_local(model: str, batch_size: int) -> Callable[..., None]:
 
 def fingerprint(model: str) -> str:
     """What must be equal for two answers to come from the same model: a folder's content, or the name."""
-    if model.startswith("server:"):
+    if Target.of(model).kind == "server":
         return model
     from laif_helpers.models import local as local_model
 

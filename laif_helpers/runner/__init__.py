@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import machine
+from laif_helpers import machine, target
 from laif_helpers.records import write_json
 from laif_helpers.runner import executors, manifest, plan, scratch, shared_folders
 from laif_helpers.runner import report as report_run
@@ -58,6 +58,8 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
     ValueError before anything runs if the executor is missing or the run is being run already.
     """
     _known_notebooks(run_plan, redo)
+    if why := target_missing(run_plan):
+        raise ValueError(why)
     with lock(run_plan.run) as holder, executors.interruptible():
         progress = Progress(run_plan, executors.get(executor), workers or run_plan.settings.workers, redo)
         for change in manifest.write_recipe(run_plan):
@@ -265,6 +267,17 @@ def _collect(run_plan: RunPlan) -> None:
     from laif_helpers import compare
 
     compare.collect_points(folder)
+
+
+def target_missing(run_plan: RunPlan) -> str:
+    """Why the target cannot be loaded, in one sentence, before a minute is spent on trying; "" if it can be, or if it
+    has answered already. Raises FileNotFoundError for a path that leads nowhere."""
+    name = run_plan.settings.target
+    rows = manifest.latest(run_plan.stages[0].run)
+    if rows.get(run_plan.stages[0].key, {}).get("status") == "done":
+        return ""
+    target.check(name)
+    return target.unreachable(name)
 
 
 def _known_notebooks(run_plan: RunPlan, redo: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from laif_helpers import benchmarks, machine
 from laif_helpers.benchmarks import practice
 from laif_helpers.paths import NANO, ROOT, data_dirs, runs_dir
-from laif_helpers.runner import forecast, manifest, plan
+from laif_helpers.runner import forecast, manifest, plan, target_missing
 from laif_helpers.train import preflight
 
 if TYPE_CHECKING:
@@ -186,4 +186,6 @@ def _recipe(path: Path) -> Iterator[str]:
     for place in data_table(settings.benchmarks, settings.data_dir):
         if place.status == "missing":
             yield _line("recipe needs", f"{place.benchmark}: {place.text}")
-    yield from (_line("recipe", line) for line in (*preflight.ask(settings), *forecast.lines(run_plan.stages)))
+    missing = target_missing(run_plan)
+    checks = [missing] if missing else preflight.ask(settings)
+    yield from (_line("recipe", line) for line in (*checks, *forecast.lines(run_plan.stages)))

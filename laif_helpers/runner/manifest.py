@@ -17,11 +17,12 @@ import yaml
 
 from laif_helpers import arms
 from laif_helpers import benchmarks as _benchmarks
-from laif_helpers.paths import SENTINEL, RunDir, data_dirs, file_label, resolve
+from laif_helpers.paths import SENTINEL, RunDir, data_dirs, file_label
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import read_rows, write_jsonl, write_text
 from laif_helpers.runner import notebook, plan
 from laif_helpers.runner.plan import RunPlan, Stage
+from laif_helpers.target import Target
 
 PACKAGES = "laif-helpers torch transformers trl peft deepspeed openai papermill pandas numpy scikit-learn umap-learn"
 WHOLE_FILE = 64 << 20  # bytes; a larger file counts by size and time, reading 15 GB of weights takes minutes
@@ -179,13 +180,11 @@ def _model(stage: Stage, k: int) -> Iterator[tuple[str, Path]]:
         named = checkpoint / SENTINEL
         yield from _tree("checkpoint", named if named.is_file() else checkpoint)
         return
-    target = stage.recipe.target
-    if target.startswith("replay:"):
-        spec = target.removeprefix("replay:").partition("#")[0]
-        places = [resolve(spec), *(folder / spec for folder in data_dirs(stage.recipe.data_dir))]
-        yield from _tree("target", next((place for place in places if place.exists()), places[0]))
-    elif not target.startswith("server:"):
-        yield from _tree("target", resolve(target))
+    target = Target.of(stage.recipe.target)
+    if target.kind == "replay":
+        yield from _tree("target", target.recording(stage.recipe.data_dir))
+    elif target.path:
+        yield from _tree("target", target.path)
 
 
 def _benchmark_files(settings: Recipe) -> Iterator[tuple[str, Path]]:

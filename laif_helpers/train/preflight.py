@@ -16,6 +16,7 @@ from laif_helpers.launch import environment
 from laif_helpers.paths import runs_dir
 from laif_helpers.recipe import Recipe, local_target
 from laif_helpers.records import write_json
+from laif_helpers.target import Target
 from laif_helpers.train import memory
 from laif_helpers.train.memory import GIB, Need
 from laif_helpers.train.settings import Row, Settings, read_json
@@ -209,7 +210,7 @@ def ask(recipe: Recipe) -> list[str]:
     A local target below 200 MB trains on any machine and costs no process either.
     """
     base = local_target(recipe.target)
-    if not recipe.iterations or recipe.quote_only or base.startswith(("replay:", "server:")):
+    if not recipe.iterations or recipe.stops_early or not Target.of(recipe.target).local:
         return ["training: none"]
     size = sum(file.stat().st_size for file in Path(base).glob("*.safetensors"))
     if 0 < size < SMALL and not (Path(base) / "adapter_config.json").is_file():

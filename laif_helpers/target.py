@@ -1,0 +1,100 @@
+"""What a recipe's ``target`` names: a folder, a LoRA adapter, a GGUF file, a hub model, a server, a recording."""
+
+import difflib
+import functools
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlparse
+
+from laif_helpers.paths import ROOT, data_dirs, resolve
+
+_PREFIXES: dict[str, Literal["server", "replay"]] = {"server:": "server", "replay:": "replay"}
+_REACH_S = 3.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model, or answers that somebody already has.
+
+    Attributes:
+        kind: ``hub`` is whatever is neither marked as a server or recording nor on this machine.
+        name: without the mark; of a recording with what follows its ``#``.
+        path: of a folder, adapter or GGUF file.
+    """
+
+    kind: Literal["folder", "adapter", "gguf", "hub", "server", "replay"]
+    name: str
+    path: Path | None = None
+
+    @classmethod
+    def of(cls, text: str) -> "Target":
+        """Read a target as a recipe or a notebook writes it."""
+        for prefix, kind in _PREFIXES.items():
+            if text.startswith(prefix):
+                return cls(kind, text.removeprefix(prefix))
+        path = resolve(text)
+        if path.is_dir():
+            return cls("adapter" if (path / "adapter_config.json").is_file() else "folder", text, path)
+        if text.endswith(".gguf") and path.is_file():
+            return cls("gguf", text, path)
+        return cls("hub", text)
+
+    @property
+    def local(self) -> bool:
+        """Whether its weights are loaded on this machine, so that it can be trained."""
+        return self.kind not in ("server", "replay")
+
+    def recording(self, data_dir: str = "") -> Path:
+        """File or folder of recorded answers: as named, else in a data folder. The first of these if it is nowhere."""
+        name = self.name.partition("#")[0]
+        places = [resolve(name), *(folder / name for folder in data_dirs(data_dir))]
+        return next((place for place in places if place.exists()), places[0])
+
+
+def check(text: str) -> None:
+    """Refuse a name that is written like a path and leads nowhere. Raises FileNotFoundError."""
+    target = Target.of(text)
+    if target.kind != "hub":
+        return
+    first, slashes = text.partition("/")[0], text.count("/")
+    if slashes == 1 and first not in (".", "..", "~", "") and not resolve(first).is_dir():
+        return
+    if not slashes and not text.endswith(".gguf"):
+        return  # the hub's oldest models have no owner: gpt2
+    place = resolve(text)
+    near = difflib.get_close_matches(place.name, [p.name for p in place.parent.glob("*")], n=1)
+    hint = f"; did you mean {place.parent / near[0]}?" if near else "; correct target, or put the model there"
+    sentence = f"target {text!r} is neither a model folder nor a GGUF file ({place}){hint}"
+    raise FileNotFoundError(sentence.replace(f"{ROOT}/", ""))
+
+
+def unreachable(text: str) -> str:
+    """Why a hub model cannot be had now, in one sentence; "" if it is here already or the hub can be reached."""
+    target = Target.of(text)
+    if target.kind != "hub":
+        return ""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(text, "config.json"), str):
+        return ""
+    if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE", "") not in ("", "0"):
+        return f"target {text!r} is no folder here and not in the hub's cache, and HF_HUB_OFFLINE forbids to fetch it"
+    if why := _no_connection(constants.ENDPOINT):
+        return f"target {text!r} is no folder here and not in the hub's cache, and the hub cannot be reached ({why})"
+    return ""
+
+
+@functools.cache
+def _no_connection(url: str) -> str:
+    """Why nobody can be reached there; "" if somebody can, or if a proxy stands between."""
+    parts = urlparse(url)
+    if os.environ.get(f"{parts.scheme}_proxy") or os.environ.get(f"{parts.scheme.upper()}_PROXY"):
+        return ""
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 443), timeout=_REACH_S).close()
+    except OSError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,72 @@
+"""What a recipe's target may name, and that a name which leads nowhere is refused before anything is tried."""
+
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Toy
+
+from laif_helpers import runner, target
+from laif_helpers.paths import NANO
+from laif_helpers.target import Target
+
+
+def test_each_kind_is_told_from_the_others(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    kinds = {
+        "data/nano": "folder",
+        str(NANO): "folder",
+        str(tmp_path / "adapter"): "adapter",
+        str(tmp_path / "m.gguf"): "gguf",
+        "someone/model": "hub",
+        "server:someone/model": "server",
+        "replay:answers.jsonl#gpt": "replay",
+    }
+    assert {text: Target.of(text).kind for text in kinds} == kinds
+    assert Target.of("server:someone/model").name == "someone/model"
+    assert not Target.of("server:m").local and not Target.of("replay:x").local and Target.of("a/b").local
+    (tmp_path / "answers.jsonl").write_text("")
+    assert Target.of("replay:answers.jsonl#gpt").recording(str(tmp_path)) == tmp_path / "answers.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("data/nan", "did you mean data/nano?"),
+        ("/no/such/model", "correct target, or put the model there"),
+        ("./models/x", "correct target"),
+        ("a/b/c", "correct target"),
+        ("model.gguf", "neither a model folder nor a GGUF file"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_no_name_of_the_hub(text: str, hint: str) -> None:
+    with pytest.raises(FileNotFoundError, match=hint.replace("?", r"\?")):
+        target.check(text)
+
+
+@pytest.mark.parametrize("text", ["someone/model", "gpt2", "server:a/b/c", "replay:no/file", "data/nano"])
+def test_other_names_pass(text: str) -> None:
+    target.check(text)
+
+
+def test_a_hub_model_that_cannot_be_had_is_refused_at_once(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://127.0.0.1:1")
+    for name in ("https_proxy", "HTTPS_PROXY", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match=r"'someone/model' is no folder here .* the hub cannot be reached"):
+        toy.run(target="someone/model")
+    assert time.monotonic() - begin < 10 and toy.engine.ran == []
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE forbids" in target.unreachable("someone/model")
+
+
+def test_a_target_that_has_answered_already_need_not_be_there(toy: Toy) -> None:
+    assert toy.run(arms=[], iterations=0)[0] == 0
+    (toy.root / "model").rename(toy.root / "moved")
+    assert runner.target_missing(toy.plan()) == ""
