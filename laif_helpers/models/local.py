@@ -67,8 +67,10 @@ def _load(name: str, _fingerprint: str) -> LocalModel:
     from transformers import AutoTokenizer
 
     path = str(resolve(name)) if resolve(name).is_dir() else name
-    if not Path(path).is_dir() and name.startswith(("/", ".", "~")):
-        raise ValueError(f"model {name!r}: there is no such folder; check the path")
+    # a hub name has one slash at most
+    if not Path(path).is_dir() and (name.startswith(("/", ".", "~")) or name.count("/") > 1):
+        fix = "`make smollm2` prepares it" if "downloads/smollm2-" in name else "check the path"
+        raise ValueError(f"model {name!r}: there is no such folder; {fix}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         if not tokenizer.chat_template:
