@@ -21,7 +21,7 @@ from make_nano import answer_loss, batches, encode, measure, practice_data, scor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laif_helpers.benchmarks import practice
-from laif_helpers.models import gguf
+from laif_helpers.models import gguf, precision
 from laif_helpers.paths import ROOT
 from laif_helpers.records import write_json, write_text
 
@@ -64,19 +64,14 @@ def make_instruct(folder: Path) -> Path:
     return gguf.to_folder(path, folder, origin)
 
 
-def fast_bf16() -> bool:
-    """Whether this processor multiplies in bf16; elsewhere it is emulated and slower than float32."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
 def train(model: Any, samples: list[Any], settings: Settings, pad: int) -> None:
-    """One pass, AdamW, learning rate down to zero on a straight line."""
+    """One pass, AdamW, learning rate down to zero on a straight line; bf16 if the processor multiplies it."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     steps = -(-len(samples) // settings.batch_size)
     line = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     model.train()
     for step, (ids, labels) in enumerate(batches(samples, settings.batch_size, pad), start=1):
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision.processor_has_bfloat16()):
             loss = answer_loss(model, ids, labels)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -136,7 +131,7 @@ def make_practised(base: Path, folder: Path, settings: Settings) -> Path:
     del model
     scores = measure(partial, settings.measured)
     facts = {"seconds": seconds, "tokens_a_sample": round(length, 1)}
-    facts |= {"precision": "bf16 autocast" if fast_bf16() else "float32"}
+    facts |= {"precision": "bf16 autocast" if precision.processor_has_bfloat16() else "float32"}
     write_json(partial / "scores.json", {"settings": asdict(settings), **facts, "scores": scores})
     gaps = ", ".join(sorted(practice.GAPS))
     write_text(partial / "README.md", CARD.format(**asdict(settings), **facts, gaps=gaps, table=score_rows(scores)))
