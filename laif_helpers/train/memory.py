@@ -14,14 +14,29 @@ PROCESS = 0.7e9  # bytes of Python, torch and trl before any weight; on a GPU th
 BUCKET = 5e8  # DeepSpeed's default reduce and all-gather buckets, in weights; 4.5 of each pair live at once
 CHUNK = 1024  # tokens at a time in TRL's fused head, so that logits of a whole batch never exist
 
-KNOWN: dict[str, tuple[str, Row]] = {
-    "mistral-7b": ("mistral", {"vocab_size": 32000, "sliding_window": None}),
-    "llama-3-8b": ("llama", {"vocab_size": 128256}),
-    "llama-3.1-8b": ("llama", {"vocab_size": 128256}),
+_DIMENSIONS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+_EIGHT_B = (4096, 14336, 32, 32, 8)
+
+
+def _known(kind: str, vocabulary: int, dimensions: tuple[int, ...], tied: bool = True, **more: Any) -> tuple[str, Row]:
+    sizes = dict(zip(_DIMENSIONS, dimensions, strict=True))
+    return kind, {"vocab_size": vocabulary, "tie_word_embeddings": tied, **sizes, **more}
+
+
+KNOWN = {
+    "mistral-7b": _known("mistral", 32000, _EIGHT_B, tied=False, sliding_window=None),
+    "llama-3-8b": _known("llama", 128256, _EIGHT_B, tied=False),
+    "llama-3.1-8b": _known("llama", 128256, _EIGHT_B, tied=False),
+    "llama-3.2-1b": _known("llama", 128256, (2048, 8192, 16, 32, 8)),
+    "smollm2-360m": _known("llama", 49152, (960, 2560, 32, 15, 5)),
+    "smollm2-1.7b": _known("llama", 49152, (2048, 8192, 24, 32, 32)),
+    "qwen2.5-0.5b": _known("qwen2", 151936, (896, 4864, 24, 14, 2)),
+    "qwen2.5-1.5b": _known("qwen2", 151936, (1536, 8960, 28, 12, 2)),
+    "qwen3-0.6b": _known("qwen3", 151936, (1024, 3072, 28, 16, 8), head_dim=128),
+    "gemma-3-270m": _known("gemma3_text", 262144, (640, 2048, 18, 4, 1), head_dim=256),
+    "gemma-3-1b": _known("gemma3_text", 262144, (1152, 6912, 26, 4, 1), head_dim=256),
 }
-"""Shapes of the papers' models (their published configs), for machines that cannot ask the hub; all else is alike."""
-_ALIKE: Row = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
-_ALIKE |= {"num_key_value_heads": 8, "tie_word_embeddings": False}
+"""Shapes of the recipes' models (their published configs), for machines that cannot ask the hub."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,7 @@ def shape(base: str) -> Shape:
         reason = str(error).splitlines()[0].split(" to load the files")[0]
     for name, (kind, values) in KNOWN.items():
         if name in base.lower().replace("meta-", "").replace("_", "-"):
-            return _shape(AutoConfig.for_model(kind, **_ALIKE, **values), guessed=True)
+            return _shape(AutoConfig.for_model(kind, **values), guessed=True)
     raise ValueError(f"the config of {base} cannot be read ({reason})")
 
 
