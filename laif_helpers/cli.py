@@ -98,15 +98,22 @@ def figures(
 @commands.command()
 def export(
     run: Annotated[str, typer.Argument(help="name of the run", show_default=False)],
-    arm: Annotated[str, typer.Option(help="whose lessons", show_default=False)],
-    format: Annotated[str, typer.Option(help="messages | alpaca | sharegpt")] = "messages",
-    iteration: Annotated[int, typer.Option(min=0, help="0: the latest with lessons")] = 0,
+    arm: Annotated[str, typer.Option(help="whose lessons; of inspect: whose answers, default all")] = "",
+    format: Annotated[str, typer.Option(help="messages | alpaca | sharegpt | inspect")] = "messages",
+    iteration: Annotated[int, typer.Option(min=0, help="0: the latest with lessons; of inspect: all")] = 0,
     out: Annotated[str, typer.Option(help="folder to write; default: export/ of the run")] = "",
     parquet: Annotated[bool, typer.Option("--parquet", help="Parquet instead of JSONL")] = False,
 ) -> None:
-    """Write an arm's kept lessons as a dataset for TRL, axolotl, LLaMA-Factory, with its card."""
+    """Write an arm's kept lessons as a dataset for TRL, axolotl, LLaMA-Factory; or answers as Inspect's logs."""
+    if format == "inspect":
+        from laif_helpers.answers import inspect_export
+
+        print(*inspect_export.export(run, arm=arm, iteration=iteration, out=out), sep="\n")
+        return
     from laif_helpers.lessons import export as exporter
 
+    if not arm:
+        raise ValueError("--arm: name the arm whose lessons are exported, e.g. --arm lec")
     print(exporter.export(run, arm, format=format, iteration=iteration, out=out, parquet=parquet))
 
 

@@ -1,18 +1,20 @@
-"""Names for clusters of errors, from the words that mark them off; and what goes by one name is one cluster."""
+"""A cluster's name is made of the words that mark it off; clusters of one leading word are one cluster."""
 
+import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laif_helpers.embeddings import words
+from laif_helpers.embeddings import unspaced, words
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _LITTLE = (
-    "0 a an and are as at be been but by did do does for from had has have he her him his how i if in is it its not "
-    "of on or s she than that the their them then there these they this those to was we were what when where which "
-    "who will with would you your"
+    "0 a all also an and any are as at be been but by did do does for from had has have he her him his how i if in is it "
+    "its much not of on or s she so some than that the their them then there these they this those to was we were what "
+    "when where which who will with would you your"
 )
 FUNCTION_WORDS = frozenset(_LITTLE.split())
 """Words that name nothing; a cluster's name is made of terms that hold another word."""
@@ -47,13 +49,38 @@ def name(points: "pd.DataFrame", terms: int = 3) -> dict[int, str]:
     except ValueError:  # no text holds a word
         return dict.fromkeys(range(count), "(no words)")
     vocabulary = vectorizer.get_feature_names_out()
+    named = persons(points)
+    speaking = np.array([not named & set(term.split()) for term in vocabulary])
     names = {}
     for number in range(count):
         inside = (points["cluster"] == number).to_numpy()
         within, outside = (np.asarray(matrix[rows].mean(axis=0)).ravel() for rows in (inside, ~inside))
         # One per cent is added to both shares, so that a term met twice does not win by being rare.
-        names[number] = _top_terms(vocabulary, within * np.log((within + 0.01) / (outside + 0.01)), terms)
+        weights = within * np.log((within + 0.01) / (outside + 0.01))
+        names[number] = _top_terms(vocabulary, np.where(speaking, weights, 0), terms)
     return names
+
+
+def persons(points: "pd.DataFrame") -> set[str]:
+    """Words that name somebody in a question, in lower case: always written with a capital, and spread over clusters.
+
+    A capital word stays where a cluster is about it: it has most of the word's mentions, in half of its items or more.
+    """
+    small: set[str] = set()
+    mentions: dict[str, Counter[int]] = {}
+    for question, number in zip(points["question"], points["cluster"], strict=True):
+        for word in set(re.findall(r"[^\W\d_]+", question)):
+            if word.istitle():
+                mentions.setdefault(word.lower(), Counter())[int(number)] += 1
+            else:
+                small.add(word.lower())
+    sizes = Counter(points["cluster"].tolist())
+
+    def topic(counts: Counter[int]) -> bool:
+        number, most = counts.most_common(1)[0]
+        return number >= 0 and 2 * most > counts.total() and 2 * most >= sizes[number]
+
+    return {word for word, counts in mentions.items() if word not in small and not topic(counts)}
 
 
 def _top_terms(vocabulary: np.ndarray, weights: np.ndarray, terms: int) -> str:
@@ -63,13 +90,20 @@ def _top_terms(vocabulary: np.ndarray, weights: np.ndarray, terms: int) -> str:
     for index in np.argsort(-weights, kind="stable")[:200]:
         parts = _content(vocabulary[index])
         if weights[index] > 0 and parts and not parts & used:
-            chosen.append(vocabulary[index].removeprefix("0 ").removesuffix(" 0"))
+            chosen.append(_joined(vocabulary[index].removeprefix("0 ").removesuffix(" 0")))
             used |= parts
         if len(chosen) == terms:
             break
     return ", ".join(chosen) or "(no words)"
 
 
+def _joined(term: str) -> str:
+    """A pair of overlapping character pairs as the three characters that they are."""
+    first, _, second = term.partition(" ")
+    return first + second[1:] if second and unspaced(first) and first[-1] == second[0] else term
+
+
 def _content(term: str) -> set[str]:
-    """The words of a term that name something."""
-    return {word for word in term.split() if len(word) > 1} - FUNCTION_WORDS
+    """What of a term names something: its words, or its characters where a script has no spaces."""
+    parts = [word for word in term.split() if len(word) > 1]
+    return {part for word in parts for part in (word if unspaced(word) else [word])} - FUNCTION_WORDS

@@ -44,9 +44,34 @@ def _encode(texts: Sequence[str], name: str) -> np.ndarray:
     return np.asarray(vectors, dtype=np.float32)
 
 
+UNSPACED = (
+    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese characters, kana
+    "\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+)
+"""Letters of scripts that put no space between words."""
+_MARKS = "\u0300-\u036f\u0900-\u0dff\u064b-\u0670"  # accents, the vowel signs of India's scripts, Arabic's short vowels
+_RUN = re.compile(rf"[{UNSPACED}]+|(?:(?![{UNSPACED}])(?:[^\W\d_]|[{_MARKS}]))+|0")
+
+
 def words(text: str) -> list[str]:
-    """Lower-case words of a text; every number becomes the one word ``0``, since size is not the subject."""
-    return re.findall(r"[^\W\d_]+|0", re.sub(r"\d[\d,.]*", "0", text.lower()))
+    """Lower-case words of a text; every number becomes the one word ``0``, since size is not the subject.
+
+    Where a script has no spaces, pairs of neighbouring characters stand for words: most words of Chinese and Japanese
+    have two. A text without any letter or digit gives its signs.
+    """
+    found = [word for run in _RUN.findall(re.sub(r"\d[\d,.]*", "0", text.lower())) for word in _words_of(run)]
+    return found or [sign for sign in text if not sign.isspace()]
+
+
+def _words_of(run: str) -> list[str]:
+    if not unspaced(run) or len(run) < 3:
+        return [run]
+    return [run[at : at + 2] for at in range(len(run) - 1)]
+
+
+def unspaced(word: str) -> bool:
+    """Whether a word is of a script without spaces between words."""
+    return re.match(f"[{UNSPACED}]", word) is not None
 
 
 def _tfidf(texts: Sequence[str], fit_on: Sequence[str]) -> np.ndarray:
@@ -57,8 +82,12 @@ def _tfidf(texts: Sequence[str], fit_on: Sequence[str]) -> np.ndarray:
     vectorizer.set_params(sublinear_tf=True, dtype=np.float32, min_df=2 if len(fit_on) > 50 else 1)
     try:
         fitted = vectorizer.fit_transform(fit_on)
-    except ValueError:  # scikit-learn's way of saying that no text holds a word
-        return np.zeros((len(texts), 1), dtype=np.float32)
+        if (fitted.getnnz(axis=1) == 0).any():  # a text all of whose words are its own: keep them, else it is nowhere
+            fitted = vectorizer.set_params(min_df=1).fit_transform(fit_on)
+    except ValueError:  # scikit-learn's way of saying that no text holds a word (or none that two texts share)
+        if not any(words(text) for text in fit_on):
+            return np.zeros((len(texts), 1), dtype=np.float32)
+        fitted = vectorizer.set_params(min_df=1).fit_transform(fit_on)
     matrix = fitted if texts is fit_on else vectorizer.transform(texts)
     dimensions = min(TFIDF_DIMENSIONS, fitted.shape[0] - 1, fitted.shape[1] - 1)
     if dimensions < 2:

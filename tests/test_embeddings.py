@@ -39,6 +39,29 @@ def test_fit_on_keeps_one_space() -> None:
     assert np.allclose(unknown, 0)
 
 
+def test_scripts_without_spaces_have_words() -> None:
+    assert embeddings.words("氢原子3个") == ["氢原", "原子", "0", "个"]
+    assert embeddings.words("Python的列表") == ["python", "的列", "列表"]
+    assert embeddings.words("राम के पास") == ["राम", "के", "पास"], "vowel signs belong to their word"
+    assert embeddings.words("سؤال سهل") == ["سؤال", "سهل"]
+    assert embeddings.words("사과 세 개") == ["사과", "세", "개"]
+    assert "กิน" not in embeddings.words("กินข้าว") and len(embeddings.words("กินข้าว")) == 6
+    atoms = [f"{x}的原子序数是多少？" for x in "氢氦锂铍硼碳氮氧氟氖钠镁铝硅磷硫氯氩钾钙钪钛钒铬锰铁"]
+    lands = [f"{x}国是哪一年独立的？" for x in "法德美中英泰韩俄奥意荷比丹瑞挪芬波捷匈希土埃摩突阿利"]
+    vectors = embeddings.embed([*atoms, *lands])
+    assert (np.linalg.norm(vectors, axis=1) > 0.99).all()
+    near = embeddings.nearest(vectors[:26], vectors, 6)[0]
+    assert (near < 26).all(), "a question about atoms lies beside questions about atoms"
+
+
+def test_a_text_whose_words_are_its_own_still_has_a_place() -> None:
+    vectors = embeddings.embed(
+        [f"word{chr(97 + k % 26) * 3} alone{chr(97 + k // 26) * 4}" for k in range(60)] + ["unique!"]
+    )
+    assert vectors.any(axis=1).all()
+    assert embeddings.embed(["∀∃", "∀∀"]).any(), "signs, where there is no letter"
+
+
 @pytest.mark.parametrize("texts", [["", ""], ["!!!"], ["one text"], ["same", "same", "same"]])
 def test_poor_texts_still_give_rows(texts: list[str]) -> None:
     vectors = embeddings.embed(texts)

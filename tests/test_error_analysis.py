@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from laif_helpers import benchmarks, error_analysis, paths, recipe
+from laif_helpers import benchmarks, cluster_names, error_analysis, paths, recipe
 from laif_helpers.embeddings import embed
 from laif_helpers.error_analysis import frames, profile
 from laif_helpers.error_analysis import tables as error_tables
@@ -224,6 +224,34 @@ def test_contrast_removes_what_right_items_share() -> None:
     space = error_analysis.contrast(items, vectors, k=2)
     assert space[0] == pytest.approx([0, 1, 0])
     assert space[1] == pytest.approx([0, 0, 0])
+
+
+def test_names_of_people_name_no_cluster() -> None:
+    people = ["Ivy", "Rosa", "Finn", "Tara", "Sam"]
+    asked = [f"{people[k % 5]} has {k} spiders. How many legs?" for k in range(20)]
+    asked += [f"How many cents in {k} dimes? asks {people[k % 3]}." for k in range(20)]
+    asked += [f"In which year was Kant {verb}?" for verb in ("born", "ill", "old", "young", "famous") * 2]
+    points = pd.DataFrame({"question": asked, "cluster": [0] * 20 + [1] * 20 + [2] * 10})
+    assert cluster_names.persons(points) >= {"ivy", "rosa", "finn", "tara", "sam"}
+    names = cluster_names.name(points)
+    assert not [word for word in people if word.lower() in " ".join(names.values())]
+    assert "kant" in names[2], "a name that a cluster is about stays"
+    assert "legs" in names[0] and "cents" in names[1]
+
+
+def test_names_where_words_have_no_spaces() -> None:
+    asked = ["氢的原子序数是多少？", "氧的原子序数是多少？"] * 5 + ["法国是哪一年独立的？", "德国是哪一年独立的？"] * 5
+    names = cluster_names.name(pd.DataFrame({"question": asked, "cluster": [0] * 10 + [1] * 10}))
+    assert set("原子序数") & set(names[0])
+    assert not set("原子序数") & set(names[1])
+    assert len(set(names[0].replace(", ", ""))) == len(names[0].replace(", ", "")), "no character twice"
+
+
+def test_vectors_that_see_nothing_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    items = pd.DataFrame({"question": ["?"] * 40, "correct": [False] * 20 + [True] * 20, "benchmark": "x"})
+    points = error_analysis.locate(items, np.zeros((40, 1), dtype=np.float32), 0)
+    assert points["x"].isna().all()
+    assert "sees no word in 40 of 40 texts, which then lie nowhere: set EMBEDDING" in capsys.readouterr().out
 
 
 def test_missing_and_foreign_answers_are_refused(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from laif_helpers.answers import logs, replay
-from laif_helpers.records import write_jsonl
+from laif_helpers.answers import inspect_export, logs, replay
+from laif_helpers.paths import RunDir
+from laif_helpers.records import Response, write_jsonl
 
 GSM = {"question": "How many jars?", "answer": "6 * 4 = <<6*4=24>>24\n#### 24"}
 
@@ -111,6 +112,43 @@ def test_plain_rows(tmp_path: Path) -> None:
     assert [(one.id, one.label, one.sample) for one in found] == [("1", True, 0), ("2", False, 0), ("3", True, 2)]
     with pytest.raises(ValueError, match=r"row 1: field 'correct' is 'perhaps'; write true or false"):
         read(tmp_path / "b.jsonl", [{"id": 1, "correct": "perhaps"}])
+
+
+def test_inspect_opens_what_we_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    run = RunDir.named("mine")
+    for arm, k in (("vanilla", 0), ("le", 1)):
+        grades = [(f"gsm8k-{n}", sample, (n + sample) % 2 == 0) for n in range(3) for sample in range(2)]
+        asked = [{"role": "user", "content": "How many?"}]
+        rows = [
+            Response(
+                **{
+                    "id": id,
+                    "benchmark": "gsm8k",
+                    "split": "test",
+                    "messages": [{"role": "user", "content": f"{id}?"}],
+                },
+                **{"gold": "7", "text": f"#### {7 if right else 8}", "extracted": "7" if right else "8"},
+                **{"correct": right, "readable": True, "reason": "because", "prompt_tokens": 5, "new_tokens": 3},
+                **{"model": "data/nano", "sample": sample},
+            )
+            for id, sample, right in grades
+        ]
+        write_jsonl(run.iteration(arm, k).responses("gsm8k", "test"), rows)
+    written = inspect_export.export("mine")
+    assert [path.parent for path in written] == [run.path / "export" / "inspect"] * 2
+    assert len(inspect_export.export("mine", arm="le", out=str(tmp_path / "le"))) == 1
+    back = logs.read(written[0])
+    assert [(one.id, one.sample, one.label) for one in back] == [(id, sample, right) for id, sample, right in grades]
+    with pytest.raises(FileNotFoundError, match=r"no answers in .*/opd/"):
+        inspect_export.export("mine", arm="opd")
+    inspect_log = pytest.importorskip("inspect_ai.log", reason="inspect-ai is not installed (pip install inspect-ai)")
+    log = inspect_log.read_eval_log(str(written[0]))
+    assert (log.status, log.eval.model, len(log.samples)) == ("success", "data/nano", 6)
+    values = {(sample.id, sample.epoch): sample.scores["laif"].value for sample in log.samples}
+    assert values == {(id, sample + 1): "C" if right else "I" for id, sample, right in grades}
+    assert log.results.scores[0].metrics["accuracy"].value == 0.5
+    assert len(inspect_log.read_eval_log_sample_summaries(str(written[0]))) == 6
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])

@@ -99,6 +99,13 @@ def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int, frame: pd.DataFr
     wrong = ~items["correct"].to_numpy(dtype=bool)
     if wrong.sum() < MIN_ERRORS:
         return points
+    if blank := int((~vectors.any(axis=1)).sum()):
+        print(
+            f"The embedding sees no word in {blank:,} of {len(vectors):,} texts, which then lie nowhere: set EMBEDDING "
+            "to a sentence-transformers model, or EMBEDDED to the text that has words."
+        )
+    if blank == len(vectors):
+        return points
     space = contrast(items, vectors)
     if len(np.unique(space[wrong].round(5), axis=0)) < MIN_ERRORS:
         return points

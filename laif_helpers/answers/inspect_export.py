@@ -1,0 +1,106 @@
+"""A run's answers as logs of Inspect (``.eval``), for its viewers and scanners.
+
+The archive holds what Inspect's own writer puts there: ``header.json``, ``summaries.json`` and a file for each sample.
+Format: https://inspect.aisi.org.uk/eval-logs.html
+"""
+
+import hashlib
+import json
+import math
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.answers import joined
+from laif_helpers.paths import RunDir
+from laif_helpers.records import Response
+
+Document = dict[str, Any]
+SCORER = "laif"
+
+
+def export(run: str, *, arm: str = "", iteration: int = 0, out: str = "") -> list[Path]:
+    """Write one ``.eval`` for each file of responses of a run (or of one arm, or one of its iterations); the files.
+
+    ``out``: the folder; by default ``export/inspect/`` of the run. Raises FileNotFoundError where there is no such run
+    or nothing was answered.
+    """
+    folder = RunDir.named(run)
+    turn = f"iter{iteration}" if iteration else "iter*"
+    found = sorted(folder.path.glob(f"{arm or '*'}/{turn}/responses/[!.]*.jsonl"))
+    if not found:
+        raise FileNotFoundError(f"no answers in {folder.path}/{arm or '*'}/{turn}/responses; run 01_evaluate first")
+    target = Path(out).expanduser() if out else folder.path / "export" / "inspect"
+    target.mkdir(parents=True, exist_ok=True)
+    return [_write(path, target) for path in found]
+
+
+def _write(path: Path, folder: Path) -> Path:
+    rows = joined.responses(path)
+    arm, turn = path.parts[-4:-2]
+    made = datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(microsecond=0)
+    name = f"{rows[0].benchmark}-{rows[0].split}-{arm}-{turn}" if rows else path.stem
+    name = Path(name).stem.replace("_", "-") if name.endswith((".jsonl", ".json")) else name.replace("/", "-")
+    key = hashlib.sha256(path.read_bytes()).hexdigest()[:22]
+    log = folder / f"{made:%Y-%m-%dT%H-%M-%S}-00-00_{name.replace('_', '-')}_{key}.eval"
+    half = log.with_name(f".{log.name}.part")
+    samples = [_sample(row) for row in rows]
+    about = {"arm": arm, "iteration": int(turn.removeprefix("iter")), "split": rows[0].split if rows else ""}
+    header = _header(rows, {"key": key, "created": made.isoformat(), "task": name, "args": about})
+    with zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("_journal/start.json", _text({name: header[name] for name in ("version", "eval", "plan")}))
+        for sample in samples:
+            safe = str(sample["id"]).replace("/", "_")
+            archive.writestr(f"samples/{safe}_epoch_{sample['epoch']}.json", _text(sample))
+        shown = ("id", "epoch", "input", "target", "scores")
+        archive.writestr("summaries.json", _text([{name: sample[name] for name in shown} for sample in samples]))
+        archive.writestr("header.json", _text(header))
+    half.replace(log)
+    return log
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _sample(row: Response) -> Document:
+    said = {"role": "assistant", "content": row.text, "source": "generate", "model": row.model}
+    tokens = {"input_tokens": row.prompt_tokens, "output_tokens": row.new_tokens}
+    usage = {**tokens, "total_tokens": row.prompt_tokens + row.new_tokens}
+    choice = {"message": said, "stop_reason": "max_tokens" if getattr(row, "cut", False) else "stop"}
+    score = {"value": "C" if row.correct else "I", "answer": row.extracted, "explanation": row.reason}
+    asked = [{**message, "source": "input"} for message in row.messages]
+    return {
+        **{"id": row.id, "epoch": row.sample + 1, "input": asked, "target": row.gold, "messages": [*asked, said]},
+        "output": {"model": row.model, "choices": [choice], "completion": row.text, "usage": usage},
+        "scores": {SCORER: score | {"metadata": {"readable": row.readable, "second_correct": row.second_correct}}},
+        "metadata": {"benchmark": row.benchmark, "split": row.split},
+        "store": {},
+        "events": [],
+        "model_usage": {row.model: usage},
+        "attachments": {},
+    }
+
+
+def _header(rows: list[Response], about: Document) -> Document:
+    items = list(dict.fromkeys(row.id for row in rows))
+    model = rows[0].model if rows else "none"
+    share = sum(row.correct for row in rows) / max(len(rows), 1)
+    error = math.sqrt(share * (1 - share) / max(len(items) - 1, 1))
+    metrics = {"accuracy": {"name": "accuracy", "value": share}, "stderr": {"name": "stderr", "value": error}}
+    epochs = max((row.sample for row in rows), default=0) + 1
+    scores = [{"name": SCORER, "scorer": SCORER, "scored_samples": len(rows), "params": {}, "metrics": metrics}]
+    return {
+        "version": 2,
+        "status": "success",
+        "eval": {
+            **{"eval_id": about["key"], "run_id": about["key"], "task_id": about["key"], "created": about["created"]},
+            **{"task": about["task"], "task_version": 0, "task_args": about["args"], "model": model, "model_args": {}},
+            "dataset": {"name": about["task"], "samples": len(items), "sample_ids": items, "shuffled": False},
+            "config": {"epochs": epochs},
+        },
+        "plan": {"name": "plan", "steps": [], "config": {}},
+        "results": {"total_samples": len(rows), "completed_samples": len(rows), "scores": scores},
+        "stats": {"started_at": about["created"], "completed_at": about["created"], "model_usage": {}},
+    }
