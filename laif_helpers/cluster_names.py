@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LITTLE = (
-    "0 a all also an and any are as at be been but by did do does for from had has have he her him his how i if in is it "
-    "its much not of on or s she so some than that the their them then there these they this those to was we were what "
-    "when where which who will with would you your"
+    "0 a all also an and any are as at be been but by did do does for from had has have he her him his how i if in is "
+    "it its much not of on or s she so some than that the their them then there these they this those to was we were "
+    "what when where which who will with would you your"
 )
 FUNCTION_WORDS = frozenset(_LITTLE.split())
 """Words that name nothing; a cluster's name is made of terms that hold another word."""

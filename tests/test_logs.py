@@ -119,7 +119,6 @@ def test_inspect_opens_what_we_export(tmp_path: Path, monkeypatch: pytest.Monkey
     run = RunDir.named("mine")
     for arm, k in (("vanilla", 0), ("le", 1)):
         grades = [(f"gsm8k-{n}", sample, (n + sample) % 2 == 0) for n in range(3) for sample in range(2)]
-        asked = [{"role": "user", "content": "How many?"}]
         rows = [
             Response(
                 **{
