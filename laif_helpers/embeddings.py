@@ -1,14 +1,14 @@
 """Texts as unit vectors, and exact nearest neighbours among them."""
 
-import fcntl
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from laif_helpers import locks
 
 BERT_MEAN = "bert-mean"
 TFIDF_DIMENSIONS = 128
@@ -153,7 +153,7 @@ def _cached(texts: Sequence[str], path: Path, encode: Callable[[Sequence[str]], 
     known = _read(path)
     if not known.keys() >= set(keys):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
+        with locks.hold(path.with_suffix(".lock"), wait=True):
             known = _read(path)
             missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
             if missing:
@@ -177,13 +177,6 @@ def _write(path: Path, known: dict[str, np.ndarray]) -> None:
     with half.open("wb") as file:
         np.savez(file, keys=np.array(list(known)), vectors=np.stack(list(known.values())))
     half.replace(path)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.with_suffix(".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 # -- neighbours

@@ -327,9 +327,11 @@ def test_two_runners_on_one_run_are_refused(toy: Toy) -> None:
 
 
 def test_what_a_killed_runner_wrote_into_its_lock_counts_for_nothing(toy: Toy) -> None:
-    with run_lock.lock(toy.run_dir) as path:
-        assert run_lock.lock_holder(toy.run_dir)["pid"] == os.getpid()
-    path.write_text('{"pid": 1, "running": ["le/iter1/01_evaluate"]}')
+    with run_lock.lock(toy.run_dir) as say:
+        say(["le/iter1/01_evaluate"])
+        holder = run_lock.lock_holder(toy.run_dir)
+        assert (holder["pid"], holder["running"]) == (os.getpid(), ["le/iter1/01_evaluate"])
+    (toy.run_dir.path / ".lock").write_text('{"pid": 1, "running": ["le/iter1/01_evaluate"]}')
     assert run_lock.lock_holder(toy.run_dir) == {}
 
 

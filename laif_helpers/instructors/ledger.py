@@ -5,7 +5,6 @@ crash or ``kill -9`` loses at most the calls in flight, and those stay counted a
 stored. A request is known by the hash of all that shapes its reply.
 """
 
-import fcntl
 import hashlib
 import json
 import sqlite3
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laif_helpers import locks
 from laif_helpers.records import Message
 
 _TABLES = """
@@ -198,12 +198,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """A lock that the system lets go of when the process ends, however it ends."""
-    with path.with_name(f"{path.name}.lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"another run is using the ledger {path}; wait for it, or end it first") from None
-        yield
+    try:
+        with locks.hold(path.with_name(f"{path.name}.lock")):
+            yield
+    except locks.Held:
+        raise RuntimeError(f"another run is using the ledger {path}; wait for it, or end it first") from None
 
 
 def _conflict(path: Path, about: Mapping[str, str], items: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from laif_helpers.runner import executors, manifest, plan, scratch, shared_folde
 from laif_helpers.runner import report as report_run
 from laif_helpers.runner.outcome import Outcome
 from laif_helpers.runner.plan import COMPARE, RunPlan, Stage
-from laif_helpers.runner.run_lock import lock, write_holder
+from laif_helpers.runner.run_lock import Say, lock
 
 POLL_S = 0.05
 
@@ -60,14 +60,14 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
     _known_notebooks(run_plan, redo)
     if why := target_missing(run_plan):
         raise ValueError(why)
-    with lock(run_plan.run) as holder, executors.interruptible():
+    with lock(run_plan.run) as say, executors.interruptible():
         progress = Progress(run_plan, executors.get(executor), workers or run_plan.settings.workers, redo)
         for change in manifest.write_recipe(run_plan):
             print(f"changed since the last call: {change}")
         shared_folders.link(run_plan)
         scratch.remove_all(run_plan.run)
         try:
-            _loop(progress, holder)
+            _loop(progress, say)
         except KeyboardInterrupt:
             _interrupt(progress)
             print("\ninterrupted; the same command goes on from here")
@@ -80,7 +80,7 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
     return int(any(outcome.status == "failed" for outcome in progress.outcomes.values()))
 
 
-def _loop(progress: Progress, holder: Path) -> None:
+def _loop(progress: Progress, say: Say) -> None:
     stages = progress.plan.stages
     weight = _weights(stages)
     with report_run.bar(len(stages)) as bar:
@@ -96,7 +96,7 @@ def _loop(progress: Progress, holder: Path) -> None:
             if before == (len(progress.outcomes), sorted(progress.running)):
                 time.sleep(POLL_S)
             else:
-                write_holder(holder, list(progress.running))
+                say(list(progress.running))
 
 
 def _weights(stages: list[Stage]) -> dict[str, int]:

@@ -1,0 +1,117 @@
+"""One holder to a file: with the system's locks, and with leases on a file system that knows none."""
+
+import errno
+import fcntl
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Toy
+
+from laif_helpers import locks
+from laif_helpers.runner import run_lock
+
+HOLD = "import sys, time; from pathlib import Path; from laif_helpers import locks\n"
+NO_FLOCK = (
+    "import errno, fcntl\ndef flock(*_): raise OSError(errno.ENOSYS, 'Function not implemented')\nfcntl.flock = flock\n"
+)
+STAY = (
+    "with locks.hold(Path(sys.argv[1])) as say:\n    say({'running': ['x']}); print('held', flush=True); time.sleep(60)"
+)
+
+
+def no_flock(*_: object) -> None:
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+
+@pytest.fixture(params=["locks", "leases"])
+def preamble(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways: what a child process has to run first."""
+    if request.param == "locks":
+        return HOLD
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    return NO_FLOCK + HOLD
+
+
+def test_one_process_at_a_time_and_a_killed_holder_counts_for_nothing(preamble: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    child = subprocess.Popen([sys.executable, "-c", preamble + STAY, str(path)], stdout=subprocess.PIPE)
+    assert child.stdout and child.stdout.readline() == b"held\n"
+    try:
+        found = locks.holder(path)
+        assert (found["pid"], found["host"], found["running"]) == (child.pid, socket.gethostname(), ["x"])
+        with pytest.raises(locks.Held), locks.hold(path):
+            pass
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    assert locks.holder(path) == {}
+    with locks.hold(path):
+        assert locks.holder(path)["pid"] == os.getpid()
+        with pytest.raises(locks.Held), locks.hold(path):
+            pass
+    assert locks.holder(path) == {}
+
+
+def add(path: Path, counter: Path, leases: bool) -> None:
+    if leases:
+        fcntl.flock = no_flock  # type: ignore[assignment]
+    for _ in range(10):
+        with locks.hold(path, wait=True):
+            before = int(counter.read_text())
+            time.sleep(0.001)
+            counter.write_text(str(before + 1))
+
+
+@pytest.mark.parametrize("leases", [False, True])
+def test_who_waits_gets_it_in_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, leases: bool) -> None:
+    counter = tmp_path / "n"
+    counter.write_text("0")
+    fork = multiprocessing.get_context("spawn")
+    children = [fork.Process(target=add, args=(tmp_path / "x.lock", counter, leases)) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    assert counter.read_text() == "30"
+
+
+def test_a_lease_of_another_machine_holds_while_it_is_touched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    path = tmp_path / "x.lock"
+    lease = locks._lease_path(path)
+    lease.write_text(json.dumps({"pid": 1, "host": "node7"}))
+    with pytest.raises(locks.Held), locks.hold(path):
+        pass
+    old = time.time() - locks.STALE_S - 1
+    os.utime(lease, (old, old))
+    monkeypatch.setattr(locks, "BEAT_S", 0.02)
+    with locks.hold(path):
+        os.utime(lease, (old, old))
+        deadline = time.monotonic() + 30
+        while lease.stat().st_mtime < old + 1 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert locks.holder(path)["pid"] == os.getpid(), "its holder touches it"
+    assert not lease.exists()
+
+
+def test_a_run_goes_through_without_locks(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    toy.plan()
+    with run_lock.lock(toy.run_dir), pytest.raises(ValueError, match=f"is being run by process {os.getpid()} on "):
+        toy.run()
+    assert toy.run()[0] == 0
+
+
+def test_a_run_folder_that_cannot_be_written_is_named(toy: Toy) -> None:
+    toy.plan()
+    (toy.root / "runs" / "toy").write_text("a file where the folder should be")
+    with pytest.raises(ValueError, match="run folder .*/toy cannot be written .* set LAIF_RUNS"):
+        toy.run()
