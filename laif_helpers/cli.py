@@ -1,5 +1,6 @@
 """The ``laif`` command: run, status, figures, export, doctor, params, data."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -192,6 +193,9 @@ def overrides(settings: list[str]) -> dict[str, Any]:
 
 def app() -> None:
     """The command; a problem of the user's is told in one sentence, with exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of another encoding has no arrows
     try:
         commands()
     except (ValueError, FileNotFoundError, ConnectionError) as error:

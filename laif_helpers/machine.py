@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -15,6 +16,19 @@ def cores() -> int:
     """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([usable, *(math.ceil(quota) for quota in _quotas())]))
+
+
+def secret(variable: str) -> str:
+    """A key from the environment, without white space around it; "" if there is none.
+
+    Raises ValueError if it holds what no key holds, such as a line break: it could be sent in no header. The sentence
+    names the variable and shows nothing of its value.
+    """
+    value = os.environ.get(variable, "").strip()
+    if stray := re.search(r"[^!-~]", value):
+        kind = "white space" if stray[0].isspace() else "a character that is not plain ASCII"
+        raise ValueError(f"the environment variable {variable} holds {kind} at place {stray.start() + 1}; set it again")
+    return value
 
 
 def _quotas() -> list[float]:

@@ -165,6 +165,23 @@ def build(model: type[Recipe], values: Mapping[str, Any]) -> Any:
         raise ValueError("; ".join(_sentence(problem) for problem in error.errors())) from None
 
 
+def _given_twice(node: yaml.Node | None) -> str:
+    """The first key that a mapping holds twice, with both lines; "" if none does. YAML itself keeps the last."""
+    if isinstance(node, yaml.SequenceNode):
+        return next(filter(None, map(_given_twice, node.value)), "")
+    if not isinstance(node, yaml.MappingNode):
+        return ""
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            return f"{key.value} is given twice, in line {lines[key.value]} and in line {line}; remove one of them"
+        lines[str(key.value)] = line
+        if found := _given_twice(value):
+            return found
+    return ""
+
+
 def _sentence(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
@@ -187,9 +204,14 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[dict[s
     Returns ``(values, origins)``; origins map a key to ``recipe`` or ``--set``. Raises ValueError.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text) or {}
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from None
+    if twice := _given_twice(yaml.compose(text)):
+        raise ValueError(f"{path}: {twice}")
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a recipe is a mapping of keys to values, not a {type(values).__name__}")
     origins = dict.fromkeys(values, "recipe")

@@ -113,5 +113,5 @@ def test_a_run_goes_through_without_locks(toy: Toy, monkeypatch: pytest.MonkeyPa
 def test_a_run_folder_that_cannot_be_written_is_named(toy: Toy) -> None:
     toy.plan()
     (toy.root / "runs" / "toy").write_text("a file where the folder should be")
-    with pytest.raises(ValueError, match="run folder .*/toy cannot be written .* set LAIF_RUNS"):
+    with pytest.raises(ValueError, match=r"run folder .*/toy cannot be written .* set LAIF_RUNS"):
         toy.run()

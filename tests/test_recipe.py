@@ -1,5 +1,8 @@
 """The recipe model: what papermill and the command line hand over is read right or refused with a sentence."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +100,63 @@ def test_recipe_that_is_no_mapping_or_no_yaml(tmp_path: Path) -> None:
     path.write_text("a: [")
     with pytest.raises(ValueError, match="not valid YAML"):
         recipe.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("budget: 3\nk: 2\n\nbudget: 4\n", "r.yaml: budget is given twice, in line 1 and in line 4; remove one"),
+        (
+            "prices:\n  m: {input: 1, output: 2}\n  m: {input: 1, output: 3}\n",
+            "m is given twice, in line 2 and in line 3",
+        ),
+        ("{budget: 3, 'budget': 4}", "budget is given twice, in line 1 and in line 1"),
+    ],
+)
+def test_a_key_given_twice_is_refused_with_both_lines(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        recipe.load(path)
+    path.write_bytes("# für uns\nbudget: 3\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"r\.yaml: not UTF-8 .* save it as UTF-8"):
+        recipe.load(path)
+
+
+def test_a_new_key_is_one_line_and_reaches_notebook_trainer_and_params(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A key added to the section about training is found in the trainer's settings and in 05's parameters."""
+    program = """
+import json, sys
+from pydantic import Field
+from laif_helpers import sections
+
+class TrainingSection(sections.TrainingSection):
+    new_key: float = Field(0.0, ge=0)
+
+sections.TrainingSection = TrainingSection
+sections.READS = {stem: tuple(TrainingSection if s.__name__ == "TrainingSection" else s for s in read)
+                  for stem, read in sections.READS.items()}
+import json
+import subprocess
+import sys
+from pathlib import Path
+from laif_helpers.runner import manifest, plan
+from laif_helpers.train.settings import Settings
+made = plan.make(Path(sys.argv[1]), "", {"new_key": 0.5})
+given = {s.notebook: plan.parameters(s, made.parameters[s.notebook]) for s in made.stages}
+print(json.dumps({
+    "notebooks": sorted(stem for stem, values in given.items() if "NEW_KEY" in values),
+    "params": "NEW_KEY: 0.5" in manifest.parameters_text(made.settings, "x"),
+    "trainer": "new_key" in Settings.model_fields,
+}))
+"""
+    quick = ROOT / "papermill_runs" / "quickstart.yaml"
+    done = subprocess.run([sys.executable, "-c", program, str(quick)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found == {"notebooks": ["05_train_deepspeed"], "params": True, "trainer": True}
 
 
 def test_written_recipe_reads_back_as_the_same(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 that survive greyscale, text readable at the width of a paper's column, and how a figure is saved.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,11 @@ WIDTH, COLUMN = 7.0, 3.5
 
 
 def style() -> dict[str, Any]:
-    """matplotlib settings of all figures."""
-    return {
+    """matplotlib settings of all figures: its own defaults, not what a user has set for other programs, and ours."""
+    import matplotlib
+
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
+    return defaults | {
         "font.size": 8,
         "axes.titlesize": 8,
         "axes.spines.top": False,
@@ -46,11 +50,24 @@ def style() -> dict[str, Any]:
     }
 
 
+def _pyplot() -> Any:
+    """pyplot, with a backend that needs no screen: MPLBACKEND or a matplotlibrc may ask for one that opens windows."""
+    import matplotlib
+    from matplotlib.backends import BackendFilter, backend_registry
+
+    asked = str(matplotlib.get_backend(auto_select=False)).lower()
+    if asked in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
+        in_a_kernel = "ipykernel" in sys.modules
+        matplotlib.use("module://matplotlib_inline.backend_inline" if in_a_kernel else "agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
 @contextmanager
 def canvas(rows: int = 1, columns: int = 1, **options: Any) -> "Iterator[tuple[Figure, Any]]":
     """A figure and its axes, an array (rows, columns), in our style; closed for pyplot afterwards."""
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     with plt.rc_context(style()):
         figure, axes = plt.subplots(rows, columns, squeeze=False, **options)
         try:
@@ -61,8 +78,7 @@ def canvas(rows: int = 1, columns: int = 1, **options: Any) -> "Iterator[tuple[F
 
 def save(figure: "Figure", stem: Path) -> list[Path]:
     """Write ``stem``.png and ``stem``.pdf, without dates so that the same figure gives the same bytes."""
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
     with plt.rc_context(style()):

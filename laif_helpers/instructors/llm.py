@@ -6,7 +6,6 @@ endpoint refuses costs nothing and is released; a call that broke off may have b
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from urllib.parse import urlparse
 
 from tqdm.auto import tqdm
 
+from laif_helpers import machine
 from laif_helpers.instructors import chat, spending
 from laif_helpers.instructors.chat import Asked, url_of
 from laif_helpers.instructors.ledger import Ledger
@@ -56,7 +56,7 @@ def check(p: StageParameters, requests: Sequence[Asked] = ()) -> None:
         raise ValueError(f"instructor_url {url!r} is not a base URL; expected http://HOST:PORT/v1")
     if parts.username or parts.password:
         raise ValueError("instructor_url holds a user or password; recipes are written down: use OPENAI_API_KEY")
-    if not os.environ.get("OPENAI_API_KEY") and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
+    if not machine.secret("OPENAI_API_KEY") and not protocol.is_local(url):
         raise ValueError(f"instructor {url} needs a key: set the environment variable OPENAI_API_KEY")
     form = Form(p.request_options.instructor)
     calls = [form.body(chat.call(one, p, p.reply_format != "text")) for one in requests]

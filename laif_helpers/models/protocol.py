@@ -11,6 +11,7 @@ import time
 from typing import Any
 from urllib.parse import urlparse
 
+from laif_helpers import machine
 from laif_helpers.records import Completion
 
 MAX_ATTEMPTS = 6
@@ -52,7 +53,7 @@ def connect(url: str, timeout_s: float) -> Any:
     # A proxy from the environment is for the outside: it must not be asked for a server of this machine.
     http = openai.DefaultAioHttpClient(timeout=timeout_s, trust_env=not is_local(url))
     # Retries are ours alone: two layers of them multiply.
-    key = os.environ.get("OPENAI_API_KEY") or "none"
+    key = machine.secret("OPENAI_API_KEY") or "none"
     return openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=timeout_s, http_client=http)
 
 
@@ -161,5 +162,5 @@ def said(error: Any) -> str:
     """What the server said, short: its error message without the client's decoration, and without the key."""
     body = getattr(error, "body", None)
     message = body.get("message") if isinstance(body, dict) else None
-    key = os.environ.get("OPENAI_API_KEY") or "\0"
+    key = os.environ.get("OPENAI_API_KEY", "").strip() or "\0"
     return " ".join(str(message or error).split()).replace(key, "[key]")[:200]

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import threading
 import time
@@ -15,6 +14,7 @@ from urllib.parse import urlparse
 
 from tqdm.auto import tqdm
 
+from laif_helpers import machine
 from laif_helpers.key_types import RequestChange
 from laif_helpers.models.form import Form
 from laif_helpers.models.protocol import (
@@ -137,7 +137,7 @@ def _check(model: str, url: str) -> None:
         raise ValueError("target 'server:' names no model; write server:<model as the server calls it>")
     if urlparse(url).scheme not in {"http", "https"} or not urlparse(url).hostname:
         raise ValueError(f"target_url {url!r} is not a server's base URL; expected http://HOST:PORT/v1")
-    if not os.environ.get("OPENAI_API_KEY") and not is_local(url):
+    if not machine.secret("OPENAI_API_KEY") and not is_local(url):
         raise ValueError(f"server {url} needs a key: set the environment variable OPENAI_API_KEY")
 
 

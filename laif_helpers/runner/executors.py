@@ -4,15 +4,16 @@ Each executor has ``start(job, log, threads, gpus)`` → a handle with ``poll() 
 ``end(handles)``; that is all the runner knows of them.
 """
 
+import contextlib
 import importlib.util
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,46 @@ def command(job: Path, parent: int) -> list[str]:
     return [sys.executable, "-u", "-m", "laif_helpers.runner.stage_run", str(job), str(parent)]
 
 
+FOREIGN = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "MATPLOTLIBRC", "MPLBACKEND")
+"""Variables that a user has set for other programs, and that would change or break a stage."""
+
+
 def environment(threads: int) -> dict[str, str]:
-    """The caller's environment with as many threads as a stage may use, where the caller has not said it."""
+    """The caller's environment with as many threads as a stage may use, if the caller has not set them, and without
+    what is meant for other programs."""
     wanted = dict.fromkeys(THREADS, str(threads)) | {
         "TOKENIZERS_PARALLELISM": "false",  # it warns once per fork, and the threads above are shared out already
         "TQDM_MININTERVAL": "5",  # each refresh of a text bar would be a line of the log
+    }
+    given = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    ours = {
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore:IProgress not found",  # no widgets are wanted where nobody looks
+        # numbers with a point and text in UTF-8, whatever the user's language
+        "LC_ALL": "C.UTF-8",
+        "PYTHONUTF8": "1",
     }
-    return wanted | dict(os.environ)
+    return wanted | given | ours | _caches()
 
 
-@contextmanager
+def _caches() -> dict[str, str]:
+    """Where libraries may keep what they make, if the home folder cannot be written; models already there stay."""
+    home = Path.home()
+    with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=home):
+        return {}
+    place = Path(tempfile.gettempdir()) / f"laif-caches-{os.getuid()}"
+    place.mkdir(mode=0o700, exist_ok=True)
+    names = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR")
+    models = home / ".cache" / "huggingface"
+    kept = {"HF_HOME": str(models)} if models.is_dir() else {}
+    return {name: os.environ.get(name) or str(place) for name in names} | kept | _named("HF_HOME")
+
+
+def _named(variable: str) -> dict[str, str]:
+    return {variable: os.environ[variable]} if os.environ.get(variable) else {}
+
+
+@contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """SIGTERM interrupts as Ctrl-C does, and SIGINT does so too where it was ignored: a shell's background job, a
     batch script's. Only the main thread can; elsewhere nothing is changed."""

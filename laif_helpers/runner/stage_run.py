@@ -30,6 +30,9 @@ def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
     os.environ[kernel.IMPORT_LOG] = str(imports)
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(private), os.environ.get("JUPYTER_PATH")]))
     os.environ["JUPYTER_RUNTIME_DIR"] = str(private)
+    # start-up files and settings of the user's own IPython, Jupyter and matplotlib are for other work
+    os.environ |= {"IPYTHONDIR": str(private), "JUPYTER_CONFIG_DIR": str(private), "MATPLOTLIBRC": str(private / "rc")}
+    (private / "rc").touch()
     kernel.write_kernelspec(private)
     papermill = notebook.import_papermill()
     from papermill.exceptions import PapermillExecutionError

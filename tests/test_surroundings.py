@@ -1,0 +1,91 @@
+"""What a user has set for other programs breaks no stage: start-up files, matplotlib, locale, warnings, home, keys."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Toy, write_toy
+
+from laif_helpers import machine
+from laif_helpers.runner import executors, manifest
+
+DRAWS = """
+import locale, os, sys, warnings
+warnings.warn("of a library", DeprecationWarning)
+assert __debug__ and not hasattr(sys, "started_up")
+assert locale.setlocale(locale.LC_ALL, "") and float("1.5") == 1.5 and locale.localeconv()["decimal_point"] == "."
+from laif_helpers import figures
+from laif_helpers.figures import style
+with style.canvas() as (figure, axes):
+    axes[0, 0].plot([0, 1], [0.5, 1], label="a_b $x")
+    axes[0, 0].legend()
+style.save(figure, p.folder.path / "figures" / "drawn")
+print("é → 中")
+"""
+
+
+def test_a_stage_runs_whatever_the_user_has_set(
+    toy: Toy, real_kernels: Callable[[], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real_kernels()
+    start = tmp_path / "ipython" / "profile_default" / "startup"
+    start.mkdir(parents=True)
+    (start / "00.py").write_text("import sys\nsys.started_up = 1\nraise SystemExit('a start-up file')\n")
+    (start.parent / "ipython_config.py").write_text("raise RuntimeError('a profile')\n")
+    (tmp_path / "startup.py").write_text("import sys\nsys.started_up = 2\n")
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nbackend: TkAgg\nfigure.dpi: none\n")
+    strange = {
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "ipython"),
+        "PYTHONSTARTUP": str(tmp_path / "startup.py"),
+        "PYTHONWARNINGS": "error",
+        "PYTHONOPTIMIZE": "2",
+        "MPLBACKEND": "TkAgg",
+        "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+        "LC_ALL": "C",
+        "LC_NUMERIC": "de_DE.UTF-8",
+        "HOME": "/proc",
+        "http_proxy": "http://127.0.0.1:1",
+        "https_proxy": "http://127.0.0.1:1",
+    }
+    for name, value in strange.items():
+        monkeypatch.setenv(name, value)
+    write_toy(toy.notebooks, "01_evaluate", work=DRAWS)
+    code, _ = toy.run(iterations=0)
+    rows = manifest.latest(toy.run_dir)
+    assert code == 0, rows
+    assert (toy.run_dir.iteration("vanilla", 0).path / "figures" / "drawn.png").is_file()
+
+
+def test_the_command_prints_to_a_terminal_of_another_encoding() -> None:
+    code = "import sys; from laif_helpers import cli\nsys.argv = ['laif', 'version']; cli.__version__ = '→'; cli.app()"
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (0, b"?\n"), done.stderr
+
+
+def test_a_home_folder_that_can_be_written_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "NUMBA_CACHE_DIR" not in set(executors.environment(1)) - set(os.environ)
+    monkeypatch.setenv("HOME", "/proc")
+    assert Path(executors.environment(1)["NUMBA_CACHE_DIR"]).is_dir()
+
+
+@pytest.mark.parametrize("value", ["sk-a\nb", "sk-ä", "sk a", "“sk”"])
+def test_a_key_with_stray_characters_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", value)
+    with pytest.raises(ValueError, match=r"variable OPENAI_API_KEY holds .* at place .; set it again") as refused:
+        machine.secret("OPENAI_API_KEY")
+    assert value not in str(refused.value) and "sk" not in str(refused.value)
+
+
+def test_white_space_around_a_key_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", " sk-1\r\n")
+    assert machine.secret("OPENAI_API_KEY") == "sk-1"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert machine.secret("OPENAI_API_KEY") == ""
