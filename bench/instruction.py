@@ -65,8 +65,10 @@ def report(url: str, n: int, there: int, in_flight: int, seconds: float, asked_a
     with ledger.open_ledger(p.folder.replies(p.arm), {}, {}) as book:
         replies = book.replies(keys)
         spent = book.spent()
-    read = [lessons.from_reply(r.text, benchmark="practice", key=key, source_ids=[], arm="le", iteration=1,
-                               instructor=MODEL) for key, r in replies.items()]  # fmt: skip
+    read = [
+        lessons.from_reply(reply.text, lessons.Origin("practice", key, (), "le", 1, MODEL))
+        for key, reply in replies.items()
+    ]
     bad = sum(all(one.status == "unparsable" for one in made) for made in read)
     found = stats(url)
     print(f"{n} requests, faults {FAULTS}")

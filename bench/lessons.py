@@ -264,7 +264,7 @@ def _lesson(id: str, benchmark: str, question: str, response: str) -> Lesson:
 
 
 def judged(made: list[Planted], tests: lessons.TestIndex) -> list[Lesson]:
-    return lessons.judge([one.lesson for one in made], tests, needed=len(made), max_length=2048)
+    return lessons.check([one.lesson for one in made], tests, max_length=2048)
 
 
 def show_planted(n: int) -> None:
@@ -317,11 +317,9 @@ def run(n: int) -> float:
     made = [
         lesson
         for at, text in enumerate(texts)
-        for lesson in lessons.from_reply(
-            text, benchmark="practice", key=f"{at:012d}", source_ids=[str(at)], arm="le", iteration=1, instructor="x"
-        )
+        for lesson in lessons.from_reply(text, lessons.Origin("practice", f"{at:012d}", (str(at),), "le", 1, "x"))
     ]
-    checked = lessons.judge(made, index("tfidf", 0.9), needed=n, max_length=2048)
+    checked = lessons.check(made, index("tfidf", 0.9), max_length=2048)
     seconds = time.perf_counter() - start
     print(f"{len(made):8,} lessons: {seconds:6.1f} s  {dict(Counter(lesson.status for lesson in checked))}", flush=True)
     return seconds

@@ -173,5 +173,5 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The runs' folder of a test that asks an instructor: no key in the environment, retries without a wait."""
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr("laif_helpers.models.server._wait", lambda error, attempt: 0.01)
+    monkeypatch.setattr("laif_helpers.models.protocol._wait", lambda error, attempt: 0.01)
     return tmp_path

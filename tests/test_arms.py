@@ -13,7 +13,6 @@ from laif_helpers.benchmarks.practice.reading import recognise
 from laif_helpers.figures import style
 from laif_helpers.instruct import requests
 from laif_helpers.instructors import prompts
-from laif_helpers.instructors.prompts import FOLDER as PROMPTS
 from laif_helpers.records import Lesson, read_jsonl
 from laif_helpers.runner import manifest
 
@@ -45,7 +44,7 @@ def test_the_control_asks_as_often_as_le_about_questions_right_and_wrong() -> No
 
 @pytest.mark.parametrize("family", ["math", "choice", "code"])
 def test_the_controls_prompt_is_le_s_in_length(family: str) -> None:
-    le, control = ((PROMPTS / f"{family}_{arm}.j2").read_text() for arm in ("le", "random"))
+    le, control = (prompts.template(f"{arm}.j2").render(family_name=family, several=False) for arm in ("le", "random"))
     assert 0.9 <= len(control) / len(le) <= 1.2
 
 
@@ -126,7 +125,7 @@ def test_an_arm_is_one_row_and_one_prompt(toy: Toy, monkeypatch: pytest.MonkeyPa
     ]
     assert planned["compare/06_compare"].after[2:] == ("fine_tuning/iter2/01_evaluate", "toy/iter2/01_evaluate")
     real = prompts.template
-    monkeypatch.setattr(prompts, "template", lambda name: real(name.replace("_toy.", "_le.")))
+    monkeypatch.setattr(prompts, "template", lambda name: real(name.replace("toy.", "le.")))
     monkeypatch.setattr(requests, "template", prompts.template)
     p = parameters("toy")
     answer_items(p)

@@ -1,15 +1,19 @@
 """Requests, quote, ledger and instructors: nothing is lost, nothing is paid twice, the cap holds."""
 
+import importlib
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
+import pandas as pd
 import pytest
 from instructing import TRAIN, answer_items, parameters
 
-from laif_helpers import benchmarks, instruct, lessons
+from laif_helpers import benchmarks, instruct, instructors, lessons, recipe
 from laif_helpers.instruct import quotes, tables
+from laif_helpers.instructors import prompts
+from laif_helpers.lessons import families
 from laif_helpers.records import Lesson, read_jsonl, read_rows, write_json, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("runs")
@@ -113,10 +117,112 @@ def test_what_is_missing_is_named() -> None:
         instruct.plan(p)
     with pytest.raises(ValueError, match="asks no instructor"):
         instruct.plan(parameters("fine_tuning"))
-    with pytest.raises(ValueError, match="no instructor prompt for family 'text'"):
-        p = parameters(benchmarks=["bbh"], in_domain=["bbh"], error_split="test")
-        study = instruct.Study(benchmarks.get("bbh"), [], [])
-        instruct.request(p, study, instruct.Answered(TRAIN[0], ""), [], 3)
+
+
+@pytest.mark.parametrize(
+    ("instructor", "name", "per", "said"),
+    [
+        ("scripted", "gsm8k", "error", r"'scripted' writes no lessons about gsm8k .*set instructor to symbolic or llm"),
+        (
+            "symbolic",
+            "mbpp",
+            "error",
+            r"'symbolic' writes no lessons about mbpp \(family 'code'\): set instructor to llm",
+        ),
+        ("llm", "bbh", "error", r"'llm' writes no lessons about bbh \(family 'text'\): no instructor can"),
+        ("symbolic", "gsm8k", "cluster", "'symbolic' writes lessons about one error at a time"),
+    ],
+)
+def test_what_an_instructor_cannot_teach_is_known_before_an_answer_is_read(
+    instructor: str, name: str, per: str, said: str
+) -> None:
+    split = "test" if name == "bbh" else "train"
+    with pytest.raises(ValueError, match=said):
+        instruct.plan(
+            parameters(benchmarks=[name], in_domain=[name], error_split=split, instructor=instructor, per=per)
+        )
+
+
+def test_every_instructor_has_a_row_a_file_and_words_for_its_families() -> None:
+    allowed = recipe.Recipe.model_fields["instructor"].annotation
+    assert set(get_args(allowed)) == set(instructors.INSTRUCTORS)
+    assert set(prompts.families()) == set(families.FAMILIES) == set(instructors.INSTRUCTORS["llm"].families)
+    for name, row in instructors.INSTRUCTORS.items():
+        module = importlib.import_module(f"laif_helpers.instructors.{name}")
+        assert callable(module.ask if row.paid else module.answer)
+
+
+@pytest.mark.parametrize("name", sorted(prompts.LABELS))
+def test_a_heading_can_be_renamed_in_its_table_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(prompts.LABELS, name, f"Das ist {name}")
+    for instructor in ("scripted", "symbolic"):
+        for arm in ("le", "lec", "auggpt", "random"):
+            p = parameters(arm, run=f"{instructor}-{arm}", instructor=instructor)
+            answer_items(p)
+            plan = instruct.plan(p)
+            made = instruct.learn(plan, instruct.ask(plan, p), p)
+            assert sum(lesson.status == "kept" for lesson in made) >= 15
+            user = plan.requests[0].messages[1]["content"]
+            headings = {line for line in user.splitlines() if line.startswith("### ")}
+            assert headings <= {f"### {label}" for label in prompts.LABELS.values()}
+
+
+# -- several errors in one request
+
+
+def clustered(p: recipe.StageParameters, wrong: int = 12) -> None:
+    """Answers, and 02's table: errors 0 to 5 in one cluster, 6 to 10 in another, 11 in none."""
+    answer_items(p, wrong)
+    names = ["dozen"] * 6 + ["half"] * 5 + [""] * (len(TRAIN) - 11)
+    table = {"benchmark": "practice", "id": [example.id for example in TRAIN], "cluster_name": names}
+    pd.DataFrame(table).to_parquet(p.previous.errors)
+
+
+@pytest.mark.parametrize("arm", ["le", "lec"])
+def test_one_request_shows_several_errors_of_one_cluster(arm: str) -> None:
+    p = parameters(arm, per="cluster", holdout_fraction=0)
+    with pytest.raises(FileNotFoundError, match=r"per: cluster needs .*run 02_error_analysis"):
+        answer_items(p)
+        instruct.plan(p)
+    clustered(p)
+    plan = instruct.plan(p)
+    names = {example.id: name for example, name in zip(TRAIN, ["dozen"] * 6 + ["half"] * 5 + [""], strict=False)}
+    assert sorted(len(one.source_ids) for one in plan.requests) == [1, 1, 2, 4, 4]
+    for one in plan.requests:
+        assert {names[id] for id in one.source_ids} == {one.cluster}, "a request holds errors of one cluster"
+        user = one.messages[1]["content"]
+        several = len(one.source_ids) > 1
+        assert (f"### {prompts.LABELS['errors']}" in user) == several
+        assert (f"Words that set them apart from other questions: {one.cluster}" in user) == several
+        assert ("several" in one.messages[0]["content"]) == several
+        assert len(one.neighbour_ids) == (3 if arm == "lec" else 0)
+    assert {id for one in plan.requests for id in one.source_ids} == set(names)
+    assert plan.requests[0].n == -(-20 // 5) + 1, "as many lessons as the budget needs, over fewer requests"
+    made = instruct.learn(plan, instruct.ask(plan, p), p)
+    assert sum(lesson.status == "kept" for lesson in made) == 20
+    assert {len(lesson.source_ids) for lesson in made} == {1, 2, 4}
+    rows = list(read_rows(p.folder.diagnoses(arm)))
+    assert {row["cluster"] for row in rows} == {"dozen", "half", ""}
+
+
+def test_a_request_about_a_cluster_asks_for_no_more_lessons_than_a_reply_holds() -> None:
+    p = parameters("le", per="cluster", holdout_fraction=0, budget=480)
+    clustered(p)
+    plan = instruct.plan(p)
+    assert {len(one.source_ids) for one in plan.requests} == {1}, "240 lessons about 12 errors: 21 about each"
+    p = parameters("le", per="cluster", holdout_fraction=0, budget=200, run="less")
+    clustered(p)
+    assert max(one.n for one in instruct.plan(p).requests) <= 20
+
+
+def test_a_request_about_one_error_knows_its_cluster_and_does_not_name_it() -> None:
+    p = parameters()
+    answer_items(p)
+    before = instruct.plan(p)
+    clustered(p)
+    after = instruct.plan(p)
+    assert [one.key for one in after.requests] == [one.key for one in before.requests]
+    assert {one.cluster for one in before.requests} == {""} and "dozen" in {one.cluster for one in after.requests}
 
 
 def test_a_selection_restricts_the_errors() -> None:
@@ -223,7 +329,7 @@ def test_a_program_without_gold_code_shows_its_check() -> None:
     check = "def check(candidate):\n    assert candidate(2) == 4\n"
     example = mbpp.from_row({"task_id": 1, "prompt": stub, "test": check, "entry_point": "double"})
     p = parameters(benchmarks=["mbpp"], in_domain=["mbpp"])
-    user = instruct.request(p, instruct.Study(mbpp, [], []), instruct.Answered(example, "x"), [], 3).messages[1][
+    user = instruct.request(p, instruct.Study(mbpp, [], []), [instruct.Answered(example, "x")], [], 3).messages[1][
         "content"
     ]
     assert "assert candidate(2) == 4" in user.split("### Correct answer")[1]

@@ -11,7 +11,7 @@ import pytest
 from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Reply
 
-ABOUT = {"arm": "le", "target": "a", "instructor": "llm"}
+ABOUT = {"arm": "le", "target": "a", "instructor": "llm", ledger.PAID: "yes"}
 
 
 def test_a_paid_ledger_of_other_data_is_refused_and_a_free_one_begun_afresh(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_paid_ledger_of_other_data_is_refused_and_a_free_one_begun_afresh(tmp_
         pass
     with ledger.open_ledger(path, ABOUT, {"q1": "one", "q2": "more"}) as book:
         assert book.replies(["k"])["k"].text == "text"
-    free = ABOUT | {"instructor": "scripted"}
+    free = ABOUT | {"instructor": "scripted", ledger.PAID: "no"}
     with pytest.raises(ValueError, match="instructor is 'llm'"), ledger.open_ledger(path, free, {}):
         pass
     path = tmp_path / "free.sqlite"

@@ -13,7 +13,8 @@ from laif_helpers import benchmarks, lessons, paths
 from laif_helpers.benchmarks import practice
 from laif_helpers.lessons import checks as lesson_checks
 from laif_helpers.lessons.equations import equations, unknowns
-from laif_helpers.lessons.text import as_stub, normalise, numbers, samples, words
+from laif_helpers.lessons.structured import samples
+from laif_helpers.lessons.text import as_stub, normalise, numbers, words
 from laif_helpers.records import Lesson
 
 PRACTICE = benchmarks.get("practice")
@@ -109,9 +110,7 @@ def test_labels_inside_code_are_no_samples() -> None:
     ],
 )
 def test_what_cannot_be_read_keeps_its_text_and_says_why(text: str, said: str) -> None:
-    (one,) = lessons.from_reply(
-        text, benchmark="practice", key="abc", source_ids=["e1"], arm="le", iteration=1, instructor="x"
-    )
+    (one,) = lessons.from_reply(text, lessons.Origin("practice", "abc", ("e1",), "le", 1, "x"))
     assert (one.status, one.source_ids, one.request_key) == ("unparsable", ["e1"], "abc")
     assert said in one.reason
     assert one.response in text
@@ -410,7 +409,7 @@ def test_a_letter_against_its_own_reason() -> None:
 
 @pytest.fixture(scope="module")
 def planter() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lesson_bench", paths.ROOT / "benchmarks" / "lessons.py")
+    spec = importlib.util.spec_from_file_location("lesson_bench", paths.ROOT / "bench" / "lessons.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -465,8 +464,8 @@ def test_choices_are_kept_where_independent_answers_agree() -> None:
     question = "Which is a metal?\nA. Oxygen\nB. Iron"
     right, wrong = (lesson(question, f"It conducts.\n\nThe answer is {x}.", "arc_challenge") for x in "BA")
     texts = ["The answer is B.", "B. Iron", "I think it is (B)."]
-    checked = lessons.agree([right, wrong, lesson("Sum?")], lambda asked: [texts] * len(asked))
+    checked = lessons.confirm_letters([right, wrong, lesson("Sum?")], lambda asked: [texts] * len(asked))
     assert [one.status for one in checked] == ["kept", "wrong", "kept"]
     assert checked[1].reason == "0 of 3 independent answers agree with A: B, B, B"
     sums = [lesson("Sum?")]
-    assert lessons.agree(sums, lambda asked: 1 / 0) == sums, "no choice lesson: nothing is asked"
+    assert lessons.confirm_letters(sums, lambda asked: 1 / 0) == sums, "no choice lesson: nothing is asked"

@@ -297,7 +297,7 @@ def test_transport_faults_lose_nothing_and_pay_nothing_twice() -> None:
 def many(p: recipe.StageParameters, n: int) -> list[Request]:
     """``n`` different requests about the practice world."""
     study = instruct.Study(PRACTICE, [], [instruct.Answered(example, "#### 0") for example in TRAIN])
-    return [instruct.request(p, study, study.right[at % len(TRAIN)], [], 1 + at // len(TRAIN)) for at in range(n)]
+    return [instruct.request(p, study, [study.right[at % len(TRAIN)]], [], 1 + at // len(TRAIN)) for at in range(n)]
 
 
 def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
@@ -457,7 +457,7 @@ def test_half_the_samples_are_half_the_lessons_and_the_funnel_says_so() -> None:
 def test_a_reply_in_another_language_is_unparsable_and_kept() -> None:
     said = "Diagnose: Er rät.\n\nBeispiel 1:\nFrage: Anna hat 3 Töpfe und kauft 2.\nAntwort: 3 + 2 = 5\n#### 5"
     with endpoint(lambda call, body: (200, completion(said))) as (url, _):
-        p = llm_parameters(url)
+        p = llm_parameters(url, probe=0)
         plan, replies = asked(p)
         made = instruct.learn(plan, replies, p)
     assert {(one.status, one.response) for one in made} == {("unparsable", said)}
@@ -642,3 +642,48 @@ def test_finish_reasons_of_other_makes_are_understood(reason: Any, finish: str) 
     with endpoint(lambda call, body: (200, completion(GOOD.format(n=call, m=call + 2), finish=reason))) as (url, _):
         _, replies = asked(llm_parameters(url))
     assert {reply.finish for reply in replies.values()} == {finish}
+
+
+# -- a probe that teaches nothing
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "said"),
+    [
+        ("Ich weiss es nicht.", "stop", r"none of the 5 lessons .*unparsable, no sample found .*begins: 'Ich weiss es"),
+        (GOOD.replace("{m} pots", "99 pots"), "stop", r"none of the 5 lessons .*The first: wrong, .*does not hold"),
+        ("", "length", r"unparsable, empty reply"),
+    ],
+)
+def test_a_probe_without_a_right_lesson_stops_before_the_rest_is_bought(text: str, finish: str, said: str) -> None:
+    with endpoint(lambda call, body: (200, completion(text.format(n=call, m=call + 2), finish=finish))) as (url, calls):
+        p = llm_parameters(url)
+        answer_items(p)
+        plan = instruct.plan(p)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match=said):
+                instruct.ask(plan, p)
+        assert len(calls) == p.probe == 5, "and what was bought is not bought again"
+        assert len(instruct.ask(plan, p.model_copy(update={"probe": 0}))) == 10
+
+
+def test_a_probe_with_one_right_lesson_goes_on() -> None:
+    def mostly_bad(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return good(call) if call == 3 else (200, completion("no"))
+
+    with endpoint(mostly_bad) as (url, calls):
+        asked(llm_parameters(url))
+    assert len(calls) == 10
+
+
+def test_words_of_a_refusal_are_no_lesson() -> None:
+    def refused(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        made = completion(None)
+        made["choices"][0]["message"]["refusal"] = GOOD.format(n=call, m=call + 2)
+        return 200, made
+
+    with endpoint(refused) as (url, _):
+        p = llm_parameters(url, probe=0)
+        plan, replies = asked(p)
+        made = instruct.learn(plan, replies, p)
+    assert {(one.status, one.reason) for one in made} == {("unparsable", "error: refusal")}

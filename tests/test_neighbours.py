@@ -51,7 +51,7 @@ def test_the_explorer_shows_distance_shared_words_and_cost(study: Study) -> None
     from laif_helpers.instruct.requests import request
 
     near, _ = nearest_right(p, study, study.wrong)
-    plan = instruct.Plan([request(p, study, study.wrong[0], near["e"], 3)], {"practice": study}, near)
+    plan = instruct.Plan([request(p, study, [study.wrong[0]], near["e"], 3)], {"practice": study}, near)
     found = explorer.explorer(plan, p)
     one, three = found.at(0, 1), found.at(0, 3)
     assert (len(one.table), len(three.table)) == (1, 3)

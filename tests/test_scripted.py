@@ -10,6 +10,7 @@ from laif_helpers import benchmarks
 from laif_helpers.benchmarks import practice
 from laif_helpers.benchmarks.practice.reading import recognise
 from laif_helpers.instructors import scripted
+from laif_helpers.instructors.prompts import LABELS
 from laif_helpers.records import Example, Message
 
 SYSTEM = {"role": "system", "content": "You study a student's wrong answer and write practice for it."}
@@ -26,12 +27,12 @@ def request(n: int = 6, right: list[str] | None = None, vary: str = "", wrong: s
     blocks = []
     if right is not None:
         listed = "\n\n".join(f"{i}. {question}" for i, question in enumerate(right, start=1))
-        blocks.append(f"### {scripted.RIGHT}\n{listed}")
+        blocks.append(f"### {LABELS['right']}\n{listed}")
     if vary:
-        blocks += [f"### {scripted.VARY}\n{vary}"]
+        blocks += [f"### {LABELS['vary']}\n{vary}"]
     else:
-        blocks += [f"### {scripted.WRONG}\n{wrong}", f"### {scripted.STUDENT}\n{student}"]
-    blocks += [f"### {scripted.CORRECT}\n{CORRECT}", f"### {scripted.TASK}\nWrite {n} new questions for the student."]
+        blocks += [f"### {LABELS['wrong']}\n{wrong}", f"### {LABELS['student']}\n{student}"]
+    blocks += [f"### {LABELS['gold']}\n{CORRECT}", f"### {LABELS['task']}\nWrite {n} new questions for the student."]
     return [SYSTEM, {"role": "user", "content": "\n\n".join(blocks)}]
 
 
@@ -159,9 +160,9 @@ def test_lessons_on_real_items_are_right_and_never_copies(arm: str) -> None:
 @pytest.mark.parametrize(
     ("messages", "sentence"),
     [
-        ([SYSTEM], "'### Task' must say"),
-        ([{"role": "user", "content": "### Task\nWrite many new questions"}], "'### Task' must say"),
-        ([{"role": "user", "content": "### Task\nWrite 3 new questions"}], "neither"),
+        ([SYSTEM], "'### Task' must name a number"),
+        ([{"role": "user", "content": "### Task\nWrite many new questions"}], "'### Task' must name a number"),
+        ([{"role": "user", "content": "### Task\nWrite 3 new questions"}], "has none of the blocks"),
         (request(wrong="What is the capital of France?"), "practice"),
         (request(right=["Why is the sky blue?"]), "practice"),
     ],

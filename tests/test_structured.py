@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from laif_helpers import lessons
-from laif_helpers.lessons import structured
+from laif_helpers.lessons import families, structured
 from laif_helpers.records import Lesson, read_jsonl, write_jsonl
 
 MATH = {"question": "Ann has 3 pots and buys 2. How many?", "answer": "3 + 2 = 5 pots", "final": "5"}
@@ -56,7 +56,7 @@ def test_schemas_are_what_strict_endpoints_take(family: str) -> None:
     for one in found:
         assert one["additionalProperties"] is False and sorted(one["required"]) == sorted(one["properties"])
     assert "minLength" not in json.dumps(found) and '"title"' not in json.dumps(found)
-    structured.SAMPLES[family].model_validate(SAMPLE[family])
+    families.get(family).sample.model_validate(SAMPLE[family])
 
 
 def test_a_cut_reply_gives_its_whole_samples() -> None:
@@ -81,9 +81,9 @@ def test_a_cut_reply_gives_its_whole_samples() -> None:
 )
 def test_a_bad_sample_costs_itself_and_says_why(sample: Any, family: str, problem: str) -> None:
     made = lessons.from_reply(
-        reply(sample, SAMPLE[family]), benchmark={"math": "practice", "choice": "arc_challenge"}[family], key="k" * 12,
-        source_ids=["e"], arm="le", iteration=1, instructor="m",
-    )  # fmt: skip
+        reply(sample, SAMPLE[family]),
+        lessons.Origin({"math": "practice", "choice": "arc_challenge"}[family], "k" * 12, ("e",), "le", 1, "m"),
+    )
     assert [one.status for one in made] == ["unparsable", "kept"]
     assert problem in made[0].reason
 

@@ -13,7 +13,7 @@ from laif_helpers.instructors.symbolic.arithmetic import NotVariable, parse, wor
 from laif_helpers.instructors.symbolic.chain import understand
 from laif_helpers.instructors.symbolic.numbers import find, plain, replace, spell
 from laif_helpers.instructors.symbolic.vary import Variator
-from laif_helpers.lessons import text as lesson_text
+from laif_helpers.lessons import structured as lesson_text
 from laif_helpers.paths import data_dirs
 from laif_helpers.records import read_rows
 
@@ -247,7 +247,7 @@ def test_a_malformed_request_is_refused_with_a_sentence() -> None:
         with pytest.raises(ValueError, match=f"no block '### {name}'"):
             symbolic.answer(broken, seed=0)
     wordy = [{"role": "user", "content": request[1]["content"].replace("Write 3 new", "Write some new")}]
-    with pytest.raises(ValueError, match="names no number"):
+    with pytest.raises(ValueError, match="must name a number"):
         symbolic.answer(wordy, seed=0)
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers.embeddings import words
-from laif_helpers.instruct import Plan, quotes
-from laif_helpers.instruct.neighbours import Near, nearest_right
-from laif_helpers.instruct.requests import Answered, Request, Study, request
+from laif_helpers.instruct import quotes
+from laif_helpers.instruct.neighbours import nearest_right
+from laif_helpers.instruct.planning import Plan
+from laif_helpers.instruct.requests import Answered, Near, Request, Study, request
 from laif_helpers.instruct.tables import Shown
 from laif_helpers.recipe import StageParameters
 
@@ -49,7 +50,7 @@ class Explorer:
         return Shown(_table(rows), said + self._cost(study, source, near, one))
 
     def _cost(self, study: Study, source: Answered, near: Near, one: Request) -> str:
-        asked = request(self.p, study, source, near, one.n)
+        asked = request(self.p, study, [source], near, one.n)
         size = sum(len(turn["content"]) for turn in asked.messages)
         low, high = (size / chars for chars in quotes.CHARS_PER_TOKEN)
         price = self.p.prices.get(self.p.instructor_model)

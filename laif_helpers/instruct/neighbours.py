@@ -3,14 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from laif_helpers import embeddings
-from laif_helpers.instruct.requests import Answered, Study
+from laif_helpers.instruct.requests import Answered, Near, Study
 from laif_helpers.lessons.filters import resembles
 from laif_helpers.recipe import StageParameters
 
 SPARE = 8
 """Neighbours looked up beyond k at first, since some may repeat the error."""
-Near = list[tuple[str, float]]
-"""(right item's id, Euclidean distance of unit vectors), nearest first."""
 
 
 def nearest_right(

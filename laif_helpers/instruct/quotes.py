@@ -10,6 +10,7 @@ from laif_helpers.instruct import Plan
 from laif_helpers.instruct.requests import Request, Study
 from laif_helpers.instructors import spending
 from laif_helpers.instructors.ledger import Reply
+from laif_helpers.lessons import families
 from laif_helpers.recipe import StageParameters
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _again(plan: Plan, p: StageParameters) -> tuple[Range, Range]:
     answers, asked = 0.0, 0.0
     for one in plan.requests:
         study = plan.studies[one.benchmark]
-        if p.agreement and study.bench.family == "choice":
+        if p.agreement and families.get(study.bench.family).by_letter:
             answers += p.agreement * one.n
             asked += p.agreement * one.n * _sample_size(study)
     low, high = CHARS_PER_TOKEN

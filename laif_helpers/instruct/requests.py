@@ -1,7 +1,7 @@
-"""What an instructor is asked: one request about one item, from the templates in ``prompts/``.
+"""What an instructor is asked: a request about one item or several, from the templates in ``instructors/prompts/``.
 
 The user message is labelled blocks, the same for every instructor; the system message depends on the arm and on
-the benchmark's family. A researcher edits the templates; code knows only their names.
+the benchmark's family.
 """
 
 import functools
@@ -11,18 +11,21 @@ from typing import Any
 
 from laif_helpers import arms
 from laif_helpers.benchmarks import Benchmark
-from laif_helpers.instructors import ledger, prompts
+from laif_helpers.instructors import ledger
 from laif_helpers.instructors.prompts import shown, template
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Message
 
+Near = list[tuple[str, float]]
+"""(right item's id, Euclidean distance of unit vectors), nearest first."""
 MAX_SHOWN = 4_000
 """Characters of a target's answer that an instructor is shown: a run-away answer costs, and teaches nothing more."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request to the instructor about one item, for ``n`` lessons. ``key`` is its hash in the ledger."""
+    """One request to the instructor, for ``n`` lessons. ``key`` is its hash in the ledger; ``cluster``: the name of the
+    cluster that 02 put its items into, "" if that is not known."""
 
     key: str
     arm: str
@@ -31,6 +34,7 @@ class Request:
     neighbour_ids: list[str]
     n: int
     messages: list[Message]
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,22 +59,33 @@ class Study:
         return {answer.example.id: answer for answer in (*self.wrong, *self.right)}
 
 
-def request(p: StageParameters, study: Study, item: Answered, near: Sequence[tuple[str, float]], n: int) -> Request:
-    """The request about one item, and its key."""
+def request(
+    p: StageParameters, study: Study, items: Sequence[Answered], near: Near, n: int, cluster: str = ""
+) -> Request:
+    """The request about one item, or about several of one cluster, and its key."""
     bench, ids = study.bench, [id for id, _ in near]
+    errors = [
+        {
+            "question": shown(bench.question_text(item.example)),
+            "answer": shown(item.text or "(no answer)", MAX_SHOWN // len(items)),
+            "gold": shown(_gold(bench, item.example)),
+        }
+        for item in items
+    ]
     blocks = {
-        "strategy": p.strategy,
+        "about": p.row.about,
         "neighbours": [shown(bench.question_text(study.everything[id].example)) for id in ids],
-        "question": shown(bench.question_text(item.example)),
-        "answer": shown(item.text or "(no answer)", MAX_SHOWN),
-        "gold": shown(_gold(bench, item.example)),
+        "errors": errors,
+        "cluster": cluster,
         "task": task(p.strategy, n),
     }
-    system, user = template(f"{_family(bench)}_{p.row.template}.j2").render(), template("user.j2").render(blocks)
+    system = template(f"{p.row.template}.j2").render(family_name=bench.family, several=len(items) > 1)
     if p.instructor == "llm" and p.reply_format != "text":
         system = f"{system.strip()}\n\n{template('as_json.j2').render()}"
+    user = template("user.j2").render(blocks)
     messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
-    return Request(ledger.key_of(messages, settings(p)), p.arm, bench.name, [item.example.id], ids, n, messages)
+    sources, key = [item.example.id for item in items], ledger.key_of(messages, settings(p))
+    return Request(key, p.arm, bench.name, sources, ids, n, messages, cluster)
 
 
 def task(strategy: str, n: int) -> str:
@@ -87,14 +102,6 @@ def settings(p: StageParameters) -> dict[str, Any]:
     sampling = {"temperature": chat.TEMPERATURE, "max_tokens": spending.MAX_REPLY_TOKENS, "seed": p.draw, "sample": 0}
     changed = p.request_options.instructor.model_dump() if p.instructor == "llm" else {}
     return model | sampling | ({"request_options": changed} if changed else {})
-
-
-def _family(bench: Benchmark) -> str:
-    if not (prompts.FOLDER / f"{bench.family}_le.j2").is_file():
-        raise ValueError(
-            f"benchmark {bench.name!r} cannot supply errors: no instructor prompt for family {bench.family!r}"
-        )
-    return bench.family
 
 
 def _gold(bench: Benchmark, example: Example) -> str:

@@ -1,4 +1,84 @@
 """Instructors: each answers a request's chat messages with a diagnosis and numbered samples, in one reply format.
 
-``llm`` asks an OpenAI-compatible endpoint; ``scripted`` (practice world) and ``symbolic`` (GSM8K) need no key.
+One file here and one row of ``INSTRUCTORS`` make an instructor; the file is imported when it is asked.
 """
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from laif_helpers import benchmarks
+
+if TYPE_CHECKING:
+    from laif_helpers.instructors.chat import Asked
+    from laif_helpers.instructors.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Instructor:
+    """What an instructor costs and whom it can teach.
+
+    Attributes:
+        paid: its file has ``ask(requests, p, ledger)``, and what it says is kept at any price; a free one has
+            ``answer(messages, seed=…) -> str``, which says the same again.
+        families: of items that it can write lessons for.
+        benchmarks: the only ones of those families that it knows; () for all.
+        groups: it can be asked about several errors at once (``per: cluster``).
+    """
+
+    paid: bool
+    families: tuple[str, ...]
+    benchmarks: tuple[str, ...] = ()
+    groups: bool = True
+
+
+INSTRUCTORS = {
+    "scripted": Instructor(False, ("math",), ("practice", "practice_plus")),
+    "symbolic": Instructor(False, ("math",), groups=False),
+    "llm": Instructor(True, ("math", "choice", "code")),
+}
+"""Names as recipes write them."""
+
+
+def is_paid(name: str) -> bool:
+    """Whether replies of that instructor cost money or another machine's time."""
+    return INSTRUCTORS[name].paid
+
+
+def can_teach(name: str, benchmark: str) -> bool:
+    """Whether an instructor can write lessons about a benchmark's items."""
+    bench, row = benchmarks.get(benchmark), INSTRUCTORS[name]
+    return bench.family in row.families and (not row.benchmarks or bench.name in row.benchmarks)
+
+
+def unable(name: str, in_domain: Sequence[str], per: str = "error") -> str:
+    """Why an instructor cannot teach what a recipe asks for, with what can be done instead; "" if it can."""
+    if per == "cluster" and not INSTRUCTORS[name].groups:
+        return f"instructor {name!r} writes lessons about one error at a time: set per: error, or another instructor"
+    for benchmark in in_domain:
+        if not can_teach(name, benchmark):
+            others = [other for other in INSTRUCTORS if can_teach(other, benchmark)]
+            instead = f"set instructor to {' or '.join(others)}" if others else "no instructor can"
+            family = benchmarks.get(benchmark).family
+            return (
+                f"instructor {name!r} writes no lessons about {benchmark} (family {family!r}): {instead}, take it out "
+                "of in_domain, or leave out the arms that ask an instructor"
+            )
+    return ""
+
+
+def ask(requests: "Sequence[Asked]", p: Any, ledger: "Ledger") -> None:
+    """Put every request to ``p.instructor``; each reply is written into the ledger as it comes."""
+    module = importlib.import_module(f"{__name__}.{p.instructor}")
+    if is_paid(p.instructor):
+        module.ask(requests, p, ledger)
+        return
+    from laif_helpers.instructors.ledger import Reply
+
+    for request in tqdm(requests, desc=p.instructor, unit="request", disable=not requests):
+        text = module.answer(request.messages, seed=int(request.key[:8], 16))
+        ledger.reserve(request.key, "", 0.0)
+        ledger.record(Reply(request.key, text))

@@ -34,8 +34,8 @@ CREATE TABLE IF NOT EXISTS calls (
 );
 CREATE TABLE IF NOT EXISTS batches (token TEXT PRIMARY KEY, id TEXT NOT NULL DEFAULT '', reserved TEXT NOT NULL);
 """
-FREE = ("scripted", "symbolic")
-"""Instructors whose replies cost nothing and come out the same again: their ledger may be started afresh."""
+PAID = "paid"
+"""Of ``about``: "no" if replies cost nothing and come out the same again. Such a ledger may be started afresh."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def open_ledger(path: Path, about: Mapping[str, str], items: Mapping[str, str]) 
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path):
         if other := _conflict(path, about, items):
-            if about.get("instructor") not in FREE or not _is_free(path):
+            if about.get(PAID) != "no" or not _is_free(path):
                 raise ValueError(f"ledger {path} was made from other data: {other}; use another run name or remove it")
             for file in path.parent.glob(f"{path.name}*"):
                 if not file.name.endswith(".lock"):
@@ -228,8 +228,7 @@ def _conflict(path: Path, about: Mapping[str, str], items: Mapping[str, str]) ->
 def _is_free(path: Path) -> bool:
     base = _connect(path)
     try:
-        row = base.execute("SELECT value FROM about WHERE name = 'instructor'").fetchone()
-        return row is None or row[0] in FREE
+        return base.execute("SELECT value FROM about WHERE name = ?", (PAID,)).fetchone() == ("no",)
     finally:
         base.close()
 

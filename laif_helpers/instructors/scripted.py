@@ -15,19 +15,9 @@ from dataclasses import dataclass
 from laif_helpers.benchmarks.practice.concepts import CONCEPTS
 from laif_helpers.benchmarks.practice.reading import recognise
 from laif_helpers.benchmarks.practice.world import Equation, Problem, compose, draw_concepts
+from laif_helpers.instructors.prompts import LABELS, blocks, numbered, wanted
 from laif_helpers.records import Message
 
-RIGHT = "Questions the student answers correctly"
-WRONG = "Question the student got wrong"
-GROUP = "Questions the student got wrong"
-VARY = "Question to vary"
-ANSWERED = "Question the student answered"
-STUDENT = "The student's answer"
-CORRECT = "Correct answer"
-TASK = "Task"
-
-_LABELS = (RIGHT, WRONG, GROUP, VARY, ANSWERED, STUDENT, CORRECT, TASK)
-_LABEL = re.compile(rf"^### ({'|'.join(_LABELS)})[ \t]*$", re.MULTILINE)
 _EQUATION = re.compile(r"(\d+)\s*([-+*/])\s*(\d+)\s*=\s*(\d+)")
 
 
@@ -46,46 +36,33 @@ def answer(messages: list[Message], *, seed: int) -> str:
     The same messages and seed give the same reply. Raises ValueError where the request lacks a block, or where
     its question is none of the practice world's.
     """
-    blocks = _blocks(messages)
-    wanted = re.search(r"Write (\d+)", blocks.get(TASK, ""))
-    if wanted is None:
-        raise ValueError(f"the request's block '### {TASK}' must say 'Write <n> …'; found {blocks.get(TASK)!r}")
+    found = blocks(messages)
+    n = wanted(found)
     digest = hashlib.sha256(json.dumps([messages, seed], sort_keys=True).encode()).digest()
     rng = random.Random(int.from_bytes(digest[:8], "big"))
-    n = int(wanted.group(1))
-    if VARY in blocks:
-        source = recognise(blocks[VARY])
-        return _reply(_describe(source), _samples(rng, [source.concepts] * n, blocks[VARY]))
-    if ANSWERED in blocks:
-        return _practise(rng, recognise(blocks[ANSWERED]), blocks.get(STUDENT, ""), n)
-    if GROUP in blocks:
-        return _shared(_numbered(blocks[GROUP]))
-    if WRONG not in blocks:
+    if "vary" in found:
+        source = recognise(found["vary"])
+        return _reply(_describe(source), _samples(rng, [source.concepts] * n, found["vary"]))
+    if "answered" in found:
+        return _practise(rng, recognise(found["answered"]), found.get("student", ""), n)
+    if "group" in found:
+        return _shared(numbered(found["group"]))
+    if "errors" in found:
+        return _group(rng, found, n)
+    if "wrong" not in found:
         raise ValueError(
-            f"the request has neither '### {WRONG}' nor '### {ANSWERED}' nor '### {VARY}'; the scripted instructor "
-            "needs one of them"
+            f"the request has none of the blocks {', '.join(LABELS[name] for name in ('wrong', 'answered', 'vary'))}; "
+            "the scripted instructor needs one of them"
         )
-    source = recognise(blocks[WRONG])
-    right = [recognise(question) for question in _numbered(blocks.get(RIGHT, ""))]
-    mistake = find_mistake(source, blocks.get(STUDENT, ""))
+    source = recognise(found["wrong"])
+    right = [recognise(question) for question in numbered(found.get("right", ""))]
+    mistake = find_mistake(source, found.get("student", ""))
     if right:
         return _contrast(rng, source, mistake, right, n)
     return _reply(_blame(mistake), _samples(rng, _around(rng, mistake.concept, n), source.question))
 
 
-# -- reading the request ---------------------------------------------------------------------------------------
-
-
-def _blocks(messages: list[Message]) -> dict[str, str]:
-    """Text of each labelled block of the user's messages."""
-    text = "\n".join(message["content"] for message in messages if message["role"] == "user")
-    parts = _LABEL.split(text)[1:]
-    return {label: block.strip() for label, block in zip(parts[::2], parts[1::2], strict=True)}
-
-
-def _numbered(block: str) -> list[str]:
-    """Questions of a block that lists them as ``1. …``, ``2. …``."""
-    return [part.strip() for part in re.split(r"^\d+\.\s+", block, flags=re.MULTILINE) if part.strip()]
+# -- reading the answer ----------------------------------------------------------------------------------------
 
 
 def find_mistake(source: Problem, student: str) -> Mistake:
@@ -151,12 +128,35 @@ def _practise(rng: random.Random, source: Problem, student: str, n: int) -> str:
     return _reply(diagnosis, _samples(rng, _around(rng, concept, n), source.question))
 
 
+def _group(rng: random.Random, found: dict[str, str], n: int) -> str:
+    """Lessons on the concept where most errors of a group go wrong, as for the first error that goes wrong there."""
+    listed = found["errors"].partition("\nWords that set them apart")[0]
+    errors = [_error(text) for text in numbered(listed)]
+    mistakes = [find_mistake(source, student) for source, student in errors]
+    concept = _most_common(mistakes)
+    (source, _), mistake = next(
+        (one, mistake) for one, mistake in zip(errors, mistakes, strict=True) if mistake.concept == concept
+    )
+    right = [recognise(question) for question in numbered(found.get("right", ""))]
+    if right:
+        return _contrast(rng, source, mistake, right, n)
+    return _reply(_blame(mistake), _samples(rng, _around(rng, concept, n), source.question))
+
+
 def _shared(group: list[str]) -> str:
     """What most of a group's errors share, in a sentence: the concept where they first go wrong."""
-    parts = [text.partition("\n   Student:") for text in group]
-    mistakes = [find_mistake(recognise(question.strip()), student) for question, _, student in parts]
-    concept = Counter(mistake.concept for mistake in mistakes).most_common(1)[0][0]
-    return f"The student has not understood {concept!r}."
+    mistakes = [find_mistake(source, student) for source, student in map(_error, group)]
+    return f"The student has not understood {_most_common(mistakes)!r}."
+
+
+def _error(text: str) -> tuple[Problem, str]:
+    """Question and answer of an error as a block lists it."""
+    question, _, student = text.partition("\n   Student:")
+    return recognise(question.strip()), student.partition("\n   Correct:")[0]
+
+
+def _most_common(mistakes: Sequence[Mistake]) -> str:
+    return Counter(mistake.concept for mistake in mistakes).most_common(1)[0][0]
 
 
 def _around(rng: random.Random, concept: str, n: int) -> list[tuple[str, ...]]:

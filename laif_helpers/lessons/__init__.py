@@ -1,6 +1,7 @@
 """Lessons: from an instructor's replies to the rows that a model is trained on.
 
-``from_reply`` reads, ``judge`` checks (verify, deduplicate, decontaminate, length, number), ``mix`` adds replay.
+``from_reply`` reads, ``check`` checks (verify, deduplicate, decontaminate, length), ``sample`` takes as many as are
+needed, ``mix`` adds replay.
 A check never drops a lesson: it changes ``status`` from ``kept`` to its own name and says why in ``reason``, so
 that ``lessons/<arm>.jsonl`` holds everything that was paid for.
 """
@@ -8,22 +9,26 @@ that ``lessons/<arm>.jsonl`` holds everything that was paid for.
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from laif_helpers import benchmarks
-from laif_helpers.lessons import checks as lesson_checks
-from laif_helpers.lessons.agreement import agree
+from laif_helpers.lessons import families
+from laif_helpers.lessons.confirmed import confirm_letters
 from laif_helpers.lessons.filters import TestIndex, decontaminate, deduplicate, fit, marked, sample
-from laif_helpers.lessons.structured import diagnosis, samples
-from laif_helpers.lessons.text import normalise, parse
+from laif_helpers.lessons.gold import from_gold, gold_lessons, worked
+from laif_helpers.lessons.structured import diagnosis, parse, samples
+from laif_helpers.lessons.text import normalise
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Lesson, Message
 
 __all__ = [
+    "Origin",
     "TestIndex",
-    "agree",
+    "check",
+    "confirm_letters",
     "decontaminate",
     "deduplicate",
     "diagnosis",
@@ -31,8 +36,8 @@ __all__ = [
     "from_gold",
     "from_reply",
     "funnel",
+    "gold_lessons",
     "index_of_tests",
-    "judge",
     "mix",
     "parse",
     "sample",
@@ -56,99 +61,61 @@ def shares(budget: int, replay_fraction: float) -> tuple[int, int]:
 # -- reading
 
 
-def from_reply(
-    text: str, *, benchmark: str, key: str, source_ids: Sequence[str], arm: str, iteration: int, instructor: str
-) -> list[Lesson]:
-    """Lessons of one reply. What cannot be read becomes a lesson of status ``unparsable`` that keeps the text."""
-    family = benchmarks.get(benchmark).family
-    found = samples(text, family) or [("", text, "no sample found in the reply" if text.strip() else "empty reply")]
+@dataclass(frozen=True)
+class Origin:
+    """Where the lessons of one reply come from; ``key`` is the request's."""
+
+    benchmark: str
+    key: str
+    source_ids: tuple[str, ...]
+    arm: str
+    iteration: int
+    instructor: str
+
+
+def from_reply(text: str, origin: Origin, failed: str = "") -> list[Lesson]:
+    """Lessons of one reply. What cannot be read becomes a lesson of status ``unparsable`` that keeps the text.
+
+    ``failed``: why the instructor gave no answer (it refused); then nothing of the text is read.
+    """
+    found = [] if failed else samples(text, benchmarks.get(origin.benchmark).family)
+    missing = failed or ("no sample found in the reply" if text.strip() else "empty reply")
     return [
         Lesson(
-            id=f"{arm}{iteration}-{key[:12]}-{at}",
-            benchmark=benchmark,
+            id=f"{origin.arm}{origin.iteration}-{origin.key[:12]}-{at}",
+            benchmark=origin.benchmark,
             question=question,
             response=response,
-            source_ids=list(source_ids),
-            arm=arm,
-            iteration=iteration,
-            instructor=instructor,
-            request_key=key,
+            source_ids=list(origin.source_ids),
+            arm=origin.arm,
+            iteration=origin.iteration,
+            instructor=origin.instructor,
+            request_key=origin.key,
             status="unparsable" if problem else "kept",
             reason=problem,
         )
-        for at, (question, response, problem) in enumerate(found, start=1)
+        for at, (question, response, problem) in enumerate(found or [("", text, missing)], start=1)
     ]
-
-
-def from_gold(
-    examples: Sequence[Example], benchmark: str, n: int, seed: int, arm: str = "fine_tuning", iteration: int = 1
-) -> list[Lesson]:
-    """Fine-tuning's lessons: n training items (or all there are) with the benchmark's own worked answers."""
-    bench = benchmarks.get(benchmark)
-    chosen = random.Random(f"{seed}-{benchmark}-gold").sample(list(examples), min(n, len(examples)))
-    return [
-        Lesson(
-            id=f"{arm}{iteration}-{example.id}",
-            benchmark=benchmark,
-            question=bench.question_text(example),
-            response=_worked(bench, example),
-            source_ids=[example.id],
-            arm=arm,
-            iteration=iteration,
-            instructor="gold",
-            request_key="",
-        )
-        for example in chosen
-    ]
-
-
-def _worked(bench: benchmarks.Benchmark, example: Example) -> str:
-    response = bench.gold_response(example)
-    if response is None:
-        raise ValueError(
-            f"benchmark {bench.name!r} has no worked answer for {example.id}: it cannot serve fine_tuning or replay; "
-            "take it out of in_domain, or set replay_fraction: 0 and leave fine_tuning out of arms"
-        )
-    return response
 
 
 # -- checks: each takes and returns all lessons, and looks only at those still kept
 
 
-def judge(
-    lessons: Sequence[Lesson],
-    tests: TestIndex,
-    *,
-    needed: int,
-    max_length: int = 512,
-    seed: int = 0,
-    workers: int = 2,
-    confirm: Callable[[Sequence[Lesson]], list[Lesson]] = list,
-) -> list[Lesson]:
-    """All checks in order: verify, deduplicate, decontaminate, fit, and a sample of ``needed`` per benchmark.
-
-    ``confirm``: a check that costs something (``agree``); it sees the lessons when all others have looked.
-    """
-    checked = verify(lessons, workers=workers)
-    checked = decontaminate(deduplicate(checked), tests)
-    checked = fit(checked, max_length * CHARS_PER_TOKEN)
-    return sample(confirm(checked), needed, seed)
+def check(lessons: Sequence[Lesson], tests: TestIndex, *, max_length: int = 512, workers: int = 2) -> list[Lesson]:
+    """All checks that cost nothing, in order: verify, deduplicate, decontaminate, fit."""
+    checked = decontaminate(deduplicate(verify(lessons, workers=workers)), tests)
+    return fit(checked, max_length * CHARS_PER_TOKEN)
 
 
 def verify(lessons: Sequence[Lesson], *, workers: int = 2) -> list[Lesson]:
     """Recompute, look up or run every kept lesson (``lessons.checks``); code runs in the cage, side by side."""
-    families = {name: benchmarks.get(name).family for name in {lesson.benchmark for lesson in lessons}}
+    checks = {name: families.of(name).check for name in {lesson.benchmark for lesson in lessons}}
 
     def problem(lesson: Lesson) -> str:
-        if lesson.status != "kept":
-            return ""
-        return lesson_checks.check(families[lesson.benchmark], lesson.question, lesson.response)
+        return checks[lesson.benchmark](lesson.question, lesson.response) if lesson.status == "kept" else ""
 
-    if "code" in families.values():
-        with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-            problems = list(pool.map(problem, lessons))
-    else:
-        problems = [problem(lesson) for lesson in lessons]
+    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
+        problems = list(pool.map(problem, lessons))
     return marked(lessons, problems, "wrong")
 
 
@@ -235,7 +202,7 @@ def _lesson_row(lesson: Lesson, forbidden: Mapping[str, str]) -> dict[str, Any]:
 
 def _replay_row(example: Example, forbidden: Mapping[str, str]) -> dict[str, Any]:
     bench = benchmarks.get(example.benchmark)
-    answer = _worked(bench, example)
+    answer = worked(bench, example)
     return _row(
         example.id, bench.name, "replay", bench.question_text(example), bench.messages(example), answer, forbidden
     )

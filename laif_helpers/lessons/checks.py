@@ -18,13 +18,6 @@ Problem = str
 """Why a lesson is wrong, in one sentence; "" where nothing was found."""
 
 
-def check(family: str, question: str, response: str, *, timeout_s: float = 10.0) -> Problem:
-    """The first thing wrong with a lesson, "" where it holds. Families: math, choice, code."""
-    if family == "math":
-        return check_math(response)
-    return check_choice(question, response) if family == "choice" else check_code(question, response, timeout_s)
-
-
 # -- math: every equation again, in exact rational arithmetic
 
 

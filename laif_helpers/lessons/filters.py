@@ -13,13 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from laif_helpers import benchmarks
+from laif_helpers.lessons import families
 from laif_helpers.lessons.paraphrases import Paraphrases
 from laif_helpers.lessons.text import normalise, numbers, words
 from laif_helpers.records import Lesson
 
-GRAM = {"math": 8}
-"""Words in a row that make an overlap; 13 where a family is not named. Word problems are short: a copy of one
-rarely holds 13 words in a row once a name is changed."""
 PERMUTATIONS = 64
 SIMILAR = 0.8
 """Jaccard similarity of word triples from which two questions on the same numbers count as one."""
@@ -136,7 +134,7 @@ def decontaminate(lessons: Sequence[Lesson], tests: TestIndex) -> list[Lesson]:
     multiset of numbers, or the vectors are close (``Paraphrases``). Words alone are no evidence: problems of one
     kind share whole sentences, and with other numbers they are other problems; a copy keeps its numbers.
     """
-    sizes = {name: GRAM.get(benchmarks.get(name).family, 13) for name in {lesson.benchmark for lesson in lessons}}
+    sizes = {name: families.of(name).gram for name in {lesson.benchmark for lesson in lessons}}
     problems = []
     for lesson in lessons:
         found, how = (_leak(lesson.question, tests, sizes[lesson.benchmark])) if lesson.status == "kept" else ("", "")
@@ -147,11 +145,11 @@ def decontaminate(lessons: Sequence[Lesson], tests: TestIndex) -> list[Lesson]:
 
 def _rewordings(lessons: Sequence[Lesson], tests: Paraphrases) -> list[str]:
     problems = [""] * len(lessons)
-    families: dict[str, list[int]] = defaultdict(list)
+    by_family: dict[str, list[int]] = defaultdict(list)
     for at, lesson in enumerate(lessons):
         if lesson.status == "kept":
-            families[benchmarks.get(lesson.benchmark).family].append(at)
-    for family, members in families.items():
+            by_family[benchmarks.get(lesson.benchmark).family].append(at)
+    for family, members in by_family.items():
         found = tests.closest([lessons[at].question for at in members], family)
         for at, (name, cosine) in zip(members, found, strict=True):
             problems[at] = f"tells test item {name} in other words (similarity {cosine:.2f})" if name else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laif_helpers import benchmarks
+from laif_helpers.lessons import families
 from laif_helpers.lessons.text import NUMERALS, numbers, words
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _best(own: "np.ndarray", theirs: "np.ndarray") -> tuple["np.ndarray", "np.nd
 
 
 def _key(text: str, family: str) -> tuple[str, ...]:
-    return _numbers(text) if family == "math" else ()
+    return _numbers(text) if families.get(family).by_numbers else ()
 
 
 def _numbers(text: str) -> tuple[str, ...]:

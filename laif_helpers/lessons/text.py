@@ -4,6 +4,10 @@ import ast
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from laif_helpers.lessons.families import Family
 
 Sample = tuple[str, str]
 """One lesson as (question, response)."""
@@ -71,43 +75,23 @@ def diagnosis(text: str) -> str:
     return ""
 
 
-def parse(text: str, family: str) -> list[Sample]:
-    """Samples of one reply, ``(question, response)``, in order; what cannot be read is left out.
+def samples(text: str, family: "Family") -> list[tuple[str, str, str]]:
+    """Every sample that a reply begins, in order: ``(question, response, problem)``.
 
     Read are numbered samples with plain, bold or heading labels, ``####`` answers, fenced code and option
     lines. The response is put into one form per family: math ends in ``#### <number>`` (as written, without
-    currency), choice ends in ``The answer is B.`` after its reason, code is one fenced block.
+    currency), choice ends in ``The answer is B.`` after its reason, code is one fenced block. ``problem`` says what
+    could not be read; question and response are then the raw text.
     """
-    return [(question, response) for question, response, problem in samples(text, family) if not problem]
-
-
-def samples(text: str, family: str) -> list[tuple[str, str, str]]:
-    """As ``parse``, with every sample that a reply begins: ``(question, response, problem)``.
-
-    ``problem`` says what could not be read; question and response are then the raw text.
-    """
-    read = {"math": _math, "choice": _choice, "code": _code}.get(family)
-    if read is None:
-        raise ValueError(f"no lessons can be read for family {family!r}; known: math, choice, code")
     found = []
-    for asked, said in _split(text):
-        sample = read(asked, said)
-        raw = ("\n".join(asked).strip(), "\n".join(said).strip())
-        found.append((*sample, "") if sample else (*raw, _missing(*raw, family)))
+    for asked, answered in _split(text):
+        sample = family.read(asked, answered)
+        raw = ("\n".join(asked).strip(), "\n".join(answered).strip())
+        missing = [name for name, part in zip(("a question", "an answer"), raw, strict=True) if not part]
+        found.append(
+            (*sample, "") if sample else (*raw, f"a sample without {missing[0]}" if missing else family.needed)
+        )
     return found
-
-
-_NEEDED = {
-    "math": "no final number (#### 72) ends the answer",
-    "choice": "no option lines (A. …) or no letter that answers",
-    "code": "no code",
-}
-
-
-def _missing(question: str, response: str, family: str) -> str:
-    if not question or not (response or family == "code"):
-        return f"a sample without {'an answer' if question else 'a question'}"
-    return _NEEDED[family]
 
 
 def _starts_sample(line: str) -> bool:
@@ -149,7 +133,7 @@ def _plain(lines: Iterable[str]) -> list[str]:
     return text.strip().splitlines()
 
 
-def _math(question: list[str], answer: list[str]) -> Sample | None:
+def math(question: list[str], answer: list[str]) -> Sample | None:
     asked = "\n".join(_plain(question)).strip()
     lines = [line.rstrip() for line in _plain(answer)]
     final, at = _final_number(lines)
@@ -173,7 +157,7 @@ def _tidy(number: str) -> str:
     return re.sub(r"[\s$€£+]", "", number).replace("−", "-").rstrip(",")
 
 
-def _choice(question: list[str], answer: list[str]) -> Sample | None:
+def choice(question: list[str], answer: list[str]) -> Sample | None:
     stem: list[str] = []
     options: list[str] = []
     for line in (line.strip() for line in _plain(question) if line.strip()):
@@ -191,7 +175,7 @@ def _choice(question: list[str], answer: list[str]) -> Sample | None:
     return "\n".join([*stem, *options]), f"{why}\n\nThe answer is {match[1].upper()}.".strip()
 
 
-def _code(question: list[str], answer: list[str]) -> Sample | None:
+def code(question: list[str], answer: list[str]) -> Sample | None:
     asked, said = "\n".join(question).strip(), "\n".join(answer).strip()
     blocks = _BLOCK.findall(said or asked)
     if blocks:

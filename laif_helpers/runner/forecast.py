@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from laif_helpers import benchmarks
+from laif_helpers.lessons import families
 from laif_helpers.recipe import Recipe
 from laif_helpers.runner.plan import Stage
 
@@ -59,7 +60,7 @@ def _sizes(name: str, split: str, data_dir: str, limit: int) -> tuple[int, float
     items = bench.load(split, data_dir=data_dir or None, limit=limit or None)
     questions = [len(bench.question_text(item)) for item in items]
     answers = [max(LEAST_ANSWER, len(bench.gold_response(item) or "")) for item in items]
-    return len(items), sum(questions) / len(items), sum(answers) / len(items), bench.family == "choice"
+    return len(items), sum(questions) / len(items), sum(answers) / len(items), families.get(bench.family).by_letter
 
 
 def _tokens(

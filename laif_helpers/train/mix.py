@@ -84,7 +84,9 @@ def _ended(p: StageParameters) -> str:
 def _arm_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Lesson]:
     path = p.folder.lessons(p.arm)
     if not p.row.notebook:
-        made = _gold_lessons(p, tests)
+        items = {name: _examples(p, name) for name in p.in_domain}
+        needed = lessons.shares(p.budget, p.replay_fraction)[0]
+        made = lessons.gold_lessons(items, tests, needed, seed=p.draw, arm=p.arm, iteration=p.iteration)
         write_jsonl(path, made)
         return made
     if not path.is_file():
@@ -93,18 +95,6 @@ def _arm_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Lesso
             f"ITERATION={p.iteration} first"
         )
     return read_jsonl(path, Lesson)
-
-
-def _gold_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Lesson]:
-    """Gold answers of training items that no test split holds, as many as any arm gets lessons."""
-    wanted, _ = lessons.shares(p.budget, p.replay_fraction)
-    index = lessons.TestIndex.of(tests)
-    made: list[Lesson] = []
-    for name in p.in_domain:
-        examples = _examples(p, name)
-        gold = lessons.from_gold(examples, name, len(examples), p.draw, p.arm, p.iteration)
-        made += lessons.sample(lessons.decontaminate(gold, index), wanted, p.draw)
-    return [lesson for lesson in made if lesson.status != "surplus"]
 
 
 def _right_answers(p: StageParameters) -> dict[tuple[str, str], str]:

@@ -11,21 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from laif_helpers.instructors import prompts
+from laif_helpers.instructors.prompts import LABELS
 from laif_helpers.instructors.symbolic.arithmetic import NotVariable
 from laif_helpers.instructors.symbolic.chain import Solution, understand
 from laif_helpers.instructors.symbolic.numbers import Number, find, plain
 from laif_helpers.instructors.symbolic.vary import Variation, Variator
 from laif_helpers.records import Message
 
-_BLOCKS = {
-    "### Questions the student answers correctly": "right",
-    "### Question the student got wrong": "question",
-    "### Question to vary": "question",
-    "### Question the student answered": "question",
-    "### The student's answer": "student",
-    "### Correct answer": "gold",
-    "### Task": "task",
-}
 _KINDS = {
     "percentages": r"%|\bpercent",
     "fractions of an amount": r"\bhalf\b|\bthirds?\b|\bquarters?\b|\bfifths?\b|\d/\d|\btenths?\b|\beighths?\b",
@@ -53,10 +46,8 @@ def answer(messages: list[Message], *, seed: int) -> str:
     for, those. Equal messages and seed give an equal reply. Raises ValueError where the request lacks a block.
     """
     blocks = _blocks(messages)
-    wanted = re.search(r"\bWrite (?:\D*?)(\d+)", blocks["task"])
-    if not wanted:
-        raise ValueError(f"the request's task names no number of questions ('Write <n> …'): {blocks['task']!r}")
-    right = _listed(blocks.get("right", ""))
+    wanted = prompts.wanted(blocks)
+    right = prompts.numbered(blocks.get("right", ""))
     try:
         solution = understand(blocks["question"], blocks["gold"])
     except NotVariable as reason:
@@ -64,7 +55,7 @@ def answer(messages: list[Message], *, seed: int) -> str:
     variator = Variator(solution)
     contrast, beyond = _contrast(solution, right) if right else ("", set())
     rng = random.Random(f"{seed} {blocks['question']}")
-    samples = _samples(variator, int(wanted[1]), beyond, rng)
+    samples = _samples(variator, wanted, beyond, rng)
     diagnosis = _diagnosis(solution, blocks.get("student"), contrast)
     return _reply(diagnosis if samples else f"{diagnosis} {_UNABLE}{_NO_DRAW}.", samples)
 
@@ -84,17 +75,15 @@ def coverage(problems: Iterable[tuple[str, str]], *, seed: int = 0) -> Counter[s
 
 
 def _blocks(messages: list[Message]) -> dict[str, str]:
-    text = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
-    pieces = re.split(rf"^({'|'.join(map(re.escape, _BLOCKS))})[ \t]*$", text, flags=re.MULTILINE)
-    blocks = {_BLOCKS[label]: body.strip() for label, body in zip(pieces[1::2], pieces[2::2], strict=True)}
-    for label, name in _BLOCKS.items():
-        if name in ("question", "gold", "task") and not blocks.get(name):
-            raise ValueError(f"the request has no block {label!r} with text in it; the symbolic instructor needs it")
-    return blocks
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in re.split(r"^\d+\.\s+", text, flags=re.MULTILINE) if part.strip()]
+    """The request's blocks; ``question`` is the one that is asked about. Raises ValueError if one is missing."""
+    found = prompts.blocks(messages)
+    asked = next((name for name in ("wrong", "vary", "answered") if found.get(name)), "wrong")
+    for name in (asked, "gold", "task"):
+        if not found.get(name):
+            raise ValueError(
+                f"the request has no block '### {LABELS[name]}' with text in it; the symbolic instructor needs it"
+            )
+    return found | {"question": found[asked]}
 
 
 def _samples(variator: Variator, n: int, beyond: set[int], rng: random.Random) -> list[Variation]:

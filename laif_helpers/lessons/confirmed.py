@@ -2,23 +2,23 @@
 
 from collections.abc import Callable, Sequence
 
-from laif_helpers import benchmarks
 from laif_helpers.graders import choice
+from laif_helpers.lessons import families
 from laif_helpers.lessons.checks import options_of
 from laif_helpers.lessons.filters import marked
 from laif_helpers.records import Lesson
 
 
-def agree(lessons: Sequence[Lesson], answers: Callable[[Sequence[Lesson]], Sequence[Sequence[str]]]) -> list[Lesson]:
+def confirm_letters(
+    lessons: Sequence[Lesson], answers: Callable[[Sequence[Lesson]], Sequence[Sequence[str]]]
+) -> list[Lesson]:
     """Choice lessons still kept whose letter their independent answers do not all confirm get the status ``wrong``.
 
     ``answers``: those lessons -> the answers to each one's question, drawn anew each. Other lessons are not asked
     about; without any, nothing is asked. Raises whatever ``answers`` raises.
     """
     asked = [
-        at
-        for at, lesson in enumerate(lessons)
-        if lesson.status == "kept" and benchmarks.get(lesson.benchmark).family == "choice"
+        at for at, lesson in enumerate(lessons) if lesson.status == "kept" and families.of(lesson.benchmark).by_letter
     ]
     said = answers([lessons[at] for at in asked]) if asked else []
     problems = [""] * len(lessons)

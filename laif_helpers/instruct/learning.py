@@ -1,0 +1,83 @@
+"""What came back, in three steps: lessons are read, checked, and as many as are needed chosen."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from laif_helpers import lessons
+from laif_helpers.instruct import asking_again
+from laif_helpers.instruct.planning import Plan, open_ledger
+from laif_helpers.instruct.requests import Request
+from laif_helpers.instructors.ledger import Reply
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Lesson, write_jsonl
+
+
+def read_lessons(plan: Plan, replies: Mapping[str, Reply], p: StageParameters) -> list[Lesson]:
+    """The lessons in the replies; those that cannot be read keep their text under the status ``unparsable``.
+
+    The diagnoses go to ``p.folder.diagnoses``, each with its errors and neighbours; a lesson leads to its own by
+    ``request_key``.
+    """
+    if not p.quote_only:
+        write_jsonl(p.folder.diagnoses(p.arm), diagnosed(plan, replies))
+    return lessons_of(plan.requests, replies, p)
+
+
+def lessons_of(requests: Sequence[Request], replies: Mapping[str, Reply], p: StageParameters) -> list[Lesson]:
+    """The lessons in those requests' replies. What the instructor refused or did not answer teaches nothing."""
+    instructor = p.instructor_model if p.instructor == "llm" else p.instructor
+    found = []
+    for one in requests:
+        if one.key in replies:
+            origin = lessons.Origin(one.benchmark, one.key, tuple(one.source_ids), p.arm, p.iteration, instructor)
+            reply = replies[one.key]
+            failed = reply.finish if reply.finish.startswith("error") else ""
+            found += lessons.from_reply(reply.text, origin, failed)
+    return found
+
+
+def check(made: Sequence[Lesson], plan: Plan, p: StageParameters) -> list[Lesson]:
+    """Every lesson with what is wrong with it: not right, a repetition, a test question, too long for training.
+
+    With ``p.agreement`` the instructor answers choice lessons again, through the ledger.
+    """
+    if not made:
+        return []
+    checked = lessons.check(made, lessons.index_of_tests(p), max_length=p.max_length, workers=p.workers)
+    if not p.agreement:
+        return checked
+    with open_ledger(plan, p) as replies:
+        return lessons.confirm_letters(checked, functools.partial(asking_again.answers, p=p, ledger=replies))
+
+
+def choose(checked: Sequence[Lesson], p: StageParameters) -> list[Lesson]:
+    """As many right lessons as the budget needs, spread evenly over the errors; all are written to
+    ``p.folder.lessons``, rejected ones too. An arm that ended writes an empty file, ``quote_only`` none."""
+    if p.quote_only:
+        return []
+    chosen = lessons.sample(checked, lessons.shares(p.budget, p.replay_fraction)[0], p.draw)
+    write_jsonl(p.folder.lessons(p.arm), chosen)
+    return chosen
+
+
+def learn(plan: Plan, replies: Mapping[str, Reply], p: StageParameters) -> list[Lesson]:
+    """The three steps in one call, for programs; the notebooks take them one by one."""
+    return choose(check(read_lessons(plan, replies, p), plan, p), p)
+
+
+def diagnosed(plan: Plan, replies: Mapping[str, Reply]) -> list[dict[str, Any]]:
+    """A row for each reply: request_key, arm, benchmark, cluster, source_ids, neighbour_ids, diagnosis."""
+    return [
+        {
+            "request_key": one.key,
+            "arm": one.arm,
+            "benchmark": one.benchmark,
+            "cluster": one.cluster,
+            "source_ids": one.source_ids,
+            "neighbour_ids": one.neighbour_ids,
+            "diagnosis": lessons.diagnosis(replies[one.key].text),
+        }
+        for one in plan.requests
+        if one.key in replies
+    ]

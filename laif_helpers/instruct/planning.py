@@ -1,0 +1,173 @@
+"""Which items are asked about, in which requests, and for how many lessons each. Nothing is sent."""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from laif_helpers import arms, instructors, lessons
+from laif_helpers.instruct import studies as answers
+from laif_helpers.instruct.neighbours import nearest_right
+from laif_helpers.instruct.requests import Answered, Near, Request, Study, request
+from laif_helpers.instructors import ledger
+from laif_helpers.instructors.ledger import Ledger
+from laif_helpers.paths import short_names
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import write_jsonl
+
+LEAST_LESSONS = 3
+"""Lessons asked for in one request, at least: a contrast is two lessons beyond the boundary and one on this side."""
+ENDED = "no wrong items: the target answered every {split} item of {names} right, so there is nothing to learn from"
+HIDDEN = (
+    "no wrong items to show: all {n} wrong {split} item(s) of {names} are held out from the instructor "
+    "(holdout_fraction {share:g}), so there is nothing to learn from; lower holdout_fraction to use them"
+)
+GROUP, MOST_LESSONS = 4, 20
+"""Errors of one cluster in a request, at most; fewer if it would have to ask for more lessons than a reply holds."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All requests of one arm's iteration.
+
+    Attributes:
+        studies: the answers they rest on, by benchmark.
+        neighbours: wrong item's id -> (right item's id, distance), nearest first; LEC only.
+        ended: why there is nothing to ask, "" where there is.
+        notes: what else a reader must know, a sentence each.
+    """
+
+    requests: list[Request]
+    studies: dict[str, Study]
+    neighbours: dict[str, Near] = field(default_factory=dict)
+    ended: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def requested(self) -> int:
+        return sum(request.n for request in self.requests)
+
+
+def plan(p: StageParameters) -> Plan:
+    """Choose the items, find the neighbours, write the requests (to ``p.folder.requests``). Nothing is sent.
+
+    Every arm asks for enough lessons for the budget less its replay share: n = ceil(needed / requests) + 1 in
+    each request, at least three. If more items are wrong than that takes, a seeded sample is asked about; of
+    instructors that cost nothing, up to one item for every lesson needed, since they cannot vary every item.
+    """
+    _check(p)
+    found = answers.read(p)
+    chosen = answers.selected(p, found) if p.row.about != "items" else None
+    named = answers.clusters(p) if p.row.studies_errors else {}
+    if p.per == "cluster" and not named and p.row.studies_errors:
+        raise FileNotFoundError(
+            f"per: cluster needs {p.previous.errors}; run 02_error_analysis for that iteration first"
+        )
+    requests: list[Request] = []
+    neighbours: dict[str, Near] = {}
+    notes = [] if chosen is None else [f"selection.json restricts the errors to {len(chosen)}"]
+    for name, short in short_names(found).items():
+        study = found[name]
+        pool = sources(p, study, chosen)
+        if not pool:
+            hidden = f" ({study.hidden} held out)" * bool(study.hidden)
+            notes.append(f"{short}: no wrong items, so no requests{hidden}")
+            continue
+        near, repeated = nearest_right(p, study, pool) if p.row.about == "errors_and_neighbours" else ({}, 0)
+        neighbours |= near
+        notes += [f"{short}: {repeated} right items that repeat an error are no neighbours of it"] if repeated else []
+        items = _items(p, study, pool)
+        groups = _groups(p, study, items, named)
+        n = max(-(-_needed(p) // len(groups)) + 1, LEAST_LESSONS)
+        for group in groups:
+            cluster = named.get((name, group[0].example.id), "")
+            requests.append(request(p, study, group, _nearest(p, group, near), n, cluster))
+        grouped = f" in {len(groups)} requests" * (len(groups) < len(items))
+        asked = f"{len(items)} of {len(pool)} items asked about{grouped}"
+        notes.append(f"{short}: {asked}, {n} lessons each, {_needed(p)} needed")
+    write_jsonl(p.folder.requests(p.arm), requests)
+    return Plan(requests, found, neighbours, "" if requests else _ended(p, found), tuple(notes))
+
+
+def _check(p: StageParameters) -> None:
+    """ValueError if the arm asks no instructor, or the instructor cannot teach what it would be asked about."""
+    if p.row.needs != "instructor":
+        asking = ", ".join(f"{arm.name} ({arm.notebook})" for arm in arms.ARMS.values() if arm.needs == "instructor")
+        raise ValueError(f"arm {p.arm!r} asks no instructor; the arms that do: {asking}")
+    # a quote shows what a language model would read and write, whoever is named
+    if reason := instructors.unable("llm" if p.quote_only else p.instructor, p.in_domain, p.per):
+        raise ValueError(reason)
+
+
+def _needed(p: StageParameters) -> int:
+    return lessons.shares(p.budget, p.replay_fraction)[0]
+
+
+def _items(p: StageParameters, study: Study, pool: list[Answered]) -> list[Answered]:
+    """A seeded draw of the items that are asked about; for ``random``, as many of all answered items."""
+    name = study.bench.name
+    most = -(-_needed(p) // (LEAST_LESSONS - 1)) if instructors.is_paid(p.instructor) else _needed(p)
+    items = random.Random(f"{p.draw}-{name}-items").sample(pool, min(len(pool), most))
+    if p.row.about != "random":
+        return items
+    return random.Random(f"{p.draw}-{name}-random").sample(list(study.everything.values()), len(items))
+
+
+def _groups(
+    p: StageParameters, study: Study, items: list[Answered], named: dict[tuple[str, str], str]
+) -> list[list[Answered]]:
+    """What each request is about: one item, or several errors of one cluster. Errors of no cluster stay alone."""
+    if p.per == "error" or not named:
+        return [[item] for item in items]
+    by_cluster: dict[str, list[Answered]] = defaultdict(list)
+    for item in items:
+        by_cluster[named.get((study.bench.name, item.example.id), f"alone {item.example.id}")].append(item)
+    size = GROUP
+    while True:
+        cut = [each[at : at + size] for each in by_cluster.values() for at in range(0, len(each), size)]
+        if size == 1 or -(-_needed(p) // len(cut)) < MOST_LESSONS:
+            return cut
+        size -= 1
+
+
+def _nearest(p: StageParameters, group: Sequence[Answered], near: dict[str, Near]) -> Near:
+    """The ``p.k`` right items that are nearest to any item of a group."""
+    closest: dict[str, float] = {}
+    for item in group:
+        for id, distance in near.get(item.example.id, []):
+            closest[id] = min(distance, closest.get(id, distance))
+    return sorted(closest.items(), key=lambda pair: pair[1])[: p.k]
+
+
+def _ended(p: StageParameters, studies: dict[str, Study]) -> str:
+    hidden = sum(study.hidden for study in studies.values())
+    told = {
+        "split": p.error_split,
+        "names": ", ".join(short_names(studies).values()),
+        "n": hidden,
+        "share": p.holdout_fraction,
+    }
+    return (HIDDEN if hidden else ENDED).format(**told)
+
+
+def sources(p: StageParameters, study: Study, chosen: set[str] | None) -> list[Answered]:
+    """The items an arm may ask about: the errors; for AugGPT, which sees no error, every answered item.
+
+    For ``random``, whose requests number as many as LE's, the errors that LE would ask about.
+    """
+    if p.row.about == "items":
+        return list(study.everything.values())
+    return [answer for answer in study.wrong if chosen is None or answer.example.id in chosen]
+
+
+def open_ledger(plan: Plan, p: StageParameters) -> AbstractContextManager[Ledger]:
+    """The ledger of this arm's iteration, which refuses to be used for other data."""
+    about = {"arm": p.arm, "iteration": str(p.iteration), "target": p.target, "error_split": p.error_split}
+    about |= {"instructor": p.instructor, ledger.PAID: "yes" if instructors.is_paid(p.instructor) else "no"}
+    items = {
+        f"{name}:{id}": study.bench.question_text(answer.example)
+        for name, study in plan.studies.items()
+        for id, answer in study.everything.items()
+    }
+    return ledger.open_ledger(p.folder.replies(p.arm), about, items)
