@@ -134,6 +134,7 @@ def _plain(lines: Iterable[str]) -> list[str]:
 
 
 def math(question: list[str], answer: list[str]) -> Sample | None:
+    """A word problem: the steps, then ``#### <number>``; None if no number ends the answer."""
     asked = "\n".join(_plain(question)).strip()
     lines = [line.rstrip() for line in _plain(answer)]
     final, at = _final_number(lines)
@@ -158,6 +159,7 @@ def _tidy(number: str) -> str:
 
 
 def choice(question: list[str], answer: list[str]) -> Sample | None:
+    """A question with its options: the reason, then ``The answer is B.``; None without options or letter."""
     stem: list[str] = []
     options: list[str] = []
     for line in (line.strip() for line in _plain(question) if line.strip()):
@@ -176,6 +178,7 @@ def choice(question: list[str], answer: list[str]) -> Sample | None:
 
 
 def code(question: list[str], answer: list[str]) -> Sample | None:
+    """A function to write, and one fenced block; None if there is no code."""
     asked, said = "\n".join(question).strip(), "\n".join(answer).strip()
     blocks = _BLOCK.findall(said or asked)
     if blocks:
