@@ -262,8 +262,10 @@ def test_report_is_one_safe_small_page(run: Path) -> None:
     assert path.stat().st_size < 5e6
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
     assert page.count("data:image/png;base64,") == 3
+    listed, there = re.findall(r'href="#([^"]+)"', page), re.findall(r'<details id="([^"]+)"', page)
+    assert listed == there and "paired-verdicts" in there and "learned-or-memorised" not in there
     for text in ("5,012", "640", "Not there", "learning_rate", "better", "worse"):
         assert (text in page) == (text != "Not there"), text
 

@@ -245,6 +245,24 @@ def test_tables_count_everything(target: Target, stage: Callable[..., recipe.Sta
         evaluate.load_responses(stage(run="other").folder)
 
 
+def test_one_answer_is_traced_from_question_to_grade() -> None:
+    row = {"id": "q1", "benchmark": "practice", "question": "What is 1 + 1?", "gold": "2", "extracted": "3"}
+    row |= {"messages": [{"role": "user", "content": "Q: 1 + 1"}], "text": "<b>3</b>", "reason": "3 is not 2"}
+    rows = [row | {"id": "q0", "correct": True, "readable": True}, row | {"correct": False, "readable": True}]
+    page = evaluate.traced(pd.DataFrame([one | {"second_read": "3"} for one in rows]))
+    order = [
+        "q1 of practice",
+        "What is 1 + 1?",
+        "Q: 1 + 1",
+        "&lt;b&gt;3&lt;/b&gt;",
+        "The gold answer",
+        "wrong, because",
+    ]
+    places = [page.index(text) for text in [*order, "3 is not 2", "a second grader"]]
+    assert places == sorted(places)
+    assert evaluate.traced(pd.DataFrame(columns=list(rows[0]))) == "<p>No answer.</p>"
+
+
 def test_the_gallery_shows_model_text_without_running_it() -> None:
     bad = "<script>alert('x')</script> costs $5 & $6 " + "z" * 5000
     row = {

@@ -3,7 +3,8 @@
 import base64
 import io
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,28 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MOST_CHARACTERS = 600
 """Of a question or an answer shown; what is cut is said to be cut."""
+ACCURACY = (
+    "Right answers in per cent, 95 % Wilson interval; after the first row the difference in points to the "
+    "untouched model on the same items. A star: p under 5 % (the test named under Paired verdicts, Holm over the "
+    "whole table). Micro average: every item counts alike; macro average: every benchmark."
+)
+VERDICTS = (
+    "Difference in points with its 95 % paired bootstrap interval. Fixed and broken count the items whose grade "
+    "changed; the test is exact McNemar, or, for items that share an origin, exact sign flips of the origins."
+)
+MEMORISED = (
+    "Errors of the error split that the iteration fixed: those shown to the instructor against those held out "
+    "from it. An interval of the difference (Newcombe) above zero means that lessons were memorised."
+)
+CLUSTERS = (
+    "Clusters of the untouched target's error map. forgot: more broken than fixed, beyond chance (McNemar, Holm "
+    "over the clusters)."
+)
+LESSONS = "Items to which a lesson was the nearest one, the best and the worst; nearness is no proof of cause."
+GAINS = (
+    "Points gained over the iteration before on the in-domain test items; dollars are the instructor's, device "
+    "hours are training seconds times processes."
+)
 
 
 def write(
@@ -40,21 +63,26 @@ def write(
     from jinja2 import Environment
 
     run = RunDir.named(p.run)
-    values = {
-        **_where_made(found or {}),
-        "title": run.path.name,
-        "environment": _rows(environment(run)),
-        "missing": missing,
-        "sentences": sentences(table),
-        "headline": _rows(headline(table)),
-        "verdicts": _rows(verdict_table(table)),
-        "slices": _rows(_gap_rows(sliced)),
-        "figures": {name.replace("_", " "): _png(figure) for name, figure in drawn.items()},
-        "training": _rows(training(run)),
-        "funnels": _rows(funnels(run)),
-        "examples": {title: _rows(part.map(_short)) for title, part in examples.items()},
-        "recipe": run.recipe.read_text(encoding="utf-8") if run.recipe.is_file() else p.model_dump_json(indent=2),
-    }
+    recipe = run.recipe.read_text(encoding="utf-8") if run.recipe.is_file() else p.model_dump_json(indent=2)
+    pictures = {name.replace("_", " "): _png(figure) for name, figure in drawn.items()}
+    made = found or {}
+    parts = [
+        _part("Accuracy", ACCURACY, [headline(table), *_made(made, "averages", average_table)], open=True),
+        _part("Figures", pictures=pictures, open=True),
+        _part("Paired verdicts", VERDICTS, [verdict_table(table)], open=True),
+        _part("Parts of the test", tables=[_gap_rows(sliced)]),
+        _part("Learned or memorised?", MEMORISED, _made(made, "effects", _rates), open=True),
+        _part("Clusters of errors: what became of them", CLUSTERS, _made(made, "by_cluster", _changed)),
+        _part("Lessons by what they may have repaired", LESSONS, _made(made, "ranked", _lessons)),
+        _part("Gains, costs, and whether to go on", GAINS, _made(made, "gains", _gains), open=True),
+        _part("Lessons: what became of them", tables=[funnels(run)]),
+        _part("Training", tables=[training(run)]),
+        *(_part(title, tables=[rows.map(_short)]) for title, rows in examples.items()),
+        _part("Environment", tables=[environment(run)]),
+        _part("Recipe", text=recipe),
+    ]
+    values: dict[str, Any] = {"title": run.path.name, "missing": missing, "sentences": sentences(table)}
+    values["sections"] = [part for part in parts if part["tables"] or part["pictures"] or part["text"]]
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
@@ -63,17 +91,33 @@ def write(
     return path
 
 
-def _where_made(found: "dict[str, pd.DataFrame]") -> dict[str, Any]:
-    """The page's tables that need not be there, empty where they are not."""
-    ways: dict[str, tuple[str, Callable[[Any], pd.DataFrame]]] = {
-        "averages": ("averages", average_table),
-        "gains": ("gains", lambda table: table.round(2).map(_number)),
-        "fix_rates": ("effects", _rates),
-        "clusters": ("by_cluster", _changed),
-        "lessons": ("ranked", lambda table: _ends(table).map(_short)),
-    }
-    empty: dict[str, Any] = {"columns": [], "rows": []}
-    return {name: _rows(way(found[key])) if key in found else empty for name, (key, way) in ways.items()}
+def _part(
+    title: str,
+    note: str = "",
+    tables: "Sequence[pd.DataFrame]" = (),
+    pictures: dict[str, str] | None = None,
+    text: str = "",
+    open: bool = False,
+) -> dict[str, Any]:
+    """A section of the page; tables without rows are left out."""
+    shown = [_rows(table) for table in tables if len(table)]
+    about = {"title": title, "anchor": re.sub(r"\W+", "-", title.lower()).strip("-"), "note": note, "open": open}
+    return about | {"tables": shown, "pictures": pictures or {}, "text": text}
+
+
+def _made(found: "dict[str, pd.DataFrame]", name: str, way: "Callable[[Any], pd.DataFrame]") -> "list[pd.DataFrame]":
+    """A table that need not be there, made ready for the page."""
+    return [way(found[name])] if name in found else []
+
+
+def _lessons(ranked: "pd.DataFrame") -> "pd.DataFrame":
+    """The best and the worst, the question in front, since it is what a reader looks for."""
+    ends = _ends(ranked)
+    return ends[["question", *(name for name in ends.columns if name != "question")]].map(_short)
+
+
+def _gains(table: "pd.DataFrame") -> "pd.DataFrame":
+    return table.round(2).map(_number)
 
 
 def _rows(table: "pd.DataFrame") -> dict[str, Any]:

@@ -26,6 +26,7 @@ from laif_helpers.evaluate.tables import (
     metrics,
     observation,
     summary,
+    traced,
     weakest,
 )
 from laif_helpers.evaluate.times import slowest
@@ -50,6 +51,7 @@ __all__ = [
     "slowest",
     "splits_needed",
     "summary",
+    "traced",
     "weakest",
 ]
 

@@ -84,7 +84,7 @@ def browse(df: "pd.DataFrame") -> None:
     import itables
     from IPython.display import HTML, display
 
-    display(HTML("<style>.dt-container thead input { width: 90%; box-sizing: border-box; }</style>"))
+    display(HTML("<style>.dt-container tfoot input { width: 90%; box-sizing: border-box; }</style>"))
     itables.init_notebook_mode(all_interactive=False, connected=False)
     table, _ = for_browsing(df)
     itables.show(
@@ -92,7 +92,7 @@ def browse(df: "pd.DataFrame") -> None:
         connected=False,
         allow_html=False,
         showIndex=False,
-        column_filters="header",
+        column_filters="footer",
         maxBytes=0,
         classes="display compact tex2jax_ignore mathjax_ignore",
         lengthMenu=[5, 10, 25],

@@ -179,8 +179,31 @@ def gallery(df: "pd.DataFrame", n: int = 5, seed: int = 0) -> str:
         chosen = sorted(random.Random(seed).sample(range(len(found)), min(n, len(found))))
         cards = "".join(_card(found[place]) for place in chosen) or "<p>none</p>"
         head = f"<h4>{name}: {len(chosen)} of {len(found):,}</h4>"
-        columns.append(f'<div style="flex:1 1 0;min-width:15em">{head}{cards}</div>')
+        columns.append(f'<div style="flex:1 1 0;min-width:19em">{head}{cards}</div>')
     return f'<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start">{"".join(columns)}</div>'
+
+
+def traced(df: "pd.DataFrame") -> str:
+    """HTML: one answer from question to grade, step by step: the first wrong one that could be read, else the first."""
+    rows = df.to_dict("records")
+    if not rows:
+        return "<p>No answer.</p>"
+    row = next((row for row in rows if kind(row) == "wrong"), rows[0])
+    read = row["extracted"] if isinstance(row["extracted"], str) else "nothing that could be an answer"
+    steps = {
+        f"The question, {row['id']} of {row['benchmark']}": _block(
+            row.get("question") or row["messages"][-1]["content"]
+        ),
+        "What the model was sent (the last message)": _block(row["messages"][-1]["content"]),
+        "What it answered": _block(row["text"] or "(empty)"),
+        "What the grader read in that": _block(read),
+        "The gold answer": _block(row["gold"]),
+        f"The grade: {kind(row)}, because": _block(row["reason"]),
+    }
+    if row.get("second_read"):
+        steps["What a second grader read"] = _block(row["second_read"])
+    items = "".join(f"<li><b>{escape(title)}</b>{block}</li>" for title, block in steps.items())
+    return f"<ol>{items}</ol>"
 
 
 def _card(row: Mapping[str, Any]) -> str:
@@ -197,7 +220,9 @@ def _card(row: Mapping[str, Any]) -> str:
 
 
 def _block(text: str) -> str:
-    style = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:16em;overflow:auto;margin:.3em 0"
+    style = (
+        "white-space:pre-wrap;word-break:normal;overflow-wrap:break-word;max-height:16em;overflow:auto;margin:.3em 0"
+    )
     return f'<pre style="{style}">{escape(text)}</pre>'
 
 

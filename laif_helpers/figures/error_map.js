@@ -151,7 +151,8 @@ function mount(el, data, Plotly, chosen = null) {
   };
   controls(bar, data, view, draw);
   Object.assign(told, { className: "told" });
-  Object.assign(save, { className: "save", textContent: "download selection.json", disabled: true });
+  Object.assign(save, { className: "save", textContent: "lasso first", disabled: true,
+    title: "draw around errors on the map; then this button downloads them as selection.json" });
   bar.append(told, ...(chosen ? [] : [save]));
   draw();
   let ids = [];
@@ -169,6 +170,7 @@ function mount(el, data, Plotly, chosen = null) {
     view.selected = at.length ? new Set(at) : null;
     ids = at.filter(i => !data.right[i]).map(i => data.id[i]);
     save.disabled = !ids.length;
+    save.textContent = ids.length ? "download selection.json" : "lasso first";
     tell(at.length ? `${ids.length.toLocaleString("en")} wrong items selected (${at.length - ids.length} right ones left out)` +
       "; double click lets go" : data.note);
     if (chosen) chosen(ids);
