@@ -236,6 +236,24 @@ def test_slices_and_forgetting_alarm(run: Path) -> None:
     assert by_concept["n"].sum() == N
 
 
+def test_one_bad_label_of_many_is_chance(tmp_path: Path) -> None:
+    """A label that lost six of six raises no alarm among many labels (Holm over the values), but does alone."""
+    concepts = [e.fields["concept"] for e in benchmarks.get("practice").load("test", None, 600)]
+    counts = pd.Series(concepts).value_counts()
+    broken = [place for place, concept in enumerate(concepts) if concept == counts.index[0]][:6]
+    answer(tmp_path, "vanilla", 0, set(range(600)), n=600)
+    answer(tmp_path, "le", 1, set(range(600)) - set(broken), n=600)
+    answers, _ = compare.collect(parameters(tmp_path, arms=["le"], iterations=1, limit=600))
+    sliced = compare.slices(answers)
+    label = sliced[
+        (sliced["arm"] == "le") & (sliced["facet"] == "concept") & (sliced["value"] == counts.index[0])
+    ].iloc[0]
+    assert label["p_value"] < 0.05 < label["p_holm"]
+    assert not label["forgot"]
+    alone = sliced[(sliced["arm"] == "le") & (sliced["facet"] == "all")].iloc[0]
+    assert alone["forgot"], "the same six of all items: one test, so an alarm"
+
+
 def test_tables_escape_for_their_language() -> None:
     table = pd.DataFrame({"a_b": ["x|y", "50 % & < 1"]})
     assert "x\\|y" in compare_tables.as_markdown(table)

@@ -104,6 +104,33 @@ def test_clusters_come_from_the_untouched_targets_map(run: recipe.StageParameter
     assert effects.by_cluster(broken).set_index("cluster").loc[0, "forgot"]
 
 
+def test_gold_answers_trained_on_count_as_shown(run: recipe.StageParameters) -> None:
+    """fine_tuning asks no instructor: an item whose own gold answer was trained on is shown all the same."""
+    folder = RunDir.named(run.run).iteration("fine_tuning", 1)
+    gold = [lesson(k, ITEMS[k]) for k in range(12)]
+    write_jsonl(folder.lessons("fine_tuning"), gold)
+    write_jsonl(
+        folder.training_set,
+        [{"id": one.id, "source": "gold", "benchmark": "practice", "messages": []} for one in gold]
+        + [{"id": ITEMS[100].id, "source": "replay", "benchmark": "practice", "messages": []}],
+    )
+    write_jsonl(folder.responses("practice", "train"), responses(ITEMS, {*range(N)}))
+    table = effects.collect(run.model_copy(update={"arms": ["fine_tuning"]}))
+    assert set(table.loc[table["asked"], "id"]) == {item.id for item in ITEMS[:12]}
+    assert table["replayed"].sum() == 1
+    assert effects.fix_rates(table).iloc[0]["shown_n"] == 12
+
+
+def test_one_bad_cluster_of_many_is_chance(run: recipe.StageParameters) -> None:
+    """Six broken of six: p 0.03 alone, 0.6 after Holm over twenty clusters."""
+    table = effects.collect(run).assign(cluster=[k % 20 for k in range(N)], cluster_name="x", flip="still_right")
+    table.loc[[0, 20, 40, 60, 80, 100], "flip"] = "broken"
+    clusters = effects.by_cluster(table).set_index("cluster")
+    assert clusters.loc[0, "p_value"] < 0.05 < clusters.loc[0, "p_holm"]
+    assert not clusters["forgot"].any()
+    assert effects.by_cluster(table[table["cluster"] == 0])["forgot"].all(), "the only cluster: an alarm"
+
+
 def test_lessons_are_ranked_by_what_lies_next_to_them(run: recipe.StageParameters) -> None:
     table = effects.collect(run)
     ranked = effects.lessons_ranked(run, table)
@@ -208,6 +235,33 @@ def test_seeds_give_mean_sd_and_a_test() -> None:
     assert text.columns.tolist() == ["iteration", "benchmark", "vanilla", "auggpt", "le", "lec"]
     assert text.loc[0, "vanilla"] == "77.0"
     assert text.loc[0, "le"] == f"{100 * values.mean():.1f} ± {100 * values.std(ddof=1):.1f}*"
+
+
+def test_arms_are_paired_by_seed() -> None:
+    """Seeds that are hard are hard for both arms: the difference within a seed is what counts."""
+    rows = sweep({"auggpt": 0.0, "le": 0.0})
+    hard = {seed: 0.8 + 0.04 * seed for seed in range(5)}
+    gain = {0: 0.010, 1: 0.011, 2: 0.009, 3: 0.012, 4: 0.008}
+    after = rows["arm"] != "vanilla"
+    rows.loc[after, "accuracy"] = [
+        hard[row.seed] + (gain[row.seed] if row.arm == "le" else 0.0) for row in rows[after].itertuples()
+    ]
+    pair = seeds.versus(rows.iloc[::-1]).set_index(["arm", "against"]).loc[("le", "auggpt")]
+    assert pair["difference"] == pytest.approx(0.01)
+    assert pair["sd"] == pytest.approx(np.std(list(gain.values()), ddof=1))
+    assert pair["p"] < 0.001, "unpaired the seeds' own spread of six points would hide it"
+
+
+def test_macro_counts_benchmarks_alike_for_the_untouched_target_too(run: recipe.StageParameters) -> None:
+    answers, _ = compare.collect(run)
+    few = answers[answers["id"].isin(answers["id"].unique()[95:105])].assign(benchmark="practice_plus")
+    table = gains.averages(pd.concat([answers, few]), ["practice", "practice_plus"], 0)
+    start = table[(table["arm"] == "vanilla") & (table["group"] == "in-domain")].iloc[0]
+    assert start["macro"] == pytest.approx((100 / 200 + 5 / 10) / 2)
+    after = table[(table["arm"] == "le") & (table["group"] == "in-domain")].iloc[0]
+    assert after["macro_delta"] == pytest.approx((30 / 200 + 5 / 10) / 2)
+    assert after["macro_low"] < after["macro_delta"] < after["macro_high"]
+    assert after["micro_delta"] == pytest.approx(35 / 210)
 
 
 def test_one_seed_is_no_test() -> None:

@@ -189,6 +189,24 @@ def test_changed_value_reruns_what_depends_on_it(toy: Toy, capsys: pytest.Captur
     assert toy.run() == (0, [])
 
 
+def test_a_lassoed_selection_is_an_input_of_the_lessons(toy: Toy) -> None:
+    toy.run()
+    selection = toy.run_dir.iteration("vanilla", 0).selection
+    selection.write_text('{"ids": ["a"]}')
+    assert toy.run()[1][0] == "le/iter1/03_instruct_LE", "picked after the lessons were made: they are made anew"
+    assert toy.run() == (0, [])
+    selection.unlink()
+    assert toy.run()[1][0] == "le/iter1/03_instruct_LE", "and again when it is let go"
+
+
+def test_the_untouched_targets_map_is_an_input_of_later_maps(toy: Toy) -> None:
+    values = {"arms": ["le"], "iterations": 2, "map_iterations": True}
+    toy.run(**values)
+    assert toy.run(**values) == (0, [])
+    toy.run_dir.iteration("vanilla", 0).errors.write_text("another map, into which later maps are drawn")
+    assert "le/iter1/02_error_analysis" in toy.run(**values)[1]
+
+
 def test_result_that_comes_out_the_same_stops_the_reruns(toy: Toy) -> None:
     toy.run()
     toy.run_dir.iteration("le", 1).lessons("le").unlink()

@@ -77,6 +77,10 @@ def test_detectable_has_its_stated_power() -> None:
     counts = rng.multinomial(n, [(changed + smallest) / 2, (changed - smallest) / 2, 1 - changed], 600)
     power = np.mean([stats.mcnemar(int(fixed), int(broken)) < 0.05 for fixed, broken, _ in counts])
     assert 0.72 < power < 0.88
+    for items, share in ((1_200, 0.2), (60, 0.6)):  # Connor's equation; with few items the last term weighs
+        d = stats.detectable(items, share)
+        needed = stats.Z95 * np.sqrt(share) + stats.Z80 * np.sqrt(share - d * d)
+        assert d == pytest.approx(needed / np.sqrt(items), rel=1e-6)
     assert stats.detectable(4 * n, changed) == pytest.approx(smallest / 2, rel=0.02)
     assert stats.detectable(20, 0.0) == 1.0
     assert stats.detectable(20, 0.05) == 1.0
