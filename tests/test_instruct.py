@@ -4,10 +4,12 @@ import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
 import pytest
+from conftest import Toy
 from instructing import TRAIN, answer_items, parameters
 
 from laif_helpers import benchmarks, instruct, instructors, lessons, recipe
@@ -340,3 +342,34 @@ def test_importing_the_stage_loads_nothing_heavy() -> None:
     program = f"import sys, laif_helpers.instruct, laif_helpers.lessons; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# -- what the runner makes of it
+
+
+def test_a_request_about_a_cluster_waits_for_the_map_of_the_iteration_before(toy: Toy) -> None:
+    def waits(**more: Any) -> dict[str, tuple[str, ...]]:
+        stages = toy.plan(arms=["le", "auggpt"], iterations=2, map_iterations=False, **more).stages
+        return {stage.key: stage.after for stage in stages}
+
+    alone = waits()
+    assert alone["le/iter1/03_instruct_LE"] == ("vanilla/iter0/01_evaluate",)
+    assert "le/iter1/02_error_analysis" not in alone
+    together = waits(per="cluster")
+    assert together["le/iter1/03_instruct_LE"] == ("vanilla/iter0/01_evaluate", "vanilla/iter0/02_error_analysis")
+    assert together["le/iter2/03_instruct_LE"] == ("le/iter1/01_evaluate", "le/iter1/02_error_analysis")
+
+
+def test_a_family_that_cannot_be_taught_is_refused_by_the_plan(toy: Toy, tmp_path: Path) -> None:
+    rows = [{"question": "Capital of France?", "answer": "Paris"}, {"question": "Capital of Peru?", "answer": "Lima"}]
+    own = tmp_path / "mine.jsonl"
+    own.write_text("\n".join(json.dumps(row | {"split": split}) for row in rows for split in ("train", "test")))
+    values = {"benchmarks": [str(own)], "in_domain": [str(own)], "iterations": 1}
+    for instructor in ("scripted", "llm"):
+        with pytest.raises(
+            ValueError, match=r"writes no lessons about .*mine.jsonl \(family 'text'\): no instructor can"
+        ):
+            toy.plan(arms=["le"], instructor=instructor, **values)
+    with pytest.raises(ValueError, match="writes no lessons about gsm8k"):
+        toy.plan(arms=["lec"], instructor="scripted", benchmarks=["gsm8k"], in_domain=["gsm8k"], iterations=1)
+    assert toy.plan(arms=["lec"], instructor="symbolic", benchmarks=["gsm8k"], in_domain=["gsm8k"], iterations=1).stages

@@ -95,8 +95,7 @@ def _check(p: StageParameters) -> None:
     if p.row.needs != "instructor":
         asking = ", ".join(f"{arm.name} ({arm.notebook})" for arm in arms.ARMS.values() if arm.needs == "instructor")
         raise ValueError(f"arm {p.arm!r} asks no instructor; the arms that do: {asking}")
-    # a quote shows what a language model would read and write, whoever is named
-    if reason := instructors.unable("llm" if p.quote_only else p.instructor, p.in_domain, p.per):
+    if reason := instructors.problem(p):
         raise ValueError(reason)
 
 

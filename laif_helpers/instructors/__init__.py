@@ -70,6 +70,12 @@ def unable(name: str, in_domain: Sequence[str], per: str = "error") -> str:
     return ""
 
 
+def problem(recipe: Any) -> str:
+    """``unable`` for a recipe's instructor. A quote shows what a language model would read and write, whoever is
+    named."""
+    return unable("llm" if recipe.quote_only else recipe.instructor, recipe.in_domain, recipe.per)
+
+
 def ask(requests: "Sequence[Asked]", p: Any, ledger: "Ledger") -> None:
     """Put every request to ``p.instructor``; each reply is written into the ledger as it comes."""
     module = importlib.import_module(f"{__name__}.{p.instructor}")

@@ -148,7 +148,8 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
             yield from _present(stage.run, *lessons)
             yield from _model(stage, stage.iteration - 1)
         else:
-            yield from _present(stage.run, stage.previous.selection)
+            clusters = [stage.previous.errors] if settings.per == "cluster" else []
+            yield from _present(stage.run, stage.previous.selection, *clusters)
             yield from _benchmark_files(settings)
 
 

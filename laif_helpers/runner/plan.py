@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import arms, recipe
+from laif_helpers import arms, instructors, recipe
 from laif_helpers.paths import NOTEBOOKS, IterationDir, RunDir, runs_dir
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.runner import notebook
@@ -134,6 +134,8 @@ def make(
     }
     for stage in stages:
         _fits(stage, checked[stage.notebook])
+        if stage.row.needs == "instructor" and (reason := instructors.problem(stage.recipe)):
+            raise ValueError(reason)
     return RunPlan(run, values, origins, axes, points, stages, checked, notebooks, homes)
 
 
@@ -252,7 +254,7 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Ite
     A switch whose first strategy is an arm of the run has only a last iteration of its own (``shared_turns``).
     """
     last, frame = (Stage(run, settings, stem, point=home.vanilla).key for stem in (EVALUATE, ANALYSE))
-    folder = _folder(run, point)
+    folder, mapped = _folder(run, point), frame
     for k in range(1, (1 if settings.stops_early else settings.iterations) + 1):
         if k in shared_turns(settings, arm):
             if not settings.stops_early:
@@ -264,12 +266,15 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Ite
             stems += [TRAIN, EVALUATE]
         for stem in stems:
             place = home.lessons if k == 1 and stem == row.notebook else point
-            stage = Stage(_folder(run, place), settings, stem, arm, k, (last,), place)
+            waits = (last, mapped) if stem == row.notebook and settings.per == "cluster" else (last,)
+            stage = Stage(_folder(run, place), settings, stem, arm, k, waits, place)
             yield stage
             last = stage.key
-        studied = row.studies_errors and k < settings.iterations and settings.map_iterations
-        if studied and not settings.stops_early:
-            yield Stage(folder, settings, ANALYSE, arm, k, (last, frame), point)
+        wanted = settings.map_iterations or settings.per == "cluster"
+        if row.studies_errors and k < settings.iterations and wanted and not settings.stops_early:
+            stage = Stage(folder, settings, ANALYSE, arm, k, (last, frame), point)
+            yield stage
+            mapped = stage.key
 
 
 def shared_turns(settings: Recipe, arm: str) -> range:
