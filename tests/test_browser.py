@@ -215,6 +215,38 @@ def instruct_on_selection(run: recipe.StageParameters) -> set[str]:
     return asked
 
 
+def test_the_contrast_explorer_answers_to_list_and_slider(run: recipe.StageParameters, browser: Any, lab: str) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.goto(f"{lab}/lab/tree/notebooks/04_instruct_LEC.ipynb", timeout=WAIT)
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
+    run_all(page, lab)
+    explorer = page.locator(".widget-vbox", has=page.locator(".widget-slider")).first
+    explorer.wait_for(timeout=WAIT)
+    explorer.scroll_into_view_if_needed()
+    rows = explorer.locator(".widget-html tbody tr")
+    wait_until(page, lambda: rows.count() == 3)
+    first = explorer.locator(".widget-html").inner_text()
+    assert "Words that no neighbour has" in first and "With k = 3 the request is" in first
+    handle = explorer.locator(".noUi-handle").first
+    handle.focus()
+    for _ in range(2):
+        handle.press("ArrowRight")
+    wait_until(page, lambda: rows.count() == 5 and "With k = 5" in explorer.locator(".widget-html").inner_text())
+    explorer.locator("select").select_option(index=1)
+    wait_until(page, lambda: explorer.locator(".widget-html").inner_text()[:200] != first[:200])
+    assert not page.evaluate("window.ran === true"), "model text ran as a script"
+    wait_until(page, recipe_of(run, "lec").folder.metrics("04_instruct_LEC").is_file)
+    height = page.evaluate("document.querySelector('.jp-WindowedPanel-inner, .jp-Notebook').scrollHeight")
+    assert height <= 8 * 1000, f"04 takes {height / 1000:.1f} screens"
+    if shots := os.environ.get("LAIF_SCREENSHOTS"):
+        page.screenshot(path=f"{shots}/lab_explorer.png")
+    page.close()
+
+
+def recipe_of(run: recipe.StageParameters, arm: str) -> recipe.StageParameters:
+    return recipe.build(recipe.StageParameters, {"run": run.run, "arm": arm, "iteration": 1})
+
+
 def offline_page(browser: Any, path: Path) -> tuple[Any, list[str]]:
     """The file opened with the network off, and all that went wrong: requests that left, errors, scripts that ran."""
     context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})

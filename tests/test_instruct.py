@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,7 @@ from laif_helpers import benchmarks, instruct, instructors, lessons, recipe
 from laif_helpers.instruct import quotes, tables
 from laif_helpers.instructors import prompts
 from laif_helpers.lessons import families
+from laif_helpers.paths import NOTEBOOKS
 from laif_helpers.records import Lesson, read_jsonl, read_rows, write_json, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("runs")
@@ -373,3 +375,61 @@ def test_a_family_that_cannot_be_taught_is_refused_by_the_plan(toy: Toy, tmp_pat
     with pytest.raises(ValueError, match="writes no lessons about gsm8k"):
         toy.plan(arms=["lec"], instructor="scripted", benchmarks=["gsm8k"], in_domain=["gsm8k"], iterations=1)
     assert toy.plan(arms=["lec"], instructor="symbolic", benchmarks=["gsm8k"], in_domain=["gsm8k"], iterations=1).stages
+
+
+# -- the notebooks
+
+OWN = {"title", "imports", "params-text", "params", "requests-text", "shown-text", "shown", "shown-note", "caveats"}
+"""Cells in which 03 and 04 differ; 04 has a few more about the contrast."""
+
+
+def test_cells_that_both_notebooks_have_are_equal() -> None:
+    le, lec = (
+        {cell["id"]: "".join(cell["source"]) for cell in json.loads((NOTEBOOKS / name).read_text())["cells"]}
+        for name in ("03_instruct_LE.ipynb", "04_instruct_LEC.ipynb")
+    )
+    assert le.keys() <= lec.keys()
+    named = {id: text.replace("03_instruct_LE", "04_instruct_LEC") for id, text in le.items() if id not in OWN}
+    assert named == {id: lec[id] for id in named}
+    assert {"quote", "replies", "read", "check", "choose", "kept", "next"} <= named.keys()
+
+
+def test_the_three_steps_end_in_the_same_lessons_as_the_one_call_and_show_what_each_took() -> None:
+    p = parameters(budget=80)
+    answer_items(p)
+    plan = instruct.plan(p)
+    replies = instruct.ask(plan, p)
+    whole = instruct.choose(instruct.check(instruct.read_lessons(plan, replies, p), plan, p), p)
+    assert instruct.learn(plan, replies, p) == whole
+    found = instruct.read_lessons(plan, replies, p)
+    found[0] = replace(found[0], status="unparsable", reason="planted")
+    found[1] = replace(found[1], response=found[1].response + "1")
+    checked = instruct.check(found, plan, p)
+    made = instruct.choose(checked, p)
+    assert read_jsonl(p.folder.lessons("le"), Lesson) == made
+    steps = [tables.lost(found), tables.lost(checked, found), tables.lost(made, checked)]
+    took = [dict(zip(step.table["status"], step.table["lessons"], strict=True)) for step in steps]
+    assert took[0] == {"unparsable": 1} and took[1]["wrong"] == 1 and "unparsable" not in took[1]
+    assert took[2] == {"surplus": sum(lesson.status == "surplus" for lesson in made)}
+    assert steps[0].text == f"{len(found) - 1:,} of {len(found):,} lessons are left."
+
+
+def test_a_selection_is_named_in_the_answer_with_how_to_drop_it_and_the_next_notebook_too() -> None:
+    p = parameters()
+    answer_items(p)
+    plan = instruct.plan(p)
+    said = repr(tables.observation(p, plan, quotes.quote(plan, p), {}, []))
+    assert "selection.json" not in said
+    assert "Next: 05_train_deepspeed with RUN = 'r', ARM = 'le', ITERATION = 1; then 01_evaluate with the same" in said
+    write_json(p.previous.selection, {"ids": [TRAIN[2].id, TRAIN[3].id]})
+    plan = instruct.plan(p)
+    said = repr(tables.observation(p, plan, quotes.quote(plan, p), {}, []))
+    assert "selection.json restricts the errors to 2 picked on the map; remove" in said
+    assert f"{p.previous.selection} to use all errors" in said
+
+
+def test_a_long_text_is_folded_behind_its_first_lines() -> None:
+    short, long = tables.Text("a\n" * 15), tables.Text("\n".join(f"line {n} <b>" for n in range(60)))
+    assert "<details>" not in short._repr_html_()
+    shown, folded = long._repr_html_().split("<details>")
+    assert "line 13 &lt;b&gt;" in shown and "line 14" not in shown and "line 59 &lt;b&gt;" in folded

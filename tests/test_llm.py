@@ -451,7 +451,7 @@ def test_half_the_samples_are_half_the_lessons_and_the_funnel_says_so() -> None:
         made = instruct.learn(plan, replies, p)
     counts = lessons.funnel(made, plan.requested)
     assert counts["requested"] == 30 and counts["returned"] == counts["parsed"] == 10
-    assert "10 of 20 needed lessons kept, out of 30 asked for" in tables.rejections(made, plan, p).text
+    assert "10 of 20 needed lessons kept, out of 30 asked for" in tables.chosen(made, plan, p).text
 
 
 def test_a_reply_in_another_language_is_unparsable_and_kept() -> None:
@@ -552,13 +552,13 @@ def test_a_reply_longer_than_the_instructors_context_is_asked_for_shorter() -> N
 
 def test_a_prompt_that_alone_is_refused_is_left_open_and_the_others_are_kept(capfd: pytest.CaptureFixture[str]) -> None:
     with endpoint(lambda call, body: good(call)) as (url, _):
-        long = instruct.plan(answered(llm_parameters(url))).requests[3].messages
+        long = instruct.plan(answered(llm_parameters(url, probe=0))).requests[3].messages
 
     def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return (400, {"error": {"message": "zu lang"}}) if body["messages"] == long else good(call)
 
     with endpoint(behave) as (url, calls):
-        p = llm_parameters(url)
+        p = llm_parameters(url, probe=0)
         plan, replies = asked(p)
         assert len(replies) == 9 and plan.requests[3].key not in replies
         assert "refused 1 of 10 requests (zu lang)" in "".join(capfd.readouterr())
@@ -603,7 +603,7 @@ def test_too_fast_under_status_200_or_without_retry_after_is_waited_for(
         return good(call)
 
     with endpoint(limited) as (url, calls):
-        p = llm_parameters(url)
+        p = llm_parameters(url, probe=0)
         _, replies = asked(p)
     assert len(replies) == 10 and len(calls) < 60
     shown = "".join(capfd.readouterr())

@@ -200,7 +200,7 @@ def shown(*what: Any) -> str:
 
 
 def test_tables_of_answers_name_the_file(compared: recipe.StageParameters) -> None:
-    p, folder = compared, paths.RunDir.named("r").iteration("vanilla", 0)
+    p, folder = compared.model_copy(update={"instructor": "symbolic"}), paths.RunDir.named("r").iteration("vanilla", 0)
     answers = evaluate.labelled(evaluate.load_responses(folder), p)
     scores, audit = evaluate.summary(answers), evaluate.second_opinion(answers)
     facets = evaluate.weakest(evaluate.by_facet(answers), at_least=1)

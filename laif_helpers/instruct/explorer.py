@@ -58,16 +58,27 @@ class Explorer:
         return f"With k = {len(near)} the request is {low:,.0f} to {high:,.0f} tokens long{dollars}."
 
     def widget(self) -> Any:
-        """``at`` with a list of errors and a slider for k, where a browser is attached; else the first error."""
+        """``at`` with a list of errors and a slider for k; without requests, the empty table.
+
+        The table is written into an HTML widget, since ipykernel 7 captures nothing in an ``Output`` widget.
+        """
         import ipywidgets
 
         if not self.plan.requests:
             return self.at(0, self.p.k)
-        labels = [self._label(at) for at in range(len(self.plan.requests))]
+        labels = [(self._label(at), at) for at in range(len(self.plan.requests))]
         most = max(map(len, self.near.values()))
-        error = ipywidgets.Dropdown(options=[(label, at) for at, label in enumerate(labels)], description="error")
+        error = ipywidgets.Dropdown(options=labels, description="error")
         slider = ipywidgets.IntSlider(min(self.p.k, most), 1, most, description="k", continuous_update=False)
-        return ipywidgets.interactive(self.at, which=error, k=slider)
+        table = ipywidgets.HTML()
+
+        def show(_: Any = None) -> None:
+            table.value = self.at(error.value, slider.value)._repr_html_()
+
+        for control in (error, slider):
+            control.observe(show, "value")
+        show()
+        return ipywidgets.VBox([error, slider, table])
 
     def _label(self, at: int) -> str:
         one = self.plan.requests[at]

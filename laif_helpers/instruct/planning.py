@@ -23,6 +23,7 @@ HIDDEN = (
     "no wrong items to show: all {n} wrong {split} item(s) of {names} are held out from the instructor "
     "(holdout_fraction {share:g}), so there is nothing to learn from; lower holdout_fraction to use them"
 )
+SELECTED = "selection.json restricts the errors"
 GROUP, MOST_LESSONS = 4, 20
 """Errors of one cluster in a request, at most; fewer if it would have to ask for more lessons than a reply holds."""
 
@@ -66,7 +67,8 @@ def plan(p: StageParameters) -> Plan:
         )
     requests: list[Request] = []
     neighbours: dict[str, Near] = {}
-    notes = [] if chosen is None else [f"selection.json restricts the errors to {len(chosen)}"]
+    drop = f"remove {p.previous.selection} to use all errors"
+    notes = [] if chosen is None else [f"{SELECTED} to {len(chosen)} picked on the map; {drop}"]
     for name, short in short_names(found).items():
         study = found[name]
         pool = sources(p, study, chosen)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from laif_helpers.instruct import Plan
+from laif_helpers.instruct.planning import Plan
 from laif_helpers.instruct.requests import Request, Study
 from laif_helpers.instructors import spending
 from laif_helpers.instructors.ledger import Reply

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from laif_helpers import lessons
 from laif_helpers.embeddings import words
 from laif_helpers.figures import html as safe_html
-from laif_helpers.instruct import Plan, diagnosed, quotes
-from laif_helpers.instruct.requests import Request
+from laif_helpers.instruct import planning, quotes
+from laif_helpers.instruct.learning import diagnosed
+from laif_helpers.instruct.planning import Plan
 from laif_helpers.instructors.ledger import Reply
 from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 MAX_CELL = 800
 """Characters shown of one cell: a run-away answer must not fill the page."""
 MAX_ROWS = 60
+OPEN_LINES, SPARE_LINES = 14, 6
+"""Lines of a text that are shown at once; a text that is only a few lines longer is shown whole."""
 WHY = {
     "unparsable": "the instructor left the format, or the reply was cut or empty; the raw text is in the lessons file",
     "wrong": "an equation, a letter or the code does not hold",
@@ -32,7 +35,8 @@ WHY = {
 
 
 class Text:
-    """Plain text that a notebook shows as it is: HTML is escaped, and no dollar sign starts a formula."""
+    """Plain text that a notebook shows as it is: HTML is escaped, and no dollar sign starts a formula. Behind its first
+    lines a long text is folded."""
 
     def __init__(self, text: str):
         self.text = text
@@ -42,7 +46,13 @@ class Text:
 
     def _repr_html_(self) -> str:
         style = "white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; max-width: 60em"
-        return f'<pre class="tex2jax_ignore mathjax_ignore" style="{style}">{html.escape(self.text)}</pre>'
+        lines = self.text.splitlines()
+        first, rest = "\n".join(lines[:OPEN_LINES]), "\n".join(lines[OPEN_LINES:])
+        body = f'<pre class="tex2jax_ignore mathjax_ignore" style="{style}">{{}}</pre>'
+        if len(lines) <= OPEN_LINES + SPARE_LINES:
+            return body.format(html.escape(self.text))
+        more = f"<details><summary>{len(lines) - OPEN_LINES} lines more</summary>{body}</details>"
+        return body.format(html.escape(first)) + more.format(html.escape(rest))
 
 
 @dataclass(frozen=True)
@@ -88,14 +98,12 @@ def shown(plan: Plan, which: int = 0) -> Text:
     return Text("\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in turns))
 
 
-def reply_of(request: Request, replies: dict[str, Reply]) -> Text:
-    """The raw reply to one request."""
-    return Text(replies[request.key].text if request.key in replies else "No reply: nothing was sent.")
-
-
 def first_reply(plan: Plan, replies: dict[str, Reply], which: int = 0) -> Text:
-    """The reply to the request that ``shown`` shows."""
-    return reply_of(plan.requests[which % len(plan.requests)], replies) if plan.requests else Text("There is no reply.")
+    """The raw reply to the request that ``shown`` shows."""
+    if not plan.requests:
+        return Text("There is no reply.")
+    key = plan.requests[which % len(plan.requests)].key
+    return Text(replies[key].text if key in replies else "No reply: nothing was sent.")
 
 
 def diagnoses(plan: Plan, replies: dict[str, Reply], n: int = 10) -> Shown:
@@ -112,14 +120,21 @@ def diagnoses(plan: Plan, replies: dict[str, Reply], n: int = 10) -> Shown:
     return Shown(pd.DataFrame(rows, columns=["diagnosis", "items", "for example"]), text if replies else "")
 
 
-def rejections(made: list[Lesson], plan: Plan, p: StageParameters) -> Shown:
-    """Every rejection with its reason, and how many of the needed lessons were kept."""
+def lost(now: list[Lesson], before: list[Lesson] | None = None) -> Shown:
+    """What a step took away, by reason: lessons kept ``before`` it (None: all that came back) that are kept no more."""
+    kept = [lesson.status == "kept" for lesson in before] if before is not None else [True] * len(now)
+    gone = [lesson for lesson, once in zip(now, kept, strict=True) if once and lesson.status != "kept"]
+    return Shown(reasons(gone), f"{sum(kept) - len(gone):,} of {sum(kept):,} lessons are left.")
+
+
+def chosen(made: list[Lesson], plan: Plan, p: StageParameters) -> Text:
+    """How many of the needed lessons were kept, and what follows if they are too few."""
     if p.quote_only or plan.ended:
-        return Shown(reasons(made), plan.ended or "quote_only: nothing was sent, so there are no lessons.")
+        return Text(plan.ended or "quote_only: nothing was sent, so there are no lessons.")
     needed = lessons.shares(p.budget, p.replay_fraction)[0] * len({request.benchmark for request in plan.requests})
     kept = sum(lesson.status == "kept" for lesson in made)
     short = "" if kept >= needed else " Fewer than needed: 05 trains on what there is, or stops if STRICT."
-    return Shown(reasons(made), f"{kept} of {needed} needed lessons kept, out of {plan.requested} asked for.{short}")
+    return Text(f"{kept} of {needed} needed lessons kept, out of {plan.requested} asked for.{short}")
 
 
 def reasons(made: list[Lesson]) -> "pd.DataFrame":
@@ -193,18 +208,29 @@ def contrast(plan: Plan, replies: dict[str, Reply], which: int = 0) -> Text:
 def observation(
     p: StageParameters, plan: Plan, quoted: quotes.Quote, replies: dict[str, Reply], made: list[Lesson]
 ) -> Text:
-    """The notebook's answer: what was asked for, what the checks left of it, and the most frequent diagnoses."""
+    """The notebook's answer: what was asked for, what the checks left of it, the most frequent diagnoses, and the next
+    notebook."""
     if plan.ended:
         return Text(f"This arm ends here, and well: {plan.ended}.")
+    in_force = [f"{note}." for note in plan.notes if note.startswith(planning.SELECTED)]
     asked = f"{len(plan.requests):,} requests ask for {plan.requested:,} lessons."
     if p.quote_only:
-        return Text(f"{asked} Nothing was sent. {quoted.observation}")
+        return Text("\n".join([f"{asked} Nothing was sent. {quoted.observation}", *in_force]))
     left = lessons.funnel(made, plan.requested)
     checked = f"{left['clean']:,} are right, new and no test question"
     kept = f"{left['returned']:,} came back; {checked}; {left['kept']:,} kept"
-    said = diagnoses(plan, replies, 3).table
-    most = [f"- {text} (items: {count})" for text, count in zip(said["diagnosis"], said["items"], strict=True)]
-    return Text("\n".join([f"{asked} {kept}.", *(["Most frequent diagnoses:", *most] if most else [])]))
+    frequent = diagnoses(plan, replies, 3).table
+    most = [f"- {text} (items: {count})" for text, count in zip(frequent["diagnosis"], frequent["items"], strict=True)]
+    named = ["Most frequent diagnoses:", *most] if most else []
+    return Text("\n".join([f"{asked} {kept}.", *in_force, *named, following(p)]))
+
+
+def following(p: StageParameters) -> str:
+    """The notebooks to run next, with their parameters."""
+    where = f"RUN = {p.run!r}, ARM = {p.arm!r}, ITERATION = {p.iteration}"
+    return (
+        f"Next: 05_train_deepspeed with {where}; then 01_evaluate with the same, which answers all test splits again."
+    )
 
 
 def metrics(
