@@ -70,7 +70,12 @@ def status(run: Annotated[str, typer.Argument(help="name of the run", show_defau
 
 
 @commands.command()
-def params(recipe: RecipePath, name: Name = "", settings: Settings = []) -> None:  # noqa: B006
+def params(
+    recipe: RecipePath,
+    name: Name = "",
+    settings: Settings = [],  # noqa: B006
+    notebook: Annotated[str, typer.Option(help="only what this notebook reads, e.g. 05; default: every key")] = "",
+) -> None:
     """Print a recipe as papermill parameters: papermill notebooks/0N_….ipynb out.ipynb -f params.yaml."""
     from laif_helpers.runner import manifest, plan
 
@@ -78,7 +83,13 @@ def params(recipe: RecipePath, name: Name = "", settings: Settings = []) -> None
     if run_plan.swept:
         swept = "; ".join(f"{key}: {run_plan.values[key]}" for key in run_plan.axes)
         raise ValueError(f"{recipe.name} is a sweep ({swept}): choose one point with --set KEY=VALUE for each list")
-    print(manifest.parameters_text(run_plan.settings, plan.run_name(run_plan.run)), end="")
+    values = {key.upper(): value for key, value in run_plan.settings.model_dump().items()}
+    if notebook:
+        stage = next((stage for stage in run_plan.stages if stage.notebook.startswith(notebook)), None)
+        if not stage:
+            raise ValueError(f"--notebook {notebook!r}: the run has {', '.join(run_plan.parameters)}")
+        values = plan.parameters(stage, run_plan.parameters[stage.notebook])
+    print(manifest.parameters_text({"RUN": plan.run_name(run_plan.run)} | values), end="")
 
 
 @commands.command()

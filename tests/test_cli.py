@@ -86,6 +86,11 @@ def test_params_are_papermill_s(toy: Toy, monkeypatch: pytest.MonkeyPatch, capsy
     values = yaml.safe_load(capsys.readouterr().out)
     assert values["LEARNING_RATE"] == 5e-6
     assert values["RUN"] == "toy"
+    assert call(monkeypatch, toy, "params", path, "--notebook", "05", "--set", "packing=true") == 0
+    values = yaml.safe_load(capsys.readouterr().out)
+    assert values.keys() >= {"RUN", "ARM", "PACKING", "TARGET"} and not values.keys() & {"INSTRUCTOR", "WORKERS"}
+    assert call(monkeypatch, toy, "params", path, "--notebook", "08") == 2
+    assert "--notebook '08': the run has 01_evaluate" in capsys.readouterr().err
     assert call(monkeypatch, toy, "params", path, "--set", "budget=[1,2]") == 2
     assert "is a sweep (budget: [1, 2])" in capsys.readouterr().err
 

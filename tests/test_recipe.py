@@ -148,7 +148,7 @@ made = plan.make(Path(sys.argv[1]), "", {"new_key": 0.5})
 given = {s.notebook: plan.parameters(s, made.parameters[s.notebook]) for s in made.stages}
 print(json.dumps({
     "notebooks": sorted(stem for stem, values in given.items() if "NEW_KEY" in values),
-    "params": "NEW_KEY: 0.5" in manifest.parameters_text(made.settings, "x"),
+    "params": "NEW_KEY: 0.5" in manifest.parameters_text(made.settings.model_dump()),
     "trainer": "new_key" in Settings.model_fields,
 }))
 """

@@ -211,9 +211,8 @@ def recipe_text(values: dict[str, Any], origins: dict[str, str]) -> str:
     return "\n".join(["# The resolved recipe of this run, and where each value came from.", *lines, ""])
 
 
-def parameters_text(settings: Recipe, run: str) -> str:
-    """The same as papermill parameters: ``papermill notebooks/0N_….ipynb out.ipynb -f recipe-params.yaml``."""
-    values = {"run": run, **settings.model_dump()}
+def parameters_text(values: dict[str, Any]) -> str:
+    """Values as papermill parameters: ``papermill notebooks/0N_….ipynb out.ipynb -f recipe-params.yaml``."""
     return "\n".join([*(_yaml(key.upper(), value) for key, value in values.items()), ""])
 
 
@@ -223,7 +222,7 @@ def write_recipe(run_plan: RunPlan) -> list[str]:
     write_text(run_plan.run.recipe, recipe_text(_normal(run_plan), run_plan.origins))
     for point, settings in run_plan.points.items():
         folder = run_plan.folder(point)
-        write_text(folder.parameters, parameters_text(settings, plan.run_name(folder)))
+        write_text(folder.parameters, parameters_text({"run": plan.run_name(folder), **settings.model_dump()}))
         if point:
             write_text(folder.recipe, recipe_text(settings.model_dump(), run_plan.origins))
     now = yaml.safe_load(run_plan.run.recipe.read_text(encoding="utf-8"))
