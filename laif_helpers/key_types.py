@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 class Price(BaseModel):
     """What a model costs, in dollars per million tokens; 0 if the server is one's own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
@@ -19,7 +19,7 @@ class Price(BaseModel):
 class RequestChange(BaseModel):
     """How the body of a request differs from the usual one: some servers forbid a parameter or want another name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     add: dict[str, Any] = {}
     rename: dict[str, str] = {}
@@ -44,17 +44,15 @@ class RequestChange(BaseModel):
 class RequestOptions(BaseModel):
     """Changes to the requests that the target's server gets, and to those that the instructor gets."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    target: RequestChange = RequestChange()
-    instructor: RequestChange = RequestChange()
+    target: RequestChange = Field(default_factory=RequestChange)
+    instructor: RequestChange = Field(default_factory=RequestChange)
 
     @model_serializer
     def _changes_alone(self) -> dict[str, Any]:
-        return {name: change.model_dump() for name in type(self).model_fields if (change := getattr(self, name)) != _NO}
-
-
-_NO = RequestChange()
+        changes = {name: getattr(self, name).model_dump() for name in type(self).model_fields}
+        return {name: change for name, change in changes.items() if change}
 
 
 def read_list(value: Any) -> Any:

@@ -14,7 +14,6 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from laif_helpers import arms as _arms
 from laif_helpers.key_types import Price
-from laif_helpers.models import gguf
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.sections import (
     ArmSection,
@@ -148,6 +147,8 @@ def local_target(target: str) -> str:
     """
     found = Target.of(target)
     if found.kind == "gguf":
+        from laif_helpers.models import gguf
+
         return str(gguf.folder_of(target))
     return str(found.path or target)
 

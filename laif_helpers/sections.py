@@ -16,7 +16,8 @@ from laif_helpers.key_types import Price, RequestOptions, read_list, read_mappin
 class Section(BaseModel):
     """Unknown keys are refused; a number is taken where a name is wanted (``instructor_model: 7``)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    # a class is finished when it is first used: importing eight of them would take a third of the import's time
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, defer_build=True)
 
 
 class TargetSection(Section):
@@ -32,7 +33,8 @@ class TargetSection(Section):
     samples: int = Field(1, ge=1, description="answers to each question; more than one needs a temperature")
     temperature: float = Field(0.0, ge=0, le=2, description="of the target's answers; 0: greedy")
     request_options: RequestOptions = Field(
-        RequestOptions(), description="{target: {add: {}, rename: {}, leave_out: []}, instructor: …} for servers"
+        default_factory=RequestOptions,
+        description="{target: {add: {}, rename: {}, leave_out: []}, instructor: …} for servers",
     )
 
     @field_validator("request_options", mode="before")

@@ -9,10 +9,13 @@ import re
 import string
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from laif_helpers import machine, sandbox
-from laif_helpers.benchmarks import Benchmark
 from laif_helpers.records import Example, Grade
+
+if TYPE_CHECKING:
+    from laif_helpers.benchmarks import Benchmark
 
 Second = tuple[bool | None, str]
 """Whether the second grader finds an answer right (None: it read nothing) and what it read."""
@@ -25,7 +28,9 @@ _CUE = re.compile(r"\b(?:answer|correct|therefore|thus|hence|so|option|choice|be
 _DENIES = re.compile(r"\b(?:not|incorrect|wrong|false|isn't|eliminate[ds]?)\b", re.IGNORECASE)
 
 
-def second_grades(benchmark: Benchmark, examples: list[Example], texts: list[str], first: list[Grade]) -> list[Second]:
+def second_grades(
+    benchmark: "Benchmark", examples: list[Example], texts: list[str], first: list[Grade]
+) -> list[Second]:
     """The second grader's verdict on each answer, in order; a sure first grade stands without one.
 
     ``texts``: the responses that ``first`` are the grades of. Programs run in the sandbox once more.
