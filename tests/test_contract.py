@@ -237,6 +237,7 @@ MANY_PARAMETERS = {
     "lessons._row": "the parts of one training row",
 }
 LONG = {
+    "compare.report.write": "the report's sections, one after the other",
     "models.generate": "its docstring explains ten parameters",
     "train.child.sft.trainer_arguments": "one line for each argument of TRL's",
     "benchmarks._reasoning.benchmark": "a benchmark's nine small functions, which share its name and sizes",
