@@ -2,10 +2,13 @@
 option's text. A capital letter that merely occurs ("A ball …") is never taken for an answer.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 
+from laif_helpers.graders import fields
 from laif_helpers.graders.choice_patterns import normal, patterns, plain, spaced
+from laif_helpers.graders.languages import english
 from laif_helpers.graders.turns import own_turn
 from laif_helpers.records import Example, Grade, Message
 
@@ -13,6 +16,8 @@ INSTRUCTION = (
     "Answer this multiple-choice question. You may reason first; close with a line "
     '"The answer is X.", where X is the letter of the right option.'
 )
+SEVERAL = "several"
+"""What a statement reads as that names more than one option."""
 NO_OPTION = "none"
 """What a response reads as that says that no option is right."""
 _NONE = re.compile(
@@ -38,7 +43,10 @@ _PREDICATE = (
     r"(?:=|\b(?:is|are|be|was|called)(?: more| most| likely| typically| usually| generally| associated with)*:?) ?"
     r"(?:the |a |an )?"
 )
-_STATEMENTS = ("answer", "option", "is_answer", "labelled", "closest", "choose", "boxed", "line")
+_STATEMENTS = ("answer", "option", "labelled", "closest", "choose", "boxed", "line")
+_NEXT_OPTIONS = re.compile(
+    r"\n[^\n]{0,2000}\?[ \t]*\n{1,3}[ \t]*\(?A[).:][ \t]*(\S[^\n]{0,2000})\n{1,3}[ \t]*\(?B[).:]"
+)
 _TAIL = 6000
 """Characters at the end of a long text that are read; statements of the answer stand there."""
 
@@ -79,7 +87,11 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
 
     A response that says that no option is right reads as ``none``.
     """
-    text = plain(_own_answer(text, options))[-_TAIL:]
+    text = plain(english(_own_answer(text, options)[-2 * _TAIL :], options=True))[-_TAIL:]
+    if field := fields.answer(text):
+        label, how = read(field.value, options)
+        if label:
+            return label, f"answer field, {how}"
     options = {label: plain(option) for label, option in options.items()}
     for how, reader in (
         ("stated", _stated),
@@ -89,9 +101,7 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
         ("labelled option", _labelled),
     ):
         if label := reader(text, options):
-            return label, how
-    if patterns(tuple(options))["both"].search(text):
-        return None, "chooses several options"
+            return (None, "chooses several options") if label == SEVERAL else (label, how)
     return _by_text(text, options)
 
 
@@ -100,6 +110,10 @@ def _stated(text: str, options: dict[str, str]) -> str | None:
     # "so 3." counts more often than it chooses where the options are numbers
     counts = next(iter(options)).isdigit() and any(re.search(r"\d", option) for option in options.values())
     found = _matches(text, options, _STATEMENTS if counts else (*_STATEMENTS, "concludes", "instead"))
+    found = [(place, label) for place, label in found if not _begins_list(text, place, label, options)]
+    found += _matches(text, options, ("is_answer",))
+    found = [(place, SEVERAL if _goes_on(text[place:], label, options) else label) for place, label in found]
+    found += [(match.end(), SEVERAL) for match in patterns(tuple(options))["both"].finditer(text)]
     places = {place for place, _ in found}
     for start, rest in _statements(text):
         if re.match(r"not\b", rest):
@@ -109,6 +123,35 @@ def _stated(text: str, options: dict[str, str]) -> str | None:
     if not any(re.search(r"\b(?:none|neither|no)\b", option, re.IGNORECASE) for option in options.values()):
         found += [(match.end(), NO_OPTION) for match in _NONE.finditer(text)]
     return max(found)[1] if found else None
+
+
+def _begins_list(text: str, place: int, label: str, options: dict[str, str]) -> bool:
+    """Whether a letter at the beginning of a line is one of a list: the next letter, or the one before, stands likewise.
+
+    "The answers:\\nA. …\\nB. …" chooses nothing, nor does the "D." that ends a list cut off.
+    """
+    line = text.rfind("\n", 0, place) + 1
+    if text[line:place].strip(" \t(["):
+        return False
+    labels = list(options)
+    at = labels.index(label)
+    after, before = labels[at + 1 : at + 2], labels[at - 1 : at] if at else []
+    next_lines, last_lines = text[place : place + 1500].split("\n")[1:4], text[max(0, place - 1500) : line].rstrip().split("\n")[-1:]
+    behind = any(re.match(rf"[ \t]*[(\[]?{re.escape(one)}[)\].:][ \t]+\S", found) for one in after for found in next_lines)
+    ahead = any(re.match(rf"[ \t]*[(\[]?{re.escape(one)}[)\].:][ \t]+\S", found) for one in before for found in last_lines)
+    return behind or ahead
+
+
+def _goes_on(rest: str, label: str, options: dict[str, str]) -> bool:
+    """Whether a statement names a second option behind the first: "(C) iron or (D) copper", "(B) water (E) wood"."""
+    others = "|".join(re.escape(other) for other in options if other != label)
+    words = rest[len(label) :].lstrip(")].: \t")
+    option = options[label].strip().rstrip(".")
+    words = words[len(option) :] if option and words.casefold().startswith(option.casefold()) else words
+    joined = rf"\W{{0,3}}(?:(?:,|and|or|&|/|both)\s*){{0,2}}[(\[](?:{others})[)\]]|\s*[,&/]\s*(?:{others})\s*[)}}\]]|\W{{0,3}}(?:and|or)\s+(?:{others})(?![\w'])"
+    far = rf"(?:[ \t]+[a-z][\w-]*){{1,4}},?[ \t]+(?:and|or)[ \t]+\((?:{others})\)"
+    stop = r"(?!\s+(?:is|are|was|were|has|does|can|would|cannot)\b)"
+    return re.match(rf"(?:{joined}|{far}){stop}", words) is not None
 
 
 def _judged(text: str, options: dict[str, str]) -> str | None:
@@ -150,7 +193,13 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
 def _leading(text: str, options: dict[str, str]) -> str | None:
     known = patterns(tuple(options))
     match = known["leading"].match(text)
-    if match is None or known["several"].match(text, match.end("label")):
+    if match is None:
+        return None
+    if known["several"].match(text, match.end("label")) or _goes_on(text[match.start("label") :], match["label"].upper(), options):
+        return SEVERAL if not re.match(r"[\w\s]*?\b(?:is|are)\b", text[match.end() :]) else None
+    # "(a) The power is … (b) The current is …" answers the parts of a question
+    parts = {"a": "b", "i": "ii"}.get(match["label"])
+    if parts and re.search(rf"(?<![\w']){parts}[).]", text[match.end() :]):
         return None
     # A response that goes through the options in their order begins with the first letter without choosing it.
     listed = list(dict.fromkeys(found["label"] for found in known["item"].finditer(text)))
@@ -262,10 +311,11 @@ def _starts_with_option(text: str, options: dict[str, str]) -> str | None:
 
 def _own_answer(text: str, options: dict[str, str]) -> str:
     """The text up to a question of the model's own: a list of options that are not this item's, behind an answer."""
-    text = own_turn(text)
-    for match in re.finditer(r"\n[^\n]*\?[ \t]*\n+[ \t]*\(?A[).:][ \t]*(\S[^\n]*)\n+[ \t]*\(?B[).:]", text):
-        before = plain(text[: match.start()])
-        known = normal(next(iter(options.values()))).startswith(normal(match[1])[:8])
-        if not known and (_leading(before, options) or _stated(before, options)):
+    text, first = own_turn(text), normal(next(iter(options.values())))
+    others = (match for match in _NEXT_OPTIONS.finditer(text) if not first.startswith(normal(match[1][:200])[:8]))
+    # the places of a few suffice: a model that goes on with questions has answered before the first of them
+    for match in itertools.islice(others, 3):
+        before = plain(text[max(0, match.start() - _TAIL) : match.start()])
+        if _leading(before, options) or _stated(before, options):
             return text[: match.start()]
     return text

@@ -10,8 +10,8 @@ _BECOMES = rf"(?:\b(?:is|would be|should be|must be|to be|seems to be|appears to
 _GOOD = r"(?:correct|right|best|accurate|appropriate|suitable|plausible|reasonable|likely)"
 _THE = r"(?:the\s+|a\s+|therefore\s+|most\s+|more\s+|only\s+)*"
 # "none of A, B, C, or D is the correct answer" speaks for no letter
-_ALONE = r"(?<![\w'])(?<![A-Z1-9], )(?<![A-Z1-9],)(?<!or )(?<!and )"
-_CLOSES = r"[)\]}]|[.,:;!](?=\s|$)|(?=\s*$)|(?=\s*\n)|(?=\s*[(—/])|(?=\s+(?:[-–—]|because|since|as|and|is|in|with)\s)"
+_ALONE = r"(?<![\w'])(?<![A-Z1-9], )(?<![A-Z1-9],)(?<!or )(?<!and )(?<!through )(?<!to )(?<![-–])"
+_CLOSES = r"[)\]}]|[.,:;!](?=\s|$)|(?=\s*$)|(?=\s*\n)|(?=\s*(?:[(—/]|--))|(?=\s+(?:[-–—]|because|since|as|and|is|in|with|rather|not)\s)"
 _SO = r"(?:[Tt]herefore|[Tt]hus|[Ss]o|[Hh]ence|leaves(?: us)?(?: with)?|left with|[Ii]t's|[Ii]t is|[Oo]nly)"
 
 
@@ -41,7 +41,7 @@ def _letters(labels: tuple[str, ...]) -> _Letters:
         rf"[)\].]?(?:\s*,\s*(?:and\s+|or\s+)?|\s+and\s+|\s+or\s+|\s*[&/]\s*)\(?(?:[Oo]ption\s+)?(?-i:{letters})\b(?!')"
         r"(?!\)?\s+(?:is|has|does|was|can|would|cannot|describes|refers|seems)\b)"
     )
-    closed = rf"[(\[{{]?\s*{letter}(?!{several})\s*(?:{_CLOSES})"
+    closed = rf"[(\[{{]{{0,2}}\s*{letter}(?!{several})\s*(?:{_CLOSES})"
     word = rf"(?:\({letter}\)|(?!I\b){letter.replace('label', 'bare')})(?![\w'])(?!{several})"
     return _Letters(letters, letter, several, closed, word)
 
@@ -64,8 +64,8 @@ def _in_any_case(of: _Letters) -> dict[str, str]:
         "closest": rf"\b(?:closest|nearest)\b(?:\s+\w+){{0,6}}?\s+(?:is|would be|to)\s+(?:{_NOUN}\s+)?{of.closed}",
         "choose": rf"\b(?:choose|select|pick|go(?:ing)? with)\s+(?:{_NOUN}\s+)?{of.closed}",
         "boxed": rf"\\(?:boxed|fbox)\s*\{{\s*[({{]?\s*{of.named}\b",
-        "line": rf"^[ \t]*[(\[]?{of.named}[)\].:]*[ \t]*$",
-        "leading": rf"\s*(?:{_NOUN}\s+)?[(\[]?{of.named}(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+[-–—]\s)",
+        "line": rf"^[ \t]*(?:[(\[]{{1,2}}{of.named}[)\]]|(?-i:(?P<bare>{of.any}))[)\].:]*)[ \t]*$",
+        "leading": rf"\s*(?:A:[ \t]*(?=[(\[]?(?-i:{of.any})[)\].:]|(?-i:{of.any})[ \t]*$))?(?:{_NOUN}\s+)?[(\[]{{0,2}}{of.named}(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+[-–—]\s)",
         "listed": rf"^[ \t]*[(\[]?({of.any})[)\].:]\s",
     }
 
@@ -79,14 +79,15 @@ def _as_written(of: _Letters) -> dict[str, str]:
         "correct": rf"{_ALONE}(?:[Ss]tatement\s+)?\(?{of.named}\)?\s*(?:[.:,][^.\n]{{0,200}}?)?\s+is\s+{_THE}{_GOOD}\b",
         "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$)",
         "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{_NOUN}\s+)?"
-        rf"{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as)\b"
+        rf"{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
         r"|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right))\b)",
         "instead": rf"\bnot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+(?:rather\s+|actually\s+)?"
         rf"(?:{_NOUN}\s+)?{of.word}",
         "item": rf"(?:^|(?<=[.,;]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
         r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b))",
         "several": of.several,
-        "both": rf"\b(?:[Aa]nswers?|[Cc]hoices?)\s*(?:is|are|would be|:)\s*:?\s*\(?(?:{of.any}){of.several}",
+        "both": rf"\b(?:[Aa]nswers?|[Cc]hoices?|[Oo]ptions?)\s*(?:is|are|would be|(?:could|may|might|can) be|:)\s*:?\s*"
+        rf"(?:both |either )?\(?(?P<label>{of.any}){of.several}",
         "mention": rf"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]ituation|[Ss]tatement|[Ss]cenario)\s+\(?({of.any})\b"
         rf"|(?<=[\s(])\(({of.any})\)(?!\w)",
     }

@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain
+from laif_helpers.graders import fields
+from laif_helpers.graders.conclusion import choose
+from laif_helpers.graders.languages import CONCLUDES, english
+from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, with_point
 from laif_helpers.graders.turns import own_turn
 from laif_helpers.records import Grade
 
@@ -18,7 +21,8 @@ _LINE = re.compile(
     re.IGNORECASE | re.M,
 )
 _HEAD = re.compile(
-    r"\banswer[*_]*(?:\s+(?:to|for)\b[^.:\n]{0,80}?)?\s*(?:\bis\b|\bwould be\b|\bshould be\b|:|=)[ \t]*:?[*_]*",
+    r"\banswer[*_]*(?:\s?\([^()\n]{1,60}\))?(?:\s+(?:to|for|in)\b[^.:\n]{0,80}?)?"
+    r"\s*(?:\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|\bequals\b|:|=)[ \t]*:?[*_]*",
     re.IGNORECASE,
 )
 _BEHIND = re.compile(r"[ \t]*(?=\S)(.{1,300})|\s*\n[\s`]*(.{1,30})$", re.MULTILINE)
@@ -47,7 +51,10 @@ _CANNOT = (
     r"(?: be)?\s+(?:\w+\s+){0,2}?(?:determin|calculat|answer|solv|find|comput|know|tell|say|figure|provide|give)\w*"
 )
 _LACKS = (
-    r"\b(?:not|n't)\s+(?:\w+\s+)?(?:enough|sufficient)\b|\b(?:insufficient|missing|incomplete)\s+(?:\w+\s+)?(?:information|data|details?)\b"
+    r"(?:\bnot|n't)\s+(?:\w+\s+)?(?:enough|sufficient)\s+(?:\w+\s+)?(?:information|data|details?|context|facts|to"
+    r"\s+(?:determine|answer|calculate|solve|find|compute|know|tell|say))\b"
+    r"|\b(?:information|data|details?|question|problem)\b[^.\n]{0,40}?(?:\bnot|n't)\s+(?:\w+\s+)?(?:enough|sufficient)\b"
+    r"|\b(?:insufficient|missing|incomplete)\s+(?:\w+\s+)?(?:information|data|details?)\b"
     r"|\b(?:information|data|question|problem)\b[^.\n]{0,40}?\b(?:is|are)\s+(?:insufficient|incomplete|missing|unanswerable)\b"
     r"|\b(?:need|require)s?\s+(?:more|additional|further)\s+(?:information|data|details)\b"
     r"|\b(?:more|additional|further)\s+(?:information|data|details)\s+(?:is|are|would be)"
@@ -60,7 +67,8 @@ _UNANSWERABLE = re.compile(f"{_CANNOT}|{_LACKS}", re.IGNORECASE)
 _UNKNOWN = re.compile(r"\bNone\b|\bunknown\b|\b(?:don't|do not|doesn't|not) know\b", re.IGNORECASE)
 _NO_ANSWER = re.compile(r"[\s:*_`$({\[\"']*(?:\\text\s*\{\s*)?(?:None|N/?A|unknown|undefined)\b", re.IGNORECASE)
 _CONCLUDES = re.compile(
-    r"^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|=", re.IGNORECASE
+    rf"^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|=|^\W*(?:{CONCLUDES})",
+    re.IGNORECASE,
 )
 _ASIDE = re.compile(
     r"^\W*(?:note|please|check|checking|verify|verification|to verify|to check|assuming|p\.?s\b|let me know|feel free"
@@ -71,25 +79,19 @@ _SUPPOSES = re.compile(
     r"^\W*(?:however,? )?(?:if|suppose|assuming|please|once|when|for example|could you|can you)\b", re.IGNORECASE
 )
 _EXPLAINS = re.compile(
-    r"\n[\W_]*(?:here(?:'s| is| are) (?:the |how |my |a )|explanation|reasoning|breakdown|step[- ]by[- ]step)"
+    r"\n[^\w\n]{0,20}_{0,3}(?:here(?:'s| is| are) (?:the |how |my |a )|explanation|reasoning|breakdown|step[- ]by[- ]step"
+    r"|(?:the |my )?(?:key |main |following )?steps\b[^\n]{0,60}:[ \t]*\n)"
     r"|(?<=\A)[\W_]*\d[\d.,]*(?: [a-z]+)?[.*\s]*\n[ \t]*\n",
     re.IGNORECASE,
 )
-_UNITS = (
-    r"(?:second|minute|hour|day|week|fortnight|month|year|decade|night|morning|afternoon|evening|trip|round|game|person"
-    r"|people)s?"
-)
-_ADJUNCT = re.compile(
-    r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with)\s+"
-    r"(?:(?:the|those|these|that|this|all|his|her|their|its|a|an|first|next|last|past|following|coming|other|age)\s+)*$",
+_NULL = re.compile(r"\A(?:null|none|n/a)?\Z", re.IGNORECASE)
+_CONTINUES = re.compile(
+    r"\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to|simplifies to)\b|\bequals\b|\bequal to\b|\bor\b|\bi\.e\.",
     re.IGNORECASE,
 )
-# "for the 16 glasses": a definite number is one that was given
-_GIVEN = re.compile(
-    r"\b(?:over|after|in|for|of|at|on|by|with|from|to|among|between|across)\s+(?:all\s+)?(?:of\s+)?(?:the|those|these|his|her|their)\s+$",
-    re.IGNORECASE,
-)
-_COUNTED = re.compile(rf"[\s-]*(?P<unit>{_UNITS})\b", re.IGNORECASE)
+_EXPRESSION = re.compile(r"[\s:*_`$(\[]*\$?\d[\d.,]*\s*(?:[-−+*/×÷]|\bx\b)\s*\$?\d")
+# "3. Give the total" is the third step of a list
+_LIST_MARK = re.compile(r"^[ \t]*(?:[-*•][ \t]+)?(?:\*\*)?\d{1,2}[.)](?:\*\*)?[ \t]+(?=[^\s\d$=])", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +105,15 @@ class _Statement:
     firm: bool
 
 
-def final(text: str, question: str = "") -> tuple[Number | None, str]:
+def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | None, str]:
     """The number that a response ends on and how it was found.
 
-    ``(None, "unanswerable")`` where it says that there is no answer, ``(None, "")`` where nothing can be read.
-    ``question`` tells whether "in 3 hours" answers it or only dates what is counted.
+    ``(None, "unanswerable")`` if it says that there is no answer, ``(None, "")`` if nothing can be read.
+    ``question`` decides which number of a sentence answers it. ``decimal``: "," if the text writes 1.234,5.
     """
-    text = own_turn(text[-2 * TAIL :])[-TAIL:]
-    stated = sorted(_statements(text), key=lambda found: (found.end, found.start))
+    text = english(own_turn(text)[-TAIL:])[-TAIL:]
+    text = with_point(text) if decimal == "," else text
+    stated = sorted(_statements(text, question), key=lambda found: (found.end, found.start))
     firm = [found for found in stated if found.firm]
     if firm:
         return firm[-1].number, firm[-1].how
@@ -119,20 +122,22 @@ def final(text: str, question: str = "") -> tuple[Number | None, str]:
     return _conclusion(text, question)
 
 
-def _statements(text: str) -> Iterator[_Statement]:
-    yield from _hashes(text)
+def _statements(text: str, question: str) -> Iterator[_Statement]:
+    yield from _hashes(text, question)
+    if (field := fields.answer(text)) and (found := _read(_NULL.sub("None", field.value), 0, "answer field", question, sure=True)):
+        yield replace(found, start=field.end, end=field.end)
     for how, pattern in (("boxed", _BOXED), ("final line", _LINE)):
         for match in pattern.finditer(text):
-            if found := _read(match[1], match.start(1), how, sure=how == "boxed"):
+            if found := _read(match[1], match.start(1), how, question, sure=how == "boxed"):
                 yield found
     for head in _HEAD.finditer(text):
         if behind := _BEHIND.match(text, head.end()):
             group = 1 if behind[1] is not None else 2
-            if found := _read(behind[group], behind.start(group), "answer is", sure=False):
+            if found := _read(behind[group], behind.start(group), "answer is", question, sure=False):
                 yield found
 
 
-def _hashes(text: str) -> Iterator[_Statement]:
+def _hashes(text: str, question: str) -> Iterator[_Statement]:
     """Answers behind "####", which also opens headings; a question between two of them begins another item."""
     matches = [match for match in _HASHES.finditer(text) if not _HEADING.match(match[1])]
     listed = len([match for match in matches if _LISTED.match(match[1])]) > 1
@@ -142,16 +147,16 @@ def _hashes(text: str) -> Iterator[_Statement]:
             return
         if listed and _LISTED.match(match[1]):
             continue
-        if found := _read(match[1], match.start(1), "####", sure=True):
+        if found := _read(match[1], match.start(1), "####", question, sure=True):
             yield found
             before = found.end
 
 
-def _read(segment: str, start: int, how: str, sure: bool) -> _Statement | None:
+def _read(segment: str, start: int, how: str, question: str, sure: bool) -> _Statement | None:
     """What a segment behind an anchor states: a number, that there is none, or nothing."""
     sentence = _SENTENCE.split(segment, maxsplit=1)[0]
     end = start + len(sentence)
-    number, leads = _in_sentence(sentence)
+    number, leads = _in_sentence(sentence, question)
     if _NO_ANSWER.match(sentence) or _denies(sentence, number is not None):
         return _Statement(start, end, "unanswerable", None, True)
     return _Statement(start, end, how, number, sure or leads) if number else None
@@ -163,15 +168,14 @@ def _denies(sentence: str, has_number: bool) -> bool:
     return denied is not None and not (has_number and "=" in sentence[denied.end() :])
 
 
-def _in_sentence(sentence: str) -> tuple[Number | None, bool]:
+def _in_sentence(sentence: str, question: str) -> tuple[Number | None, bool]:
     """The number that an anchored sentence gives and whether it stands right at its beginning."""
     if re.fullmatch(r"\W*\d{1,3}(?: \d{3})+\W*", sentence):
         sentence = sentence.replace(" ", "")
     found = numbers(sentence)
     if not found:
         return None, False
-    bare = plain(sentence)
-    opens = _LEADS.match(bare)
+    opens = _LEADS.match(plain(sentence))
     leads = opens is not None and found[0].start <= opens.end()
     if (rounded := list(_ROUNDED.finditer(sentence))) and (behind := numbers(sentence[rounded[-1].end() :])):
         return behind[0], leads
@@ -179,7 +183,10 @@ def _in_sentence(sentence: str) -> tuple[Number | None, bool]:
         behind = numbers(sentence.rsplit("=", 1)[1])
         # "16 - 7 = 9" may be a step only
         return (behind[0], False) if behind else (_digits_first(found)[-1], False)
-    return (found[0] if leads else _digits_first(found)[-1]), leads
+    if _EXPRESSION.match(sentence):
+        results = [numbers(sentence[match.end() :]) for match in _CONTINUES.finditer(sentence)]
+        return next((result[0] for result in results if result), found[0]), leads
+    return choose(sentence, question, leads), leads
 
 
 def _says_more(rest: str) -> bool:
@@ -188,8 +195,8 @@ def _says_more(rest: str) -> bool:
 
 
 def _sentences(text: str) -> list[str]:
-    """Sentences without notes, checks and courtesies, unless there is nothing else."""
-    found = [sentence for sentence in _SENTENCE.split(text) if sentence.strip()]
+    """Sentences without list marks, notes, checks and courtesies, unless there is nothing else."""
+    found = [sentence for sentence in _SENTENCE.split(_LIST_MARK.sub("", text)) if sentence.strip()]
     return [sentence for sentence in found if not _ASIDE.match(sentence)] or found
 
 
@@ -206,9 +213,11 @@ def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
             return None, "unanswerable"
         if found and _CONCLUDES.search(sentence) and not _SUPPOSES.match(sentence):
             break
+    cut_off = text.rstrip().endswith(":")
     for sentence in reversed(sentences):
-        if found := numbers(sentence):
-            return _concluded(sentence, found, question), "last number"
+        found = numbers(sentence)
+        if found and not (cut_off and all(number.spelled for number in found)):
+            return _concluded(sentence, question), "last number"
     return None, ""
 
 
@@ -221,25 +230,12 @@ def _opening(text: str) -> str:
     return before if numbers(before) and last and not _CONCLUDES.search(last[0]) else text
 
 
-def _concluded(sentence: str, found: list[Number], question: str) -> Number:
-    """The last number of the concluding sentence, but for asides: "(2 bags)", "over the 3 months"."""
+def _concluded(sentence: str, question: str) -> Number:
+    """The number in bold, if only one is; else the one behind the last "=" or in the sentence that answers best."""
     if len(bold := numbers(" ; ".join(re.findall(r"\*\*(.+?)\*\*", sentence)))) == 1:
         return bold[0]
-    asked = question.rpartition("?")[0].rpartition(".")[2].casefold()
-    bare = plain(re.sub(r"\([^()]*\)", " ", sentence))
-    kept = [number for number in numbers(bare) if not _dates(bare, number, asked)]
-    return _digits_first(kept or found)[-1]
-
-
-def _dates(text: str, number: Number, asked: str) -> bool:
-    """Whether a number only says over which time, or for how many, something else is counted."""
-    before, end = text[max(0, number.start - 60) : number.start], number.start + len(number.text)
-    if _GIVEN.search(before) and re.match(r"\s+[a-z]{3,}", text[end:]):
-        return True
-    behind = _COUNTED.match(text, end)
-    if not behind or behind["unit"].casefold().rstrip("s") in asked or "how long" in asked:
-        return False
-    return _ADJUNCT.search(before) is not None
+    before, _, behind = sentence.rpartition("=")
+    return choose(f"= {behind}" if before and numbers(behind) else sentence, question)
 
 
 def _digits_first(found: list[Number]) -> list[Number]:
@@ -266,7 +262,7 @@ def _by_math_verify(gold: str, text: str) -> Grade:
     )
 
 
-def grade(gold: str, text: str, question: str = "") -> Grade:
+def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade:
     """Grade an answer against a gold number, or against ``None`` where the question has no answer.
 
     Where the gold answer or what the response boxes is a formula, math-verify compares them.
@@ -277,7 +273,7 @@ def grade(gold: str, text: str, question: str = "") -> Grade:
         found = _by_math_verify(gold, text)
         if found.readable:
             return found
-    number, how = final(text, question)
+    number, how = final(text, question, decimal)
     if how == "unanswerable":
         return Grade(gold == NONE, NONE, True, "says that it cannot be answered")
     if number is None:

@@ -1,6 +1,7 @@
 """The program in a response: fenced, bare, a body that continues the stub, or a method; without its demonstration."""
 
 import ast
+import itertools
 import re
 import textwrap
 import warnings
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from laif_helpers.graders.turns import end_of_turn
 
 _LONGEST = 50_000
-"""Characters of a response that are searched for code."""
+"""Characters of an answer that are searched for code: the first ones, or the last ones if code is only there."""
 _FENCE = re.compile(r"^[ \t]*(```|~~~)[ \t]*(.*)$", re.MULTILINE)
 _LANGUAGE = re.compile(r"\{?\.?([\w+#-]*)")
 _PYTHON = {"", "python", "py", "python3", "python2", "code", "ipython", "pycon"}
@@ -35,7 +36,8 @@ class Found:
 def find_code(text: str, entry_point: str) -> Found:
     """The code of a response: the last fenced block that defines ``entry_point``, with the imports and definitions of
     the other blocks; else bare code that defines it; else a body that continues the stub."""
-    text = end_of_turn(text[:_LONGEST].replace("\r\n", "\n"))
+    text = end_of_turn(text.replace("\r\n", "\n"))
+    text = text[:_LONGEST] if defines(text[:_LONGEST], entry_point) else text[-_LONGEST:]
     unfenced = _FENCE.split(text, maxsplit=1)[0]
     if len(_FENCE.findall(text)) % 2 and defines(unfenced, entry_point):
         text = f"```python\n{text}"  # the prompt opened the fence that the response closes
@@ -68,9 +70,10 @@ def _blocks(text: str) -> Iterator[str]:
     while place < len(fences):
         opening = fences[place]
         language = _LANGUAGE.match(opening[2].strip().lower())
-        closings = [n for n in range(place + 1, len(fences)) if fences[n][1] == opening[1]]
+        same = (n for n in range(place + 1, len(fences)) if fences[n][1] == opening[1])
+        closings = list(itertools.islice(same, 6))
         wanted = language is not None and language[1] in _PYTHON
-        end = next((n for n in closings[:6] if compiles(_inside(text, opening, fences[n]))), None) if wanted else None
+        end = next((n for n in closings if compiles(_inside(text, opening, fences[n]))), None) if wanted else None
         end = end if end is not None else (closings[0] if closings else None)
         if wanted:
             yield _inside(text, opening, fences[end] if end is not None else None)
@@ -191,7 +194,9 @@ def _body(text: str) -> str:
         return ""
     first = [f"    {lines[0].strip()}", *lines[1:]]
     variants = [lines] if re.match(r" {2,}|\t", lines[0]) else []
-    variants += [first, textwrap.indent(textwrap.dedent("\n".join(lines)), "    ").splitlines()]
+    if re.match(r"\s|\Z", next((line for line in lines[1:] if line.strip()), "")):
+        variants.append(first)
+    variants += [textwrap.indent(textwrap.dedent("\n".join(lines)), "    ").splitlines()]
     for number, variant in enumerate(variants):
         kept = _compiling("\n".join(variant))
         if re.search(r"^\s+(?:return|yield)\b", kept, re.MULTILINE) or (

@@ -1,9 +1,10 @@
 """Numbers as people and models write them: digits, words, LaTeX, fractions, units; compared by exact fractions.
 
-No ``eval``. Which of a text's numbers is its answer is told by ``_final_number``.
+No ``eval``. ``final_number`` decides which of a text's numbers is its answer.
 """
 
 import functools
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +22,8 @@ _WORDS = {word: value for value, word in enumerate(_UNITS.split())}
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _WORDS |= {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_EASTERN = {"百": 100, "千": 1000, "천": 1000, "万": 10**4, "萬": 10**4, "만": 10**4, "亿": 10**8, "億": 10**8, "억": 10**8}
+_INDIAN = {"लाख": 10**5, "करोड़": 10**7}
 _LETTERS = {"k": 1000, "m": 10**6, "b": 10**9}
 _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
 _PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10}
@@ -38,7 +41,8 @@ NUMBER = re.compile(
     r"|\s+and\s+(?:a|one)[\s-](?P<part>half|third|quarter|fourth)\b)?"
     r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?!\d)|\s?(?:[x×*]|\\times)\s?10\s?(?:\^|\*\*)\s?\{?(?P<power>[-−]?\d{1,3})\}?"
     r"|\s?\^\s?\{?(?P<raised>\d{1,2})\}?)?"
-    r"(?:(?P<letter>(?-i:[kKMB]))\b|\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b)?"
+    r"(?:(?P<letter>(?-i:[kKMB]))\b|\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b"
+    r"|\s?(?P<east>[百천千]?[万萬亿億만억]|[百千천](?![克米瓦卡分])|लाख|करोड़))?"
     r"(?P<percent>\s*(?:%|\\%|percent\b))?",
     re.IGNORECASE,
 )
@@ -47,11 +51,20 @@ _PART = "|".join(sorted(_PARTS, key=len, reverse=True))
 _SPELLED = re.compile(
     rf"\b(?:(?P<negative>negative|minus)\s+)?"
     rf"(?:(?P<words>(?:an?\s+(?=(?:{'|'.join(_SCALES)})\b))?(?:{_WORD})(?:(?:\s+|-|\s+and\s+)(?:{_WORD}))*)"
-    rf"(?:(?P<of>[\s-](?:{_PART})s?)|\s+and\s+(?:a|one)[\s-](?P<part>half|third|quarter|fourth))?"
+    rf"(?:(?P<of>[\s-](?:{_PART})s?)|\s+and\s+(?:a|one)[\s-](?P<part>half|third|quarter|fourth)"
+    rf"|\s+point(?P<digits>(?:[\s-](?:{_UNITS.replace(' ', '|')}))+))?"
     rf"|(?P<alone>half|(?:a|one)[\s-](?:half|third|quarter|fourth|fifth|tenth)))\b",
     re.IGNORECASE,
 )
 _LATEX = re.compile(r"\\[dt]?frac\s*(?:\{\s*(-?[\d.,]{1,40})\s*\}\s*\{\s*([\d.,]{1,40})\s*\}|(\d)(\d))")
+_REPEATING = re.compile(r"(\d{1,40})\.(\d{0,40})\s?\\(?:overline|bar|overbar|dot)\s?\{?(\d{1,40})\}?")
+_CHINESE_DIGITS = {sign: value for value, signs in enumerate(("零〇", "一", "二两兩", "三", "四", "五", "六", "七", "八", "九"))
+                   for sign in signs}  # fmt: skip
+# "一共" (in total), "第一" (the first), "百分之" (percent) and the like name no number
+_CHINESE = re.compile(
+    r"(?<![第统統唯万萬\d])(?!一[共起样樣定些般直切旦致方旁边邊半下点點会會]|十分|百分|三角|四边|四邊)"
+    r"[零〇一二两兩三四五六七八九十百千万萬亿億]{1,30}(?:[点點](?P<decimals>[零〇一二三四五六七八九]{1,20}))?"
+)
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z}])\s?\^\s?\{?[23]\}?")
 _LABEL = re.compile(r"\b(?:day|week|month|year|step|part|room|question|number|no\.|grade|chapter|page)\s*#?$", re.I)
 
@@ -79,6 +92,7 @@ def numbers(text: str) -> list[Number]:
     counted = [number for number in found if not _LABEL.search(text[: number.start].rstrip()[-12:])]
     found = counted or found
     found += [number for match in _SPELLED.finditer(text) if (number := _spelled(match))]
+    found += [] if text.isascii() else [number for match in _CHINESE.finditer(text) if (number := _chinese(match))]
     kept: list[Number] = []
     end = -1
     for number in sorted(found, key=lambda number: number.start):
@@ -110,9 +124,15 @@ def parse(gold: str) -> Number | None:
     return found[0] if found else None
 
 
+def with_point(text: str) -> str:
+    """A text that writes 1.234,5 as one that writes 1,234.5."""
+    return re.sub(r"(?<=\d)[.,](?=\d)", lambda sign: "." if sign[0] == "," else ",", text)
+
+
 def plain(text: str) -> str:
     """The text without what only decorates numbers: LaTeX, bold, narrow spaces, calculator marks, powers of units."""
     text = re.sub(r"<<[^<>\n]{0,4000}=[^<>\n]{0,4000}>>", "", text)
+    text = _REPEATING.sub(lambda match: f" {_repeating(*match.groups())} ", text)
     text = _LATEX.sub(lambda match: f" {match[1] or match[3]}/{match[2] or match[4]} ", text)
     text = text.replace("\\$", "$").replace("{,}", ",").replace("\\,", "").replace("\\!", "").replace("~", " ")
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r" \1", text)
@@ -122,8 +142,15 @@ def plain(text: str) -> str:
     text = re.sub(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda match: "10^" + match[1].translate(_SUPERSCRIPTS), text)
     text = re.sub("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))", "", text)
     text = re.sub("[\u00a0\u2009\u202f]", " ", text)
-    text = re.sub(r"(?<!\w)_(?=\d)|(?<=\d)_(?!\w)", "", text)
+    text = text if text.isascii() else re.sub(r"百分之\s?([\d.]+|[零〇一二两三四五六七八九十百]+)", r"\1%", text)
+    text = re.sub(r"(?<![^\W_])_{1,40}(?=[-$\d])|(?<=\d)_{1,40}(?![^\W_])", "", text)
     return re.sub(r"\*\*(?!\s?\d)|__|`|(?<!\d)\*\*", "", text)
+
+
+def _repeating(whole: str, fixed: str, repeated: str) -> Fraction:
+    """15.\\overline{3} as 46/3."""
+    ninths = Fraction(int(repeated), 10 ** len(repeated) - 1) / 10 ** len(fixed)
+    return Fraction(f"{whole}.{fixed or 0}") + ninths
 
 
 def _digits(match: "re.Match[str]") -> Number | None:
@@ -158,6 +185,8 @@ def _scaled(match: "re.Match[str]", value: Fraction) -> Fraction:
         value *= Fraction(10) ** int(power.replace("−", "-"))
     if match["letter"]:
         return value * _LETTERS[match["letter"].lower()]
+    if east := match["east"]:
+        return value * (_INDIAN.get(east) or math.prod(_EASTERN[sign] for sign in east))
     return value * _SCALES[match["scale"].lower()] if match["scale"] else value
 
 
@@ -182,7 +211,39 @@ def _spelled(match: "re.Match[str]") -> Number | None:
         value /= _PARTS[match["of"][1:].lower().removesuffix("s") if match["of"][1:].lower() != "halves" else "half"]
     if match["part"]:
         value += Fraction(1, _PARTS[match["part"].lower()])
-    return Number(sign * value, match.group(0), False, _NO_END if match["of"] else 0, match.start(), True)
+    digits = "".join(str(_WORDS[word]) for word in (match["digits"] or "").lower().replace("-", " ").split())
+    value += Fraction(f"0.{digits or 0}")
+    decimals = _NO_END if match["of"] else len(digits)
+    return Number(sign * value, match.group(0), False, decimals, match.start(), True)
+
+
+def _chinese(match: "re.Match[str]") -> Number | None:
+    decimals = "".join(str(_CHINESE_DIGITS[sign]) for sign in match["decimals"] or "")
+    value = _chinese_value(re.split("[点點]", match[0])[0])
+    if value is None:
+        return None
+    percent = match.string[match.end() : match.end() + 1] == "%"
+    return Number(value + Fraction(f"0.{decimals or 0}"), match[0], percent, len(decimals), match.start(), True)
+
+
+def _chinese_value(words: str) -> int | None:
+    """三万五千 is 35000, 二〇二四 is 2024; a scale without a number before it (千, 万) names none, but 十 is 10."""
+    for scale, signs in ((10**8, "亿億"), (10**4, "万萬")):
+        at = next((place for place, sign in enumerate(words) if sign in signs), None)
+        if at is not None:
+            above, below = _chinese_value(words[:at]), _chinese_value(words[at + 1 :] or "零")
+            return None if not words[:at] or above is None or below is None else above * scale + below
+    if all(sign in _CHINESE_DIGITS for sign in words):
+        return int("".join(str(_CHINESE_DIGITS[sign]) for sign in words) or 0)
+    total = current = 0
+    for place, sign in enumerate(words):
+        if sign in _CHINESE_DIGITS:
+            current = _CHINESE_DIGITS[sign]
+        elif not place and sign != "十":
+            return None
+        else:
+            total, current = total + (current or 1) * {"十": 10, "百": 100, "千": 1000}[sign], 0
+    return total + current
 
 
 def _value(text: str) -> int:

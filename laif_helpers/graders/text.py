@@ -3,10 +3,22 @@
 import re
 from collections.abc import Iterator
 
+from laif_helpers.graders import fields
+from laif_helpers.graders.languages import english
+from laif_helpers.graders.turns import own_turn
 from laif_helpers.records import Grade
 
-_HEAD = re.compile(r"\b(?:answer|result|output)(?:\s+is|\s*:)[*_]*\s*?:?[*_]*[ \t]*", re.IGNORECASE)
-_EXPLAINS = re.compile(r"\n[\W_]*(?:explanation|reasoning|note|here(?:'s| is) (?:the|how|why))\b", re.IGNORECASE)
+TAIL = 8000
+"""Characters at the end of a text that are read."""
+
+_HEAD = re.compile(
+    r"\b(?:answer|result|output)(?:\s?\([^()\n]{1,60}\))?(?:\s+is|\s{0,3}:)[*_]*\s{0,3}:?[*_]*[ \t]{0,9}", re.IGNORECASE
+)
+_EXPLAINS = re.compile(
+    r"\n[^\w\n]*(?:explanation|reasoning|note|here(?:'s| is) (?:the|how|why)|(?:i )?hope (?:this|that|it)|let me know|feel free)\b[^\n]*",
+    re.IGNORECASE,
+)
+_DRESS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathtt|boxed|fbox)\s?\{([^{}]*)\}")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n+")
 _TRUTH = {"true": "false", "yes": "no", "valid": "invalid"}
 _PAIRS = [frozenset(pair) for pair in _TRUTH.items()]
@@ -21,7 +33,9 @@ def is_truth(gold: str) -> bool:
 
 def grade(gold: str, text: str) -> Grade:
     """Exact match with ``gold``, blind to case, commas, list marks and decoration."""
-    text = re.sub(r"\\(?:text|textbf|boxed)\s*\{([^{}]*)\}", r"\1", text)
+    text = english(own_turn(text)[-2 * TAIL :])[-TAIL:]
+    field = fields.answer(text)
+    text = field.value if field else _undressed(text)
     if is_truth(gold):
         return _truth(gold.casefold(), text)
     stated = list(_brackets(text) if _BRACKETS.fullmatch(gold.strip()) else _blocks(text))
@@ -31,6 +45,13 @@ def grade(gold: str, text: str) -> Grade:
     read = next((part for part in stated[:2] if normal(part) == wanted), stated[0])
     right = normal(read) == wanted
     return Grade(right, read[:500], True, "exact match" if right else f"is not {gold[:80]!r}")
+
+
+def _undressed(text: str) -> str:
+    """``text`` without the commands that set words in LaTeX; three deep, as in \\\\boxed{\\\\text{…}}."""
+    for _ in range(3):
+        text = _DRESS.sub(r"\1", text)
+    return text
 
 
 def normal(text: str) -> str:
@@ -43,23 +64,19 @@ def normal(text: str) -> str:
     return " ".join(text.split())
 
 
-def _tails(text: str) -> list[str]:
-    """What follows each "the answer is", last first."""
-    return [text[head.end() :] for head in reversed(list(_HEAD.finditer(text)))]
+def _tail(text: str) -> str | None:
+    """What follows the last "the answer is"; None without one."""
+    heads = list(_HEAD.finditer(text))
+    return text[heads[-1].end() :] if heads else None
 
 
 def _blocks(text: str) -> Iterator[str]:
     """Where the words of an answer may stand: behind the last statement, else in the last paragraph or all of it."""
-    for tail in _tails(text)[:1]:
+    if (tail := _tail(text)) and tail.strip():
         line, _, rest = tail.partition("\n")
-        if line.strip(" .*:"):
-            yield re.split(r"(?<=\w)\.\s+(?=[A-Z])", line)[0]
-        elif rest.strip():
-            yield re.split(r"\n[ \t]*\n", rest.strip())[0]
-        else:
-            continue
+        yield re.split(r"(?<=\w)\.\s+(?=[A-Z])", line)[0] if line.strip(" .*:") else rest.strip().split("\n\n")[0]
         return
-    paragraphs = [part for part in re.split(r"\n[ \t]*\n", text.strip()) if part.strip()]
+    paragraphs = [part for part in (_EXPLAINS.split(text)[0].strip() or text.strip()).split("\n\n") if part.strip()]
     if paragraphs:
         last = paragraphs[-1].strip()
         # "The sorted list is: a, b, c"
@@ -69,11 +86,14 @@ def _blocks(text: str) -> Iterator[str]:
 
 def _brackets(text: str) -> Iterator[str]:
     text = text.replace("\\", "")
-    for part in [tail.partition("\n\n")[0] for tail in _tails(text)] or [text]:
-        found = _BRACKETS.findall(part)
-        if found:
-            yield found[0] if part is not text else found[-1]
+    heads = [head.end() for head in _HEAD.finditer(text)]
+    for start, end in reversed(list(zip(heads, [*heads[1:], len(text)], strict=False))):
+        if found := _BRACKETS.findall(text[start:end].partition("\n\n")[0]):
+            yield found[0]
             return
+    if not heads and (found := _BRACKETS.findall(text)):
+        yield found[-1]
+        return
     if text.strip():
         yield text.strip().rsplit("\n", 1)[-1]
 
@@ -83,7 +103,7 @@ def _truth(wanted: str, text: str) -> Grade:
     pair = next(pair for pair in _PAIRS if wanted in pair)
     text = _EXPLAINS.split(_affirmed(text.casefold()))[0]
     words = re.compile(rf"\b(?:{'|'.join(sorted(pair))})\b")
-    for tail in _tails(text)[:1]:
+    if tail := _tail(text):
         if found := words.search(_SENTENCE.split(tail.strip(), maxsplit=1)[0]) or words.match(tail.strip(" *\n-\"'")):
             return _said(found[0], wanted)
     if found := re.match(rf"[\W_]*(?:\([a-z]\)\s*|option:\s*)?({words.pattern})", text):
@@ -95,10 +115,11 @@ def _truth(wanted: str, text: str) -> Grade:
 
 
 def _affirmed(text: str) -> str:
-    """Denials as what they come to: "not deductively valid" is invalid, "not false, it is true" is true."""
+    """Denials as what they come to: "not deductively valid" is invalid, "not invalid" is valid."""
     text = re.sub(r"\bnot\s+(true|false|yes|no|valid|invalid)\b[,;]?\s+(?=(?:it|but)\b)", "", text)
-    text = re.sub(r"\b(?:not|n't)\s+(?:\w+ly\s+)?valid\b", "invalid", text)
-    return re.sub(r"(?<=is )not true\b", "false", text)
+    text = re.sub(r"(?:\bnot|n't)\s+(?:\w+ly\s+)?valid\b", " invalid", text)
+    text = re.sub(r"(?:\bnot|n't)\s+(?:\w+ly\s+)?invalid\b", " valid", text)
+    return re.sub(r"(?<=is )not (true|false)\b", lambda match: _TRUTH.get(match[1], "true"), text)
 
 
 def _said(read: str, wanted: str) -> Grade:

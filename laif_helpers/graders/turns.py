@@ -1,55 +1,147 @@
-"""What of a text is the answer: behind the thinking, and before a question that the model goes on to ask itself."""
+"""What of a text is the answer: outside the thought, before the end of the turn, before a question asked next.
+
+Every step is one scan over the text, so a text of a million characters costs no more than its length.
+"""
 
 import re
+from typing import NamedTuple
 
-_THOUGHT = re.compile(r"</(?:think|thinking|reasoning|scratchpad)>", re.IGNORECASE)
-_END_OF_TURN = re.compile(
-    r"<\|?(?:im_end|im_start|eot_id|eom_id|endoftext|end_of_text|end|user|start_header_id|end_of_turn)\|?>"
-    r"|</s>|\[/?INST\]|<(?:start|end)_of_turn>",
+_NAMES = r"(?:\w{1,9}:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection|analysis|antthinking)"
+_MARK = re.compile(
+    rf"(?<![`'\"])(?:(?P<opens><{_NAMES}>|\[think(?:ing)?\]|◁think▷|<\|(?:begin_of_thought|start_thinking|thinking)\|>"
+    rf"|<unused94>|<\|channel>thought)|</{_NAMES}>|\[/think(?:ing)?\]|◁/think▷|<unused95>|<channel\|>"
+    r"|<\|(?:end_of_thought|end_thinking|/thinking)\|>)",
     re.IGNORECASE,
 )
-# "Question 2: …" may be a step of the model's own; a bare "Question:" or "User:" opens another item.
+"""Marks around a thought, as DeepSeek, Qwen, Magistral, Kimi, Command, Seed, Gemma and others write them."""
+_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,20})?<\|message\|>")
+_HEADED = re.compile(
+    r"\s*(?:(?P<dots>thinking\.\.\.\n)|(?P<here>here(?:'s| is) my thought process:)|[*_#]{0,3}\s?thinking(?: process)?[*_]*:)",
+    re.IGNORECASE,
+)
+_HEADED_ENDS = {
+    "dots": re.compile(r"^\.\.\.done thinking\.", re.IGNORECASE | re.MULTILINE),
+    "here": re.compile(r"\bhere(?:'s| is) my response:", re.IGNORECASE),
+    None: re.compile(r"^(?=[*_#]{0,3}[ ]?(?:final )?(?:answer|response)[*_]*:)", re.IGNORECASE | re.MULTILINE),
+}
+"""What begins and ends a thought that only words set off; nothing is a thought unless both are there."""
+_ANSWER_TAG = re.compile(r"<(?P<shut>/?)answer>", re.IGNORECASE)
+_WRAPPER = re.compile(r"<\|(?:begin_of_solution|end_of_solution|start_response|end_response)\|>|<s>|\ufeff", re.IGNORECASE)
+_END = (
+    r"<\|?(?:im_end|im_start|eot_id|eom_id|eot|eos|eos_token|endoftext|end_of_text|end|return|call|user|start"
+    r"|start_header_id|end_of_turn|start_of_turn|end_of_turn_token|end_of_utterance|endofturn|pad)\|?>"
+    r"|</s>|\[/?INST\]|\[EOS\]|<turn\|>|<[|｜]end▁of▁sentence[|｜]>"
+)
+_END_OF_TURN = re.compile(_END, re.IGNORECASE)
+_BEFORE_ANY = re.compile(rf"(?:\s|{_END})*", re.IGNORECASE)
+# "Question 2: …" may be a step of the model's own; a bare "Question:" or "User:" opens another item. "Q:" does, if a
+# question stands behind it: "P: 10 dollars, Q: 5 dollars" are two variables.
 _NEXT_ITEM = re.compile(
     r"\n[ \t]*(?:[#>*]+[ \t]*)?"
-    r"(?:Q|Question|User|Human|Instruction|(?:New |Next )(?:question|problem|task))[ \t]*(?:\*\*)?:"
+    r"(?:Q[ \t]*(?:\*\*)?:(?=[^\n]*\?|[^\n]{25}|[^\n]*\n{0,3}[ \t]*A:|[ \t]*(?:[A-Z][^\n\d]{0,25})?\Z)"
+    r"|(?:Question|User|Human|Instruction|(?:New |Next )(?:question|problem|task))[ \t]*(?:\*\*)?:)"
 )
 _NEXT_TASK = re.compile(
-    r"\n[ \t]*(?:[#>*]+[ \t]*)?"
-    r"(?:Q|Question|Problem|Exercise|Example|Task|Input|Passage)[ \t]*#?\d{0,3}[ \t]*(?:\*\*)?[:.)]"
+    r"\n[ \t]*(?:[#>*]+[ \t]*)?(?:(?:Question|Problem|Exercise|Example|Task|Input|Passage)[ \t]*#?\d{0,3}|Q[ \t]*#?\d{1,3})"
+    r"[ \t]*(?:\*\*)?[:.)]"
 )
 _ANSWERED = re.compile(
-    r"####\s*\S|\b(?:answer|choice|option)\b[^.\n]{0,40}?(?:\bis\b|:)|\\boxed\{|^[ \t]*A:", re.IGNORECASE | re.MULTILINE
+    r"####[ \t]*\S|\b(?:answer|choice|option)\b[^.\n]{0,40}?(?:\bis\b|:)|\\boxed\{|^[ \t]*A:", re.IGNORECASE | re.MULTILINE
 )
+_ANSWERS = re.compile(r"\d|\bNone\b|\bcannot\b|not enough|^[ \t]*\(?[A-J][).:]?(?=\s|$)", re.MULTILINE)
+_OPENS_AS_QUESTION = re.compile(r"\s*(?:[#>*]+\s*)?(?:Q|Question)\b")
 
 
-_ANSWERS = re.compile(r"\d|\bNone\b|\bcannot\b|not enough|^\s*\(?[A-J][).:]?\s*(?:$|\s)", re.MULTILINE)
+class Parts(NamedTuple):
+    """A text without its marks. ``open``: the thought never ends, so nothing of the text is an answer."""
+
+    thought: str
+    answer: str
+    open: bool = False
+
+
+def split(text: str) -> Parts:
+    """Thought and answer of a response, whatever sets the thought off; all of it is the answer if nothing does."""
+    thought, answer, is_open = _by_channels(text) or _by_marks(text)
+    if not (is_open or thought):
+        thought, answer = _by_headings(answer)
+    return Parts(thought.strip(), "" if is_open else _WRAPPER.sub("", _tagged(answer)), is_open)
 
 
 def own_turn(text: str) -> str:
-    """``text`` without a chain of thought in tags, cut where the turn ends or where a new question begins.
+    """The answer of ``text``, cut where the turn ends or where a new question begins.
 
     A question counts only behind an answer: a text that opens by repeating its question keeps all of it.
     """
-    text = end_of_turn(text)
-    for pattern, needs_answer in ((_NEXT_ITEM, False), (_NEXT_TASK, True)):
-        for match in pattern.finditer(text):
-            before = text[: match.start()]
-            if _ANSWERED.search(before) or (not needs_answer and _is_answer(before)):
-                text = before
-                break
-    return text
+    text = _squeezed(end_of_turn(text))
+    firm = _ANSWERED.search(text)
+    loose = None if _OPENS_AS_QUESTION.match(text) else _ANSWERS.search(text)
+    found = [match.end() for match in (firm, loose) if match]
+    cuts = []
+    if found and (item := _NEXT_ITEM.search(text, min(found))):
+        cuts.append(item.start())
+    if firm and (task := _NEXT_TASK.search(text, firm.end())):
+        cuts.append(task.start())
+    return text[: min(cuts, default=len(text))]
 
 
 def end_of_turn(text: str) -> str:
-    """``text`` without a chain of thought in tags, up to the first mark that ends a turn."""
-    thought = [match.end() for match in _THOUGHT.finditer(text)]
-    if thought and text[thought[-1] :].strip():
-        text = text[thought[-1] :]
-    marks = (match.start() for match in _END_OF_TURN.finditer(text))
-    return text[: next((mark for mark in marks if text[:mark].strip()), len(text))]
+    """The answer of ``text``, without its thought, up to the first mark that ends a turn."""
+    text = split(text).answer
+    begins = _BEFORE_ANY.match(text)
+    end = _END_OF_TURN.search(text, begins.end() if begins else 0)
+    return text[: end.start() if end else len(text)]
 
 
-def _is_answer(text: str) -> bool:
-    """Something that can be an answer, and no question put first: "20", "B. a fern", a line of code."""
-    opens = re.match(r"\s*(?:[#>*]+\s*)?(?:Q|Question)\b", text)
-    return opens is None and _ANSWERS.search(text) is not None
+def _squeezed(text: str) -> str:
+    """``text`` without long runs of spaces and empty lines, which say nothing and cost every pattern time."""
+    return re.sub(r"(?:[^\S\n]*\n){3,}", "\n\n", re.sub(r"[^\S\n]{3,}", "  ", text))
+
+
+def _by_marks(text: str) -> tuple[str, str, bool]:
+    """Text outside ``<think> … </think>``. A thought may lack its first mark, which some templates write."""
+    thoughts: list[str] = []
+    answers: list[str] = []
+    place, inside, closed = 0, False, False
+    for mark in _MARK.finditer(text):
+        piece, opens = text[place : mark.start()], mark["opens"] is not None
+        if opens or (closed and not inside and not text[mark.end() :].strip()):
+            (thoughts if inside else answers).append(piece)
+        else:
+            thoughts += [piece] if inside else [*answers, piece]
+            answers = answers if inside else []
+        inside, closed, place = opens, closed or not opens, mark.end()
+    (thoughts if inside else answers).append(text[place:])
+    return "\n".join(thoughts), "\n".join(part for part in answers if part.strip()) if thoughts else text, inside
+
+
+def _by_channels(text: str) -> tuple[str, str, bool] | None:
+    """Harmony, with its marks or with the marks stripped: only the final channel is an answer."""
+    channels = list(_CHANNEL.finditer(text))
+    finals = [channel for channel in channels if channel[1] == "final"]
+    if channels:
+        at = finals[-1] if finals else None
+        return (text[: at.start()], text[at.end() :], False) if at else (text, "", True)
+    before, mark, behind = text.rpartition("assistantfinal")
+    if mark:
+        return before.strip().removeprefix("analysis"), behind, False
+    if re.match(r"\s*analysis(?=[A-Z\d\"'])", text):
+        return text.strip().removeprefix("analysis"), "", True
+    return ("", text.strip()[5:], False) if re.match(r"\s*final(?=[A-Z\d$*#(\\])", text) else None
+
+
+def _by_headings(text: str) -> tuple[str, str]:
+    """A thought under a heading of words ("Thinking: … Answer: …")."""
+    head = _HEADED.match(text)
+    end = _HEADED_ENDS[head.lastgroup].search(text, head.end()) if head else None
+    return (text[head.end() : end.start()], text[end.end() :]) if head and end else ("", text)
+
+
+def _tagged(text: str) -> str:
+    """What stands in the last ``<answer> … </answer>`` that holds anything; else all of the text."""
+    end = len(text)
+    for tag in reversed(list(_ANSWER_TAG.finditer(text))):
+        if not tag["shut"] and text[tag.end() : end].strip():
+            return text[tag.end() : end]
+        end = tag.start() if tag["shut"] else end
+    return text

@@ -1,0 +1,206 @@
+"""Which number of a concluding sentence answers the question: "It takes 20 hours to install the other 4 windows."
+
+Every number is weighed: what is counted behind it, what stands before it, and whether the question gave it already.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from laif_helpers.graders.languages import english
+from laif_helpers.graders.numbers import Number, numbers, plain
+
+_SCALES = {
+    "time": "second sec 1 minute min 60 hour hr 3600 day 86400 week 604800",
+    "length": "inch 1 foot feet ft 12 yard yd 36 mile 63360",
+    "metric": "millimeter millimetre mm 1 centimeter centimetre cm 10 meter metre 1000 kilometer kilometre km 1000000",
+    "weight": "ounce oz 1 pound lb 16 ton 32000",
+    "mass": "gram 1 kilogram kilo kg 1000",
+    "money": "cent 1 dollar 100",
+    "volume": "cup 1 pint 2 quart 4 gallon 16",
+    "litres": "milliliter millilitre ml 1 liter litre 1000",
+    "age": "month 1 year 12",
+}
+"""Units that convert into one another: names, then their size in the smallest of them."""
+
+
+def _table() -> dict[str, tuple[str, int]]:
+    table: dict[str, tuple[str, int]] = {}
+    for dimension, row in _SCALES.items():
+        names: list[str] = []
+        for word in row.split():
+            if word.isdigit():
+                table |= {name: (dimension, int(word)) for name in names}
+                names = []
+            else:
+                names.append(word)
+    return table
+
+
+_UNITS = _table()
+_BEHIND = re.compile(r"[\s*-]*((?:[a-zA-Z][\w'-]*[ \t]+){0,3}[a-zA-Z][\w'-]*)?")
+_GIVEN = re.compile(
+    r"(?:\b(?:the|all|these|those|remaining|other|another|his|her|their|its|each|every|full|first|last|next|another|same"
+    r"|both|per|than)|#|\bno\.|\bnumber)\s*$",
+    re.IGNORECASE,
+)
+_ADJUNCT = re.compile(
+    r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with|from|among|between|into|out of"
+    r"|before|until|when|if|because|since|while|whose|who|which|plus|minus|times)\s+"
+    r"(?:(?:the|those|these|that|this|all|his|her|their|its|a|an|only|each|of|there are|she has|he has)\s+){0,3}\$?$",
+    re.IGNORECASE,
+)
+_TOTAL = re.compile(r"\b(?:total|sum|average|maximum|minimum|amount|rest)(?: \w+)? (?:of|is|to)\s+(?:about |only |exactly )?\$?$", re.IGNORECASE)
+_VERB = re.compile(
+    r"(?:\b(?:is|are|was|were|be|equals?|has|have|had|makes?|made|needs?|gets?|got|costs?|paid|pays?|spends?|spent|earns?"
+    r"|earned|takes?|took|left|saves?|saved|be|only|approximately|about|exactly|to)|[=:≈])\s*\$?$",
+    re.IGNORECASE,
+)
+_SO = re.compile(r"\b(?:so|therefore|thus|hence|means|meaning|leaving|leaves|then|for a total of|gives|makes it)\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"(?:^|[,;])\W*(?:since|if|to|having|as|because|when|given|assuming|while|after|with)\b[^,;]*$|\b(?:because|since|if)\b[^,;]*$", re.IGNORECASE)
+_CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|o'clock)", re.IGNORECASE)
+_ENDS = re.compile(r"\s+(?:[\w-]+\s+){0,3}?(?:more|left|in total|altogether|in all|total|remaining|each)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a question asks: the words behind "how many", a unit, and the numbers that it gives."""
+
+    values: frozenset[Fraction]
+    counted: tuple[str, ...]
+    unit: tuple[str, int] | None
+    money: bool
+    percent: bool
+    clock: bool
+    long: bool
+    words: frozenset[str]
+
+
+def choose(sentence: str, question: str, leading: bool = False) -> Number:
+    """The number of ``sentence`` (it has one at least) that answers ``question``; the last of equals.
+
+    ``leading``: the sentence follows "the answer is", so that the number at its beginning is the answer unless
+    another one has the unit that is asked for.
+    """
+    bare, asked = plain(sentence), _asked(question)
+    found = _merged(numbers(sentence), bare, asked)
+    if len(found) == 1:
+        return found[0]
+    so = max((match.end() for match in _SO.finditer(bare) if match.end() <= found[-1].start), default=0)
+    weights = [_weight(number, found, bare, asked) + 3.5 * (number.start >= so > 0) for number in found]
+    if leading:
+        weights[0] += 4
+    return found[max(range(len(found)), key=lambda place: (weights[place], place))]
+
+
+@functools.lru_cache(maxsize=256)
+def _asked(question: str) -> _Asked:
+    text = english(question).casefold()
+    ask = re.split(r"(?<=[a-z)'\"][.!?])\s+|(?<=\d[.!])\s+(?=[a-z])|\n", text[: text.rfind("?") + 1].strip() or text.strip())[-1]
+    behind = re.search(r"\bhow many\s+((?:[a-z'-]+\s*){1,5})", ask)
+    counted = _counted(behind[1]) if behind else ()
+    return _Asked(
+        frozenset(number.value for number in numbers(question)),
+        counted,
+        _unit_asked(ask, counted),
+        bool(re.search(r"\bhow much\b[^?]*\b(?:money|cost|pay|spen[dt]|earn|make|charge|save|price|worth|profit|owe)|\$|dollar", ask)),
+        bool(re.search(r"\bpercent|%", ask)),
+        bool(re.search(r"\bwhat time\b|\bwhen\b", ask)),
+        "how long" in ask or "what time" in ask,
+        frozenset(map(_stem, re.findall(r"[a-z]{3,}", ask))) - _HELPERS,
+    )
+
+
+def _counted(words: str) -> tuple[str, ...]:
+    """"more red apples does he": red, apples."""
+    kept = []
+    for word in words.split():
+        if word in _HELPERS:
+            break
+        kept += [] if word in ("more", "total", "of", "the", "his", "her", "fewer", "less") else [_stem(word)]
+    return tuple(kept)
+
+
+_HELPERS = set(
+    "do does did is are was were will would can could has have had should must in on at for to than there if he she they"
+    " it you we i per each left remain".split()
+)
+
+
+def _stem(word: str) -> str:
+    word = word.removesuffix("'s")
+    if word.endswith(("ches", "shes", "xes", "sses")):
+        return word[:-2]
+    return word.removesuffix("s") if len(word) > 3 and not word.endswith("ss") else word
+
+
+def _unit_asked(ask: str, counted: Sequence[str]) -> tuple[str, int] | None:
+    units = [_UNITS[word] for word in counted if word in _UNITS]
+    units += [_UNITS[_stem(word)] for word in re.findall(r"\b(?:in|what number of) ([a-z]+)\b", ask) if _stem(word) in _UNITS]
+    return units[0] if units else None
+
+
+def _unit(text: str, end: int) -> tuple[str, int] | None:
+    behind = re.compile(r"[\s-]?([a-zA-Z]+)").match(text, end)
+    word = behind[1].casefold() if behind else ""
+    return _UNITS.get(word) or _UNITS.get(_stem(word))
+
+
+def _merged(found: list[Number], text: str, asked: _Asked) -> list[Number]:
+    """Numbers with the likes of "7 hours 32 minutes" as one, in the unit that is asked for."""
+    merged: list[Number] = []
+    for number in found:
+        end = number.start + len(number.text)
+        unit, before = _unit(text, end), merged[-1] if merged else None
+        between = text[before.start + len(before.text) : number.start] if before else ""
+        larger = _unit(between, 0) if before else None
+        joined = before and unit and larger and re.fullmatch(r"[\s-]?[a-zA-Z]+,?\s*(?:and\s+)?", between)
+        if before and joined and unit and larger and unit[0] == larger[0] and unit[1] < larger[1] and asked.unit and asked.unit[0] == unit[0]:
+            value = (before.value * larger[1] + number.value * unit[1]) / asked.unit[1]
+            behind = text[end : end + 20].split()[0] if text[end:].split() else ""
+            words = f"{text[before.start : end]} {behind}".strip()
+            merged[-1] = replace(before, value=value, text=words[: len(text) - before.start])
+        else:
+            merged.append(number)
+    return merged
+
+
+def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> float:
+    before, end = text[max(0, number.start - 60) : number.start], number.start + len(number.text)
+    behind = _BEHIND.match(text, end)
+    words = [_stem(word) for word in (behind[1] or "").casefold().split()] if behind else []
+    compound = " " in number.text and number.value not in asked.values and _unit(number.text, len(number.text.split()[0])) is not None
+    weight = -(2.0 if number.value <= 2 else 3.0) * (number.value in asked.values) - 2.5 * (number.spelled and any(not one.spelled for one in found))
+    weight += _place(before, text, end, asked)
+    if asked.counted and any(word in asked.counted for word in words[:3]):
+        weight += 3.0 if asked.counted[-1] in words[:3] else 1.5
+    elif asked.words.intersection(words):
+        weight += 0.4
+    dollars = "$" in number.text or before.endswith("$")
+    unit = ("money", 100) if dollars else _unit(text, end)
+    if asked.unit and unit and unit[0] == asked.unit[0]:
+        weight += 2.5 if unit == asked.unit or compound else -2.0
+    elif (asked.money and unit and unit[0] == "money") or (asked.long and unit and unit[0] in ("time", "age")):
+        weight += 2.5
+    if number.percent:
+        weight += 4.0 if asked.percent else -1.5
+    depth = text.count("(", 0, number.start) - text.count(")", 0, number.start)
+    return weight - (2.0 if depth > 0 and not (asked.unit and unit == asked.unit) else 0.0)
+
+
+def _place(before: str, text: str, end: int, asked: _Asked) -> float:
+    """What the words beside a number say about it, apart from what it counts."""
+    weight = 0.0
+    if _TOTAL.search(before):
+        weight += 2.0
+    elif _ADJUNCT.search(before):
+        weight -= 2.0
+    if _GIVEN.search(before) or _CLAUSE.search(before):
+        weight -= 2.0
+    elif _VERB.search(before):
+        weight += 1.0
+    if text[end : end + 1] == "-" or (_CLOCK.match(text, end) and not asked.clock):
+        weight -= 3.0
+    return weight + 0.5 * (_ENDS.match(text, end) is not None)

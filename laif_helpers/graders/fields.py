@@ -1,0 +1,45 @@
+"""An answer given as a field: the value of ``"answer"`` in JSON, closed or cut off, alone or inside prose."""
+
+import json
+import re
+from typing import NamedTuple
+
+_KEY = re.compile(
+    r"[\"'](?:the[ _]?)?(?:final|correct|my|best)?[ _]?(?:(?P<sure>answer|ans)|choice|option|result|solution|prediction|label)"
+    r"(?:[ _]?(?:choice|value|letter|number|option|text))?[\"']\s{0,9}:\s{0,9}",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(
+    r"\"(?P<string>(?:[^\"\\]|\\.){0,4000})(?:\"|\Z)|'(?P<single>[^'\n]{0,4000})'|\[(?P<list>[^\]]{0,4000})\]"
+    r"|(?P<bare>[^\n,}\]]{1,300})",
+    re.DOTALL,
+)
+
+
+class Field(NamedTuple):
+    """A field's value without quotes and escapes, and the place in the text at which its object ends."""
+
+    value: str
+    end: int
+
+
+def answer(text: str) -> Field | None:
+    """The last field that is called an answer (or, if none is, a result, choice or solution); None without any."""
+    if "{" not in text:
+        return None
+    keys = list(_KEY.finditer(text, text.index("{")))
+    chosen = [key for key in keys if key["sure"]] or keys
+    value = _VALUE.match(text, chosen[-1].end()) if chosen else None
+    if value is None or not value[value.lastgroup or 0].strip():
+        return None
+    closed = text.rfind("}", value.end()) + 1
+    return Field(_unescaped(value), closed or len(text))
+
+
+def _unescaped(value: "re.Match[str]") -> str:
+    if value.lastgroup != "string":
+        return value[value.lastgroup or 0].strip()
+    try:
+        return str(json.loads(f'"{value["string"]}"', strict=False))
+    except ValueError:
+        return value["string"]  # "\(8\)": LaTeX that no JSON encoder wrote
