@@ -32,12 +32,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """What a grader read and concluded. Not ``readable``: no answer could be found, so not correct either."""
+    """What a grader read and concluded. Not ``readable``: no answer could be found, so not correct either.
+
+    ``sure``: read from a form that leaves nothing to dispute (the last "####", a program that passed, the very words).
+    """
 
     correct: bool
     extracted: str | None
     readable: bool
     reason: str
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

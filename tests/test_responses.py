@@ -10,7 +10,7 @@ import pytest
 
 from laif_helpers import benchmarks, sandbox
 from laif_helpers.graders import code as code_answers
-from laif_helpers.graders import find_code
+from laif_helpers.graders import find_code, second
 from laif_helpers.records import Example, Grade, read_rows
 
 ROWS = list(read_rows(Path(__file__).with_name("responses.jsonl")))
@@ -38,7 +38,7 @@ def test_numbers() -> None:
     bench = benchmarks.get("gsm_plus")
     wrong = []
     for row in rows("number"):
-        grade = bench.grade(bench.from_row({"question": row["question"], "answer": row["gold"]}), row["text"])
+        grade = bench.grade(bench.from_row(as_item(row)), row["text"])
         wrong += [(row, grade)] if verdict(grade) is not row["right"] else []
     assert not wrong
 
@@ -47,8 +47,7 @@ def test_choices() -> None:
     bench = benchmarks.get("mmlu")
     wrong = []
     for row in rows("choice"):
-        item = bench.from_row({"question": "Which?", "choices": row["options"], "answer": "B", "subject": ""})
-        grade = bench.grade(item, row["text"])
+        grade = bench.grade(bench.from_row(as_item(row)), row["text"])
         wrong += [(row, grade)] if grade.extracted != row["read"] or grade.correct != (row["read"] == "B") else []
     assert not wrong
 
@@ -57,7 +56,7 @@ def test_big_bench_hard() -> None:
     bench = benchmarks.get("bbh")
     wrong = []
     for row in rows("bbh"):
-        grade = bench.grade(bench.from_row({"task": "t", "input": row["question"], "target": row["gold"]}), row["text"])
+        grade = bench.grade(bench.from_row(as_item(row)), row["text"])
         wrong += [(row, grade)] if verdict(grade) is not row["right"] else []
     assert not wrong
 
@@ -74,6 +73,27 @@ def test_code() -> None:
     ended = [(row["name"], result.status) for (row, _), result in zip(run, results, strict=True)
              if (result.status == "passed") is not row["right"]]  # fmt: skip
     assert not ended
+
+
+@pytest.mark.parametrize("kind", ["number", "choice", "bbh"])
+def test_the_second_grader_agrees(kind: str) -> None:
+    """Rows marked ``both``: an answer that is right is right for the second grader too, and no other one is."""
+    bench = benchmarks.get({"number": "gsm_plus", "choice": "mmlu", "bbh": "bbh"}[kind])
+    marked = [row for row in rows(kind) if row.get("both")]
+    items = [bench.from_row(as_item(row)) for row in marked]
+    unread = [Grade(False, "?", True, "disputed")] * len(items)
+    verdicts = second.second_grades(bench, items, [row["text"] for row in marked], unread)
+    wanted = [row["read"] == "B" if kind == "choice" else row["right"] is True for row in marked]
+    pairs = zip(marked, wanted, verdicts, strict=True)
+    assert not [(row, read) for row, want, (right, read) in pairs if (right is True) != want]
+
+
+def as_item(row: dict[str, Any]) -> dict[str, Any]:
+    if row["kind"] == "number":
+        return {"question": row["question"], "answer": row["gold"]}
+    if row["kind"] == "choice":
+        return {"question": "Which?", "choices": row["options"], "answer": "B", "subject": ""}
+    return {"task": "t", "input": row["question"], "target": row["gold"]}
 
 
 def test_no_family_reads_an_answer_of_another_item() -> None:

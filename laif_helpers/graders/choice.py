@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from laif_helpers.graders import fields
-from laif_helpers.graders.choice_patterns import normal, patterns, plain, spaced
+from laif_helpers.graders.choice_patterns import normal, patterns, plain
 from laif_helpers.graders.languages import english
+from laif_helpers.graders.option_text import options_named, starts_with, whole_text, with_label
 from laif_helpers.graders.turns import own_turn
 from laif_helpers.records import Example, Grade, Message
 
@@ -39,10 +40,6 @@ _DECLINES = re.compile(
 )
 _WRONG = re.compile(r"\b(?:incorrect|wrong|no|not|n't)\b|[✗✘❌×]", re.IGNORECASE)
 _RIGHT = re.compile(r"\b(?:correct|right|yes)\b|[✓✔✅]", re.IGNORECASE)
-_PREDICATE = (
-    r"(?:=|\b(?:is|are|be|was|called)(?: more| most| likely| typically| usually| generally| associated with)*:?) ?"
-    r"(?:the |a |an )?"
-)
 _STATEMENTS = ("answer", "option", "labelled", "closest", "choose", "boxed", "line")
 _NEXT_OPTIONS = re.compile(
     r"\n[^\n]{0,2000}\?[ \t]*\n{1,3}[ \t]*\(?A[).:][ \t]*(\S[^\n]{0,2000})\n{1,3}[ \t]*\(?B[).:]"
@@ -118,7 +115,7 @@ def _stated(text: str, options: dict[str, str]) -> str | None:
     for start, rest in _statements(text):
         if re.match(r"not\b", rest):
             continue
-        if start not in places and (label := _starts_with_option(rest, options)):
+        if start not in places and (label := starts_with(rest, options)):
             found.append((start, label))
     if not any(re.search(r"\b(?:none|neither|no)\b", option, re.IGNORECASE) for option in options.values()):
         found += [(match.end(), NO_OPTION) for match in _NONE.finditer(text)]
@@ -126,7 +123,7 @@ def _stated(text: str, options: dict[str, str]) -> str | None:
 
 
 def _begins_list(text: str, place: int, label: str, options: dict[str, str]) -> bool:
-    """Whether a letter at the beginning of a line is one of a list: the next letter, or the one before, stands likewise.
+    """Whether a letter at the beginning of a line is one of a list: the next letter, or the last, stands likewise.
 
     "The answers:\\nA. …\\nB. …" chooses nothing, nor does the "D." that ends a list cut off.
     """
@@ -136,9 +133,16 @@ def _begins_list(text: str, place: int, label: str, options: dict[str, str]) -> 
     labels = list(options)
     at = labels.index(label)
     after, before = labels[at + 1 : at + 2], labels[at - 1 : at] if at else []
-    next_lines, last_lines = text[place : place + 1500].split("\n")[1:4], text[max(0, place - 1500) : line].rstrip().split("\n")[-1:]
-    behind = any(re.match(rf"[ \t]*[(\[]?{re.escape(one)}[)\].:][ \t]+\S", found) for one in after for found in next_lines)
-    ahead = any(re.match(rf"[ \t]*[(\[]?{re.escape(one)}[)\].:][ \t]+\S", found) for one in before for found in last_lines)
+    next_lines, last_lines = (
+        text[place : place + 1500].split("\n")[1:4],
+        text[max(0, place - 1500) : line].rstrip().split("\n")[-1:],
+    )
+    behind = any(
+        re.match(rf"[ \t]*[(\[]?{re.escape(one)}[)\].:][ \t]+\S", found) for one in after for found in next_lines
+    )
+    ahead = any(
+        re.match(rf"[ \t]*[(\[]?{re.escape(one)}[)\].:][ \t]+\S", found) for one in before for found in last_lines
+    )
     return behind or ahead
 
 
@@ -148,7 +152,10 @@ def _goes_on(rest: str, label: str, options: dict[str, str]) -> bool:
     words = rest[len(label) :].lstrip(")].: \t")
     option = options[label].strip().rstrip(".")
     words = words[len(option) :] if option and words.casefold().startswith(option.casefold()) else words
-    joined = rf"\W{{0,3}}(?:(?:,|and|or|&|/|both)\s*){{0,2}}[(\[](?:{others})[)\]]|\s*[,&/]\s*(?:{others})\s*[)}}\]]|\W{{0,3}}(?:and|or)\s+(?:{others})(?![\w'])"
+    joined = (
+        rf"\W{{0,3}}(?:(?:,|and|or|&|/|both)\s*){{0,2}}[(\[](?:{others})[)\]]|\s*[,&/]\s*(?:{others})\s*[)}}\]]"
+        rf"|\W{{0,3}}(?:and|or)\s+(?:{others})(?![\w'])"
+    )
     far = rf"(?:[ \t]+[a-z][\w-]*){{1,4}},?[ \t]+(?:and|or)[ \t]+\((?:{others})\)"
     stop = r"(?!\s+(?:is|are|was|were|has|does|can|would|cannot)\b)"
     return re.match(rf"(?:{joined}|{far}){stop}", words) is not None
@@ -195,7 +202,9 @@ def _leading(text: str, options: dict[str, str]) -> str | None:
     match = known["leading"].match(text)
     if match is None:
         return None
-    if known["several"].match(text, match.end("label")) or _goes_on(text[match.start("label") :], match["label"].upper(), options):
+    if known["several"].match(text, match.end("label")) or _goes_on(
+        text[match.start("label") :], match["label"].upper(), options
+    ):
         return SEVERAL if not re.match(r"[\w\s]*?\b(?:is|are)\b", text[match.end() :]) else None
     # "(a) The power is … (b) The current is …" answers the parts of a question
     parts = {"a": "b", "i": "ii"}.get(match["label"])
@@ -209,22 +218,13 @@ def _leading(text: str, options: dict[str, str]) -> str | None:
 def _labelled(text: str, options: dict[str, str]) -> str | None:
     """The option that is named with its letter beside it, "D. Agriculture" or "a liverwort (B)": the only one of the
     response, or the only one of the first sentence that names any and denies nothing."""
-    everywhere = _with_label(text, options)
+    everywhere = with_label(text, options)
     if len(everywhere) == 1:
         return everywhere[0]
     for sentence in _sentences(text):
-        if named := _with_label(sentence, options):
+        if named := with_label(sentence, options):
             return named[0] if len(named) == 1 and not _DENIAL.search(sentence) else None
     return None
-
-
-def _with_label(text: str, options: dict[str, str]) -> list[str]:
-    whole, named = spaced(text), []
-    for label, option in options.items():
-        words, mark = re.escape(normal(option)), re.escape(label.casefold())
-        if re.search(rf"(?<!\w)\(?{mark}\s?[.):]+ {words}(?!\w)|(?<!\w){words}\W? \((?:option )?{mark}\)", whole):
-            named.append(label)
-    return named
 
 
 def _sentences(text: str) -> list[str]:
@@ -234,7 +234,7 @@ def _sentences(text: str) -> list[str]:
 
 def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
     """The one option whose text the conclusion repeats, or the first sentence, or else the whole response."""
-    if label := _whole(text, options):
+    if label := whole_text(text, options):
         return label, "option's text alone"
     sentences = _sentences(text) or [""]
     concluding = [part for part in sentences if re.match(r"(?:therefore|thus|so|hence|in conclusion)\b", part, re.I)]
@@ -249,64 +249,11 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
         ("option's text", "" if mentioned else text),
     ]:
         for predicate in (True, False):
-            if len(named := _named(part, options, predicate)) == 1:
+            if len(named := options_named(part, options, predicate)) == 1:
                 return named[0], how
-    return None, "names several options and settles on none" if _named(text, options, False) else "no option named"
-
-
-def _whole(text: str, options: dict[str, str]) -> str | None:
-    """The option that is the whole response, or what its last equation equals."""
-    wanted = {normal(text), normal(text.strip().rsplit("\n", 1)[-1].rpartition("=")[2])}
-    fitting = [label for label, option in options.items() if normal(option) in wanted]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _named(text: str, options: dict[str, str], predicate: bool) -> list[str]:
-    """Options whose text occurs; with ``predicate`` only right behind "is", "are", "called" and the like.
-
-    A bare number or one letter is too common a word to count elsewhere. "increase" inside "large increase" does not
-    count where both are options.
-    """
-    whole = spaced(text)
-    spans: dict[str, list[tuple[int, int]]] = {}
-    for label, option in options.items():
-        words = normal(option)
-        common = len(words) < 3 or re.fullmatch(r"[-\d.,]+", words) is not None
-        if words and (predicate or not common):
-            before = _PREDICATE if predicate else ""
-            after = r"(?!\w)(?![.,-]\w)" + (r"(?! ?[-/*+^(=])" if common else "")
-            pattern = rf"{before}(?<!\w)(?<!\w[-.])(?P<words>{re.escape(words)}){after}"
-            spans[label] = [match.span("words") for match in re.finditer(pattern, whole)]
-    taken = [span for places in spans.values() for span in places]
-    return [label for label, places in spans.items() if any(not _within(span, taken) for span in places)]
-
-
-def _within(span: tuple[int, int], taken: list[tuple[int, int]]) -> bool:
-    return any(start <= span[0] and span[1] <= end and (start, end) != span for start, end in taken)
-
-
-_ARTICLES = ("that ", "the ", "a ", "an ")
-
-
-def _opens(text: str, words: str) -> bool:
-    """Whether ``text`` begins with these whole words."""
-    following = text[len(words) : len(words) + 1]
-    return text.startswith(words) and not (following.isalnum() or following == "_")
-
-
-def _starts_with_option(text: str, options: dict[str, str]) -> str | None:
-    """The label of the longest option that ``text`` begins with."""
-    start = normal(text)
-    starts = [start, *(start.removeprefix(word) for word in _ARTICLES if start.startswith(word))]
-    fitting = [
-        (len(words), label)
-        for label, option in options.items()
-        if (words := normal(option)) and any(_opens(begin, words) for begin in starts)
-    ]
-    fitting.sort(reverse=True)
-    if not fitting or (len(fitting) > 1 and fitting[0][0] == fitting[1][0]):
-        return None
-    return fitting[0][1]
+    return None, "names several options and settles on none" if options_named(
+        text, options, False
+    ) else "no option named"
 
 
 def _own_answer(text: str, options: dict[str, str]) -> str:

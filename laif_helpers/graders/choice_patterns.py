@@ -11,7 +11,10 @@ _GOOD = r"(?:correct|right|best|accurate|appropriate|suitable|plausible|reasonab
 _THE = r"(?:the\s+|a\s+|therefore\s+|most\s+|more\s+|only\s+)*"
 # "none of A, B, C, or D is the correct answer" speaks for no letter
 _ALONE = r"(?<![\w'])(?<![A-Z1-9], )(?<![A-Z1-9],)(?<!or )(?<!and )(?<!through )(?<!to )(?<![-–])"
-_CLOSES = r"[)\]}]|[.,:;!](?=\s|$)|(?=\s*$)|(?=\s*\n)|(?=\s*(?:[(—/]|--))|(?=\s+(?:[-–—]|because|since|as|and|is|in|with|rather|not)\s)"
+_CLOSES = (
+    r"[)\]}]|[.,:;!](?=\s|$)|(?=\s*$)|(?=\s*\n)|(?=\s*(?:[(—/]|--))"
+    r"|(?=\s+(?:[-–—]|because|since|as|and|is|in|with|rather|not)\s)"
+)
 _SO = r"(?:[Tt]herefore|[Tt]hus|[Ss]o|[Hh]ence|leaves(?: us)?(?: with)?|left with|[Ii]t's|[Ii]t is|[Oo]nly)"
 
 
@@ -65,7 +68,8 @@ def _in_any_case(of: _Letters) -> dict[str, str]:
         "choose": rf"\b(?:choose|select|pick|go(?:ing)? with)\s+(?:{_NOUN}\s+)?{of.closed}",
         "boxed": rf"\\(?:boxed|fbox)\s*\{{\s*[({{]?\s*{of.named}\b",
         "line": rf"^[ \t]*(?:[(\[]{{1,2}}{of.named}[)\]]|(?-i:(?P<bare>{of.any}))[)\].:]*)[ \t]*$",
-        "leading": rf"\s*(?:A:[ \t]*(?=[(\[]?(?-i:{of.any})[)\].:]|(?-i:{of.any})[ \t]*$))?(?:{_NOUN}\s+)?[(\[]{{0,2}}{of.named}(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+[-–—]\s)",
+        "leading": rf"\s*(?:A:[ \t]*(?=[(\[]?(?-i:{of.any})(?:[)\].:]|[ \t]*$)))?(?:{_NOUN}\s+)?"
+        rf"[(\[]{{0,2}}{of.named}(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+[-–—]\s)",
         "listed": rf"^[ \t]*[(\[]?({of.any})[)\].:]\s",
     }
 

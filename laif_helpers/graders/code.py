@@ -77,7 +77,8 @@ def grade(example: Example, text: str) -> Grade:
         raise RuntimeError(f"{example.id}: the sandbox failed: {result.stderr.strip()[-300:]}")
     last_line = result.stderr.strip().rsplit("\n", 1)[-1][:200]
     reason = "passed" if result.status == "passed" else f"{result.status}: {last_line}"
-    return Grade(result.status == "passed", found.code, True, reason)
+    passed = result.status == "passed"
+    return Grade(passed, found.code, True, reason, sure=passed)
 
 
 def program(example: Example, found: Found) -> str:

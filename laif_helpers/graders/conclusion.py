@@ -47,21 +47,31 @@ _GIVEN = re.compile(
     re.IGNORECASE,
 )
 _ADJUNCT = re.compile(
-    r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with|from|among|between|into|out of"
-    r"|before|until|when|if|because|since|while|whose|who|which|plus|minus|times)\s+"
+    r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with|from|among|between|into"
+    r"|out of|before|until|when|if|because|since|while|whose|who|which|plus|minus|times)\s+"
     r"(?:(?:the|those|these|that|this|all|his|her|their|its|a|an|only|each|of|there are|she has|he has)\s+){0,3}\$?$",
     re.IGNORECASE,
 )
-_TOTAL = re.compile(r"\b(?:total|sum|average|maximum|minimum|amount|rest)(?: \w+)? (?:of|is|to)\s+(?:about |only |exactly )?\$?$", re.IGNORECASE)
+_TOTAL = re.compile(
+    r"\b(?:total|sum|average|maximum|minimum|amount|rest)(?: \w+)? (?:of|is|to)\s+(?:about |only |exactly )?\$?$",
+    re.IGNORECASE,
+)
 _VERB = re.compile(
     r"(?:\b(?:is|are|was|were|be|equals?|has|have|had|makes?|made|needs?|gets?|got|costs?|paid|pays?|spends?|spent|earns?"
     r"|earned|takes?|took|left|saves?|saved|be|only|approximately|about|exactly|to)|[=:≈])\s*\$?$",
     re.IGNORECASE,
 )
-_SO = re.compile(r"\b(?:so|therefore|thus|hence|means|meaning|leaving|leaves|then|for a total of|gives|makes it)\b", re.IGNORECASE)
-_CLAUSE = re.compile(r"(?:^|[,;])\W*(?:since|if|to|having|as|because|when|given|assuming|while|after|with)\b[^,;]*$|\b(?:because|since|if)\b[^,;]*$", re.IGNORECASE)
+_SO = re.compile(
+    r"\b(?:so|therefore|thus|hence|means|meaning|leaving|leaves|then|for a total of|gives|makes it)\b", re.IGNORECASE
+)
+_CLAUSE = re.compile(
+    r"(?:^|[,;])\W*(?:since|if|to|having|as|because|when|given|assuming|while|after|with)\b[^,;]*$|\b(?:because|since|if)\b[^,;]*$",
+    re.IGNORECASE,
+)
 _CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|o'clock)", re.IGNORECASE)
-_ENDS = re.compile(r"\s+(?:[\w-]+\s+){0,3}?(?:more|left|in total|altogether|in all|total|remaining|each)\b", re.IGNORECASE)
+_ENDS = re.compile(
+    r"\s+(?:[\w-]+\s+){0,3}?(?:more|left|in total|altogether|in all|total|remaining|each)\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +108,21 @@ def choose(sentence: str, question: str, leading: bool = False) -> Number:
 @functools.lru_cache(maxsize=256)
 def _asked(question: str) -> _Asked:
     text = english(question).casefold()
-    ask = re.split(r"(?<=[a-z)'\"][.!?])\s+|(?<=\d[.!])\s+(?=[a-z])|\n", text[: text.rfind("?") + 1].strip() or text.strip())[-1]
+    ask = re.split(
+        r"(?<=[a-z)'\"][.!?])\s+|(?<=\d[.!])\s+(?=[a-z])|\n", text[: text.rfind("?") + 1].strip() or text.strip()
+    )[-1]
     behind = re.search(r"\bhow many\s+((?:[a-z'-]+\s*){1,5})", ask)
     counted = _counted(behind[1]) if behind else ()
     return _Asked(
         frozenset(number.value for number in numbers(question)),
         counted,
         _unit_asked(ask, counted),
-        bool(re.search(r"\bhow much\b[^?]*\b(?:money|cost|pay|spen[dt]|earn|make|charge|save|price|worth|profit|owe)|\$|dollar", ask)),
+        bool(
+            re.search(
+                r"\bhow much\b[^?]*\b(?:money|cost|pay|spen[dt]|earn|make|charge|save|price|profit|owe)|\$|dollar",
+                ask,
+            )
+        ),
         bool(re.search(r"\bpercent|%", ask)),
         bool(re.search(r"\bwhat time\b|\bwhen\b", ask)),
         "how long" in ask or "what time" in ask,
@@ -114,7 +131,7 @@ def _asked(question: str) -> _Asked:
 
 
 def _counted(words: str) -> tuple[str, ...]:
-    """"more red apples does he": red, apples."""
+    """ "more red apples does he": red, apples."""
     kept = []
     for word in words.split():
         if word in _HELPERS:
@@ -124,8 +141,26 @@ def _counted(words: str) -> tuple[str, ...]:
 
 
 _HELPERS = set(
-    "do does did is are was were will would can could has have had should must in on at for to than there if he she they"
-    " it you we i per each left remain".split()
+    {"do", "does", "did", "is", "are", "was", "were", "will", "would", "can", "could", "has", "have", "had", "should"}
+    | {
+        "must",
+        "in",
+        "on",
+        "at",
+        "for",
+        "to",
+        "than",
+        "there",
+        "if",
+        "he",
+        "she",
+        "they",
+        "it",
+        "you",
+        "we",
+        "per",
+        "each",
+    }
 )
 
 
@@ -138,7 +173,9 @@ def _stem(word: str) -> str:
 
 def _unit_asked(ask: str, counted: Sequence[str]) -> tuple[str, int] | None:
     units = [_UNITS[word] for word in counted if word in _UNITS]
-    units += [_UNITS[_stem(word)] for word in re.findall(r"\b(?:in|what number of) ([a-z]+)\b", ask) if _stem(word) in _UNITS]
+    units += [
+        _UNITS[_stem(word)] for word in re.findall(r"\b(?:in|what number of) ([a-z]+)\b", ask) if _stem(word) in _UNITS
+    ]
     return units[0] if units else None
 
 
@@ -157,7 +194,16 @@ def _merged(found: list[Number], text: str, asked: _Asked) -> list[Number]:
         between = text[before.start + len(before.text) : number.start] if before else ""
         larger = _unit(between, 0) if before else None
         joined = before and unit and larger and re.fullmatch(r"[\s-]?[a-zA-Z]+,?\s*(?:and\s+)?", between)
-        if before and joined and unit and larger and unit[0] == larger[0] and unit[1] < larger[1] and asked.unit and asked.unit[0] == unit[0]:
+        if (
+            before
+            and joined
+            and unit
+            and larger
+            and unit[0] == larger[0]
+            and unit[1] < larger[1]
+            and asked.unit
+            and asked.unit[0] == unit[0]
+        ):
             value = (before.value * larger[1] + number.value * unit[1]) / asked.unit[1]
             behind = text[end : end + 20].split()[0] if text[end:].split() else ""
             words = f"{text[before.start : end]} {behind}".strip()
@@ -171,8 +217,14 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
     before, end = text[max(0, number.start - 60) : number.start], number.start + len(number.text)
     behind = _BEHIND.match(text, end)
     words = [_stem(word) for word in (behind[1] or "").casefold().split()] if behind else []
-    compound = " " in number.text and number.value not in asked.values and _unit(number.text, len(number.text.split()[0])) is not None
-    weight = -(2.0 if number.value <= 2 else 3.0) * (number.value in asked.values) - 2.5 * (number.spelled and any(not one.spelled for one in found))
+    compound = (
+        " " in number.text
+        and number.value not in asked.values
+        and _unit(number.text, len(number.text.split()[0])) is not None
+    )
+    weight = -(2.0 if number.value <= 2 else 3.0) * (number.value in asked.values) - 2.5 * (
+        number.spelled and any(not one.spelled for one in found)
+    )
     weight += _place(before, text, end, asked)
     if asked.counted and any(word in asked.counted for word in words[:3]):
         weight += 3.0 if asked.counted[-1] in words[:3] else 1.5

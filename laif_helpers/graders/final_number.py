@@ -79,14 +79,14 @@ _SUPPOSES = re.compile(
     r"^\W*(?:however,? )?(?:if|suppose|assuming|please|once|when|for example|could you|can you)\b", re.IGNORECASE
 )
 _EXPLAINS = re.compile(
-    r"\n[^\w\n]{0,20}_{0,3}(?:here(?:'s| is| are) (?:the |how |my |a )|explanation|reasoning|breakdown|step[- ]by[- ]step"
-    r"|(?:the |my )?(?:key |main |following )?steps\b[^\n]{0,60}:[ \t]*\n)"
+    r"\n[^\w\n]{0,20}_{0,3}(?:here(?:'s| is| are) (?:the |how |my |a )|explanation|reasoning|breakdown"
+    r"|step[- ]by[- ]step|(?:the |my )?(?:key |main |following )?steps\b[^\n]{0,60}:[ \t]*\n)"
     r"|(?<=\A)[\W_]*\d[\d.,]*(?: [a-z]+)?[.*\s]*\n[ \t]*\n",
     re.IGNORECASE,
 )
 _NULL = re.compile(r"\A(?:null|none|n/a)?\Z", re.IGNORECASE)
 _CONTINUES = re.compile(
-    r"\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to|simplifies to)\b|\bequals\b|\bequal to\b|\bor\b|\bi\.e\.",
+    r"\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to)\b|\bequals?\b|\bor\b|\bi\.e\.",
     re.IGNORECASE,
 )
 _EXPRESSION = re.compile(r"[\s:*_`$(\[]*\$?\d[\d.,]*\s*(?:[-−+*/×÷]|\bx\b)\s*\$?\d")
@@ -124,7 +124,9 @@ def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | N
 
 def _statements(text: str, question: str) -> Iterator[_Statement]:
     yield from _hashes(text, question)
-    if (field := fields.answer(text)) and (found := _read(_NULL.sub("None", field.value), 0, "answer field", question, sure=True)):
+    if (field := fields.answer(text)) and (
+        found := _read(_NULL.sub("None", field.value), 0, "answer field", question, sure=True)
+    ):
         yield replace(found, start=field.end, end=field.end)
     for how, pattern in (("boxed", _BOXED), ("final line", _LINE)):
         for match in pattern.finditer(text):
@@ -281,4 +283,5 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
     if gold == NONE:
         return Grade(False, number.text, True, f"{how}: a number where the question has no answer")
     right = equal(number, gold)
-    return Grade(right, number.text, True, f"{how}: {number.text} {'=' if right else 'is not'} {gold}")
+    reason = f"{how}: {number.text} {'=' if right else 'is not'} {gold}"
+    return Grade(right, number.text, True, reason, sure=how == "####")

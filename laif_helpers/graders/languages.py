@@ -6,16 +6,17 @@
 import re
 
 PHRASES = {
-    "Chinese": r"(?:所以|因此|故)?(?:最终|最後|最后|正确|正確)?的?(?:答案|选择|選擇)(?:应该|應該|应|應)?(?:是|为|為|：|:)+"
-    r"|(?:应该?|應該?|故|因此|所以)?(?:选择|選擇|选|選)(?!项|項|择|擇|出|手|题|題)",
+    "Chinese": r"(?:所以|因此|故)?(?:最终|最後|最后|正确|正確)?的?(?:答案|选择|選擇)(?:应该?|應該?)?"
+    r"(?:是|为|為|：|:)+|(?:应该?|應該?|故|因此|所以)?(?:选择|選擇|选|選)(?!项|項|择|擇|出|手|题|題)",
     "Japanese": r"(?:正しい|最終的な)?(?:答え|正解|解答|回答|正答)は(?:、|:)?|(?:答え|正解|解答|回答)\s*[:：]",
     "Korean": r"(?:최종\s*)?(?:정답|답변|답)(?:은|는|:|：|\s+)(?=\s*[\d(A-Za-z])",
     "Thai": r"(?:ดังนั้น)?\s*คำตอบ(?:ที่ถูกต้อง|สุดท้าย)?\s*(?:คือ|:)?(?:\s*ข้อ)?|(?<!\S)ตอบ\s*(?:คือ|:|ข้อ)?",
     "Arabic": r"(?:ال)?(?:إجابة|اجابة|جواب)(?:\s+(?:الصحيحة|الصحيح|النهائية|النهائي))?\s*(?:هي|هو|:)?",
     "Hindi": r"(?:सही\s+|अंतिम\s+)?(?:उत्तर|जवाब)(?:\s*(?:है|होगा|:))?\s*:?",
-    "German": r"(?:\bdie\s+)?(?:\b(?:richtige|korrekte|endgültige)\s+)?\b(?:antwort|lösung)\s*(?:ist|lautet|wäre|:)+(?:\s+also)?"
-    r"|\b(?:das|mein)\s+ergebnis\s+(?:ist|lautet|beträgt)",
-    "French": r"(?:\bla\s+)?(?:\bbonne\s+)?\bréponse\s+(?:(?:correcte|finale|exacte)\s+)?(?:est|:)\s*:?(?:\s+donc)?|\bréponse\s*:",
+    "German": r"(?:\bdie\s+)?(?:\b(?:richtige|korrekte|endgültige)\s+)?\b(?:antwort|lösung)"
+    r"\s*(?:ist|lautet|wäre|:)+(?:\s+also)?|\b(?:das|mein)\s+ergebnis\s+(?:ist|lautet|beträgt)",
+    "French": r"(?:\bla\s+)?(?:\bbonne\s+)?\bréponse\s+(?:(?:correcte|finale|exacte)\s+)?(?:est|:)\s*:?(?:\s+donc)?"
+    r"|\bréponse\s*:",
     "Spanish": r"(?:\bla\s+)?\brespuesta(?:\s+(?:correcta|final))?\s*(?:\bes\b|:)+",
     "Portuguese": r"(?:\ba\s+)?\bresposta(?:\s+(?:correta|certa|final))?\s*(?:é|:)+",
     "Italian": r"(?:\bla\s+)?\brisposta(?:\s+(?:corretta|giusta|finale))?\s*(?:è|:)+",
@@ -23,14 +24,15 @@ PHRASES = {
 }
 """What announces an answer, a number or an option, by language; read without regard to case."""
 CONCLUDES = (
-    r"所以|因此|一共|总共|總共|共(?=\d)|したがって|よって|合計|따라서|그러므로|총|ดังนั้น|รวม|لذلك|إذن|इसलिए|कुल|\balso\b|\binsgesamt\b|\bdonc\b"
-    r"|\bau total\b|\bentonces\b|\bpor lo tanto\b|\ben total\b|\bportanto\b|\bno total\b|\bquindi\b|\bитого\b|\bвсего\b|\bзначит\b"
+    r"所以|因此|一共|总共|總共|共(?=\d)|したがって|よって|合計|따라서|그러므로|총|ดังนั้น|รวม|لذلك|إذن|इसलिए|कुल"
+    r"|\balso\b|\binsgesamt\b|\bdonc\b|\bau total\b|\bentonces\b|\bpor lo tanto\b|\ben total\b|\bportanto\b"
+    r"|\bno total\b|\bquindi\b|\bитого\b|\bвсего\b|\bзначит\b"
 )
 """What opens a conclusion or names a total, in these languages."""
 _ANNOUNCED = re.compile("|".join(f"(?:{phrase})" for phrase in PHRASES.values()), re.IGNORECASE)
 _BEFORE_LABEL = re.compile(
-    r"(?<=the answer is )\W{0,3}(?:\b(?:la|el|le|a|o|die|der|das|option|opción|opção|letra|lettre|alternativa|вариант|буква)\b"
-    r"\s*|l'|选项|選項|選択肢|ข้อ){1,3}\s*(?=\(?[A-J](?![\w']))",
+    r"(?<=the answer is )\W{0,3}(?:\b(?:la|el|le|a|o|die|der|das|option|opción|opção|letra|lettre|alternativa"
+    r"|вариант|буква)\b\s*|l'|选项|選項|選択肢|ข้อ){1,3}\s*(?=\(?[A-J](?![\w']))",
     re.IGNORECASE,
 )
 _SHARED_LETTERS = re.compile(r"\b(?:antwort|lösung|ergebnis|réponse|respuesta|resposta|risposta)\b", re.IGNORECASE)
@@ -41,7 +43,12 @@ _OPTION_BEFORE = re.compile(rf"(?<![\w'])([A-J])(?= ?[{_LETTERS}])")
 _STOPS = {ord(sign): f"{stop}\n" for sign, stop in zip("。।！？؟", "..!??", strict=True)}
 _ZEROS = "\u0660\u06f0\u0966\u09e6\u0a66\u0ae6\u0b66\u0be6\u0c66\u0ce6\u0d66\u0e50\u0ed0\u1040\u17e0\uff10"
 _PLAIN = {ord(zero) + n: str(n) for zero in _ZEROS for n in range(10)}
-_PLAIN |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {0x3000: " ", 0x66B: ".", 0x66C: ",", 0x66A: "%"}
+_PLAIN |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {
+    0x3000: " ",
+    0x66B: ".",
+    0x66C: ",",
+    0x66A: "%",
+}
 
 
 def ascii_signs(text: str) -> str:

@@ -22,7 +22,17 @@ _WORDS = {word: value for value, word in enumerate(_UNITS.split())}
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _WORDS |= {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_EASTERN = {"百": 100, "千": 1000, "천": 1000, "万": 10**4, "萬": 10**4, "만": 10**4, "亿": 10**8, "億": 10**8, "억": 10**8}
+_EASTERN = {
+    "百": 100,
+    "千": 1000,
+    "천": 1000,
+    "万": 10**4,
+    "萬": 10**4,
+    "만": 10**4,
+    "亿": 10**8,
+    "億": 10**8,
+    "억": 10**8,
+}
 _INDIAN = {"लाख": 10**5, "करोड़": 10**7}
 _LETTERS = {"k": 1000, "m": 10**6, "b": 10**9}
 _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
@@ -58,8 +68,7 @@ _SPELLED = re.compile(
 )
 _LATEX = re.compile(r"\\[dt]?frac\s*(?:\{\s*(-?[\d.,]{1,40})\s*\}\s*\{\s*([\d.,]{1,40})\s*\}|(\d)(\d))")
 _REPEATING = re.compile(r"(\d{1,40})\.(\d{0,40})\s?\\(?:overline|bar|overbar|dot)\s?\{?(\d{1,40})\}?")
-_CHINESE_DIGITS = {sign: value for value, signs in enumerate(("零〇", "一", "二两兩", "三", "四", "五", "六", "七", "八", "九"))
-                   for sign in signs}  # fmt: skip
+_CHINESE_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 # "一共" (in total), "第一" (the first), "百分之" (percent) and the like name no number
 _CHINESE = re.compile(
     r"(?<![第统統唯万萬\d])(?!一[共起样樣定些般直切旦致方旁边邊半下点點会會]|十分|百分|三角|四边|四邊)"

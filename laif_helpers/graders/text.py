@@ -1,7 +1,6 @@
 """Answers in words: a truth value, a list of words, a row of brackets; read by the kind of the gold answer."""
 
 import re
-from collections.abc import Iterator
 
 from laif_helpers.graders import fields
 from laif_helpers.graders.languages import english
@@ -15,7 +14,8 @@ _HEAD = re.compile(
     r"\b(?:answer|result|output)(?:\s?\([^()\n]{1,60}\))?(?:\s+is|\s{0,3}:)[*_]*\s{0,3}:?[*_]*[ \t]{0,9}", re.IGNORECASE
 )
 _EXPLAINS = re.compile(
-    r"\n[^\w\n]*(?:explanation|reasoning|note|here(?:'s| is) (?:the|how|why)|(?:i )?hope (?:this|that|it)|let me know|feel free)\b[^\n]*",
+    r"\n[^\w\n]{0,20}_{0,3}(?:explanation|reasoning|note|here(?:'s| is) (?:the|how|why)"
+    r"|(?:i )?hope (?:this|that|it)|let me know|feel free)\b[^\n]*",
     re.IGNORECASE,
 )
 _DRESS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathtt|boxed|fbox)\s?\{([^{}]*)\}")
@@ -38,13 +38,11 @@ def grade(gold: str, text: str) -> Grade:
     text = field.value if field else _undressed(text)
     if is_truth(gold):
         return _truth(gold.casefold(), text)
-    stated = list(_brackets(text) if _BRACKETS.fullmatch(gold.strip()) else _blocks(text))
-    if not stated:
+    read = _brackets(text) if _BRACKETS.fullmatch(gold.strip()) else _words(text)
+    if not read:
         return Grade(False, None, False, "no answer found")
-    wanted = normal(gold)
-    read = next((part for part in stated[:2] if normal(part) == wanted), stated[0])
-    right = normal(read) == wanted
-    return Grade(right, read[:500], True, "exact match" if right else f"is not {gold[:80]!r}")
+    right = normal(read) == normal(gold)
+    return Grade(right, read[:500], True, "exact match" if right else f"is not {gold[:80]!r}", sure=right)
 
 
 def _undressed(text: str) -> str:
@@ -70,32 +68,27 @@ def _tail(text: str) -> str | None:
     return text[heads[-1].end() :] if heads else None
 
 
-def _blocks(text: str) -> Iterator[str]:
-    """Where the words of an answer may stand: behind the last statement, else in the last paragraph or all of it."""
+def _words(text: str) -> str:
+    """The words of an answer: behind the last statement, else the last paragraph or what a colon in it announces."""
     if (tail := _tail(text)) and tail.strip():
         line, _, rest = tail.partition("\n")
-        yield re.split(r"(?<=\w)\.\s+(?=[A-Z])", line)[0] if line.strip(" .*:") else rest.strip().split("\n\n")[0]
-        return
-    paragraphs = [part for part in (_EXPLAINS.split(text)[0].strip() or text.strip()).split("\n\n") if part.strip()]
-    if paragraphs:
-        last = paragraphs[-1].strip()
-        # "The sorted list is: a, b, c"
-        head, colon, behind = last.partition(":")
-        yield behind.strip() if colon and behind.strip() and "\n" not in head else last
+        return re.split(r"(?<=\w)\.\s+(?=[A-Z])", line)[0] if line.strip(" .*:") else rest.strip().split("\n\n")[0]
+    last = (_EXPLAINS.split(text)[0].strip() or text.strip()).split("\n\n")[-1].strip()
+    head, colon, behind = last.partition(":")
+    # "The sorted list is: a, b, c"
+    return behind.strip() if colon and behind.strip() and "\n" not in head else last
 
 
-def _brackets(text: str) -> Iterator[str]:
+def _brackets(text: str) -> str:
+    """The first brackets behind the last statement that has any; without a statement the last of all."""
     text = text.replace("\\", "")
     heads = [head.end() for head in _HEAD.finditer(text)]
     for start, end in reversed(list(zip(heads, [*heads[1:], len(text)], strict=False))):
         if found := _BRACKETS.findall(text[start:end].partition("\n\n")[0]):
-            yield found[0]
-            return
+            return str(found[0])
     if not heads and (found := _BRACKETS.findall(text)):
-        yield found[-1]
-        return
-    if text.strip():
-        yield text.strip().rsplit("\n", 1)[-1]
+        return str(found[-1])
+    return text.strip().rsplit("\n", 1)[-1]
 
 
 def _truth(wanted: str, text: str) -> Grade:
@@ -103,9 +96,9 @@ def _truth(wanted: str, text: str) -> Grade:
     pair = next(pair for pair in _PAIRS if wanted in pair)
     text = _EXPLAINS.split(_affirmed(text.casefold()))[0]
     words = re.compile(rf"\b(?:{'|'.join(sorted(pair))})\b")
-    if tail := _tail(text):
-        if found := words.search(_SENTENCE.split(tail.strip(), maxsplit=1)[0]) or words.match(tail.strip(" *\n-\"'")):
-            return _said(found[0], wanted)
+    tail = (_tail(text) or "").strip()
+    if found := words.search(_SENTENCE.split(tail, maxsplit=1)[0]) or words.match(tail.strip(" *\n-\"'")):
+        return _said(found[0], wanted)
     if found := re.match(rf"[\W_]*(?:\([a-z]\)\s*|option:\s*)?({words.pattern})", text):
         return _said(found[1], wanted)
     for sentence in reversed(_SENTENCE.split(text)):

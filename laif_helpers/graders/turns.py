@@ -16,7 +16,8 @@ _MARK = re.compile(
 """Marks around a thought, as DeepSeek, Qwen, Magistral, Kimi, Command, Seed, Gemma and others write them."""
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,20})?<\|message\|>")
 _HEADED = re.compile(
-    r"\s*(?:(?P<dots>thinking\.\.\.\n)|(?P<here>here(?:'s| is) my thought process:)|[*_#]{0,3}\s?thinking(?: process)?[*_]*:)",
+    r"\s*(?:(?P<dots>thinking\.\.\.\n)|(?P<here>here(?:'s| is) my thought process:)"
+    r"|[*_#]{0,3}\s?thinking(?: process)?[*_]*:)",
     re.IGNORECASE,
 )
 _HEADED_ENDS = {
@@ -26,7 +27,9 @@ _HEADED_ENDS = {
 }
 """What begins and ends a thought that only words set off; nothing is a thought unless both are there."""
 _ANSWER_TAG = re.compile(r"<(?P<shut>/?)answer>", re.IGNORECASE)
-_WRAPPER = re.compile(r"<\|(?:begin_of_solution|end_of_solution|start_response|end_response)\|>|<s>|\ufeff", re.IGNORECASE)
+_WRAPPER = re.compile(
+    r"<\|(?:begin_of_solution|end_of_solution|start_response|end_response)\|>|<s>|\ufeff", re.IGNORECASE
+)
 _END = (
     r"<\|?(?:im_end|im_start|eot_id|eom_id|eot|eos|eos_token|endoftext|end_of_text|end|return|call|user|start"
     r"|start_header_id|end_of_turn|start_of_turn|end_of_turn_token|end_of_utterance|endofturn|pad)\|?>"
@@ -42,11 +45,12 @@ _NEXT_ITEM = re.compile(
     r"|(?:Question|User|Human|Instruction|(?:New |Next )(?:question|problem|task))[ \t]*(?:\*\*)?:)"
 )
 _NEXT_TASK = re.compile(
-    r"\n[ \t]*(?:[#>*]+[ \t]*)?(?:(?:Question|Problem|Exercise|Example|Task|Input|Passage)[ \t]*#?\d{0,3}|Q[ \t]*#?\d{1,3})"
-    r"[ \t]*(?:\*\*)?[:.)]"
+    r"\n[ \t]*(?:[#>*]+[ \t]*)?(?:(?:Question|Problem|Exercise|Example|Task|Input|Passage)[ \t]*#?\d{0,3}"
+    r"|Q[ \t]*#?\d{1,3})[ \t]*(?:\*\*)?[:.)]"
 )
 _ANSWERED = re.compile(
-    r"####[ \t]*\S|\b(?:answer|choice|option)\b[^.\n]{0,40}?(?:\bis\b|:)|\\boxed\{|^[ \t]*A:", re.IGNORECASE | re.MULTILINE
+    r"####[ \t]*\S|\b(?:answer|choice|option)\b[^.\n]{0,40}?(?:\bis\b|:)|\\boxed\{|^[ \t]*A:",
+    re.IGNORECASE | re.MULTILINE,
 )
 _ANSWERS = re.compile(r"\d|\bNone\b|\bcannot\b|not enough|^[ \t]*\(?[A-J][).:]?(?=\s|$)", re.MULTILINE)
 _OPENS_AS_QUESTION = re.compile(r"\s*(?:[#>*]+\s*)?(?:Q|Question)\b")
