@@ -205,7 +205,8 @@ def test_only_the_untouched_target(tmp_path: Path) -> None:
     ledger = effects.collect(p)
     found = {"averages": gains.averages(answers, p.in_domain, 0), "effects": ledger, "gains": gains.gains(p, answers)}
     found |= {"by_cluster": effects.by_cluster(ledger), "ranked": effects.lessons_ranked(p, ledger)}
-    report.write(p, table, sliced, {"Repaired": compare.repaired(answers)}, drawn, missing, found)
+    found |= {"results": table, "slices": sliced}
+    report.write(p, found, {"Repaired": compare.repaired(answers)}, drawn, missing)
     assert "nothing to tell" in compare_tables.fix_rate_table(effects.fix_rates(ledger))
     json.dumps(effects.metrics(ledger, found["gains"]))
     json.dumps(compare.metrics(table, sliced, missing))
@@ -274,7 +275,7 @@ def test_report_is_one_safe_small_page(run: Path) -> None:
     table, sliced = compare.results(answers, 0), compare.slices(answers)
     examples = {"Repaired": compare.repaired(answers, "fixed", 2), "Broken": compare.repaired(answers, "broken", 2)}
     assert SCRIPT in examples["Repaired"]["before"].iloc[0]
-    path = report.write(p, table, sliced, examples, compare.draw(p, sliced), missing)
+    path = report.write(p, {"results": table, "slices": sliced}, examples, compare.draw(p, sliced), missing)
     page = path.read_text(encoding="utf-8")
     assert path == run / "compare" / "report.html"
     assert path.stat().st_size < 5e6

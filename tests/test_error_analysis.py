@@ -135,7 +135,7 @@ def test_later_iterations_keep_places_numbers_and_colours(located: tuple[recipe.
         error_analysis.collect(later)
     paths.stamp_of(p.folder.responses("practice", "train")).unlink()
     vectors = embed(items["question"].tolist())
-    again = error_analysis.locate(items, vectors, later.seed, frames.read(later))
+    again = error_analysis.locate(items, vectors, later.seed, frames.of_untouched(later))
     both = again.merge(points, on="id", suffixes=("_now", "_then"))
     assert both["x_now"].equals(both["x_then"])
     known = both[(both["cluster_now"] >= 0) & (both["cluster_then"] >= 0)]

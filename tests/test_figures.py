@@ -226,10 +226,10 @@ def test_published_numbers_are_the_papers(tmp_path: Path) -> None:
     assert set(rows.loc[rows["iteration"].isin([1, 2]), "how"]) == {"read off the figure by eye (±0.3)"}
     assert set(rows.loc[rows["iteration"].isin([0, 3]), "how"]) == {"printed"}
     ending = rows[(rows["iteration"] == 3) & (rows["arm"] == "le")].set_index("benchmark")["accuracy"]
-    main = published.read("main_table").query("model == 'Mistral-7b-Instruct-v0.2' and arm == 'le'")
+    main = published.numbers("main_table").query("model == 'Mistral-7b-Instruct-v0.2' and arm == 'le'")
     assert ending.to_dict() == main.set_index("benchmark")["accuracy"].drop("average").to_dict()
     for name in ("main_table", "merge_table", "iterations"):
-        assert published.read(name)["source"].str.startswith("arXiv 2407.00497").all()
+        assert published.numbers(name)["source"].str.startswith("arXiv 2407.00497").all()
 
 
 def test_a_run_stands_beside_the_published_numbers(tmp_path: Path) -> None:

@@ -39,15 +39,15 @@ def export(run: str, *, arm: str = "", iteration: int = 0, out: str = "") -> lis
 def _write(path: Path, folder: Path) -> Path:
     rows = joined.responses(path)
     arm, turn = path.parts[-4:-2]
-    made = datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(microsecond=0)
+    answered_at = datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(microsecond=0)
     name = f"{rows[0].benchmark}-{rows[0].split}-{arm}-{turn}" if rows else path.stem
     name = Path(name).stem.replace("_", "-") if name.endswith((".jsonl", ".json")) else name.replace("/", "-")
     key = hashlib.sha256(path.read_bytes()).hexdigest()[:22]
-    log = folder / f"{made:%Y-%m-%dT%H-%M-%S}-00-00_{name.replace('_', '-')}_{key}.eval"
+    log = folder / f"{answered_at:%Y-%m-%dT%H-%M-%S}-00-00_{name.replace('_', '-')}_{key}.eval"
     half = log.with_name(f".{log.name}.part")
     samples = [_sample(row) for row in rows]
     about = {"arm": arm, "iteration": int(turn.removeprefix("iter")), "split": rows[0].split if rows else ""}
-    header = _header(rows, {"key": key, "created": made.isoformat(), "task": name, "args": about})
+    header = _header(rows, {"key": key, "created": answered_at.isoformat(), "task": name, "args": about})
     with zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("_journal/start.json", _text({name: header[name] for name in ("version", "eval", "plan")}))
         for sample in samples:
@@ -65,14 +65,14 @@ def _text(value: Any) -> str:
 
 
 def _sample(row: Response) -> Document:
-    said = {"role": "assistant", "content": row.text, "source": "generate", "model": row.model}
+    reply = {"role": "assistant", "content": row.text, "source": "generate", "model": row.model}
     tokens = {"input_tokens": row.prompt_tokens, "output_tokens": row.new_tokens}
     usage = {**tokens, "total_tokens": row.prompt_tokens + row.new_tokens}
-    choice = {"message": said, "stop_reason": "max_tokens" if getattr(row, "cut", False) else "stop"}
+    choice = {"message": reply, "stop_reason": "max_tokens" if getattr(row, "cut", False) else "stop"}
     score = {"value": "C" if row.correct else "I", "answer": row.extracted, "explanation": row.reason}
     asked = [{**message, "source": "input"} for message in row.messages]
     return {
-        **{"id": row.id, "epoch": row.sample + 1, "input": asked, "target": row.gold, "messages": [*asked, said]},
+        **{"id": row.id, "epoch": row.sample + 1, "input": asked, "target": row.gold, "messages": [*asked, reply]},
         "output": {"model": row.model, "choices": [choice], "completion": row.text, "usage": usage},
         "scores": {SCORER: score | {"metadata": {"readable": row.readable, "second_correct": row.second_correct}}},
         "metadata": {"benchmark": row.benchmark, "split": row.split},

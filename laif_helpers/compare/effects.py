@@ -113,9 +113,11 @@ def _lineage(folder: IterationDir, arm: str) -> _Lineage:
             for id in row["source_ids"]:
                 found.asked.add((row["benchmark"], id))
                 found.neighbours[row["benchmark"], id] = row["neighbour_ids"]
-    told = folder.path / "instruct" / f"{arm}.diagnoses.jsonl"
-    if told.is_file():
-        by_request = {row.get("request_key", row.get("key", "")): row.get("diagnosis", "") for row in read_rows(told)}
+    diagnosed = folder.path / "instruct" / f"{arm}.diagnoses.jsonl"
+    if diagnosed.is_file():
+        by_request = {
+            row.get("request_key", row.get("key", "")): row.get("diagnosis", "") for row in read_rows(diagnosed)
+        }
     sources: dict[str, list[tuple[str, str]]] = {}
     if folder.lessons(arm).is_file():
         for row in read_rows(folder.lessons(arm)):

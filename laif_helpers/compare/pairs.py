@@ -54,9 +54,9 @@ def pair(a: Log, b: Log) -> Pairs:
 
 def _fingerprint(log: Log) -> str:
     rows = sorted(
-        (task, id, one.sample, one.question, one.text, str(one.label))
+        (task, id, answer.sample, answer.question, answer.text, str(answer.label))
         for (task, id), some in log.items.items()
-        for one in some
+        for answer in some
     )
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
@@ -108,7 +108,7 @@ def graded(log: Log, regrade: bool = False) -> dict[Key, float]:
     """
     answers = [answer for rows in log.items.values() for answer in rows]
     with ThreadPoolExecutor(cores()) as pool:  # programs run in child processes
-        ours = list(pool.map(lambda one: _our_grade(one) if regrade or one.label is None else None, answers))
+        ours = list(pool.map(lambda answer: _our_grade(answer) if regrade or answer.label is None else None, answers))
     marks: dict[Key, list[bool]] = {}
     keys = [key for key, rows in log.items.items() for _ in rows]
     for key, answer, grade in zip(keys, answers, ours, strict=True):
@@ -124,7 +124,7 @@ def graded(log: Log, regrade: bool = False) -> dict[Key, float]:
 
 
 def _on_grades(name: str, answers: list[Logged], ours: list[bool | None], regrade: bool) -> list[str]:
-    pairs = [(one.label, grade) for one, grade in zip(answers, ours, strict=True) if grade is not None]
+    pairs = [(answer.label, grade) for answer, grade in zip(answers, ours, strict=True) if grade is not None]
     labelled = [(label, grade) for label, grade in pairs if label is not None]
     if labelled:
         more, fewer = (sum(grade is side and label is not side for label, grade in labelled) for side in (True, False))

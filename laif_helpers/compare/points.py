@@ -25,7 +25,9 @@ def collect(run_path: Path, panels: Any) -> pd.DataFrame:
         raise FileNotFoundError(f"{run_path}: no point of the sweep has a compare/results.csv yet")
     settings = [yaml.safe_load((point / "recipe.yaml").read_text(encoding="utf-8")) for point in points]
     varied = ["budget", "seed"] + [
-        key for key in settings[0] if key not in ("budget", "seed") and len({str(one.get(key)) for one in settings}) > 1
+        key
+        for key in settings[0]
+        if key not in ("budget", "seed") and len({str(values.get(key)) for values in settings}) > 1
     ]
     results = _stack(points, settings, varied, "results.csv")
     sliced = _stack(points, settings, varied, "slices.csv")

@@ -20,7 +20,7 @@ BENCHMARKS = (*IN_DOMAIN, "arc_challenge", "gsm_plus", "humaneval", "bbh")
 """The paper's seven, those whose train split supplied errors first."""
 
 
-def read(name: str) -> "pd.DataFrame":
+def numbers(name: str) -> "pd.DataFrame":
     """``main_table``, ``merge_table`` or ``iterations``, a row per number: model, arm, benchmark, accuracy (per cent),
     source, how, and in ``iterations`` the iteration."""
     import pandas as pd
@@ -59,7 +59,7 @@ def main_table(own_rows: "pd.DataFrame | None" = None, in_domain: tuple[str, ...
     """
     import pandas as pd
 
-    rows = read("main_table")
+    rows = numbers("main_table")
     if own_rows is not None:
         ending = last(own_rows)
         macro = ending.groupby(["model", "arm"], sort=False, as_index=False)["accuracy"].mean()
@@ -71,7 +71,7 @@ def merge_table(own_rows: "pd.DataFrame | None" = None) -> "pd.DataFrame":
     """LE, LEC and their merged orders on the four benchmarks of the paper's second table, the run's own below."""
     import pandas as pd
 
-    rows = read("merge_table")
+    rows = numbers("merge_table")
     if own_rows is not None:
         ending = last(own_rows)
         rows = pd.concat([rows, ending[ending["arm"].map(arms.studies_errors)]], ignore_index=True)
@@ -93,7 +93,7 @@ def iterations(own_rows: "pd.DataFrame | None" = None) -> "pd.DataFrame":
     untouched target in each arm."""
     import pandas as pd
 
-    rows = read("iterations")
+    rows = numbers("iterations")
     if own_rows is None:
         return rows
     start = own_rows[own_rows["arm"] == "vanilla"]
@@ -135,7 +135,7 @@ def _radar_rows(own_rows: "pd.DataFrame | None") -> "pd.DataFrame":
     """The targets that the paper trained, and the run's own last iterations where they make an area."""
     import pandas as pd
 
-    rows = read("main_table")
+    rows = numbers("main_table")
     trained = set(rows.loc[rows["arm"] == "lec", "model"])
     rows = rows[rows["model"].isin(trained) & (rows["benchmark"] != "average")]
     if own_rows is None or own_rows["benchmark"].nunique() < 3:

@@ -48,15 +48,13 @@ GAINS = (
 
 def write(
     p: StageParameters,
-    table: "pd.DataFrame",
-    sliced: "pd.DataFrame",
+    tables: "dict[str, pd.DataFrame]",
     examples: "dict[str, pd.DataFrame]",
     drawn: "dict[str, Figure]",
     missing: list[str],
-    found: "dict[str, pd.DataFrame] | None" = None,
 ) -> Path:
-    """Write the page; ``examples`` are tables with a title each, ``drawn`` figures with a name each; ``found``: the
-    tables ``averages``, ``effects``, ``by_cluster``, ``ranked`` and ``gains`` where they were made.
+    """Write the page. ``tables``: ``results`` and ``slices``, and, where they were computed, ``averages``, ``effects``,
+    ``by_cluster``, ``ranked`` and ``gains``; ``examples`` are tables with a title each, ``drawn`` figures with a name.
 
     All text is escaped: what a model wrote is shown, never run.
     """
@@ -65,23 +63,24 @@ def write(
     run = RunDir.named(p.run)
     recipe = run.recipe.read_text(encoding="utf-8") if run.recipe.is_file() else p.model_dump_json(indent=2)
     pictures = {name.replace("_", " "): _png(figure) for name, figure in drawn.items()}
-    made = found or {}
     parts = [
-        _part("Accuracy", ACCURACY, [headline(table), *_made(made, "averages", average_table)], open=True),
+        _part(
+            "Accuracy", ACCURACY, [headline(tables["results"]), *_made(tables, "averages", average_table)], open=True
+        ),
         _part("Figures", pictures=pictures, open=True),
-        _part("Paired verdicts", VERDICTS, [verdict_table(table)], open=True),
-        _part("Parts of the test", tables=[_gap_rows(sliced)]),
-        _part("Learned or memorised?", MEMORISED, _made(made, "effects", _rates), open=True),
-        _part("Clusters of errors: what became of them", CLUSTERS, _made(made, "by_cluster", _changed)),
-        _part("Lessons by what they may have repaired", LESSONS, _made(made, "ranked", _lessons)),
-        _part("Gains, costs, and whether to go on", GAINS, _made(made, "gains", _gains), open=True),
+        _part("Paired verdicts", VERDICTS, [verdict_table(tables["results"])], open=True),
+        _part("Parts of the test", tables=[_gap_rows(tables["slices"])]),
+        _part("Learned or memorised?", MEMORISED, _made(tables, "effects", _rates), open=True),
+        _part("Clusters of errors: what became of them", CLUSTERS, _made(tables, "by_cluster", _changed)),
+        _part("Lessons by what they may have repaired", LESSONS, _made(tables, "ranked", _lessons)),
+        _part("Gains, costs, and whether to go on", GAINS, _made(tables, "gains", _gains), open=True),
         _part("Lessons: what became of them", tables=[funnels(run)]),
         _part("Training", tables=[training(run)]),
         *(_part(title, tables=[rows.map(_short)]) for title, rows in examples.items()),
         _part("Environment", tables=[environment(run)]),
         _part("Recipe", text=recipe),
     ]
-    values: dict[str, Any] = {"title": run.path.name, "missing": missing, "sentences": sentences(table)}
+    values: dict[str, Any] = {"title": run.path.name, "missing": missing, "sentences": sentences(tables["results"])}
     values["sections"] = [part for part in parts if part["tables"] or part["pictures"] or part["text"]]
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
@@ -150,8 +149,8 @@ def _rates(ledger: "pd.DataFrame") -> "pd.DataFrame":
     """Shares of errors fixed, shown and held out, in per cent."""
     rates = effects.fix_rates(ledger)
     keep = ["arm", "iteration", "shown_n", "shown_fixed", "held_out_n", "held_out_fixed"]
-    told = [f"{100 * r:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" for r, low, high in _gaps(rates)]
-    return rates.reindex(columns=keep).assign(**{"shown - held out (points)": told})
+    facts = [f"{100 * r:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" for r, low, high in _gaps(rates)]
+    return rates.reindex(columns=keep).assign(**{"shown - held out (points)": facts})
 
 
 def _gaps(rates: "pd.DataFrame") -> list[tuple[float, float, float]]:
@@ -183,8 +182,8 @@ def environment(run: RunDir) -> "pd.DataFrame":
     rows = [row for row in read_rows(run.manifest) if row["status"] in ("done", "ended")]
     versions = {name: value for row in rows for name, value in row.get("versions", {}).items()}
     seconds = sum(row.get("seconds", 0.0) for row in rows)
-    told = [("stages", f"{len(rows)}, {seconds:,.0f} s in all"), *sorted(versions.items())]
-    return pd.DataFrame(told, columns=["what", "value"])
+    facts = [("stages", f"{len(rows)}, {seconds:,.0f} s in all"), *sorted(versions.items())]
+    return pd.DataFrame(facts, columns=["what", "value"])
 
 
 def training(run: RunDir) -> "pd.DataFrame":

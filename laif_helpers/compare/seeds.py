@@ -74,10 +74,10 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
         f"{100 * mean:.1f}" + ("" if pd.isna(sd) else f" ± {100 * sd:.1f}") + ("*" if p < 0.05 else "")
         for mean, sd, p in zip(table["mean"], table["sd"], table["p_holm"].astype(float).fillna(1), strict=True)
     ]
-    told = shortened(table.assign(cell=cells))
-    after = told[told["arm"] != "vanilla"]
+    shown = shortened(table.assign(cell=cells))
+    after = shown[shown["arm"] != "vanilla"]
     wide = after.pivot_table("cell", keys, "arm", aggfunc="first", sort=False)[list(dict.fromkeys(after["arm"]))]
     fixed = [key for key in keys if key != "iteration"]
-    start = told[told["arm"] == "vanilla"].groupby(fixed)["cell"].first().str.removesuffix(" ± 0.0").rename("vanilla")
+    start = shown[shown["arm"] == "vanilla"].groupby(fixed)["cell"].first().str.removesuffix(" ± 0.0").rename("vanilla")
     wide = wide.reset_index().merge(start.reset_index(), on=fixed, how="left").fillna("")
     return wide[[*keys, "vanilla", *after["arm"].unique()]].sort_values(keys, kind="stable", ignore_index=True)

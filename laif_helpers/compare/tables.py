@@ -104,7 +104,7 @@ def probability(p: float) -> str:
 
 def sentences(table: "pd.DataFrame") -> list[str]:
     """The verdicts in words, a sentence per benchmark; the last iteration of every arm."""
-    said = []
+    lines = []
     for name, part in shortened(table).groupby("benchmark", sort=False):
         before = part[part["verdict"] == "baseline"].iloc[0]
         last = part[part["verdict"] != "baseline"]
@@ -114,8 +114,8 @@ def sentences(table: "pd.DataFrame") -> list[str]:
             for row in last.sort_values("accuracy", ascending=False).itertuples()
         ]
         text = "; ".join(arms) or "no arm to compare with yet"
-        said.append(f"{name}, N = {before['n']:,}: untouched {100 * before['accuracy']:.1f} %; {text}.")
-    return said
+        lines.append(f"{name}, N = {before['n']:,}: untouched {100 * before['accuracy']:.1f} %; {text}.")
+    return lines
 
 
 def observation(table: "pd.DataFrame", missing: list[str]) -> str:

@@ -87,12 +87,12 @@ def texts(items: pd.DataFrame, embedded: str = "question") -> list[str]:
     return items["question" if embedded == "question" else "text"].fillna("").tolist()
 
 
-def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int, frame: pd.DataFrame | None = None) -> pd.DataFrame:
+def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int, base: pd.DataFrame | None = None) -> pd.DataFrame:
     """``items`` with their place on the map: x, y, cluster, cluster_name and near.
 
     ``cluster``: number of the wrong item's cluster, largest first, -1 in none (and for right items).
     ``near``: the cluster in whose neighbourhood the item lies, right items too, -1 in none. Fewer than 15 wrong
-    items: no map, x and y are NaN and there are no clusters. ``frame`` (``frames.read``): the untouched target's map;
+    items: no map, x and y are NaN and there are no clusters. ``base`` (``frames.of_untouched``): the untouched map;
     places are then taken from it, and a cluster that lies where one of its clusters lay keeps that number.
     """
     points = items.assign(x=np.nan, y=np.nan, cluster=-1, near=-1, cluster_name="")
@@ -115,7 +115,7 @@ def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int, frame: pd.DataFr
     points["near"] = places.neighbourhoods(space, wrong, points["cluster"].to_numpy())
     names = cluster_names.name(points)
     points["cluster_name"] = [names.get(number, "") for number in points["near"]]
-    return points if frame is None else frames.fitted(points, frame)
+    return points if base is None else frames.fitted(points, base)
 
 
 def table(points: pd.DataFrame) -> pd.DataFrame:

@@ -10,27 +10,27 @@ LEAST_SHARED = 0.3
 """Share of a cluster's items that must lie in an earlier cluster's neighbourhood for it to be the same weakness."""
 
 
-def read(p: StageParameters) -> pd.DataFrame | None:
+def of_untouched(p: StageParameters) -> pd.DataFrame | None:
     """Places and clusters of the untouched target's map (``vanilla/iter0/errors.parquet``); None for that map itself,
     and where there was none to draw (too few errors, or 02 has not run on it)."""
     path = RunDir.named(p.run).iteration("vanilla", 0).errors
     if p.iteration == 0 or not path.is_file():
         return None
-    frame = pd.read_parquet(path, columns=["benchmark", "id", "x", "y", "near", "cluster_name"])
-    return frame if frame["x"].notna().all() else None
+    base = pd.read_parquet(path, columns=["benchmark", "id", "x", "y", "near", "cluster_name"])
+    return base if base["x"].notna().all() else None
 
 
-def fitted(points: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+def fitted(points: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
     """``points`` in the frame's places, clusters renumbered: one that lies in an earlier cluster's neighbourhood keeps
     that cluster's number, and so its colour; the others get numbers the frame has not used. Where the frame lacks an
     item (another limit), the map keeps a frame of its own.
     """
     keys = ["benchmark", "id"]
-    placed = points[keys].merge(frame, on=keys, how="left", validate="one_to_one")
+    placed = points[keys].merge(base, on=keys, how="left", validate="one_to_one")
     if absent := int(placed["x"].isna().sum()):
         print(f"{absent:,} items are not on the untouched target's map: this map has its own frame.")
         return points
-    numbers = _numbers(points["cluster"].to_numpy(), placed["near"].to_numpy(dtype=int), int(frame["near"].max()) + 1)
+    numbers = _numbers(points["cluster"].to_numpy(), placed["near"].to_numpy(dtype=int), int(base["near"].max()) + 1)
     renamed = {name: points[name].map(lambda number: numbers.get(number, -1)) for name in ("cluster", "near")}
     return points.assign(x=placed["x"].to_numpy(), y=placed["y"].to_numpy(), **renamed)
 

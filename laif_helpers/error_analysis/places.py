@@ -44,14 +44,14 @@ def _umap(space: np.ndarray, wrong: np.ndarray, seed: int) -> np.ndarray:
         # exact, and umap's own search compiles for 7 s
         index, distance = nearest(space[wrong], space[wrong], neighbours)
         options = {"n_neighbors": neighbours, "min_dist": 0.0, "random_state": seed, "n_jobs": 1}
-        frame = UMAP(**options, precomputed_knn=(index, distance)).fit_transform(space[wrong])
+        fitted_places = UMAP(**options, precomputed_knn=(index, distance)).fit_transform(space[wrong])
     places = np.empty((len(space), 2), dtype=np.float32)
-    places[wrong] = frame
+    places[wrong] = fitted_places
     if not wrong.all():
         # What UMAP's own transform starts from; its refinement compiles for 5 s and moves the points little.
         index, distance = nearest(space[~wrong], space[wrong], neighbours)
         closeness = np.exp(-(distance - distance[:, :1]) / (distance.std() + 1e-6))
-        places[~wrong] = (frame[index] * closeness[:, :, None]).sum(axis=1) / closeness.sum(axis=1)[:, None]
+        places[~wrong] = (fitted_places[index] * closeness[:, :, None]).sum(axis=1) / closeness.sum(axis=1)[:, None]
     return places
 
 

@@ -81,14 +81,14 @@ def examples(points: pd.DataFrame, clusters: pd.DataFrame, most: int = 6, each: 
 def weaknesses(profile: dict[str, Any]) -> pd.DataFrame:
     """The profile as a table: rank, name, N, wrong, error rate with its interval, certain, what instructing costs."""
     rows = []
-    told = any("sentence" in row for row in profile["weaknesses"])
+    with_sentences = any("sentence" in row for row in profile["weaknesses"])
     for rank, row in enumerate(profile["weaknesses"], start=1):
         cost = row["cost"]
         rate = f"{100 * row['error_rate']:.0f} % [{100 * row['ci_low']:.0f}, {100 * row['ci_high']:.0f}]"
         tokens = f"{sum(t[0] for t in (cost['input_tokens'], cost['output_tokens'])):,} – "
         tokens += f"{sum(t[1] for t in (cost['input_tokens'], cost['output_tokens'])):,}"
         found = {"rank": rank, "what its questions share": row["name"], "N": row["n"], "wrong": row["wrong"]}
-        found |= {"the instructor says": row.get("sentence", "")} if told else {}
+        found |= {"the instructor says": row.get("sentence", "")} if with_sentences else {}
         found |= {"error rate, 95 %": rate, "certain": row["certain"], "requests": cost["requests"], "tokens": tokens}
         rows.append(found | ({"dollars": " – ".join(f"{usd:.2f}" for usd in cost["usd"])} if "usd" in cost else {}))
     return pd.DataFrame(rows)
