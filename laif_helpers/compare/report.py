@@ -116,7 +116,9 @@ def _lessons(ranked: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _gains(table: "pd.DataFrame") -> "pd.DataFrame":
-    return table.round(2).map(_number)
+    """The advice beside the points, not behind ten columns."""
+    front = ["arm", "iteration", "points", "low", "high", "advice"]
+    return table[[*front, *(name for name in table.columns if name not in front)]].round(2).map(_number)
 
 
 def _rows(table: "pd.DataFrame") -> dict[str, Any]:
