@@ -232,12 +232,10 @@ MANY_PARAMETERS = {
     "models.generate": "the fixed interface to every model: sampling settings are named one by one",
     "models.server.ask": "what generate hands on",
     "benchmarks._files.of_family": "the parts in which two benchmarks of a family differ",
-    "compare.report.write": "the tables that 06 has shown, in the order of the report",
     "lessons.mix": "what decides a mix, named one by one",
     "lessons._row": "the parts of one training row",
 }
 LONG = {
-    "compare.report.write": "the report's sections, one after the other",
     "models.generate": "its docstring explains ten parameters",
     "train.child.sft.trainer_arguments": "one line for each argument of TRL's",
     "benchmarks._reasoning.benchmark": "a benchmark's nine small functions, which share its name and sizes",

@@ -61,9 +61,28 @@ def write(
     from jinja2 import Environment
 
     run = RunDir.named(p.run)
+    parts = _parts(p, tables, examples, drawn)
+    values: dict[str, Any] = {"title": run.path.name, "missing": missing, "sentences": sentences(tables["results"])}
+    values["sections"] = [part for part in parts if part["tables"] or part["pictures"] or part["text"]]
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        TEMPLATE.read_text(encoding="utf-8")
+    )
+    path = run.compare / "report.html"
+    write_text(path, page.render(values))
+    return path
+
+
+def _parts(
+    p: StageParameters,
+    tables: "dict[str, pd.DataFrame]",
+    examples: "dict[str, pd.DataFrame]",
+    drawn: "dict[str, Figure]",
+) -> list[dict[str, Any]]:
+    """The page's sections in their order; those without rows are left out by ``write``."""
+    run = RunDir.named(p.run)
     recipe = run.recipe.read_text(encoding="utf-8") if run.recipe.is_file() else p.model_dump_json(indent=2)
     pictures = {name.replace("_", " "): _png(figure) for name, figure in drawn.items()}
-    parts = [
+    return [
         _part(
             "Accuracy", ACCURACY, [headline(tables["results"]), *_made(tables, "averages", average_table)], open=True
         ),
@@ -80,14 +99,6 @@ def write(
         _part("Environment", tables=[environment(run)]),
         _part("Recipe", text=recipe),
     ]
-    values: dict[str, Any] = {"title": run.path.name, "missing": missing, "sentences": sentences(tables["results"])}
-    values["sections"] = [part for part in parts if part["tables"] or part["pictures"] or part["text"]]
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        TEMPLATE.read_text(encoding="utf-8")
-    )
-    path = run.compare / "report.html"
-    write_text(path, page.render(values))
-    return path
 
 
 def _part(
