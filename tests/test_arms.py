@@ -145,7 +145,7 @@ def test_a_switch_beside_its_first_half_has_only_its_last_iteration(toy: Toy) ->
     stages = {stage.key: stage for stage in toy.plan(arms=["le+lec", "le"], iterations=3).stages}
     own = [key for key in stages if key.startswith("le+lec/")]
     assert own == [f"le+lec/iter3/{name}" for name in ("04_instruct_LEC", "05_train_deepspeed", "01_evaluate")]
-    assert stages[own[0]].after == ("le/iter2/01_evaluate",)
+    assert stages[own[0]].after == ("le/iter2/01_evaluate", "le/iter2/02_error_analysis")
     assert stages["compare/06_compare"].after[2:] == ("le+lec/iter3/01_evaluate", "le/iter3/01_evaluate")
     alone = [stage.key for stage in toy.plan(arms=["le+lec"], iterations=2).stages]
     assert "le+lec/iter1/03_instruct_LE" in alone and "le+lec/iter2/04_instruct_LEC" in alone

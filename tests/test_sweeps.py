@@ -37,7 +37,7 @@ def test_points_that_differ_in_training_alone_ask_once(toy: Toy) -> None:
     by_key = {stage.key: stage for stage in made.stages}
     for point in made.points:
         assert by_key[f"{point}/le/iter1/05_train_deepspeed"].after == (first[0],)
-    assert by_key[first[0]].after == ("vanilla/iter0/01_evaluate",)
+    assert by_key[first[0]].after == ("vanilla/iter0/01_evaluate", "vanilla/iter0/02_error_analysis")
 
 
 def test_points_with_other_lessons_ask_for_themselves(toy: Toy) -> None:
@@ -134,7 +134,7 @@ def test_a_paid_reply_is_paid_once_for_all_points(toy: Toy, monkeypatch: pytest.
     place = '{"run": p.run, "arm": "le", "iteration": p.iteration + 1}'
     answered = f"from instructing import answer_items\nanswer_items(recipe.build(recipe.StageParameters, {place}))"
     asked = "from laif_helpers import instruct\nmade = instruct.plan(p)\ninstruct.learn(made, instruct.ask(made, p), p)"
-    for stem, work in ((plan.EVALUATE, answered), (ASK, asked)):
+    for stem, work in ((plan.EVALUATE, answered), (plan.ANALYSE, ""), (ASK, asked)):
         monkeypatch.setitem(TOYS, stem, (TOYS[stem][0], work))
         write_toy(toy.notebooks, stem)
     monkeypatch.delenv("LAIF_DATA")

@@ -137,7 +137,7 @@ def _begin(stage: Stage, progress: Progress) -> None:
 
 def _stopped_by(stage: Stage, progress: Progress) -> Outcome | None:
     """Why a stage cannot run although all before it are settled; None if it can."""
-    for key in stage.after:
+    for key in (key for key in stage.after if key not in stage.optional):
         before = progress.outcomes[key]
         if before.status == "ended":
             return Outcome("skipped", f"the arm ended at {key}: {before.reason}", arm_ended=True)

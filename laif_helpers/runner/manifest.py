@@ -148,7 +148,7 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
             yield from _present(stage.run, *lessons)
             yield from _model(stage, stage.iteration - 1)
         else:
-            clusters = [stage.previous.errors] if settings.per == "cluster" else []
+            clusters = [stage.previous.errors] if stage.row.studies_errors else []
             yield from _present(stage.run, stage.previous.selection, *clusters)
             yield from _benchmark_files(settings)
 

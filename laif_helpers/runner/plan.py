@@ -249,7 +249,8 @@ def _vanilla(run: RunDir, settings: Recipe, point: str) -> Iterator[Stage]:
 
 
 def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Iterator[Stage]:
-    """An arm's stages; each waits for the one before it, and only a map waits for a map: the one it is drawn into.
+    """An arm's stages. Each waits for the one before it; who studies errors waits for their map too, which names each
+    one's cluster; and a map waits for the untouched target's, into which it is drawn.
 
     A switch whose first strategy is an arm of the run has only a last iteration of its own (``shared_turns``).
     """
@@ -258,7 +259,10 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Ite
     for k in range(1, (1 if settings.stops_early else settings.iterations) + 1):
         if k in shared_turns(settings, arm):
             if not settings.stops_early:
-                last = Stage(folder, settings, EVALUATE, arms.row(arm).halves[0], k, point=point).key
+                shared = arms.row(arms.row(arm).halves[0])
+                last = Stage(folder, settings, EVALUATE, shared.name, k, point=point).key
+                if _mapped(settings, shared, k):
+                    mapped = Stage(folder, settings, ANALYSE, shared.name, k, point=point).key
             continue
         row = arms.row(arms.strategy(arm, k, settings.iterations))
         stems = [row.notebook] if row.notebook else []
@@ -266,15 +270,21 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Ite
             stems += [TRAIN, EVALUATE]
         for stem in stems:
             place = home.lessons if k == 1 and stem == row.notebook else point
-            waits = (last, mapped) if stem == row.notebook and settings.per == "cluster" else (last,)
-            stage = Stage(_folder(run, place), settings, stem, arm, k, waits, place)
+            waits = (last, mapped) if stem == row.notebook and row.studies_errors else (last,)
+            optional = waits[1:] if settings.per == "error" else ()
+            stage = Stage(_folder(run, place), settings, stem, arm, k, waits, place, optional)
             yield stage
             last = stage.key
-        wanted = settings.map_iterations or settings.per == "cluster"
-        if row.studies_errors and k < settings.iterations and wanted and not settings.stops_early:
+        if _mapped(settings, row, k):
             stage = Stage(folder, settings, ANALYSE, arm, k, (last, frame), point)
             yield stage
             mapped = stage.key
+
+
+def _mapped(settings: Recipe, row: arms.Arm, k: int) -> bool:
+    """Whether 02 maps the errors that an arm has left after iteration k."""
+    wanted = settings.map_iterations or settings.per == "cluster"
+    return row.studies_errors and k < settings.iterations and wanted and not settings.stops_early
 
 
 def shared_turns(settings: Recipe, arm: str) -> range:
