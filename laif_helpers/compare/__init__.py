@@ -128,11 +128,14 @@ def _flip(was: float, now: float) -> str:
 
 
 def _score(part: pd.DataFrame) -> dict[str, Any]:
-    """Accuracy with its interval, counts of flips, delta and p of the paired test (None for the baseline)."""
+    """Accuracy with its interval, counts of flips, delta and p of the paired test, and the share of the untouched
+    target's right answers that are still right, with its interval (None for the baseline)."""
     low, high = origins.share(part["share"], part["origin"])
     flips = {name: int((part["flip"] == name).sum()) for name in FLIPS.values()}
     items = origins.paired(part["was_share"], part["share"], part["origin"])
     tested = part["arm"].iloc[0] != "vanilla"
+    known = part[part["was_share"] >= 0.5]
+    kept = origins.share(known["share"], known["origin"]) if tested and len(known) else (None, None)
     return {
         "n": len(part),
         "accuracy": float(part["share"].mean()),
@@ -141,6 +144,10 @@ def _score(part: pd.DataFrame) -> dict[str, Any]:
         "delta": items.delta if tested else None,
         "p_value": origins.p_value(items) if tested else None,
         **flips,
+        "right_before": len(known),
+        "kept": float(known["share"].mean()) if tested and len(known) else None,
+        "kept_low": kept[0],
+        "kept_high": kept[1],
     }
 
 
@@ -166,14 +173,17 @@ def results(answers: pd.DataFrame, seed: int) -> pd.DataFrame:
     return table
 
 
-_EXTRA = ("chance", "unreadable", *FLIPS.values(), "delta_low", "delta_high", "detectable", "test", "verdict")
+_KEPT = ("right_before", "kept", "kept_low", "kept_high")
+_EXTRA = ("chance", "unreadable", *FLIPS.values(), *_KEPT, "delta_low", "delta_high", "detectable", "test", "verdict")
 
 
 def slices(answers: pd.DataFrame) -> pd.DataFrame:
     """Results by the benchmarks' own labels: arm, iteration, benchmark, split, facet, value, then scores and flips.
 
     Facet ``all`` holds everything; the practice world's ``gap`` has the values ``gaps`` and ``practised``.
-    ``forgot`` is the alarm: more broken than fixed, p under 5 % after Holm over the values of the facet.
+    ``forgot`` is an alarm: more broken than fixed, p under 5 % after Holm over the values of the facet. ``lost`` is
+    another, of the whole benchmark and its parts by ``gap``: fewer than ``KEEPS`` of the right answers are kept, beyond
+    chance.
     """
     rows = []
     for (arm, iteration, name, split), part in answers.groupby(["arm", "iteration", "benchmark", "split"], sort=False):
@@ -186,7 +196,12 @@ def slices(answers: pd.DataFrame) -> pd.DataFrame:
         lambda ps: pd.Series(stats.holm(ps.tolist()), index=ps.index)
     )
     table["forgot"] = (table["delta"].fillna(0) < 0) & (table["p_holm"].fillna(1) < 0.05)
+    table["lost"] = (table["kept_high"].astype(float) < KEEPS) & table["facet"].isin(["all", "gap"])
     return table
+
+
+KEEPS = 0.9
+"""Share of its right answers that a model should keep. Where the interval lies below, what was gained has a price."""
 
 
 def _value(fields: dict[str, Any], facet: str) -> str | None:
@@ -198,9 +213,11 @@ def _value(fields: dict[str, Any], facet: str) -> str | None:
 
 
 def forgotten(sliced: pd.DataFrame) -> pd.DataFrame:
-    """The slices where an arm forgot, worst first."""
-    columns = ["arm", "iteration", "benchmark", "facet", "value", "n", "delta", "fixed", "broken", "p_holm"]
-    return joined.shortened(sliced.loc[sliced["forgot"], columns]).sort_values("delta", ignore_index=True)
+    """The slices where an arm forgot, worst first, and which alarm says so."""
+    found = sliced[sliced["forgot"] | sliced["lost"]]
+    columns = ["arm", "iteration", "benchmark", "facet", "value", "n", "delta", "fixed", "broken", "p_holm", "kept"]
+    alarm = found["forgot"].map({True: "more broken than fixed", False: f"under {KEEPS:.0%} kept"})
+    return joined.shortened(found[columns].assign(alarm=alarm)).sort_values("delta", ignore_index=True)
 
 
 def repaired(answers: pd.DataFrame, flip: str = "fixed", n: int = 5) -> pd.DataFrame:

@@ -31,6 +31,11 @@ VERDICTS = (
     "Difference in points with its 95 % paired bootstrap interval. Fixed and broken count the items whose grade "
     "changed; the test is exact McNemar, or, for items that share an origin, exact sign flips of the origins."
 )
+KEPT = (
+    "Share of the untouched model's right answers that are still right, in per cent with the 95 % interval; then what "
+    "training measured: mean loss per token of a neutral text before and after, and the mean divergence (KL) from the "
+    "untouched model along its own right answers to held-out items."
+)
 MEMORISED = (
     "Errors of the error split that the iteration fixed: those shown to the instructor against those held out "
     "from it. An interval of the difference (Newcombe) above zero means that lessons were memorised."
@@ -53,8 +58,9 @@ def write(
     drawn: "dict[str, Figure]",
     missing: list[str],
 ) -> Path:
-    """Write the page. ``tables``: ``results`` and ``slices``, and, where they were computed, ``averages``, ``effects``,
-    ``by_cluster``, ``ranked`` and ``gains``; ``examples`` are tables with a title each, ``drawn`` figures with a name.
+    """Write the page. ``tables``: ``results`` and ``slices``, and, where they were computed, ``averages``, ``kept``,
+    ``effects``, ``by_cluster``, ``ranked`` and ``gains``; ``examples`` are tables with a title each, ``drawn`` figures
+    with a name.
 
     All text is escaped: what a model wrote is shown, never run.
     """
@@ -89,6 +95,7 @@ def _parts(
         _part("Figures", pictures=pictures, open=True),
         _part("Paired verdicts", VERDICTS, [verdict_table(tables["results"])], open=True),
         _part("Parts of the test", tables=[_gap_rows(tables["slices"])]),
+        _part("What was kept", KEPT, _made(tables, "kept", lambda kept: kept), open=True),
         _part("Learned or memorised?", MEMORISED, _made(tables, "effects", _rates), open=True),
         _part("Clusters of errors: what became of them", CLUSTERS, _made(tables, "by_cluster", _changed)),
         _part("Lessons by what they may have repaired", LESSONS, _made(tables, "ranked", _lessons)),

@@ -1,0 +1,73 @@
+"""What learning cost: right answers kept, and how far training moved the model from the untouched target."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from laif_helpers.answers import joined
+from laif_helpers.paths import RunDir
+from laif_helpers.records import write_text
+
+_DRIFT = ("nats_before", "nats_after", "kl")
+
+
+def drift(run: RunDir) -> pd.DataFrame:
+    """A row for each training that measured it: ``nats_before`` and ``nats_after``, the mean loss per token on a
+    neutral text; ``kl``, the mean divergence per token from the untouched target on its right answers (None without);
+    ``share``, how far the weights went from before to after training (1: all the way).
+    """
+    rows = []
+    for path in sorted(run.path.glob("*/iter*/train_metrics.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if moved := found.get("drift"):
+            row: dict[str, Any] = {"arm": path.parts[-3], "iteration": int(path.parts[-2].removeprefix("iter"))}
+            row |= {name: moved.get(name) for name in _DRIFT}
+            rows.append(row | {"share": (found.get("average") or {}).get("share", 1.0)})
+    return pd.DataFrame(rows, columns=["arm", "iteration", *_DRIFT, "share"])
+
+
+def table(sliced: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
+    """For people: a row per arm and iteration; per benchmark, in all and on the practised part, how many of the right
+    answers of the untouched target are kept, in per cent with the 95 % interval; then what ``drift`` found.
+    """
+    part = joined.shortened(sliced[(sliced["facet"] == "all") | (sliced["value"] == "practised")])
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in part[part["arm"] != "vanilla"].itertuples(index=False):
+        cells = rows.setdefault((row.arm, row.iteration), {"arm": row.arm, "iteration": row.iteration})
+        where = row.benchmark if row.facet == "all" else f"{row.benchmark}: {row.value}"
+        cells[f"{where} kept (of {row.right_before:,})"] = _share(row)
+    told = moved[["arm", "iteration"]].assign(
+        **{
+            "loss on neutral text (nats)": [_change(row) for row in moved.itertuples(index=False)],
+            "KL (nats)": moved["kl"],
+            "way gone": moved["share"],
+        }
+    )
+    kept = pd.DataFrame(list(rows.values()), columns=None if rows else ["arm", "iteration"])
+    return kept.merge(told, on=["arm", "iteration"], how="left").astype(object).fillna("–")
+
+
+def _share(row: Any) -> str:
+    if pd.isna(row.kept):
+        return "–"
+    return f"{100 * row.kept:.1f} [{100 * row.kept_low:.1f}, {100 * row.kept_high:.1f}]"
+
+
+def _change(row: Any) -> str:
+    return f"{row.nats_before:.2f} → {row.nats_after:.2f} ({row.nats_after - row.nats_before:+.2f})"
+
+
+def write(run: RunDir, shown: pd.DataFrame) -> None:
+    """Write ``compare/kept.csv``."""
+    write_text(run.compare / "kept.csv", shown.to_csv(index=False))
+
+
+def metrics(sliced: pd.DataFrame, moved: pd.DataFrame) -> dict[str, Any]:
+    """What notebook 06 records: shares kept by benchmark, arm and iteration, and each training's drift."""
+    whole = sliced[(sliced["facet"] == "all") & sliced["kept"].notna()]
+    keys = whole["benchmark"] + "." + whole["arm"] + "." + whole["iteration"].astype(str)
+    kept = dict(zip(keys, whole["kept"].astype(float).round(4), strict=True))
+    records = moved.astype(object).where(moved.notna(), None).to_dict("records")
+    by_turn = {f"{row['arm']}.{row['iteration']}": {name: row[name] for name in (*_DRIFT, "share")} for row in records}
+    return {"kept": kept, "drift": by_turn}

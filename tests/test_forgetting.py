@@ -1,0 +1,78 @@
+"""What an arm kept of the untouched target's right answers, and how far training moved it."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_compare import answer, parameters, run  # noqa: F401  the fixture: le forgets, lec fixes 20 and breaks 2
+
+from laif_helpers import compare, stats
+from laif_helpers.compare import forgetting
+from laif_helpers.paths import RunDir
+from laif_helpers.records import write_json
+
+
+@pytest.fixture
+def sliced(run: Path) -> pd.DataFrame:  # noqa: F811
+    return compare.slices(compare.collect(parameters(run))[0])
+
+
+def whole(sliced: pd.DataFrame, arm: str, iteration: int) -> pd.Series:
+    rows = sliced[(sliced["facet"] == "all") & (sliced["arm"] == arm) & (sliced["iteration"] == iteration)]
+    return rows.iloc[0]
+
+
+def test_kept_is_the_share_of_right_answers_that_stay_right(sliced: pd.DataFrame) -> None:
+    """Of 40 right answers lec keeps 38; the 20 that it fixed count for nothing here."""
+    lec = whole(sliced, "lec", 2)
+    assert (lec["right_before"], lec["kept"]) == (40, pytest.approx(38 / 40))
+    assert (lec["kept_low"], lec["kept_high"]) == pytest.approx(stats.wilson(38, 40))
+    assert whole(sliced, "le", 1)["kept"] == pytest.approx(0.5)
+    assert pd.isna(whole(sliced, "vanilla", 0)["kept"])
+    parts = sliced[(sliced["facet"] == "gap") & (sliced["arm"] == "lec") & (sliced["iteration"] == 2)]
+    assert parts["right_before"].sum() == 40
+    assert (parts["kept"] * parts["right_before"]).sum() == pytest.approx(38)
+
+
+def test_a_part_without_right_answers_keeps_nothing_and_says_so(run: Path) -> None:  # noqa: F811
+    answer(run, "vanilla", 0, set())
+    sliced = compare.slices(compare.collect(parameters(run))[0])
+    assert sliced["right_before"].eq(0).all() and sliced["kept"].isna().all() and not sliced["lost"].any()
+    shown = forgetting.table(sliced, forgetting.drift(RunDir(run)))
+    assert shown.loc[0, "practice kept (of 0)"] == "–"
+
+
+def test_the_alarm_rings_for_what_was_gained_at_a_price(run: Path) -> None:  # noqa: F811
+    """As many fixed as broken: no difference, and yet a quarter of what it knew is gone."""
+    answer(run, "lec", 2, set(range(10, 50)))
+    alarms = compare.forgotten(compare.slices(compare.collect(parameters(run))[0]))
+    found = alarms[(alarms["arm"] == "lec") & (alarms["facet"] == "all")].iloc[0]
+    assert (found["fixed"], found["broken"], found["kept"], found["alarm"]) == (10, 10, 0.75, "under 90% kept")
+    assert "more broken than fixed" in set(alarms.loc[alarms["arm"] == "le", "alarm"])
+
+
+def test_drift_stands_beside_what_was_kept(run: Path, sliced: pd.DataFrame) -> None:  # noqa: F811
+    moved = {"nats_before": 3.25, "nats_after": 3.5, "kl": 0.12, "answers": 32}
+    metrics = RunDir(run).iteration("lec", 1).train_metrics
+    write_json(metrics, {"steps": 4, "drift": moved, "average": {"share": 0.4, "curve": []}})
+    write_json(RunDir(run).iteration("le", 1).train_metrics, {"steps": 4})
+    drift = forgetting.drift(RunDir(run))
+    assert drift.to_dict("records") == [
+        {"arm": "lec", "iteration": 1, "nats_before": 3.25, "nats_after": 3.5, "kl": 0.12, "share": 0.4}
+    ]
+    shown = forgetting.table(sliced, drift).set_index(["arm", "iteration"])
+    assert shown.loc[("lec", 1), "loss on neutral text (nats)"] == "3.25 → 3.50 (+0.25)"
+    assert shown.loc[("le", 1), "loss on neutral text (nats)"] == "–"
+    assert shown.loc[("lec", 2), "practice kept (of 40)"].startswith("95.0 [83")
+    recorded = json.loads(json.dumps(forgetting.metrics(sliced, drift)))
+    assert recorded["kept"]["practice.lec.2"] == 0.95 and recorded["drift"]["lec.1"]["share"] == 0.4
+
+
+def test_an_untouched_target_alone_has_nothing_to_keep(tmp_path: Path) -> None:
+    answer(tmp_path, "vanilla", 0, set(range(40)))
+    sliced = compare.slices(compare.collect(parameters(tmp_path, arms=[], iterations=0))[0])
+    shown = forgetting.table(sliced, forgetting.drift(RunDir(tmp_path)))
+    assert shown.empty
+    forgetting.write(RunDir(tmp_path), shown)
+    assert forgetting.metrics(sliced, forgetting.drift(RunDir(tmp_path))) == {"kept": {}, "drift": {}}
