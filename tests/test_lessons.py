@@ -258,6 +258,86 @@ def test_test_questions_are_quarantined() -> None:
     assert lessons.decontaminate([lesson(text.replace(new_number, "987"))], index)[0].status == "kept", name
 
 
+LONG = (
+    "Mia and her brother Tom pack pens for the school fair on Monday morning before the first bell rings. Mia has 3 "
+    "boxes with 12 pens in every box, and she gives 5 of the pens to Tom, who puts them into a green bag. How many "
+    "pens are left in the boxes of Mia when all of the bags are closed?"
+)
+
+
+def test_one_other_number_makes_another_question_however_long_the_rest_is() -> None:
+    other = LONG.replace("12 pens", "13 pens")
+    triples = [{tuple(tokens[i : i + 3]) for i in range(len(tokens) - 2)} for tokens in map(words, (LONG, other))]
+    assert len(triples[0] & triples[1]) / len(triples[0] | triples[1]) > 0.8, "by its words alone it is a repetition"
+    assert [one.status for one in lessons.deduplicate([lesson(LONG), lesson(other)])] == ["kept", "kept"]
+    reworded = LONG.replace("green bag", "blue bag")
+    assert [one.status for one in lessons.deduplicate([lesson(LONG), lesson(reworded)])] == ["kept", "duplicate"]
+
+
+@pytest.mark.parametrize("other", [LONG, LONG.replace("green bag", "blue bag")])
+def test_a_question_may_serve_two_benchmarks_whose_prompts_differ(other: str) -> None:
+    checked = lessons.deduplicate([lesson(LONG), lesson(other, benchmark="gsm8k")])
+    assert [one.status for one in checked] == ["kept", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("shared", "benchmark", "status"),
+    [(7, "practice", "kept"), (8, "practice", "contaminated"), (12, "mmlu", "kept"), (13, "mmlu", "contaminated")],
+)
+def test_so_many_words_in_a_row_on_the_same_numbers_are_a_copy(shared: int, benchmark: str, status: str) -> None:
+    test = "In a garden of 7 rows every row holds 9 old pear trees that bear fruit in autumn"
+    others = ["green", "hats", "walk", "over", "silent", "bridges", "while", "nobody", "counts", "them", "today"]
+    copy = " ".join([*test.split()[:shared], *others])
+    copy += f" {' '.join(number for number in ('7', '9') if number not in copy.split())}"
+    index = lessons.TestIndex.of([(f"{benchmark}:t", test)])
+    assert lessons.decontaminate([lesson(copy, benchmark=benchmark)], index)[0].status == status
+
+
+@pytest.mark.parametrize("text", ["7 + 9 = ?", "Why?", LONG])
+def test_an_equal_text_is_a_copy_however_short(text: str) -> None:
+    index = lessons.TestIndex.of([("practice:t", text)])
+    assert lessons.decontaminate([lesson(f" {text.upper()}")], index)[0].status == "contaminated"
+
+
+def test_the_recipes_similarity_decides_what_counts_as_the_same_in_other_words() -> None:
+    asked = "How many pens stay in the boxes of Mia, if she has 3 boxes of 12 pens and hands 5 pens to Tom?"
+    (found,) = lessons.TestIndex.of([("practice:t", LONG)], threshold=0.01).reworded.closest([asked], "math")
+    cosine = found[1]
+    assert 0.05 < cosine < 0.79
+
+    def status(threshold: float, question: str = asked) -> str:
+        index = lessons.TestIndex.of([("practice:t", LONG)], threshold=threshold)
+        return lessons.decontaminate([lesson(question)], index)[0].status
+
+    assert status(cosine - 0.01) == "contaminated" and status(cosine + 0.01) == "kept"
+    assert status(0) == "kept", "TF-IDF judges only by a threshold of the recipe's"
+    assert status(cosine - 0.01, asked.replace("12", "14")) == "kept", "on other numbers it is another problem"
+
+
+def test_a_lesson_too_long_for_training_is_refused_by_the_checks() -> None:
+    long = lesson(LONG, "2 + 2 = 4 pens.\n" * 30 + "#### 4")
+    index = lessons.TestIndex.of([])
+    assert [one.status for one in lessons.check([long], index, max_length=64)] == ["too_long"]
+    assert [one.status for one in lessons.check([long], index, max_length=512)] == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "fraction", "parts"), [(10, 0.25, (8, 2)), (3, 0.5, (1, 2)), (600, 0.25, (450, 150)), (7, 0.0, (7, 0))]
+)
+def test_a_budget_is_shared_to_the_nearest_whole_item(budget: int, fraction: float, parts: tuple[int, int]) -> None:
+    assert lessons.shares(budget, fraction) == parts
+
+
+def test_a_gold_lesson_that_a_test_split_holds_too_is_never_kept() -> None:
+    train = PRACTICE.load("train")[:12]
+    tests = [(f"practice:{example.id}", PRACTICE.question_text(example)) for example in train[:5]]
+    made = lessons.gold_lessons({"practice": train}, tests, 7, seed=0)
+    kept_ids = {one.source_ids[0] for one in made if one.status == "kept"}
+    assert kept_ids == {example.id for example in train[5:]}
+    assert {one.status for one in made} == {"kept", "contaminated"}
+    assert len([one for one in lessons.gold_lessons({"practice": train}, [], 7, seed=0) if one.status == "kept"]) == 7
+
+
 def test_length_and_number_needed() -> None:
     made = [lesson(f"Question {i} on {i}?", source_ids=[f"e{i % 5}"], id=f"l{i}") for i in range(20)]
     checked = lessons.sample(made, 10, seed=1)

@@ -102,12 +102,11 @@ def _grams(tokens: list[str], n: int) -> list[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class TestIndex:
-    """Every test question, for three look-ups: normalised text, (numbers, words in a row) -> the item's id, and
-    vectors."""
+    """Every test question, for two look-ups: (numbers, words in a row) -> the item's id, and vectors. An equal text is
+    found by its words, however few."""
 
     __test__ = False  # the name begins with Test; pytest must not collect it
 
-    exact: dict[str, str]
     grams: dict[int, dict[int, str]]
     reworded: Paraphrases = field(default_factory=lambda: Paraphrases(()))
 
@@ -115,22 +114,20 @@ class TestIndex:
     def of(cls, questions: Iterable[tuple[str, str]], sizes: Iterable[int] = (8, 13), **similarity: Any) -> "TestIndex":
         """``questions``: (name to report, question text). ``similarity``: settings of ``Paraphrases``."""
         questions = list(questions)
-        exact: dict[str, str] = {}
         grams: dict[int, dict[int, str]] = {size: {} for size in sizes}
         for name, text in questions:
-            exact.setdefault(normalise(text), name)
             tokens = words(text)
             on = numbers(tokens)
             for size, table in grams.items():
                 for gram in _grams(tokens, size):
                     table.setdefault(hash((on, gram)), name)
-        return cls(exact, grams, Paraphrases(questions, **similarity))
+        return cls(grams, Paraphrases(questions, **similarity))
 
 
 def decontaminate(lessons: Sequence[Lesson], tests: TestIndex) -> list[Lesson]:
     """Quarantine lessons that repeat a test question.
 
-    The normalised text is the same, or 8 words in a row (13 outside of math) are shared *together with* the same
+    8 words in a row (13 outside of math; all of them in a shorter question) are shared *together with* the same
     multiset of numbers, or the vectors are close (``Paraphrases``). Words alone are no evidence: problems of one
     kind share whole sentences, and with other numbers they are other problems; a copy keeps its numbers.
     """
@@ -157,8 +154,6 @@ def _rewordings(lessons: Sequence[Lesson], tests: Paraphrases) -> list[str]:
 
 
 def _leak(question: str, tests: TestIndex, size: int) -> tuple[str, str]:
-    if found := tests.exact.get(normalise(question)):
-        return found, "is"
     tokens = words(question)
     on, table = numbers(tokens), tests.grams[size]
     for gram in _grams(tokens, size):
