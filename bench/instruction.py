@@ -37,7 +37,7 @@ def requests(p: recipe.StageParameters, n: int) -> list[instruct.Request]:
     bench = benchmarks.get("practice")
     items = [instruct.Answered(example, "#### 0") for example in bench.load("train")]
     study = instruct.Study(bench, items, [])
-    return [instruct.request(p, study, items[at % len(items)], [], 1 + at // len(items)) for at in range(n)]
+    return [instruct.request(p, study, [items[at % len(items)]], [], 1 + at // len(items)) for at in range(n)]
 
 
 def ask(url: str, n: int) -> None:

@@ -26,10 +26,10 @@ def varied(item: Example) -> tuple[int, int, str]:
     """(lessons that pass, lessons written, why there is none)."""
     p = recipe.build(recipe.StageParameters, {"arm": "le", "iteration": 1, "benchmarks": ["gsm8k"]} | KEYS)
     study = instruct.Study(BENCH, [instruct.Answered(item, "#### 0")], [])
-    asked = instruct.request(p, study, study.wrong[0], [], 3)
+    asked = instruct.request(p, study, [study.wrong[0]], [], 3)
     reply = symbolic.answer(asked.messages, seed=int(asked.key[:8], 16))
     made = lessons.parse(reply, "math")
-    passed = sum(not checks.check("math", question, answer) for question, answer in made)
+    passed = sum(not checks.check_math(answer) for _, answer in made)
     return passed, len(made), "" if made else WHY.sub("", lessons.diagnosis(reply))
 
 

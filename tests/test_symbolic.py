@@ -9,9 +9,9 @@ from fractions import Fraction
 import pytest
 
 from laif_helpers.instructors import symbolic
-from laif_helpers.instructors.symbolic.arithmetic import NotVariable, parse, worth
 from laif_helpers.instructors.symbolic.chain import understand
 from laif_helpers.instructors.symbolic.numbers import find, plain, replace, spell
+from laif_helpers.instructors.symbolic.program import NotVariable, parse, worth
 from laif_helpers.instructors.symbolic.vary import Variator
 from laif_helpers.lessons import structured as lesson_text
 from laif_helpers.paths import data_dirs

@@ -4,9 +4,10 @@ import ast
 import re
 from fractions import Fraction
 
+from laif_helpers.graders.arithmetic import DIGITS, value
 from laif_helpers.lessons.equations import equations, unknowns
 from laif_helpers.lessons.text import words
-from laif_helpers.lessons.values import DIGITS, computes, value
+from laif_helpers.lessons.values import computes
 
 _NUMBER = re.compile(DIGITS)
 _FINAL = re.compile(r"####\s*(.+?)\s*$")

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from laif_helpers.graders.arithmetic import DIGITS, value
 from laif_helpers.lessons.text import NUMERALS
-from laif_helpers.lessons.values import DIGITS, holds, value
+from laif_helpers.lessons.values import holds
 
 _MARK = re.compile(r"<<([^<>]*)>>")
 _BULLET = re.compile(r"^\s*(?:[-*•]\s+|\(?\d{1,2}[.)]\s+|step\s+\d+\s*[:.)-]\s*)", re.I)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from laif_helpers.instructors.symbolic.arithmetic import NotVariable, Program, Tree, parse, worth
+from laif_helpers.graders.arithmetic import Tree
 from laif_helpers.instructors.symbolic.numbers import Number, find
+from laif_helpers.instructors.symbolic.program import NotVariable, Program, parse, worth
 from laif_helpers.instructors.symbolic.wording import cues, listed, parts_of, question_numbers
 from laif_helpers.lessons.equations import equations, unknowns
 

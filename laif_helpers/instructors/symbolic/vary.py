@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from laif_helpers.instructors.symbolic.arithmetic import Exact
 from laif_helpers.instructors.symbolic.chain import Solution, equations_hold
 from laif_helpers.instructors.symbolic.numbers import Number, find, places, plain, replace
+from laif_helpers.instructors.symbolic.program import Exact
 from laif_helpers.instructors.symbolic.wording import answer_limit, limit, relations
 
 _TRIES = 300

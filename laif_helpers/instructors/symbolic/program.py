@@ -1,24 +1,14 @@
-"""Exact arithmetic without eval: an expression's tree, and a program of such expressions over a few free numbers."""
+"""A program of exact arithmetic over a few free numbers."""
 
-import operator
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
-Tree = Fraction | tuple[str, "Tree", "Tree"]
+from laif_helpers.graders import arithmetic
+from laif_helpers.graders.arithmetic import OPERATIONS, Tree
 
 Exact = Fraction | int
-
-_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-}
-_TOKEN = re.compile(r"\s*(?:(?P<number>\d[\d,]*(?:\.\d+)?|\.\d+)(?P<percent>%?)|(?P<symbol>[-+*/()]))")
 
 
 class NotVariable(ValueError):
@@ -26,68 +16,22 @@ class NotVariable(ValueError):
 
 
 def parse(expression: str) -> Tree:
-    """The expression as a tree of ``(operator, left, right)`` and exact numbers; ``%`` divides by 100.
-
-    Raises NotVariable where it is not plain arithmetic.
-    """
-    tokens: list[str] = []
-    position, text = 0, expression.strip()
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if not match:
-            raise NotVariable("an equation is not plain arithmetic")
-        tokens += [match["symbol"]] if match["symbol"] else [match["number"]] + ["%"] * bool(match["percent"])
-        position = match.end()
-    tree, rest = _sum(tokens)
-    if rest:
+    """The expression as a tree. Raises NotVariable if it is more than sums and products."""
+    try:
+        tree = arithmetic.parse(expression)
+    except ValueError:
+        raise NotVariable("an equation is not plain arithmetic") from None
+    if "^" in expression or "**" in expression:
         raise NotVariable("an equation is not plain arithmetic")
     return tree
 
 
-def _sum(tokens: list[str]) -> tuple[Tree, list[str]]:
-    tree, tokens = _product(tokens)
-    while tokens and tokens[0] in "+-":
-        right, rest = _product(tokens[1:])
-        tree, tokens = (tokens[0], tree, right), rest
-    return tree, tokens
-
-
-def _product(tokens: list[str]) -> tuple[Tree, list[str]]:
-    tree, tokens = _atom(tokens)
-    while tokens and tokens[0] in "*/(":
-        symbol, rest = ("*", tokens) if tokens[0] == "(" else (tokens[0], tokens[1:])
-        right, rest = _atom(rest)
-        tree, tokens = (symbol, tree, right), rest
-    return tree, tokens
-
-
-def _atom(tokens: list[str]) -> tuple[Tree, list[str]]:
-    if not tokens or tokens[0] in ")*/+%":
-        raise NotVariable("an equation is not plain arithmetic")
-    head, rest = tokens[0], tokens[1:]
-    if head == "-":
-        tree, rest = _atom(rest)
-        return ("-", Fraction(0), tree), rest
-    if head == "(":
-        tree, rest = _sum(rest)
-        if not rest or rest[0] != ")":
-            raise NotVariable("an equation is not plain arithmetic")
-        return tree, rest[1:]
-    value: Tree = Fraction(head.replace(",", ""))
-    if rest and rest[0] == "%":
-        return ("/", value, Fraction(100)), rest[1:]
-    return value, rest
-
-
 def worth(tree: Tree) -> Fraction:
     """The value of a parsed expression. Raises NotVariable on a division by zero."""
-    if isinstance(tree, Fraction):
-        return tree
-    symbol, left, right = tree
-    a, b = worth(left), worth(right)
-    if symbol == "/" and b == 0:
-        raise NotVariable("an equation divides by zero")
-    return Fraction(_OPERATIONS[symbol](a, b))
+    try:
+        return arithmetic.worth(tree)
+    except ZeroDivisionError:
+        raise NotVariable("an equation divides by zero") from None
 
 
 @dataclass
@@ -126,7 +70,7 @@ class Program:
         """The register of ``left symbol right``. Raises NotVariable on a division by zero."""
         try:
             pairs = zip(self.prints[left], self.prints[right], strict=True)
-            values = tuple(Fraction(_OPERATIONS[symbol](a, b)) for a, b in pairs)
+            values = tuple(Fraction(OPERATIONS[symbol](a, b)) for a, b in pairs)
         except ZeroDivisionError:
             raise NotVariable("an equation divides by zero") from None
         if values not in self.known:
@@ -150,7 +94,7 @@ class Program:
             symbol, left, right = line
             a, b = values[left], values[right]
             if symbol != "/":
-                values.append(_OPERATIONS[symbol](a, b))
+                values.append(OPERATIONS[symbol](a, b))
             elif b == 0:
                 return []
             else:
