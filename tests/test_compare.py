@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from laif_helpers.compare import tables as compare_tables
 from laif_helpers.figures import html as safe_html
 from laif_helpers.paths import RunDir
 from laif_helpers.records import Response, write_json, write_jsonl
+from laif_helpers.runner import notebook
 
 N = 80
 SCRIPT = "<script>alert('the model wrote this')</script>"
@@ -321,3 +323,33 @@ def test_sortable_tables_show_script_as_text() -> None:
     assert "&lt;script&gt;alert" in page
     assert "(1,600 characters)" in page
     assert safe_html.sortable(pd.DataFrame()) == "<p>None.</p>"
+
+
+def by_hand(run: Path, **values: Any) -> dict[str, Any]:
+    """Notebook 06, cell by cell, as JupyterLab runs it with its defaults but for ``values``."""
+    space: dict[str, Any] = {}
+    for cell in notebook.read(paths.NOTEBOOKS / "06_compare.ipynb")["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile(notebook.source(cell), "06_compare", "exec"), space)
+            if "parameters" in cell["metadata"].get("tags", ()):
+                space |= {"RUN": str(run), "LIMIT": N, "BENCHMARKS": ["practice"]} | values
+    return space
+
+
+@pytest.mark.parametrize("state", ["nothing trained", "trained, not evaluated", "errors not measured", "no iterations"])
+def test_notebook_06_by_hand(tmp_path: Path, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("laif_helpers.compare.published.draw", lambda *_: [])
+    monkeypatch.setattr("laif_helpers.figures.save", lambda *_: [])
+    handle = SimpleNamespace(update=lambda _: None)
+    monkeypatch.setattr("IPython.display.display", lambda *_, **options: handle if options else None)
+    answer(tmp_path, "vanilla", 0, set(range(40)))
+    if state == "trained, not evaluated":
+        write_json(RunDir(tmp_path).iteration("le", 1).train_metrics, {"steps": 3, "seconds": 1.0})
+    if state == "errors not measured":
+        answer(tmp_path, "le", 1, set(range(50)))
+    space = by_hand(tmp_path, ITERATIONS=0 if state == "no iterations" else 1)
+    page = (tmp_path / "compare" / "report.html").read_text()
+    assert space["ledger"].empty and "Learned or memorised" not in page
+    wanted = {"trained, not evaluated": "run 01_evaluate with ARM=&#39;le&#39;, ITERATION=1"}
+    assert wanted.get(state, "practice, N = 80: untouched 50.0 %") in page
+    assert len(space["missing"]) == {"errors not measured": 3, "no iterations": 0}.get(state, 4)

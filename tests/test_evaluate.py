@@ -368,3 +368,23 @@ def test_cards_name_each_kind() -> None:
     assert [evaluate_tables.kind({"correct": c, "readable": r}) for c, r in ((1, 1), (0, 1), (0, 0))] == list(
         evaluate_tables.KINDS
     )
+
+
+def test_several_answers_to_an_item_are_one_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten samples an item: avg@n, pass@k without bias and majority, with as many items as there are questions."""
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    p = recipe.build(recipe.StageParameters, {"run": "r", "limit": 4, "benchmarks": ["practice"]})
+    rows = []
+    for item, right in zip(benchmarks.get("practice").load("test", None, 4), (10, 6, 3, 0), strict=True):
+        for sample in range(10):
+            text = item.gold if sample < right else "-1"
+            about = {"id": item.id, "benchmark": "practice", "split": "test", "messages": [], "gold": item.gold}
+            about |= {"text": text, "extracted": text, "correct": sample < right, "readable": True, "reason": ""}
+            rows.append(Response(**about, prompt_tokens=1, new_tokens=1, model="m", sample=sample))
+    write_jsonl(p.folder.responses("practice", "test"), rows)
+    row = evaluate.summary(evaluate.labelled(evaluate.load_responses(p.folder), p)).iloc[0]
+    assert (row["n"], row["samples"], row["accuracy"]) == (4, 10, pytest.approx(0.475))
+    assert row["pass@2"] == pytest.approx((1 + (1 - 6 / 45) + (1 - 21 / 45) + 0) / 4)
+    assert row["pass@10"] == 0.75
+    assert row["majority@10"] == 0.5, "six of ten right is a right majority, three of ten is not"
+    assert row["ci_high"] - row["ci_low"] > 0.5, "four items, not forty answers"

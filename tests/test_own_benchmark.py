@@ -12,7 +12,7 @@ from laif_helpers.benchmarks._files import Source
 from laif_helpers.compare import effects, published, report
 from laif_helpers.compare import tables as compare_tables
 from laif_helpers.error_analysis import tables as error_tables
-from laif_helpers.evaluate import grading, second_look, times
+from laif_helpers.evaluate import grading, times, two_graders
 from laif_helpers.instruct import tables as instruct_tables
 from laif_helpers.records import Completion, write_jsonl
 
@@ -208,7 +208,7 @@ def test_tables_of_answers_name_the_file(compared: recipe.StageParameters) -> No
         *(scores, facets, audit, evaluate.longest(answers), evaluate.slowest(answers, folder), instruct.plan(p).notes),
         *(
             evaluate.observation(scores),
-            second_look.for_browsing(answers)[0],
+            two_graders.for_browsing(answers)[0],
             instruct_tables.overview(instruct.plan(p)),
         ),
         error_tables.counts(answers[answers["split"] == "train"]),

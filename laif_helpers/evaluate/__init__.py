@@ -16,7 +16,6 @@ from laif_helpers import benchmarks, models
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.evaluate import times
 from laif_helpers.evaluate.grading import graders_hash, to_responses
-from laif_helpers.evaluate.second_look import browse, disputed, observation_on_audit, second_opinion
 from laif_helpers.evaluate.tables import (
     by_facet,
     gallery,
@@ -30,6 +29,7 @@ from laif_helpers.evaluate.tables import (
     weakest,
 )
 from laif_helpers.evaluate.times import slowest
+from laif_helpers.evaluate.two_graders import browse, disputed, observation_on_audit, second_opinion
 from laif_helpers.paths import ROOT, IterationDir, stamp_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, Response, read_jsonl, write_json, write_jsonl

@@ -3,13 +3,15 @@
 import html
 import random
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import origins
+from laif_helpers.answers import joined
 from laif_helpers.answers.joined import shortened
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Response, read_rows
+from laif_helpers.records import Response
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +24,8 @@ COLUMNS = ("n", "correct", "accuracy", "ci_low", "ci_high", "chance", "unreadabl
 def load_responses(folder: IterationDir) -> "pd.DataFrame":
     """All of an iteration's answers: one row per item with the columns of ``Response``, files by name.
 
-    An item with several samples keeps the first one's row; ``samples``, ``share`` (of them right), ``majority`` (is the
-    answer given most often right) and ``any_right`` speak of all of them.
+    An item with several samples keeps the first one's row; ``samples``, ``share`` (of them right) and ``majority`` (is
+    the answer given most often right) speak of all of them. ``is_error``: ``Response.is_error``.
 
     Raises FileNotFoundError when nothing was answered yet.
     """
@@ -32,17 +34,18 @@ def load_responses(folder: IterationDir) -> "pd.DataFrame":
     files = sorted((folder.path / "responses").glob("[!.]*.jsonl"))
     if not files:
         raise FileNotFoundError(f"{folder.path / 'responses'} holds no answers; run 01_evaluate for it first")
-    columns = list(Response.__dataclass_fields__)
-    return _first_samples(pd.DataFrame([row for path in files for row in read_rows(path)], columns=columns))
+    columns = [*Response.__dataclass_fields__, "is_error"]
+    rows = [asdict(answer) | {"is_error": answer.is_error} for path in files for answer in joined.responses(path)]
+    return _first_samples(pd.DataFrame(rows, columns=columns))
 
 
 def _first_samples(answers: "pd.DataFrame") -> "pd.DataFrame":
     keys = ["benchmark", "split", "id"]
     first, right = answers.drop_duplicates(keys), answers["correct"].astype(bool)
     if len(first) == len(answers):
-        return answers.assign(samples=1, share=right.astype(float), majority=right, any_right=right)
+        return answers.assign(samples=1, share=right.astype(float), majority=right)
     by_item = answers.assign(right=right).groupby(keys, sort=False)
-    found = by_item["right"].agg(samples="size", share="mean", any_right="any")
+    found = by_item["right"].agg(samples="size", share="mean")
     votes = [origins.majority(part["extracted"].tolist(), part["right"].tolist()) for _, part in by_item]
     return first.merge(found.assign(majority=votes).reset_index(), on=keys)
 
@@ -119,16 +122,18 @@ def _table(df: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
         row |= {"chance": float(part["chance"].mean()) if "chance" in part else float("nan")}
         row |= {"unreadable": int((~part["readable"].astype(bool)).sum())}
         rows.append(row | {"mean_tokens": float(part["new_tokens"].mean())})
-    return pd.DataFrame(rows, columns=[*keys, *COLUMNS, *(("samples", "pass_at_n", "majority") if several else ())])
+    return pd.DataFrame(rows, columns=[*keys, *COLUMNS, *(_of_samples(df) if several else ())])
 
 
 def _of_samples(part: "pd.DataFrame") -> dict[str, Any]:
-    """Of items answered several times ``accuracy`` is avg@n; beside it pass@n (is any sample right) and majority@n."""
-    return {
-        "samples": int(part["samples"].max()),
-        "pass_at_n": float(part["any_right"].mean()),
-        "majority": float(part["majority"].mean()),
-    }
+    """Of items answered several times ``accuracy`` is avg@n; beside it pass@k, unbiased, and majority@n."""
+    least = int(part["samples"].min())
+    right = (part["share"] * part["samples"]).round().astype(int)
+    found: dict[str, Any] = {"samples": int(part["samples"].max())}
+    for k in (*(k for k in (2, 5, 10, 25, 100) if k < least), least):
+        chances = [origins.pass_at(k, n, c) for n, c in zip(part["samples"], right, strict=True)]
+        found[f"pass@{k}"] = sum(chances) / len(chances)
+    return found | {f"majority@{found['samples']}": float(part["majority"].mean())}
 
 
 def observation(table: "pd.DataFrame") -> str:
@@ -251,7 +256,7 @@ def metrics(df: "pd.DataFrame", p: StageParameters, agreement: "pd.DataFrame | N
         "seed": p.seed,
         "answers": len(df),
         # wrong, and no second grader finds them right: what later stages study
-        "errors": int((~df["correct"].astype(bool) & ~df["second_correct"].eq(True)).sum()),
+        "errors": int(df["is_error"].sum()),
         "accuracy": {name: row["accuracy"] for name, row in results.items()},
         "results": results,
         "agreement": [] if agreement is None else agreement.to_dict("records"),

@@ -24,11 +24,6 @@ _CELL = """function (td) {
 }"""
 
 
-def is_error(df: "pd.DataFrame") -> "pd.Series":
-    """Rows that are wrong and that no second grader finds right, as ``Response.is_error``."""
-    return ~df["correct"].astype(bool) & ~df["second_correct"].eq(True)
-
-
 def second_opinion(df: "pd.DataFrame") -> "pd.DataFrame":
     """Per benchmark and split: n, how many the two graders call right and wrong alike, and how often they differ.
 
@@ -45,7 +40,7 @@ def second_opinion(df: "pd.DataFrame") -> "pd.DataFrame":
             "second_read_nothing": (~first & second.isna()).sum(),
             "only_first_right": (first & second.eq(False)).sum(),
             "only_second_right": (~first & second.eq(True)).sum(),
-            "errors": is_error(part).sum(),
+            "errors": part["is_error"].sum(),
         }
         rows.append({"benchmark": benchmark, "split": split, "n": len(part)} | {k: int(v) for k, v in counts.items()})
     return pd.DataFrame(rows)
