@@ -18,6 +18,7 @@ from laif_helpers.paths import NANO, ROOT
 from laif_helpers.records import Response, read_jsonl
 from laif_helpers.runner import plan
 from laif_helpers.train import memory
+from laif_helpers.train.child.samples import encode
 
 INSTRUCT = ROOT / "data" / "downloads" / "smollm2-135m-instruct"
 RECIPES = ROOT / "papermill_runs"
@@ -106,6 +107,25 @@ def test_adapters_fit_the_smaller_gpu_and_are_served_as_a_whole_model() -> None:
 def test_qwen3_is_asked_not_to_think() -> None:
     options = plan.make(RECIPES / "qwen3_0.6b.yaml").settings.request_options
     assert options.target.add == {"chat_template_kwargs": {"enable_thinking": False}}
+
+
+def test_an_empty_thought_stands_before_what_is_asked_and_what_is_learned_alike() -> None:
+    """A template of Qwen3's kind: a prompt without thoughts is, token by token, how a training sample begins."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(NANO)
+    tokenizer.chat_template = (
+        "{%- for m in messages -%}{{- '<|' + m.role + '|>' -}}{%- if m.role == 'assistant' -%}"
+        "{{- '<think>\\n\\n</think>\\n\\n' -}}{%- endif -%}{{- m.content + '<|end|>' -}}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- if enable_thinking is false -%}"
+        "{{- '<think>\\n\\n</think>\\n\\n' -}}{%- endif -%}{%- endif -%}"
+    )
+    asked = [{"role": "user", "content": "How many?"}]
+    options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+    prompt = tokenizer(tokenizer.apply_chat_template(asked, **options), add_special_tokens=False)["input_ids"]
+    (sample,), mismatches = encode(tokenizer, [[*asked, {"role": "assistant", "content": "Six."}]], set())
+    assert mismatches == 0 and sample["input_ids"][: len(prompt)] == prompt
+    assert tokenizer.decode(sample["input_ids"][len(prompt) :]).startswith("Six.")
 
 
 # -- the real model
