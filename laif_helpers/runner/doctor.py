@@ -99,6 +99,8 @@ def _cage() -> str:
 def _data() -> Iterator[str]:
     nano = sorted(NANO.glob("*.safetensors"))
     yield _line("nano", f"{nano[0].relative_to(ROOT)}" if nano else "missing: data/nano holds no *.safetensors")
+    real = [folder.name for folder in sorted((ROOT / "data" / "downloads").glob("smollm2-*/"))]
+    yield _line("smollm2", ", ".join(real) or "absent; make smollm2")
     for place in data_table(benchmarks.names()):
         yield _line(place.benchmark, f"{', '.join(place.splits)}: {place.text}")
 
