@@ -1,5 +1,6 @@
 """The ``laif`` command as a person types it: sentences on standard error, exit status, no traceback."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,8 @@ import pytest
 import yaml
 from conftest import Toy
 
-from laif_helpers import cli
-from laif_helpers.runner import plan
+from laif_helpers import cli, target
+from laif_helpers.runner import doctor, plan
 
 LAIF = [sys.executable, "-c", "from laif_helpers.cli import app; app()"]
 QUICK = "papermill_runs/quickstart.yaml"
@@ -102,3 +103,20 @@ def test_data_list_names_what_is_missing(
     out = capsys.readouterr().out
     assert "practice         made by this project" in out
     assert f"missing: no folder 'gsm8k' in {tmp_path}" in out
+
+
+def test_doctor_knows_files_of_one_s_own_and_a_target_that_is_not_there(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = toy.root / "sums.jsonl"
+    rows = [{"id": split, "question": "1 + 1?", "answer": "2", "split": split} for split in ("train", "test")]
+    own.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    make = plan.make
+    monkeypatch.setattr(plan, "make", lambda path, **_: make(path, notebooks=toy.notebooks))
+    toy.plan(benchmarks=[str(own), "practice", "gsm8k"], in_domain=[str(own)], arms=["fine_tuning"])
+    found = list(doctor._recipe(toy.root / "toy.yaml"))
+    assert [line for line in found if "recipe needs" in line] == [found[1]] and "gsm8k: missing" in found[1]
+    assert [place.status for place in doctor.data_table([str(own), "practice"])] == ["found", "made"]
+    toy.plan(target="someone/model")
+    monkeypatch.setattr(target, "unreachable", lambda text: f"{text} cannot be had")
+    assert "someone/model cannot be had" in "\n".join(doctor._recipe(toy.root / "toy.yaml"))

@@ -147,7 +147,7 @@ def data_listing(data_dir: str = "") -> Iterator[str]:
 
     fetchable = download.fetchable()
     for place in data_table(benchmarks.names(), data_dir):
-        name, made = place.benchmark, place.status == "made"
+        name, ours = place.benchmark, place.status == "made"
         licence = benchmarks.get(name).licence or "Apache-2.0"
         yield f"{name:<16} {place.text}  ({licence})"
         if place.status == "missing":
@@ -157,9 +157,9 @@ def data_listing(data_dir: str = "") -> Iterator[str]:
         held = {found.split: found for found in download.here(name, data_dir)}
         for split in place.splits:
             # a folder that is named is searched alone: listing what is here asks no hub
-            folder = "" if made else data_dir or str(place.folder)
+            folder = "" if ours else data_dir or str(place.folder)
             about = _file_line(held[split]) if split in held else ""
-            count = rows(name, split, folder) if made or about else f"not here (looked for {_looked_for(name, split)})"
+            count = rows(name, split, folder) if ours or about else f"not here (looked for {_looked_for(name, split)})"
             yield f"  {split:<14} {count:>7}{about}"
 
 

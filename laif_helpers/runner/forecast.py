@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from laif_helpers import benchmarks
-from laif_helpers.lessons import families
+from laif_helpers.lessons import CHARS_PER_TOKEN, families
 from laif_helpers.recipe import Recipe
 from laif_helpers.runner.plan import Stage
 
 WRONG = (0.2, 0.6)
-CHARS_PER_TOKEN = 4.0
 FRAME = 1800  # characters of instructions in a request, beside the item and the answer to it
 LEAST_ANSWER = 200  # where the data holds a letter only, a lesson still says why
 
@@ -31,12 +30,12 @@ def lines(stages: Iterable[Stage]) -> list[str]:
         low, high = (_sum([_spent(stage, share) for stage in turns]) for share in WRONG)
     except (OSError, ValueError) as error:
         return [f"instructor: no forecast, for a benchmark cannot be read ({str(error).splitlines()[0]})"]
-    told = [f"{a / 1e6:,.1f} to {b / 1e6:,.1f}" for a, b in zip(low[1:3], high[1:3], strict=True)]
+    tokens = [f"{a / 1e6:,.1f} to {b / 1e6:,.1f}" for a, b in zip(low[1:3], high[1:3], strict=True)]
     dollars = sorted((low[3], high[3]))
     priced = f"{dollars[0]:,.0f} to {dollars[1]:,.0f} dollars" if dollars[1] else "no price given"
     who = f"{turns[0].recipe.instructor_model or 'a model'}, {len(turns)} arm iterations"
     asked = f"{low[0]:,.0f} to {high[0]:,.0f} requests"
-    spent = f"{told[0]} million tokens in, {told[1]} out, {priced}"
+    spent = f"{tokens[0]} million tokens in, {tokens[1]} out, {priced}"
     return [f"instructor: {who}, if {WRONG[0]:.0%} to {WRONG[1]:.0%} of the answers are wrong: {asked}, {spent}"]
 
 

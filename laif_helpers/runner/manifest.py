@@ -161,8 +161,8 @@ def _compared(stage: Stage, arm: str) -> Iterator[Path]:
         yield from (folder.responses(name, settings.test_split) for name in settings.benchmarks)
         yield from (folder.responses(name, settings.error_split) for name in settings.in_domain)
         yield from (folder.requests(arm), folder.lessons(arm), folder.training_set)
-        made = arms.row(arms.strategy(arm, k, settings.iterations)).notebook
-        yield from (folder.metrics(stem) for stem in (made, plan.TRAIN) if stem)
+        teaches = arms.row(arms.strategy(arm, k, settings.iterations)).notebook
+        yield from (folder.metrics(stem) for stem in (teaches, plan.TRAIN) if stem)
         yield folder.train_metrics
         if k == 0:
             yield folder.errors

@@ -254,8 +254,8 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Ite
 
     A switch whose first strategy is an arm of the run has only a last iteration of its own (``shared_turns``).
     """
-    last, frame = (Stage(run, settings, stem, point=home.vanilla).key for stem in (EVALUATE, ANALYSE))
-    folder, mapped = _folder(run, point), frame
+    last, first_map = (Stage(run, settings, stem, point=home.vanilla).key for stem in (EVALUATE, ANALYSE))
+    folder, mapped = _folder(run, point), first_map
     for k in range(1, (1 if settings.stops_early else settings.iterations) + 1):
         if k in shared_turns(settings, arm):
             if not settings.stops_early:
@@ -276,7 +276,7 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Ite
             yield stage
             last = stage.key
         if _mapped(settings, row, k):
-            stage = Stage(folder, settings, ANALYSE, arm, k, (last, frame), point)
+            stage = Stage(folder, settings, ANALYSE, arm, k, (last, first_map), point)
             yield stage
             mapped = stage.key
 

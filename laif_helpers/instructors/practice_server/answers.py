@@ -16,7 +16,6 @@ from laif_helpers.instructors.practice_server import faults as practice_faults
 
 MODEL = "practice"
 RETRY_AFTER_S = 1.0
-CHARS_PER_TOKEN = 4
 
 
 @dataclass
@@ -93,8 +92,8 @@ def complete(body: dict[str, Any], digest: str, fault: str, settings: Settings, 
 def completion(body: dict[str, Any], digest: str, text: str, finish: str, *, refused: bool) -> dict[str, Any]:
     """An OpenAI chat completion, with its usage."""
     message = {"role": "assistant", "content": None if refused else text, "refusal": text if refused else None}
-    asked = sum(len(turn["content"]) for turn in body["messages"]) // CHARS_PER_TOKEN + 1
-    got = len(text) // CHARS_PER_TOKEN + 1
+    asked = sum(len(turn["content"]) for turn in body["messages"]) // lessons.CHARS_PER_TOKEN + 1
+    got = len(text) // lessons.CHARS_PER_TOKEN + 1
     return {
         "id": f"chatcmpl-{digest[:24]}",
         "object": "chat.completion",
