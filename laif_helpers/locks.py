@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -66,6 +67,16 @@ def holder(path: Path) -> dict[str, Any]:
         return {}
     except OSError:
         return _leased(_lease_path(path))
+
+
+def known(folder: Path) -> bool:
+    """Whether a folder's file system knows locks of ranges, as SQLite takes them."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as handle:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _NO_LOCKS
+    return True
 
 
 def _said(path: Path) -> Iterator[Say]:

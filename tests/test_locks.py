@@ -5,6 +5,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -108,6 +109,46 @@ def test_a_run_goes_through_without_locks(toy: Toy, monkeypatch: pytest.MonkeyPa
     with run_lock.lock(toy.run_dir), pytest.raises(ValueError, match=f"is being run by process {os.getpid()} on "):
         toy.run()
     assert toy.run()[0] == 0
+
+
+NO_LOCKS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+int flock(int file, int operation) { errno = ENOSYS; return -1; }
+#define LOCKLESS(name) int name(int file, int command, ...) { \\
+    va_list list; va_start(list, command); void *value = va_arg(list, void *); va_end(list); \\
+    if (command == F_SETLK || command == F_SETLKW || command == F_GETLK) { errno = ENOLCK; return -1; } \\
+    int (*real)(int, int, ...) = dlsym(RTLD_NEXT, #name); return real(file, command, value); }
+LOCKLESS(fcntl)
+LOCKLESS(fcntl64)
+"""
+LEDGER = """
+import sys
+from pathlib import Path
+from laif_helpers import locks
+from laif_helpers.instructors.ledger import Reply, open_ledger, spent
+path = Path(sys.argv[1]) / "x.sqlite"
+assert not locks.known(path.parent)
+for _ in range(2):
+    with open_ledger(path, {"instructor": "llm"}, {"q": "one"}) as ledger:
+        ledger.reserve("k", "", 0.5)
+        ledger.record(Reply("k", "text"), 0.25)
+print(spent(path))
+"""
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="a file system without locks is imitated by a few lines of C")
+def test_a_ledger_is_kept_on_a_file_system_without_locks_of_any_kind(tmp_path: Path) -> None:
+    (tmp_path / "no_locks.c").write_text(NO_LOCKS)
+    library = str(tmp_path / "no_locks.so")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, str(tmp_path / "no_locks.c"), "-ldl"], check=True)
+    argv, environment = [sys.executable, "-c", LEDGER, str(tmp_path)], os.environ | {"LD_PRELOAD": library}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0
 
 
 def test_a_run_folder_that_cannot_be_written_is_named(toy: Toy) -> None:

@@ -179,16 +179,22 @@ def spent(path: Path) -> float:
     """Dollars that a ledger of replies counts; 0.0 where there is none."""
     if not path.is_file():
         return 0.0
-    base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    base = sqlite3.connect(_address(path, "mode=ro"), uri=True)
     try:
         return float(base.execute("SELECT COALESCE(SUM(usd), 0) FROM calls").fetchone()[0])
     finally:
         base.close()
 
 
+def _address(path: Path, option: str = "") -> str:
+    """A file for SQLite. On a file system without locks it must not try to lock: ``_locked`` keeps others away."""
+    without = "" if locks.known(path.parent) else "vfs=unix-none"
+    return f"{path.absolute().as_uri()}?{'&'.join(filter(None, (option, without)))}"
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     # Replies of a server arrive in the thread that runs the event loop, while the caller's thread waits.
-    base = sqlite3.connect(path, check_same_thread=False)
+    base = sqlite3.connect(_address(path), uri=True, check_same_thread=False)
     base.execute("PRAGMA journal_mode=WAL")
     base.execute("PRAGMA synchronous=NORMAL")
     base.executescript(_TABLES)
