@@ -46,7 +46,7 @@ def run(
 
         missing = runner.target_missing(run_plan)
         print(report_run.dry_run(run_plan))
-        checks = [missing] if missing else preflight.ask(run_plan.settings)
+        checks = [*filter(None, [missing]), *preflight.ask(run_plan.settings)]
         print(*checks, *forecast.lines(run_plan.stages), sep="\n")
         return
     raise typer.Exit(runner.run(run_plan, executor=executor, workers=workers, redo=tuple(redo)))

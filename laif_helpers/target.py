@@ -67,6 +67,8 @@ def check(text: str) -> None:
     place = resolve(text)
     near = difflib.get_close_matches(place.name, [p.name for p in place.parent.glob("*")], n=1)
     hint = f"; did you mean {place.parent / near[0]}?" if near else "; correct target, or put the model there"
+    if place.name in ("smollm2-135m-instruct", "smollm2-practised"):
+        hint = "; `make smollm2` prepares it"
     sentence = f"target {text!r} is neither a model folder nor a GGUF file ({place}){hint}"
     raise FileNotFoundError(sentence.replace(f"{ROOT}/", ""))
 

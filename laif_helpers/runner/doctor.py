@@ -189,5 +189,5 @@ def _recipe(path: Path) -> Iterator[str]:
         if place.status == "missing":
             yield _line("recipe needs", f"{place.benchmark}: {place.text}")
     missing = target_missing(run_plan)
-    checks = [missing] if missing else preflight.ask(settings)
+    checks = [*filter(None, [missing]), *preflight.ask(settings)]
     yield from (_line("recipe", line) for line in (*checks, *forecast.lines(run_plan.stages)))
