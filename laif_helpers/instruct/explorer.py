@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from laif_helpers import lessons
 from laif_helpers.embeddings import words
-from laif_helpers.instruct import quotes
 from laif_helpers.instruct.neighbours import nearest_right
 from laif_helpers.instruct.planning import Plan
 from laif_helpers.instruct.requests import Answered, Near, Request, Study, request
@@ -52,7 +52,7 @@ class Explorer:
     def _cost(self, study: Study, source: Answered, near: Near, one: Request) -> str:
         asked = request(self.p, study, [source], near, one.n)
         size = sum(len(turn["content"]) for turn in asked.messages)
-        low, high = (size / chars for chars in quotes.CHARS_PER_TOKEN)
+        low, high = (size / chars for chars in lessons.CHARS_PER_TOKEN_RANGE)
         price = self.p.prices.get(self.p.instructor_model)
         dollars = f", {low * price.input / 1e6:.5f} to {high * price.input / 1e6:.5f} dollars" if price else ""
         return f"With k = {len(near)} the request is {low:,.0f} to {high:,.0f} tokens long{dollars}."

@@ -6,24 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from laif_helpers import lessons
 from laif_helpers.instruct.planning import Plan
 from laif_helpers.instruct.requests import Request, Study
 from laif_helpers.instructors import spending
 from laif_helpers.instructors.ledger import Reply
-from laif_helpers.lessons import families
+from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE, LEAST_ANSWER, families
 from laif_helpers.recipe import StageParameters
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CHARS_PER_TOKEN = (5.0, 3.0)
-"""Low and high count: English prose is near 4.5 characters a token, sums and code near 3."""
 WORDIER = (0.8, 1.6)
 """An instructor's samples are about as long as the benchmark's own items and answers; models write more than people."""
 OVERHEAD = 60
 """Characters of labels per sample, and of the diagnosis per reply, both generously."""
-LEAST_ANSWER = 200
-"""Characters that an answer has at least: where the data holds a letter only, the instructor still says why."""
 METHOD = (
     "tokens = characters / 5 (low) to / 3 (high); a reply = diagnosis + n samples, each as long as this benchmark's "
     "own question and gold answer on average, × 0.8 to 1.6"
@@ -106,9 +103,9 @@ def _estimated(plan: Plan, p: StageParameters) -> tuple[Range, Range]:
     size = {name: _sample_size(study) for name, study in plan.studies.items()}
     answered = sum(OVERHEAD * 4 + request.n * size[request.benchmark] for request in plan.requests)
     extra = spending.TOKENS_A_MESSAGE * 2 * len(plan.requests)
-    inputs = (asked / CHARS_PER_TOKEN[0], asked / CHARS_PER_TOKEN[1] + extra)
+    inputs = (asked / CHARS_PER_TOKEN_RANGE[0], asked / CHARS_PER_TOKEN_RANGE[1] + extra)
     longest = float(spending.MAX_REPLY_TOKENS * len(plan.requests))
-    low, high = (answered * more / chars for more, chars in zip(WORDIER, CHARS_PER_TOKEN, strict=True))
+    low, high = (answered * more / chars for more, chars in zip(WORDIER, CHARS_PER_TOKEN_RANGE, strict=True))
     return inputs, (min(low, longest), min(high, longest))
 
 
@@ -133,7 +130,7 @@ def _again(plan: Plan, p: StageParameters) -> tuple[Range, Range]:
         if p.agreement and families.get(study.bench.family).by_letter:
             answers += p.agreement * one.n
             asked += p.agreement * one.n * _sample_size(study)
-    low, high = CHARS_PER_TOKEN
+    low, high = CHARS_PER_TOKEN_RANGE
     return (asked / low / 2, asked / high), (answers * LEAST_ANSWER / low / 2, answers * LEAST_ANSWER / high * 2)
 
 
@@ -176,13 +173,8 @@ def _notes(plan: Plan, p: StageParameters, usd: Range | None, cut: bool) -> tupl
 
 def _sample_size(study: Study) -> float:
     """Characters of one sample: the mean over the benchmark's own questions and gold answers."""
-    items = [answer.example for answer in (*study.wrong, *study.right)]
-    if not items:
-        return 0.0
-    bench = study.bench
-    answers = (len(bench.gold_response(item) or "") for item in items)
-    total = sum(len(bench.question_text(item)) for item in items) + sum(max(size, LEAST_ANSWER) for size in answers)
-    return total / len(items) + OVERHEAD
+    question, answer = lessons.typical_size(study.bench, [one.example for one in (*study.wrong, *study.right)])
+    return question + answer + OVERHEAD * bool(question)
 
 
 def as_metrics(quoted: Quote) -> Mapping[str, object]:

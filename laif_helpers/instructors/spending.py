@@ -8,7 +8,7 @@ from typing import Any
 
 from laif_helpers.instructors.ledger import Ledger, Reply
 from laif_helpers.models.form import LENGTHS
-from laif_helpers.recipe import StageParameters
+from laif_helpers.recipe import Recipe, StageParameters
 
 MAX_REPLY_TOKENS = 4095
 """As in LLMs-as-Instructors (arXiv 2407.00497)."""
@@ -96,7 +96,7 @@ def reply_bound(sent: dict[str, Any]) -> float:
     return max(lengths) * int(sent.get("n") or 1) if lengths else math.inf
 
 
-def price(p: StageParameters, prompt_tokens: float, new_tokens: float) -> float:
+def price(p: Recipe, prompt_tokens: float, new_tokens: float) -> float:
     """Dollars by the recipe's price table; 0 for a model that it lacks, which ``check`` refuses."""
     if not (listed := p.prices.get(p.instructor_model)):
         return 0.0

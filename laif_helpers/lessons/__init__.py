@@ -48,14 +48,26 @@ __all__ = [
 ]
 
 STATUSES = ("kept", "unparsable", "wrong", "duplicate", "contaminated", "too_long", "surplus")
-CHARS_PER_TOKEN = 4
-"""Stage 5 counts tokens; here only what cannot fit is refused, so that no tokenizer has to be loaded."""
+CHARS_PER_TOKEN, CHARS_PER_TOKEN_RANGE = 4, (5.0, 3.0)
+"""Stage 5 counts tokens; before it they are estimated, so that no tokenizer has to be loaded. English prose is near 4.5
+characters a token, sums and code near 3."""
+LEAST_ANSWER = 200
+"""Characters of an answer, at least: if the data holds a letter only, a lesson still says why."""
 
 
 def shares(budget: int, replay_fraction: float) -> tuple[int, int]:
     """(lessons, replay items) that make up a budget, the same for every arm."""
     replay = round(budget * replay_fraction)
     return budget - replay, replay
+
+
+def typical_size(bench: benchmarks.Benchmark, items: Sequence[Example]) -> tuple[float, float]:
+    """Mean characters of the items' questions and of their gold answers: a lesson is about as long."""
+    if not items:
+        return 0.0, 0.0
+    questions = sum(len(bench.question_text(item)) for item in items)
+    answers = sum(max(len(bench.gold_response(item) or ""), LEAST_ANSWER) for item in items)
+    return questions / len(items), answers / len(items)
 
 
 # -- reading

@@ -8,14 +8,13 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from laif_helpers import benchmarks
-from laif_helpers.lessons import CHARS_PER_TOKEN, families
+from laif_helpers import benchmarks, lessons
+from laif_helpers.instructors import spending
 from laif_helpers.recipe import Recipe
 from laif_helpers.runner.plan import Stage
 
 WRONG = (0.2, 0.6)
 FRAME = 1800  # characters of instructions in a request, beside the item and the answer to it
-LEAST_ANSWER = 200  # where the data holds a letter only, a lesson still says why
 
 
 def lines(stages: Iterable[Stage]) -> list[str]:
@@ -48,7 +47,7 @@ def _spent(stage: Stage, wrong: float) -> tuple[float, ...]:
     recipe = stage.recipe
     sizes = [_sizes(name, recipe.error_split, recipe.data_dir, recipe.limit) for name in recipe.in_domain]
     tokens = _tokens(sizes, wrong, recipe, contrast=stage.row.about == "errors_and_neighbours")
-    return *tokens, _usd(tokens, recipe)
+    return *tokens, spending.price(recipe, tokens[1], tokens[2])
 
 
 @functools.cache  # the points and turns of a run ask about the same items
@@ -57,9 +56,7 @@ def _sizes(name: str, split: str, data_dir: str, limit: int) -> tuple[int, float
     instructor may be asked again about its lessons (``agreement``)."""
     bench: Any = benchmarks.get(name)
     items = bench.load(split, data_dir=data_dir or None, limit=limit or None)
-    questions = [len(bench.question_text(item)) for item in items]
-    answers = [max(LEAST_ANSWER, len(bench.gold_response(item) or "")) for item in items]
-    return len(items), sum(questions) / len(items), sum(answers) / len(items), families.get(bench.family).by_letter
+    return len(items), *lessons.typical_size(bench, items), lessons.families.get(bench.family).by_letter
 
 
 def _tokens(
@@ -73,11 +70,6 @@ def _tokens(
         each = math.ceil(recipe.budget / errors) + 1
         shown = question * (1 + (recipe.k if contrast else 0)) + 2 * answer
         requests += errors
-        asked += errors * (FRAME + shown + each * again * question) / CHARS_PER_TOKEN
-        answered += errors * each * (question + answer + again * LEAST_ANSWER) / CHARS_PER_TOKEN
+        asked += errors * (FRAME + shown + each * again * question) / lessons.CHARS_PER_TOKEN
+        answered += errors * each * (question + answer + again * lessons.LEAST_ANSWER) / lessons.CHARS_PER_TOKEN
     return requests, asked, answered
-
-
-def _usd(tokens: tuple[float, ...], recipe: Recipe) -> float:
-    price = recipe.prices.get(recipe.instructor_model)
-    return (tokens[1] * price.input + tokens[2] * price.output) / 1e6 if price else 0.0
