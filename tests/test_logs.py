@@ -75,6 +75,15 @@ def test_epochs_of_inspect(tmp_path: Path) -> None:
     ]
 
 
+def test_an_inspect_task_that_only_sounds_like_one_of_ours(tmp_path: Path) -> None:
+    """ "arc" stands in "search_arcs": its labels are read all the same, and it is no ARC item."""
+    sample = {"id": 7, "epoch": 1, "input": "Which edge?", "target": ["b"], "scores": {"match": {"value": 1.0}}}
+    document = {"eval": {"task": "search_arcs", "model": "m"}, "samples": [sample | {"output": {"completion": "b"}}]}
+    (tmp_path / "log.json").write_text(json.dumps(document))
+    found = logs.read(tmp_path / "log.json")
+    assert [(one.task, one.id, one.label, one.benchmark) for one in found] == [("search_arcs", "7", True, None)]
+
+
 def test_rows_of_one_program_are_samples(tmp_path: Path) -> None:
     rows = [{"task_id": "HumanEval/2", "completion": f"    return {k}\n", "passed": k > 1} for k in range(4)]
     found = read(tmp_path / "samples.jsonl", rows)
@@ -158,6 +167,11 @@ def test_other_encodings_are_named_with_the_fix(tmp_path: Path, encoding: str) -
         ValueError, match=r"mine\.jsonl: not UTF-8 .* iconv -f (UTF-16|ISO-8859-1) -t UTF-8 mine\.jsonl"
     ):
         logs.read(tmp_path / "mine.jsonl")
+
+
+def test_half_a_surrogate_pair_is_no_reason_to_stop(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1, "correct": true, "text": "a \\ud800 b"}\n')
+    assert logs.read(tmp_path / "a.jsonl")[0].text == "a ? b"
 
 
 def test_line_separators_and_byte_order_marks_are_text(tmp_path: Path) -> None:

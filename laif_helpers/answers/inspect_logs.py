@@ -50,7 +50,10 @@ def samples(path: Path) -> Iterator[Sample]:
         print(f"{path.name}: {len(found) - len(answered)} of {len(found)} samples have no answer and are left out")
     for sample in answered:
         name = _benchmark(task, str(head["eval"].get("dataset", {}).get("name", "")), sample)
-        row = _row(name, sample) if name else {}
+        try:
+            row = _row(name, sample) if name else {}
+        except (ValueError, KeyError, TypeError, IndexError):  # named like a benchmark, but its items are others
+            name, row = None, {}
         about = (task, str(sample["id"]), int(sample.get("epoch", 1)), name, row, _question(sample), _target(sample))
         yield Sample(*about, _text(sample), model, _label(sample))
 

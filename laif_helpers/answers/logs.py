@@ -72,10 +72,16 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
                 "Inspect, simple-evals and math-evaluation-harness logs, rows with 'id' and 'correct'"
             )
         try:
-            found += [replace(logged, row=number) for logged in reader(row, path)]
+            found += [_whole(logged, number) for logged in reader(row, path)]
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{path}: row {number}: {_words(error)}") from None
     return _numbered(found) if reader in (_code_samples, _simple_evals) else found
+
+
+def _whole(logged: Logged, row: int) -> Logged:
+    """With its row, and a question mark for half a surrogate pair, which neither tables nor files can hold."""
+    texts = {name: getattr(logged, name).encode("utf-8", "replace").decode() for name in ("text", "question", "gold")}
+    return replace(logged, row=row, **texts)
 
 
 def _words(error: Exception) -> str:

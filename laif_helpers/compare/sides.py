@@ -55,7 +55,8 @@ def load(spec: str) -> Log:
     items: dict[Key, list[Logged]] = {}
     for answer in answers:
         items.setdefault((answer.task, answer.id), []).append(answer)
-    return Log(place.name if of_run else answers[0].model, items)
+    turn = f"{place.parent.name}/{place.name}" if place.name.startswith("iter") else place.name
+    return Log(turn if of_run else answers[0].model, items)
 
 
 def _of_run(place: Path) -> list[Logged]:
