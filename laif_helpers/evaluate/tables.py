@@ -184,7 +184,7 @@ def gallery(df: "pd.DataFrame", n: int = 5, seed: int = 0) -> str:
         chosen = sorted(random.Random(seed).sample(range(len(found)), min(n, len(found))))
         cards = "".join(_card(found[place]) for place in chosen) or "<p>none</p>"
         head = f"<h4>{name}: {len(chosen)} of {len(found):,}</h4>"
-        columns.append(f'<div style="flex:1 1 0;min-width:19em">{head}{cards}</div>')
+        columns.append(f'<div style="flex:1 1 0;min-width:16em">{head}{cards}</div>')
     return f'<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start">{"".join(columns)}</div>'
 
 

@@ -79,7 +79,8 @@ def browse(df: "pd.DataFrame") -> None:
     import itables
     from IPython.display import HTML, display
 
-    display(HTML("<style>.dt-container tfoot input { width: 90%; box-sizing: border-box; }</style>"))
+    style = ".dt-container tfoot input { width: 90%; box-sizing: border-box; }"
+    display(HTML(f"<style>{style} .dt-container th {{ text-align: left !important; }}</style>"))
     itables.init_notebook_mode(all_interactive=False, connected=False)
     table, _ = for_browsing(df)
     itables.show(
