@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import Toy
 
-from laif_helpers import cli, target
+from laif_helpers import benchmarks, cli, target
 from laif_helpers.runner import doctor, plan
 
 LAIF = [sys.executable, "-c", "from laif_helpers.cli import app; app()"]
@@ -102,6 +102,9 @@ def test_data_list_names_what_is_missing(
     assert call(monkeypatch, toy, "data", "list", "--data-dir", str(tmp_path)) == 0
     out = capsys.readouterr().out
     assert "practice         made by this project" in out
+    assert [line.split()[0] for line in out.splitlines() if "made by this project" in line] == [
+        name for name in benchmarks.names() if not (benchmarks.get(name).sources or name == "bbh")
+    ]
     assert f"missing: no folder 'gsm8k' in {tmp_path}" in out
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from laif_helpers import benchmarks, machine
-from laif_helpers.benchmarks import practice
 from laif_helpers.paths import NANO, ROOT, data_dirs, runs_dir
 from laif_helpers.runner import forecast, manifest, plan, target_missing
 from laif_helpers.train import preflight
@@ -132,7 +131,7 @@ def _place(name: str, folders: list[Path]) -> Place:
     benchmark = benchmarks.get(name)
     if benchmark.own_files:
         return Place(name, benchmark.splits, "found", f"{len(benchmark.own_files)} file(s) of yours")
-    if benchmark.load.__module__.startswith(practice.__name__):
+    if not (benchmark.sources or benchmark.origin):
         return Place(name, benchmark.splits, "made", "made by this project")
     if folder := next((folder for folder in folders if (folder / name).is_dir()), None):
         return Place(name, benchmark.splits, "found", str(folder), folder)
