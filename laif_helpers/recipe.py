@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from laif_helpers import arms as _arms
 from laif_helpers.key_types import Price
-from laif_helpers.paths import IterationDir, RunDir
+from laif_helpers.paths import ROOT, IterationDir, RunDir
 from laif_helpers.sections import (
     ArmSection,
     InstructorSection,
@@ -166,6 +166,17 @@ def build(model: type[Recipe], values: Mapping[str, Any]) -> Any:
         raise ValueError("; ".join(_sentence(problem) for problem in error.errors())) from None
 
 
+def _check_path(path: Path) -> None:
+    """Refuse a recipe that is not there, with the nearest one that is. Raises FileNotFoundError."""
+    if path.is_file():
+        return
+    known = {file.stem: file for file in (ROOT / "papermill_runs").glob("*.yaml")}
+    near = difflib.get_close_matches(path.stem, known, n=1)
+    what = "is a folder" if path.is_dir() else "does not exist"
+    hint = f"did you mean {known[near[0]].relative_to(ROOT)}?" if near else "the recipes lie in papermill_runs/*.yaml"
+    raise FileNotFoundError(f"recipe {path} {what}; {hint}")
+
+
 def _given_twice(node: yaml.Node | None) -> str:
     """The first key that a mapping holds twice, with both lines; "" if none does. YAML itself keeps the last."""
     if isinstance(node, yaml.SequenceNode):
@@ -204,6 +215,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[dict[s
 
     Returns ``(values, origins)``; origins map a key to ``recipe`` or ``--set``. Raises ValueError.
     """
+    _check_path(path)
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text) or {}

@@ -123,6 +123,19 @@ def test_a_key_given_twice_is_refused_with_both_lines(tmp_path: Path, text: str,
         recipe.load(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("quickstart", r"recipe quickstart does not exist; did you mean papermill_runs/quickstart\.yaml\?"),
+        ("papermill_runs/smok.yaml", r"did you mean papermill_runs/smoke\.yaml\?"),
+        ("papermill_runs", r"recipe papermill_runs is a folder; the recipes lie in papermill_runs/\*\.yaml"),
+    ],
+)
+def test_a_recipe_that_is_not_there_names_the_nearest(path: str, sentence: str) -> None:
+    with pytest.raises(FileNotFoundError, match=sentence):
+        recipe.load(Path(path))
+
+
 def test_a_new_key_is_one_line_and_reaches_notebook_trainer_and_params(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

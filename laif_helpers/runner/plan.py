@@ -122,8 +122,6 @@ def make(
     Raises ValueError or FileNotFoundError, in one sentence, for an unknown key, a value that does not fit, a
     notebook without its one parameters cell, or a parameter that is no recipe key.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"recipe {path} does not exist; the recipes lie in papermill_runs/*.yaml")
     values, origins = recipe.load(path, overrides)
     points, homes, axes = _points(values)
     run = RunDir(_run_path(name or path.stem))
