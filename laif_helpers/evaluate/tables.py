@@ -195,12 +195,12 @@ def traced(df: "pd.DataFrame") -> str:
         return "<p>No answer.</p>"
     row = next((row for row in rows if kind(row) == "wrong"), rows[0])
     read = row["extracted"] if isinstance(row["extracted"], str) else "nothing that could be an answer"
-    steps = {
-        f"The question, {row['id']} of {row['benchmark']}": _block(
-            row.get("question") or row["messages"][-1]["content"]
-        ),
-        "What the model was sent (the last message)": _block(row["messages"][-1]["content"]),
-        "What it answered": _block(row["text"] or "(empty)"),
+    sent = row["messages"][-1]["content"] if row["messages"] else ""
+    steps = {f"The question, {row['id']} of {row['benchmark']}": _block(row.get("question") or sent)}
+    if sent not in ("", row.get("question")):
+        steps["What the model was sent (the last message)"] = _block(sent)
+    steps |= {
+        "What the model answered": _block(row["text"] or "(empty)"),
         "What the grader read in that": _block(read),
         "The gold answer": _block(row["gold"]),
         f"The grade: {kind(row)}, because": _block(row["reason"]),
