@@ -56,7 +56,7 @@ _RUN = re.compile(rf"[{UNSPACED}]+|(?:(?![{UNSPACED}])(?:[^\W\d_]|[{_MARKS}]))+|
 def words(text: str) -> list[str]:
     """Lower-case words of a text; every number becomes the one word ``0``, since size is not the subject.
 
-    Where a script has no spaces, pairs of neighbouring characters stand for words: most words of Chinese and Japanese
+    If a script has no spaces, pairs of neighbouring characters stand for words: most words of Chinese and Japanese
     have two. A text without any letter or digit gives its signs.
     """
     found = [word for run in _RUN.findall(re.sub(r"\d[\d,.]*", "0", text.lower())) for word in _words_of(run)]

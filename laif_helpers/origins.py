@@ -1,7 +1,7 @@
 """Paired statistics of items that share an origin: variants of one question, or several samples of one item.
 
 Such items are no independent draws. Everything here takes the *origin* as the unit: whole origins are drawn by the
-bootstrap and change sign in the test. Where every item is an origin of its own, the results are those of ``stats``.
+bootstrap and change sign in the test. If every item is an origin of its own, the results are those of ``stats``.
 """
 
 import math
@@ -111,7 +111,7 @@ def _resampled(items: Paired, rng: np.random.Generator, resamples: int) -> np.nd
         return (counts[:, 0] - counts[:, 1]) / n
     sums, sizes = items.sums(items.after - items.before), items.sums(np.ones(len(items.after)))
     means = []
-    for start in range(0, resamples, 500):  # 500 draws at a time: 20 MB where there are 5,000 origins
+    for start in range(0, resamples, 500):  # 500 draws at a time: 20 MB if there are 5,000 origins
         drawn = rng.integers(0, items.count, (min(500, resamples - start), items.count))
         means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
     return np.concatenate(means)
@@ -128,7 +128,7 @@ def p_value(items: Paired) -> float:
 
 
 def _denominator(items: Paired) -> int:
-    """A number that turns all shares into whole numbers: 1, the number of samples, or 1,000 where these vary much."""
+    """A number that turns all shares into whole numbers: 1, the number of samples, or 1,000 if these vary much."""
     for denominator in range(1, 65):
         shares = np.concatenate([items.before, items.after]) * denominator
         if np.abs(shares - np.rint(shares)).max() < 1e-6:

@@ -71,7 +71,7 @@ def difference(first: int, of_first: int, second: int, of_second: int) -> tuple[
 
 
 def fisher(first: int, of_first: int, second: int, of_second: int) -> float:
-    """Two-sided p of Fisher's exact test that two groups of items share one rate; 1.0 where a group is empty."""
+    """Two-sided p of Fisher's exact test that two groups of items share one rate; 1.0 if a group is empty."""
     from scipy.stats import fisher_exact
 
     table = [[first, of_first - first], [second, of_second - second]]
@@ -83,7 +83,7 @@ def over_seeds(differences: Sequence[float]) -> dict[str, float]:
 
     The paired t-test over seeds (``scipy.stats.ttest_1samp`` of the differences against 0): the seed is the unit,
     so it says whether the next seed would show it too. One seed has no spread: sd, bounds and p are NaN. Equal
-    differences, without spread: p is 0, or 1 where they are all 0.
+    differences, without spread: p is 0, or 1 if they are all 0.
     """
     import numpy as np
     from scipy.stats import t
@@ -124,7 +124,7 @@ def detectable(n: float, changed: float) -> float:
 def verdict(delta: float, p_holm: float | None, smallest: float | None = None) -> str:
     """A paired test in words: better, worse or no difference shown, with the least that its items would show.
 
-    ``smallest``: what ``detectable`` says, a share; 1.0 where so few grades changed that nothing could show.
+    ``smallest``: what ``detectable`` says, a share; 1.0 if so few grades changed that nothing could show.
     """
     if p_holm is None or math.isnan(p_holm):
         return "baseline"

@@ -23,7 +23,7 @@ SCORER = "laif"
 def export(run: str, *, arm: str = "", iteration: int = 0, out: str = "") -> list[Path]:
     """Write one ``.eval`` for each file of responses of a run (or of one arm, or one of its iterations); the files.
 
-    ``out``: the folder; by default ``export/inspect/`` of the run. Raises FileNotFoundError where there is no such run
+    ``out``: the folder; by default ``export/inspect/`` of the run. Raises FileNotFoundError if there is no such run
     or nothing was answered.
     """
     folder = RunDir.named(run)

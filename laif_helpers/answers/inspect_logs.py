@@ -21,7 +21,7 @@ _TASKS = ("gsm_plus", "gsm8k", "mmlu", "arc_challenge", "arc", "humaneval", "mbp
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One answered sample. ``row`` has the fields of ``benchmark``'s public schema, for code only the task's id;
-    ``benchmark`` is None where the task is none of ours. ``epoch``: 1, 2, … where each item was asked several times.
+    ``benchmark`` is None if the task is none of ours. ``epoch``: 1, 2, … if each item was asked several times.
     """
 
     task: str
@@ -80,7 +80,7 @@ def _archive(path: Path) -> tuple[Document, list[Document]]:
 
 
 def _benchmark(task: str, dataset: str, sample: Document) -> str | None:
-    """By the task's or the data set's name, else by what the sample looks like; None where it looks like none."""
+    """By the task's or the data set's name, else by what the sample looks like; None if it looks like none."""
     spelled = f"{task} {dataset}".lower().replace("-", "_")
     for name in _TASKS:
         if name in spelled:

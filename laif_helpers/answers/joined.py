@@ -133,7 +133,7 @@ def _responses(path: Path, state: tuple[int, int]) -> list[Response]:
 
 
 def examples(p: Recipe, benchmark: str, split: str) -> dict[str, Example]:
-    """Items by id: from the recorded answers themselves where those are the target, else from the benchmark.
+    """Items by id: from the recorded answers themselves if those are the target, else from the benchmark.
 
     Do not change the mapping, others hold it too.
     """

@@ -19,7 +19,7 @@ def bbh_task(path: Path) -> str:
 
 
 def asked(row: Row) -> str:
-    """The question itself; where the item has no such field, all that was sent."""
+    """The question itself; if the item has no such field, all that was sent."""
     arguments = row.get("arguments")
     sent = next(iter(arguments.values()), None) if isinstance(arguments, dict) else None
     fields = ("question", "input", "problem", "text", "prompt", "query")
@@ -30,7 +30,7 @@ def asked(row: Row) -> str:
 def texts(row: Row) -> list[str]:
     """All generated texts; of a task scored by likelihood the option that the model held most likely.
 
-    Raises ValueError where there is neither.
+    Raises ValueError if there is neither.
     """
     answers = row.get("resps") or row["filtered_resps"]
     if answers and all(_is_likelihood(answer) for answer in answers):

@@ -27,10 +27,10 @@ class Logged:
 
     Attributes:
         task: as the log names it; ``id``: of the item, unique within the task; ``sample``: 0, 1, … of one item.
-        label: what the log's own grader said, None where the log does not say.
-        reading: where a log reads the same answer in several ways (lm-eval's filters, EvalPlus' two test sets).
-        prompt: a text that differs where other prompts were sent; "" where the log does not hold it.
-        benchmark, item: one of ours and the fields that its ``from_row`` takes; None where the task is none of ours.
+        label: what the log's own grader said, None if the log does not say.
+        reading: which one this is, if a log reads an answer in several ways (lm-eval's filters, EvalPlus' tests).
+        prompt: a text that differs if another prompt was sent; "" if the log does not hold it.
+        benchmark, item: one of ours and the fields that its ``from_row`` takes; None if the task is none of ours.
         row: number of the row in its file, from 1.
     """
 
@@ -126,7 +126,7 @@ def _rows(path: Path, alone: bool) -> Iterator[Row]:
 
 
 def _document(text: str) -> Row:
-    """One JSON object; an empty one where the text is something else (lines of JSON, or broken)."""
+    """One JSON object; an empty one if the text is something else (lines of JSON, or broken)."""
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError):
@@ -150,7 +150,7 @@ def _reader(row: Row) -> Reader | None:
 
 
 def benchmark_of(row: Row) -> str | None:
-    """The benchmark whose schema ``row`` has, None where none fits."""
+    """The benchmark whose schema ``row`` has, None if none fits."""
     if "task" in row and "input" in row and "target" in row:
         return "bbh"
     if "perturbation_type" in row:
@@ -168,7 +168,7 @@ def benchmark_of(row: Row) -> str | None:
 
 
 def _truth(value: Any) -> bool | None:
-    """A label as tools write it: true, 1, "pass", "yes", a share of which 1 is right; None where it says nothing."""
+    """A label as tools write it: true, 1, "pass", "yes", a share of which 1 is right; None if it says nothing."""
     if isinstance(value, str):
         known = dict.fromkeys(("true", "1", "pass", "passed", "yes", "right", "correct", "c"), True)
         known |= dict.fromkeys(("false", "0", "fail", "failed", "timeout", "no", "wrong", "incorrect", "i", "n"), False)

@@ -19,8 +19,8 @@ DataDir = str | os.PathLike[str] | None
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One recorded answer. ``label``: what its recorder held of it, None where the file does not say; ``sample``: its
-    number where the item was answered several times."""
+    """One recorded answer. ``label``: what its recorder held of it, None if the file does not say; ``sample``: its
+    number if the item was answered several times."""
 
     example: Example
     text: str
@@ -93,7 +93,7 @@ def _recorded(path: Path, data_dir: DataDir, alone: bool) -> list[Recorded]:
 
 
 def item_of(logged: logs.Logged, data_dir: DataDir = None) -> Example:
-    """The item that an answer is to. Raises ValueError where it is none of ours, or its data is not at hand."""
+    """The item that an answer is to. Raises ValueError if it is none of ours, or its data is not at hand."""
     name, item = logged.benchmark, logged.item
     if name is None:
         raise ValueError(f"task {logged.task!r} is none of the benchmarks known here; its items look like none")
@@ -119,7 +119,7 @@ def _code_item(name: str, task: str, data_dir: DataDir) -> Example:
 
 @functools.lru_cache(maxsize=8)
 def _items(benchmark: str, split: str, data_dir: str | None) -> dict[str, Example]:
-    """A split's items by id; none where its data is absent."""
+    """A split's items by id; none if its data is absent."""
     try:
         return {example.id: example for example in benchmarks.get(benchmark).load(split, data_dir)}
     except FileNotFoundError:

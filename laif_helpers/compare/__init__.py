@@ -201,7 +201,7 @@ def slices(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 KEEPS = 0.9
-"""Share of its right answers that a model should keep. Where the interval lies below, what was gained has a price."""
+"""Share of its right answers that a model should keep. If the interval lies below, what was gained has a price."""
 
 
 def _value(fields: dict[str, Any], facet: str) -> str | None:

@@ -29,7 +29,7 @@ def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: st
     """Rows for ``figures.flips``: what became of a benchmark's items, by the values of a facet.
 
     Of the last iteration of ``arm``, most improved first; without ``arm``, of all arms and iterations. Falls
-    back on facet ``all`` where no item carries ``facet``.
+    back on facet ``all`` if no item carries ``facet``.
     """
     table = sliced[(sliced["arm"] != "vanilla") & (sliced["benchmark"] == benchmark)]
     if arm:

@@ -41,9 +41,9 @@ class _Lineage:
 
 
 def collect(p: StageParameters) -> pd.DataFrame:
-    """The ledger, columns ``COLUMNS``; empty where no iteration has answered the error split after training.
+    """The ledger, columns ``COLUMNS``; empty if no iteration has answered the error split after training.
 
-    Raises ValueError where two iterations answered other items of it, or different graders graded them.
+    Raises ValueError if two iterations answered other items of it, or different graders graded them.
     """
     run = RunDir.named(p.run)
     parts = []

@@ -101,8 +101,11 @@ def _price(folder: IterationDir, arm: str, points: float) -> dict[str, Any]:
 
 
 def _outlook(points: float, earlier: float | None, shown: float) -> dict[str, Any]:
-    """Gains shrink from turn to turn: the next one is expected to be to this one as this one is to the one before it
-    (at most as large; after a first turn, as large). Where that is less than the items can show, stop.
+    """What to expect of another iteration, and advice.
+
+    Gains shrink from iteration to iteration. So the next gain is expected to be smaller than this one by the factor by
+    which this one is smaller than the last (never larger than this one; after a first iteration, as large). If it is
+    less than the items can show, the advice is to stop.
     """
     shrinking = 1.0 if earlier is None else max(0.0, min(1.0, points / earlier)) if earlier > 0 else 1.0
     expected = max(0.0, points) * shrinking

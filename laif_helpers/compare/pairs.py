@@ -102,7 +102,7 @@ def _differences(a: Log, b: Log, shared: list[Key]) -> list[str]:
 
 
 def graded(log: Log, regrade: bool = False) -> dict[Key, float]:
-    """The share of right samples of every item, by the log's labels; by our graders where asked, or without a label.
+    """The share of right samples of every item, by the log's labels; by our graders if asked, or without a label.
 
     Raises ValueError for an answer that has neither a label nor a grader here.
     """
@@ -183,7 +183,7 @@ def changed(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> 
 
 def groups(found: "pd.DataFrame", least: int = 10) -> "pd.DataFrame":
     """The changed items by what their questions are about: a row a group with its leading words, how many of it were
-    fixed and broken, and one question. Empty where fewer than ``least`` changed items have a question.
+    fixed and broken, and one question. Empty if fewer than ``least`` changed items have a question.
     """
     import numpy as np
     import pandas as pd

@@ -16,7 +16,7 @@ def collect(run_path: Path, panels: Any) -> pd.DataFrame:
     """Concatenate ``points/*/compare/results.csv`` of a sweep; ``panels`` picks the slices that are drawn.
 
     Writes ``compare/results.csv`` (the keys that vary, then the columns of each point), ``compare/slices.csv``
-    and, where budgets vary, ``compare/budget_curves.png`` and ``.pdf``; where seeds vary, ``seeds.csv`` (mean, sd and
+    and, if budgets vary, ``compare/budget_curves.png`` and ``.pdf``; if seeds vary, ``seeds.csv`` (mean, sd and
     the test over seeds), ``versus.csv`` (arms against each other, paired by seed) and ``seeds.md``. Returns the
     results. Raises FileNotFoundError when no point has been compared yet.
     """

@@ -31,7 +31,7 @@ def numbers(name: str) -> "pd.DataFrame":
 def own(run: RunDir) -> "pd.DataFrame":
     """A run's accuracies in the same form: model (the run's name), arm, iteration, benchmark, accuracy (per cent), n.
 
-    Raises FileNotFoundError where 06 has not compared the run; a sweep's points are averaged over its seeds.
+    Raises FileNotFoundError if 06 has not compared the run; a sweep's points are averaged over its seeds.
     """
     import pandas as pd
 
@@ -132,7 +132,7 @@ def draw(folder: Path, run: RunDir | None = None) -> list[Path]:
 
 
 def _radar_rows(own_rows: "pd.DataFrame | None") -> "pd.DataFrame":
-    """The targets that the paper trained, and the run's own last iterations where they make an area."""
+    """The targets that the paper trained, and the run's own last iterations if they make an area."""
     import pandas as pd
 
     rows = numbers("main_table")

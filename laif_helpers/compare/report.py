@@ -58,7 +58,7 @@ def write(
     drawn: "dict[str, Figure]",
     missing: list[str],
 ) -> Path:
-    """Write the page. ``tables``: ``results`` and ``slices``, and, where they were computed, ``averages``, ``kept``,
+    """Write the page. ``tables``: ``results`` and ``slices``, and, if they were computed, ``averages``, ``kept``,
     ``effects``, ``by_cluster``, ``ranked`` and ``gains``; ``examples`` are tables with a title each, ``drawn`` figures
     with a name.
 
@@ -194,7 +194,7 @@ def _ends(ranked: "pd.DataFrame", n: int = 12) -> "pd.DataFrame":
 
 
 def environment(run: RunDir) -> "pd.DataFrame":
-    """Versions and seconds per stage, from the run's manifest; empty where the run has none."""
+    """Versions and seconds per stage, from the run's manifest; empty if the run has none."""
     import pandas as pd
 
     if not run.manifest.is_file():

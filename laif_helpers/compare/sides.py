@@ -32,7 +32,7 @@ def load(spec: str) -> Log:
     """A run folder (its answers to test splits), a file of responses, or a log of another tool, file or folder;
     ``#<model>`` behind it picks one of several models.
 
-    Raises FileNotFoundError naming the places searched, ValueError where nothing can be read, several models answered,
+    Raises FileNotFoundError naming the places searched, ValueError if nothing can be read, several models answered,
     or an id repeats.
     """
     name, _, model = spec.partition("#")
@@ -60,7 +60,7 @@ def load(spec: str) -> Log:
 
 
 def _of_run(place: Path) -> list[Logged]:
-    """Answers to the test splits below a folder; a task is named by arm and iteration where there are several."""
+    """Answers to the test splits below a folder; a task is named by arm and iteration if there are several."""
     found = []
     recipe = next((up / "recipe.yaml" for up in (place, *place.parents) if (up / "recipe.yaml").is_file()), None)
     error_split = _error_split(recipe) if recipe else ""

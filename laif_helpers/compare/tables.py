@@ -77,7 +77,7 @@ def average_table(averages: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def fix_rate_table(rates: "pd.DataFrame") -> str:
-    """``effects.fix_rates`` as a Markdown table of fixed errors in per cent; a sentence where there are none."""
+    """``effects.fix_rates`` as a Markdown table of fixed errors in per cent; a sentence if there are none."""
     import pandas as pd
 
     rows = []

@@ -45,7 +45,7 @@ def collect(p: StageParameters) -> pd.DataFrame:
 
 
 def _with_flips(p: StageParameters, items: pd.DataFrame) -> pd.DataFrame:
-    """``items`` with what became of each since the iteration before; as they are where that has not been answered."""
+    """``items`` with what became of each since the iteration before; as they are if that has not been answered."""
     before: dict[tuple[str, str], bool] = {}
     for name in p.in_domain:
         path = p.previous.responses(name, p.error_split)
@@ -120,7 +120,7 @@ def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int, base: pd.DataFra
 
 def table(points: pd.DataFrame) -> pd.DataFrame:
     """A row per cluster, largest first: cluster, name, wrong, right_nearby, error_rate and its 95 % interval,
-    ``weakness`` (the interval lies above the share of wrong items in all), the most typical question, and, where an
+    ``weakness`` (the interval lies above the share of wrong items in all), the most typical question, and, if an
     instructor was asked (``sentences.added``), its ``sentence``.
 
     The last row, cluster -1, holds the wrong items of no cluster.
@@ -144,7 +144,7 @@ def table(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def typical(part: pd.DataFrame, n: int = 1) -> pd.DataFrame:
-    """The n items nearest to the middle of their part of the map; the first n where there is no map."""
+    """The n items nearest to the middle of their part of the map; the first n if there is no map."""
     distance = (part["x"] - part["x"].median()).abs() + (part["y"] - part["y"].median()).abs()
     return part.loc[distance.fillna(0.0).sort_values(kind="stable").index[:n]]
 
@@ -153,7 +153,7 @@ def found_gaps(points: pd.DataFrame) -> dict[str, Any]:
     """How far the clusters found the planted gaps of the practice world; {} for items without such labels.
 
     A *claim* is a cluster that ``table`` calls a weakness, found from questions and grades alone; labels only
-    score it. It is true where at least half of its wrong items carry a gap concept, and finds the gap that at
+    score it. It is true if at least half of its wrong items carry a gap concept, and finds the gap that at
     least half of them carry. ``precision``: true claims of all claims; ``recall``: gaps found of all gaps that
     occur among the items.
     """

@@ -12,7 +12,7 @@ LEAST_SHARED = 0.3
 
 def of_untouched(p: StageParameters) -> pd.DataFrame | None:
     """Places and clusters of the untouched target's map (``vanilla/iter0/errors.parquet``); None for that map itself,
-    and where there was none to draw (too few errors, or 02 has not run on it)."""
+    and if there was none to draw (too few errors, or 02 has not run on it)."""
     path = RunDir.named(p.run).iteration("vanilla", 0).errors
     if p.iteration == 0 or not path.is_file():
         return None
@@ -22,7 +22,7 @@ def of_untouched(p: StageParameters) -> pd.DataFrame | None:
 
 def fitted(points: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
     """``points`` in the frame's places, clusters renumbered: one that lies in an earlier cluster's neighbourhood keeps
-    that cluster's number, and so its colour; the others get numbers the frame has not used. Where the frame lacks an
+    that cluster's number, and so its colour; the others get numbers the frame has not used. If the frame lacks an
     item (another limit), the map keeps a frame of its own.
     """
     keys = ["benchmark", "id"]

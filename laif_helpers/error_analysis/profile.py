@@ -24,7 +24,7 @@ def make(p: StageParameters, points: pd.DataFrame) -> dict[str, Any]:
 
     Each weakness has its cluster, name, n (items in its neighbourhood), wrong, error_rate with its 95 % interval,
     ``certain`` (the interval lies above the error rate of all items), examples (id, question, gold, response), what it
-    costs to instruct on all its errors (requests, tokens, dollars where the recipe has prices), and the ids of its
+    costs to instruct on all its errors (requests, tokens, dollars if the recipe has prices), and the ids of its
     items, by which other models are measured on the same ground.
     """
     n, wrong = len(points), int((~points["correct"]).sum())
@@ -100,7 +100,7 @@ def side_by_side(first: IterationDir, *others: IterationDir) -> pd.DataFrame:
     """The first model's weaknesses, and the error rate of every other model on the very same items.
 
     A row per weakness: name, n, then for each folder its error rate with bounds, columns named ``<arm>/iter<k>``.
-    Raises FileNotFoundError where 02 has not run, ValueError where a model has not answered all those items.
+    Raises FileNotFoundError if 02 has not run, ValueError if a model has not answered all those items.
     """
     profile = json.loads((first.path / "weaknesses.json").read_text(encoding="utf-8"))
     rows = [{"name": row["name"], "n": row["n"]} for row in profile["weaknesses"]]

@@ -64,7 +64,7 @@ def hover(p: StageParameters, points: pd.DataFrame) -> Any:
 
 def examples(points: pd.DataFrame, clusters: pd.DataFrame, most: int = 6, each: int = 2) -> str:
     """HTML table of the largest clusters' errors: ``each`` typical ones and one borderline one of each (of all errors
-    where there are no clusters)."""
+    if there are no clusters)."""
     numbers = [number for number in clusters["cluster"] if number >= 0][:most] or [-1]
     wrong = points[~points["correct"]]
     parts = []

@@ -75,7 +75,7 @@ def funnel(counts: Mapping[str, int]) -> "Figure":
 
 
 def loss_curve(log: "pd.DataFrame") -> "Figure":
-    """Training loss over steps, with its running mean where there are enough steps. ``log``: step, loss."""
+    """Training loss over steps, with its running mean if there are enough steps. ``log``: step, loss."""
     log = log.dropna(subset=["loss"])
     with canvas(figsize=(COLUMN + 1, 2.2)) as (figure, axes):
         axis = axes[0, 0]
@@ -90,7 +90,7 @@ def loss_curve(log: "pd.DataFrame") -> "Figure":
 
 
 def iteration_lines(results: "pd.DataFrame", most: int = 4) -> "Figure":
-    """Accuracy over iterations, a line per arm and a panel per benchmark (or per ``panel`` where given).
+    """Accuracy over iterations, a line per arm and a panel per benchmark (or per ``panel`` if given).
 
     ``results``: arm, iteration, benchmark, n, accuracy, ci_low, ci_high; every line starts at vanilla's point.
     ``most``: panels beside each other; two make a figure as wide as a column of a page.

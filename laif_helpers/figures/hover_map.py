@@ -69,7 +69,7 @@ def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
 def error_map_html(points: "pd.DataFrame", path: Path, still: Path | None = None) -> None:
     """Write the map as one page with plotly.js and the points inside, both compressed; it needs no network.
 
-    ``points``: as for ``error_map``, plus id, benchmark, near, question, gold, extracted, text, reason and, where there
+    ``points``: as for ``error_map``, plus id, benchmark, near, question, gold, extracted, text, reason and, if there
     is an earlier iteration, flip. Model text is put into the page as text, never as HTML. ``still``: a PNG of the map,
     seen at once, while plotly.js unpacks.
     """

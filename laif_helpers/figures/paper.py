@@ -1,4 +1,4 @@
-"""The published tables and figures in our style, a run's own beside them where there are any. All in per cent."""
+"""The published tables and figures in our style, a run's own beside them if there are any. All in per cent."""
 
 import math
 from typing import TYPE_CHECKING, Any

@@ -18,7 +18,7 @@ LOOKS = (("right", "#9CD0F0", ""), ("wrong", RED, "//////"), ("unreadable", BLAC
 def lengths(df: "pd.DataFrame") -> "Figure":
     """Histogram of answer lengths for each benchmark, right, wrong and unreadable ones stacked.
 
-    ``df``: benchmark, correct, readable, text, new_tokens. Lengths are tokens, or characters where none were counted.
+    ``df``: benchmark, correct, readable, text, new_tokens. Lengths are tokens, or characters if none were counted.
     """
     names = short_names(df["benchmark"])
     with canvas(max(len(names), 1), 1, figsize=(COLUMN + 1, 0.5 + 1.3 * max(len(names), 1))) as (figure, axes):
