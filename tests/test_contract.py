@@ -60,6 +60,14 @@ def test_parameters_cell(name: str) -> None:
     assert "recipe.from_notebook(globals())" in notebook.source(following)
 
 
+def test_the_notebooks_defaults_fit_together() -> None:
+    """One after the other, by hand: each finds what the one before it left."""
+    defaults = {name: notebook.declared(NOTEBOOKS / f"{name}.ipynb") for name in SIX}
+    for key in ("RUN", "TARGET", "BENCHMARKS", "IN_DOMAIN", "ERROR_SPLIT", "DATA_DIR", "LIMIT", "SEED"):
+        values = {name: declared.get(key) for name, declared in defaults.items()}
+        assert len(set(map(str, values.values()))) == 1, f"{key}: {values}"
+
+
 @pytest.mark.parametrize("name", SIX)
 def test_nothing_before_the_parameters_looks_like_one(name: str) -> None:
     cells = made(name)["cells"][: notebook.parameters_index(made(name), name)]
