@@ -355,7 +355,9 @@ def test_a_request_about_a_cluster_waits_for_the_map_of_the_iteration_before(toy
         return {stage.key: stage.after for stage in stages}
 
     alone = waits()
-    assert alone["le/iter1/03_instruct_LE"] == ("vanilla/iter0/01_evaluate",)
+    assert alone["le/iter1/03_instruct_LE"] == ("vanilla/iter0/01_evaluate", "vanilla/iter0/02_error_analysis")
+    assert alone["le/iter2/03_instruct_LE"] == ("le/iter1/01_evaluate",), "that iteration has no map"
+    assert alone["auggpt/iter1/03_instruct_LE"] == ("vanilla/iter0/01_evaluate",), "it studies no errors"
     assert "le/iter1/02_error_analysis" not in alone
     together = waits(per="cluster")
     assert together["le/iter1/03_instruct_LE"] == ("vanilla/iter0/01_evaluate", "vanilla/iter0/02_error_analysis")

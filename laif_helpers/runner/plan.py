@@ -259,8 +259,8 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Ite
             if not settings.stops_early:
                 shared = arms.row(arms.row(arm).halves[0])
                 last = Stage(folder, settings, EVALUATE, shared.name, k, point=point).key
-                if _mapped(settings, shared, k):
-                    mapped = Stage(folder, settings, ANALYSE, shared.name, k, point=point).key
+                own_map = Stage(folder, settings, ANALYSE, shared.name, k, point=point).key
+                mapped = own_map if _mapped(settings, shared, k) else ""
             continue
         row = arms.row(arms.strategy(arm, k, settings.iterations))
         stems = [row.notebook] if row.notebook else []
@@ -268,11 +268,12 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Ite
             stems += [TRAIN, EVALUATE]
         for stem in stems:
             place = home.lessons if k == 1 and stem == row.notebook else point
-            waits = (last, mapped) if stem == row.notebook and row.studies_errors else (last,)
+            waits = (last, mapped) if mapped and stem == row.notebook and row.studies_errors else (last,)
             optional = waits[1:] if settings.per == "error" else ()
             stage = Stage(_folder(run, place), settings, stem, arm, k, waits, place, optional)
             yield stage
             last = stage.key
+        mapped = ""
         if _mapped(settings, row, k):
             stage = Stage(folder, settings, ANALYSE, arm, k, (last, first_map), point)
             yield stage
