@@ -114,9 +114,8 @@ Every concept's own score is in `scores.json`.
 """
 
 
-def make_practised(base: Path, folder: Path, settings: Settings) -> Path:
-    """Practise ``base`` and write weights, tokenizer, ``scores.json`` and card."""
-    gguf.check_room(folder, sum(f.stat().st_size for f in base.glob("*.safetensors")) // gguf.BYTES_A_WEIGHT)
+def practise(base: Path, folder: Path, settings: Settings) -> dict[str, Any]:
+    """Train ``base`` and write weights and tokenizer into ``folder``; returns what the card tells of it."""
     torch.set_num_threads(settings.threads)
     began = time.perf_counter()
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -124,18 +123,33 @@ def make_practised(base: Path, folder: Path, settings: Settings) -> Path:
     length = sum(len(prompt) + len(answer) for prompt, answer in samples) / len(samples)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     train(model, samples, settings, tokenizer.pad_token_id)
-    seconds = round(time.perf_counter() - began)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {
+        "seconds": round(time.perf_counter() - began),
+        "tokens_a_sample": round(length, 1),
+        "precision": "bf16 autocast" if precision.processor_has_bfloat16() else "float32",
+    }
+
+
+def make_practised(base: Path, folder: Path, settings: Settings) -> Path:
+    """Practise ``base`` and write weights, tokenizer, ``scores.json`` and card.
+
+    Where this was stopped while it scored, it goes on with scoring: the practice is not repeated.
+    """
+    gguf.check_room(folder, sum(f.stat().st_size for f in base.glob("*.safetensors")) // gguf.BYTES_A_WEIGHT)
     partial = folder.with_name(f".{folder.name}.partial")
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    del model
+    told = partial / "scores.json"
+    about = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}
+    if about.get("settings") != asdict(settings):
+        about = {"settings": asdict(settings), **practise(base, partial, settings)}
+        write_json(told, about)
     scores = measure(partial, settings.measured)
-    facts = {"seconds": seconds, "tokens_a_sample": round(length, 1)}
-    facts |= {"precision": "bf16 autocast" if precision.processor_has_bfloat16() else "float32"}
-    write_json(partial / "scores.json", {"settings": asdict(settings), **facts, "scores": scores})
+    write_json(told, {**about, "scores": scores})
+    facts = {key: about[key] for key in ("seconds", "tokens_a_sample", "precision")}
     gaps = ", ".join(sorted(practice.GAPS))
     write_text(partial / "README.md", CARD.format(**asdict(settings), **facts, gaps=gaps, table=score_rows(scores)))
-    print(json.dumps(scores), f"\n{seconds} s of training")
+    print(json.dumps(scores), f"\n{about['seconds']} s of training")
     return partial.rename(folder)
 
 

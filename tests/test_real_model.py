@@ -67,6 +67,19 @@ def test_practising_moves_the_weights_and_writes_scores(maker: ModuleType, tmp_p
     assert local.load(str(folder)).tokenizer.chat_template
 
 
+def test_practice_that_was_stopped_while_it_was_scored_is_not_repeated(
+    maker: ModuleType, tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    settings, measure = maker.Settings(problems=16, measured=2, threads=1), maker.measure
+    monkeypatch.setattr(maker, "measure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        maker.make_practised(NANO, tmp_path / "practised", settings)
+    monkeypatch.setattr(maker, "measure", measure)
+    monkeypatch.setattr(maker, "train", lambda *_: pytest.fail("practised again"))
+    folder = maker.make_practised(NANO, tmp_path / "practised", settings)
+    assert json.loads((folder / "scores.json").read_text())["scores"]["practice: all"]["n"] == 2
+
+
 def test_a_disk_without_room_is_told_before_practice_begins(
     maker: ModuleType, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
