@@ -34,7 +34,7 @@ def run(
     redo: Annotated[list[str], typer.Option(help="run these notebooks again, e.g. 05; repeatable")] = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, show the stages, run none")] = False,
 ) -> None:
-    """Run a recipe, or go on where its run stopped."""
+    """Run a recipe, or continue a run that was stopped."""
     from laif_helpers import runner
     from laif_helpers.runner import plan
     from laif_helpers.runner import report as report_run
@@ -134,9 +134,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="a run, a file of responses, or another tool's log", show_default=False)],
     b: Annotated[str, typer.Argument(help="the other one, with answers to the same items", show_default=False)],
     regrade: Annotated[bool, typer.Option("--regrade", help="by our graders instead of the logs' labels")] = False,
-    fail_if_worse: Annotated[
-        bool, typer.Option("--fail-if-worse", help="exit 1 where B is significantly worse")
-    ] = False,
+    fail_if_worse: Annotated[bool, typer.Option("--fail-if-worse", help="exit 1 if B is significantly worse")] = False,
     out: Annotated[str, typer.Option(help="folder for compare.json, .csv, .md and .html")] = "",
 ) -> None:
     """Are two logs really different? Paired, with intervals, exact tests and what was fixed and broken."""
@@ -203,7 +201,7 @@ def overrides(settings: list[str]) -> dict[str, Any]:
 
 
 def app() -> None:
-    """The command; a problem of the user's is told in one sentence, with exit status 2."""
+    """The command; a problem of the user's is one sentence, with exit status 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of another encoding has no arrows

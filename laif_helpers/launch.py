@@ -28,7 +28,7 @@ PR_SET_PDEATHSIG = 1
 def die_with_parent(parent: int = 0) -> None:
     """Ask Linux to kill this process when the one that started it ends, however it ends.
 
-    ``parent`` is the expected parent's pid: where it has gone before the request, this process ends at once.
+    ``parent`` is the expected parent's pid: if it has gone before the request, this process ends at once.
     Elsewhere than on Linux this does nothing; ipykernel's own one-second watch on its parent remains.
     """
     if sys.platform != "linux":
@@ -111,7 +111,7 @@ def port_was_taken(log: Path) -> bool:
 def gpus() -> list[str]:
     """Ids of the GPUs that a child may use, found without a call to CUDA (which a kernel must not make).
 
-    ``CUDA_VISIBLE_DEVICES`` is obeyed where it is set: DeepSpeed's launcher would overwrite it.
+    ``CUDA_VISIBLE_DEVICES`` is obeyed if it is set: DeepSpeed's launcher would overwrite it.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:

@@ -42,7 +42,7 @@ def hold(path: Path, *, wait: bool = False) -> Iterator[Say]:
                     raise
                 break
             if taken:
-                yield from _said(path)
+                yield from _locked(path)
                 return
             if not wait:
                 raise Held
@@ -79,7 +79,7 @@ def known(folder: Path) -> bool:
     return True
 
 
-def _said(path: Path) -> Iterator[Say]:
+def _locked(path: Path) -> Iterator[Say]:
     say = _writer(path)
     say({})
     try:
@@ -160,8 +160,8 @@ def _leased(lease: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     try:
-        said: dict[str, Any] = json.loads(text)
+        owner: dict[str, Any] = json.loads(text)
     except json.JSONDecodeError:  # being written just now
-        said = {"pid": "unknown"}
-    gone = said.get("host") == socket.gethostname() and not psutil.pid_exists(said["pid"])
-    return {} if gone or age > STALE_S else said
+        owner = {"pid": "unknown"}
+    gone = owner.get("host") == socket.gethostname() and not psutil.pid_exists(owner["pid"])
+    return {} if gone or age > STALE_S else owner

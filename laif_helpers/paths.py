@@ -16,7 +16,7 @@ SENTINEL = "laif_done.json"
 
 
 def runs_dir() -> Path:
-    """Folder of all runs: ``LAIF_RUNS`` where set (tests, a scratch disk), else ``papermill_runs/``."""
+    """Folder of all runs: ``LAIF_RUNS`` if it is set (tests, a scratch disk), else ``papermill_runs/``."""
     return Path(os.environ.get("LAIF_RUNS") or ROOT / "papermill_runs")
 
 
@@ -48,7 +48,7 @@ def stamp_of(responses: Path) -> Path:
 
 
 def short_names(benchmarks: Iterable[str]) -> dict[str, str]:
-    """How tables and figures name benchmarks: a user's own file by its stem, by ``file_label`` where two are alike."""
+    """How tables and figures name benchmarks: a user's own file by its stem, by ``file_label`` if two are alike."""
     names = list(dict.fromkeys(benchmarks))
     stems = {name: Path(name).stem if name.endswith((".jsonl", ".json")) else name for name in names}
     count = Counter(stems.values())

@@ -154,7 +154,7 @@ def local_target(target: str) -> str:
 
 
 def build(model: type[Recipe], values: Mapping[str, Any]) -> Any:
-    """``model(**values)``, with every problem told in one sentence each. Raises ValueError."""
+    """``model(**values)``, with one sentence for every problem. Raises ValueError."""
     unknown = [key for key in values if key not in model.model_fields]
     if unknown:
         close = difflib.get_close_matches(unknown[0], model.model_fields, n=1)
@@ -195,9 +195,9 @@ def _given_twice(node: yaml.Node | None) -> str:
 
 
 def _sentence(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
+    place = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message} (given: {problem['input']!r})" if where else message
+    return f"{place}: {message} (given: {problem['input']!r})" if place else message
 
 
 def from_notebook(namespace: Mapping[str, Any]) -> StageParameters:

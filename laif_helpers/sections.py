@@ -14,7 +14,7 @@ from laif_helpers.key_types import Price, RequestOptions, read_list, read_mappin
 
 
 class Section(BaseModel):
-    """Unknown keys are refused; a number is taken where a name is wanted (``instructor_model: 7``)."""
+    """Unknown keys are refused; a number is taken if a name is wanted (``instructor_model: 7``)."""
 
     # a class is finished when it is first used: importing eight of them would take a third of the import's time
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, defer_build=True)

@@ -1,4 +1,4 @@
-"""What ``laif doctor`` tells: the machine, what is installed, which data is there, whether a recipe would start."""
+"""What ``laif doctor`` shows: the machine, what is installed, which data is there, whether a recipe would start."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def lines(recipe: Path | None = None) -> Iterator[str]:
-    """One ``what   finding`` line at a time. Raises ValueError where the recipe would be refused."""
+    """One ``what   finding`` line at a time. Raises ValueError if the recipe would be refused."""
     yield from _machine()
     yield from _installed()
     yield from _data()

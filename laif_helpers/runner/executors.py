@@ -41,7 +41,7 @@ def environment(threads: int) -> dict[str, str]:
     given = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     ours = {
         "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": "ignore:IProgress not found",  # no widgets are wanted where nobody looks
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # nobody looks at a widget here
         # numbers with a point and text in UTF-8, whatever the user's language
         "LC_ALL": "C.UTF-8",
         "PYTHONUTF8": "1",
@@ -68,7 +68,7 @@ def _named(variable: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM interrupts as Ctrl-C does, and SIGINT does so too where it was ignored: a shell's background job, a
+    """SIGTERM interrupts as Ctrl-C does, and SIGINT does so too if it was ignored: a shell's background job, a
     batch script's. Only the main thread can; elsewhere nothing is changed."""
     if threading.current_thread() is not threading.main_thread():
         yield

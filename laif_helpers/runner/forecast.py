@@ -18,7 +18,7 @@ FRAME = 1800  # characters of instructions in a request, beside the item and the
 
 
 def lines(stages: Iterable[Stage]) -> list[str]:
-    """Lines on the instructor of a plan: requests, tokens, dollars; none where no language model is asked.
+    """Lines on the instructor of a plan: requests, tokens, dollars; none if no language model is asked.
 
     Each stage that asks counts once, so that what the points of a sweep or the arms of a run share is paid once.
     """

@@ -1,7 +1,7 @@
 """Start of a stage's kernel: this interpreter, no orphans, and a record of what imports cost.
 
 A ``python3`` kernel installed elsewhere on the machine may be another Python; the runner's stages start their
-kernel through this module instead, so that a notebook always runs where ``laif`` itself runs.
+kernel through this module instead, so that a notebook always runs in the Python that ``laif`` itself runs in.
 """
 
 import builtins

@@ -37,7 +37,7 @@ OUTPUTS = {
 
 
 def rows(run: RunDir) -> list[dict[str, Any]]:
-    """Rows of a run folder's manifest, oldest first; none where nothing has run."""
+    """Rows of a run folder's manifest, oldest first; none if nothing has run."""
     return list(read_rows(run.manifest)) if run.manifest.is_file() else []
 
 
@@ -84,7 +84,7 @@ def outputs(stage: Stage) -> list[str]:
 
 
 def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any]) -> str:
-    """Why a stage has to run, in a few words; "" where its last attempt still stands."""
+    """Why a stage has to run, in a few words; "" if its last attempt still stands."""
     if row is None:
         return "not done yet"
     if row["status"] not in ("done", "ended"):

@@ -1,7 +1,7 @@
 """What a notebook declares: its parameters cell, checked more strictly than papermill does.
 
 papermill warns about a misspelt parameter and goes on with the default, loses a parameter whose line it cannot
-parse, and overwrites every value where no cell is tagged. Here each of these is refused before anything runs.
+parse, and overwrites every value if no cell is tagged. Here each of these is refused before anything runs.
 """
 
 import ast
@@ -31,7 +31,7 @@ def source(cell: dict[str, Any]) -> str:
 
 
 def parameters_index(notebook: dict[str, Any], name: str) -> int:
-    """Position of the one cell tagged ``parameters``. Raises ValueError where there is none, or a second."""
+    """Position of the one cell tagged ``parameters``. Raises ValueError if there is none, or a second."""
     tagged = [i for i, cell in enumerate(notebook["cells"]) if TAG in cell.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(f"{name}: {len(tagged)} cells are tagged {TAG!r}; tag exactly one")
@@ -98,8 +98,8 @@ def _seen_by_papermill(path: Path) -> list[str]:
 
 
 def import_papermill() -> Any:
-    """papermill, without the grammar of internationalised addresses that jsonschema, where it finds the package,
-    compiles for 1.7 s in every process: a notebook's schema asks for no such format."""
+    """papermill, without the grammar of internationalised addresses that jsonschema compiles, if it finds the package,
+    for 1.7 s in every process: a notebook's schema asks for no such format."""
     absent = "rfc3987_syntax" not in sys.modules
     if absent:
         sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]

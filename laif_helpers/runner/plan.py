@@ -166,7 +166,7 @@ def _fits(stage: Stage, names: list[str]) -> None:
 
 
 def run_name(run: RunDir) -> str:
-    """What ``RUN`` says: relative to the runs folder where it lies in it, so that nothing names this machine."""
+    """What ``RUN`` says: relative to the runs folder if it lies in it, so that nothing names this machine."""
     runs = runs_dir().resolve()
     path = run.path.absolute()
     return path.relative_to(runs).as_posix() if path.is_relative_to(runs) else str(path)

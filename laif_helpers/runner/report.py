@@ -1,4 +1,4 @@
-"""What the runner tells a person: a line per finished stage, a failure in one screen, where the seconds went."""
+"""What the runner shows a person: a line per finished stage, a failure in one screen, where the seconds went."""
 
 import os
 import re
@@ -18,7 +18,7 @@ SCREEN = 14  # lines shown of a failing cell, and of its traceback
 
 
 def bar(total: int) -> Any:
-    """A bar over the stages; silent where the output is no terminal."""
+    """A bar over the stages; silent if the output is no terminal."""
     from tqdm.auto import tqdm
 
     return tqdm(total=total, unit="stage", disable=not sys.stderr.isatty(), leave=False)
@@ -121,7 +121,7 @@ def _results(run_plan: RunPlan) -> list[tuple[str, Path]]:
 
 
 def _ends(lines: list[str], first: bool) -> list[str]:
-    """The first or last lines of a long text, with a mark where some are left out."""
+    """The first or last lines of a long text, with a mark if some are left out."""
     if len(lines) <= SCREEN:
         return lines
     return [*lines[:SCREEN], "…"] if first else ["…", *lines[-SCREEN:]]

@@ -13,7 +13,7 @@ from laif_helpers.runner.plan import RunPlan
 def link(run_plan: RunPlan) -> None:
     """Make the links that a plan counts on, before its first stage; relative ones, so that a run can be moved.
 
-    Raises ValueError where a folder that must be shared holds results of its own.
+    Raises ValueError if a folder that must be shared holds results of its own.
     """
     for point, settings in run_plan.points.items():
         run, home = run_plan.folder(point), run_plan.homes[point]
@@ -25,7 +25,7 @@ def link(run_plan: RunPlan) -> None:
 
 
 def _share_turns(run: RunDir, arm: str, shared: range, iterations: int) -> None:
-    """``le+lec/iter1`` leads to ``le/iter1`` where the plan runs le; else a link of an earlier plan goes."""
+    """``le+lec/iter1`` leads to ``le/iter1`` if the plan runs le; else a link of an earlier plan goes."""
     for k in range(1, iterations + 1):
         own = run.iteration(arm, k).path
         if k in shared:

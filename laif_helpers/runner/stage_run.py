@@ -24,7 +24,7 @@ IPC_LIMIT = 40  # characters of a folder name; with the socket's name after it, 
 def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
     """Run the job's notebook with papermill and say how it went: ``status``, ``error``, ``startup_seconds`` ….
 
-    Any exception of papermill's or the kernel's is a failed stage, told to the runner in the result.
+    Any exception of papermill's or the kernel's is a failed stage, which the result reports.
     """
     imports = private / "imports"
     os.environ[kernel.IMPORT_LOG] = str(imports)
@@ -53,7 +53,7 @@ def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
         )
     except PapermillExecutionError as error:
         outcome = _failed(f"{error.ename}: {error.evalue}", error.source, error.traceback)
-    except Exception as error:  # a dead kernel, a time-out, a full disk: told to the runner, never lost
+    except Exception as error:  # a dead kernel, a time-out, a full disk: reported, never lost
         outcome = _failed(f"{type(error).__name__}: {error}" + _dead_kernel_hint(error))
     else:
         outcome = _outcome(job)
@@ -106,7 +106,7 @@ def _startup(job: dict[str, Any], imports: Path) -> dict[str, float]:
 
 
 def _imports_of_training(metrics: Path, elapsed: float) -> float:
-    """What the training process that a notebook started spent on imports; 0 where an old checkpoint was kept."""
+    """What the training process that a notebook started spent on imports; 0 if an old checkpoint was kept."""
     found = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
     return found.get("import_seconds", 0.0) if 0 < found.get("child_seconds", 0) <= elapsed else 0.0
 
