@@ -10,10 +10,11 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
+from conftest import Toy
 from pytest import MonkeyPatch
 from typer.testing import CliRunner
 
-from laif_helpers import benchmarks, runner, target
+from laif_helpers import benchmarks, compare, runner, target
 from laif_helpers.benchmarks import practice
 from laif_helpers.cli import commands
 from laif_helpers.models import local
@@ -104,7 +105,16 @@ def test_a_run_on_a_target_that_was_not_prepared_names_the_command(tmp_path: Pat
         target.check("data/downloads/other")
 
 
-# -- recipes for models that are not here
+# -- recipes
+
+
+def test_a_sweep_that_grows_runs_the_new_seeds_alone(toy: Toy, monkeypatch: MonkeyPatch) -> None:
+    """As smollm2_practice.yaml says: one seed first, and the others when there is time."""
+    monkeypatch.setattr(compare, "collect_points", lambda path: None)  # the toy's 06 leaves no tables
+    code, first = toy.run(seed=[0])
+    assert code == 0 and any(stage.startswith("seed0/le/") for stage in first)
+    code, then = toy.run(seed=[0, 1])
+    assert code == 0 and {stage.partition("/")[0] for stage in then if "compare" not in stage} == {"seed1"}
 
 
 def test_the_small_models_are_the_usual_ones() -> None:
