@@ -14,6 +14,7 @@ from typing import Any
 
 from laif_helpers.paths import ROOT, resolve
 from laif_helpers.records import write_text
+from laif_helpers.target import Target
 
 BYTES_A_WEIGHT = 4  # float32 holds every quantised value exactly
 
@@ -32,11 +33,6 @@ class Header:
     """Tokens that are marks, such as ``<|end|>``."""
 
 
-def is_file(name: str) -> bool:
-    """Whether a target is a GGUF file of this machine."""
-    return name.endswith(".gguf") and resolve(name).is_file()
-
-
 def folder_of(name: str) -> Path:
     """Where the plain folder of a GGUF file lies, made or not: a changed file gets another one."""
     file = resolve(name)
@@ -51,7 +47,7 @@ def prepare(name: str) -> str:
 
     Raises ValueError as ``to_folder`` does.
     """
-    if not is_file(name):
+    if Target.of(name).kind != "gguf":
         return name
     file, folder = resolve(name), folder_of(name)
     if not (folder / "config.json").is_file():
