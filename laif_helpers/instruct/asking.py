@@ -44,13 +44,13 @@ def ask(plan: Plan, p: StageParameters) -> dict[str, Reply]:
 
 def useless(requests: Sequence[Request], probed: Mapping[str, Reply], p: StageParameters) -> str:
     """Why the probe's replies hold no lesson at all that is right; "" if they hold one."""
-    made = lessons.verify(lessons_of(requests, probed, p), workers=p.workers)
-    if any(lesson.status == "kept" for lesson in made):
+    results = lessons.verify(lessons_of(requests, probed, p), workers=p.workers)
+    if any(lesson.status == "kept" for lesson in results):
         return ""
-    first = made[0]
+    first = results[0]
     raw = " ".join(probed[first.request_key].text.split())[:EXCERPT]
     return (
-        f"none of the {len(made)} lessons in the {len(probed)} replies of the probe holds, so nothing more is bought. "
+        f"none of the {len(results)} lessons in the {len(probed)} replies of the probe holds, so no more is bought. "
         f"The first: {first.status}, {first.reason}. Its reply begins: {raw!r}. Look at the instructor's model, the "
         "prompts and reply_format; probe: 0 asks for all without this check"
     )

@@ -18,9 +18,9 @@ def answers(asked: Sequence[Lesson], p: StageParameters, ledger: Ledger) -> list
         # another seed for each: servers that honour it would give one text again
         drawn = p.model_copy(update={"seed": p.seed + sample, "reply_format": "text"})
         requests = [_question(drawn, lesson, sample) for lesson in asked]
-        keys = [one.key for one in requests]
+        keys = [item.key for item in requests]
         known = ledger.replies(keys)
-        llm.ask([one for one in requests if one.key not in known], drawn, ledger)
+        llm.ask([item for item in requests if item.key not in known], drawn, ledger)
         replies = ledger.replies(keys)
         for texts, key in zip(found, keys, strict=True):
             texts.append(replies[key].text if key in replies else "")

@@ -35,9 +35,9 @@ class Explorer:
         """One error beside its k nearest right questions: distance, words shared, and what the request costs."""
         if not self.plan.requests:
             return Shown(_table([]), "There is no error to contrast.")
-        one = self.plan.requests[which % len(self.plan.requests)]
-        study = self.plan.studies[one.benchmark]
-        source, near = study.everything[one.source_ids[0]], self.near[one.source_ids[0]][:k]
+        item = self.plan.requests[which % len(self.plan.requests)]
+        study = self.plan.studies[item.benchmark]
+        source, near = study.everything[item.source_ids[0]], self.near[item.source_ids[0]][:k]
         own = dict.fromkeys(word for word in words(_text(study, source)) if not COMMON.fullmatch(word))
         rows, seen = [], set[str]()
         for id, distance in near:
@@ -46,11 +46,11 @@ class Explorer:
             shared = ", ".join(word for word in own if word in other)
             rows.append((round(distance, 3), _text(study, study.everything[id]), shared))
         alone = ", ".join(word for word in own if word not in seen) or "none"
-        said = f"Error {source.example.id}: {_text(study, source)} Words that no neighbour has: {alone}. "
-        return Shown(_table(rows), said + self._cost(study, source, near, one))
+        wording = f"Error {source.example.id}: {_text(study, source)} Words that no neighbour has: {alone}. "
+        return Shown(_table(rows), wording + self._cost(study, source, near, item))
 
-    def _cost(self, study: Study, source: Answered, near: Near, one: Request) -> str:
-        asked = request(self.p, study, [source], near, one.n)
+    def _cost(self, study: Study, source: Answered, near: Near, item: Request) -> str:
+        asked = request(self.p, study, [source], near, item.n)
         size = sum(len(turn["content"]) for turn in asked.messages)
         low, high = (size / chars for chars in lessons.CHARS_PER_TOKEN_RANGE)
         price = self.p.prices.get(self.p.instructor_model)
@@ -81,23 +81,23 @@ class Explorer:
         return ipywidgets.VBox([error, slider, table])
 
     def _label(self, at: int) -> str:
-        one = self.plan.requests[at]
-        study = self.plan.studies[one.benchmark]
-        return f"{at}: {_text(study, study.everything[one.source_ids[0]])[:LABEL]}"
+        item = self.plan.requests[at]
+        study = self.plan.studies[item.benchmark]
+        return f"{at}: {_text(study, study.everything[item.source_ids[0]])[:LABEL]}"
 
 
 def explorer(plan: Plan, p: StageParameters) -> Explorer:
     """Look up the neighbours of all errors asked about, as far as the slider goes."""
     near: dict[str, Near] = {}
     for name, study in plan.studies.items():
-        ids = [one.source_ids[0] for one in plan.requests if one.benchmark == name]
+        ids = [item.source_ids[0] for item in plan.requests if item.benchmark == name]
         if ids:
             near |= nearest_right(p, study, [study.everything[id] for id in ids], min(MOST, len(study.right)))[0]
     return Explorer(plan, p, near)
 
 
-def _text(study: Study, one: Answered) -> str:
-    return study.bench.question_text(one.example)
+def _text(study: Study, item: Answered) -> str:
+    return study.bench.question_text(item.example)
 
 
 def _table(rows: list[tuple[float, str, str]]) -> "pd.DataFrame":

@@ -28,23 +28,23 @@ def lessons_of(requests: Sequence[Request], replies: Mapping[str, Reply], p: Sta
     """The lessons in those requests' replies. What the instructor refused or did not answer teaches nothing."""
     instructor = p.instructor_model if p.instructor == "llm" else p.instructor
     found = []
-    for one in requests:
-        if one.key in replies:
-            origin = lessons.Origin(one.benchmark, one.key, tuple(one.source_ids), p.arm, p.iteration, instructor)
-            reply = replies[one.key]
+    for item in requests:
+        if item.key in replies:
+            origin = lessons.Origin(item.benchmark, item.key, tuple(item.source_ids), p.arm, p.iteration, instructor)
+            reply = replies[item.key]
             failed = reply.finish if reply.finish.startswith("error") else ""
             found += lessons.from_reply(reply.text, origin, failed)
     return found
 
 
-def check(made: Sequence[Lesson], plan: Plan, p: StageParameters) -> list[Lesson]:
+def check(results: Sequence[Lesson], plan: Plan, p: StageParameters) -> list[Lesson]:
     """Every lesson with what is wrong with it: not right, a repetition, a test question, too long for training.
 
     With ``p.agreement`` the instructor answers choice lessons again, through the ledger.
     """
-    if not made:
+    if not results:
         return []
-    checked = lessons.check(made, lessons.index_of_tests(p), max_length=p.max_length, workers=p.workers)
+    checked = lessons.check(results, lessons.index_of_tests(p), max_length=p.max_length, workers=p.workers)
     if not p.agreement:
         return checked
     with open_ledger(plan, p) as replies:
@@ -70,14 +70,14 @@ def diagnosed(plan: Plan, replies: Mapping[str, Reply]) -> list[dict[str, Any]]:
     """A row for each reply: request_key, arm, benchmark, cluster, source_ids, neighbour_ids, diagnosis."""
     return [
         {
-            "request_key": one.key,
-            "arm": one.arm,
-            "benchmark": one.benchmark,
-            "cluster": one.cluster,
-            "source_ids": one.source_ids,
-            "neighbour_ids": one.neighbour_ids,
-            "diagnosis": lessons.diagnosis(replies[one.key].text),
+            "request_key": item.key,
+            "arm": item.arm,
+            "benchmark": item.benchmark,
+            "cluster": item.cluster,
+            "source_ids": item.source_ids,
+            "neighbour_ids": item.neighbour_ids,
+            "diagnosis": lessons.diagnosis(replies[item.key].text),
         }
-        for one in plan.requests
-        if one.key in replies
+        for item in plan.requests
+        if item.key in replies
     ]

@@ -26,7 +26,7 @@ def nearest_right(
             f"k = {k}, but only {len(study.right)} item(s) of {study.bench.name} were answered right; lower k, "
             "or use arm le"
         )
-    asked, known = ([study.bench.question_text(one.example) for one in side] for side in (wrong, study.right))
+    asked, known = ([study.bench.question_text(item.example) for item in side] for side in (wrong, study.right))
     vectors = embeddings.embed([*asked, *known], p.embedding, cache=p.vectors)
     own, pool = vectors[: len(wrong)], vectors[len(wrong) :]
     chosen: dict[int, tuple[Near, int]] = {}
@@ -38,7 +38,7 @@ def nearest_right(
             if len(kept) == k or take == len(known):
                 chosen[at] = [(study.right[i].example.id, distance) for i, distance in kept], passed
         left, take = [at for at in left if at not in chosen], min(4 * take, len(known))
-    found = {one.example.id: chosen[at][0] for at, one in enumerate(wrong)}
+    found = {item.example.id: chosen[at][0] for at, item in enumerate(wrong)}
     return found, sum(passed for _, passed in chosen.values())
 
 

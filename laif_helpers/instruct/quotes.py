@@ -58,9 +58,9 @@ class Quote:
             "input tokens": self.input_tokens,
             "output tokens": self.output_tokens,
         }
-        told = {name: [f"{value:,.0f}" for value in pair] for name, pair in rows.items()}
-        told["US dollars"] = [f"{value:,.2f}" for value in self.usd] if self.usd else ["no price given"] * 2
-        return pd.DataFrame.from_dict(told, orient="index", columns=["low", "high"]).rename_axis(self.instructor)
+        values = {name: [f"{value:,.0f}" for value in pair] for name, pair in rows.items()}
+        values["US dollars"] = [f"{value:,.2f}" for value in self.usd] if self.usd else ["no price given"] * 2
+        return pd.DataFrame.from_dict(values, orient="index", columns=["low", "high"]).rename_axis(self.instructor)
 
     @property
     def observation(self) -> str:
@@ -68,8 +68,8 @@ class Quote:
         cost = f"{self.usd[0]:,.2f} to {self.usd[1]:,.2f} dollars" if self.usd else "no price given, so tokens only"
         low, high = (sum(pair) for pair in zip(self.input_tokens, self.output_tokens, strict=True))
         tokens = f"{low:,.0f} to {high:,.0f}"
-        said = f"{self.requests:,} requests to {self.instructor}: {tokens} tokens, {cost}. " + " ".join(self.notes)
-        return f"{said} Method: {self.method}."
+        wording = f"{self.requests:,} requests to {self.instructor}: {tokens} tokens, {cost}. " + " ".join(self.notes)
+        return f"{wording} Method: {self.method}."
 
 
 def quote(plan: Plan, p: StageParameters, probed: Mapping[str, Reply] | None = None) -> Quote:
@@ -78,21 +78,21 @@ def quote(plan: Plan, p: StageParameters, probed: Mapping[str, Reply] | None = N
     ``probed``: replies that are there already (``instruct.probe``). They are counted as they are, and the rest is
     quoted from them; without any, from characters (``METHOD``).
     """
-    there = probed or {}
-    told = [there[one.key] for one in plan.requests if one.key in there and there[one.key].prompt_tokens]
-    rest = [one for one in plan.requests if one.key not in there]
-    asking = _measured(plan, p, rest, told) if told else _estimated(plan, p)
+    known = probed or {}
+    bought = [known[item.key] for item in plan.requests if item.key in known and known[item.key].prompt_tokens]
+    rest = [item for item in plan.requests if item.key not in known]
+    asking = _measured(plan, p, rest, bought) if bought else _estimated(plan, p)
     inputs, outputs = (
         (low + more[0], high + more[1]) for (low, high), more in zip(asking, _again(plan, p), strict=True)
     )
     usd = None
     if p.instructor_model in p.prices:
-        paid, (asked, got) = sum(reply.usd for reply in told), _sum(told)
+        paid, (asked, got) = sum(reply.usd for reply in bought), _sum(bought)
         share = spending.BATCH_SHARE if p.batch else 1.0
         low, high = (paid + share * spending.price(p, i - asked, o - got) for i, o in zip(inputs, outputs, strict=True))
         usd = (low, high)
     cut = outputs[1] >= spending.MAX_REPLY_TOKENS * len(plan.requests) > 0
-    method = MEASURED.format(n=len(told), rest=len(rest)) if told else METHOD
+    method = MEASURED.format(n=len(bought), rest=len(rest)) if bought else METHOD
     name = p.instructor_model or p.instructor
     return Quote(name, len(plan.requests), plan.requested, inputs, outputs, usd, _notes(plan, p, usd, cut), method)
 
@@ -109,15 +109,15 @@ def _estimated(plan: Plan, p: StageParameters) -> tuple[Range, Range]:
     return inputs, (min(low, longest), min(high, longest))
 
 
-def _measured(plan: Plan, p: StageParameters, rest: Sequence[Request], told: Sequence[Reply]) -> tuple[Range, Range]:
+def _measured(plan: Plan, p: StageParameters, rest: Sequence[Request], bought: Sequence[Reply]) -> tuple[Range, Range]:
     """Input and output tokens of the probe's replies and, by their like, of the rest."""
-    (asked, got), most = _sum(told), float(spending.MAX_REPLY_TOKENS * len(rest))
+    (asked, got), most = _sum(bought), float(spending.MAX_REPLY_TOKENS * len(rest))
     by_key = {request.key: request for request in plan.requests}
-    sizes = [sum(len(turn["content"]) for turn in by_key[reply.key].messages) for reply in told]
-    ratios = [reply.prompt_tokens / size for reply, size in zip(told, sizes, strict=True)]
+    sizes = [sum(len(turn["content"]) for turn in by_key[reply.key].messages) for reply in bought]
+    ratios = [reply.prompt_tokens / size for reply, size in zip(bought, sizes, strict=True)]
     characters = sum(len(turn["content"]) for request in rest for turn in request.messages)
     reads = (min(ratios) * characters, max(ratios) * characters)
-    low, high = _sum_interval([float(reply.new_tokens) for reply in told], len(rest))
+    low, high = _sum_interval([float(reply.new_tokens) for reply in bought], len(rest))
     return (asked + reads[0], asked + reads[1]), (got + min(low, most), got + min(high, most))
 
 
@@ -125,11 +125,11 @@ def _again(plan: Plan, p: StageParameters) -> tuple[Range, Range]:
     """What the answers that must confirm choice lessons (``agreement``) read and write: at most, all lessons pass
     the other checks; at least, half of them."""
     answers, asked = 0.0, 0.0
-    for one in plan.requests:
-        study = plan.studies[one.benchmark]
+    for item in plan.requests:
+        study = plan.studies[item.benchmark]
         if p.agreement and families.get(study.bench.family).by_letter:
-            answers += p.agreement * one.n
-            asked += p.agreement * one.n * _sample_size(study)
+            answers += p.agreement * item.n
+            asked += p.agreement * item.n * _sample_size(study)
     low, high = CHARS_PER_TOKEN_RANGE
     return (asked / low / 2, asked / high), (answers * LEAST_ANSWER / low / 2, answers * LEAST_ANSWER / high * 2)
 
@@ -173,7 +173,7 @@ def _notes(plan: Plan, p: StageParameters, usd: Range | None, cut: bool) -> tupl
 
 def _sample_size(study: Study) -> float:
     """Characters of one sample: the mean over the benchmark's own questions and gold answers."""
-    question, answer = lessons.typical_size(study.bench, [one.example for one in (*study.wrong, *study.right)])
+    question, answer = lessons.typical_size(study.bench, [item.example for item in (*study.wrong, *study.right)])
     return question + answer + OVERHEAD * bool(question)
 
 

@@ -115,7 +115,7 @@ def diagnoses(plan: Plan, replies: dict[str, Reply], n: int = 10) -> Shown:
         about.setdefault(row["diagnosis"], []).extend(row["source_ids"])
     silent = len(about.pop("", []))
     most = sorted(about.items(), key=lambda pair: -len(pair[1]))[:n]
-    rows = [(said, len(ids), ", ".join(ids[:3])) for said, ids in most]
+    rows = [(wording, len(ids), ", ".join(ids[:3])) for wording, ids in most]
     text = f"{len(about)} different diagnoses of {sum(map(len, about.values()))} items; {silent} replies without one."
     return Shown(pd.DataFrame(rows, columns=["diagnosis", "items", "for example"]), text if replies else "")
 
@@ -127,22 +127,22 @@ def lost(now: list[Lesson], before: list[Lesson] | None = None) -> Shown:
     return Shown(reasons(gone), f"{sum(kept) - len(gone):,} of {sum(kept):,} lessons are left.")
 
 
-def chosen(made: list[Lesson], plan: Plan, p: StageParameters) -> Text:
+def chosen(results: list[Lesson], plan: Plan, p: StageParameters) -> Text:
     """How many of the needed lessons were kept, and what follows if they are too few."""
     if p.quote_only or plan.ended:
         return Text(plan.ended or "quote_only: nothing was sent, so there are no lessons.")
     needed = lessons.shares(p.budget, p.replay_fraction)[0] * len({request.benchmark for request in plan.requests})
-    kept = sum(lesson.status == "kept" for lesson in made)
+    kept = sum(lesson.status == "kept" for lesson in results)
     short = "" if kept >= needed else " Fewer than needed: 05 trains on what there is, or stops if STRICT."
     return Text(f"{kept} of {needed} needed lessons kept, out of {plan.requested} asked for.{short}")
 
 
-def reasons(made: list[Lesson]) -> "pd.DataFrame":
+def reasons(results: list[Lesson]) -> "pd.DataFrame":
     """Every rejection: status, how many, why such lessons are refused, and one reason as an example."""
     import pandas as pd
 
-    counts = Counter(lesson.status for lesson in made)
-    example = {lesson.status: lesson.reason for lesson in reversed(made)}
+    counts = Counter(lesson.status for lesson in results)
+    example = {lesson.status: lesson.reason for lesson in reversed(results)}
     rows = [
         {"status": status, "lessons": counts[status], "refused because": WHY[status], "for example": example[status]}
         for status in lessons.STATUSES
@@ -151,13 +151,13 @@ def reasons(made: list[Lesson]) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=["status", "lessons", "refused because", "for example"])
 
 
-def examples(made: list[Lesson], status: str = "kept", n: int = 5) -> Shown:
+def examples(results: list[Lesson], status: str = "kept", n: int = 5) -> Shown:
     """A few lessons of one status, evenly spaced over the file: source error, question, response, reason."""
     import pandas as pd
 
-    mine = [lesson for lesson in made if lesson.status == status]
+    mine = [lesson for lesson in results if lesson.status == status]
     chosen = mine[:: max(len(mine) // n, 1)][:n]
-    rows = [(", ".join(one.source_ids), one.question, one.response, one.reason) for one in chosen]
+    rows = [(", ".join(item.source_ids), item.question, item.response, item.reason) for item in chosen]
     table = pd.DataFrame(rows, columns=["source", "question", "response", "reason"])
     return Shown(table.drop(columns="reason") if status == "kept" else table)
 
@@ -206,7 +206,7 @@ def contrast(plan: Plan, replies: dict[str, Reply], which: int = 0) -> Text:
 
 
 def observation(
-    p: StageParameters, plan: Plan, quoted: quotes.Quote, replies: dict[str, Reply], made: list[Lesson]
+    p: StageParameters, plan: Plan, quoted: quotes.Quote, replies: dict[str, Reply], results: list[Lesson]
 ) -> Text:
     """The notebook's answer: what was asked for, what the checks left of it, the most frequent diagnoses, and the next
     notebook."""
@@ -216,7 +216,7 @@ def observation(
     asked = f"{len(plan.requests):,} requests ask for {plan.requested:,} lessons."
     if p.quote_only:
         return Text("\n".join([f"{asked} Nothing was sent. {quoted.observation}", *in_force]))
-    left = lessons.funnel(made, plan.requested)
+    left = lessons.funnel(results, plan.requested)
     checked = f"{left['clean']:,} are right, new and no test question"
     kept = f"{left['returned']:,} came back; {checked}; {left['kept']:,} kept"
     frequent = diagnoses(plan, replies, 3).table
@@ -234,7 +234,7 @@ def following(p: StageParameters) -> str:
 
 
 def metrics(
-    p: StageParameters, plan: Plan, quoted: quotes.Quote, replies: dict[str, Reply], made: list[Lesson]
+    p: StageParameters, plan: Plan, quoted: quotes.Quote, replies: dict[str, Reply], results: list[Lesson]
 ) -> dict[str, Any]:
     """What the notebook records by name; ``ended`` only where the arm has nothing to learn from."""
     found: dict[str, Any] = {"arm": p.arm, "iteration": p.iteration, "instructor": p.instructor}
@@ -248,6 +248,6 @@ def metrics(
     }
     found |= quotes.as_metrics(quoted)
     if not p.quote_only:
-        found["funnel"] = lessons.funnel(made, plan.requested)
-        found["rejected"] = {row["status"]: row["lessons"] for row in reasons(made).to_dict("records")}
+        found["funnel"] = lessons.funnel(results, plan.requested)
+        found["rejected"] = {row["status"]: row["lessons"] for row in reasons(results).to_dict("records")}
     return found | ({"ended": plan.ended} if plan.ended else {})

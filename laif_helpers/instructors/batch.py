@@ -106,7 +106,7 @@ async def _submit(to: Batching, token: str, bodies: dict[str, Any]) -> str:
     ]
     try:
         file = await to.client.files.create(file=("requests.jsonl", "\n".join(lines).encode()), purpose="batch")
-        made = await to.client.batches.create(
+        created = await to.client.batches.create(
             input_file_id=file.id,
             endpoint="/v1/chat/completions",
             completion_window=WINDOW,
@@ -120,8 +120,8 @@ async def _submit(to: Batching, token: str, bodies: dict[str, Any]) -> str:
         raise protocol.ServerError(
             f"server {url_of(to.p)} did not take the batch ({protocol.said(error)}); run again to go on"
         ) from None
-    to.ledger.batch_sent(token, made.id)
-    return str(made.id)
+    to.ledger.batch_sent(token, created.id)
+    return str(created.id)
 
 
 async def _resume(to: Batching, batch: Sent) -> None:

@@ -142,8 +142,8 @@ class Ledger:
         """The replies that are there, by key, in the order asked."""
         columns = "key, reply, finish, prompt_tokens, new_tokens, attempts, usd"
         rows = self.base.execute(f"SELECT {columns} FROM calls WHERE status = 'done'")
-        there = {row[0]: Reply(*row) for row in rows}
-        return {key: there[key] for key in keys if key in there}
+        known = {row[0]: Reply(*row) for row in rows}
+        return {key: known[key] for key in keys if key in known}
 
 
 @contextmanager

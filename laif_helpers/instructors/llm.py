@@ -59,7 +59,7 @@ def check(p: StageParameters, requests: Sequence[Asked] = ()) -> None:
     if not machine.secret("OPENAI_API_KEY") and not protocol.is_local(url):
         raise ValueError(f"instructor {url} needs a key: set the environment variable OPENAI_API_KEY")
     form = Form(p.request_options.instructor)
-    calls = [form.body(chat.call(one, p, p.reply_format != "text")) for one in requests]
+    calls = [form.body(chat.call(item, p, p.reply_format != "text")) for item in requests]
     spending.check(p, max(calls, key=prompt_bound, default=None))
 
 

@@ -76,8 +76,8 @@ def find_mistake(source: Problem, student: str) -> Mistake:
     order = list(reversed(source.steps)) if source.twist == "reversed" else list(source.steps)
     for index, (step, right) in enumerate(zip(order, source.equations, strict=True)):
         if index >= len(written) or not _same(written[index], right):
-            said = str(written[index]) if index < len(written) else ""
-            return Mistake(step.concept, said, right)
+            wording = str(written[index]) if index < len(written) else ""
+            return Mistake(step.concept, wording, right)
     return Mistake(order[-1].concept, "", source.equations[-1])
 
 
@@ -135,7 +135,7 @@ def _group(rng: random.Random, found: dict[str, str], n: int) -> str:
     mistakes = [find_mistake(source, student) for source, student in errors]
     concept = _most_common(mistakes)
     (source, _), mistake = next(
-        (one, mistake) for one, mistake in zip(errors, mistakes, strict=True) if mistake.concept == concept
+        (item, mistake) for item, mistake in zip(errors, mistakes, strict=True) if mistake.concept == concept
     )
     right = [recognise(question) for question in numbered(found.get("right", ""))]
     if right:

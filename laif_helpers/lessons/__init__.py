@@ -238,12 +238,12 @@ def _row(
 def shortfalls(rows: Sequence[dict[str, Any]], budget: int, replay_fraction: float) -> list[str]:
     """One sentence per benchmark that has fewer lessons or replay items than the budget asks for."""
     wanted, replay = shares(budget, replay_fraction)
-    said = []
+    short = []
     for name in sorted({row["benchmark"] for row in rows}):
         replayed = sum(row["benchmark"] == name and row["source"] == "replay" for row in rows)
         taught = sum(row["benchmark"] == name for row in rows) - replayed
         if taught < wanted:
-            said.append(f"{name}: {taught} lessons of the {wanted} that budget {budget} asks for")
+            short.append(f"{name}: {taught} lessons of the {wanted} that budget {budget} asks for")
         if replayed < replay:
-            said.append(f"{name}: {replayed} right-answered items of the {replay} to replay")
-    return said
+            short.append(f"{name}: {replayed} right-answered items of the {replay} to replay")
+    return short

@@ -43,7 +43,7 @@ def check_math(response: str) -> Problem:
             checked = checked or computes(left) or computes(right)
     if not checked:
         return "no equation that can be recomputed"
-    if _is(final, results[-1]) or (any(_is(final, one) for one in results) and _states(lines[-1], final)):
+    if _is(final, results[-1]) or (any(_is(final, item) for item in results) and _states(lines[-1], final)):
         return ""
     return f"the final number {marked[1]} is not the last value computed ({results[-1]})"
 
@@ -95,8 +95,8 @@ def _reason_against(reason: str, options: list[tuple[str, str]], letter: str) ->
     elif _DENIES.search(reason):
         named = []
     else:
-        said = _spaced(reason)
-        named = [option for option, text in options if _spaced(text) in said]
+        wording = _spaced(reason)
+        named = [option for option, text in options if _spaced(text) in wording]
     if len(named) != 1 or named[0] == letter:
         return ""
     return f"the answer is {letter}, but its reason speaks of option {named[0]} alone"
@@ -143,5 +143,5 @@ def _run_examples(source: str, examples: str, timeout_s: float) -> Problem:
     result = sandbox.run_python(program, timeout_s=timeout_s, cpu_s=CPU_S)
     if result.status == "passed":
         return ""
-    said = (result.stderr.strip().splitlines() or [""])[-1]
-    return f"run on its examples: {result.status}" + (f" ({said[:120]})" if said else "")
+    last_line = (result.stderr.strip().splitlines() or [""])[-1]
+    return f"run on its examples: {result.status}" + (f" ({last_line[:120]})" if last_line else "")

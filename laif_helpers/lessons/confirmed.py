@@ -20,9 +20,9 @@ def confirm_letters(
     asked = [
         at for at, lesson in enumerate(lessons) if lesson.status == "kept" and families.of(lesson.benchmark).by_letter
     ]
-    said = answers([lessons[at] for at in asked]) if asked else []
+    answered = answers([lessons[at] for at in asked]) if asked else []
     problems = [""] * len(lessons)
-    for at, texts in zip(asked, said, strict=True):
+    for at, texts in zip(asked, answered, strict=True):
         problems[at] = _disagreement(lessons[at], texts)
     return marked(lessons, problems, "wrong")
 
@@ -31,7 +31,7 @@ def _disagreement(lesson: Lesson, texts: Sequence[str]) -> str:
     options = dict(options_of(lesson.question))
     letter = choice.read(lesson.response, options)[0]
     read = [choice.read(text, options)[0] or "?" for text in texts]
-    right = sum(one == letter for one in read)
+    right = sum(item == letter for item in read)
     if right == len(read):
         return ""
     return f"{right} of {len(read)} independent answers agree with {letter}: {', '.join(read)}"

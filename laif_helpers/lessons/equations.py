@@ -87,8 +87,8 @@ def _tokens(line: str, variables: frozenset[str]) -> list[_Token]:
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup or "space"
         if kind != "space":
-            said = match[0] if kind == "word" else match[0].lower()
-            raw.append(_Token(kind, _SIGNS.get(said, said), not spaced))
+            wording = match[0] if kind == "word" else match[0].lower()
+            raw.append(_Token(kind, _SIGNS.get(wording, wording), not spaced))
         spaced = kind == "space"
     found: list[_Token] = []
     for at, token in enumerate(raw):

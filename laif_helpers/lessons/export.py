@@ -48,15 +48,15 @@ def export(
     path = folder.iteration(arm, iteration).lessons(arm)
     if not path.is_file():
         raise FileNotFoundError(f"arm {arm!r} of run {run!r} has no lessons in iteration {iteration}: no {path}")
-    made = read_jsonl(path, Lesson)
-    rows = [_row(lesson, format) for lesson in made if lesson.status == "kept"]
+    results = read_jsonl(path, Lesson)
+    rows = [_row(lesson, format) for lesson in results if lesson.status == "kept"]
     if not rows:
-        raise ValueError(f"{path} holds {len(made)} lessons, none of them kept: there is nothing to export")
+        raise ValueError(f"{path} holds {len(results)} lessons, none of them kept: there is nothing to export")
     target = Path(out).expanduser() if out else folder.path / "export" / f"{arm}-iter{iteration}-{format}"
     name = "train.parquet" if parquet else "train.jsonl"
     _empty(target)
     _write(target / name, rows, parquet=parquet)
-    write_text(target / "README.md", _card(made, _settings(folder), f"{folder.path.name}, {arm}", format, name))
+    write_text(target / "README.md", _card(results, _settings(folder), f"{folder.path.name}, {arm}", format, name))
     return target
 
 
@@ -66,9 +66,9 @@ def _latest(folder: RunDir, arm: str) -> int:
     found = [int(path.parts[-3].removeprefix("iter")) for path in folder.path.glob(f"{arm}/iter*/lessons/{arm}.jsonl")]
     if found:
         return max(found)
-    there = [name for name in ARMS if any(folder.path.glob(f"{name}/iter*/lessons/*.jsonl"))]
+    known = [name for name in ARMS if any(folder.path.glob(f"{name}/iter*/lessons/*.jsonl"))]
     raise FileNotFoundError(
-        f"run {folder.path.name!r} has no lessons of arm {arm!r}; arms with lessons: {', '.join(there) or 'none yet'}"
+        f"run {folder.path.name!r} has no lessons of arm {arm!r}; arms with lessons: {', '.join(known) or 'none yet'}"
     )
 
 
@@ -107,10 +107,10 @@ FORMATS: dict[str, Callable[[list[Message]], Row]] = {
 
 def _empty(target: Path) -> None:
     """Take an earlier export away; refuse a folder of somebody else's."""
-    there = {path.name for path in target.iterdir()} if target.is_dir() else set()
-    if other := sorted(there - {"README.md", "train.jsonl", "train.parquet"}):
+    known = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    if other := sorted(known - {"README.md", "train.jsonl", "train.parquet"}):
         raise ValueError(f"{target} holds {other[0]!r}, which no export wrote; name an empty folder with --out")
-    for name in there:
+    for name in known:
         (target / name).unlink()
     target.mkdir(parents=True, exist_ok=True)
 
@@ -138,28 +138,28 @@ def _settings(folder: RunDir) -> Mapping[str, Any]:
 # -- the card
 
 
-def _card(made: list[Lesson], settings: Mapping[str, Any], title: str, format: str, name: str) -> str:
-    kept = [lesson for lesson in made if lesson.status == "kept"]
+def _card(results: list[Lesson], settings: Mapping[str, Any], title: str, format: str, name: str) -> str:
+    kept = [lesson for lesson in results if lesson.status == "kept"]
     sources = sorted({f"{lesson.benchmark}:{id}" for lesson in kept for id in lesson.source_ids})
     split, target = settings.get("error_split", "an unknown"), settings.get("target", "an unknown target")
     measured = settings.get("test_split", "test") == split
-    what = "errors" if arms.studies_errors(made[0].arm) else "items"
+    what = "errors" if arms.studies_errors(results[0].arm) else "items"
     front: dict[str, Any] = {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": name}]}]}
     front |= {"tags": ["laif", "instruction-tuning"]}
     lines = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
-        f"# Lessons: {title}, iteration {made[0].iteration}\n",
+        f"# Lessons: {title}, iteration {results[0].iteration}\n",
         f"{len(kept):,} lessons in format `{format}`. Read by: {READERS[format]}.\n",
         "## Where they come from\n",
         f"- **Source {what}**: {len(sources):,} items of the {split} split, answered by `{target}`"
         + (f" ({', '.join(_by_benchmark(sources))})." if sources else "."),
         *(["- **These items are the ones measured: a model trained on this must not be judged by them.**"] * measured),
-        f"- **Instructor**: {', '.join(sorted({lesson.instructor for lesson in made}))}; arm `{made[0].arm}`.",
+        f"- **Instructor**: {', '.join(sorted({lesson.instructor for lesson in results}))}; arm `{results[0].arm}`.",
         f"- **Seed** {settings.get('seed', 'unknown')}, budget {settings.get('budget', 'unknown')}.\n",
         "## Checks\n",
         "| a lesson had to be | refused |\n|---|---|",
-        *(f"| {check} | {count:,} |" for check, count in _refused(made)),
-        f"\nOf {len(made):,} lessons written, {len(kept):,} were kept. Contamination was checked against the test "
+        *(f"| {check} | {count:,} |" for check, count in _refused(results)),
+        f"\nOf {len(results):,} lessons written, {len(kept):,} were kept. Contamination was checked against the test "
         f"splits of {', '.join(short_names(settings.get('benchmarks', [])).values()) or 'the run'}.\n",
         "`source_ids` names the items that a lesson was written about; their licence is that of their benchmark.",
     ]
@@ -172,6 +172,6 @@ def _by_benchmark(sources: list[str]) -> list[str]:
     return [f"{short[name]} {count:,}" for name, count in counts.items()]
 
 
-def _refused(made: list[Lesson]) -> list[tuple[str, int]]:
-    counts = Counter(lesson.status for lesson in made)
+def _refused(results: list[Lesson]) -> list[tuple[str, int]]:
+    counts = Counter(lesson.status for lesson in results)
     return [(CHECKS[status], counts[status]) for status in lessons.STATUSES if status in CHECKS]

@@ -60,10 +60,10 @@ def resembles(a: str, b: str, threshold: float = SIMILAR) -> bool:
     """Whether two questions are one: equal, or the same numbers and word triples of Jaccard ``threshold``."""
     if normalise(a) == normalise(b):
         return True
-    one, other = words(a), words(b)
-    if numbers(one) != numbers(other):
+    item, other = words(a), words(b)
+    if numbers(item) != numbers(other):
         return False
-    mine, theirs = set(_grams(one, 3)), set(_grams(other, 3))
+    mine, theirs = set(_grams(item, 3)), set(_grams(other, 3))
     return len(mine & theirs) >= threshold * len(mine | theirs)
 
 

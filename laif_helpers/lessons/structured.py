@@ -58,7 +58,7 @@ def samples(text: str, family: str) -> list[tuple[str, str, str]]:
     if reply is None:
         return plain.samples(text, families.get(family))
     found = reply.get("samples")
-    return [_sample(one, families.get(family)) for one in found] if isinstance(found, list) else []
+    return [_sample(item, families.get(family)) for item in found] if isinstance(found, list) else []
 
 
 def parse(text: str, family: str) -> list[plain.Sample]:
@@ -90,16 +90,16 @@ def _cut(text: str) -> Any:
         return None
 
 
-def _sample(one: Any, family: families.Family) -> tuple[str, str, str]:
+def _sample(item: Any, family: families.Family) -> tuple[str, str, str]:
     """One sample in the form that plain text ends in too; fields that nobody asked for are passed over."""
     fields = family.sample.model_fields
-    known = {key: value for key, value in one.items() if key in fields} if isinstance(one, dict) else one
+    known = {key: value for key, value in item.items() if key in fields} if isinstance(item, dict) else item
     try:
         sample: Any = family.sample.model_validate(known)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "sample"
-        raw = one if isinstance(one, dict) else {"question": one}
+        raw = item if isinstance(item, dict) else {"question": item}
         question, rest = str(raw.get("question", "")), {k: v for k, v in raw.items() if k != "question"}
         return question, str(rest) if rest else "", f"{where}: {problem['msg'].lower()}"
     asked, answered = family.lines(sample)

@@ -66,12 +66,12 @@ def diagnosis(text: str) -> str:
     lines = text.splitlines()
     for at, line in enumerate(lines):
         if match := _DIAGNOSIS.match(line):
-            said = [match[1]]
+            wording = [match[1]]
             for following in lines[at + 1 :]:
                 if not following.strip() or _starts_sample(following):
                     break
-                said.append(following.strip())
-            return " ".join(said).strip()
+                wording.append(following.strip())
+            return " ".join(wording).strip()
     return ""
 
 
@@ -169,25 +169,25 @@ def choice(question: list[str], answer: list[str]) -> Sample | None:
             options[-1] += f" {line}"
         else:
             stem.append(line)
-    said = "\n".join(_plain(answer)).strip()
-    match = _LETTER.match(said)
+    wording = "\n".join(_plain(answer)).strip()
+    match = _LETTER.match(wording)
     if not stem or not options or not match:
         return None
-    why = said[match.end() :].lstrip(" \t\n-–—:.,)").strip()
+    why = wording[match.end() :].lstrip(" \t\n-–—:.,)").strip()
     return "\n".join([*stem, *options]), f"{why}\n\nThe answer is {match[1].upper()}.".strip()
 
 
 def code(question: list[str], answer: list[str]) -> Sample | None:
     """A function to write, and one fenced block; None if there is no code."""
-    asked, said = "\n".join(question).strip(), "\n".join(answer).strip()
-    blocks = _BLOCK.findall(said or asked)
+    asked, wording = "\n".join(question).strip(), "\n".join(answer).strip()
+    blocks = _BLOCK.findall(wording or asked)
     if blocks:
         source = blocks[-1]
-    elif said.lstrip().startswith(("def ", "import ", "from ")):
-        source = said
+    elif wording.lstrip().startswith(("def ", "import ", "from ")):
+        source = wording
     else:
         return None
-    if not said:
+    if not wording:
         asked = asked[: asked.rfind("```", 0, asked.rfind(source))].strip()
     if stub := _BLOCK.search(asked):
         asked = stub[1]
@@ -212,7 +212,7 @@ def as_stub(asked: str, source: str) -> str:
     imports = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     function = defined[-1]
     returns = f" -> {ast.unparse(function.returns)}" if function.returns else ""
-    said = ast.get_docstring(function) or asked.strip()
-    body = said.replace('"""', "'''").replace("\n", "\n    ")
+    wording = ast.get_docstring(function) or asked.strip()
+    body = wording.replace('"""', "'''").replace("\n", "\n    ")
     head = f"def {function.name}({ast.unparse(function.args)}){returns}:"
     return "\n".join([*imports, *([""] if imports else []), head, f'    """ {body}\n    """', ""])

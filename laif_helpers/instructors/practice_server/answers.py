@@ -65,8 +65,8 @@ def unwelcome(request: Request, settings: Settings) -> Response | None:
 
 def digest_of(body: dict[str, Any]) -> str:
     """What makes two calls the same request."""
-    told = {name: body.get(name) for name in ("model", "messages", "seed", "temperature")}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    values = {name: body.get(name) for name in ("model", "messages", "seed", "temperature")}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def complete(body: dict[str, Any], digest: str, fault: str, settings: Settings, counts: Counts) -> Response:
@@ -83,10 +83,10 @@ def complete(body: dict[str, Any], digest: str, fault: str, settings: Settings, 
     if "response_format" in body:
         text = as_json(text)
     text, finish = practice_faults.spoil(text, fault)
-    made = completion(body, digest, text, finish, refused=fault == "refusal")
+    reply = completion(body, digest, text, finish, refused=fault == "refusal")
     if fault == "garbled":
-        return Response(json.dumps(made)[: len(text) // 2], media_type="application/json")
-    return JSONResponse(made)
+        return Response(json.dumps(reply)[: len(text) // 2], media_type="application/json")
+    return JSONResponse(reply)
 
 
 def completion(body: dict[str, Any], digest: str, text: str, finish: str, *, refused: bool) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def _answer(app: FastAPI, body: dict[str, Any]) -> tuple[int, Any]:
     counts.faults.update([fault] if fault else [])
     if fault in REFUSED_IN_BATCH:
         return 500, {"error": {"message": "The server had an error", "code": "server_error"}}
-    made = complete(body, digest, fault, settings, counts)
-    return made.status_code, json.loads(bytes(made.body))
+    reply = complete(body, digest, fault, settings, counts)
+    return reply.status_code, json.loads(bytes(reply.body))
 
 
 def uploaded(content_type: str, body: bytes) -> bytes:

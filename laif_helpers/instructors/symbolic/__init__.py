@@ -152,9 +152,9 @@ def _diagnosis(solution: Solution, student: str | None, contrast: str) -> str:
     """Where the student's answer leaves the solution's steps; for lec the boundary comes first."""
     if student is None:
         return "A new version of the same problem."
-    said = {number.value for number in find(student, fractions=False)}
+    written = {number.value for number in find(student, fractions=False)}
     values = [(e, solution.program.value(r)) for e, r in zip(solution.equations, solution.steps, strict=True)]
-    missed = next(((i, e) for i, (e, value) in enumerate(values, start=1) if value not in said), None)
+    missed = next(((i, e) for i, (e, value) in enumerate(values, start=1) if value not in written), None)
     if missed:
         where = f"step {missed[0]} of {len(values)}, {missed[1]}, is the first whose result the answer does not reach"
     else:

@@ -80,14 +80,14 @@ class Solution:
     def _percent_forms(self, value: Fraction) -> list[int]:
         """A percentage p written as p/100, 1 ± p/100 or 100 ± p."""
         program, found = self.program, []
-        one, hundred = program.constant(Fraction(1)), program.constant(Fraction(100))
+        unit, hundred = program.constant(Fraction(1)), program.constant(Fraction(100))
         for percent in sorted(self.percents):
             p = program.value(percent)
             if value == p / 100:
                 found.append(program.apply("/", percent, hundred))
             if value in (1 - p / 100, 1 + p / 100):
                 symbol = "+" if value > 1 else "-"
-                found.append(program.apply(symbol, one, program.apply("/", percent, hundred)))
+                found.append(program.apply(symbol, unit, program.apply("/", percent, hundred)))
             if value in (100 - p, 100 + p):
                 found.append(program.apply("+" if value > 100 else "-", hundred, percent))
         return list(dict.fromkeys(found))

@@ -73,9 +73,11 @@ class Variator:
 
     def _few(self, rng: random.Random, varied: list[int]) -> list[dict[int, Fraction]]:
         """Every change of one or two leaves, at most ``_MOST``, pairs first, in random order."""
-        one = [{leaf: value} for leaf in varied for value in self.free[leaf]]
-        pairs = [a | b for a, b in itertools.islice(itertools.combinations(one, 2), 20 * _MOST) if a.keys() != b.keys()]
-        return rng.sample(pairs, min(len(pairs), _MOST)) + rng.sample(one, min(len(one), _MOST))
+        single = [{leaf: value} for leaf in varied for value in self.free[leaf]]
+        pairs = [
+            a | b for a, b in itertools.islice(itertools.combinations(single, 2), 20 * _MOST) if a.keys() != b.keys()
+        ]
+        return rng.sample(pairs, min(len(pairs), _MOST)) + rng.sample(single, min(len(single), _MOST))
 
     def _with(self, changes: dict[int, Fraction]) -> Variation | None:
         """The problem on these values, where they keep its wording and every number's reading true."""
