@@ -66,7 +66,8 @@ class Response:
 
     ``second_correct``: what the second grader says, None where it was not asked or read nothing; ``second_read``: what
     it read. Files from before it, and rows not audited, have neither. ``sample``: number of the
-    answer where an item was answered several times.
+    answer where an item was answered several times. ``thought``: what of the text was thought and is not graded.
+    ``cut``: the text ended at the token limit.
     """
 
     id: str
@@ -85,6 +86,8 @@ class Response:
     second_correct: bool | None = None
     second_read: str = ""
     sample: int = 0
+    thought: str = ""
+    cut: bool = False
 
     @property
     def is_error(self) -> bool:

@@ -1,6 +1,7 @@
 """A benchmark of the user's own, a file without code; and fetching the public ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from laif_helpers.compare import effects, published, report
 from laif_helpers.compare import tables as compare_tables
 from laif_helpers.error_analysis import tables as error_tables
 from laif_helpers.evaluate import grading, times, two_graders
+from laif_helpers.graders import second
 from laif_helpers.instruct import tables as instruct_tables
-from laif_helpers.records import Completion, write_jsonl
+from laif_helpers.records import Completion, Example, Grade, write_jsonl
 
 SUM = {"question": "How many legs have 3 cats?", "answer": "12", "type": "legs"}
 BIRD = {"question": "Which is a bird?", "answer": "a wren", "choices": ["a bat", "a wren", "a bee"]}
@@ -83,6 +85,16 @@ def test_splits_by_field_or_by_file(tmp_path: Path) -> None:
         ({"question": "q", "answer": "E", "choices": ["x", "y"]}, "neither a label \\(A, B\\) nor"),
         ({"question": "q", "answer": "A", "choices": "xy"}, "'choices' is str"),
         (["q"], "is list, expected an object"),
+        ({"question": "q", "answer": {"text": ["Ada"]}}, "'answer' holds an object"),
+        ({"question": "q", "answer": []}, "'answer' is an empty list"),
+        ({"question": "q", "answer": ["a", ["b"]]}, "a list inside a list"),
+        ({"question": "q", "answer": float("nan")}, "'answer' is nan"),
+        ({"question": "q", "answer": "12,5"}, "comma marks no thousands"),
+        ({"question": "q", "answer": "A", "choices": ["x", float("inf")]}, "'choices' is inf"),
+        ({"question": "q", "answer": "1", "choices": {"0": "x", "1": "y"}}, "number the options from 1"),
+        ({"question": "q", "answer": 1, "choices": ["x", "y"]}, "'answer_index' counts the options from 0"),
+        ({"question": "q", "answer_index": 2, "choices": ["x", "y"]}, "'answer_index' is 2, expected 0 to 1"),
+        ({"question": "q", "answer": "a", "choices": {"a": "x", "A": "y"}}, "a label twice"),
     ],
 )
 def test_bad_rows_name_file_row_and_field(tmp_path: Path, row: Any, told: str) -> None:
@@ -93,6 +105,93 @@ def test_bad_rows_name_file_row_and_field(tmp_path: Path, row: Any, told: str) -
         benchmarks.get(put(tmp_path / "empty.jsonl"))
     with pytest.raises(FileNotFoundError, match=r"none\.jsonl.*LAIF_DATA"):
         benchmarks.get("none.jsonl")
+
+
+def second_of(bench: benchmarks.Benchmark, item: Example, text: str) -> bool | None:
+    return second.second_grades(bench, [item], [text], [Grade(False, None, True, "disputed")])[0][0]
+
+
+def test_every_accepted_answer_is_right(tmp_path: Path) -> None:
+    towns = benchmarks.get(put(tmp_path / "t.jsonl", {**TOWN, "answer": ["Paris", "the city of light"]}))
+    item = towns.load("test")[0]
+    assert item.gold == "Paris"
+    for said, right in (("Paris", True), ("the city of light", True), ("Rome", False)):
+        text = f"The answer is {said}."
+        assert (towns.grade(item, text).correct, second_of(towns, item, text)) == (right, right)
+    numbers = benchmarks.get(put(tmp_path / "n.jsonl", {**SUM, "answer": [12, "12.5"]}))
+    assert numbers.family == "math" and numbers.grade(numbers.load("test")[0], "It is 12.5").correct
+    letters = benchmarks.get(put(tmp_path / "l.jsonl", {**BIRD, "answer": ["B", "a bee"]}))
+    assert letters.grade(letters.load("test")[0], "The answer is C.").correct
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "c"], ["A", "B", "C"], ["1", "2", "3"], ["(a)", "(b)", "(c)"]])
+def test_options_have_labels_of_any_kind(tmp_path: Path, labels: list[str]) -> None:
+    row = {**BIRD, "choices": dict(zip(labels, BIRD["choices"], strict=True)), "answer": labels[1]}
+    bench = benchmarks.get(put(tmp_path / f"{labels[0]}.jsonl", row))
+    item = bench.load("test")[0]
+    bare = labels[1].strip("()")
+    for text in (
+        f"The answer is {bare}.",
+        f"({bare})",
+        f"The answer is {bare.upper()}.",
+        bench.gold_response(item) or "",
+    ):
+        assert bench.grade(item, text).correct, text
+    assert not bench.grade(item, f"The answer is {labels[2]}.").correct
+    assert bench.messages(item) == bench.messages_for(bench.question_text(item))
+
+
+def test_options_of_several_lines_and_places(tmp_path: Path) -> None:
+    code = ["x = 1\ny = 2", "for x in y:\n    print(x)"]
+    row = {"question": "Which prints?", "choices": code, "answer_index": 1}
+    bench = benchmarks.get(put(tmp_path / "code.jsonl", row))
+    item = bench.load("test")[0]
+    assert "multiple-choice" in bench.messages_for(bench.question_text(item))[0]["content"]
+    assert item.gold == "B" and bench.grade(item, bench.gold_response(item) or "").correct
+
+
+def test_decimal_commas_are_declared_and_never_guessed(tmp_path: Path) -> None:
+    rows = [{**SUM, "answer": "1.234,5"}, {**SUM, "question": "And 2?", "answer": "0,25"}]
+    bench = benchmarks.get(put(tmp_path / "de.jsonl", {"settings": {"decimal": ","}}, *rows))
+    one, other = bench.load("test")
+    assert (one.gold, other.gold, bench.family) == ("1234.5", "0.25", "math")
+    assert bench.grade(one, "Die Antwort ist 1.234,5 Meter.").correct and bench.grade(other, "#### 0,25").correct
+    assert second_of(bench, one, "Die Antwort ist 1.234,5.") is True
+    with pytest.raises(ValueError, match="setting 'decimal' is ';'; known are decimal"):
+        benchmarks.get(put(tmp_path / "x.jsonl", {"settings": {"decimal": ";"}}, *rows))
+
+
+def test_equal_ids_in_two_files_stay_two_items(tmp_path: Path) -> None:
+    put(tmp_path / "b.train.jsonl", {**SUM, "id": "1"})
+    bench = benchmarks.get(put(tmp_path / "b.test.jsonl", {**TOWN, "id": "1"}).replace(".test", ""))
+    assert [bench.load(split)[0].id for split in ("train", "test")] == ["1", "1-2"]
+
+
+def test_corrected_gold_answers_grade_again(tmp_path: Path) -> None:
+    """A changed gold answer, grading or option changes the stamp of the answers; the same file keeps it."""
+
+    def stamp(**change: Any) -> str:
+        bench = benchmarks.get(put(tmp_path / "birds.jsonl", {**BIRD, "id": "b", **change}))
+        return grading.items_hash(["asked"], bench.load("test"))
+
+    plain = stamp()
+    assert stamp() == plain
+    for change in ({"answer": "A"}, {"answer": ["B", "C"]}, {"choices": ["a rat", "a wren", "a bee"]}):
+        assert stamp(**change) != plain, change
+
+
+def test_what_was_thought_or_cut_is_told_apart() -> None:
+    bench = benchmarks.get("practice")
+    item = bench.load("test", limit=1)[0]
+    texts = ["<think>Or 7?</think>\n#### 8", "<think>It is 8, but", "#### 8"]
+    done = [Completion(text, 1, 1, "length" if n == 1 else "stop") for n, text in enumerate(texts)]
+    rows = grading.to_responses(bench, [replace(item, gold="8")] * 3, done, "m", "test")
+    assert [(row.thought, row.cut, row.readable, row.correct) for row in rows] == [
+        ("Or 7?", False, True, True),
+        ("It is 8, but", True, False, False),
+        ("", False, True, True),
+    ]
+    assert rows[1].reason.startswith(grading.UNFINISHED)
 
 
 def test_files_of_responses_stay_sane() -> None:

@@ -6,31 +6,40 @@ The name is a path: absolute, or relative to the project or to ``LAIF_DATA``. On
     {"question": "Which is a bird?", "answer": "B", "choices": ["a bat", "a wren"]}
     {"question": "Capital of France?", "answer": "Paris", "grading": "exact", "id": "fr", "split": "train"}
 
-``question`` and ``answer`` are needed. ``choices`` is a list (labelled A, B, …) or maps labels to texts; ``answer`` is
-then a label or an option's text. ``grading`` is ``numeric`` (LaTeX too), ``choice`` or ``exact``; where it is absent,
+``question`` and ``answer`` are needed; a list as ``answer`` holds all answers that are accepted, the first of which is
+shown as gold. ``choices`` is a list (labelled A, B, …) or maps labels (letters in any case, or 1, 2, …) to texts;
+``answer`` is then a label or an option's text, or ``answer_index`` counts from 0.
+``grading`` is ``numeric`` (LaTeX too), ``choice`` or ``exact``; where it is absent,
 rows with choices are ``choice``, and the others ``numeric`` if every such answer of the file is a number, else
 ``exact``. ``solution`` is a worked answer; ``subject``, ``task``, ``type`` and ``topic`` break results down.
 Splits: the rows' ``split`` field, or files ``mydata.train.jsonl`` and ``mydata.test.jsonl`` beside (or in place of)
-``mydata.jsonl``, whose rows are the test split.
+``mydata.jsonl``, whose rows are the test split. A first row ``{"settings": {"decimal": ","}}`` holds for all rows of
+its file: numbers are then written 1.234,5, in the answers of the file as in the model's.
 """
 
 import functools
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from laif_helpers.benchmarks import Benchmark
-from laif_helpers.benchmarks._files import DataDir, check_split, content_id, examples, field
-from laif_helpers.graders import choice, final_number
+from laif_helpers.benchmarks._files import DataDir, check_split, content_id, field, unique_ids
+from laif_helpers.graders import choice, final_number, numbers
 from laif_helpers.graders import text as free_text
 from laif_helpers.paths import data_dirs, resolve
 from laif_helpers.records import Example, Grade, Message, read_rows
 
 EXACT_INSTRUCTION = 'Answer the question. You may reason first; close with a line "The answer is …".'
-GRADINGS = ("numeric", "choice", "exact")
+GRADINGS = {"numeric": "math", "choice": "choice", "exact": "text"}
+"""How a row may be graded, and the family of a file whose rows are all graded so."""
+SETTINGS = {"decimal": (".", ",")}
+"""What the first row of a file may settle for all of it, with the values it takes."""
 FACETS = ("subject", "task", "type", "topic")
 _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_OPTIONS = re.compile(r"^(?:A|1)\. (?:.*\n)+?(?:B|2)\. ", re.MULTILINE)
 _SPLIT_FILES = ("train", "validation", "test")
 
 
@@ -66,22 +75,18 @@ def _files(name: str) -> list[tuple[Path, str]]:
 @functools.lru_cache(maxsize=8)
 def _benchmark(name: str, files: tuple[tuple[Path, str], ...], _changed: tuple[int, ...]) -> Benchmark:
     gradings, splits = _survey(files)
-    numeric = "exact" not in gradings
-    family = {"numeric": "math", "choice": "choice"}.get(next(iter(gradings)), "text") if len(gradings) == 1 else "text"
+    numeric, has_options = "exact" not in gradings, "choice" in gradings
+    family = GRADINGS[gradings.pop()] if len(gradings) == 1 else "text"
 
     def from_row(row: dict[str, Any]) -> Example:
         return _example(name, row, numeric)
 
     def load(split: str, data_dir: DataDir = None, limit: int | None = None) -> list[Example]:
         check_split(name, split, splits)
-        found: list[Example] = []
-        for path, default in files:
-            rows = (row for row in read_rows(path) if str(row.get("split") or default) == split)
-            found += examples(rows, from_row, str(path), split, None)
-        return found[: limit or None]
+        return [example for example in _all(name, files, from_row) if example.split == split][: limit or None]
 
     def messages_for(text: str) -> list[Message]:
-        if re.search(r"^A\. .*\n^B\. ", text, re.MULTILINE):
+        if has_options and _OPTIONS.search(text):
             return choice.messages_for(text)
         return [{"role": "user", "content": text if numeric else f"{EXACT_INSTRUCTION}\n\n{text}"}]
 
@@ -102,26 +107,45 @@ def _benchmark(name: str, files: tuple[tuple[Path, str], ...], _changed: tuple[i
     )
 
 
-def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, ...]]:
-    """The gradings and splits that occur; every row is read, so that a bad one is told before anything is asked."""
-    splits: list[str] = []
-    open_ended: set[str] = set()
-    told: set[str] = set()
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with their numbers; what a first row settles stands in each. Raises ValueError for an unknown setting."""
+    settings: dict[str, Any] = {}
+    for number, row in enumerate(read_rows(path), start=1):
+        if number == 1 and row.keys() == {"settings"}:
+            settings = row["settings"] if isinstance(row["settings"], dict) else {"settings": row["settings"]}
+            for key, value in settings.items():
+                if value not in SETTINGS.get(key, ()):
+                    known = "; ".join(f"{name}: one of {values}" for name, values in SETTINGS.items())
+                    raise ValueError(f"{path}: row 1: setting {key!r} is {value!r}; known are {known}")
+        else:
+            yield number, {**settings, **row}
+
+
+def _all(
+    name: str, files: tuple[tuple[Path, str], ...], from_row: Callable[[dict[str, Any]], Example]
+) -> list[Example]:
+    """Every item of every file, each with its split; an id that is given twice gets a number, in whichever file."""
+    found = []
     for path, default in files:
-        for number, row in enumerate(read_rows(path), start=1):
+        for number, row in _rows(path):
             try:
-                grading = _grading(row)
-                answer = field(row, "answer")
-                _example("", row, True)
+                found.append(replace(from_row(row), split=str(row.get("split") or default)))
             except ValueError as error:
                 raise ValueError(f"{path}: row {number}: {error}") from None
-            splits.append(str(row.get("split") or default))
-            told |= {grading} if grading else set()
-            open_ended |= set() if grading else {"numeric" if final_number.is_answer(answer) else "exact"}
-    if not splits:
+    return unique_ids(found)
+
+
+def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, ...]]:
+    """The gradings and splits that occur; every row is read, so that a bad one is named before anything is asked."""
+    splits = {example.split for example in _all("", files, lambda row: _example("", row, True))}
+    rows = [row for path, _ in files for _, row in _rows(path)]
+    if not rows:
         raise ValueError(f"{files[0][0]}: no rows; write one JSON object with 'question' and 'answer' a line")
-    told |= {"exact"} if "exact" in open_ended else open_ended
-    return told, tuple(sorted(set(splits), key=lambda split: (split != "train", split)))
+    gradings = {_grading(row) for row in rows} - {""}
+    open_ended = [answer for row in rows if not _grading(row) for answer in _accepted(row)]
+    if open_ended:
+        gradings.add("numeric" if all(map(final_number.is_answer, open_ended)) else "exact")
+    return gradings, tuple(sorted(splits, key=lambda split: (split != "train", split)))
 
 
 def _grading(row: dict[str, Any]) -> str:
@@ -135,43 +159,96 @@ def _grading(row: dict[str, Any]) -> str:
 
 
 def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
-    question, answer = field(row, "question").strip(), field(row, "answer").strip()
+    question, accepted = field(row, "question").strip(), _accepted(row)
     grading = _grading(row) or ("numeric" if numeric else "exact")
     options = _options(row) if grading == "choice" else {}
     if options:
-        answer = _label(answer, options)
+        accepted = [_label(answer, options, isinstance(row["choices"], list)) for answer in accepted]
+    if grading == "numeric":
+        accepted = [_number(answer) for answer in accepted]
     labels = {facet: str(row[facet]) for facet in FACETS if row.get(facet) is not None}
-    stem = Path(name).stem
     return Example(
-        id=str(row.get("id") or "").strip() or content_id(stem, question, *options.values()),
+        id=str(row.get("id") or "").strip() or content_id(Path(name).stem, question, *options.values()),
         benchmark=name,
         split="",
         question=question,
-        gold=answer.replace(",", "") if grading == "numeric" and re.fullmatch(r"-?[\d,.]+", answer) else answer,
+        gold=accepted[0],
         rationale=str(row.get("solution") or ""),
-        fields={"grading": grading, "options": options, **labels},
+        fields={
+            "grading": grading,
+            "options": options,
+            "accepted": accepted,
+            "decimal": row.get("decimal", "."),
+            **labels,
+        },
     )
+
+
+def _accepted(row: dict[str, Any]) -> list[str]:
+    """The answers that a row accepts, one at least; numbers with a decimal point, whatever the file writes."""
+    if row.get("answer") is None and row.get("answer_index") is not None:
+        place, options = row["answer_index"], list(_options(row))
+        if type(place) is not int or not 0 <= place < len(options):
+            raise ValueError(f"field 'answer_index' is {place!r}, expected 0 to {len(options) - 1}")
+        return [options[place]]
+    if not isinstance(row.get("answer"), list):
+        return [_scalar(row.get("answer"), "answer", field(row, "answer").strip(), row)]
+    if not row["answer"]:
+        raise ValueError("field 'answer' is an empty list; write the accepted answers")
+    return [_scalar(answer, "answer", str(answer).strip(), row) for answer in row["answer"]]
+
+
+def _scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
+    if isinstance(value, (dict, list)) or value is None:
+        kind = "an object" if isinstance(value, dict) else "null" if value is None else "a list inside a list"
+        raise ValueError(f"field {name!r} holds {kind}; write a text or a number, or a list of accepted answers")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"field {name!r} is {value} (an empty cell?); write the answer, or leave the row out")
+    if not text:
+        raise ValueError(f"field {name!r} is empty")
+    return numbers.with_point(text) if row.get("decimal") == "," and isinstance(value, str) else text
+
+
+def _number(answer: str) -> str:
+    """A gold number without marks of thousands. Raises ValueError for a comma that marks none."""
+    if not re.fullmatch(r"-?[\d,.]+", answer) or "," not in answer:
+        return answer
+    if not re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", answer):
+        raise ValueError(
+            f"field 'answer' is {answer!r}, whose comma marks no thousands; write a decimal point, or declare the "
+            'comma by a first row {"settings": {"decimal": ","}}'
+        )
+    return answer.replace(",", "")
 
 
 def _options(row: dict[str, Any]) -> dict[str, str]:
     choices = row["choices"]
-    pairs: Iterator[tuple[Any, Any]] | list[tuple[Any, Any]]
     if isinstance(choices, dict):
-        pairs = list(choices.items())
+        pairs = [(str(label).strip().strip("().").strip(), text) for label, text in choices.items()]
     elif isinstance(choices, list):
         pairs = list(zip(_LABELS, choices, strict=False))
     else:
         raise ValueError(f"field 'choices' is {type(choices).__name__}; write a list, or labels with their texts")
     if len(pairs) < 2 or any(not str(text).strip() for _, text in pairs):
         raise ValueError("field 'choices' needs at least two options, none of them empty")
-    return {str(label): str(text) for label, text in pairs}
+    if any(label == "0" for label, _ in pairs):
+        raise ValueError("field 'choices' has an option '0'; number the options from 1, or use letters")
+    options = {
+        label.upper() if len(label) == 1 else label: _scalar(text, "choices", str(text), {}) for label, text in pairs
+    }
+    if len(options) < len(pairs):
+        raise ValueError(f"field 'choices' has a label twice: {', '.join(label for label, _ in pairs)}")
+    return options
 
 
-def _label(answer: str, options: dict[str, str]) -> str:
+def _label(answer: str, options: dict[str, str], is_list: bool) -> str:
     by_text = [label for label, text in options.items() if text.strip() == answer]
-    label = answer if answer in options else answer.upper() if answer.upper() in options else (by_text or [""])[0]
+    bare = answer.strip("().")
+    label = next((label for label in (answer, bare, bare.upper()) if label in options), "") or (by_text or [""])[0]
     if not label:
-        raise ValueError(f"field 'answer' is {answer!r}, neither a label ({', '.join(options)}) nor an option's text")
+        count = "; 'answer_index' counts the options from 0" if is_list and answer.isdigit() else ""
+        known = ", ".join(options)
+        raise ValueError(f"field 'answer' is {answer!r}, neither a label ({known}) nor an option's text{count}")
     return label
 
 
@@ -188,9 +265,14 @@ def _gold_response(example: Example) -> str | None:
 
 
 def grade(example: Example, text: str) -> Grade:
-    """By the item's own grading: a number, an option, or the very words."""
+    """By the item's own grading: a number, an option, or the very words; right if any accepted answer is met."""
+    grades = [_grade(replace(example, gold=gold), text) for gold in example.fields["accepted"]]
+    return next((grade for grade in grades if grade.correct), grades[0])
+
+
+def _grade(example: Example, text: str) -> Grade:
     if example.fields["grading"] == "numeric":
-        return final_number.grade(example.gold, text, example.question)
+        return final_number.grade(example.gold, text, example.question, example.fields["decimal"])
     if example.fields["options"]:
         return choice.grade(example, text)
     return free_text.grade(example.gold, text)

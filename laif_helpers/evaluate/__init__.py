@@ -15,7 +15,7 @@ from typing import IO, Any
 from laif_helpers import benchmarks, models
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.evaluate import times
-from laif_helpers.evaluate.grading import graders_hash, to_responses
+from laif_helpers.evaluate.grading import graders_hash, items_hash, to_responses
 from laif_helpers.evaluate.tables import (
     by_facet,
     gallery,
@@ -243,7 +243,7 @@ def _finish(job: _Job, model: str, audit: bool) -> Path:
     stamp: dict[str, Any] = {
         "header": job.header,
         "graders": graders_hash(),
-        "items": _hash(job.keys),
+        "items": items_hash(job.keys, job.examples),
         "cut": _ids(job, lambda completion: completion.finish == "length"),
         "unanswered": _ids(job, lambda completion: completion.unanswered),
     }

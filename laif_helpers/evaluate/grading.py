@@ -1,16 +1,19 @@
 """Completions into graded rows: what asking a model and reading a recording have in common."""
 
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from laif_helpers import machine, models, sandbox
 from laif_helpers.benchmarks import Benchmark
+from laif_helpers.graders import turns
 from laif_helpers.graders.second import Second, second_grades
 from laif_helpers.records import Completion, Example, Grade, Response
 
 CUT = "; the answer was cut at the token limit"
 NO_ANSWER = "no answer: "
+UNFINISHED = "the thought never ends, so nothing is an answer; allow more max_new_tokens"
 
 
 def to_responses(
@@ -46,6 +49,8 @@ def to_responses(
             model=model,
             second_correct=second[0],
             second_read=second[1],
+            thought=turns.split(completion.text).thought,
+            cut=completion.finish == "length",
         )
         for example, completion, grade, second in zip(examples, completions, grades, seconds, strict=True)
     ]
@@ -58,6 +63,8 @@ def grade_all(benchmark: Benchmark, examples: list[Example], completions: list[C
         example, completion = pair
         if completion.unanswered:
             return Grade(False, None, False, NO_ANSWER + completion.finish.removeprefix("error:").strip())
+        if turns.split(completion.text).open:
+            return Grade(False, None, False, UNFINISHED)
         return benchmark.grade(example, completion.text)
 
     pairs = list(zip(examples, completions, strict=True))
@@ -70,6 +77,18 @@ def grade_all(benchmark: Benchmark, examples: list[Example], completions: list[C
             grades.append(grade)
             bar.update()
     return grades
+
+
+def items_hash(keys: list[str], examples: list[Example]) -> str:
+    """A hash of all that a grade depends on beside the answer's text: what was asked, gold answer, options, checks.
+
+    ``keys``: one for each example, of what it was asked and, for recorded answers, of its text.
+    """
+    digest = hashlib.sha256()
+    for key, example in zip(keys, examples, strict=True):
+        depends = [key, example.id, example.question, example.gold, example.fields]
+        digest.update(json.dumps(depends, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
 
 
 def graders_hash() -> str:

@@ -1,13 +1,12 @@
 """Answers somebody already has, as a target: graded again by our graders, and compared with their recorded labels."""
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import benchmarks
-from laif_helpers.evaluate.grading import grade_all, graders_hash, to_responses
+from laif_helpers.evaluate.grading import grade_all, graders_hash, items_hash, to_responses
 from laif_helpers.evaluate.tables import escape
 from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import StageParameters
@@ -52,8 +51,8 @@ def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
 
 def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str, audit: bool) -> None:
     """Grade and write the file, unless these very answers were graded by these graders before."""
-    content = json.dumps([(item.example.id, item.text, item.model) for item in items])
-    stamp: dict[str, Any] = {"graders": graders_hash(), "items": hashlib.sha256(content.encode()).hexdigest()[:16]}
+    keys = [json.dumps([item.text, item.model]) for item in items]
+    stamp: dict[str, Any] = {"graders": graders_hash(), "items": items_hash(keys, [item.example for item in items])}
     stamp["audit"] = audit
     made = stamp_of(path)
     if path.is_file() and made.is_file() and json.loads(made.read_text(encoding="utf-8")) == stamp:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KINDS = ("right", "wrong", "unreadable")
 SHOWN_CHARACTERS = 1200
-COLUMNS = ("n", "correct", "accuracy", "ci_low", "ci_high", "chance", "unreadable", "mean_tokens")
+COLUMNS = ("n", "correct", "accuracy", "ci_low", "ci_high", "chance", "unreadable", "thought", "cut", "mean_tokens")
 
 
 def load_responses(folder: IterationDir) -> "pd.DataFrame":
@@ -77,7 +77,8 @@ def labelled(responses: "pd.DataFrame", p: StageParameters) -> "pd.DataFrame":
 
 
 def summary(df: "pd.DataFrame") -> "pd.DataFrame":
-    """Per benchmark and split: n, correct, accuracy with its 95 % Wilson interval, chance, unreadable, mean_tokens.
+    """Per benchmark and split: n, correct, accuracy with its 95 % Wilson interval, chance, unreadable, mean_tokens,
+    and of how many answers a part was ``thought`` (not graded) or was ``cut`` at the token limit.
 
     ``df``: graded answers; chance needs the column that ``labelled`` adds, else it is NaN. Shares lie in [0, 1].
     """
@@ -121,6 +122,7 @@ def _table(df: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
         row |= _of_samples(part) if several else {}
         row |= {"chance": float(part["chance"].mean()) if "chance" in part else float("nan")}
         row |= {"unreadable": int((~part["readable"].astype(bool)).sum())}
+        row |= {name: int(part[name].astype(bool).sum()) if name in part else 0 for name in ("thought", "cut")}
         rows.append(row | {"mean_tokens": float(part["new_tokens"].mean())})
     return pd.DataFrame(rows, columns=[*keys, *COLUMNS, *(_of_samples(df) if several else ())])
 
@@ -220,8 +222,15 @@ def _card(row: Mapping[str, Any]) -> str:
         f"<code>{escape(row['id'])}</code>{_block(question)}"
         f"<b>gold</b> {escape(row['gold'], 200)} · <b>read</b> {escape(read, 200)} · "
         f"<i>{escape(row['reason'], 300)}</i>"
-        f"{_block(row['text'] or '(empty)')}</div>"
+        f"{_folded(row)}{_block(row['text'] or '(empty)')}</div>"
     )
+
+
+def _folded(row: Mapping[str, Any]) -> str:
+    """What was thought and not graded, folded; and whether the text was cut."""
+    thought = row.get("thought")
+    head = f"<details><summary>thought, not graded</summary>{_block(thought)}</details>" if thought else ""
+    return head + ("<b>cut at the token limit</b>" if row.get("cut") else "")
 
 
 def _block(text: str) -> str:
@@ -241,7 +250,8 @@ def escape(text: Any, most: int = SHOWN_CHARACTERS) -> str:
 def longest(df: "pd.DataFrame", n: int = 5) -> "pd.DataFrame":
     """The longest answers: where a model loops or rambles. Recorded answers come without token counts."""
     table = df.assign(characters=df["text"].str.len())
-    columns = ["id", "benchmark", "split", "new_tokens", "characters", "correct", "reason"]
+    columns = ["id", "benchmark", "split", "new_tokens", "characters", "thought", "cut", "correct", "reason"]
+    table["thought"] = table["thought"].str.len()
     return shortened(table.nlargest(n, ["new_tokens", "characters"])[columns].reset_index(drop=True))
 
 

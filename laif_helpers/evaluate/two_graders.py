@@ -13,7 +13,7 @@ _SHOWN = 400
 """Most rows in the table to filter; a notebook stays a few megabytes."""
 _LONGEST = 700
 """Characters shown of one text there."""
-_WIDTHS = (8, 8, 30, 7, 7, 5, 35)
+_WIDTHS = (8, 8, 26, 7, 7, 5, 5, 8, 26)
 # Text stays text: it is only moved into a box that wraps and scrolls, with the line ends that pandas wrote as "\\n".
 _CELL = """function (td) {
   const box = document.createElement('div');
@@ -117,6 +117,8 @@ def for_browsing(df: "pd.DataFrame") -> "tuple[pd.DataFrame, int]":
             "gold": [_cut(text) for text in chosen["gold"]],
             "read": ["" if not isinstance(text, str) else _cut(text) for text in chosen["extracted"]],
             "tokens": chosen["new_tokens"],
+            "cut": ["cut" if cut else "" for cut in chosen.get("cut", [False] * len(chosen))],
+            "thought": [_cut(text) for text in chosen.get("thought", [""] * len(chosen))],
             "response": [_cut(text) for text in chosen["text"]],
         }
     )

@@ -51,7 +51,12 @@ _TAIL = 6000
 def question_text(example: Example) -> str:
     """The question with one line per option, ``A. …``."""
     options: dict[str, str] = example.fields["options"]
-    return "\n".join([example.question, *(f"{label}. {text}" for label, text in options.items())])
+    return "\n".join([example.question, *(f"{label}. {_indented(text)}" for label, text in options.items())])
+
+
+def _indented(option: str) -> str:
+    """An option of several lines, so that no line of it looks like an option of its own."""
+    return option.strip().replace("\n", "\n   ")
 
 
 def messages_for(text: str) -> list[Message]:
@@ -186,7 +191,12 @@ def _in_passing(text: str, options: dict[str, str]) -> str | None:
 def _matches(text: str, options: dict[str, str], names: Iterable[str]) -> list[tuple[int, str]]:
     known = patterns(tuple(options))
     found = [match for name in names for match in known[name].finditer(text)]
-    return [(match.start(match.lastgroup), match[match.lastgroup].upper()) for match in found if match.lastgroup]
+    return [(match.start(match.lastgroup), _own(match[match.lastgroup], options)) for match in found if match.lastgroup]
+
+
+def _own(found: str, options: dict[str, str]) -> str:
+    """A label as the item writes it."""
+    return next(label for label in options if label.casefold() == found.casefold())
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
@@ -203,7 +213,7 @@ def _leading(text: str, options: dict[str, str]) -> str | None:
     if match is None:
         return None
     if known["several"].match(text, match.end("label")) or _goes_on(
-        text[match.start("label") :], match["label"].upper(), options
+        text[match.start("label") :], _own(match["label"], options), options
     ):
         return SEVERAL if not re.match(r"[\w\s]*?\b(?:is|are)\b", text[match.end() :]) else None
     # "(a) The power is … (b) The current is …" answers the parts of a question
@@ -212,7 +222,7 @@ def _leading(text: str, options: dict[str, str]) -> str | None:
         return None
     # A response that goes through the options in their order begins with the first letter without choosing it.
     listed = list(dict.fromkeys(found["label"] for found in known["item"].finditer(text)))
-    return None if listed[:3] == list(options)[:3] else match["label"].upper()
+    return None if listed[:3] == list(options)[:3] else _own(match["label"], options)
 
 
 def _labelled(text: str, options: dict[str, str]) -> str | None:
@@ -238,7 +248,7 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
         return label, "option's text alone"
     sentences = _sentences(text) or [""]
     concluding = [part for part in sentences if re.match(r"(?:therefore|thus|so|hence|in conclusion)\b", part, re.I)]
-    mentioned = {max(groups).upper() for groups in patterns(tuple(options))["mention"].findall(text)}
+    mentioned = {_own(max(groups), options) for groups in patterns(tuple(options))["mention"].findall(text)}
     if len(mentioned) == 1:
         return mentioned.pop(), "the only letter mentioned"
     if _DECLINES.search(" ".join(sentences[-2:])):

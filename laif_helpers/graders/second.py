@@ -10,13 +10,14 @@ import re
 import string
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from typing import Protocol
 
 from laif_helpers import machine, sandbox
 from laif_helpers.graders import fields
 from laif_helpers.graders.languages import english
-from laif_helpers.graders.numbers import NONE, Number, equal, numbers, plain
+from laif_helpers.graders.numbers import NONE, Number, equal, numbers, plain, with_point
 from laif_helpers.graders.turns import end_of_turn, own_turn
 from laif_helpers.records import Example, Grade
 
@@ -51,8 +52,12 @@ def second_grades(benchmark: HasFamily, examples: list[Example], texts: list[str
     disputable = [n for n, (example, text, grade) in triples if not _sure(example, text, grade)]
     for family, judge in _JUDGES.items():
         mine = [n for n in disputable if _KINDS.get(examples[n].fields.get("grading", ""), benchmark.family) == family]
-        judged = judge([examples[n] for n in mine], [texts[n] for n in mine]) if mine else []
-        for place, verdict in zip(mine, judged, strict=True):
+        asked = [(n, gold) for n in mine for gold in examples[n].fields.get("accepted") or [examples[n].gold]]
+        items = [replace(examples[n], gold=gold) for n, gold in asked]
+        judged = judge(items, [texts[n] for n, _ in asked]) if asked else []
+        found = list(zip(asked, judged, strict=True))
+        # the last one stays: the first accepted answer, unless another one was met
+        for (place, _), verdict in [*reversed(found), *(one for one in found if one[1][0])]:
             verdicts[place] = verdict
     return verdicts
 
@@ -77,6 +82,8 @@ def _numbers(examples: list[Example], texts: list[str]) -> list[Second]:
     from laif_helpers.graders import latex
 
     answers = [_answer(text) for text in texts]
+    decimals = [example.fields.get("decimal") == "," for example in examples]
+    answers = [with_point(answer) if comma else answer for answer, comma in zip(answers, decimals, strict=True)]
     asked = [n for n, example in enumerate(examples) if example.gold != NONE]
     verdicts = latex.ask_all([(examples[n].gold, answers[n]) for n in asked]) if asked else []
     judged: dict[int, Second] = {n: (v.right, v.read) for n, v in zip(asked, verdicts, strict=True)}
