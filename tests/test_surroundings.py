@@ -15,9 +15,12 @@ from laif_helpers.runner import executors, manifest
 DRAWS = """
 import locale, os, sys, warnings
 warnings.warn("of a library", DeprecationWarning)
-assert __debug__ and not hasattr(sys, "started_up")
+if not __debug__:  # an assertion would be left out
+    raise RuntimeError("PYTHONOPTIMIZE reached the stage")
+assert not hasattr(sys, "started_up")
 assert locale.setlocale(locale.LC_ALL, "") and float("1.5") == 1.5 and locale.localeconv()["decimal_point"] == "."
-from laif_helpers import figures
+import matplotlib.pyplot
+matplotlib.pyplot.figure()
 from laif_helpers.figures import style
 with style.canvas() as (figure, axes):
     axes[0, 0].plot([0, 1], [0.5, 1], label="a_b $x")
@@ -65,6 +68,17 @@ def test_the_command_prints_to_a_terminal_of_another_encoding() -> None:
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
     assert (done.returncode, done.stdout) == (0, b"?\n"), done.stderr
+
+
+def test_a_stage_counts_and_writes_the_same_in_every_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.ISO-8859-1")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    given = executors.environment(3)
+    assert (given["LC_ALL"], given["PYTHONUTF8"], given["OMP_NUM_THREADS"]) == (
+        "C.UTF-8",
+        "1",
+        os.environ.get("OMP_NUM_THREADS", "3"),
+    )
 
 
 def test_a_home_folder_that_can_be_written_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def command(job: Path, parent: int) -> list[str]:
     return [sys.executable, "-u", "-m", "laif_helpers.runner.stage_run", str(job), str(parent)]
 
 
-FOREIGN = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "MATPLOTLIBRC", "MPLBACKEND")
+FOREIGN = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONOPTIMIZE", "MPLBACKEND")
 """Variables that a user has set for other programs, and that would change or break a stage."""
 
 
