@@ -11,7 +11,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,8 @@ def answered(example: Example, right: bool) -> Response:
     text = str(bench.gold_response(example)) if right else f"{HOSTILE} #### -7"
     shown = {"messages": bench.messages(example), "gold": example.gold, "text": text, "model": "fake"}
     counts = {"prompt_tokens": 1, "new_tokens": 1}
-    grade = asdict(bench.grade(example, text))
+    found = bench.grade(example, text)
+    grade = {name: getattr(found, name) for name in ("correct", "extracted", "readable", "reason")}
     return Response(id=example.id, benchmark=example.benchmark, split=example.split, **grade, **shown, **counts)
 
 

@@ -1,6 +1,5 @@
 """The ledger follows an error from the instructor to the next answer; gains and seeds say what that was worth."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,9 @@ def responses(items: list[Example], right: set[int]) -> list[Response]:
     for i, e in enumerate(items):
         text = str(bench.gold_response(e)) if i in right else "#### -1"
         shown = {"messages": [], "gold": e.gold, "text": text, "model": "fake", "prompt_tokens": 1, "new_tokens": 1}
-        rows.append(Response(id=e.id, benchmark="practice", split=e.split, **asdict(bench.grade(e, text)), **shown))
+        grade = bench.grade(e, text)
+        shown |= {name: getattr(grade, name) for name in ("correct", "extracted", "readable", "reason")}
+        rows.append(Response(id=e.id, benchmark="practice", split=e.split, **shown))
     return rows
 
 

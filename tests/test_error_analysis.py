@@ -2,7 +2,7 @@
 
 import json
 import random
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ def answer(example: Example, correct: bool) -> Response:
     grade = bench.grade(example, text or "")
     shown = {"messages": bench.messages(example), "gold": example.gold, "text": text, "model": "fake"}
     counts = {"prompt_tokens": 1, "new_tokens": 1}
-    return Response(id=example.id, benchmark=example.benchmark, split=example.split, **asdict(grade), **shown, **counts)
+    graded = {name: getattr(grade, name) for name in ("correct", "extracted", "readable", "reason")}
+    return Response(id=example.id, benchmark=example.benchmark, split=example.split, **graded, **shown, **counts)
 
 
 def parameters(run: Path, **values: Any) -> recipe.StageParameters:
