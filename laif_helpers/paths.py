@@ -86,6 +86,19 @@ class IterationDir:
     def lessons(self, arm: str) -> Path:
         return self.path / "lessons" / f"{arm}.jsonl"
 
+    def repairs(self, benchmark: str, split: str) -> Path:
+        """Attempts, feedback and updates of the model by itself, on a split."""
+        return self.path / "repair" / f"{file_label(benchmark)}.{split}.jsonl"
+
+    @property
+    def trajectories(self) -> Path:
+        return self.path / "trajectories.jsonl"
+
+    @property
+    def repair_records(self) -> Path:
+        """The training rows that 07 makes of the trajectories."""
+        return self.path / "records.jsonl"
+
     def metrics(self, notebook: str) -> Path:
         """The small JSON file that a notebook's last cell writes; tests read it by name."""
         return self.path / "metrics" / f"{notebook}.json"

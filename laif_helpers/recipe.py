@@ -21,6 +21,7 @@ from laif_helpers.sections import (
     LessonSection,
     MachineSection,
     QuestionSection,
+    RepairSection,
     TargetSection,
     TrainingSection,
 )
@@ -33,6 +34,7 @@ class Recipe(
     # the last one's keys come first, in files and in messages
     MachineSection,
     TrainingSection,
+    RepairSection,
     InstructorSection,
     LessonSection,
     ArmSection,
@@ -70,6 +72,11 @@ class Recipe(
     def stops_early(self) -> bool:
         """Whether the run ends with the first iteration's requests or lessons: no training, no comparison."""
         return self.quote_only or self.lessons_only
+
+    @property
+    def measures_repair(self) -> bool:
+        """Whether self-repair is measured: of every arm and of the untouched target, if one arm is trained to it."""
+        return not self.stops_early and any(_arms.row(arm).notebook == "07_tripost" for arm in self.arms)
 
     @property
     def all_arms(self) -> list[str]:

@@ -135,6 +135,33 @@ class LessonSection(Section):
     seed: int = Field(0, ge=0, description="of every random choice")
 
 
+class RepairSection(Section):
+    """How TriPosT samples, edits and mixes, and how a model repairs itself at test time."""
+
+    attempts: int = Field(4, ge=1, description="sampled attempts at each train question, in every iteration")
+    attempt_temperature: float = Field(1.0, ge=0, le=2, description="of those attempts")
+    updates: int = Field(2, ge=1, description="edits of an attempt, and own updates at test time, at most")
+    mix: list[float] = Field([1.5, 1.0, 1.0], description="repairs : right at once : gold, in the training set")
+    feedback_weight: float = Field(1.5, gt=0, description="weight in the loss, from the feedback on")
+    learn_attempts: bool = Field(False, description="the wrong attempt of a repair carries loss too")
+    wrong_steps: Literal["repair", "leave_out"] = Field(
+        "repair", description="attempts with the right answer through a wrong step"
+    )
+    false_alarms: bool = Field(True, description="right attempts that the model blames are trained on first")
+
+    @field_validator("mix", mode="before")
+    @classmethod
+    def _read_mix(cls, value: Any) -> Any:
+        return read_list(value)
+
+    @field_validator("mix")
+    @classmethod
+    def _three_shares(cls, mix: list[float]) -> list[float]:
+        if len(mix) != 3 or min(mix) < 0 or not mix[0]:
+            raise ValueError("mix takes three shares, repairs first and above 0, such as [1.5, 1, 1]")
+        return mix
+
+
 class InstructorSection(Section):
     """Who writes the lessons, what it may cost, how it is asked."""
 
@@ -236,6 +263,8 @@ READS: dict[str, tuple[type[Section], ...]] = {
     "04_instruct_LEC": _ASKING,
     "05_train_deepspeed": (TargetSection, QuestionSection, LessonSection, TrainingSection),
     "06_compare": (TargetSection, QuestionSection),
+    "07_tripost": (*_ASKING, RepairSection),
+    "08_repair": (*_ASKING, RepairSection),
 }
 """The sections that a notebook reads. The runner gives it each of their keys that is not at its default, and every key
 that its parameters cell declares."""

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from laif_helpers import benchmarks, origins, stats
-from laif_helpers.answers import joined
+from laif_helpers.answers import joined, repair
 from laif_helpers.answers.joined import FLIPS
 from laif_helpers.compare.drawing import draw, flip_table, panels
 from laif_helpers.compare.tables import as_latex, as_markdown, headline
@@ -252,6 +252,8 @@ def write(p: StageParameters, table: pd.DataFrame, sliced: pd.DataFrame) -> list
         "table.md": as_markdown(front),
         "table.tex": as_latex(front),
     }
+    if repaired_by_itself := repair.table(RunDir.named(p.run).path, p.all_arms, p.iterations):
+        texts["repair.csv"] = pd.DataFrame(repaired_by_itself).to_csv(index=False)
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]

@@ -200,7 +200,7 @@ def _start(stage: Stage, parameters: dict[str, Any], row: dict[str, Any], progre
     )
     row |= {"started": _stamp(launched)}
     manifest.record(stage.run, row)
-    gpus = stage.recipe.num_processes if stage.notebook == plan.TRAIN else int(stage.notebook == plan.EVALUATE)
+    gpus = stage.recipe.num_processes if stage.notebook == plan.TRAIN else int(stage.notebook in plan.ASK)
     handle = progress.engine.start(job, progress.plan.run.path / "run.log", _threads(stage, progress), gpus)
     return Attempt(stage, handle, row, result, launched)
 

@@ -31,6 +31,8 @@ OUTPUTS = {
     plan.ANALYSE: ["errors.parquet", "error_map.*", "weaknesses.*"],
     "03_instruct_LE": ["instruct/*.jsonl", "lessons/*.jsonl"],
     "04_instruct_LEC": ["instruct/*.jsonl", "lessons/*.jsonl"],
+    plan.TRIPOST: ["trajectories.jsonl", "records.jsonl"],
+    plan.REPAIR: ["repair/*.jsonl"],
     plan.TRAIN: ["train.jsonl", "train_metrics.json", f"checkpoint/{SENTINEL}", "checkpoint/*.safetensors"],
     plan.COMPARE: ["results.csv", "report.html", "effects.*"],
 }
@@ -133,6 +135,8 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
     if stem == plan.EVALUATE:
         yield from _model(stage, stage.iteration)
         yield from _benchmark_files(settings)
+    elif stem in (plan.TRIPOST, plan.REPAIR):
+        yield from _model(stage, stage.iteration - (stem == plan.TRIPOST))
     elif stem == plan.ANALYSE:
         yield from _present(stage.run, *sorted(stage.folder.path.glob("responses/*.jsonl")))
         if stage.iteration > 0:
@@ -145,7 +149,7 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
         if stem == plan.TRAIN:
             # fine_tuning's lessons are gold answers, which 05 itself writes down: no input of its own
             lessons = [stage.folder.lessons(stage.arm)] if stage.row.notebook else []
-            yield from _present(stage.run, *lessons)
+            yield from _present(stage.run, *lessons, stage.folder.repair_records)
             yield from _model(stage, stage.iteration - 1)
         else:
             clusters = [stage.previous.errors] if stage.row.studies_errors else []
@@ -161,6 +165,7 @@ def _compared(stage: Stage, arm: str) -> Iterator[Path]:
         yield from (folder.responses(name, settings.test_split) for name in settings.benchmarks)
         yield from (folder.responses(name, settings.error_split) for name in settings.in_domain)
         yield from (folder.requests(arm), folder.lessons(arm), folder.training_set)
+        yield from (folder.repairs(name, settings.test_split) for name in settings.benchmarks)
         teaches = arms.row(arms.strategy(arm, k, settings.iterations)).notebook
         yield from (folder.metrics(stem) for stem in (teaches, plan.TRAIN) if stem)
         yield folder.train_metrics

@@ -15,6 +15,9 @@ from laif_helpers.runner import notebook
 from laif_helpers.sections import READS, InstructorSection, LessonSection, TrainingSection, keys_of
 
 EVALUATE, ANALYSE, TRAIN, COMPARE = "01_evaluate", "02_error_analysis", "05_train_deepspeed", "06_compare"
+TRIPOST, REPAIR = "07_tripost", "08_repair"
+ASK = (EVALUATE, TRIPOST, REPAIR)
+"""Notebooks that let the target answer in their own kernel."""
 
 BEYOND_ITERATION_0 = keys_of((LessonSection, InstructorSection, TrainingSection))
 """Keys that leave the untouched target's greedy answers as they are: a sweep over them evaluates it once."""
@@ -176,7 +179,7 @@ def _required(stem: str) -> tuple[str, ...]:
     """Keys without which a notebook would silently work on another run, or on the default target."""
     if stem == COMPARE:
         return ("run", "arms")
-    return ("run", "arm", "iteration", "target") if stem in (EVALUATE, TRAIN) else ("run", "arm", "iteration")
+    return ("run", "arm", "iteration", "target") if stem in (*ASK, TRAIN) else ("run", "arm", "iteration")
 
 
 def _run_path(name: str) -> Path:
@@ -232,8 +235,11 @@ def _stages(run: RunDir, point: str, settings: Recipe, home: Home) -> Iterator[S
     named = zip(settings.arms, chains, strict=True)
     yield from (stage for _, chain in sorted(named, key=lambda pair: bool(arms.row(pair[0]).halves)) for stage in chain)
     if not settings.stops_early:
-        ends = [first, error_map, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
-        yield Stage(_folder(run, point), settings, COMPARE, after=tuple(ends), point=point, optional=(error_map,))
+        beside = [error_map]
+        if settings.measures_repair:
+            beside.append(Stage(run, settings, REPAIR, point=home.vanilla).key)
+        ends = [first, *beside, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
+        yield Stage(_folder(run, point), settings, COMPARE, after=tuple(ends), point=point, optional=tuple(beside))
 
 
 def _without_analysis(chain: list[Stage]) -> list[Stage]:
@@ -244,6 +250,8 @@ def _vanilla(run: RunDir, settings: Recipe, point: str) -> Iterator[Stage]:
     first = Stage(run, settings, EVALUATE, point=point)
     yield first
     yield Stage(run, settings, ANALYSE, after=(first.key,), point=point)
+    if settings.measures_repair:
+        yield Stage(run, settings, REPAIR, after=(first.key,), point=point)
 
 
 def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Iterator[Stage]:
@@ -265,7 +273,7 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Ite
         row = arms.row(arms.strategy(arm, k, settings.iterations))
         stems = [row.notebook] if row.notebook else []
         if not settings.stops_early:
-            stems += [TRAIN, EVALUATE]
+            stems += [TRAIN, EVALUATE, *[REPAIR] * settings.measures_repair]
         for stem in stems:
             place = home.lessons if k == 1 and stem == row.notebook else point
             waits = (last, mapped) if mapped and stem == row.notebook and row.studies_errors else (last,)

@@ -10,7 +10,7 @@ from laif_helpers.answers import joined
 from laif_helpers.lessons.text import normalise
 from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Example, Lesson, Response, read_jsonl, write_jsonl
+from laif_helpers.records import Example, Lesson, Response, read_jsonl, read_rows, write_jsonl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +54,8 @@ def make(p: StageParameters) -> Mix:
         p.folder.training_set.unlink(missing_ok=True)
         return Mix([], [], reason)
     tests = lessons.test_questions(p)
+    if p.folder.repair_records.is_file() and not p.folder.lessons(p.arm).is_file():
+        return _repairs(p, tests)
     kept = [lesson for lesson in _arm_lessons(p, tests) if lesson.status == "kept"]
     if not kept:
         raise ValueError(f"{p.folder.lessons(p.arm)} holds no kept lesson; look at the reasons in its funnel")
@@ -73,6 +75,19 @@ def make(p: StageParameters) -> Mix:
     write_jsonl(p.folder.training_set, rows)
     absent = [f"{name}: no items at all" for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
     return Mix(rows, absent + lessons.shortfalls(rows, p.budget, p.replay_fraction))
+
+
+def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
+    """The conversations that 07 made. Raises ValueError if one of them asks a test question."""
+    rows = list(read_rows(p.folder.repair_records))
+    forbidden = {normalise(question) for _, question in tests}
+    for row in rows:
+        if normalise(row["messages"][0]["content"]) in forbidden:
+            raise ValueError(f"training row {row['id']} of {row['benchmark']} asks a test question; run 07 again")
+    if not rows:
+        raise ValueError(f"{p.folder.repair_records} holds no record; look at the funnel of 07_tripost")
+    write_jsonl(p.folder.training_set, rows)
+    return Mix(rows, [])
 
 
 def _ended(p: StageParameters) -> str:

@@ -1,0 +1,97 @@
+"""TriPosT's verifiers and its collection of trajectories, measured: `python bench/tripost.py`.
+
+Verifiers: attempts a second on one core, on gold answers and on mutants of every cell. Collection: one batched call and
+the scripted improver, against the original's scheme on the same target (batches of four, verified and edited one by
+one), in the same run. Any target that knows the step format will do: `--target PATH`.
+"""
+
+import argparse
+import importlib
+import json
+import random
+import time
+
+from laif_helpers import models, recipe, tripost
+from laif_helpers.graders import steps
+from laif_helpers.graders.steps.mutations import mutants
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Example
+from laif_helpers.tripost.turns import conversation
+
+
+def verifiers(n: int) -> dict[str, dict[str, float]]:
+    """Gold answers accepted, mutants refused and named right, and the rate, for each task."""
+    found = {}
+    for name in steps.TASKS:
+        module, drawn = steps.task(name), importlib.import_module(f"laif_helpers.benchmarks.{name}")
+        rng = random.Random(11)
+        cells = sorted({cell for sizes in drawn.SIZES.values() for cell in sizes})
+        questions = [drawn.draw(rng, cells[at % len(cells)]) for at in range(n)]
+        pairs = [(question, steps.write(module.solve(module.read(question)))) for question in questions]
+        began = time.process_time()
+        accepted = sum(module.check(*pair).correct for pair in pairs)
+        rate = n / (time.process_time() - began)
+        wrong = [(question, mutant) for question in questions[: n // 15] for mutant in mutants(name, question, rng)]
+        verdicts = [(mutant, module.check(question, mutant.text)) for question, mutant in wrong]
+        found[name] = {
+            **{"gold": n, "accepted": accepted, "attempts_a_second": round(rate), "mutants": len(wrong)},
+            "refused": sum(not verdict.correct for _, verdict in verdicts),
+            "kind_right": round(sum(verdict.kind == mutant.kind for mutant, verdict in verdicts) / len(verdicts), 4),
+            "kinds": len({mutant.kind for mutant, _ in verdicts}),
+        }
+    return found
+
+
+def collection(target: str, limit: int) -> dict[str, float]:
+    """Seconds for the same attempts, feedback and edits in both schemes."""
+    values = {"arm": "tripost", "iteration": 1, "target": target, "limit": limit, "holdout_fraction": 0}
+    names = ["word_sorting", "logical_deduction"]
+    p = recipe.build(StageParameters, {**values, "benchmarks": names, "in_domain": names})
+    items = tripost.questions(p)
+    models.generate(p.base_model, [conversation(names[0], items[names[0]][0].question)], max_new_tokens=8)  # load it
+    began = time.perf_counter()
+    found = tripost.edit(tripost.collect(p, items), p)
+    ours = time.perf_counter() - began
+    began = time.perf_counter()
+    edited = sum(_serial(p, name, items[name]) for name in names)
+    theirs = time.perf_counter() - began
+    return {
+        **{"attempts": len(found), "edited": sum(bool(one.updates) for one in found), "edited_serially": edited},
+        **{"seconds": round(ours, 1), "serial_seconds": round(theirs, 1), "times": round(theirs / ours, 1)},
+    }
+
+
+def _serial(p: StageParameters, name: str, items: list[Example]) -> int:
+    """Passes over all questions in batches of four; each attempt is checked by the model and edited by itself."""
+    edited, module = 0, steps.task(name)
+    limit = tripost.budget(items)
+    for sample in range(p.attempts):
+        for at in range(0, len(items), 4):
+            batch = items[at : at + 4]
+            prompts = [conversation(name, item.question) for item in batch]
+            options = {"temperature": p.attempt_temperature, "seed": sample, "batch_size": 4, "progress": False}
+            for item, done in zip(
+                batch, models.generate(p.base_model, prompts, max_new_tokens=limit, **options), strict=True
+            ):
+                asked = [conversation(name, item.question, done.text)]
+                models.generate(p.base_model, asked, max_new_tokens=160, progress=False)
+                verdict = module.check(item.question, done.text)
+                if not verdict.correct and verdict.readable:
+                    steps.repair(module, item.question, done.text, verdict)
+                    edited += 1
+    return edited
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gold", type=int, default=20_000, help="gold answers a task")
+    parser.add_argument("--target", default="", help="collect with this model too")
+    parser.add_argument("--limit", type=int, default=64, help="questions a benchmark for the collection")
+    given = parser.parse_args()
+    print(json.dumps({"verifiers": verifiers(given.gold)}, indent=1))
+    if given.target:
+        print(json.dumps({"collection": collection(given.target, given.limit)}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Self-repair in numbers: from the rows of ``repair/`` to one line an arm, iteration, benchmark and bucket."""
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from laif_helpers import stats
+from laif_helpers.records import read_rows
+
+Row = dict[str, Any]
+
+
+def read(folder: Path) -> list[Row]:
+    """The rows of an iteration's repair evaluation; none if it was not evaluated."""
+    return [row for path in sorted((folder / "repair").glob("*.jsonl")) for row in read_rows(path)]
+
+
+def table(run: Path, arms: Iterable[str], iterations: int) -> list[Row]:
+    """``compare/repair.csv``: all buckets, then ``seen``, ``unseen`` and ``all`` of each benchmark."""
+    lines = []
+    places = [("vanilla", 0), *product([arm for arm in arms if arm != "vanilla"], range(1, iterations + 1))]
+    for arm, iteration in places:
+        rows = read(run / arm / f"iter{iteration}")
+        for name in sorted({row["benchmark"] for row in rows}):
+            here = [row for row in rows if row["benchmark"] == name]
+            for bucket, group in groups(here):
+                head = {"arm": arm, "iteration": iteration, "benchmark": name, "bucket": bucket}
+                lines.append({**head, **summary(group)})
+    return lines
+
+
+def groups(rows: list[Row]) -> list[tuple[str, list[Row]]]:
+    """Rows by bucket, then the seen ones, the unseen ones and all."""
+    buckets = sorted({row["bucket"] for row in rows}, key=lambda name: (len(name), name))
+    groups = [(bucket, [row for row in rows if row["bucket"] == bucket]) for bucket in buckets]
+    groups += [
+        (name, [row for row in rows if row["seen"] == seen]) for name, seen in (("seen", True), ("unseen", False))
+    ]
+    return [(name, group) for name, group in [*groups, ("all", rows)] if group]
+
+
+def summary(rows: Sequence[Row]) -> Row:
+    """Accuracies, what repair gave and took (with the interval of their difference), and error detection.
+
+    ``contribution`` and ``harm`` are shares of all items (wrong→right, right→wrong); ``p_value`` is the exact McNemar
+    test of the two. Detection counts an attempt as wrong if any of its steps is; ``step_found`` is the share of wrong
+    attempts whose first wrong step the model names.
+    """
+    n = len(rows)
+    first, last = [row["right"][0] for row in rows], [row["right"][-1] for row in rows]
+    fixed = sum(after and not before for before, after in zip(first, last, strict=True))
+    broken = sum(before and not after for before, after in zip(first, last, strict=True))
+    low, high = stats.wilson(sum(last), n)
+    half = stats.Z95 * math.sqrt(max(fixed + broken - (fixed - broken) ** 2 / n, 1.0)) / n
+    net = (fixed - broken) / n
+    return {
+        "n": n,
+        **{"accuracy_first": sum(first) / n, "accuracy_last": sum(last) / n, "ci_low": low, "ci_high": high},
+        **{"contribution": fixed / n, "harm": broken / n, "net_low": net - half, "net_high": net + half},
+        "p_value": stats.mcnemar(fixed, broken),
+        "changed": sum(len(row["right"]) > 1 and row["said"][0] != row["said"][-2] for row in rows) / n,
+        **_detection(rows),
+        "accuracy_oracle": sum(any(pair) for pair in zip(first, last, strict=True)) / n,
+        "majority": sum(row["majority"] for row in rows) / n,
+        "best": sum(row["best"] for row in rows) / n,
+        "k": rows[0]["k"],
+        "tokens": sum(row["tokens"] for row in rows) / n,
+        "first_tokens": sum(row["first_tokens"] for row in rows) / n,
+        "sample_tokens": sum(row["sample_tokens"] for row in rows) / n,
+    }
+
+
+def _detection(rows: Sequence[Row]) -> Row:
+    wrong = [row for row in rows if not row["steps_right"][0]]
+    blamed = [row for row in rows if row["blamed"][0]]
+    caught = sum(bool(row["blamed"][0]) for row in wrong)
+    alarms = sum(row["steps_right"][0] for row in blamed)
+    named = sum(bool(row["blamed"][0]) and row["blamed_step"][0] == row["wrong_step"][0] for row in wrong)
+    return {
+        "detection_precision": caught / len(blamed) if blamed else None,
+        "detection_recall": caught / len(wrong) if wrong else None,
+        "step_found": named / len(wrong) if wrong else None,
+        "false_alarms": alarms / (len(rows) - len(wrong)) if len(rows) > len(wrong) else None,
+        "injected_found": sum(row["injected_found"] for row in rows) / len(rows),
+    }

@@ -1,0 +1,287 @@
+"""TriPosT: a model learns to criticise and repair its own attempts (https://arxiv.org/abs/2310.13522).
+
+One iteration: sample attempts of the current model at questions of the train split, verify every step of each, let an
+improver write the answer again from the first wrong step, cut the trajectories into training records, and train on a
+mix of repairs, attempts that were right at once, and gold answers. Nothing is dropped in silence: every trajectory
+stays on disk with what became of it. The baselines of the method make other records of the same trajectories.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from laif_helpers import benchmarks, models
+from laif_helpers.answers import joined
+from laif_helpers.graders import steps
+from laif_helpers.graders.steps.mutations import mutants
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Example
+from laif_helpers.tripost.turns import conversation
+
+RIGHT, WRONG, WRONG_STEP, UNREADABLE = "right", "wrong", "right_answer_wrong_step", "unreadable"
+"""Classes of an attempt. The third has the right answer through a wrong step; the last follows no format."""
+CHARACTERS_A_TOKEN = 2.5
+"""Digits and short words: a repair record's tokens are estimated with this, and counted by the training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One edit: feedback on the answer before it, the answer written anew, and what the verifier says of that."""
+
+    feedback: str
+    text: str
+    correct: bool
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """One row of ``trajectories.jsonl``: question, attempt, verdict, edits, and what became of them.
+
+    Attributes:
+        id: ``<item>#<sample>``.
+        outcome: ``right``, ``wrong``, ``right_answer_wrong_step`` or ``unreadable``: the attempt, before any edit.
+        own_feedback: what the model itself says of its attempt.
+        false_alarm: the model blames a right attempt.
+        status: ``kept``, or why the trajectory makes no record.
+        trained: sources of the records it was trained in.
+    """
+
+    id: str
+    benchmark: str
+    bucket: str
+    item: str
+    question: str
+    gold: str
+    attempt: str
+    outcome: str
+    verdict: dict[str, Any]
+    own_feedback: str = ""
+    false_alarm: bool = False
+    updates: list[Update] = field(default_factory=list)
+    status: str = "kept"
+    trained: list[str] = field(default_factory=list)
+
+
+def questions(p: StageParameters) -> dict[str, list[Example]]:
+    """Items of the error split of each in-domain benchmark, without held-out ones.
+
+    Raises ValueError for a benchmark without a step verifier, and for settings that give the same attempt every time.
+    """
+    if p.attempts < 2 or not p.attempt_temperature:
+        raise ValueError(
+            f"attempts {p.attempts} at attempt_temperature {p.attempt_temperature:g}: TriPosT needs several different "
+            "attempts at a question; set attempts: 2 or more and attempt_temperature above 0, for instance to 1"
+        )
+    found = {}
+    for name in p.in_domain:
+        steps.task(name)
+        items = benchmarks.get(name).load(p.error_split, data_dir=p.data_dir or None, limit=p.limit or None)
+        found[name] = [item for item in items if not joined.held_out(p, name, item.id)]
+    return found
+
+
+def budget(items: Sequence[Example]) -> int:
+    """New tokens that an answer may take: what the longest gold answer takes, and some."""
+    return int(0.8 * max((len(item.rationale) for item in items), default=0)) + 64
+
+
+def collect(p: StageParameters, items: dict[str, list[Example]]) -> list[Trajectory]:
+    """``p.attempts`` sampled attempts at every item, in one batched call a benchmark, verified, with the model's own
+    feedback on each of them. Equal attempts at a question count one time."""
+    found: list[Trajectory] = []
+    for name, listed in items.items():
+        options: dict[str, Any] = {"url": p.target_url, "seed": 1000 * p.seed + p.iteration}
+        options |= {"temperature": p.attempt_temperature, "max_new_tokens": budget(listed)}
+        prompts = [conversation(name, item.question) for item in listed]
+        done = models.generate(p.base_model, prompts, n=p.attempts, **options)
+        drawn = [(item, sample) for item in listed for sample in range(p.attempts)]
+        made = [_trajectory(name, *of, answer.text) for of, answer in zip(drawn, done, strict=True)]
+        asked = [conversation(name, one.question, one.attempt) for one in made]
+        said = models.generate(p.base_model, asked, max_new_tokens=160, url=p.target_url)
+        found += [_with_feedback(one, answer.text) for one, answer in zip(made, said, strict=True)]
+    return _once(found)
+
+
+def _trajectory(name: str, item: Example, sample: int, text: str) -> Trajectory:
+    verdict = steps.task(name).check(item.question, text)
+    answered = benchmarks.get(name).grade(item, text).correct
+    outcome = RIGHT if verdict.correct else WRONG_STEP if answered else WRONG if verdict.readable else UNREADABLE
+    key, bucket = f"{item.id}#{sample}", str(item.fields.get("bucket", ""))
+    return Trajectory(key, name, bucket, item.id, item.question, item.rationale, text, outcome, asdict(verdict))
+
+
+def _with_feedback(one: Trajectory, text: str) -> Trajectory:
+    blamed = steps.read_feedback(text).correct is False
+    return replace(one, own_feedback=text, false_alarm=blamed and one.outcome == RIGHT)
+
+
+def _once(found: list[Trajectory]) -> list[Trajectory]:
+    seen: set[tuple[str, str]] = set()
+    result = []
+    for one in found:
+        key = (one.item, "\n".join(steps.lines(one.attempt)))
+        result.append(replace(one, status="repeated") if key in seen else one)
+        seen.add(key)
+    return result
+
+
+def sample(p: StageParameters, items: dict[str, list[Example]]) -> list[Trajectory]:
+    """What an arm learns from: the model's own attempts, or gold answers with errors put in."""
+    return injected(items, p.seed) if p.strategy == "tripost_injected" else collect(p, items)
+
+
+def injected(items: dict[str, list[Example]], seed: int) -> list[Trajectory]:
+    """Errors of nobody's own: gold answers with one error put in by a script, as the demonstrations baseline has."""
+    rng = random.Random(seed)
+    return [
+        _trajectory(name, item, sample, mutant.text)
+        for name, listed in items.items()
+        for item in listed
+        for sample, mutant in enumerate(mutants(name, item.question, rng))
+    ]
+
+
+def edit(found: list[Trajectory], p: StageParameters) -> list[Trajectory]:
+    """Wrong attempts written anew by the improver, until right or ``p.updates`` times; others as they are.
+
+    ``p.instructor`` is the improver: ``scripted`` keeps the verified lines and derives the rest, ``llm`` asks a model.
+    """
+    from laif_helpers.tripost import improve
+
+    wanted = [one for one in found if _editable(one, p)]
+    improved = improve.improve(wanted, p)
+    return [_judged(replace(one, updates=improved.get(one.id, [])), p) for one in found]
+
+
+def _editable(one: Trajectory, p: StageParameters) -> bool:
+    return one.status == "kept" and (one.outcome == WRONG or (one.outcome == WRONG_STEP and p.wrong_steps == "repair"))
+
+
+def _judged(one: Trajectory, p: StageParameters) -> Trajectory:
+    """The status of an edited trajectory."""
+    if one.status != "kept" or one.outcome == RIGHT:
+        return one
+    if one.outcome == UNREADABLE:
+        return replace(one, status=f"unreadable: {one.verdict['kind']}")
+    if not _editable(one, p):
+        return replace(one, status="right answer through a wrong step, left out")
+    if not one.updates:
+        return replace(one, status="the improver returned no answer")
+    if not one.updates[-1].correct:
+        return replace(one, status="not repaired")
+    longest = max(len(one.attempt) + len(u.feedback) + len(u.text) + len(one.question) for u in one.updates)
+    too_long = longest / CHARACTERS_A_TOKEN > p.max_length
+    return replace(one, status=f"longer than max_length, bucket {one.bucket}") if too_long else one
+
+
+# -- records
+
+
+def records(found: list[Trajectory], items: dict[str, list[Example]], p: StageParameters) -> list[dict[str, Any]]:
+    """Training rows of an arm's strategy, at most ``p.budget`` a benchmark; see ``STRATEGIES``."""
+    rng = random.Random(1000 * p.seed + p.iteration)
+    rows = []
+    for name, listed in items.items():
+        here = [one for one in found if one.benchmark == name and one.status == "kept"]
+        rows += STRATEGIES[p.strategy](here, listed, p, rng)
+    rng.shuffle(rows)
+    return rows
+
+
+def _row(one: Trajectory | Example, source: str, said: Sequence[str], weights: Sequence[float]) -> dict[str, Any]:
+    """A conversation whose assistant turns carry their weights; turns of weight 0 are context."""
+    turns: list[dict[str, Any]] = list(conversation(one.benchmark, one.question, *said)[:-1])
+    assistant = [turn for turn in turns if turn["role"] == "assistant"]
+    for turn, weight in zip(assistant, weights, strict=True):
+        turn["weight"] = weight
+    return {"id": one.id, "benchmark": one.benchmark, "source": source, "messages": turns}
+
+
+def _chain(one: Trajectory) -> list[str]:
+    """Attempt, feedback, update, …, and the last feedback, which says that all is right."""
+    said = [one.attempt]
+    for update in one.updates:
+        said += [update.feedback, update.text]
+    module = steps.task(one.benchmark)
+    return [*said, steps.feedback(said[-1], module.check(one.question, said[-1]))]
+
+
+def _repairs(one: Trajectory, p: StageParameters) -> list[dict[str, Any]]:
+    """A record for each edit: the wrong answer, its feedback and the next answer."""
+    said, weight = _chain(one), p.feedback_weight
+    first = float(p.learn_attempts)
+    return [_row(one, "repair", said[at : at + 3], (first, weight, weight)) for at in range(0, len(said) - 2, 2)]
+
+
+def _tripost(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
+    """Repairs, right attempts and gold answers in the shares ``p.mix``."""
+    whole = sum(p.mix)
+    shares = [int(p.budget * part / whole) for part in p.mix]
+    repairs = [row for one in here if one.updates for row in _repairs(one, p)]
+    repairs = rng.sample(repairs, min(len(repairs), shares[0]))
+    most = [-(-len(repairs) * part // p.mix[0]) for part in p.mix] if repairs else shares
+    right = [one for one in here if one.outcome == RIGHT]
+    if p.false_alarms:  # a right attempt that the model blames: its feedback is what most needs correcting
+        right.sort(key=lambda one: not one.false_alarm)
+    else:
+        rng.shuffle(right)
+    kept = right[: int(min(shares[1], most[1]))]
+    gold = rng.sample(listed, int(min(shares[2], most[2], len(listed))))
+    return repairs + [_row(one, "right", _chain(one)[-2:], (1.0, 1.0)) for one in kept] + [_gold(e) for e in gold]
+
+
+def _gold(example: Example) -> dict[str, Any]:
+    verdict = steps.task(example.benchmark).check(example.question, example.rationale)
+    return _row(example, "gold", (example.rationale, steps.feedback(example.rationale, verdict)), (1.0, 1.0))
+
+
+def _rejection(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
+    """Own attempts with the right answer, as plain answers."""
+    right = [one for one in here if one.outcome in (RIGHT, WRONG_STEP)]
+    return [_row(one, "own", (one.attempt,), (1.0,)) for one in rng.sample(right, min(len(right), p.budget))]
+
+
+def _lmsi(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
+    """Own attempts with the answer that most attempts at the question have; no label is read."""
+    grade = benchmarks.get(listed[0].benchmark).grade if listed else None
+    known = {example.id: example for example in listed}
+    votes: dict[str, Counter[str | None]] = {}
+    read = {one.id: grade(known[one.item], one.attempt).extracted for one in here if grade}
+    for one in here:
+        votes.setdefault(one.item, Counter())[read[one.id]] += 1
+    agreed = [one for one in here if read[one.id] and votes[one.item].most_common(1)[0][0] == read[one.id]]
+    return [_row(one, "vote", (one.attempt,), (1.0,)) for one in rng.sample(agreed, min(len(agreed), p.budget))]
+
+
+def _critique(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
+    """Feedback alone, on right and wrong attempts."""
+    rows = [_row(one, "critique", _chain(one)[:2], (0.0, p.feedback_weight)) for one in here]
+    return rng.sample(rows, min(len(rows), p.budget))
+
+
+def _answers(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
+    """The final responses of gold answers, without any step."""
+    drawn = rng.sample(listed, min(len(listed), p.budget))
+    return [_row(example, "answer", (example.rationale.splitlines()[-1],), (1.0,)) for example in drawn]
+
+
+STRATEGIES = {
+    "tripost": _tripost,
+    "tripost_injected": _tripost,
+    "rejection": _rejection,
+    "lmsi": _lmsi,
+    "critique": _critique,
+    "answer_only": _answers,
+}
+"""How an arm of this method makes its records. ``tripost_injected`` has errors that a script put in."""
+
+
+def traced(found: list[Trajectory], rows: list[dict[str, Any]]) -> list[Trajectory]:
+    """Each trajectory with the sources of the records that it is trained in."""
+    sources: dict[str, list[str]] = {}
+    for row in rows:
+        sources.setdefault(row["id"], []).append(row["source"])
+    return [replace(one, trained=sources.get(one.id, [])) for one in found]

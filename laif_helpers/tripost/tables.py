@@ -1,0 +1,123 @@
+"""What 07 and 08 show: one attempt traced, the funnel of trajectories, the mix, repair in numbers."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from laif_helpers import tripost
+from laif_helpers.answers import repair
+from laif_helpers.recipe import StageParameters
+from laif_helpers.tripost import Trajectory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = (
+    *("bucket", "n", "accuracy_first", "accuracy_last", "contribution", "harm", "net_low", "net_high", "false_alarms"),
+    *("detection_recall", "step_found", "injected_found", "majority", "best", "tokens"),
+)
+
+
+def traced(found: Sequence[Trajectory], chosen: int = 0) -> str:
+    """The chosen one of the repaired trajectories, from the question to the repaired answer, as plain text."""
+    repaired = [one for one in found if one.updates and one.updates[-1].correct]
+    if not repaired:
+        return "No attempt was repaired."
+    one = repaired[min(chosen, len(repaired) - 1)]
+    parts = [("question", one.question), ("attempt", one.attempt), ("own feedback", one.own_feedback)]
+    for update in one.updates:
+        parts += [("feedback", update.feedback), (f"update ({update.by})", update.text)]
+    trained = ", ".join(one.trained) or "nothing"
+    return "\n\n".join(f"[{name}]\n{text}" for name, text in [*parts, ("trained in", trained)])
+
+
+def funnel(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
+    """Trajectories by what became of them, and records by source: a column for each benchmark."""
+    import pandas as pd
+
+    return pd.DataFrame(counts(found, rows)).fillna(0).astype(int)
+
+
+def counts(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Per benchmark: trajectories by what became of them, and records by source."""
+    table: dict[str, Counter[str]] = {}
+    for one in found:
+        here = table.setdefault(one.benchmark, Counter())
+        here["sampled"] += 1
+        here[one.outcome if one.status in ("kept", "not repaired") else one.status] += 1
+        here["false alarms"] += one.false_alarm
+        here["repaired"] += one.status == "kept" and bool(one.updates)
+        here["not repaired"] += one.status == "not repaired"
+    for row in rows:
+        table.setdefault(row["benchmark"], Counter())[f"record: {row['source']}"] += 1
+    return {name: dict(here) for name, here in table.items()}
+
+
+def mixed(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
+    """Records by benchmark and source, with the weights that their answers carry."""
+    import pandas as pd
+
+    drawn = Counter(
+        (
+            row["benchmark"],
+            row["source"],
+            " ".join(f"{turn['weight']:g}" for turn in row["messages"] if "weight" in turn),
+        )
+        for row in rows
+    )
+    table = [(*key, n) for key, n in sorted(drawn.items())]
+    return pd.DataFrame(table, columns=["benchmark", "source", "weights", "n"])
+
+
+def ended(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> str:
+    """Why this arm has nothing left to learn from; "" where it has."""
+    if rows and (p.strategy not in ("tripost", "tripost_injected") or any(row["source"] == "repair" for row in rows)):
+        return ""
+    if all(one.outcome == tripost.RIGHT for one in found):
+        return (
+            f"no wrong attempts: all {len(found)} at {', '.join(p.in_domain)} {p.error_split} are right in every step"
+        )
+    losses = Counter(one.status for one in found if one.status != "kept").most_common(3)
+    listed = "; ".join(f"{reason} ({n})" for reason, n in losses)
+    return f"no attempt could be repaired and trained on: {listed or 'none was wrong'}"
+
+
+def observation(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> str:
+    """The collection in two sentences."""
+    outcomes = Counter(one.outcome for one in found)
+    said = ", ".join(f"{n} {outcome.replace('_', ' ')}" for outcome, n in outcomes.most_common())
+    repaired = sum(bool(one.updates) and one.updates[-1].correct for one in found)
+    alarms = sum(one.false_alarm for one in found)
+    sources = ", ".join(f"{n} {source}" for source, n in Counter(row["source"] for row in rows).most_common())
+    return (
+        f"{len(found)} attempts: {said}. {repaired} were repaired; the model itself blames {alarms} right ones. "
+        f"{len(rows)} training records of arm {p.arm}: {sources or 'none'}."
+    )
+
+
+def repaired(rows: dict[str, list[dict[str, Any]]]) -> "pd.DataFrame":
+    """Self-repair of each benchmark by bucket; shares in per cent."""
+    import pandas as pd
+
+    lines = [
+        {"benchmark": name, "bucket": bucket, **repair.summary(group)}
+        for name, here in rows.items()
+        for bucket, group in repair.groups(here)
+    ]
+    table = pd.DataFrame(lines, columns=["benchmark", *SHOWN])
+    shares = [column for column in SHOWN if column not in ("bucket", "n", "tokens")]
+    return table.assign(**{column: 100 * table[column].astype(float) for column in shares}).round(1)
+
+
+def repair_observation(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """What self-repair gave and took, a sentence a benchmark."""
+    sentences = []
+    for name, here in rows.items():
+        of = repair.summary(here)
+        low, high = 100 * of["net_low"], 100 * of["net_high"]
+        sentences.append(
+            f"{name}: {100 * of['accuracy_first']:.1f} % right at first, {100 * of['accuracy_last']:.1f} % at last "
+            f"(+{100 * of['contribution']:.1f}, −{100 * of['harm']:.1f} points; difference {low:.1f} to {high:.1f}); "
+            f"{100 * of['majority']:.1f} % by a vote of {of['k']} at about the same tokens."
+        )
+    return " ".join(sentences)

@@ -1,0 +1,311 @@
+"""TriPosT: trajectories, edits, records and the loop at test time, with a scripted model in the target's place."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laif_helpers import benchmarks, models, recipe, tripost
+from laif_helpers.answers import repair
+from laif_helpers.graders import steps
+from laif_helpers.graders.steps.mutations import mutants
+from laif_helpers.paths import NANO, ROOT
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Completion, Message, write_jsonl
+from laif_helpers.runner import plan
+from laif_helpers.train import mix
+from laif_helpers.tripost import improve, loop, tables
+from laif_helpers.tripost.turns import CHECK, REPAIR, conversation
+
+NAME = "logical_deduction"
+Answer = Callable[[str, list[Message], int], str]
+"""``(question, turns, sample)`` -> what the model says."""
+
+
+def parameters(**values: Any) -> StageParameters:
+    given = {"arm": "tripost", "iteration": 1, "benchmarks": [NAME], "in_domain": [NAME], "limit": 40, "budget": 70}
+    p: StageParameters = recipe.build(StageParameters, {**given, "max_length": 2048, "holdout_fraction": 0, **values})
+    return p
+
+
+def solved(question: str, name: str = NAME) -> str:
+    module = steps.task(name)
+    return steps.write(module.solve(module.read(question)))
+
+
+def mutated(question: str, seed: int, kinds: tuple[str, ...] = ("placement", "pattern", "final_answer")) -> str:
+    rng = random.Random(f"{question}{seed}")
+    return rng.choice([one for one in mutants(NAME, question, rng) if one.kind in kinds]).text
+
+
+def weak(question: str, turns: list[Message], sample: int) -> str:
+    """Right at every second attempt; praises whatever it is asked to check; repairs by the solver."""
+    if turns[-1]["content"] == CHECK:
+        attempt = turns[-2]["content"]
+        return steps.feedback(attempt, steps.Verdict(True, None, "", "", True, kept=len(steps.lines(attempt))))
+    right = turns[-1]["content"] == REPAIR or sample % 2 == 0
+    return solved(question) if right else mutated(question, sample)
+
+
+def honest(question: str, turns: list[Message], sample: int) -> str:
+    """Wrong at first; finds every error; repairs all."""
+    if turns[-1]["content"] == CHECK:
+        return steps.feedback(turns[-2]["content"], steps.task(NAME).check(question, turns[-2]["content"]))
+    return solved(question) if turns[-1]["content"] == REPAIR else mutated(question, 0, ("final_answer",))
+
+
+@pytest.fixture
+def target(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], None]:
+    """Put a scripted model behind ``models.generate``."""
+
+    def use(answer: Answer) -> None:
+        def generate(model: str, conversations: list[list[Message]], n: int = 1, **_: Any) -> list[Completion]:
+            texts = [answer(turns[0]["content"], turns, sample) for turns in conversations for sample in range(n)]
+            return [Completion(text, 10, len(text.split())) for text in texts]
+
+        monkeypatch.setattr(models, "generate", generate)
+
+    return use
+
+
+def collected(p: StageParameters) -> tuple[list[tripost.Trajectory], list[dict[str, Any]]]:
+    items = tripost.questions(p)
+    found = tripost.edit(tripost.sample(p, items), p)
+    rows = tripost.records(found, items, p)
+    return tripost.traced(found, rows), rows
+
+
+def test_wrong_attempts_are_repaired_and_mixed_in_the_shares_asked_for(target: Callable[[Answer], None]) -> None:
+    target(weak)
+    p = parameters()
+    found, rows = collected(p)
+    outcomes = Counter(one.outcome for one in found if one.status == "kept")
+    assert outcomes[tripost.RIGHT] == 40 and outcomes[tripost.WRONG] + outcomes[tripost.WRONG_STEP] >= 40
+    sources = Counter(row["source"] for row in rows)
+    assert sources == {"repair": 30, "right": 20, "gold": 20}
+    for row in rows:
+        weights = [turn["weight"] for turn in row["messages"] if turn["role"] == "assistant"]
+        assert weights == ([0.0, 1.5, 1.5] if row["source"] == "repair" else [1.0, 1.0])
+        assert row["messages"][-1]["role"] == "assistant"
+        assert steps.read_feedback(row["messages"][3]["content"]).correct is (row["source"] != "repair")
+    trained = {one.id for one in found if "repair" in one.trained}
+    assert trained == {row["id"] for row in rows if row["source"] == "repair"}
+
+
+def test_the_wrong_attempt_is_learned_only_if_asked_for(target: Callable[[Answer], None]) -> None:
+    target(weak)
+    _, rows = collected(parameters(learn_attempts=True, feedback_weight=2))
+    first = next(row for row in rows if row["source"] == "repair")
+    assert [turn.get("weight") for turn in first["messages"]] == [None, 1.0, None, 2.0, None, 2.0]
+
+
+def test_equal_attempts_at_a_question_count_one_time(target: Callable[[Answer], None]) -> None:
+    target(weak)
+    found, rows = collected(parameters(attempts=4))
+    repeated = [one for one in found if one.status == "repeated"]
+    assert len(repeated) >= 40 and not {one.id for one in repeated} & {row["id"] for row in rows}
+
+
+def test_a_right_answer_through_a_wrong_step_is_a_class_of_its_own(target: Callable[[Answer], None]) -> None:
+    def lucky(question: str, turns: list[Message], sample: int) -> str:
+        text = weak(question, turns, 0)
+        return text if turns[-1]["content"] == CHECK else text.replace("Place 1", f"Place {sample + 2}", 1)
+
+    target(lucky)
+    found, rows = collected(parameters())
+    assert {one.outcome for one in found} == {tripost.WRONG_STEP}
+    assert any(row["source"] == "repair" for row in rows)
+    found, rows = collected(parameters(wrong_steps="leave_out"))
+    assert {one.status for one in found} == {"right answer through a wrong step, left out"}
+    assert not any(row["source"] == "repair" for row in rows)
+
+
+def test_right_attempts_that_the_model_blames_are_trained_on_first(target: Callable[[Answer], None]) -> None:
+    def nervous(question: str, turns: list[Message], sample: int) -> str:
+        wary = turns[-1]["content"] == CHECK and len(question) % 3 == 0
+        wrong = 'In step (1) the part "x" is incorrect. This is because of fear.'
+        return wrong if wary else weak(question, turns, sample)
+
+    target(nervous)
+    found, rows = collected(parameters(budget=35))
+    alarms = {one.id for one in found if one.false_alarm and one.status == "kept"}
+    kept = [row["id"] for row in rows if row["source"] == "right"]
+    assert alarms and len(set(kept) & alarms) == min(len(kept), len(alarms))
+
+
+def test_records_that_are_too_long_are_counted_by_bucket(target: Callable[[Answer], None]) -> None:
+    target(weak)
+    found, rows = collected(parameters(max_length=400))
+    lost = Counter(one.status for one in found if one.status.startswith("longer"))
+    assert lost and all("bucket" in status for status in lost)
+    counted = tables.counts(found, rows)[NAME]
+    assert sum(counted[status] for status in lost) == lost.total()
+
+
+def test_a_task_without_errors_ends_its_arm_well(target: Callable[[Answer], None]) -> None:
+    target(lambda question, turns, sample: weak(question, turns, 0))
+    p = parameters()
+    found, rows = collected(p)
+    assert tables.ended(p, found, rows).startswith("no wrong attempts")
+
+
+def test_a_target_without_the_format_is_unreadable_and_ends_the_arm(tmp_path: Any) -> None:
+    p = parameters(target=str(NANO), limit=3, run=str(tmp_path))
+    found, rows = collected(p)
+    assert {one.outcome for one in found} == {tripost.UNREADABLE}
+    assert not any(row["source"] == "repair" for row in rows)
+    assert "unreadable" in tables.ended(p, found, rows)
+
+
+@pytest.mark.parametrize("values", [{"attempts": 1}, {"attempt_temperature": 0}])
+def test_one_attempt_or_no_temperature_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="TriPosT needs several different attempts"):
+        tripost.questions(parameters(**values))
+
+
+def test_a_benchmark_without_a_verifier_is_refused() -> None:
+    with pytest.raises(ValueError, match="'practice' has no step verifier"):
+        tripost.questions(parameters(benchmarks=["practice"], in_domain=["practice"]))
+
+
+def test_baselines_make_other_records_of_the_same_attempts(target: Callable[[Answer], None]) -> None:
+    target(weak)
+    expected = {"rejection": "own", "lmsi": "vote", "critique": "critique", "answer_only": "answer"}
+    for arm, source in expected.items():
+        found, rows = collected(parameters(arm=arm))
+        assert {row["source"] for row in rows} == {source} and 20 <= len(rows) <= 70
+        last = [row["messages"][-1]["content"] for row in rows]
+        if arm == "rejection":
+            known = {one.id: one for one in found}
+            assert all(known[row["id"]].outcome in (tripost.RIGHT, tripost.WRONG_STEP) for row in rows)
+        if arm == "answer_only":
+            assert all(text.startswith("(Final response)") for text in last)
+        if arm == "critique":
+            assert {steps.read_feedback(text).correct for text in last} == {True, False}
+    found, rows = collected(parameters(arm="tripost_injected"))
+    assert len({one.verdict["kind"] for one in found}) >= 8 and any(row["source"] == "repair" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("reply", "count"),
+    [("", 0), ("Another question entirely.", 0), ("(1) Place 1: nobody.", 0)],
+)
+def test_an_improver_that_returns_nothing_or_something_else_makes_no_record(
+    target: Callable[[Answer], None], monkeypatch: pytest.MonkeyPatch, reply: str, count: int
+) -> None:
+    target(weak)
+    monkeypatch.setattr(improve, "_ask", lambda asked, p, found: {one.key: reply for one in asked})
+    found, rows = collected(parameters(instructor="llm", instructor_model="m"))
+    assert sum(row["source"] == "repair" for row in rows) == count
+    lost = {one.status for one in found if one.outcome != tripost.RIGHT and one.status != "repeated"}
+    assert lost <= {"the improver returned no answer", "not repaired"} and lost
+
+
+def test_an_improver_is_asked_again_until_it_is_right(
+    target: Callable[[Answer], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target(weak)
+    asked_for = []
+
+    def ask(asked: list[improve.Asked], p: StageParameters, found: list[tripost.Trajectory]) -> dict[str, str]:
+        asked_for.append(len(asked))
+        by_question = {one.question: one for one in found}
+        texts = {}
+        for one in asked:
+            question = next(q for q in by_question if q in one.messages[1]["content"])
+            gold = solved(question)
+            texts[one.key] = gold if len(asked_for) == 2 else gold.replace(gold[-3:], "Z).")
+        return texts
+
+    monkeypatch.setattr(improve, "_ask", ask)
+    found, rows = collected(parameters(instructor="llm", instructor_model="m", updates=3))
+    assert len(asked_for) == 2
+    chain = next(one for one in found if len(one.updates) == 2)
+    assert [update.correct for update in chain.updates] == [False, True]
+    assert sum(row["id"] == chain.id and row["source"] == "repair" for row in rows) <= 2
+
+
+def test_the_loop_stops_when_the_model_says_so_and_counts_what_it_gave(target: Callable[[Answer], None]) -> None:
+    items = benchmarks.get(NAME).load("test")[:30]
+    target(honest)
+    done = loop.run("m", items, updates=2)
+    assert {one.stopped for one in done} == {"says it is right"} and {len(one.answers) for one in done} == {2}
+    samples = loop.at_equal_tokens("m", done)
+    of = repair.summary(loop.rows(done, samples, loop.injected_found("m", items)))
+    assert of["accuracy_last"] == 1 and of["harm"] == 0 and of["false_alarms"] is None
+    assert of["contribution"] == of["accuracy_last"] - of["accuracy_first"] > 0
+    assert of["detection_recall"] == of["step_found"] == of["injected_found"] == of["changed"] == 1
+    assert of["k"] >= 2 and of["net_low"] > 0
+
+
+def test_a_model_that_spoils_right_answers_shows_harm_and_false_alarms(target: Callable[[Answer], None]) -> None:
+    def spoiler(question: str, turns: list[Message], sample: int) -> str:
+        if turns[-1]["content"] == CHECK:
+            return 'In step (1) the part "x" is incorrect. This is because of fear.'
+        return "(Final response) So the answer is (Z)." if turns[-1]["content"] == REPAIR else solved(question)
+
+    target(spoiler)
+    items = benchmarks.get(NAME).load("test")[:20]
+    done = loop.run("m", items, updates=1)
+    assert {one.stopped for one in done} == {"limit of updates"}
+    of = repair.summary(loop.rows(done, loop.at_equal_tokens("m", done), [False] * 20))
+    assert (of["accuracy_first"], of["accuracy_last"], of["harm"], of["false_alarms"]) == (1, 0, 1, 1)
+    assert of["accuracy_oracle"] == 1
+
+
+def test_unreadable_feedback_ends_the_loop_with_the_answer_as_it_is(target: Callable[[Answer], None]) -> None:
+    target(lambda question, turns, sample: "hm" if turns[-1]["content"] == CHECK else solved(question))
+    done = loop.run("m", benchmarks.get(NAME).load("test")[:5], updates=3)
+    assert {(one.stopped, len(one.said)) for one in done} == {("feedback unreadable", 2)}
+
+
+def test_turns_alternate_and_end_with_the_user() -> None:
+    turns = conversation(NAME, "q", "a", "f", "u")
+    assert [turn["content"] for turn in turns] == ["q", "a", CHECK, "f", REPAIR, "u", CHECK]
+    assert [turn["role"] for turn in turns] == ["user", "assistant"] * 3 + ["user"]
+
+
+@pytest.mark.parametrize("name", ["tripost", "tripost_smollm2", "tripost_llama"])
+def test_the_recipes_plan_attempts_training_answers_and_repair_in_this_order(name: str) -> None:
+    planned = plan.make(ROOT / "papermill_runs" / f"{name}.yaml")
+    stages = [stage.key for stage in planned.stages]
+    steps_of_a_turn = ["07_tripost", "05_train_deepspeed", "01_evaluate", "08_repair"]
+    assert [key for key in stages if key.startswith("tripost/iter2/")] == [
+        f"tripost/iter2/{s}" for s in steps_of_a_turn
+    ]
+    assert "vanilla/iter0/08_repair" in stages and "fine_tuning/iter1/08_repair" in stages
+    assert "fine_tuning/iter1/07_tripost" not in stages
+    compare = planned.stages[-1]
+    assert "vanilla/iter0/08_repair" in compare.optional
+    assert set(compare.after) >= {f"{arm}/iter{planned.settings.iterations}/08_repair" for arm in planned.settings.arms}
+
+
+def test_training_takes_the_records_and_refuses_a_test_question(
+    target: Callable[[Answer], None], tmp_path: Path
+) -> None:
+    target(weak)
+    p = parameters(run=str(tmp_path))
+    _, rows = collected(p)
+    write_jsonl(p.folder.repair_records, rows)
+    made = mix.make(p)
+    assert made.rows == rows and p.folder.training_set.is_file()
+    stolen = benchmarks.get(NAME).load("test")[0].question
+    rows[0]["messages"][0]["content"] = stolen
+    write_jsonl(p.folder.repair_records, rows)
+    with pytest.raises(ValueError, match="asks a test question"):
+        mix.make(p)
+
+
+def test_repair_of_all_arms_stands_in_one_table(tmp_path: Path, target: Callable[[Answer], None]) -> None:
+    target(honest)
+    for arm, k in (("vanilla", 0), ("tripost", 1)):
+        loop.measured(parameters(arm=arm, iteration=k, run=str(tmp_path), limit=12))
+    lines = repair.table(tmp_path, ["vanilla", "tripost"], 1)
+    wanted = "arm iteration benchmark bucket n accuracy_first accuracy_last contribution harm changed"
+    wanted += " detection_precision detection_recall false_alarms tokens"
+    assert set(wanted.split()) <= lines[0].keys()
+    assert {line["arm"] for line in lines} == {"vanilla", "tripost"}
+    assert {"3", "7", "seen", "unseen", "all"} <= {line["bucket"] for line in lines}
