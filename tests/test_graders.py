@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from laif_helpers import benchmarks, sandbox
+from laif_helpers.graders import choice, final_number, numbers, second
 from laif_helpers.graders import code as code_answers
-from laif_helpers.graders import numbers, second
 from laif_helpers.records import Example
 
 GSM8K = benchmarks.get("gsm8k")
@@ -326,6 +326,26 @@ def test_a_million_characters_take_little_memory() -> None:
             assert tracemalloc.get_traced_memory()[1] - before < 150 * 2**20, part
     finally:
         tracemalloc.stop()
+
+
+def test_an_answer_before_a_long_loop_of_words_is_read() -> None:
+    for words in ("I hope this helps. ", "word "):
+        assert GSM_PLUS.grade(number_item("18"), "The answer is 18. " + words * 8000).correct
+
+
+def test_rules_that_one_answer_each_needs() -> None:
+    """Each line fails without one rule: percent of gold, rounded gold, bold, rounding in words, three of choices."""
+    assert final_number.grade("12%", "It is 0.12").correct
+    assert final_number.grade("4.33", "It is 4.3333").correct and not final_number.grade("4.3", "It is 4.3333").correct
+    assert final_number.grade("8", "So each of the **8** friends got 5 pens for 3 days").correct
+    assert final_number.grade("4", "The answer is 3.6, which rounds up to 4 bags of 2 kg").correct
+    four = {"A": "a moss", "B": "a fern", "C": "a tree fern", "D": "a pine"}
+    declined = "Without the picture, a fern may do. I cannot determine the answer."
+    assert choice.read(declined, four) == (None, "declines to choose")
+    grown = {"A": "increase", "B": "large increase", "C": "fall", "D": "stay"}
+    assert choice.read("We see a large increase", grown)[0] == "B"
+    denied = "It is not A. a moss. Others such as B. a fern and C. a tree fern have fronds."
+    assert choice.read(denied, four)[1] != "labelled option"
 
 
 def test_numbers_are_exact() -> None:

@@ -111,7 +111,14 @@ def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | N
     ``(None, "unanswerable")`` if it says that there is no answer, ``(None, "")`` if nothing can be read.
     ``question`` decides which number of a sentence answers it. ``decimal``: "," if the text writes 1.234,5.
     """
-    text = english(own_turn(text)[-TAIL:])[-TAIL:]
+    text = own_turn(text)
+    found = _final(text[-TAIL:], question, decimal)
+    # a model that loops behind its answer hides it from the end
+    return found if found != (None, "") or len(text) <= TAIL else _final(text[:TAIL], question, decimal)
+
+
+def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
+    text = english(text)[-TAIL:]
     text = with_point(text) if decimal == "," else text
     stated = sorted(_statements(text, question), key=lambda found: (found.end, found.start))
     firm = [found for found in stated if found.firm]
