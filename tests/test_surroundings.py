@@ -21,6 +21,7 @@ assert not hasattr(sys, "started_up")
 assert locale.setlocale(locale.LC_ALL, "") and float("1.5") == 1.5 and locale.localeconv()["decimal_point"] == "."
 import matplotlib.pyplot
 matplotlib.pyplot.figure()
+assert not matplotlib.rcParams["text.usetex"]
 from laif_helpers.figures import style
 with style.canvas() as (figure, axes):
     axes[0, 0].plot([0, 1], [0.5, 1], label="a_b $x")
@@ -46,7 +47,7 @@ def test_a_stage_runs_whatever_the_user_has_set(
         "PYTHONSTARTUP": str(tmp_path / "startup.py"),
         "PYTHONWARNINGS": "error",
         "PYTHONOPTIMIZE": "2",
-        "MPLBACKEND": "TkAgg",
+        "MPLBACKEND": "module://no_such_backend",
         "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
         "LC_ALL": "C",
         "LC_NUMERIC": "de_DE.UTF-8",

@@ -263,7 +263,7 @@ def _collect(run_plan: RunPlan) -> None:
     folder = run_plan.run.path
     if not run_plan.swept or run_plan.settings.stops_early or not any(folder.glob("points/*/compare/results.csv")):
         return
-    os.environ.setdefault("MPLBACKEND", "Agg")
+    os.environ["MPLBACKEND"] = "Agg"  # whatever a user has set for programs with windows
     from laif_helpers import compare
 
     compare.collect_points(folder)
