@@ -81,6 +81,7 @@ def test_goes_on_exactly(
     metrics = train_here(p, monkeypatch)
     assert (metrics["resumed_from"], metrics["steps"]) == (5, 12)
     assert losses(p) == losses(whole), "to the last digit"
+    assert metrics["start_loss"] == losses(whole)[0][1], "of the whole training, not of its second part"
     assert weights(p) == weights(whole)
     assert metrics["tokens"] == 4 * metrics["sample_tokens"], "over both attempts"
     assert not train_settings.make_settings(p).snapshots.exists(), "cleaned up after success"

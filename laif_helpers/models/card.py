@@ -12,7 +12,7 @@ _SCORES = re.compile(r"(?<=<!-- scores:begin -->\n).*?(?=<!-- scores:end -->)", 
 _PLAIN = {
     *("learning_rate", "epochs", "batch_size", "gradient_accumulation", "warmup_ratio", "warmup_steps", "weight_decay"),
     *("max_grad_norm", "max_length", "packing", "curriculum", "lora_rank", "load_in_4bit", "seed", "num_processes"),
-    "deepspeed",
+    *("deepspeed", "dtype", "kl_weight", "average"),
 }
 
 
@@ -58,9 +58,12 @@ def _lessons(counts: Mapping[str, int]) -> list[str]:
 
 def _training(metrics: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
+    share = metrics.get("average", {}).get("share", 1.0)
+    averaged = f" The weights lie {share:.0%} of the way from the base to the trained ones." if share < 1 else ""
     return (
         f"Loss {metrics['start_loss']:.3f} to {metrics['final_loss']:.3f} (nats per answer token), "
-        f"{metrics['seconds']:.0f} s on {metrics['world_size']} process(es), {metrics['device']}. Versions: {versions}."
+        f"{metrics['seconds']:.0f} s on {metrics['world_size']} process(es), {metrics['device']}, computed in "
+        f"{metrics.get('computed_in', 'float32')}.{averaged} Versions: {versions}."
     )
 
 

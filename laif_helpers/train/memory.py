@@ -1,7 +1,7 @@
 """What a training will need of memory and disk, from the model's shape alone: no weights are loaded.
 
 Model states: DeepSpeed's own estimators for ZeRO-2 and 3; 16 bytes a weight without DeepSpeed (weights, gradients,
-Adam's two moments, all float32). Activations after Korthikanti et al. (arXiv 2205.05198), without stored attention.
+Adam's two moments, all float32). Activations are counted tensor by tensor (``LAYER_HIDDEN``), without stored attention.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,10 @@ GIB = 2**30
 PROCESS = 0.7e9  # bytes of Python, torch and trl before any weight; on a GPU the CUDA context and its workspaces
 BUCKET = 5e8  # DeepSpeed's default reduce and all-gather buckets, in weights; 4.5 of each pair live at once
 CHUNK = 1024  # tokens at a time in TRL's fused head, so that logits of a whole batch never exist
+LAYER_HIDDEN, LAYER_INNER, HEAD_COPIES, PENALTY_COPIES = 13, 4, 4, 7
+"""Tensors that a layer keeps for the backward pass, of hidden and of intermediate width: two norms (input scaled, and
+weighted), q, k and v before and after rotation, attention's output twice, two residuals; gate, up, activated, product.
+And copies of a chunk's logits, and of whole logits under ``kl_weight``. Compared with measured peaks in ``tests/test_train_memory.py``."""
 
 _DIMENSIONS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
 _EIGHT_B = (4096, 14336, 32, 32, 8)
@@ -147,9 +151,16 @@ def _states(model: Shape, settings: Settings, gpu: bool, here: int, nodes: int) 
 
 
 def _activations(model: Shape, settings: Settings, gpu: bool, longest: int) -> float:
-    """Bytes kept for the backward pass: every layer, or its input alone where gradients are checkpointed."""
-    size, tokens = 2 if gpu else 4, settings.batch_size * longest
-    layer = tokens * (8 * model.hidden + 3 * model.intermediate) * size
+    """Bytes kept for the backward pass: every layer, or its input alone if gradients are checkpointed."""
+    tokens = settings.batch_size * longest
+    # bf16 on the CPU is autocast: norms and residuals stay float32, products are kept in 2 bytes
+    size = 2 if gpu else 4
+    layer = tokens * (LAYER_HIDDEN * model.hidden + LAYER_INNER * model.intermediate) * size
     inputs = model.layers * tokens * model.hidden * size
     kept = inputs + layer if gpu and settings.gradient_checkpointing else model.layers * layer
-    return kept + 3 * 4 * min(tokens, CHUNK) * model.vocabulary
+    head = HEAD_COPIES * 4 * min(tokens, CHUNK) * model.vocabulary
+    if not settings.kl_weight:
+        return kept + head
+    # a batch of replayed items alone: passed through twice, its whole logits beside those of the starting model
+    start = 0 if settings.lora_rank else (2 if gpu else 4) * model.weights
+    return 2 * kept + head + start + PENALTY_COPIES * 4 * tokens * model.vocabulary

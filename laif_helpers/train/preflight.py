@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from laif_helpers.train.settings import Row, Settings, read_json
 STAGES = ("none", "zero1", "zero2", "zero3", "zero3_offload")
 SMALL = 200e6
 _MARK = "preflight| "
-USED = 0.4  # share of a plain matrix product's speed that a training reaches; rough, and told as such
+MEASURED = 3  # steps after which the duration is told; the first one sets up memory and counts for nothing
 
 
 def size(settings: Settings) -> memory.Shape | str:
@@ -40,7 +39,7 @@ def size(settings: Settings) -> memory.Shape | str:
 
 def before_loading(settings: Settings, model: memory.Shape | str, shares: Row, arguments: Any) -> Row:
     """Write ``preflight.json`` (rank 0) and raise ValueError where a row says ``stop``; return the figures."""
-    rows = _samples(shares, settings) + _time(shares, settings, arguments)
+    rows = _samples(shares, settings) + _steps(shares, settings, arguments)
     figures: Row = {}
     if isinstance(model, str):
         rows.append(_row("memory", model, "look"))
@@ -48,7 +47,6 @@ def before_loading(settings: Settings, model: memory.Shape | str, shares: Row, a
         device = str(arguments.device)
         needed = memory.need(model, settings, gpu=device != "cpu", longest=shares["longest"])
         free, total = free_memory(device)
-        rows.append(_row("duration", _duration(model, shares, settings, arguments)))
         rows += [_fits(settings, needed, free, total, device), _disk(needed, Path(settings.folder))]
         figures = {"needed_mb": needed.device >> 20, "free_mb": free >> 20, "weights": model.weights}
     if arguments.process_index == 0:
@@ -83,7 +81,7 @@ def _samples(shares: Row, settings: Settings) -> list[Row]:
     ]
 
 
-def _time(shares: Row, settings: Settings, arguments: Any) -> list[Row]:
+def _steps(shares: Row, settings: Settings, arguments: Any) -> list[Row]:
     batch = settings.batch_size * settings.gradient_accumulation * arguments.world_size
     steps = int(settings.epochs * -(-shares["samples"] // batch))
     warm = arguments.get_warmup_steps(steps)
@@ -91,35 +89,18 @@ def _time(shares: Row, settings: Settings, arguments: Any) -> list[Row]:
     return [_row("steps", found, "look" if steps < 10 else "fine")]
 
 
-def _duration(model: memory.Shape, shares: Row, settings: Settings, arguments: Any) -> str:
-    """Six operations a weight and token, eight with checkpointing, at a share of this device's measured speed."""
-    tokens = shares["sample_tokens"] * settings.epochs
-    again = 8 if arguments.gradient_checkpointing else 6
-    seconds = again * model.weights * tokens / (USED * _speed(arguments.device) * arguments.world_size)
-    return f"about {_clock(seconds)} for {tokens:,.0f} tokens, loading not counted (rough)"
+def tell_duration(folder: Path, tokens: float, rate: float) -> None:
+    """Put into ``preflight.json`` how long ``tokens`` take at the ``rate`` of the first steps (tokens a second)."""
+    path = folder / "preflight.json"
+    rows = [row for row in json.loads(path.read_text(encoding="utf-8")) if row["check"] != "duration"]
+    found = f"about {_clock(tokens / rate)} for {tokens:,.0f} tokens, by the speed of the first {MEASURED} steps"
+    write_json(path, [*rows, _row("duration", found)])
 
 
 def _clock(seconds: float) -> str:
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _speed(device: Any) -> float:
-    """Operations a second of a matrix product on this device, in the precision that training uses. Tens of ms."""
-    import torch
-
-    gpu = device.type == "cuda"
-    size = 8192 if gpu else 512
-    left = torch.ones(size, size, device=device, dtype=torch.bfloat16 if gpu else torch.float32)
-    best = 0.0
-    for _ in range(3):
-        begin = time.perf_counter()
-        left @ left
-        if gpu:
-            torch.cuda.synchronize()
-        best = max(best, 2 * size**3 / (time.perf_counter() - begin))
-    return best
 
 
 def free_memory(device: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ def load_model(settings: Settings) -> Any:
     from transformers.utils import is_flash_attn_2_available
 
     gpu = torch.cuda.is_available()
-    light = gpu and (settings.deepspeed != "none" or settings.lora_rank > 0)
+    light = gpu and settings.dtype != "float32" and (settings.deepspeed != "none" or settings.lora_rank > 0)
     options: Row = {"dtype": torch.bfloat16 if light else torch.float32}
     if settings.packing and gpu and is_flash_attn_2_available():
         options["attn_implementation"] = "flash_attention_2"  # the kernel that keeps packed samples apart

@@ -7,17 +7,17 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.train import snapshots
+from laif_helpers.train import preflight, snapshots
 from laif_helpers.train.settings import Row, Settings
 
 RECENT = 5  # logged losses; fewer are noise
 
 
-def make_log(settings: Settings, resumed: snapshots.Snapshot | None = None) -> Any:
+def make_log(settings: Settings, sample_tokens: int, resumed: snapshots.Snapshot | None = None) -> Any:
     """A callback that appends a row a logging step, and stops a training whose loss is no number or runs away.
 
     ``seconds`` is the training proper, over all attempts; ``waited`` what came before its first step (DeepSpeed's
-    engine).
+    engine). After a few steps it tells how long all will take.
     """
     from transformers import TrainerCallback
 
@@ -25,6 +25,7 @@ def make_log(settings: Settings, resumed: snapshots.Snapshot | None = None) -> A
         def __init__(self) -> None:
             self.made, self.before, self.waited = time.perf_counter(), resumed.seconds if resumed else 0.0, 0.0
             self.recent: deque[float] = deque(maxlen=RECENT)
+            self.first: tuple[int, float, float] | None = None  # step, tokens and seconds when the clock starts
 
         @property
         def seconds(self) -> float:
@@ -48,6 +49,15 @@ def make_log(settings: Settings, resumed: snapshots.Snapshot | None = None) -> A
                 row["seconds"] = round(self.seconds, 3)
                 with (Path(settings.folder) / "train_log.jsonl").open("a", encoding="utf-8") as handle:
                     handle.write(json.dumps(row) + "\n")
+                self._foretell(state.global_step, logs.get("num_tokens", 0.0))
+
+        def _foretell(self, step: int, tokens: float) -> None:
+            if self.first is None:
+                self.first = step, tokens, self.seconds
+            elif 0 <= self.first[0] <= step - preflight.MEASURED + 1:
+                rate = (tokens - self.first[1]) / (self.seconds - self.first[2])
+                preflight.tell_duration(Path(settings.folder), sample_tokens * settings.epochs, rate)
+                self.first = -1, 0.0, 0.0
 
     return Log()
 

@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.models import precision
 from laif_helpers.records import write_json
 from laif_helpers.train import preflight, snapshots, trackers
 from laif_helpers.train.child import order
@@ -20,7 +21,7 @@ from laif_helpers.train.child.callbacks import make_log, make_saver
 from laif_helpers.train.child.checkpoint import finish, save
 from laif_helpers.train.child.samples import load_tokenizer, make_samples
 from laif_helpers.train.child.zero import check_deepspeed_keys, gloo_on_cpu
-from laif_helpers.train.settings import Row, Settings
+from laif_helpers.train.settings import Row, Settings, read_log
 
 
 def run(settings: Settings) -> None:
@@ -47,19 +48,19 @@ def train(settings: Settings) -> None:
     tokenizer = load_tokenizer(settings.base)
     samples, shares = make_samples(settings, tokenizer)
     size = preflight.size(settings)
-    arguments = trainer_arguments(settings, samples)
+    arguments = trainer_arguments(settings, samples, 0 if isinstance(size, str) else size.weights)
     if settings.deepspeed_config:
         gloo_on_cpu()
     check_world(settings, arguments)
-    told = preflight.before_loading(settings, size, shares, arguments)
+    needed = preflight.before_loading(settings, size, shares, arguments)
     model = load_model(settings)
     model.generation_config.save_pretrained(settings.unfinished)  # an invalid one must not be found out at the end
     trainer = make_trainer(settings, arguments, model, tokenizer, samples)
     resumed = snapshots.latest(settings)
-    log = make_log(settings, resumed)
+    log = make_log(settings, shares["sample_tokens"], resumed)
     trainer.add_callback(log)
     trainer.add_callback(make_saver(settings, trainer, log))
-    setup_seconds = time.perf_counter() - begin
+    setup_seconds, start_memory = time.perf_counter() - begin, memory_mb()
     if resumed:
         trainer._total_train_tokens = resumed.tokens
     trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
@@ -70,7 +71,12 @@ def train(settings: Settings) -> None:
     if is_first:
         metrics = describe(trainer, settings, seconds) | shares
         metrics |= {"import_seconds": round(import_seconds, 2), "setup_seconds": round(setup_seconds, 2)}
-        metrics |= {"dtype": str(model.dtype), "resumed_from": resumed.step if resumed else 0, "preflight": told}
+        metrics |= {"dtype": str(model.dtype), "computed_in": "bfloat16" if arguments.bf16 else "float32"}
+        metrics |= {
+            "start_memory_mb": start_memory,
+            "resumed_from": resumed.step if resumed else 0,
+            "preflight": needed,
+        }
     del trainer, model, log
     _leave_group()
     if is_first:
@@ -80,10 +86,11 @@ def train(settings: Settings) -> None:
 def describe(trainer: Any, settings: Settings, seconds: float) -> Row:
     """What ``train_metrics.json`` says of the training proper."""
     history, arguments = trainer.state.log_history, trainer.args
+    first = read_log(Path(settings.folder) / "train_log.jsonl")[0]["loss"]  # of all attempts, not of this one
     return {
         **{"steps": trainer.state.global_step, "world_size": arguments.world_size, "deepspeed": settings.deepspeed},
         **throughput(history, seconds),
-        **{"start_loss": history[0]["loss"], "final_loss": _last(history, "loss"), "seconds": round(seconds, 2)},
+        **{"start_loss": first, "final_loss": _last(history, "loss"), "seconds": round(seconds, 2)},
         **{"peak_memory_mb": peak_memory_mb(), "learning_rate": settings.learning_rate, "epochs": settings.epochs},
         **{"packing": arguments.packing, "lora_rank": settings.lora_rank, "device": str(arguments.device)},
         **{"versions": versions()},
@@ -126,13 +133,19 @@ def _import_trainer() -> float:
     return time.perf_counter() - begin
 
 
-def trainer_arguments(settings: Settings, samples: list[Row]) -> Any:
-    """TRL's arguments. Made before the model: under ZeRO-3 their existence decides how the model is loaded."""
+def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) -> Any:
+    """TRL's arguments for a model of so many weights.
+
+    Made before the model: under ZeRO-3 their existence decides how the model is loaded.
+    """
     import torch
     from trl.trainer.sft_config import SFTConfig
 
     trackers.prepare(settings.report_to, settings.folder)
     gpu = torch.cuda.is_available()
+    if slow := precision.warning(settings.dtype, gpu):
+        print(slow)
+    half = precision.choose(settings.dtype, weights, gpu) == "bfloat16"
     why_not = why_no_packing(settings, samples, gpu)
     packing = settings.packing and not why_not
     if settings.packing and why_not:
@@ -153,7 +166,7 @@ def trainer_arguments(settings: Settings, samples: list[Row]) -> Any:
         packing=packing,
         # Rows are tokenised already; TRL's preparation would walk through them four times more.
         dataset_kwargs=None if packing else {"skip_prepare_dataset": True},
-        bf16=gpu and torch.cuda.is_bf16_supported(),
+        bf16=half and (not gpu or torch.cuda.is_bf16_supported()),  # the weights themselves stay float32
         use_cpu=not gpu,
         gradient_checkpointing=gpu and settings.gradient_checkpointing,
         deepspeed=settings.deepspeed_config or None,
@@ -227,8 +240,18 @@ def _last(history: list[Row], key: str) -> float:
     return float(next(row[key] for row in reversed(history) if key in row))
 
 
+def memory_mb() -> int:
+    """Memory of this process now: of the GPU if there is one, else resident."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.memory_allocated() >> 20)
+    return int(psutil.Process().memory_info().rss >> 20)
+
+
 def peak_memory_mb() -> int:
-    """Largest memory of this process: of the GPU where there is one, else resident."""
+    """Largest memory of this process until now: of the GPU if there is one, else resident."""
     import resource
 
     import torch
