@@ -21,6 +21,7 @@ from laif_helpers import train
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_rows, write_json, write_jsonl
 from laif_helpers.train import settings as train_settings
+from laif_helpers.train import tables
 from laif_helpers.train.child import callbacks, checkpoint, order, zero
 from laif_helpers.train.child import samples as sft_samples
 
@@ -277,7 +278,7 @@ def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParamet
     assert metrics["tokens_per_s"] > 0 and metrics["seconds"] > 0
     assert [row["step"] for row in train.read_log(p.folder.path / "train_log.jsonl")] == list(range(1, 19))
     assert seen and seen[-1] == 18
-    duration = train.preflight_table(p.folder).set_index("check")["found"]["duration"]
+    duration = tables.preflight_table(p.folder).set_index("check")["found"]["duration"]
     assert re.match(r"about \d+ s for [\d,]+ tokens, by the speed of the first 3 steps", duration)
     assert metrics["drift"]["nats_before"] > 0 and metrics["drift"]["kl"] is None, "nothing was answered right"
     losses = [row["loss"] for row in train.read_log(p.folder.path / "train_log.jsonl")]
@@ -294,8 +295,8 @@ def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParamet
     probed = list(read_rows(p.folder.path / "probe.jsonl"))
     assert [row["before_correct"] for row in probed] == [False] * 4 + [True] * 4
     assert all(isinstance(row["after"], str) and row["after_correct"] in (True, False) for row in probed)
-    assert "18 steps" in train.observation(metrics, p.folder)
-    assert len(train.probe_table(p.folder)) == 8 and len(train.log_table(p.folder)) == 18
+    assert "18 steps" in tables.observation(metrics, p.folder)
+    assert len(tables.probe_table(p.folder)) == 8 and len(tables.log_table(p.folder)) == 18
 
     before = (p.folder.checkpoint / "model.safetensors").stat().st_mtime_ns
     assert train.launch(p) == metrics, "a finished training is not repeated"
@@ -452,7 +453,7 @@ def test_a_probe_that_fails_does_not_cost_the_weights(
     assert train_settings.finished(settings)
     metrics = json.loads(p.folder.train_metrics.read_text())
     assert metrics["probe_failed"] == "ZeroDivisionError: division by zero"
-    assert train.observation(metrics, p.folder).startswith("3 steps done and kept, but the probe failed: ZeroDiv")
+    assert tables.observation(metrics, p.folder).startswith("3 steps done and kept, but the probe failed: ZeroDiv")
 
 
 def test_zero_on_two_cpu_ranks_equals_one_process(parameters: Callable[..., StageParameters]) -> None:
@@ -467,7 +468,7 @@ def test_zero_on_two_cpu_ranks_equals_one_process(parameters: Callable[..., Stag
         p = parameters(n=48, run=name, batch_size=8, epochs=2, deepspeed=name, num_processes=2, max_new_tokens=4)
         responses(p)
         metrics = train.launch(p)
-        assert "probe_failed" not in metrics and len(train.probe_table(p.folder)) == 8, (
+        assert "probe_failed" not in metrics and len(tables.probe_table(p.folder)) == 8, (
             "the checkpoint loads and answers"
         )
         assert (metrics["steps"], metrics["world_size"], metrics["deepspeed"]) == (6, 2, name)

@@ -19,7 +19,7 @@ from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import write_json, write_jsonl
 from laif_helpers.runner import forecast, plan
-from laif_helpers.train import memory, preflight, trackers
+from laif_helpers.train import memory, preflight, tables, trackers
 from laif_helpers.train import settings as train_settings
 from laif_helpers.train.child import base_model, order, sft, zero
 from laif_helpers.train.child import samples as sft_samples
@@ -294,7 +294,7 @@ def test_preflight_of_a_sound_training(parameters: Make, base: Path) -> None:
     assert {row["verdict"] for row in rows.values()} == {"fine"}
     assert "160 of 160 prompts are, token by token" in rows["chat template"]["found"]
     assert rows["steps"]["found"].startswith("20 of 8 samples (1 process(es)), 2 of them")
-    assert list(train.preflight_table(p.folder).columns) == ["check", "found", "verdict"]
+    assert list(tables.preflight_table(p.folder).columns) == ["check", "found", "verdict"]
 
 
 def test_preflight_notices_another_template(parameters: Make, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

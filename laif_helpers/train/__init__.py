@@ -8,13 +8,12 @@ Settings follow the papers where they have a say (cosine, no weight decay, clipp
 only, betas 0.9 and 0.95); sizes and rates come from the recipe.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from laif_helpers import benchmarks
 from laif_helpers import launch as processes
@@ -23,9 +22,6 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.records import read_rows, write_json, write_jsonl
 from laif_helpers.train import lease, snapshots
 from laif_helpers.train.settings import Row, Settings, finished, make_settings, read_json, read_log
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None) -> Row:
@@ -187,79 +183,3 @@ def live_curve(every: float = 2.0) -> Callable[[list[Row]], None]:
         due = now + max(every, 25 * (now - begin))
 
     return draw
-
-
-def log_table(folder: IterationDir) -> "pd.DataFrame":
-    """The training log: step, of, loss (nats per answer token), learning_rate, epoch, seconds."""
-    import pandas as pd
-
-    columns = ["step", "of", "loss", "learning_rate", "epoch", "seconds"]
-    return pd.DataFrame(read_log(folder.path / "train_log.jsonl"), columns=columns)
-
-
-def preflight_table(folder: IterationDir) -> "pd.DataFrame":
-    """What the child found before it loaded the model: check, found, verdict (fine, look, stop)."""
-    import pandas as pd
-
-    path = folder.path / "preflight.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return pd.DataFrame(rows, columns=["check", "found", "verdict"])
-
-
-MEANING = {
-    "steps": "optimiser steps",
-    "resumed_from": "step that an interrupted training was gone on from (0: none)",
-    "world_size": "processes",
-    "deepspeed": "DeepSpeed configuration",
-    "samples": "training items",
-    "left_out": "items longer than max_length",
-    "tokens": "tokens seen, padding not counted",
-    "tokens_per_s": "tokens a second",
-    "loss_token_share": "share of the tokens that carry loss",
-    "start_loss": "first loss (nats per answer token)",
-    "final_loss": "last loss",
-    "seconds": "seconds of training",
-    "import_seconds": "seconds of imports in the child",
-    "child_seconds": "seconds of the whole child",
-    "peak_memory_mb": "largest memory (MB)",
-    "device": "device",
-    "dtype": "weights' type",
-}
-
-
-def metrics_table(metrics: Row) -> "pd.DataFrame":
-    """What a person wants to know of ``train_metrics.json``: measure, value, meaning."""
-    import pandas as pd
-
-    known = [(key, metrics[key], meaning) for key, meaning in MEANING.items() if key in metrics]
-    rows = [
-        (key, f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value, what)
-        for key, value, what in known
-    ]
-    return pd.DataFrame(rows, columns=["measure", "value", "meaning"])
-
-
-def probe_table(folder: IterationDir) -> "pd.DataFrame":
-    """The probed items: question, gold, what was answered before and after, and whether that was right."""
-    import pandas as pd
-
-    path = folder.path / "probe.jsonl"
-    columns = ["id", "question", "gold", "before", "before_correct", "after", "after_correct"]
-    return pd.DataFrame(read_rows(path) if path.is_file() else [], columns=columns)
-
-
-def observation(metrics: Row, folder: IterationDir) -> str:
-    """The training in two sentences, from the numbers."""
-    if "ended" in metrics:
-        return f"No training: {metrics['ended']}."
-    if "probe_failed" in metrics:
-        return f"{metrics['steps']} steps done and kept, but the probe failed: {metrics['probe_failed']}"
-    probed = probe_table(folder)
-    wrong, right = probed[probed["before_correct"] == False], probed[probed["before_correct"] == True]  # noqa: E712
-    return (
-        f"{metrics['samples']} items, {metrics['steps']} steps: the loss went from {metrics['start_loss']:.2f} to "
-        f"{metrics['final_loss']:.2f} in {metrics['seconds']:.0f} s ({metrics['tokens_per_s']:,.0f} tokens/s). "
-        f"Probed items: {int(wrong['after_correct'].sum())} of {len(wrong)} wrong ones right now, "
-        f"{len(right) - int(right['after_correct'].sum())} of {len(right)} right ones wrong now. "
-        "A handful says nothing about accuracy: that is 01's and 06's business."
-    )

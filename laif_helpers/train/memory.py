@@ -14,9 +14,9 @@ PROCESS = 0.7e9  # bytes of Python, torch and trl before any weight; on a GPU th
 BUCKET = 5e8  # DeepSpeed's default reduce and all-gather buckets, in weights; 4.5 of each pair live at once
 CHUNK = 1024  # tokens at a time in TRL's fused head, so that logits of a whole batch never exist
 LAYER_HIDDEN, LAYER_INNER, HEAD_COPIES, PENALTY_COPIES = 13, 4, 4, 7
-"""Tensors that a layer keeps for the backward pass, of hidden and of intermediate width: two norms (input scaled, and
-weighted), q, k and v before and after rotation, attention's output twice, two residuals; gate, up, activated, product.
-And copies of a chunk's logits, and of whole logits under ``kl_weight``. Compared with measured peaks in ``tests/test_train_memory.py``."""
+"""Tensors that a layer keeps for the backward pass, of hidden width (two norms, scaled and weighted; q, k and v before
+and after rotation; attention's output twice; two residuals) and of intermediate width (gate, up, activated, product).
+Copies of a chunk's logits, and of whole logits under ``kl_weight``. Measured in ``tests/test_train_memory.py``."""
 
 _DIMENSIONS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
 _EIGHT_B = (4096, 14336, 32, 32, 8)

@@ -20,6 +20,8 @@ from laif_helpers.records import read_rows
 from laif_helpers.sections import TrainingSection
 from laif_helpers.train import measured, trackers
 
+SCHEDULE, BETAS = "cosine", (0.9, 0.95)
+"""As the papers train; no key of the recipe changes them."""
 DEEPSPEED = ROOT / "papermill_runs" / "deepspeed"
 Row = dict[str, Any]
 

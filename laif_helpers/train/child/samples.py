@@ -1,5 +1,6 @@
 """Training samples: conversations to token ids and labels."""
 
+import itertools
 from typing import Any
 
 from laif_helpers.records import read_rows
@@ -123,6 +124,14 @@ def encode(tokenizer: Any, conversations: list[list[Row]], stops: set[int]) -> t
                 f"the chat template does not keep message {at + 1} of a conversation that goes on after it"
             )
     return samples, len(mismatches)
+
+
+def parts(sample: Row, tokenizer: Any) -> list[Row]:
+    """The text of a sample in pieces, each with whether it is learned."""
+    found = []
+    for learned, span in itertools.groupby(range(len(sample["labels"])), key=lambda at: sample["labels"][at] != -100):
+        found.append({"text": tokenizer.decode([sample["input_ids"][at] for at in span]), "learned": learned})
+    return found
 
 
 def _rendered(tokenizer: Any, conversations: list[list[Row]], **options: Any) -> list[list[int]]:

@@ -19,9 +19,9 @@ from laif_helpers.train.child import order
 from laif_helpers.train.child.base_model import load_model
 from laif_helpers.train.child.callbacks import make_log, make_saver
 from laif_helpers.train.child.checkpoint import finish, save
-from laif_helpers.train.child.samples import load_tokenizer, make_samples
+from laif_helpers.train.child.samples import load_tokenizer, make_samples, parts
 from laif_helpers.train.child.zero import check_deepspeed_keys, gloo_on_cpu
-from laif_helpers.train.settings import Row, Settings, read_log
+from laif_helpers.train.settings import BETAS, SCHEDULE, Row, Settings, read_log
 
 
 def run(settings: Settings) -> None:
@@ -47,6 +47,7 @@ def train(settings: Settings) -> None:
     check_deepspeed_keys(settings)
     tokenizer = load_tokenizer(settings.base)
     samples, shares = make_samples(settings, tokenizer)
+    write_json(Path(settings.folder) / "train_row.json", parts(samples[0], tokenizer))
     size = preflight.size(settings)
     arguments = trainer_arguments(settings, samples, 0 if isinstance(size, str) else size.weights)
     if settings.deepspeed_config:
@@ -156,10 +157,11 @@ def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) 
         gradient_accumulation_steps=settings.gradient_accumulation,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type=SCHEDULE,
         warmup_steps=warmup(settings, len(samples)),
         weight_decay=settings.weight_decay,
-        adam_beta2=0.95,
+        adam_beta1=BETAS[0],
+        adam_beta2=BETAS[1],
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
         max_length=settings.max_length,

@@ -1,0 +1,193 @@
+"""What 05 shows of a training: its settings and where they come from, what it found, what it cost, what it changed."""
+
+import html
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from laif_helpers.paths import IterationDir, RunDir
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import read_rows
+from laif_helpers.train.settings import BETAS, SCHEDULE, Row, read_log
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DECIDING = {
+    "learning_rate": "the highest, after the warm-up",
+    "epochs": "passes over the training items",
+    "batch_size": "items a process and step",
+    "gradient_accumulation": "batches a step",
+    "num_processes": "processes",
+    "warmup_ratio": "share of the steps in which the rate rises",
+    "warmup_steps": "in place of warmup_ratio; 0: the ratio",
+    "weight_decay": "pull of the weights towards 0",
+    "max_grad_norm": "longer gradients are cut to this norm",
+    "dtype": "precision of the products; weights are kept in float32",
+    "max_length": "longest item in tokens",
+    "curriculum": "order of the items",
+    "lora_rank": "0: all weights are trained",
+    "replay_fraction": "share of the items that were answered right",
+    "replay_from": "replayed: the gold answer, or the target's own",
+    "kl_weight": "pull towards the model before training, on replayed answers",
+    "average": "share of the way from the weights before to those after",
+    "seed": "of the draw and the order of the items",
+}
+"""The recipe's keys that decide a training, as 05 lists them."""
+_ORIGIN = re.compile(r"^(\w+):.*  # (\S+)$", re.M)
+
+
+def settings_table(p: StageParameters) -> "pd.DataFrame":
+    """What decides this training: setting, value, where the value comes from, meaning.
+
+    The origin is ``recipe``, ``--set`` or ``default`` as the run's ``recipe.yaml`` has it. If no run has written one,
+    it is ``default``, or ``notebook`` for a value that its parameters cell changes.
+    """
+    import pandas as pd
+
+    path = RunDir.named(p.run).recipe
+    origins = dict(_ORIGIN.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    fields = type(p).model_fields
+    rows: list[tuple[str, Any, str, str]] = []
+    for key, meaning in DECIDING.items():
+        value = getattr(p, key)
+        origin = "default" if value == fields[key].get_default() else "notebook"
+        rows.append((key, value, origins.get(key, origin), meaning))
+    batch = p.batch_size * p.gradient_accumulation * p.num_processes
+    rows.append(("effective batch", batch, "computed", "items a step: batch size x accumulation x processes"))
+    rows.append(("schedule", SCHEDULE, "fixed", "how the rate falls after the warm-up, as in the papers"))
+    rows.append(("betas", BETAS, "fixed", "AdamW's memory of gradients and of their squares, as in the papers"))
+    return pd.DataFrame(rows, columns=["setting", "value", "from", "meaning"])
+
+
+def log_table(folder: IterationDir) -> "pd.DataFrame":
+    """The training log: step, of, loss (nats per answer token), learning_rate, epoch, seconds."""
+    import pandas as pd
+
+    columns = ["step", "of", "loss", "learning_rate", "epoch", "seconds"]
+    return pd.DataFrame(read_log(folder.path / "train_log.jsonl"), columns=columns)
+
+
+def preflight_table(folder: IterationDir) -> "pd.DataFrame":
+    """What the child found before it loaded the model, and how long the first steps took: check, found, verdict."""
+    import pandas as pd
+
+    path = folder.path / "preflight.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return pd.DataFrame(rows, columns=["check", "found", "verdict"])
+
+
+def row_html(folder: IterationDir) -> str:
+    """One training row as the template writes it: grey is only read, underlined is learned. Escaped."""
+    path = folder.path / "train_row.json"
+    if not path.is_file():
+        return "<p>No training row.</p>"
+    styles = {True: "text-decoration:underline;background:#e3f1e3;color:#111", False: "color:#888"}
+    parts = [
+        f'<span style="{styles[part["learned"]]}">{html.escape(part["text"])}</span>'
+        for part in json.loads(path.read_text(encoding="utf-8"))
+    ]
+    return f'<pre class="tex2jax_ignore mathjax_ignore" style="white-space:pre-wrap">{"".join(parts)}</pre>'
+
+
+MEANING = {
+    "seconds": "seconds of training",
+    "tokens_per_s": "tokens a second",
+    "start_memory_mb": "memory once the model was loaded (MB)",
+    "peak_memory_mb": "largest memory (MB)",
+    "steps": "optimiser steps",
+    "resumed_from": "step from which an interrupted training went on (0: none)",
+    "world_size": "processes",
+    "deepspeed": "DeepSpeed configuration",
+    "samples": "training items",
+    "left_out": "items longer than max_length",
+    "tokens": "tokens seen, padding not counted",
+    "loss_token_share": "share of the tokens that carry loss",
+    "start_loss": "first loss (nats per answer token)",
+    "final_loss": "last loss",
+    "import_seconds": "seconds of imports in the child",
+    "child_seconds": "seconds of the whole child",
+    "device": "device",
+    "dtype": "weights' type",
+    "computed_in": "precision of the products",
+}
+
+
+def metrics_table(metrics: Row) -> "pd.DataFrame":
+    """What a person wants to know of ``train_metrics.json``: measure, value, meaning."""
+    import pandas as pd
+
+    known = [(key, metrics[key], meaning) for key, meaning in MEANING.items() if key in metrics]
+    known += [(f"drift: {key}", value, DRIFT[key]) for key, value in metrics.get("drift", {}).items() if key in DRIFT]
+    if average := metrics.get("average"):
+        known.append(("average", average["share"], "share of the way from the weights before to those after"))
+    rows = [(key, _shown(value), meaning) for key, value, meaning in known]
+    return pd.DataFrame(rows, columns=["measure", "value", "meaning"])
+
+
+DRIFT = {
+    "nats_before": "loss of the untouched target on a neutral text (nats a token)",
+    "nats_after": "the same of this checkpoint",
+    "kl": "distance to the untouched target on its own right answers to held-out items (nats a token)",
+}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def probe_table(folder: IterationDir) -> "pd.DataFrame":
+    """The probed items: question, gold, what was answered before and after, and whether that was right."""
+    import pandas as pd
+
+    path = folder.path / "probe.jsonl"
+    columns = ["id", "question", "gold", "before", "before_correct", "after", "after_correct"]
+    return pd.DataFrame(read_rows(path) if path.is_file() else [], columns=columns)
+
+
+def cost(metrics: Row) -> str:
+    """Memory and time of a training in one sentence; "" if nothing was trained."""
+    if "seconds" not in metrics:
+        return ""
+    minutes = metrics["seconds"] / 60
+    return (
+        f"**{metrics['peak_memory_mb']:,} MB at the peak** ({metrics['start_memory_mb']:,} once the model was loaded), "
+        f"**{minutes:,.1f} minutes**, {metrics['tokens_per_s']:,.0f} tokens a second on {metrics['device']}. "
+    )
+
+
+def observation(metrics: Row, folder: IterationDir) -> str:
+    """The training in a few sentences, from the numbers; what it cost comes first."""
+    if "ended" in metrics:
+        return f"No training: {metrics['ended']}."
+    if "probe_failed" in metrics:
+        return f"{metrics['steps']} steps done and kept, but the probe failed: {metrics['probe_failed']}"
+    probed = probe_table(folder)
+    wrong, right = probed[probed["before_correct"] == False], probed[probed["before_correct"] == True]  # noqa: E712
+    return cost(metrics) + (
+        f"{metrics['samples']} items, {metrics['steps']} steps: the loss went from {metrics['start_loss']:.2f} to "
+        f"{metrics['final_loss']:.2f}. Probed items: {int(wrong['after_correct'].sum())} of {len(wrong)} wrong ones "
+        f"right now, {len(right) - int(right['after_correct'].sum())} of {len(right)} right ones wrong now. "
+        + _averaged(metrics.get("average", {}))
+        + "A handful says nothing about accuracy: 01 measures it, 06 compares it."
+    )
+
+
+def _averaged(average: Row) -> str:
+    """How far the weights were taken, and what the held-out items said about it."""
+    if not average:
+        return ""
+    points = ", ".join(f"{point['share']:g}: {point['correct']} of {point['n']}" for point in average["curve"])
+    curve = f" (held-out items right: {points})" if points else ""
+    return f"The weights lie {average['share']:.0%} of the way{curve}. "
+
+
+def next_step(p: StageParameters) -> str:
+    """What to run after this notebook, with its parameters."""
+    return (
+        f'**Next.** `01_evaluate` with `RUN = "{p.run}"`, `ARM = "{p.arm}"`, `ITERATION = {p.iteration}` and the same '
+        "`TARGET` measures this checkpoint on every test split; then `06_compare` with the same `RUN` compares it with "
+        "the untouched target."
+    )
