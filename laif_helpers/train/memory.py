@@ -12,11 +12,14 @@ from laif_helpers.train.settings import Row, Settings
 GIB = 2**30
 PROCESS = 0.7e9  # bytes of Python, torch and trl before any weight; on a GPU the CUDA context and its workspaces
 BUCKET = 5e8  # DeepSpeed's default reduce and all-gather buckets, in weights; 4.5 of each pair live at once
-CHUNK = 1024  # tokens at a time in TRL's fused head, so that logits of a whole batch never exist
-LAYER_HIDDEN, LAYER_INNER, HEAD_COPIES, PENALTY_COPIES = 13, 4, 4, 7
+TILE = (4096, 32768)  # most tokens and words of which TRL's fused head makes logits at a time
+LAYER_HIDDEN, LAYER_INNER = 13, 4
 """Tensors that a layer keeps for the backward pass, of hidden width (two norms, scaled and weighted; q, k and v before
 and after rotation; attention's output twice; two residuals) and of intermediate width (gate, up, activated, product).
-Copies of a chunk's logits, and of whole logits under ``kl_weight``. Measured in ``tests/test_train_memory.py``."""
+Measured in ``tests/test_train_memory.py``, as are the copies of logits."""
+HEAD_COPIES, PENALTY_COPIES = {"cpu": 8, "gpu": 2}, 5
+"""Copies of a tile of logits in the head's backward pass (a kernel of its own on a GPU), and of whole logits under
+``kl_weight``: both models', their logarithms, the gradient."""
 
 _DIMENSIONS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
 _EIGHT_B = (4096, 14336, 32, 32, 8)
@@ -158,9 +161,10 @@ def _activations(model: Shape, settings: Settings, gpu: bool, longest: int) -> f
     layer = tokens * (LAYER_HIDDEN * model.hidden + LAYER_INNER * model.intermediate) * size
     inputs = model.layers * tokens * model.hidden * size
     kept = inputs + layer if gpu and settings.gradient_checkpointing else model.layers * layer
-    head = HEAD_COPIES * 4 * min(tokens, CHUNK) * model.vocabulary
+    tile = 4 * min(tokens, TILE[0]) * min(model.vocabulary, TILE[1])
+    head = HEAD_COPIES["gpu" if gpu else "cpu"] * tile
     if not settings.kl_weight:
         return kept + head
     # a batch of replayed items alone: passed through twice, its whole logits beside those of the starting model
     start = 0 if settings.lora_rank else (2 if gpu else 4) * model.weights
-    return 2 * kept + head + start + PENALTY_COPIES * 4 * tokens * model.vocabulary
+    return 2 * kept + start + max(head, PENALTY_COPIES * 4 * tokens * model.vocabulary)
