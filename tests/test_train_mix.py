@@ -11,7 +11,7 @@ import pytest
 from laif_helpers import benchmarks, lessons, recipe
 from laif_helpers.answers import joined
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Response, read_jsonl, write_json, write_jsonl
+from laif_helpers.records import Response, read_jsonl, write_jsonl
 from laif_helpers.train import mix as train_mix
 from laif_helpers.train import settings as train_settings
 
@@ -96,9 +96,13 @@ def test_too_few_lessons_are_told_or_refused(parameters: Callable[..., StagePara
 def test_arm_without_errors_ends(parameters: Callable[..., StageParameters]) -> None:
     p = parameters()
     write_jsonl(p.folder.lessons("le"), [])
-    write_json(p.folder.metrics("03_instruct_LE"), {"ended": "no wrong items: all right"})
+    write_jsonl(p.folder.requests("le"), [])
     mix = train_mix.make(p)
-    assert mix.ended == "no wrong items: all right" and mix.rows == [] and mix.table.empty
+    assert (
+        mix.ended == "03_instruct_LE found no wrong item to ask the instructor about"
+        and mix.rows == []
+        and mix.table.empty
+    )
     assert "Nothing to train on" in mix.observation and not p.folder.training_set.exists()
 
 

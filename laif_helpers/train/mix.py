@@ -1,6 +1,5 @@
 """The training set of stage 5: an arm's lessons and what is replayed, the same number of items for every arm."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -91,9 +90,11 @@ def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
 
 
 def _ended(p: StageParameters) -> str:
-    """Why the instructing notebook ended this arm (no wrong items), if it did."""
-    path = p.folder.metrics(p.row.notebook or "-")
-    return str(json.loads(path.read_text(encoding="utf-8")).get("ended") or "") if path.is_file() else ""
+    """Why this arm ends here, if its instructor was asked nothing: there was no wrong item to ask about."""
+    asked = p.folder.requests(p.arm)
+    if not asked.is_file() or any(read_rows(asked)):
+        return ""
+    return f"{p.row.notebook} found no wrong item to ask the instructor about"
 
 
 def _arm_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Lesson]:

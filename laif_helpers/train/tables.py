@@ -3,8 +3,11 @@
 import html
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from laif_helpers import benchmarks
+from laif_helpers.models import ask
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import read_rows
@@ -145,6 +148,31 @@ def probe_table(folder: IterationDir) -> "pd.DataFrame":
     path = folder.path / "probe.jsonl"
     columns = ["id", "question", "gold", "before", "before_correct", "after", "after_correct"]
     return pd.DataFrame(read_rows(path) if path.is_file() else [], columns=columns)
+
+
+def questions(p: StageParameters) -> list[ask.Question]:
+    """The probed items as questions that the models before and after can be asked again, with their graders."""
+    found = []
+    for row in read_rows(path) if (path := p.folder.path / "probe.jsonl").is_file() else []:
+        bench = benchmarks.get(row["benchmark"])
+        known = {item.id: item for item in bench.load(p.error_split, data_dir=p.data_dir or None)}
+        item = known[row["id"]]
+        found.append(ask.Question(bench.question_text(item), bench.messages(item), partial(bench.grade, item)))
+    return found
+
+
+def asked_html(p: StageParameters) -> str:
+    """The first probed item as the models before and after the training answered it."""
+    rows = list(read_rows(path)) if (path := p.folder.path / "probe.jsonl").is_file() else []
+    if not rows:
+        return "<p>Nothing was asked.</p>"
+    return ask.page(questions(p)[0], {"before": rows[0]["before"], "after": rows[0]["after"]})
+
+
+def ask_yourself(p: StageParameters) -> Any:
+    """``models.ask.widget`` over the models before and after this training."""
+    write = benchmarks.get(p.in_domain[0]).messages_for
+    return ask.widget({"before": p.base_model, "after": p.model}, questions(p), write, max_new_tokens=p.max_new_tokens)
 
 
 def cost(metrics: Row) -> str:
