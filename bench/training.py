@@ -1,6 +1,7 @@
 """Training speed on the nano target: ours beside TRL's defaults and the scheme of the original authors.
 
     python bench/training.py [ITEMS]              tokens a second, three ways, one after another in one process
+    python bench/training.py --model FOLDER       the same on any model folder, in float32 and in bfloat16
     python bench/training.py --overhead [SECONDS] notebook + papermill + launch over calling the trainer directly
     python bench/training.py --flops              a Llama of 1 billion random weights on a GPU: utilisation, memory
 
@@ -43,11 +44,11 @@ def prepared(runs: str, items: int, **values: Any) -> train_settings.Settings:
     os.environ["LAIF_RUNS"] = runs
     given = {"run": "bench", "arm": "fine_tuning", "iteration": 1, "epochs": 1} | values
     p = recipe.build(StageParameters, given)
-    made = lessons.from_gold(get("practice").load("train"), "practice", items, 0, p.arm, 1)
+    gold = lessons.from_gold(get("practice").load("train"), "practice", items, 0, p.arm, 1)
     bench = get("practice")
     known = {example.id: example for example in bench.load("train")}
     rows = []
-    for lesson in made[:items]:
+    for lesson in gold[:items]:
         asked = bench.messages(known[lesson.source_ids[0]])
         answer = {"role": "assistant", "content": lesson.response}
         rows.append({"id": lesson.id, "benchmark": "practice", "source": "gold", "messages": [*asked, answer]})
@@ -101,13 +102,13 @@ def timed(make: Callable[..., Any], *given: Any) -> tuple[float, int]:
     return time.perf_counter() - begin, len(trainer.train_dataset)
 
 
-def side_by_side(items: int) -> None:
+def side_by_side(items: int, **values: Any) -> None:
     with tempfile.TemporaryDirectory() as runs:
-        settings = prepared(runs, items)
+        settings = prepared(runs, items, **values)
         tokenizer = sft_samples.load_tokenizer(settings.base)
         samples, shares = sft_samples.make_samples(settings, tokenizer)
         ways = {
-            f"laif_helpers.train (batches of {settings.batch_size} by length)": ours,
+            f"laif_helpers.train (batches of {settings.batch_size} by length, {settings.dtype})": ours,
             "TRL SFTTrainer, default settings (batches of 8)": defaults,
             "the original's scheme (batch 1, padded to 512)": original,
         }
@@ -124,7 +125,13 @@ def side_by_side(items: int) -> None:
     print(f"tokens a sample: {lengths[0]} to {lengths[-1]}, quartiles {quarters}")
     first = next(iter(rates))
     for name, rate in rates.items():
-        print(f"{name:<54} {rate:9,.0f} real tokens/s   ours is {rates[first] / rate:5.2f} x")
+        print(f"{name:<64} {rate:9,.0f} real tokens/s   ours is {rates[first] / rate:5.2f} x")
+
+
+def of_model(folder: str, items: int = 64) -> None:
+    """Any model folder, in both precisions; gold lessons of the practice world, few because it may be large."""
+    for dtype in ("float32", "bfloat16"):
+        side_by_side(items, target=folder, dtype=dtype, batch_size=16, learning_rate=1e-4)
 
 
 def overhead(seconds: float) -> None:
@@ -205,12 +212,12 @@ def flops(length: int = 2048, items: int = 128) -> None:
         for name, way, rows in (("ours, full rows", ours, full), ("plain Trainer, padded", original, short * 16)):
             torch.cuda.reset_peak_memory_stats()
             seconds, seen = timed(way, settings, tokenizer, rows)
-            told(name, model.weights, sum(len(row["input_ids"]) for row in rows[:seen]) / seconds)
+            tell(name, model.weights, sum(len(row["input_ids"]) for row in rows[:seen]) / seconds)
             print(f"  peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
         print(f"preflight's estimate for ours: {needed.device / 2**30:.1f} GiB")
 
 
-def told(name: str, weights: int, rate: float) -> None:
+def tell(name: str, weights: int, rate: float) -> None:
     device = torch.cuda.get_device_name()
     peak = next((value for key, value in PEAK.items() if key in device), 0.0)
     used = f"{6 * weights * rate / peak:.0%} of the peak" if peak else "this device's peak is not in the table"
@@ -221,6 +228,8 @@ if __name__ == "__main__":
     words = sys.argv[1:]
     if words[:1] == ["--overhead"]:
         overhead(float(words[1]) if words[1:] else 120.0)
+    elif words[:1] == ["--model"] and words[1:]:
+        of_model(words[1])
     elif words[:1] == ["--flops"]:
         flops()
     else:

@@ -85,14 +85,14 @@ def _fresh_folder(settings: Settings) -> Path:
         shutil.rmtree(settings.unfinished, ignore_errors=True)
         for name in ("train_error.json", "train_metrics.json", "probe.jsonl", "preflight.json"):
             (folder / name).unlink(missing_ok=True)
-        _, said = snapshots.prepare(settings)
+        _, note = snapshots.prepare(settings)
         write_json(folder / "train_config.json", settings.model_dump() | {"identity": settings.identity})
     except OSError as error:
         raise PermissionError(
             f"cannot write to {folder} ({error.strerror}); choose a run folder that you may write to, with room in it"
         ) from None
-    if said:
-        print(said)
+    if note:
+        print(note)
     return folder / "train_config.json"
 
 

@@ -39,8 +39,8 @@ class Mix:
         if self.ended:
             return f"Nothing to train on: {self.ended}."
         sources = Counter(row["source"] for row in self.rows)
-        told = ", ".join(f"{n} {source}" for source, n in sorted(sources.items()))
-        return f"{len(self.rows)} training items ({told}). " + " ".join(note + "." for note in self.notes)
+        counts = ", ".join(f"{n} {source}" for source, n in sorted(sources.items()))
+        return f"{len(self.rows)} training items ({counts}). " + " ".join(note + "." for note in self.notes)
 
 
 def make(p: StageParameters) -> Mix:
@@ -102,9 +102,9 @@ def _arm_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Lesso
     if not p.row.notebook:
         items = {name: _examples(p, name) for name in p.in_domain}
         needed = lessons.shares(p.budget, p.replay_fraction)[0]
-        made = lessons.gold_lessons(items, tests, needed, seed=p.draw, arm=p.arm, iteration=p.iteration)
-        write_jsonl(path, made)
-        return made
+        gold = lessons.gold_lessons(items, tests, needed, seed=p.draw, arm=p.arm, iteration=p.iteration)
+        write_jsonl(path, gold)
+        return gold
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist; run {p.row.notebook} with RUN={p.run!r}, ARM={p.arm!r}, "

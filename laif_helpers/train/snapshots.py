@@ -40,8 +40,8 @@ def every(save_steps: int, max_steps: int, logging_steps: int) -> int:
 def seal(folder: Path, step: int, tokens: int, seconds: float) -> None:
     """Declare the state in ``folder`` whole; to be called once every rank has written its part."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
-    told = {path.relative_to(folder).as_posix(): _print_of(path) for path in files}
-    write_json(folder / MARKER, {"step": step, "tokens": tokens, "seconds": round(seconds, 3), "files": told})
+    expected = {path.relative_to(folder).as_posix(): _print_of(path) for path in files}
+    write_json(folder / MARKER, {"step": step, "tokens": tokens, "seconds": round(seconds, 3), "files": expected})
 
 
 def _print_of(path: Path) -> list[int | str]:
@@ -54,7 +54,8 @@ def read(folder: Path) -> Snapshot | None:
     try:
         marker = read_json(folder / MARKER)
         whole = all(
-            (folder / name).is_file() and _print_of(folder / name) == told for name, told in marker["files"].items()
+            (folder / name).is_file() and _print_of(folder / name) == expected
+            for name, expected in marker["files"].items()
         )
     except (OSError, ValueError, KeyError):
         return None
@@ -79,8 +80,8 @@ def prepare(settings: Settings) -> tuple[Snapshot | None, str]:
     """
     owner = settings.snapshots / OWNER
     mine = {"identity": settings.identity, "settings": settings.deciding}
-    said = _changed(read_json(owner), mine) if owner.is_file() else ""
-    if said:
+    note = _changed(read_json(owner), mine) if owner.is_file() else ""
+    if note:
         shutil.rmtree(settings.snapshots)
     snapshot = latest(settings)
     torn = [folder for folder in settings.snapshots.glob("checkpoint-*") if not snapshot or folder != snapshot.path]
@@ -91,8 +92,8 @@ def prepare(settings: Settings) -> tuple[Snapshot | None, str]:
     _cut_log(settings, snapshot)
     if snapshot:
         skipped = sum(_step_of(folder) > snapshot.step for folder in torn)
-        said = f"going on from step {snapshot.step}" + (f" ({skipped} half-written state skipped)" if skipped else "")
-    return snapshot, said
+        note = f"going on from step {snapshot.step}" + (f" ({skipped} half-written state skipped)" if skipped else "")
+    return snapshot, note
 
 
 def _changed(before: Row, now: Row) -> str:
@@ -101,8 +102,8 @@ def _changed(before: Row, now: Row) -> str:
         return ""
     old, new = before.get("settings", {}), now["settings"]
     names = [key for key in new if old.get(key) != new[key]]
-    told = "the training set" if "training_set_sha256" in names else ", ".join(names) or "a setting"
-    return f"{told} changed since the last training here was interrupted: starting anew"
+    what = "the training set" if "training_set_sha256" in names else ", ".join(names) or "a setting"
+    return f"{what} changed since the last training here was interrupted: starting anew"
 
 
 def _cut_log(settings: Settings, snapshot: Snapshot | None) -> None:

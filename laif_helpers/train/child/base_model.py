@@ -89,14 +89,14 @@ def merge(adapter: str | Path, into: str | Path, base: str = "") -> Path:
     FileExistsError where ``into`` is there already.
     """
     adapter, into = Path(adapter), Path(into)
-    told = adapter / "adapter_config.json"
-    if not told.is_file():
+    config = adapter / "adapter_config.json"
+    if not config.is_file():
         raise ValueError(f"{adapter} holds no adapter_config.json, so it is no LoRA adapter")
     if into.exists():
         raise FileExistsError(f"{into} exists; name a new folder for the merged model")
     from transformers import AutoTokenizer
 
-    model = load_base(base or read_json(told)["base_model_name_or_path"], dtype="auto")
+    model = load_base(base or read_json(config)["base_model_name_or_path"], dtype="auto")
     merged = continue_adapter(model, str(adapter)).merge_and_unload(safe_merge=True)
     merged.save_pretrained(into)
     AutoTokenizer.from_pretrained(adapter).save_pretrained(into)

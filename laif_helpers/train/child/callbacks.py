@@ -25,7 +25,7 @@ def make_log(settings: Settings, sample_tokens: int, resumed: snapshots.Snapshot
         def __init__(self) -> None:
             self.made, self.before, self.waited = time.perf_counter(), resumed.seconds if resumed else 0.0, 0.0
             self.recent: deque[float] = deque(maxlen=RECENT)
-            self.first: tuple[int, float, float] | None = None  # step, tokens and seconds when the clock starts
+            self.pace = _Pace(settings, sample_tokens)
 
         @property
         def seconds(self) -> float:
@@ -49,17 +49,25 @@ def make_log(settings: Settings, sample_tokens: int, resumed: snapshots.Snapshot
                 row["seconds"] = round(self.seconds, 3)
                 with (Path(settings.folder) / "train_log.jsonl").open("a", encoding="utf-8") as handle:
                     handle.write(json.dumps(row) + "\n")
-                self._foretell(state.global_step, logs.get("num_tokens", 0.0))
-
-        def _foretell(self, step: int, tokens: float) -> None:
-            if self.first is None:
-                self.first = step, tokens, self.seconds
-            elif 0 <= self.first[0] <= step - preflight.MEASURED + 1:
-                rate = (tokens - self.first[1]) / (self.seconds - self.first[2])
-                preflight.tell_duration(Path(settings.folder), sample_tokens * settings.epochs, rate)
-                self.first = -1, 0.0, 0.0
+                self.pace.look(state.global_step, logs.get("num_tokens", 0.0), self.seconds)
 
     return Log()
+
+
+class _Pace:
+    """Tells how long all will take, once, by the tokens and seconds between the first logged step and a later one."""
+
+    def __init__(self, settings: Settings, sample_tokens: int) -> None:
+        self.folder, self.tokens = Path(settings.folder), sample_tokens * settings.epochs
+        self.first: tuple[int, float, float] | None = None
+        self.done = False
+
+    def look(self, step: int, tokens: float, seconds: float) -> None:
+        if self.first is None:
+            self.first = step, tokens, seconds
+        elif not self.done and step >= self.first[0] + preflight.MEASURED - 1:
+            preflight.tell_duration(self.folder, self.tokens, (tokens - self.first[1]) / (seconds - self.first[2]))
+            self.done = True
 
 
 def broken_loss(recent: list[float], first: float, grad_norm: float | None = None) -> str:

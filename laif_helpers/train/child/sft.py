@@ -72,12 +72,8 @@ def train(settings: Settings) -> None:
     if is_first:
         metrics = describe(trainer, settings, seconds) | shares
         metrics |= {"import_seconds": round(import_seconds, 2), "setup_seconds": round(setup_seconds, 2)}
-        metrics |= {"dtype": str(model.dtype), "computed_in": "bfloat16" if arguments.bf16 else "float32"}
-        metrics |= {
-            "start_memory_mb": start_memory,
-            "resumed_from": resumed.step if resumed else 0,
-            "preflight": needed,
-        }
+        metrics |= {"start_memory_mb": start_memory, "preflight": needed}
+        metrics |= {"dtype": str(model.dtype), "resumed_from": resumed.step if resumed else 0}
     del trainer, model, log
     _leave_group()
     if is_first:
@@ -94,6 +90,7 @@ def describe(trainer: Any, settings: Settings, seconds: float) -> Row:
         **{"start_loss": first, "final_loss": _last(history, "loss"), "seconds": round(seconds, 2)},
         **{"peak_memory_mb": peak_memory_mb(), "learning_rate": settings.learning_rate, "epochs": settings.epochs},
         **{"packing": arguments.packing, "lora_rank": settings.lora_rank, "device": str(arguments.device)},
+        "computed_in": "bfloat16" if arguments.bf16 else "float32",
         **{"versions": versions()},
     }
 
@@ -144,13 +141,7 @@ def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) 
 
     trackers.prepare(settings.report_to, settings.folder)
     gpu = torch.cuda.is_available()
-    if slow := precision.warning(settings.dtype, gpu):
-        print(slow)
-    half = precision.choose(settings.dtype, weights, gpu) == "bfloat16"
-    why_not = why_no_packing(settings, samples, gpu)
-    packing = settings.packing and not why_not
-    if settings.packing and why_not:
-        print(f"packing is off: {why_not}; batches go by length instead")
+    packing = _packs(settings, samples, gpu)
     return SFTConfig(
         output_dir=str(settings.snapshots),
         per_device_train_batch_size=settings.batch_size,
@@ -168,7 +159,7 @@ def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) 
         packing=packing,
         # Rows are tokenised already; TRL's preparation would walk through them four times more.
         dataset_kwargs=None if packing else {"skip_prepare_dataset": True},
-        bf16=half and (not gpu or torch.cuda.is_bf16_supported()),  # the weights themselves stay float32
+        bf16=_halves(settings, weights, gpu),
         use_cpu=not gpu,
         gradient_checkpointing=gpu and settings.gradient_checkpointing,
         deepspeed=settings.deepspeed_config or None,
@@ -182,6 +173,23 @@ def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) 
         disable_tqdm=True,
         dataloader_pin_memory=gpu,
     )
+
+
+def _packs(settings: Settings, samples: list[Row], gpu: bool) -> bool:
+    """Whether samples share rows; says why not if they were to."""
+    why_not = why_no_packing(settings, samples, gpu)
+    if settings.packing and why_not:
+        print(f"packing is off: {why_not}; batches go by length instead")
+    return settings.packing and not why_not
+
+
+def _halves(settings: Settings, weights: int, gpu: bool) -> bool:
+    """Whether products are computed in bfloat16, by autocast: the weights themselves stay float32."""
+    import torch
+
+    if slow := precision.warning(settings.dtype, gpu):
+        print(slow)
+    return precision.choose(settings.dtype, weights, gpu) == "bfloat16" and (not gpu or torch.cuda.is_bf16_supported())
 
 
 def warmup(settings: Settings, samples: int) -> float:
