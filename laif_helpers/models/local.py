@@ -1,7 +1,6 @@
 """A chat model on this machine: loading, rendering conversations with its own template, batches sized from memory."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.models import gguf
+from laif_helpers.models import check, gguf
 from laif_helpers.paths import resolve
 from laif_helpers.records import Completion, Message
 
@@ -56,8 +55,8 @@ def fingerprint(name: str) -> str:
                 digest.update(handle.read(1 << 20 if stat.st_size > 64 << 20 else -1))
             if stat.st_size > 64 << 20:
                 digest.update(str(stat.st_mtime_ns).encode())
-    if (adapter := folder / "adapter_config.json").is_file():
-        digest.update(fingerprint(_adapter_base(adapter)).encode())
+    if (folder / "adapter_config.json").is_file():
+        digest.update(fingerprint(check.adapter_base(folder)).encode())
     return digest.hexdigest()[:16]
 
 
@@ -71,29 +70,22 @@ def _load(name: str, _fingerprint: str) -> LocalModel:
     if not Path(path).is_dir() and (name.startswith(("/", ".", "~")) or name.count("/") > 1):
         fix = "`make smollm2` prepares it" if "downloads/smollm2-" in name else "check the path"
         raise ValueError(f"model {name!r}: there is no such folder; {fix}")
+    if found := check.problems(name):
+        raise ValueError("; ".join(found))
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        if not tokenizer.chat_template:
-            raise _NoTemplate(
-                f"model {name!r} has no chat template, so its prompt format is unknown: use its instruct version, "
-                "or put a chat_template.jinja into its folder"
-            )
         model = _quietly(_weights, path, torch.bfloat16 if torch.cuda.is_available() else torch.float32)
-    except _NoTemplate:
-        raise
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ValueError(
             f"model {name!r} cannot be loaded as a folder or a hub name ({_first_line(error)}); check the path, or "
-            "fetch it first where no hub is reached"
+            "fetch it first if no hub is reached"
         ) from error
-    from laif_helpers.models.decoding import attention, context_length
+    from laif_helpers.models.decoding import attention, context_length, own_loop
 
-    model = attention.use(model.to("cuda" if torch.cuda.is_available() else "cpu").eval())
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    if own_loop(model):
+        attention.use(model)
     return LocalModel(name, model, tokenizer, _stop_ids(model, tokenizer), context_length(model))
-
-
-class _NoTemplate(ValueError):
-    pass
 
 
 def _quietly(load_weights: Callable[..., Any], *arguments: Any) -> Any:
@@ -112,23 +104,16 @@ def _quietly(load_weights: Callable[..., Any], *arguments: Any) -> Any:
 def _weights(path: str, dtype: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
-    adapter = Path(path) / "adapter_config.json"
-    if not adapter.is_file():
-        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    base = check.adapter_base(Path(path))
+    model = AutoModelForCausalLM.from_pretrained(base or path, dtype=dtype)
+    if not base:
+        return model
     from peft import PeftModel
 
-    base = _adapter_base(adapter)
-    base = str(resolve(base)) if resolve(base).is_dir() else base
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    if rows := check.embedded_rows(Path(path)):  # tokens were added before the adapter was trained
+        model.resize_token_embeddings(rows)
     # Merged: an adapter kept apart costs two more products a layer and token.
     return PeftModel.from_pretrained(model, path).merge_and_unload()
-
-
-def _adapter_base(adapter: Path) -> str:
-    base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not base:
-        raise ValueError(f"{adapter}: no base_model_name_or_path; the adapter's base model is unknown")
-    return str(base)
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
@@ -152,18 +137,34 @@ def _turn_end(tokenizer: Any) -> int | None:
 
 
 def prompt_ids(local: LocalModel, conversations: list[list[Message]]) -> list[list[int]]:
-    """Token ids of each conversation with the model's own template and the opening of its answer."""
+    """Token ids of each conversation with the model's own template and the opening of its answer.
+
+    Raises ValueError if the template refuses them or loses a question, or if a token has no row in the embedding.
+    """
     from jinja2 import TemplateError
 
+    form = check.content_form(local.tokenizer)
     try:
         texts = [
-            local.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            local.tokenizer.apply_chat_template(
+                [check.in_form(turn, form) for turn in turns], tokenize=False, add_generation_prompt=True
+            )
             for turns in conversations
         ]
     except TemplateError as error:
         raise ValueError(f"the chat template of model {local.name!r} refuses these messages: {error}") from None
+    for turns, text in zip(conversations, texts, strict=True):
+        if turns[-1]["content"].strip() not in text:
+            raise ValueError(
+                f"the chat template of model {local.name!r} loses a question: {turns[-1]['content']!r:.80} does not "
+                "stand in the prompt; put the right chat_template.jinja into the model's folder"
+            )
     # The template has written the special tokens already.
-    return list(local.tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
+    ids = list(local.tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
+    rows = local.model.get_input_embeddings().num_embeddings
+    if beyond := next((token for prompt in ids for token in prompt if token >= rows), 0):
+        raise ValueError(check.too_large(local.name, local.tokenizer, beyond, rows))
+    return ids
 
 
 def answer(
@@ -201,14 +202,21 @@ def answer(
 def rows_that_fit(model: Any, columns: int) -> int:
     """Rows of ``columns`` tokens whose key-value cache and logits fit into a share of the free memory."""
     config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
     width = next(model.parameters()).element_size()
-    cache = 2 * config.num_hidden_layers * kv_heads * head_size * columns * width
-    passing = columns * (config.hidden_size * 12 * width) + config.vocab_size * 12
+    hidden, layers = _count(config, "hidden_size", "d_model"), _count(config, "num_hidden_layers", "n_layer")
+    heads = _count(config, "num_attention_heads", "n_head")
+    # A model without heads keeps states; they are smaller than the keys and values that are reckoned here.
+    kept = (_count(config, "num_key_value_heads") or heads) * (_count(config, "head_dim") or hidden // max(heads, 1))
+    cache = 2 * layers * (kept or hidden) * columns * width
+    passing = columns * (hidden * 12 * width) + config.vocab_size * 12
     most = MAX_ROWS_CPU if model.device.type == "cpu" else MAX_ROWS_GPU
     return max(1, min(most, int(MEMORY_SHARE * _free_memory(model.device) / (cache + passing))))
+
+
+def _count(config: Any, *names: str) -> int:
+    """The first of these numbers that a config has; its largest if it has one a layer; 0 if it has none."""
+    found = next((value for name in names if (value := getattr(config, name, None))), 0)
+    return max(found) if isinstance(found, list | tuple) else int(found)
 
 
 def _free_memory(device: Any) -> int:

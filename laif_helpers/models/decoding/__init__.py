@@ -9,7 +9,6 @@ of a copy of all of it.
 import gc
 import itertools
 import time
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,8 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from laif_helpers.models.decoding import prefixes
-from laif_helpers.models.decoding.kv_cache import new_cache
+from laif_helpers.models.decoding import generated, prefixes
+from laif_helpers.models.decoding.families import own_loop
+from laif_helpers.models.decoding.kv_cache import cache_name, new_cache
+from laif_helpers.models.decoding.rows import Answer, Prompt, seeds
+
+__all__ = ["Answer", "Prompt", "context_length", "decode", "own_loop", "seeds"]
 
 REFILL_SHARE = 0.25
 """Finished rows leave when they are this share of the batch: sooner copies the cache too often, later wastes steps."""
@@ -29,54 +32,19 @@ GPU_STRIDE = 8
 """Tokens decoded between two looks at which rows are done: each look makes the CPU wait for the GPU."""
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """One prompt to continue: its place in the input, its tokens, how many new ones it may get, and a seed.
-
-    ``group``: prompts with one number begin alike.
-    """
-
-    index: int
-    ids: list[int]
-    limit: int
-    seed: tuple[int, ...] = ()
-    group: int = 0
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Tokens that followed a prompt, the stop token left out. ``generated`` counts it; ``stopped``: there was one."""
-
-    index: int
-    ids: list[int]
-    generated: int
-    stopped: bool
-    seconds: float
-
-
-def seeds(prompts: list[list[int]], seed: int) -> list[tuple[int, ...]]:
-    """A seed for each prompt from its own tokens (and its turn among equal prompts).
-
-    So a sampled answer depends neither on the batch it was in nor on what was asked beside it.
-    """
-    turns: dict[int, int] = {}
-    result: list[tuple[int, ...]] = []
-    for ids in prompts:
-        content = zlib.crc32(np.asarray(ids, dtype=np.int64).tobytes())
-        turns[content] = turns.get(content, -1) + 1
-        result.append((seed, content, turns[content]))
-    return result
-
-
 def decode(
     model: Any, prompts: list[Prompt], stop_ids: list[int], *, batch_size: int, temperature: float = 0.0
 ) -> Iterator[list[Answer]]:
     """Yield answers as rows finish, every prompt exactly once; longest prompts first, those that begin alike together.
 
     The model's own generation settings (repetition penalty, top-p, …) are not applied: temperature 0 is the
-    plain argmax, above it the plain softmax. When memory runs out, the rows not yet finished start again at
-    half the batch size. Raises MemoryError when even one row does not fit.
+    plain argmax, above it the plain softmax. A model that the loop is not proven for is decoded by plain ``generate``.
+    When memory runs out, the rows not yet finished start again at half the batch size. Raises MemoryError when even
+    one row does not fit.
     """
+    if not own_loop(model):
+        yield from _decode_plainly(model, prompts, stop_ids, batch_size, temperature)
+        return
     alike = prefixes.groups(prompts)
     queue = deque(replace(prompt, group=number) for number, group in enumerate(alike) for prompt in group)
     settings = _Settings(max((p.limit for p in prompts), default=0), tuple(stop_ids), temperature)
@@ -98,6 +66,27 @@ def decode(
         elif batch and not batch.prompts:
             batch = None
         if answers:
+            yield answers
+
+
+def _decode_plainly(
+    model: Any, prompts: list[Prompt], stop_ids: list[int], size: int, temperature: float
+) -> Iterator[list[Answer]]:
+    waiting = deque(generated.batches(model, prompts, size))
+    while waiting:
+        answers, failure = [], ""
+        try:
+            answers = generated.decode(model, waiting[0], stop_ids, temperature)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            failure = str(error)
+        batch = waiting.popleft()
+        if failure:
+            half = _half(len(batch), failure)
+            waiting.extendleft([batch[half:], batch[:half]])
+            _free()
+        else:
             yield answers
 
 
@@ -182,8 +171,8 @@ class _Batch:
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=positions,
-                past_key_values=self.cache,
                 use_cache=True,
+                **{cache_name(self.model): self.cache},
                 **self.last_only,
             )
             token = self._choose(output.logits[:, -1])
@@ -192,13 +181,9 @@ class _Batch:
 
     def _choose(self, logits: Any) -> Any:
         """(rows, vocabulary) -> (rows,) token ids."""
-        import torch
-
         if self.settings.temperature <= 0:
             return logits.argmax(-1)
-        cumulative = torch.softmax(logits.float() / self.settings.temperature, -1).cumsum(-1)
-        wanted = self.noise.gather(1, self.count[:, None]) * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, wanted, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+        return generated.draw(logits, self.noise.gather(1, self.count[:, None]), self.settings.temperature)
 
     def _record(self, token: Any) -> None:
         import torch
@@ -263,7 +248,9 @@ class _Batch:
 
 def context_length(model: Any) -> int:
     """Most positions the model knows: the prompt and what follows it."""
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
+    config = model.config.get_text_config()
+    names = ("max_position_embeddings", "n_positions", "max_seq_len")
+    return next((int(value) for name in names if (value := getattr(config, name, None))), 1 << 30)
 
 
 def _last_position_only(model: Any) -> dict[str, int]:
@@ -281,9 +268,14 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 def _halved(size: int, queue: deque[Prompt], batch: _Batch | None, failure: str) -> int:
     """Half of ``size``, after the unfinished rows went back to the front of the queue."""
+    half = _half(size, failure)
+    queue.extendleft(reversed(batch.prompts if batch else []))
+    return half
+
+
+def _half(size: int, failure: str) -> int:
     if size == 1:
         raise MemoryError(f"one prompt alone does not fit into memory: {failure.splitlines()[0]}")
-    queue.extendleft(reversed(batch.prompts if batch else []))
     return size // 2
 
 

@@ -1,11 +1,26 @@
 """A key-value cache whose rows may come and go, with spare columns so that a new token does not copy the old ones."""
 
+import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 ROOM = 64
 """Columns by which a buffer grows."""
+
+
+def cache_name(model: Any) -> str:
+    """What the model's ``forward`` calls its cache: newer releases of transformers say ``cache``."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
+def rows_can_leave(model: Any) -> bool:
+    """Whether every layer keeps keys and values, whole or of a window: recurrent states and others are not proven."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    known = {DynamicLayer, DynamicSlidingWindowLayer}
+    return {type(layer) for layer in DynamicCache(config=model.config).layers} <= known
 
 
 def new_cache(model: Any) -> tuple[Any, bool]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
-from laif_helpers.models.decoding.kv_cache import new_cache
+from laif_helpers.models.decoding.kv_cache import cache_name, new_cache
 
 LEAST_TOKENS = 64
 """Shorter beginnings, such as a chat template's header, cost less to read again than to copy."""
@@ -71,7 +71,7 @@ def read(model: Any, cache: Any, prompts: Sequence[Tokens], pad: Any, **options:
     one, _ = new_cache(model)
     with torch.inference_mode():
         ids = torch.tensor([prompts[0].ids[:shared]], device=model.device)
-        model(input_ids=ids, past_key_values=one, use_cache=True, **options)
+        model(input_ids=ids, use_cache=True, **{cache_name(model): one}, **options)
         # Moved right by each row's padding. Columns under the padding hold copies that no one attends to; tokens moved
         # out on the right are read again by their row.
         source = (torch.arange(shared, device=pad.device) - pad[:, None]).clamp(min=0)

@@ -1,0 +1,190 @@
+"""Whether a local model can be a target, found out from its config, tokenizer and the headers of its weights.
+
+``laif doctor`` and loading ask the same questions; each finding is a sentence with the fix. Nothing heavy is loaded.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.models import gguf
+from laif_helpers.paths import resolve
+
+PROBE = "How many qzvx are 7 and 5?"
+_POINTER = b"version https://git-lfs"
+
+
+def problems(name: str) -> list[str]:
+    """Sentences about what keeps ``name`` (a folder, a GGUF file or a hub name) from answering; [] if nothing does."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = resolve(name)
+    try:
+        if gguf.is_file(name):
+            gguf.read_header(folder)
+            return []
+        if found := list(unreadable(folder)):
+            return found
+        path = str(folder) if folder.is_dir() else name
+        base = adapter_base(folder) or path
+        config = AutoConfig.from_pretrained(base)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        return [f"model {name!r} cannot be read: {str(error).strip().splitlines()[0]}"]
+    rows = embedded_rows(folder) or config.get_text_config().vocab_size
+    found = [
+        architecture(name, config),
+        *template(name, tokenizer),
+        *fits(name, tokenizer, rows),
+        ends(name, tokenizer),
+    ]
+    return [sentence for sentence in found if sentence]
+
+
+def unreadable(folder: Path) -> Iterator[str]:
+    """Weights that are a git-lfs pointer, cut, or missing, from the headers of the safetensors files."""
+    fetch = "fetch it again, or run `git lfs pull` in its folder"
+    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+        wanted, size = _bytes_wanted(file), file.stat().st_size
+        if wanted == 0:
+            yield f"{file}: a git-lfs pointer instead of weights; {fetch}"
+        elif wanted != size:
+            yield f"{file}: cut or no safetensors file ({size:,} bytes, its header wants {wanted:,}); {fetch}"
+    index = folder / "model.safetensors.index.json"
+    for name in sorted(set(_read(index)["weight_map"].values())) if index.is_file() else []:
+        if not (folder / name).is_file():
+            yield f"{folder / name}: this part of the weights is missing; fetch it too"
+
+
+def _bytes_wanted(file: Path) -> int:
+    """How long a safetensors file is by its own header; 0 for a git-lfs pointer, -1 if there is no header."""
+    header, length = _header(file)
+    if header is None:
+        with file.open("rb") as handle:
+            return 0 if handle.read(len(_POINTER)) == _POINTER else -1
+    return (
+        8
+        + length
+        + max((part["data_offsets"][1] for name, part in header.items() if name != "__metadata__"), default=0)
+    )
+
+
+def _header(file: Path) -> tuple[dict[str, Any] | None, int]:
+    with file.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        try:
+            return (json.loads(handle.read(length)) if length < 100_000_000 else None), length
+        except ValueError:
+            return None, length
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def adapter_base(folder: Path) -> str:
+    """What to load below a LoRA adapter's folder; "" if it is none. Raises ValueError if the adapter does not say."""
+    adapter = folder / "adapter_config.json"
+    if not adapter.is_file():
+        return ""
+    base = _read(adapter).get("base_model_name_or_path")
+    if not base:
+        raise ValueError(f"{adapter}: no base_model_name_or_path; the adapter's base model is unknown")
+    return str(resolve(base)) if resolve(base).is_dir() else str(base)
+
+
+def embedded_rows(folder: Path) -> int:
+    """Rows of the embedding that a LoRA adapter brings, because tokens were added to its base; 0 if it brings none."""
+    file = folder / "adapter_model.safetensors"
+    header = (_header(file)[0] if file.is_file() else None) or {}
+    names = (name for name in header if "lora_" not in name and name.endswith(("embed_tokens.weight", "wte.weight")))
+    return next((int(header[name]["shape"][0]) for name in names), 0)
+
+
+def architecture(name: str, config: Any) -> str:
+    """A sentence if it is no causal language model of the installed transformers."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = config.model_type
+    if config.is_encoder_decoder or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        if config.get_text_config().model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not config.is_encoder_decoder:
+            return ""
+        return (
+            f"model {name!r} is of type {kind!r}, which transformers does not load as a causal language model (an "
+            "encoder, an encoder-decoder, no model of text); choose a chat model, or serve it and set target: server:…"
+        )
+    return ""
+
+
+def template(name: str, tokenizer: Any) -> Iterator[str]:
+    """A sentence if there is no chat template, or if what is asked does not come through it."""
+    if not tokenizer.chat_template:
+        yield (
+            f"model {name!r} has no chat template, so its prompt format is unknown: use its instruct version, "
+            "or put a chat_template.jinja into its folder"
+        )
+    elif content_form(tokenizer) == "lost":
+        yield (
+            f"the chat template of model {name!r} loses the question: it does not stand in the prompt that it writes; "
+            "put the right chat_template.jinja into the model's folder"
+        )
+
+
+def content_form(tokenizer: Any) -> str:
+    """How the template takes a message's content: ``text``, ``parts`` ([{"type": "text", …}]), or ``lost``."""
+    for form in ("text", "parts"):
+        try:
+            text = tokenizer.apply_chat_template(
+                [in_form({"role": "user", "content": PROBE}, form)], tokenize=False, add_generation_prompt=True
+            )
+        except Exception:  # a template may raise anything of its own: this form is not for it
+            continue
+        # A list that is written as Python spells it is no use of parts.
+        if PROBE in text and "{'type'" not in text:
+            return form
+    return "lost"
+
+
+def in_form(turn: dict[str, str], form: str) -> dict[str, Any]:
+    """A message as the template takes it."""
+    return turn if form == "text" else turn | {"content": [{"type": "text", "text": turn["content"]}]}
+
+
+def fits(name: str, tokenizer: Any, rows: int) -> Iterator[str]:
+    """A sentence if the prompt's own marks lie beyond the embedding's ``rows``: it was not resized for added tokens."""
+    if not tokenizer.chat_template or (form := content_form(tokenizer)) == "lost":
+        return
+    turns = [in_form({"role": role, "content": PROBE}, form) for role in ("user", "assistant")]
+    ids = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)["input_ids"]
+    if beyond := sorted({token for token in ids if token >= rows}):
+        yield too_large(name, tokenizer, beyond[0], rows)
+
+
+def too_large(name: str, tokenizer: Any, token: int, rows: int) -> str:
+    return (
+        f"model {name!r}: its tokenizer writes token {token} ({tokenizer.convert_ids_to_tokens(token)!r}), and its "
+        f"embedding has {rows:,} rows; take the tokenizer that belongs to these weights, or resize the embedding "
+        "(model.resize_token_embeddings) and train the new rows"
+    )
+
+
+def ends(name: str, tokenizer: Any) -> str:
+    """A sentence if nothing ends an answer: training needs such a token, and answers would run to their longest."""
+    if tokenizer.eos_token_id is not None:
+        return ""
+    return (
+        f"model {name!r}: its tokenizer has no end-of-sequence token; name the token that ends an answer as eos_token "
+        "in its tokenizer_config.json"
+    )
+
+
+def main(name: str) -> None:
+    for sentence in problems(name):
+        print(f"problem: {sentence}")
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.argv[1])

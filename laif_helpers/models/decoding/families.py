@@ -1,0 +1,38 @@
+"""Which way of decoding a model takes: decided by what it is proven for, never by trying and failing.
+
+Every name stands here because ``tests/test_families.py`` compares its texts with plain ``generate``, one prompt at a
+time. A family that nobody has tried takes plain ``generate`` over prompts of one length, which no padding can disturb.
+"""
+
+from typing import Any
+
+_LOOP = """
+llama qwen2 qwen3 gemma phi phi3 granite olmo olmo2 smollm3 stablelm cohere glm glm4 nemotron helium arcee
+seed_oss hunyuan_v1_dense ernie4_5 apertus diffllama persimmon nanochat jais2 ministral3 gpt2 gpt_neox
+gpt_bigcode opt gptj codegen biogpt mistral gemma2 gemma3_text cohere2 olmo3 exaone4 starcoder2 ministral cwm
+gpt_oss mixtral qwen2_moe qwen3_moe olmoe granitemoe granitemoeshared phimoe jetmoe flex_olmo dots1 glm4_moe
+ernie4_5_moe minimax_m2 hunyuan_v1_moe deepseek_v2 deepseek_v3 llama4_text
+"""
+OWN_LOOP = frozenset(_LOOP.split())
+"""Model types that the decode loop of this package serves."""
+_PADDED = """
+bitnet xglm minicpm3 bloom mpt falcon lfm2 lfm2_moe granitemoehybrid qwen3_next
+"""
+PADDED = frozenset(_PADDED.split())
+"""Model types to which padding on the left changes nothing: ``generate`` takes prompts of several lengths at once."""
+
+
+def own_loop(model: Any) -> bool:
+    """Whether the decode loop serves it: a proven family, its layers' caches of a kind whose rows can leave."""
+    from laif_helpers.models.decoding.kv_cache import rows_can_leave
+
+    return _type(model) in OWN_LOOP and rows_can_leave(model)
+
+
+def padded(model: Any) -> bool:
+    """Whether prompts of several lengths may share a batch of plain ``generate``."""
+    return _type(model) in PADDED | OWN_LOOP
+
+
+def _type(model: Any) -> str:
+    return str(model.config.get_text_config().model_type)

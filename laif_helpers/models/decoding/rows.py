@@ -1,0 +1,45 @@
+"""What goes into decoding and what comes out: a prompt's tokens, an answer's tokens, and the seeds between them."""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt to continue: its place in the input, its tokens, how many new ones it may get, and a seed.
+
+    ``group``: prompts with one number begin alike.
+    """
+
+    index: int
+    ids: list[int]
+    limit: int
+    seed: tuple[int, ...] = ()
+    group: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Tokens that followed a prompt, the stop token left out. ``generated`` counts it; ``stopped``: there was one."""
+
+    index: int
+    ids: list[int]
+    generated: int
+    stopped: bool
+    seconds: float
+
+
+def seeds(prompts: list[list[int]], seed: int) -> list[tuple[int, ...]]:
+    """A seed for each prompt from its own tokens (and its turn among equal prompts).
+
+    So a sampled answer depends neither on the batch it was in nor on what was asked beside it.
+    """
+    turns: dict[int, int] = {}
+    result: list[tuple[int, ...]] = []
+    for ids in prompts:
+        content = zlib.crc32(np.asarray(ids, dtype=np.int64).tobytes())
+        turns[content] = turns.get(content, -1) + 1
+        result.append((seed, content, turns[content]))
+    return result

@@ -1,0 +1,103 @@
+"""Every family of causal models gives exactly ``generate``'s texts in batches; what no table names is served too."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laif_helpers.models import decoding
+from laif_helpers.models.decoding import families
+from tests.families import FAMILIES, STOPS, decoded, make, prompt_ids, wanted
+from tests.test_models import make_tokenizer
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> list[list[int]]:
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    make_tokenizer(folder := tmp_path_factory.mktemp("tokenizer"))
+    return prompt_ids(transformers.AutoTokenizer.from_pretrained(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_answers_as_generate_does(family: str, prompts: list[list[int]]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = make(family)
+        expected = wanted(model, prompts, STOPS)
+        served = decoding.own_loop(model)
+        assert decoded(model, prompts, STOPS) == expected
+    assert served == (family in families.OWN_LOOP), "the table says who is served by the loop"
+    if served:
+        assert len({len(ids) for ids in expected}) > 1, "the rows must end at different times, or nothing is proven"
+
+
+def test_at_least_45_families_are_tried_and_every_name_of_the_tables_is() -> None:
+    assert len(FAMILIES) >= 45
+    assert set(FAMILIES) >= families.OWN_LOOP | families.PADDED
+    assert not families.OWN_LOOP & families.PADDED
+
+
+def test_an_unknown_family_shares_batches_of_one_length_only(
+    prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make("llama")
+    expected = wanted(model, prompts, STOPS)
+    monkeypatch.setattr(families, "OWN_LOOP", frozenset())
+    seen: list[set[int]] = []
+    original = type(model).generate
+
+    def generate(self: Any, ids: Any, attention_mask: Any, **options: Any) -> Any:
+        seen.append(set(attention_mask.sum(-1).tolist()))
+        return original(self, ids, attention_mask=attention_mask, **options)
+
+    monkeypatch.setattr(type(model), "generate", generate)
+    assert decoded(model, prompts, STOPS) == expected
+    assert all(len(lengths) == 1 for lengths in seen) and len(seen) < len(prompts)
+    seen.clear()
+    monkeypatch.setattr(families, "PADDED", frozenset({"llama"}))
+    assert decoded(model, prompts, STOPS) == expected
+    assert len(seen) == 2, "ten prompts in batches of six"
+
+
+def test_plain_generate_draws_the_same_samples_as_the_loop(
+    prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make("llama")
+    asked = [
+        decoding.Prompt(at, ids, 12, seed)
+        for at, (ids, seed) in enumerate(zip(prompts, decoding.seeds(prompts, 7), strict=True))
+    ]
+
+    def drawn(size: int) -> dict[int, list[int]]:
+        found = decoding.decode(model, asked, STOPS, batch_size=size, temperature=1.0)
+        return {answer.index: answer.ids for batch in found for answer in batch}
+
+    ours = drawn(4)
+    monkeypatch.setattr(families, "OWN_LOOP", frozenset())
+    assert drawn(2) == drawn(10) == ours
+
+
+def test_plain_generate_halves_its_batch_when_memory_runs_out(
+    prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import torch
+
+    from laif_helpers.models.decoding import generated
+
+    model = make("falcon")
+    expected = wanted(model, prompts, STOPS)
+    original, sizes = generated.decode, []
+
+    def decode(model: Any, rows: Any, *rest: Any) -> Any:
+        sizes.append(len(rows))
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return original(model, rows, *rest)
+
+    monkeypatch.setattr(generated, "decode", decode)
+    assert decoded(model, prompts, STOPS) == expected
+    assert sizes[:3] == [6, 3, 1]
