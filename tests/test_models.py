@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from laif_helpers import models
-from laif_helpers.models import decoding, protocol
+from laif_helpers import launch, models
+from laif_helpers.key_types import RequestChange
+from laif_helpers.models import check, decoding, protocol
 from laif_helpers.models import local as local_model
 from laif_helpers.models import server as server_model
 from laif_helpers.models.decoding import prefixes
@@ -210,6 +212,115 @@ def test_several_samples_of_each_prompt(tiny: Path) -> None:
         models.generate(str(tiny), CONVERSATIONS, n=2, progress=False)
 
 
+def test_a_sample_depends_on_its_number_alone(tiny: Path) -> None:
+    """A run that goes on after a kill asks for the missing samples only."""
+    options: dict[str, Any] = {"max_new_tokens": 12, "temperature": 1.0, "progress": False}
+    first = [c.text for c in models.generate(str(tiny), [CONVERSATIONS[0]], n=4, **options)]
+    later = models.generate(str(tiny), [CONVERSATIONS[0]] * 2, numbers=[3, 1], **options)
+    assert [c.text for c in later] == [first[3], first[1]]
+
+
+# -- what keeps a model from answering
+
+
+def changed(tiny: Path, folder: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
+    shutil.copytree(tiny, folder)
+    (folder / name).write_bytes(change((folder / name).read_bytes()))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        (
+            "model.safetensors",
+            lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
+            "a git-lfs pointer.*git lfs pull",
+        ),
+        (
+            "model.safetensors",
+            lambda data: data[: len(data) // 2],
+            r"cut or no safetensors file \([\d,]+ bytes, its header wants",
+        ),
+        ("model.safetensors", lambda _: b"<html>", "cut or no safetensors file"),
+        ("config.json", lambda data: data.replace(b'"llama"', b'"t5"'), "type 't5'.*choose a chat model"),
+        ("config.json", lambda data: data.replace(b'"llama"', b'"vit"'), "type 'vit'.*choose a chat model"),
+        (
+            "config.json",
+            lambda data: data.replace(b'"vocab_size": 261', b'"vocab_size": 3'),
+            r"writes token 4 .*has 3 rows",
+        ),
+        ("chat_template.jinja", lambda _: b"<|user|>hello<|assistant|>", "loses the question"),
+        (
+            "tokenizer_config.json",
+            lambda data: data.replace(b'"eos_token": "<|eos|>"', b'"eos_token": null'),
+            "no end-of-sequence token",
+        ),
+    ],
+)
+def test_what_keeps_a_model_from_answering_is_told_before_it_is_loaded(
+    tiny: Path,
+    tmp_path: Path,
+    name: str,
+    change: Callable[[bytes], bytes],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad = changed(tiny, tmp_path / "bad", name, change)
+    monkeypatch.setattr(local_model, "_weights", lambda *_: pytest.fail("weights were loaded"))
+    with pytest.raises(ValueError, match=sentence):
+        models.generate(str(bad), [ask("hi")], progress=False)
+    assert check.problems(str(tiny)) == []
+
+
+def test_a_missing_part_of_the_weights_is_told(tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "parts"))
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+    assert [s for s in check.problems(str(folder)) if "this part of the weights is missing; fetch it too" in s]
+
+
+def test_a_template_that_wants_content_in_parts_gets_them(tiny: Path, tmp_path: Path) -> None:
+    parts = TEMPLATE.replace("{{ m['content'] }}", "{% for part in m['content'] %}{{ part.text }}{% endfor %}")
+    folder = changed(tiny, tmp_path / "parts", "chat_template.jinja", lambda _: parts.encode())
+    options: dict[str, Any] = {"max_new_tokens": 6, "progress": False}
+    expected = models.generate(str(tiny), CONVERSATIONS[:5], **options)
+    assert [c.text for c in models.generate(str(folder), CONVERSATIONS[:5], **options)] == [c.text for c in expected]
+
+
+def test_a_template_that_loses_one_question_is_told(tiny: Path, tmp_path: Path) -> None:
+    first = TEMPLATE.replace("in messages", "in messages[:1]")
+    folder = changed(tiny, tmp_path / "first", "chat_template.jinja", lambda _: first.encode())
+    turns = [*ask("an example"), {"role": "assistant", "content": "so"}, *ask("the question")]
+    with pytest.raises(ValueError, match="loses a question: 'the question' does not stand in the prompt"):
+        models.generate(str(folder), [turns], progress=False)
+
+
+def test_an_adapter_with_added_tokens_is_loaded(tiny: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny)
+    base.resize_token_embeddings(263)
+    config = LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"])
+    get_peft_model(base, config).save_pretrained(tmp_path)
+    make_tokenizer(tmp_path, merges=(("o", "u"), ("e", "r")))
+    local = local_model.load(str(tmp_path))
+    assert local.model.get_input_embeddings().num_embeddings == 263
+    assert models.generate(str(tmp_path), [ask("your hours")], max_new_tokens=3, progress=False)[0].new_tokens > 0
+
+
+def test_bfloat16_is_another_precision_with_texts_of_its_own_that_batches_do_not_change(tiny: Path) -> None:
+    import torch
+
+    assert models.chosen_dtype(str(tiny), "auto") == "float32", "a small model on a processor"
+    assert check.weights(str(tiny)) == sum(p.numel() for p in local_model.load(str(tiny)).model.parameters())
+    local = local_model.load(str(tiny), "bfloat16")
+    assert local.model.dtype == torch.bfloat16
+    options: dict[str, Any] = {"max_new_tokens": 5, "progress": False, "dtype": "bfloat16"}
+    answers = models.generate(str(tiny), CONVERSATIONS[:4], **options)
+    assert len(answers) == 4 and all(answer.new_tokens for answer in answers)
+
+
 def test_sampling_follows_the_model_s_distribution(tiny: Path) -> None:
     import torch
 
@@ -248,8 +359,6 @@ def test_template_end_token_stops_and_model_without_template_is_refused(tiny: Pa
 
 
 def test_fingerprint_changes_with_the_weights(tiny: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = Path(shutil.copytree(tiny, tmp_path / "copy"))
     assert models.fingerprint(str(copy)) == models.fingerprint(str(tiny))
     weights = bytearray((copy / "model.safetensors").read_bytes())
@@ -311,6 +420,7 @@ class Stub(ThreadingHTTPServer):
     def __init__(self, behave: Callable[[int, dict[str, Any]], tuple[int, Any]]):
         super().__init__(("127.0.0.1", 0), Handler)
         self.behave, self.requests, self.open, self.most_open = behave, 0, 0, 0
+        self.models: dict[str, Any] = {}
         self.lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
 
@@ -318,6 +428,13 @@ class Stub(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Stub
     protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        data = json.dumps(self.server.models).encode()
+        self.send_response(200 if self.server.models else 404)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -480,9 +597,21 @@ def test_what_all_prompts_are_refused_for_stops_the_run(stub: Callable[..., Stub
         generate_from(server)
 
 
+def _choice(finish: str | None, text: str | None = "7", **more: Any) -> dict[str, Any]:
+    return {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text} | more}
+
+
 @pytest.mark.parametrize(
     ("change", "text", "finish"),
     [
+        *(({"choices": [_choice(reason)]}, "7", "stop") for reason in ("eos_token", "end_turn", None, "new_reason")),
+        *(({"choices": [_choice(reason)]}, "7", "length") for reason in ("model_length", "max_tokens")),
+        ({"choices": [_choice("content_filter")]}, "7", "error: content_filter"),
+        ({"choices": [_choice("new_reason", "")]}, "", "error: new_reason"),
+        ({"choices": [_choice("stop", "", reasoning_content="7?")]}, "", "error: a thought came and no answer"),
+        ({"choices": [_choice("length", "", reasoning="7?")]}, "", "length"),
+        ({"choices": [_choice("stop", None, refusal="I will not")]}, "", "error: the model refused: I will not"),
+        ({"choices": [_choice("stop", "7 \ud83d\u2028")]}, "7 \ufffd\u2028", "stop"),
         ({"choices": [{"finish_reason": "content_filter", "message": {"content": None}}]}, "", "error: content_filter"),
         ({"choices": [{"finish_reason": "stop", "message": None}], "usage": None}, "", "stop"),
         (
@@ -503,6 +632,53 @@ def test_hanging_server_times_out(stub: Callable[..., Stub], monkeypatch: pytest
     options: dict[str, Any] = {"max_new_tokens": 1, "temperature": 0.0, "seed": 0, "on_done": lambda *_: None}
     with pytest.raises(server_model.ServerError, match=r"failed 2 times on one request .last: APITimeoutError"):
         server_model.ask("m", [ask("a")], url=server.url, timeout_s=0.2, **options)
+
+
+def test_nobody_listening_and_another_scheme_are_told_at_once(stub: Callable[..., Stub]) -> None:
+    url = stub(lambda _, request: (200, reply(request))).url
+    begin = time.monotonic()
+    for wrong, sentence in [
+        (
+            f"http://127.0.0.1:{launch.free_port()}/v1",
+            "nothing listens at http.*start the server, or correct target_url",
+        ),
+        (url.replace("http:", "https:"), "does not speak https at that port; write http:"),
+    ]:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(server_model.ServerError, match=sentence):
+            patch.setenv("OPENAI_API_KEY", "k")
+            models.generate("server:m", [ask("a")], url=wrong, progress=False)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_wrong_path_is_told_with_the_usual_one(stub: Callable[..., Stub]) -> None:
+    server = stub(lambda _, request: (404, error("Not Found")))
+    with pytest.raises(server_model.ServerError, match=r"404: Not Found.*most servers want …/v1"):
+        models.generate("server:m", [ask("a")], url=server.url.removesuffix("/v1"), progress=False)
+
+
+def test_an_answer_is_asked_for_as_long_as_the_server_s_context_allows(stub: Callable[..., Stub]) -> None:
+    """vLLM refuses every request whose prompt and longest answer together pass its context."""
+    seen: list[int] = []
+
+    def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
+        seen.append(request["max_tokens"])
+        return (200, reply(request)) if request["max_tokens"] <= 2048 - 100 else (400, error("max_tokens is too large"))
+
+    server = stub(behave)
+    server.models = {"data": [{"id": "m", "max_model_len": 2048}]}
+    assert [answer.text for answer in generate_from(server, 3, max_new_tokens=2048)] == ["echo 0", "echo 1", "echo 2"]
+    assert all(1900 < asked < 2048 for asked in seen)
+    seen.clear()
+    generate_from(server, 2, max_new_tokens=64)
+    assert seen == [64, 64]
+
+
+def test_request_options_reach_the_server(stub: Callable[..., Stub]) -> None:
+    seen: list[dict[str, Any]] = []
+    server = stub(lambda _, request: (seen.append(request), (200, reply(request)))[1])
+    change = RequestChange(add={"top_k": 1}, rename={"max_tokens": "max_completion_tokens"}, leave_out=["seed"])
+    generate_from(server, 1, max_new_tokens=9, change=change)
+    assert seen[0].keys() == {"model", "messages", "temperature", "top_k", "max_completion_tokens"}
 
 
 def test_server_settings_are_checked_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +30,7 @@ from laif_helpers.evaluate.tables import (
 )
 from laif_helpers.evaluate.times import slowest
 from laif_helpers.evaluate.two_graders import browse, disputed, observation_on_audit, second_opinion
+from laif_helpers.key_types import RequestChange
 from laif_helpers.paths import ROOT, IterationDir, stamp_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, Response, read_jsonl, write_json, write_jsonl
@@ -109,6 +110,8 @@ class _Job:
     split: str
     examples: list[Example]
     header: dict[str, Any]
+    samples: list[int]
+    """Which sample of its item each row is; ``examples`` and ``keys`` hold an item once for each of its samples."""
     keys: list[str]
     known: dict[str, Completion]
 
@@ -144,11 +147,31 @@ def _plan(p: StageParameters, name: str, split: str) -> _Job:
         "model": models.fingerprint(p.model),
         "served_by": p.serve if Target.of(p.model).local else p.target_url,
         "max_new_tokens": p.max_new_tokens,
+        **_asked_otherwise(p),
     }
-    keys = [_key(example.id, benchmark.messages(example)) for example in examples]
-    job = _Job(benchmark, p.folder, split, examples, header, keys, {})
+    examples = [example for example in examples for _ in range(p.samples)]
+    samples = [*range(p.samples)] * (len(examples) // p.samples)
+    rows = zip(examples, samples, strict=True)
+    keys = [_key(_name(example.id, sample), benchmark.messages(example)) for example, sample in rows]
+    job = _Job(benchmark, p.folder, split, examples, header, samples, keys, {})
     job.known = _finished_before(job) | _partial_before(job)
     return job
+
+
+def _asked_otherwise(p: StageParameters) -> dict[str, Any]:
+    """What else decides about an answer: the precision of a model of this machine, and settings that are not usual."""
+    local = Target.of(p.model).local and not p.serve
+    change = p.request_options.target
+    return {
+        **({"dtype": models.chosen_dtype(p.model, p.dtype)} if local else {}),
+        **({"temperature": p.temperature, "seed": p.seed} if p.temperature else {}),
+        **({"request_options": change.model_dump()} if not local and change != RequestChange() else {}),
+    }
+
+
+def _name(identity: str, sample: int) -> str:
+    """A row's name in files beside the answers: the item's id, with a number for each sample after the first."""
+    return f"{identity}#{sample}" if sample else identity
 
 
 def _key(identity: str, messages: list[dict[str, str]]) -> str:
@@ -170,12 +193,12 @@ def _finished_before(job: _Job) -> dict[str, Completion]:
     known, took = {}, times.read(job.seconds)
     rows = read_jsonl(job.path, Response)
     # a stamp of an earlier release does not name them: nothing was read, so the text is empty
-    unanswered = made.get("unanswered", [row.id for row in rows if not row.text])
+    unanswered = set(made.get("unanswered", [row.id for row in rows if not row.text]))
+    cut = set(made["cut"])
     for row in rows:
-        if row.id not in unanswered:
-            finish = "length" if row.id in made["cut"] else "stop"
-            known[_key(row.id, row.messages)] = Completion(
-                row.text, row.prompt_tokens, row.new_tokens, finish, took.get(row.id, 0.0)
+        if (name := _name(row.id, row.sample)) not in unanswered:
+            known[_key(name, row.messages)] = Completion(
+                row.text, row.prompt_tokens, row.new_tokens, "length" if name in cut else "stop", took.get(name, 0.0)
             )
     return known
 
@@ -221,8 +244,12 @@ def _ask(job: _Job, p: StageParameters, model: str, url: str) -> None:
             model,
             [job.benchmark.messages(job.examples[index]) for index in missing],
             max_new_tokens=p.max_new_tokens,
+            temperature=p.temperature,
             seed=p.seed,
+            numbers=[job.samples[index] for index in missing],
             url=url,
+            change=p.request_options.target,
+            dtype=p.dtype,
             on_done=keep,
         )
 
@@ -251,15 +278,16 @@ def _finish(job: _Job, model: str, audit: bool) -> Path:
     if job.path.is_file() and job.stamp.is_file() and json.loads(job.stamp.read_text(encoding="utf-8")) == stamp:
         return job.path
     completions = [job.known[key] for key in job.keys]
-    rows = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)
+    graded = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)
+    rows = [replace(row, sample=sample) for row, sample in zip(graded, job.samples, strict=True)]
     job.stamp.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     write_jsonl(job.path, rows)
-    times.write(job.seconds, {row.id: done.seconds for row, done in zip(rows, completions, strict=True)})
+    times.write(job.seconds, {_name(r.id, r.sample): done.seconds for r, done in zip(rows, completions, strict=True)})
     write_json(job.stamp, stamp)
     job.partial.unlink(missing_ok=True)
     return job.path
 
 
 def _ids(job: _Job, chosen: Callable[[Completion], bool]) -> list[str]:
-    pairs = zip(job.examples, job.keys, strict=True)
-    return [example.id for example, key in pairs if chosen(job.known[key])]
+    rows = zip(job.examples, job.samples, job.keys, strict=True)
+    return [_name(example.id, sample) for example, sample, key in rows if chosen(job.known[key])]

@@ -1,17 +1,21 @@
 """``generate()``: conversations in, answers out, from a model of this machine or from any OpenAI-compatible server."""
 
+import json
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from laif_helpers.key_types import RequestChange
 from laif_helpers.models.gguf import prepare
 from laif_helpers.models.serving import serve
 from laif_helpers.records import Completion, Message
 from laif_helpers.target import Target
 
-__all__ = ["fingerprint", "generate", "prepare", "serve"]
+__all__ = ["chosen_dtype", "fingerprint", "generate", "prepare", "serve"]
 
 # A plain text bar is right for executed notebooks, which keep no widgets; so no word, whoever loads tqdm first.
 warnings.filterwarnings("ignore", message="IProgress not found")
@@ -27,7 +31,10 @@ def generate(
     temperature: float = 0.0,
     seed: int = 0,
     n: int = 1,
+    numbers: list[int] | None = None,
     url: str = "",
+    change: RequestChange | None = None,
+    dtype: str = "auto",
     batch_size: int = 0,
     on_done: OnDone | None = None,
     progress: bool = True,
@@ -40,6 +47,10 @@ def generate(
         max_new_tokens: longest answer in tokens; shorter where the model's context ends.
         temperature: 0 is greedy; above it sampled, seeded by ``seed`` and each prompt's own text.
         n: samples of each prompt, which follow one another in the result (so it is ``n`` times as long).
+        numbers: which sample of its prompt each conversation is, from 0; None: its turn among equal ones. A sample
+            depends on its number and ``seed``, not on what is asked beside it.
+        change: what a server's requests have more, less or under another name.
+        dtype: of a local model's numbers: ``auto``, ``float32`` or ``bfloat16``.
         batch_size: rows decoded at once on this machine; 0: as many as fit into memory.
         on_done: called with (index, completion) as soon as an answer is finished.
 
@@ -52,7 +63,12 @@ def generate(
     if not conversations:
         return []
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    ask = _ask_server if Target.of(model).kind == "server" else _ask_local(model, batch_size)
+    options["numbers"] = _turns(conversations) if numbers is None else numbers
+    ask = (
+        partial(_ask_server, change=change)
+        if Target.of(model).kind == "server"
+        else _ask_local(model, dtype, batch_size)
+    )
     with _Progress(len(conversations), shown=progress) as bar:
 
         def finished(index: int, completion: Completion) -> None:
@@ -71,11 +87,22 @@ def _ask_server(model: str, conversations: list[list[Message]], **options: Any) 
     server_model.ask(Target.of(model).name, conversations, **options)
 
 
-def _ask_local(model: str, batch_size: int) -> Callable[..., None]:
+def _turns(conversations: list[list[Message]]) -> list[int]:
+    """How many equal conversations came before each."""
+    before: Counter[str] = Counter()
+    found = []
+    for turns in conversations:
+        key = json.dumps(turns)
+        found.append(before[key])
+        before[key] += 1
+    return found
+
+
+def _ask_local(model: str, dtype: str, batch_size: int) -> Callable[..., None]:
     """Load the model now (a progress bar's rates should not count that), ask later."""
     from laif_helpers.models import local as local_model
 
-    local = local_model.load(model)
+    local = local_model.load(model, dtype)
 
     def ask(_: str, conversations: list[list[Message]], url: str, on_done: OnDone, **options: Any) -> None:
         for index, completion in local_model.answer(local, conversations, batch_size=batch_size, **options):
@@ -91,6 +118,15 @@ def fingerprint(model: str) -> str:
     from laif_helpers.models import local as local_model
 
     return local_model.fingerprint(model)
+
+
+def chosen_dtype(model: str, dtype: str) -> str:
+    """``float32`` or ``bfloat16``: in which of them a local model answers on this machine; "" for a server's."""
+    if not Target.of(model).local:
+        return ""
+    from laif_helpers.models import local as local_model
+
+    return local_model.chosen_dtype(model, dtype)
 
 
 def _check(conversations: list[list[Message]], max_new_tokens: int, temperature: float, n: int) -> None:

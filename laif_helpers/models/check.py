@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,17 @@ def adapter_base(folder: Path) -> str:
     if not base:
         raise ValueError(f"{adapter}: no base_model_name_or_path; the adapter's base model is unknown")
     return str(resolve(base)) if resolve(base).is_dir() else str(base)
+
+
+def weights(name: str) -> int:
+    """Numbers in a folder's safetensors files (of an adapter, its base's too); 0 if they are not on this machine."""
+    folder = resolve(name)
+    if not folder.is_dir():
+        return 0
+    headers = (_header(file)[0] or {} for file in folder.glob("*.safetensors"))
+    shapes = [part["shape"] for header in headers for tensor, part in header.items() if tensor != "__metadata__"]
+    base = adapter_base(folder)
+    return sum(math.prod(shape) for shape in shapes) + (weights(base) if base else 0)
 
 
 def embedded_rows(folder: Path) -> int:

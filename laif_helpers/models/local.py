@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.models import check, gguf
+from laif_helpers.models import check, gguf, precision
 from laif_helpers.paths import resolve
 from laif_helpers.records import Completion, Message
 
@@ -30,14 +30,31 @@ class LocalModel:
     context: int
 
 
-def load(name: str) -> LocalModel:
-    """Load a folder (also a LoRA adapter's) or a hub name: bf16 on a GPU, float32 on the CPU.
+def load(name: str, dtype: str = "auto") -> LocalModel:
+    """Load a folder (also a LoRA adapter's), a GGUF file or a hub name; ``dtype``: see ``chosen_dtype``.
 
     The last model stays loaded until another is asked for or its files change. Raises ValueError when it cannot
-    be loaded or has no chat template.
+    be loaded or cannot answer.
     """
     name = gguf.prepare(name)
-    return _load(name, fingerprint(name))
+    chosen = chosen_dtype(name, dtype)
+    if slow := precision.warning(dtype, _gpu()):
+        print(slow)
+    return _load(name, fingerprint(name), chosen)
+
+
+def chosen_dtype(name: str, dtype: str) -> str:
+    """``float32`` or ``bfloat16``: as ``dtype`` says, or ``auto``, by this machine and the size of the model."""
+    return precision.choose(dtype, check.weights(name), _gpu())
+
+
+def _gpu() -> bool:
+    """Whether there is a GPU that torch can use; torch is asked only if the machine has one."""
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def fingerprint(name: str) -> str:
@@ -61,7 +78,7 @@ def fingerprint(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _load(name: str, _fingerprint: str) -> LocalModel:
+def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     import torch
     from transformers import AutoTokenizer
 
@@ -74,7 +91,7 @@ def _load(name: str, _fingerprint: str) -> LocalModel:
         raise ValueError("; ".join(found))
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        model = _quietly(_weights, path, torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+        model = _quietly(_weights, path, getattr(torch, dtype))
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ValueError(
             f"model {name!r} cannot be loaded as a folder or a hub name ({_first_line(error)}); check the path, or "
@@ -82,7 +99,7 @@ def _load(name: str, _fingerprint: str) -> LocalModel:
         ) from error
     from laif_helpers.models.decoding import attention, context_length, own_loop
 
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model = model.to("cuda" if _gpu() else "cpu").eval()
     if own_loop(model):
         attention.use(model)
     return LocalModel(name, model, tokenizer, _stop_ids(model, tokenizer), context_length(model))
@@ -175,13 +192,14 @@ def answer(
     temperature: float,
     seed: int,
     batch_size: int,
+    numbers: list[int] | None = None,
 ) -> Iterator[tuple[int, Completion]]:
     """Yield ``(index, completion)`` as answers finish. A prompt that does not fit the context is not asked."""
     from laif_helpers.models import decoding
 
     ids = prompt_ids(local, conversations)
     prompts = []
-    for index, (prompt, row_seed) in enumerate(zip(ids, decoding.seeds(ids, seed), strict=True)):
+    for index, (prompt, row_seed) in enumerate(zip(ids, decoding.seeds(ids, seed, numbers), strict=True)):
         room = local.context - len(prompt)
         if room < 1 or not prompt:
             reason = f"prompt of {len(prompt)} tokens exceeds the context of {local.context}"

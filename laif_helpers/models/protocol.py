@@ -24,6 +24,8 @@ MAX_REQUEST_S = 1_200.0
 FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", None), "stop")
 FINISHES |= dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length")
 """Finish reasons of OpenAI and of other makes, and what they mean here."""
+FILTERED = frozenset({"error: content_filter", "error: safety", "error: SAFETY", "error: error"})
+"""Here what came is not what the model would have answered."""
 _LONE = re.compile("[\ud800-\udfff]")
 
 
@@ -96,7 +98,14 @@ def read_completion(reply: Any, seconds: float) -> Completion:
         return Completion("", 0, 0, "error: the server answered without choices")
     finish, usage = choice.get("finish_reason"), reply.get("usage") or {}
     finish = FINISHES.get(finish, f"error: {finish}")
-    text = plain_text((choice.get("message") or {}).get("content"))
+    message = choice.get("message") or {}
+    text = plain_text(message.get("content"))
+    if not text and (refusal := plain_text(message.get("refusal"))):
+        finish = f"error: the model refused: {refusal[:200]}"
+    elif not text and finish == "stop" and (message.get("reasoning_content") or message.get("reasoning")):
+        finish = "error: a thought came and no answer"
+    elif text and finish.startswith("error:") and finish not in FILTERED:
+        finish = "stop"  # a reason that nobody has named yet; the text is there
     asked, got = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
     return Completion(text, asked, got, finish, round(seconds, 3))
 
@@ -129,7 +138,8 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
     if status in {401, 403}:
         raise ServerError(f"server {url} refuses the key ({status}): set OPENAI_API_KEY to a valid one") from None
     if status == 404:
-        raise ServerError(f"server {url} knows no model {model!r} or no such address (404: {words})") from None
+        hint = "" if "/v1" in urlparse(url).path else "; most servers want …/v1 at the end of the URL"
+        raise ServerError(f"server {url} knows no model {model!r} or no such address (404: {words}){hint}") from None
     quota = getattr(error, "code", None) == "insufficient_quota"
     if quota or (status is not None and 400 <= status < 500 and status not in {408, 409, 429}):
         raise ServerError(

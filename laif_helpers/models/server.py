@@ -1,11 +1,14 @@
 """A model behind any OpenAI-compatible server: as many requests at once as it bears, bounded retries."""
 
 import asyncio
+<<<<<<< HEAD
 import json
+=======
+import os
+>>>>>>> 4618f64 (Targets behind servers: address checked at once, answers as long as the context, samples by number, request options, dtype; what keeps a model from answering is told)
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from tqdm.auto import tqdm
 
 from laif_helpers import machine
 from laif_helpers.key_types import RequestChange
+from laif_helpers.models import reach
 from laif_helpers.models.form import Form
 from laif_helpers.models.protocol import (
     MAX_ATTEMPTS,
@@ -102,6 +106,7 @@ def ask(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    numbers: list[int],
     on_done: Callable[[int, Completion], None],
     timeout_s: float = REQUEST_TIMEOUT_S,
     max_connections: int = MAX_CONNECTIONS,
@@ -112,24 +117,15 @@ def ask(
     The key is ``OPENAI_API_KEY``'s; servers of this machine need none. Works inside a running event loop
     (Jupyter's), since it runs one of its own in a thread. Raises ServerError on a refusal (401, 404, …) or when
     a request failed ``MAX_ATTEMPTS`` times; answers that arrived before have been handed to ``on_done``.
-    ``change``: parameters that the recipe adds, renames or leaves out (``request_options.target``).
+    ``numbers``: which sample of its prompt each is; a sample's seed is ``seed`` and its number, since one seed would
+    give one text again. ``change``: what the recipe adds, renames or leaves out (``request_options.target``).
     """
     _check(model, url)
+    reach.check(url)
     options = {"max_tokens": max_new_tokens, "temperature": temperature}
-    asked = list(zip(conversations, _seeds(conversations, seed), strict=True))
+    asked = list(zip(conversations, [seed + number for number in numbers], strict=True))
     form = Form(change or RequestChange())
     run_in_thread(_ask_all(Address(model, url, timeout_s, max_connections), asked, options, form, on_done))
-
-
-def _seeds(conversations: list[list[Message]], seed: int) -> list[int]:
-    """``seed``, and the numbers after it for the further samples of a prompt: one seed would give one text again."""
-    turns: Counter[str] = Counter()
-    found = []
-    for conversation in conversations:
-        key = json.dumps(conversation)
-        found.append(seed + turns[key])
-        turns[key] += 1
-    return found
 
 
 def _check(model: str, url: str) -> None:
@@ -190,6 +186,7 @@ async def _ask_all(
     failed: list[Exception] = []
 
     async with connect(to.url, to.timeout_s) as client:
+        context = await reach.context(client, to.model)
 
         async def worker(place: int) -> None:
             await asyncio.sleep(place * APART_S)
@@ -198,6 +195,7 @@ async def _ask_all(
                 index, (turns, seed) = following
                 try:
                     body = {"model": to.model, "messages": turns} | options | {"seed": seed}
+                    body["max_tokens"] = reach.room(context, turns, options["max_tokens"])
                     on_done(index, await _ask_one(client, body, form, connections, to))
                 except Exception as error:
                     failed.append(error)

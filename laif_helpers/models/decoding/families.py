@@ -1,9 +1,11 @@
 """Which way of decoding a model takes: decided by what it is proven for, never by trying and failing.
 
 Every name stands here because ``tests/test_families.py`` compares its texts with plain ``generate``, one prompt at a
-time. A family that nobody has tried takes plain ``generate`` over prompts of one length, which no padding can disturb.
+time. A family that nobody has tried takes plain ``generate`` over prompts of one length, which no padding can disturb;
+one without a cache of the usual kind (RWKV) takes them one by one.
 """
 
+import inspect
 from typing import Any
 
 _LOOP = """
@@ -17,6 +19,7 @@ OWN_LOOP = frozenset(_LOOP.split())
 """Model types that the decode loop of this package serves."""
 _PADDED = """
 bitnet xglm minicpm3 bloom mpt falcon lfm2 lfm2_moe granitemoehybrid qwen3_next
+qwen3_5_text olmo_hybrid falcon_h1 bamba jamba nemotron_h zamba2 minimax recurrent_gemma mamba falcon_mamba mamba2
 """
 PADDED = frozenset(_PADDED.split())
 """Model types to which padding on the left changes nothing: ``generate`` takes prompts of several lengths at once."""
@@ -32,6 +35,11 @@ def own_loop(model: Any) -> bool:
 def padded(model: Any) -> bool:
     """Whether prompts of several lengths may share a batch of plain ``generate``."""
     return _type(model) in PADDED | OWN_LOOP
+
+
+def alone(model: Any) -> bool:
+    """Whether each prompt needs a batch of its own: the model keeps its state in a way of its own."""
+    return not {"cache", "past_key_values", "cache_params"} & set(inspect.signature(model.forward).parameters)
 
 
 def _type(model: Any) -> str:

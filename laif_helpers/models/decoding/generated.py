@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from laif_helpers.models.decoding.families import padded
+from laif_helpers.models.decoding.families import alone, padded
 from laif_helpers.models.decoding.rows import Answer, Prompt
 
 
@@ -42,7 +42,7 @@ def decode(model: Any, prompts: list[Prompt], stop_ids: list[int], temperature: 
 
 def batches(model: Any, prompts: list[Prompt], size: int) -> Iterator[list[Prompt]]:
     """Prompts that may share a batch: of one limit, and of one length if padding might matter; longest first."""
-    mixed = padded(model)
+    mixed, size = padded(model), 1 if alone(model) else size
 
     def alike(prompt: Prompt) -> tuple[int, int]:
         return prompt.limit, 0 if mixed else len(prompt.ids)

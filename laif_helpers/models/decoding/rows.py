@@ -31,15 +31,15 @@ class Answer:
     seconds: float
 
 
-def seeds(prompts: list[list[int]], seed: int) -> list[tuple[int, ...]]:
-    """A seed for each prompt from its own tokens (and its turn among equal prompts).
+def seeds(prompts: list[list[int]], seed: int, numbers: list[int] | None = None) -> list[tuple[int, ...]]:
+    """A seed for each prompt from its own tokens and from which sample of it this is (None: its turn among equals).
 
     So a sampled answer depends neither on the batch it was in nor on what was asked beside it.
     """
     turns: dict[int, int] = {}
     result: list[tuple[int, ...]] = []
-    for ids in prompts:
+    for place, ids in enumerate(prompts):
         content = zlib.crc32(np.asarray(ids, dtype=np.int64).tobytes())
         turns[content] = turns.get(content, -1) + 1
-        result.append((seed, content, turns[content]))
+        result.append((seed, content, turns[content] if numbers is None else numbers[place]))
     return result

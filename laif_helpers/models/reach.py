@@ -1,0 +1,73 @@
+"""Before many requests: whether anybody listens at a server's address, in which scheme, and how long its context is."""
+
+import os
+import socket
+import ssl
+from typing import Any
+from urllib.parse import urlparse
+
+from laif_helpers.models.protocol import ServerError, is_local
+from laif_helpers.records import Message
+
+CONNECT_S = 5.0
+LEAST_ROOM = 0.25
+"""Share of a context that an answer is asked for at least, if the prompt's length is not known well enough."""
+
+
+def check(url: str) -> None:
+    """Raises ServerError, at once, if nobody listens at ``url`` or if it speaks another scheme."""
+    parts = urlparse(url)
+    proxy = any(os.environ.get(name) for name in (f"{parts.scheme}_proxy", f"{parts.scheme.upper()}_PROXY"))
+    if proxy and not is_local(url):
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "", port), timeout=CONNECT_S) as connection:
+            if parts.scheme == "https":
+                context = ssl.create_default_context()
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only the scheme is looked at
+                context.wrap_socket(connection, server_hostname=parts.hostname).close()
+    except ssl.SSLError:
+        raise ServerError(f"server {url} does not speak https at that port; write http://… in target_url") from None
+    except socket.gaierror:
+        raise ServerError(f"no machine is called {parts.hostname!r} (server {url}); correct target_url") from None
+    except OSError as error:
+        raise ServerError(
+            f"nothing listens at {url} ({error.strerror or error}); start the server, or correct target_url"
+        ) from None
+
+
+async def context(client: Any, model: str) -> int:
+    """Tokens that prompt and answer may have together, if the server tells (vLLM, SGLang, llama.cpp); 0 if not."""
+    for path, read in (("/models", _of_list), ("/props", _of_props)):
+        try:
+            reply = await client.get(path, cast_to=object)
+        except Exception:  # a server need not know these addresses, and may answer them as it likes
+            continue
+        if isinstance(reply, dict) and (found := read(reply, model)):
+            return found
+    return 0
+
+
+def _of_list(reply: dict[str, Any], model: str) -> int:
+    rows = [row for row in reply.get("data") or [] if isinstance(row, dict)]
+    row = next((row for row in rows if row.get("id") == model), rows[0] if len(rows) == 1 else {})
+    found = row.get("max_model_len") or (row.get("meta") or {}).get("n_ctx") or row.get("context_length")
+    return found if isinstance(found, int) else 0
+
+
+def _of_props(reply: dict[str, Any], _: str) -> int:
+    found = (reply.get("default_generation_settings") or {}).get("n_ctx")
+    return found if isinstance(found, int) else 0
+
+
+def room(context: int, turns: list[Message], asked: int) -> int:
+    """How many tokens to ask for: ``asked``, or less if prompt and answer might not fit ``context`` (0: unknown).
+
+    A token has at least one byte, so that a prompt's bytes bound its tokens; a prompt so long that this says nothing
+    gets a share of the context.
+    """
+    if not context:
+        return asked
+    most = sum(len(turn["content"].encode()) + 16 for turn in turns)
+    return max(1, min(asked, max(context - most, int(LEAST_ROOM * context))))
