@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from laif_helpers import benchmarks, machine
 from laif_helpers.paths import NANO, ROOT, data_dirs, runs_dir
 from laif_helpers.runner import forecast, manifest, plan, target_missing
+from laif_helpers.target import Target
 from laif_helpers.train import preflight
 
 if TYPE_CHECKING:
@@ -177,6 +178,15 @@ def rows(name: str, split: str, data_dir: str = "") -> str:
         return f"{len(benchmarks.get(name).load(split, data_dir=data_dir or None)):,}"
     except (OSError, ValueError) as error:
         return f"- ({str(error).splitlines()[0]})"
+
+
+def _target(target: str) -> list[str]:
+    """What keeps a model of this machine from answering, asked in a process of its own: this one stays light."""
+    if not Target.of(target).local:
+        return []
+    argv = [sys.executable, "-m", "laif_helpers.models.check", target]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
 
 
 def _recipe(path: Path) -> Iterator[str]:
