@@ -8,6 +8,7 @@ import os
 import random
 import re
 import time
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlparse
 
@@ -100,14 +101,21 @@ def read_completion(reply: Any, seconds: float) -> Completion:
     finish = FINISHES.get(finish, f"error: {finish}")
     message = choice.get("message") or {}
     text = plain_text(message.get("content"))
-    if not text and (refusal := plain_text(message.get("refusal"))):
-        finish = f"error: the model refused: {refusal[:200]}"
-    elif not text and finish == "stop" and (message.get("reasoning_content") or message.get("reasoning")):
-        finish = "error: a thought came and no answer"
-    elif text and finish.startswith("error:") and finish not in FILTERED:
+    if text and finish.startswith("error:") and finish not in FILTERED:
         finish = "stop"  # a reason that nobody has named yet; the text is there
     asked, got = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
     return Completion(text, asked, got, finish, round(seconds, 3))
+
+
+def target_answer(reply: Any, seconds: float) -> Completion:
+    """``read_completion`` of a target: a refusal, or a thought with nothing after it, is no answer to grade."""
+    found, message = read_completion(reply, seconds), first_choice(reply).get("message") or {}
+    if not found.text and (refusal := plain_text(message.get("refusal"))):
+        return replace(found, finish=f"error: the model refused: {refusal[:200]}")
+    thought = message.get("reasoning_content") or message.get("reasoning")
+    if not found.text and found.finish == "stop" and thought:
+        return replace(found, finish="error: a thought came and no answer")
+    return found
 
 
 def plain_text(content: Any) -> str:

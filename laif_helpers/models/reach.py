@@ -41,7 +41,7 @@ async def context(client: Any, model: str) -> int:
     """Tokens that prompt and answer may have together, if the server tells (vLLM, SGLang, llama.cpp); 0 if not."""
     for path, read in (("/models", _of_list), ("/props", _of_props)):
         try:
-            reply = await client.get(path, cast_to=object)
+            reply = await client.get(path, cast_to=object, options={"timeout": CONNECT_S})
         except Exception:  # a server need not know these addresses, and may answer them as it likes
             continue
         if isinstance(reply, dict) and (found := read(reply, model)):

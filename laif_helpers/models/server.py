@@ -1,11 +1,6 @@
 """A model behind any OpenAI-compatible server: as many requests at once as it bears, bounded retries."""
 
 import asyncio
-<<<<<<< HEAD
-import json
-=======
-import os
->>>>>>> 4618f64 (Targets behind servers: address checked at once, answers as long as the context, samples by number, request options, dtype; what keeps a model from answering is told)
 import random
 import threading
 import time
@@ -31,10 +26,10 @@ from laif_helpers.models.protocol import (
     connect,
     give_up_after,
     is_local,
-    read_completion,
     recoverable,
     retry_after,
     said,
+    target_answer,
     too_fast,
     wait_or_raise,
 )
@@ -221,7 +216,7 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                 reply = await complete(client, sent)
                 connections.succeeded()
                 form.proven = True
-                return read_completion(reply, time.monotonic() - sent_at)
+                return target_answer(reply, time.monotonic() - sent_at)
             except recoverable() as error:
                 if form.learn(error, sent):
                     continue
