@@ -11,6 +11,7 @@ from typing import Any
 
 from laif_helpers.models import gguf
 from laif_helpers.paths import resolve
+from laif_helpers.target import Target
 
 PROBE = "How many qzvx are 7 and 5?"
 _POINTER = b"version https://git-lfs"
@@ -22,7 +23,7 @@ def problems(name: str) -> list[str]:
 
     folder = resolve(name)
     try:
-        if gguf.is_file(name):
+        if Target.of(name).kind == "gguf":
             gguf.read_header(folder)
             return []
         if found := list(unreadable(folder)):
