@@ -10,6 +10,8 @@ from laif_helpers.models.protocol import ServerError, is_local
 from laif_helpers.records import Message
 
 CONNECT_S = 5.0
+TEMPLATE = 128
+"""Tokens that a chat template may add: marks, and a system message of its own."""
 LEAST_ROOM = 0.25
 """Share of a context that an answer is asked for at least, if the prompt's length is not known well enough."""
 
@@ -69,5 +71,5 @@ def room(context: int, turns: list[Message], asked: int) -> int:
     """
     if not context:
         return asked
-    most = sum(len(turn["content"].encode()) + 16 for turn in turns)
+    most = TEMPLATE + sum(len(turn["content"].encode()) for turn in turns)
     return max(1, min(asked, max(context - most, int(LEAST_ROOM * context))))
