@@ -432,6 +432,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         data = json.dumps(self.server.models).encode()
         self.send_response(200 if self.server.models else 404)
+        self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -629,7 +630,13 @@ def test_odd_replies_of_a_server_are_read(stub: Callable[..., Stub], change: Any
 def test_hanging_server_times_out(stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "MAX_ATTEMPTS", 2)
     server = stub(lambda _, request: (time.sleep(1.0), (200, reply(request)))[1])
-    options: dict[str, Any] = {"max_new_tokens": 1, "temperature": 0.0, "seed": 0, "on_done": lambda *_: None}
+    options: dict[str, Any] = {
+        "max_new_tokens": 1,
+        "temperature": 0.0,
+        "seed": 0,
+        "numbers": [0],
+        "on_done": lambda *_: None,
+    }
     with pytest.raises(server_model.ServerError, match=r"failed 2 times on one request .last: APITimeoutError"):
         server_model.ask("m", [ask("a")], url=server.url, timeout_s=0.2, **options)
 
