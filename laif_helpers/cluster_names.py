@@ -1,4 +1,4 @@
-"""A cluster's name is made of the words that mark it off; clusters of one leading word are one cluster."""
+"""Names each cluster by its most distinctive words, and joins clusters whose first word is the same."""
 
 import re
 from collections import Counter

@@ -64,10 +64,10 @@ class Completion:
 class Response:
     """One row of ``responses/<benchmark>.<split>.jsonl``.
 
-    ``second_correct``: what the second grader says, None where it was not asked or read nothing; ``second_read``: what
-    it read. Files from before it, and rows not audited, have neither. ``sample``: number of the
-    answer where an item was answered several times. ``thought``: what of the text was thought and is not graded.
-    ``cut``: the text ended at the token limit.
+    ``second_correct``: the verdict of the second grader, None if it was not asked or could read no answer.
+    ``second_read``: the answer that it read. Rows that were not audited have neither, nor have files that were written
+    before the second grader existed. ``sample``: number of the answer if an item was answered several times.
+    ``thought``: the part of the text that is thought and is not graded. ``cut``: the text ended at the token limit.
     """
 
     id: str

@@ -42,9 +42,9 @@ def benchmark(
 
     @cache
     def world() -> dict[str, list[Example]]:
-        return _draw_splits(name, draw, sizes, made)
+        return _draw_splits(name, draw, sizes, example_of)
 
-    def made(question: str, split: str) -> Example:
+    def example_of(question: str, split: str) -> Example:
         return _example(name, task, labels, question, split)
 
     def labels(item: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def benchmark(
         question = field(row, "question", "input").strip().removeprefix("Q:").strip()
         gold = field(row, "answer", "target", "correct_answer").strip().strip("()")
         try:
-            example = made(question, "")
+            example = example_of(question, "")
         except ValueError:  # a question that the solver cannot read still has an answer
             fields = {"bucket": "other", "seen": False, **_options(question)}
             return Example(content_id(name, question), name, "", question, gold, "", fields)
@@ -84,7 +84,7 @@ def benchmark(
 
 
 def _draw_splits(
-    name: str, draw: Callable[..., str], sizes: Sizes, made: Callable[[str, str], Example]
+    name: str, draw: Callable[..., str], sizes: Sizes, example_of: Callable[[str, str], Example]
 ) -> dict[str, list[Example]]:
     """Every split from one seed, cells mixed; a paragraph that was drawn before is drawn again."""
     rng = random.Random(f"{name}-1")
@@ -98,7 +98,7 @@ def _draw_splits(
             while (question := draw(rng, cell)).partition("\nOptions:")[0] in taken:
                 pass
             taken.add(question.partition("\nOptions:")[0])
-            world[split].append(made(question, split))
+            world[split].append(example_of(question, split))
     return world
 
 

@@ -66,13 +66,13 @@ def _question(rng: random.Random, size: int) -> str:
 def _given(rng: random.Random, subject: str, day: date) -> str:
     verb = "is" if subject == "today" else "was on"
     if rng.random() < 0.2:
-        one, other = rng.sample(PEOPLE, 2)
+        right, mistaken = rng.sample(PEOPLE, 2)
         wrong = day + timedelta(days=rng.choice((-1, 1, 7)))
-        pair = [(one, day), (other, wrong)]
+        pair = [(right, day), (mistaken, wrong)]
         rng.shuffle(pair)
         (first, this), (second, that) = pair
         return (
-            f"{first} thinks {subject} is {write(this)}, but {second} thinks it is {write(that)}, and {one} is right."
+            f"{first} thinks {subject} is {write(this)}, but {second} thinks it is {write(that)}, and {right} is right."
         )
     forms = (write(day), f"{day.month}/{day.day}/{day.year}", f"{MONTHS[day.month]} {day.day}, {day.year}")
     return f"{subject.capitalize()} {verb} {rng.choice(forms)}."

@@ -87,7 +87,7 @@ def draw(rng: random.Random, cell: str) -> str:
 
 def _clues(rng: random.Random, scene: Scene, names: tuple[str, ...], order: list[str]) -> list[str]:
     """True sentences, each needed, that leave one order."""
-    pairs = [(one, other) for one, other in permutations(names, 2) if order.index(one) < order.index(other)]
+    pairs = [(earlier, other) for earlier, other in permutations(names, 2) if order.index(earlier) < order.index(other)]
     true = [_compared(rng, scene, *pair) for pair in rng.sample(pairs, len(pairs))]
     for at in range(len(names)):
         true.insert(rng.randrange(6), _says(scene, order[at], rng.choice(_places(scene, at, len(names)))))
@@ -108,10 +108,10 @@ def _unique(names: tuple[str, ...], sentences: list[str]) -> bool:
     return len(list(islice(orders(names, clues), 2))) == 1
 
 
-def _compared(rng: random.Random, scene: Scene, one: str, other: str) -> str:
+def _compared(rng: random.Random, scene: Scene, earlier: str, later: str) -> str:
     if rng.random() < 0.5:
-        return f"{_named(scene, one)} {scene.verb} {scene.before} {_named(scene, other).replace('The ', 'the ')}"
-    return f"{_named(scene, other)} {scene.verb} {scene.after} {_named(scene, one).replace('The ', 'the ')}"
+        return f"{_named(scene, earlier)} {scene.verb} {scene.before} {_named(scene, later).replace('The ', 'the ')}"
+    return f"{_named(scene, later)} {scene.verb} {scene.after} {_named(scene, earlier).replace('The ', 'the ')}"
 
 
 def _named(scene: Scene, name: str) -> str:
@@ -127,8 +127,8 @@ def _places(scene: Scene, at: int, n: int) -> list[str]:
     the = "" if scene.verb == "finished" else "the "
     if at in (0, n - 1):
         return [the + (scene.first if at == 0 else scene.last)]
-    said = [(at, scene.first.replace("leftmost", "left")), (n - 1 - at, scene.last.replace("rightmost", "right"))]
-    phrases = [scene.counted.format(n=_ORDINALS[k - 1], end=end) for k, end in said if k <= len(_ORDINALS)]
+    ends = [(at, scene.first.replace("leftmost", "left")), (n - 1 - at, scene.last.replace("rightmost", "right"))]
+    phrases = [scene.counted.format(n=_ORDINALS[k - 1], end=end) for k, end in ends if k <= len(_ORDINALS)]
     if scene.verb == "finished":  # counted from the front alone
         phrases = phrases[:1] if at <= len(_ORDINALS) else [f"{_ORDINALS[n - 2 - at]}-to-last"]
     return [the + phrase for phrase in phrases]

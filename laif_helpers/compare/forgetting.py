@@ -37,7 +37,7 @@ def table(sliced: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
         cells = rows.setdefault((row.arm, row.iteration), {"arm": row.arm, "iteration": row.iteration})
         where = row.benchmark if row.facet == "all" else f"{row.benchmark}: {row.value}"
         cells[f"{where} kept (of {row.right_before:,})"] = _share(row)
-    told = moved[["arm", "iteration"]].assign(
+    drifts = moved[["arm", "iteration"]].assign(
         **{
             "loss on neutral text (nats)": [_change(row) for row in moved.itertuples(index=False)],
             "KL (nats)": moved["kl"],
@@ -45,7 +45,7 @@ def table(sliced: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
         }
     )
     kept = pd.DataFrame(list(rows.values()), columns=None if rows else ["arm", "iteration"])
-    return kept.merge(told, on=["arm", "iteration"], how="left").astype(object).fillna("–")
+    return kept.merge(drifts, on=["arm", "iteration"], how="left").astype(object).fillna("–")
 
 
 def _share(row: Any) -> str:

@@ -50,7 +50,7 @@ def _average(part: pd.DataFrame, arm: str, seed: int) -> dict[str, Any]:
 
 
 def gains(p: StageParameters, answers: pd.DataFrame) -> pd.DataFrame:
-    """What each iteration gained over the one before it on the in-domain test items, and at what price.
+    """What each iteration gained over the previous iteration on the in-domain test items, and at what price.
 
     A row per arm and iteration: ``points`` (percentage points, paired, with a bootstrap interval), the smallest
     difference these items could show, lessons trained on, dollars (the ledger of replies; scripted: 0), device hours

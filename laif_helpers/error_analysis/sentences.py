@@ -41,10 +41,10 @@ def added(p: StageParameters, points: pd.DataFrame) -> pd.DataFrame:
     requests = _requests(p, points) if p.instructor == "llm" and not p.quote_only else {}
     if not requests:
         return points
-    said = {number: sentence(reply) for number, reply in _ask(p, requests).items()}
-    if not any(said.values()):
+    written = {number: sentence(reply) for number, reply in _ask(p, requests).items()}
+    if not any(written.values()):
         return points
-    return points.assign(sentence=[said.get(number, "") for number in points["near"]])
+    return points.assign(sentence=[written.get(number, "") for number in points["near"]])
 
 
 def sentence(reply: Reply) -> str:
@@ -57,7 +57,7 @@ def sentence(reply: Reply) -> str:
 def _requests(p: StageParameters, points: pd.DataFrame) -> dict[int, Request]:
     """A request for each cluster that has an error which may be shown."""
     hidden = [joined.held_out(p, row.benchmark, row.id) for row in points[["benchmark", "id"]].itertuples()]
-    open_ = points[[not one for one in hidden]]
+    open_ = points[[not held_out for held_out in hidden]]
     found = {}
     for number in sorted(set(points["cluster"]) - {-1}):
         wrong = open_[open_["cluster"] == number]
@@ -93,12 +93,12 @@ def _ask(p: StageParameters, requests: dict[int, Request]) -> dict[int, Reply]:
     # A sentence has no schema, and a day is too long to wait for one.
     asking = p.model_copy(update={"reply_format": "text", "batch": False, "max_usd": left})
     keys = [request.key for request in requests.values()]
-    with ledger.open_ledger(p.folder.replies("clusters"), about, {}) as book:
-        there = book.replies(keys)
+    with ledger.open_ledger(p.folder.replies("clusters"), about, {}) as calls:
+        known = calls.replies(keys)
         try:
-            llm.ask([request for request in requests.values() if request.key not in there], asking, book)
+            llm.ask([request for request in requests.values() if request.key not in known], asking, calls)
         except (ValueError, RuntimeError) as error:
             print(f"Not every cluster has its sentence: {error}")
-        replies = book.replies(keys)
-        print(f"{len(replies)} of {len(requests)} clusters put to {p.instructor_model}, {book.spent():.4f} dollars")
-    return {number: replies[one.key] for number, one in requests.items() if one.key in replies}
+        replies = calls.replies(keys)
+        print(f"{len(replies)} of {len(requests)} clusters put to {p.instructor_model}, {calls.spent():.4f} dollars")
+    return {number: replies[request.key] for number, request in requests.items() if request.key in replies}

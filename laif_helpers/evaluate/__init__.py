@@ -187,14 +187,14 @@ def _finished_before(job: _Job) -> dict[str, Completion]:
     """Completions of the finished file, where the same model and settings made it."""
     if not job.path.is_file() or not job.stamp.is_file():
         return {}
-    made = json.loads(job.stamp.read_text(encoding="utf-8"))
-    if made["header"] != job.header:
+    stamp = json.loads(job.stamp.read_text(encoding="utf-8"))
+    if stamp["header"] != job.header:
         return {}
     known, took = {}, times.read(job.seconds)
     rows = read_jsonl(job.path, Response)
     # a stamp of an earlier release does not name them: nothing was read, so the text is empty
-    unanswered = set(made.get("unanswered", [row.id for row in rows if not row.text]))
-    cut = set(made["cut"])
+    unanswered = set(stamp.get("unanswered", [row.id for row in rows if not row.text]))
+    cut = set(stamp["cut"])
     for row in rows:
         if (name := _name(row.id, row.sample)) not in unanswered:
             known[_key(name, row.messages)] = Completion(

@@ -59,7 +59,7 @@ def to_responses(
 def grade_all(benchmark: Benchmark, examples: list[Example], completions: list[Completion]) -> list[Grade]:
     """One grade per answer, in order. Programs run in child processes, so threads keep all cores busy."""
 
-    def one(pair: tuple[Example, Completion]) -> Grade:
+    def grade_of(pair: tuple[Example, Completion]) -> Grade:
         example, completion = pair
         if completion.unanswered:
             return Grade(False, None, False, NO_ANSWER + completion.finish.removeprefix("error:").strip())
@@ -69,11 +69,11 @@ def grade_all(benchmark: Benchmark, examples: list[Example], completions: list[C
 
     pairs = list(zip(examples, completions, strict=True))
     if benchmark.family != "code" or not pairs:
-        return [one(pair) for pair in pairs]
+        return [grade_of(pair) for pair in pairs]
     grades = []
     bar = models.progress_bar(len(pairs), f"running {benchmark.name}", "program")
     with sandbox.kept_ready(), ThreadPoolExecutor(machine.cores()) as pool, bar:
-        for grade in pool.map(one, pairs):
+        for grade in pool.map(grade_of, pairs):
             grades.append(grade)
             bar.update()
     return grades

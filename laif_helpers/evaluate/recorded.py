@@ -54,15 +54,15 @@ def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str, audi
     keys = [json.dumps([item.text, item.model]) for item in items]
     stamp: dict[str, Any] = {"graders": graders_hash(), "items": items_hash(keys, [item.example for item in items])}
     stamp["audit"] = audit
-    made = stamp_of(path)
-    if path.is_file() and made.is_file() and json.loads(made.read_text(encoding="utf-8")) == stamp:
+    stamp_path = stamp_of(path)
+    if path.is_file() and stamp_path.is_file() and json.loads(stamp_path.read_text(encoding="utf-8")) == stamp:
         return
-    made.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
+    stamp_path.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     answers = [Completion(item.text, 0, 0) for item in items]
     examples = [item.example for item in items]
     graded = to_responses(benchmarks.get(name), examples, answers, items[0].model, split, audit)
     write_jsonl(path, [replace(row, sample=item.sample) for row, item in zip(graded, items, strict=True)])
-    write_json(made, stamp)
+    write_json(stamp_path, stamp)
 
 
 def _spec(p: StageParameters) -> str:

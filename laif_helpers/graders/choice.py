@@ -143,10 +143,10 @@ def _begins_list(text: str, place: int, label: str, options: dict[str, str]) -> 
         text[max(0, place - 1500) : line].rstrip().split("\n")[-1:],
     )
     behind = any(
-        re.match(rf"[ \t]*[(\[]?{re.escape(one)}[)\].:][ \t]+\S", found) for one in after for found in next_lines
+        re.match(rf"[ \t]*[(\[]?{re.escape(option)}[)\].:][ \t]+\S", found) for option in after for found in next_lines
     )
     ahead = any(
-        re.match(rf"[ \t]*[(\[]?{re.escape(one)}[)\].:][ \t]+\S", found) for one in before for found in last_lines
+        re.match(rf"[ \t]*[(\[]?{re.escape(option)}[)\].:][ \t]+\S", found) for option in before for found in last_lines
     )
     return behind or ahead
 

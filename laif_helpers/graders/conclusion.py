@@ -223,7 +223,7 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
         and _unit(number.text, len(number.text.split()[0])) is not None
     )
     weight = -(2.0 if number.value <= 2 else 3.0) * (number.value in asked.values) - 2.5 * (
-        number.spelled and any(not one.spelled for one in found)
+        number.spelled and any(not other.spelled for other in found)
     )
     weight += _place(before, text, end, asked)
     if asked.counted and any(word in asked.counted for word in words[:3]):

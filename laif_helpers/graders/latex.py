@@ -118,11 +118,11 @@ def _serve(timeout_s: float) -> None:
             wanted = parse(gold if plain else f"${gold}$", parsing_timeout=None)
             read = parse(text, parsing_timeout=None)
             right = bool(verify(wanted, read, timeout_seconds=None)) if wanted and read else None
-            told = str(read[-1])[:200] if read else ""
+            reading = str(read[-1])[:200] if read else ""
         except (Exception, RecursionError) as error:  # what a parser of other people's LaTeX may raise is anything
-            right, told = None, f"{type(error).__name__}"
+            right, reading = None, f"{type(error).__name__}"
         signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps([right, told]), flush=True)
+        print(json.dumps([right, reading]), flush=True)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def second_grades(benchmark: HasFamily, examples: list[Example], texts: list[str
         judged = judge(items, [texts[n] for n, _ in asked]) if asked else []
         found = list(zip(asked, judged, strict=True))
         # the last one stays: the first accepted answer, unless another one was met
-        for (place, _), verdict in [*reversed(found), *(one for one in found if one[1][0])]:
+        for (place, _), verdict in [*reversed(found), *(pair for pair in found if pair[1][0])]:
             verdicts[place] = verdict
     return verdicts
 

@@ -1,9 +1,9 @@
-"""Stages 3 and 4: one request per wrong item or cluster, the instructor's replies, and the lessons in them.
+"""Stages 3 and 4: send a request per wrong item or cluster to the instructor, and read lessons from the replies.
 
-LE shows the instructor wrong questions and answers, LEC also the nearest questions that the target answered
-right (arXiv 2407.00497); AugGPT shows a training question alone. The control ``random`` asks as LE does, and as
-often, about training questions drawn by chance. A combined arm such as ``le+lec`` does as LE, and as LEC in the last
-iteration.
+LE shows the instructor wrong questions and answers. LEC also shows the nearest questions that the target answered
+right (arXiv 2407.00497). AugGPT shows a training question alone. The control ``random`` sends as many requests as LE,
+in the same form, about training questions drawn by chance. A combined arm such as ``le+lec`` sends the requests of LE
+in every iteration but the last, and those of LEC in the last.
 """
 
 from laif_helpers.instruct.asking import ask, probe

@@ -118,7 +118,7 @@ async def _submit(to: Batching, token: str, bodies: dict[str, Any]) -> str:
             if not protocol.too_fast(error):
                 protocol.wait_or_raise(error, 1, to.p.instructor_model, url_of(to.p))
         raise protocol.ServerError(
-            f"server {url_of(to.p)} did not take the batch ({protocol.said(error)}); run again to go on"
+            f"server {url_of(to.p)} did not take the batch ({protocol.error_text(error)}); run again to go on"
         ) from None
     to.ledger.batch_sent(token, created.id)
     return str(created.id)

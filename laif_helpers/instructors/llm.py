@@ -164,7 +164,7 @@ def _learned(p: StageParameters, form: Form, error: Any, sent: dict[str, Any]) -
 
 def _refuse(asking: Asking, request: Asked, error: Any) -> None:
     """Leave one request unanswered if others were taken. Raises ServerError if none was: it is not this prompt."""
-    words = protocol.said(error)
+    words = protocol.error_text(error)
     if not asking.form.proven:
         raise protocol.ServerError(
             f"instructor {url_of(asking.p)} refuses the request ({error.status_code}: {words}); request_options: "

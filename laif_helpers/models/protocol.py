@@ -87,8 +87,8 @@ def give_up_after(ends: float, error: Any, url: str) -> None:
     """Raises ServerError once the time for one request (``MAX_REQUEST_S``) is over."""
     if time.monotonic() > ends:
         raise ServerError(
-            f"server {url} gave no answer to one request within {MAX_REQUEST_S / 60:g} minutes (last: {said(error)}); "
-            "finished answers are kept, run again to go on"
+            f"server {url} gave no answer to one request within {MAX_REQUEST_S / 60:g} minutes "
+            f"(last: {error_text(error)}); finished answers are kept, run again to go on"
         ) from None
 
 
@@ -140,7 +140,7 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
     A prompt that is refused may be too long by itself, which shows when another is answered meanwhile.
     """
     status = getattr(error, "status_code", None)
-    words = said(error)
+    words = error_text(error)
     if status in OF_ONE_PROMPT and attempt < PROMPT_ATTEMPTS:
         return _wait(error, attempt)
     if status in {401, 403}:
@@ -176,8 +176,8 @@ def retry_after(error: Any) -> float:
         return 0.0
 
 
-def said(error: Any) -> str:
-    """What the server said, short: its error message without the client's decoration, and without the key."""
+def error_text(error: Any) -> str:
+    """The server's error message, without the client's decoration and without the key, at most 200 characters."""
     body = getattr(error, "body", None)
     message = body.get("message") if isinstance(body, dict) else None
     key = os.environ.get("OPENAI_API_KEY", "").strip() or "\0"

@@ -24,11 +24,11 @@ from laif_helpers.models.protocol import (
     ServerError,
     complete,
     connect,
+    error_text,
     give_up_after,
     is_local,
     recoverable,
     retry_after,
-    said,
     target_answer,
     too_fast,
     wait_or_raise,
@@ -39,7 +39,7 @@ __all__ = ["MAX_ATTEMPTS", "Connections", "ServerError", "ask", "connect", "run_
 
 START_CONNECTIONS = 16
 APART_S = 0.003
-"""Between the first requests: those that start together are answered and prepared together, and all leave late."""
+"""Pause between the first requests. Without it the server prepares all of them at once and answers all of them late."""
 MAX_CONNECTIONS = 64
 REQUEST_TIMEOUT_S = 300.0
 FIRST_PAUSE_S = 0.5
@@ -83,7 +83,7 @@ class Connections:
         """A 429. Requests sent before the last halving say nothing about the new limit."""
         now, asked = time.monotonic(), min(retry_after(error), MAX_WAIT_S)
         if not self.halvings and error is not None:
-            tqdm.write(f"{self.name} takes no more requests for now (429: {said(error)}); waiting")
+            tqdm.write(f"{self.name} takes no more requests for now (429: {error_text(error)}); waiting")
         if sent_at >= self._last_halved:
             self._slow_start, self.limit, self._last_halved = False, max(1.0, self.limit / 2), now
             self.halvings += 1
@@ -226,6 +226,6 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                     continue
                 attempt += 1
                 if form.proven and getattr(error, "status_code", None) in OF_ONE_PROMPT:
-                    return Completion("", 0, 0, f"error: {said(error)}")
+                    return Completion("", 0, 0, f"error: {error_text(error)}")
                 wait = wait_or_raise(error, attempt, to.model, to.url)
         await asyncio.sleep(wait)

@@ -126,13 +126,13 @@ def _run(name: str, source: str, timeout_s: float, memory_mb: int, cpu_s: float 
     started = time.monotonic()
     job = _job(name, source, memory_mb) | {"cpu_s": math.ceil(cpu_s or timeout_s)}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        told = _warden.run(name, job, timeout_s, out, err)
+        verdict = _warden.run(name, job, timeout_s, out, err)
         stdout, stderr = (_text(handle) for handle in (out, err))
         if max(os.fstat(handle.fileno()).st_size for handle in (out, err)) >= OUTPUT_BYTES:
-            told = {"status": "output", "message": f"wrote more than {OUTPUT_BYTES} bytes"}
+            verdict = {"status": "output", "message": f"wrote more than {OUTPUT_BYTES} bytes"}
     # The message closes stderr, so that whoever shows the last line shows the reason.
-    stderr = stderr if told["message"] in stderr else f"{stderr}{told['message']}\n"
-    return Result(told["status"], stdout, stderr, time.monotonic() - started)
+    stderr = stderr if verdict["message"] in stderr else f"{stderr}{verdict['message']}\n"
+    return Result(verdict["status"], stdout, stderr, time.monotonic() - started)
 
 
 def _job(name: str, source: str, memory_mb: int) -> dict[str, Any]:

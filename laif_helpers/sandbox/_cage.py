@@ -1,4 +1,4 @@
-"""Runs inside the cage: locks the door behind itself, executes programs one after the other, tells how each ended.
+"""Runs programs inside the cage, one after the other, and reports how each ended.
 
 `sandbox/_warden.py` hands the text of ``_walls.py`` and of this file to ``python -s -P -S -c``; they are never imported
 and use the standard library alone. Arguments: the descriptor of a socket, and the cage's settings as JSON. Through the
@@ -6,9 +6,9 @@ socket comes a job (its descriptors: a file with the job as JSON, standard outpu
 back.
 
 Two processes: the warden forks one for each program. Only the warden ever holds the socket, so nothing that the
-program finds in its own process lets it forge a verdict. That the program's last line was reached is told by stopping
-(SIGSTOP) from the same stack depth as before the program began: whatever the program calls itself, it calls from
-deeper, and the kernel tells the warden how deep.
+program finds in its own process lets it forge a verdict. The process shows that it reached the program's last line by
+stopping (SIGSTOP) at the same stack depth as before the program began. The kernel reports that depth to the warden. A
+stop that the program itself calls comes from deeper.
 """
 # pathlib and contextlib are not imported: every program run would wait for them.
 # ruff: noqa: PTH102, PTH107, PTH123, PTH208, SIM105
@@ -36,12 +36,12 @@ TICK_S, MOST_FILES = 0.05, 20_000
 NESTED = compile("exec('exec(code, space)', globals())", "<cage>", "exec")
 
 
-def execute(job: dict, told: int) -> None:
-    """Run the program as a script; tell how it ended through ``told``, and its last line by stopping once more."""
+def execute(job: dict, report_pipe: int) -> None:
+    """Run the program as a script and write how it ended to ``report_pipe``; stop once more after its last line."""
     write, finish, dump, whoami, halt, stop = os.write, os._exit, json.dumps, os.getpid, os.kill, signal.SIGSTOP
     owner, source, status, message = whoami(), job.pop("source"), "failed", ""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    halt(owner, stop)  # from where the end will be told
+    halt(owner, stop)  # at the depth from which the end will be reported
     exec(NESTED, {"code": "halt(owner, stop)", "space": {"halt": halt, "owner": owner, "stop": stop}})
     try:
         code = compile(source, "<program>", "exec", dont_inherit=True)
@@ -60,14 +60,14 @@ def execute(job: dict, told: int) -> None:
         message = message or f"output was lost: {error}"
     # A copy that the program forked comes through here as well; only the program itself has a say.
     if whoami() == owner:
-        write(told, dump({"status": status, "message": message}).encode())
+        write(report_pipe, dump({"status": status, "message": message}).encode())
         if status == "passed":
             halt(owner, stop)
     finish(1)
 
 
 def show(error: BaseException) -> None:
-    """Print the trace from the program's own first frame on: ours are nothing a reader of it needs."""
+    """Print the trace from the program's own first frame on, without the frames of the cage."""
     trace = error.__traceback__
     while trace and trace.tb_frame.f_code.co_filename != "<program>":
         trace = trace.tb_next
@@ -75,7 +75,7 @@ def show(error: BaseException) -> None:
 
 
 def judge(program: int, heard: int, job: dict, keeper: socket.socket) -> dict:
-    """The warden's part: wait until the program stops at its end, or dies, or all of it takes too much memory."""
+    """The warden's part: wait until the program stops at its end, dies, or its processes exceed a limit."""
     depths: list = []
     signal.signal(signal.SIGALRM, lambda *_: watch(job["memory_mb"], keeper))
     signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
@@ -87,7 +87,7 @@ def judge(program: int, heard: int, job: dict, keeper: socket.socket) -> dict:
             if pid == program:
                 place = where(program)
                 if len(depths) == 2 and same_place(place, *depths):
-                    return {"status": "passed", "message": said(heard).get("message", "")}
+                    return {"status": "passed", "message": reported(heard).get("message", "")}
                 depths = [*depths, place][:2]
                 os.kill(program, signal.SIGCONT)
     except TooMuch as limit:
@@ -97,7 +97,7 @@ def judge(program: int, heard: int, job: dict, keeper: socket.socket) -> dict:
 
 
 def where(pid: int) -> tuple | None:
-    """The system call in which a stopped process waits, and its stack pointer; None where the kernel tells no one."""
+    """The system call in which a stopped process waits, and its stack pointer; None if the kernel hides both."""
     try:
         with open(f"/proc/{pid}/syscall") as handle:
             number, *arguments, stack, place = handle.read().split()
@@ -107,7 +107,11 @@ def where(pid: int) -> tuple | None:
 
 
 def same_place(now: tuple | None, start: tuple | None, deeper: tuple | None) -> bool:
-    """Whether the process waits in the same call as at ``start`` and as deep: a handler of its own is 0.2 deeper."""
+    """Whether the process waits in the same system call as at ``start``, at the same stack depth.
+
+    The unit is the depth that one ``exec`` adds (``deeper`` minus ``start``). The limit is 1/16 of it, because a signal
+    handler that the program defines already stops 0.2 of it deeper.
+    """
     if not (now and start and deeper):
         return start is None
     return now[0] == start[0] and 16 * abs(now[1] - start[1]) < abs(start[1] - deeper[1])
@@ -115,21 +119,21 @@ def same_place(now: tuple | None, start: tuple | None, deeper: tuple | None) -> 
 
 def ended(status: int, heard: int, job: dict, begun: bool) -> dict:
     """The verdict on a program whose process is gone."""
-    told = said(heard)
-    if told.get("status") in (("failed", "memory") if begun else ("error",)):
-        return told
+    report = reported(heard)
+    if report.get("status") in (("failed", "memory") if begun else ("error",)):
+        return report
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
         return {"status": "timeout", "message": f"no end after {job['cpu_s']} s of computing"}
     how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit status {os.WEXITSTATUS(status)}"
     return {"status": "failed", "message": f"ended before the program's last line ({how})"}
 
 
-def said(heard: int) -> dict:
-    """What the program's process told of itself; the program may have written there too, so nothing is granted."""
+def reported(heard: int) -> dict:
+    """What the program's process reported. The program can write to the same pipe, so the text is not trusted."""
     os.set_blocking(heard, False)
     try:
-        told = json.JSONDecoder().raw_decode(os.read(heard, 1 << 16).decode("utf-8", "replace"))[0]
-        return {"status": str(told["status"]), "message": str(told["message"])}
+        report = json.JSONDecoder().raw_decode(os.read(heard, 1 << 16).decode("utf-8", "replace"))[0]
+        return {"status": str(report["status"]), "message": str(report["message"])}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -139,9 +143,9 @@ class TooMuch(Exception):
 
 
 def watch(memory_mb: int, keeper: socket.socket) -> None:
-    """Limits that hold for a process alone, held for the whole cage: memory, and the number of files."""
+    """Enforce for the whole cage what the kernel limits only per process: memory, and the number of files."""
     if select.select([keeper], [], [], 0)[0]:
-        os._exit(0)  # whoever wanted to know is gone
+        os._exit(0)  # the process that waits for the verdict is gone
     if os.getpid() != 1:
         return
     pages = 0
@@ -160,12 +164,12 @@ def watch(memory_mb: int, keeper: socket.socket) -> None:
         raise TooMuch({"status": "output", "message": f"made more than {MOST_FILES:,} files"})
 
 
-def lock_in(settings: dict, job: dict, told: int, files: list) -> None:
+def lock_in(settings: dict, job: dict, report_pipe: int, files: list) -> None:
     """The program's process: into a folder of its own, without privileges, under limits; then the program."""
     try:
         for number, file in enumerate([os.open(os.devnull, os.O_RDONLY), *files[1:]]):
             os.dup2(file, number)
-        os.dup2(told, 3)
+        os.dup2(report_pipe, 3)
         os.closerange(4, 256)
         sys.path.extend(settings["packages"])
         if settings["private_tmp"]:
@@ -179,7 +183,7 @@ def lock_in(settings: dict, job: dict, told: int, files: list) -> None:
         if settings["refused"]:
             refuse_system_calls(bytes.fromhex(settings["refused"]))
     except BaseException as error:
-        os.write(told, json.dumps({"status": "error", "message": f"the cage failed: {error}"}).encode())
+        os.write(report_pipe, json.dumps({"status": "error", "message": f"the cage failed: {error}"}).encode())
         os._exit(1)
     execute(job, 3)
 
@@ -188,11 +192,11 @@ def run(settings: dict, keeper: socket.socket, files: list) -> dict:
     """One program from its start to its verdict."""
     with open(files[0], "rb", closefd=False) as handle:
         job = json.load(handle)
-    heard, told = os.pipe()
+    heard, report_pipe = os.pipe()
     program = os.fork()
     if not program:
-        lock_in(settings, job, told, files)
-    os.close(told)
+        lock_in(settings, job, report_pipe, files)
+    os.close(report_pipe)
     try:
         return judge(program, heard, job, keeper)
     finally:
@@ -217,7 +221,7 @@ def swept(bound: list[str]) -> bool:
             os.waitpid(-1, 0)
     except ChildProcessError:
         pass
-    import shutil  # here, for a cage that runs one program alone should not wait for it
+    import shutil  # here, because a cage that runs a single program should not wait for it
 
     for folder in ("/tmp", "/dev/shm"):
         for name in set(os.listdir(folder)).difference(bound):
@@ -235,7 +239,7 @@ def main() -> None:
     if settings["root"]:
         build_root(settings["root"], settings["visible"])
     if sys.platform == "linux":
-        libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no tracing and no look at it for a program of the same user
+        libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # a program of the same user can neither trace nor read this process
     bound = os.listdir("/tmp") if settings["private_tmp"] else []
     keeper.send(b"ready")
     while True:

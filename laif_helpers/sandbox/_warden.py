@@ -61,16 +61,16 @@ class Warden:
             self.clean, self.failed = False, ""
             if self._hear(_START_S) != b"ready":
                 err.seek(0)
-                said = err.read().decode("utf-8", "replace").strip()
-                self.failed = said[-300:] or f"no start within {_START_S:g} s"
+                errors = err.read().decode("utf-8", "replace").strip()
+                self.failed = errors[-300:] or f"no start within {_START_S:g} s"
 
     def run(self, job: dict[str, Any], timeout_s: float, out: IO[bytes], err: IO[bytes]) -> Verdict:
         """Run one program; afterwards ``clean`` says whether the cage can take another."""
         self.clean = False
-        with tempfile.TemporaryFile() as told:
-            told.write(json.dumps(job).encode())
-            told.seek(0)
-            socket.send_fds(self.channel, [b"run"], [told.fileno(), out.fileno(), err.fileno()])
+        with tempfile.TemporaryFile() as job_file:
+            job_file.write(json.dumps(job).encode())
+            job_file.seek(0)
+            socket.send_fds(self.channel, [b"run"], [job_file.fileno(), out.fileno(), err.fileno()])
         answer = self._hear(timeout_s)
         if answer is None:
             return {"status": "timeout", "message": f"no end after {timeout_s:g} s"}
@@ -125,10 +125,18 @@ class _Pool:
             self.busy -= 1
             if warden:
                 self.idle.setdefault(name, []).append(warden)
-            leaving = [one for many in self.idle.values() for one in many if not (one.clean and self.busy)]
-            self.idle = {kind: [one for one in many if one not in leaving] for kind, many in self.idle.items()}
-        for one in leaving:
-            one.end()
+            leaving = [
+                other_warden
+                for many in self.idle.values()
+                for other_warden in many
+                if not (other_warden.clean and self.busy)
+            ]
+            self.idle = {
+                kind: [other_warden for other_warden in many if other_warden not in leaving]
+                for kind, many in self.idle.items()
+            }
+        for other_warden in leaving:
+            other_warden.end()
 
 
 _pool = _Pool()

@@ -1,7 +1,8 @@
-"""Ranks on other nodes outlive a killed notebook, for ssh ends and they do not: they train while a lease is renewed.
+"""Ends the ranks on other nodes when the notebook that started them is gone: they train while it renews a lease.
 
-The lease is a file in the iteration's folder, which every node sees. Its text changes as long as the notebook waits;
-ranks compare texts, not times: the clocks of nodes differ, and a network file system shows a new time late.
+A lease is needed because the end of an ssh connection does not end the processes that it started. The lease is a file
+in the iteration's folder, which every node sees. Its text changes as long as the notebook waits. Ranks compare texts
+and not times, because the clocks of nodes differ and a network file system shows a new time late.
 """
 
 import os
@@ -16,14 +17,15 @@ from laif_helpers.records import write_text
 
 FILE = "train.lease"
 RENEW_S, PATIENCE_S = 2.0, 60.0
-"""Seconds between renewals, and those without one after which the ranks take the notebook for dead."""
+"""Seconds between renewals, and seconds without a renewal after which the ranks take the notebook for dead."""
 
 
 @contextmanager
 def granted(folder: Path, every: float = RENEW_S) -> Iterator[Callable[[], None]]:
-    """A lease on ``folder`` until the end of the block, and what renews it; to be called more often than ``every``.
+    """Hold a lease on ``folder`` until the end of the block; gives a function that renews it.
 
-    A lease that lies there was left by a killed notebook: its ranks are given the time to see the new one and go.
+    Call that function more often than ``every`` seconds. A lease that already lies in the folder was left by a killed
+    notebook; its ranks get the time to see the new lease and end.
     """
     path, owner, last = folder / FILE, uuid.uuid4().hex, 0.0
 

@@ -98,10 +98,10 @@ def collect(p: StageParameters, items: dict[str, list[Example]]) -> list[Traject
         prompts = [conversation(name, item.question) for item in listed]
         done = models.generate(p.base_model, prompts, n=p.attempts, **options)
         drawn = [(item, sample) for item in listed for sample in range(p.attempts)]
-        made = [_trajectory(name, *of, answer.text) for of, answer in zip(drawn, done, strict=True)]
-        asked = [conversation(name, one.question, one.attempt) for one in made]
-        said = models.generate(p.base_model, asked, max_new_tokens=160, url=p.target_url)
-        found += [_with_feedback(one, answer.text) for one, answer in zip(made, said, strict=True)]
+        drawn_trajectories = [_trajectory(name, *of, answer.text) for of, answer in zip(drawn, done, strict=True)]
+        asked = [conversation(name, each.question, each.attempt) for each in drawn_trajectories]
+        feedback = models.generate(p.base_model, asked, max_new_tokens=160, url=p.target_url)
+        found += [_with_feedback(each, answer.text) for each, answer in zip(drawn_trajectories, feedback, strict=True)]
     return _once(found)
 
 
@@ -113,17 +113,17 @@ def _trajectory(name: str, item: Example, sample: int, text: str) -> Trajectory:
     return Trajectory(key, name, bucket, item.id, item.question, item.rationale, text, outcome, asdict(verdict))
 
 
-def _with_feedback(one: Trajectory, text: str) -> Trajectory:
+def _with_feedback(trajectory: Trajectory, text: str) -> Trajectory:
     blamed = steps.read_feedback(text).correct is False
-    return replace(one, own_feedback=text, false_alarm=blamed and one.outcome == RIGHT)
+    return replace(trajectory, own_feedback=text, false_alarm=blamed and trajectory.outcome == RIGHT)
 
 
 def _once(found: list[Trajectory]) -> list[Trajectory]:
     seen: set[tuple[str, str]] = set()
     result = []
-    for one in found:
-        key = (one.item, "\n".join(steps.lines(one.attempt)))
-        result.append(replace(one, status="repeated") if key in seen else one)
+    for trajectory in found:
+        key = (trajectory.item, "\n".join(steps.lines(trajectory.attempt)))
+        result.append(replace(trajectory, status="repeated") if key in seen else trajectory)
         seen.add(key)
     return result
 
@@ -151,30 +151,34 @@ def edit(found: list[Trajectory], p: StageParameters) -> list[Trajectory]:
     """
     from laif_helpers.tripost import improve
 
-    wanted = [one for one in found if _editable(one, p)]
+    wanted = [each for each in found if _editable(each, p)]
     improved = improve.improve(wanted, p)
-    return [_judged(replace(one, updates=improved.get(one.id, [])), p) for one in found]
+    return [_judged(replace(each, updates=improved.get(each.id, [])), p) for each in found]
 
 
-def _editable(one: Trajectory, p: StageParameters) -> bool:
-    return one.status == "kept" and (one.outcome == WRONG or (one.outcome == WRONG_STEP and p.wrong_steps == "repair"))
+def _editable(trajectory: Trajectory, p: StageParameters) -> bool:
+    return trajectory.status == "kept" and (
+        trajectory.outcome == WRONG or (trajectory.outcome == WRONG_STEP and p.wrong_steps == "repair")
+    )
 
 
-def _judged(one: Trajectory, p: StageParameters) -> Trajectory:
+def _judged(trajectory: Trajectory, p: StageParameters) -> Trajectory:
     """The status of an edited trajectory."""
-    if one.status != "kept" or one.outcome == RIGHT:
-        return one
-    if one.outcome == UNREADABLE:
-        return replace(one, status=f"unreadable: {one.verdict['kind']}")
-    if not _editable(one, p):
-        return replace(one, status="right answer through a wrong step, left out")
-    if not one.updates:
-        return replace(one, status="the improver returned no answer")
-    if not one.updates[-1].correct:
-        return replace(one, status="not repaired")
-    longest = max(len(one.attempt) + len(u.feedback) + len(u.text) + len(one.question) for u in one.updates)
+    if trajectory.status != "kept" or trajectory.outcome == RIGHT:
+        return trajectory
+    if trajectory.outcome == UNREADABLE:
+        return replace(trajectory, status=f"unreadable: {trajectory.verdict['kind']}")
+    if not _editable(trajectory, p):
+        return replace(trajectory, status="right answer through a wrong step, left out")
+    if not trajectory.updates:
+        return replace(trajectory, status="the improver returned no answer")
+    if not trajectory.updates[-1].correct:
+        return replace(trajectory, status="not repaired")
+    longest = max(
+        len(trajectory.attempt) + len(u.feedback) + len(u.text) + len(trajectory.question) for u in trajectory.updates
+    )
     too_long = longest / CHARACTERS_A_TOKEN > p.max_length
-    return replace(one, status=f"longer than max_length, bucket {one.bucket}") if too_long else one
+    return replace(trajectory, status=f"longer than max_length, bucket {trajectory.bucket}") if too_long else trajectory
 
 
 # -- records
@@ -185,52 +189,56 @@ def records(found: list[Trajectory], items: dict[str, list[Example]], p: StagePa
     rng = random.Random(1000 * p.seed + p.iteration)
     rows = []
     for name, listed in items.items():
-        here = [one for one in found if one.benchmark == name and one.status == "kept"]
+        here = [each for each in found if each.benchmark == name and each.status == "kept"]
         rows += STRATEGIES[p.strategy](here, listed, p, rng)
     rng.shuffle(rows)
     return rows
 
 
-def _row(one: Trajectory | Example, source: str, said: Sequence[str], weights: Sequence[float]) -> dict[str, Any]:
+def _row(
+    source_item: Trajectory | Example, source: str, texts: Sequence[str], weights: Sequence[float]
+) -> dict[str, Any]:
     """A conversation whose assistant turns carry their weights; turns of weight 0 are context."""
-    turns: list[dict[str, Any]] = list(conversation(one.benchmark, one.question, *said)[:-1])
+    turns: list[dict[str, Any]] = list(conversation(source_item.benchmark, source_item.question, *texts)[:-1])
     assistant = [turn for turn in turns if turn["role"] == "assistant"]
     for turn, weight in zip(assistant, weights, strict=True):
         turn["weight"] = weight
-    return {"id": one.id, "benchmark": one.benchmark, "source": source, "messages": turns}
+    return {"id": source_item.id, "benchmark": source_item.benchmark, "source": source, "messages": turns}
 
 
-def _chain(one: Trajectory) -> list[str]:
+def _chain(trajectory: Trajectory) -> list[str]:
     """Attempt, feedback, update, …, and the last feedback, which says that all is right."""
-    said = [one.attempt]
-    for update in one.updates:
-        said += [update.feedback, update.text]
-    module = steps.task(one.benchmark)
-    return [*said, steps.feedback(said[-1], module.check(one.question, said[-1]))]
+    texts = [trajectory.attempt]
+    for update in trajectory.updates:
+        texts += [update.feedback, update.text]
+    module = steps.task(trajectory.benchmark)
+    return [*texts, steps.feedback(texts[-1], module.check(trajectory.question, texts[-1]))]
 
 
-def _repairs(one: Trajectory, p: StageParameters) -> list[dict[str, Any]]:
+def _repairs(trajectory: Trajectory, p: StageParameters) -> list[dict[str, Any]]:
     """A record for each edit: the wrong answer, its feedback and the next answer."""
-    said, weight = _chain(one), p.feedback_weight
+    texts, weight = _chain(trajectory), p.feedback_weight
     first = float(p.learn_attempts)
-    return [_row(one, "repair", said[at : at + 3], (first, weight, weight)) for at in range(0, len(said) - 2, 2)]
+    return [
+        _row(trajectory, "repair", texts[at : at + 3], (first, weight, weight)) for at in range(0, len(texts) - 2, 2)
+    ]
 
 
 def _tripost(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
     """Repairs, right attempts and gold answers in the shares ``p.mix``."""
     whole = sum(p.mix)
     shares = [int(p.budget * part / whole) for part in p.mix]
-    repairs = [row for one in here if one.updates for row in _repairs(one, p)]
+    repairs = [row for each in here if each.updates for row in _repairs(each, p)]
     repairs = rng.sample(repairs, min(len(repairs), shares[0]))
     most = [-(-len(repairs) * part // p.mix[0]) for part in p.mix] if repairs else shares
-    right = [one for one in here if one.outcome == RIGHT]
+    right = [each for each in here if each.outcome == RIGHT]
     if p.false_alarms:  # a right attempt that the model blames: its feedback is what most needs correcting
-        right.sort(key=lambda one: not one.false_alarm)
+        right.sort(key=lambda each: not each.false_alarm)
     else:
         rng.shuffle(right)
     kept = right[: int(min(shares[1], most[1]))]
     gold = rng.sample(listed, int(min(shares[2], most[2], len(listed))))
-    return repairs + [_row(one, "right", _chain(one)[-2:], (1.0, 1.0)) for one in kept] + [_gold(e) for e in gold]
+    return repairs + [_row(each, "right", _chain(each)[-2:], (1.0, 1.0)) for each in kept] + [_gold(e) for e in gold]
 
 
 def _gold(example: Example) -> dict[str, Any]:
@@ -240,8 +248,8 @@ def _gold(example: Example) -> dict[str, Any]:
 
 def _rejection(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
     """Own attempts with the right answer, as plain answers."""
-    right = [one for one in here if one.outcome in (RIGHT, WRONG_STEP)]
-    return [_row(one, "own", (one.attempt,), (1.0,)) for one in rng.sample(right, min(len(right), p.budget))]
+    right = [each for each in here if each.outcome in (RIGHT, WRONG_STEP)]
+    return [_row(each, "own", (each.attempt,), (1.0,)) for each in rng.sample(right, min(len(right), p.budget))]
 
 
 def _lmsi(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
@@ -249,16 +257,16 @@ def _lmsi(here: list[Trajectory], listed: list[Example], p: StageParameters, rng
     grade = benchmarks.get(listed[0].benchmark).grade if listed else None
     known = {example.id: example for example in listed}
     votes: dict[str, Counter[str | None]] = {}
-    read = {one.id: grade(known[one.item], one.attempt).extracted for one in here if grade}
-    for one in here:
-        votes.setdefault(one.item, Counter())[read[one.id]] += 1
-    agreed = [one for one in here if read[one.id] and votes[one.item].most_common(1)[0][0] == read[one.id]]
-    return [_row(one, "vote", (one.attempt,), (1.0,)) for one in rng.sample(agreed, min(len(agreed), p.budget))]
+    read = {each.id: grade(known[each.item], each.attempt).extracted for each in here if grade}
+    for each in here:
+        votes.setdefault(each.item, Counter())[read[each.id]] += 1
+    agreed = [each for each in here if read[each.id] and votes[each.item].most_common(1)[0][0] == read[each.id]]
+    return [_row(each, "vote", (each.attempt,), (1.0,)) for each in rng.sample(agreed, min(len(agreed), p.budget))]
 
 
 def _critique(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
     """Feedback alone, on right and wrong attempts."""
-    rows = [_row(one, "critique", _chain(one)[:2], (0.0, p.feedback_weight)) for one in here]
+    rows = [_row(each, "critique", _chain(each)[:2], (0.0, p.feedback_weight)) for each in here]
     return rng.sample(rows, min(len(rows), p.budget))
 
 
@@ -284,4 +292,4 @@ def traced(found: list[Trajectory], rows: list[dict[str, Any]]) -> list[Trajecto
     sources: dict[str, list[str]] = {}
     for row in rows:
         sources.setdefault(row["id"], []).append(row["source"])
-    return [replace(one, trained=sources.get(one.id, [])) for one in found]
+    return [replace(each, trained=sources.get(each.id, [])) for each in found]

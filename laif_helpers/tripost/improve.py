@@ -39,51 +39,53 @@ def improve(found: Sequence["Trajectory"], p: StageParameters) -> dict[str, list
     if p.instructor == "symbolic":
         raise ValueError("instructor symbolic writes no updates; set instructor: scripted, or llm")
     if p.instructor == "scripted":
-        return {one.id: [_scripted(one)] for one in found}
-    updates: dict[str, list[Update]] = {one.id: [] for one in found}
+        return {each.id: [_scripted(each)] for each in found}
+    updates: dict[str, list[Update]] = {each.id: [] for each in found}
     if p.quote_only:
         return updates
     open_ones = list(found)
     for _ in range(p.updates):
-        asked = {one.id: _request(one, updates[one.id], p) for one in open_ones}
+        asked = {each.id: _request(each, updates[each.id], p) for each in open_ones}
         texts = _ask(list(asked.values()), p, found)
-        open_ones = [one for one in open_ones if _added(one, updates[one.id], texts.get(asked[one.id].key, ""))]
+        open_ones = [each for each in open_ones if _added(each, updates[each.id], texts.get(asked[each.id].key, ""))]
         if not open_ones:
             break
     return updates
 
 
-def _scripted(one: "Trajectory") -> "Update":
+def _scripted(trajectory: "Trajectory") -> "Update":
     from laif_helpers.tripost import Update
 
-    module, verdict = steps.task(one.benchmark), Verdict(**one.verdict)
-    text = steps.repair(module, one.question, one.attempt, verdict)
-    return Update(steps.feedback(one.attempt, verdict), text, module.check(one.question, text).correct, "scripted")
+    module, verdict = steps.task(trajectory.benchmark), Verdict(**trajectory.verdict)
+    text = steps.repair(module, trajectory.question, trajectory.attempt, verdict)
+    return Update(
+        steps.feedback(trajectory.attempt, verdict), text, module.check(trajectory.question, text).correct, "scripted"
+    )
 
 
-def _last(one: "Trajectory", updates: list["Update"]) -> tuple[str, Verdict]:
-    text = updates[-1].text if updates else one.attempt
-    return text, steps.task(one.benchmark).check(one.question, text)
+def _last(trajectory: "Trajectory", updates: list["Update"]) -> tuple[str, Verdict]:
+    text = updates[-1].text if updates else trajectory.attempt
+    return text, steps.task(trajectory.benchmark).check(trajectory.question, text)
 
 
-def _request(one: "Trajectory", updates: list["Update"], p: StageParameters) -> Asked:
-    text, verdict = _last(one, updates)
-    turns = conversation(one.benchmark, one.question, text, steps.feedback(text, verdict))
+def _request(trajectory: "Trajectory", updates: list["Update"], p: StageParameters) -> Asked:
+    text, verdict = _last(trajectory, updates)
+    turns = conversation(trajectory.benchmark, trajectory.question, text, steps.feedback(text, verdict))
     words = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns[:-1])
     messages = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": words}]
     settings: dict[str, Any] = {"model": p.instructor_model, "url": p.instructor_url, "seed": p.seed}
-    return Asked(ledger.key_of(messages, settings), one.benchmark, messages)
+    return Asked(ledger.key_of(messages, settings), trajectory.benchmark, messages)
 
 
-def _added(one: "Trajectory", updates: list["Update"], text: str) -> bool:
+def _added(trajectory: "Trajectory", updates: list["Update"], text: str) -> bool:
     """Add an update; whether another one is worth asking for."""
     from laif_helpers.tripost import Update
 
-    before, verdict = _last(one, updates)
+    before, verdict = _last(trajectory, updates)
     kept = steps.lines(before)[: verdict.kept]
     if not text.strip() or steps.lines(text)[: verdict.kept] != kept:
         return False
-    after = steps.task(one.benchmark).check(one.question, text)
+    after = steps.task(trajectory.benchmark).check(trajectory.question, text)
     updates.append(Update(steps.feedback(before, verdict), text.strip(), after.correct, "llm"))
     return after.readable and not after.correct and after.kept >= verdict.kept
 
@@ -93,8 +95,12 @@ def _ask(asked: list[Asked], p: StageParameters, found: Sequence["Trajectory"]) 
     from laif_helpers.instructors import llm
 
     about = {"arm": p.arm, "iteration": str(p.iteration), "target": p.target, "instructor": p.instructor}
-    items = {one.id: one.question for one in found}
-    with ledger.open_ledger(p.folder.replies(p.arm), about, items) as book:
-        there = book.replies([one.key for one in asked])
-        llm.ask([one for one in asked if one.key not in there], p.model_copy(update={"reply_format": "text"}), book)
-        return {key: reply.text for key, reply in book.replies([one.key for one in asked]).items()}
+    items = {request.id: request.question for request in found}
+    with ledger.open_ledger(p.folder.replies(p.arm), about, items) as calls:
+        known = calls.replies([request.key for request in asked])
+        llm.ask(
+            [request for request in asked if request.key not in known],
+            p.model_copy(update={"reply_format": "text"}),
+            calls,
+        )
+        return {key: reply.text for key, reply in calls.replies([request.key for request in asked]).items()}

@@ -48,31 +48,31 @@ def run(model: str, items: Sequence[Example], *, updates: int, url: str = "") ->
     """Greedy loops over all items at once, at most ``updates`` updates each. All items are of one benchmark."""
     repairs = [Repair(item) for item in items]
     for _ in range(updates + 1):
-        open_ones = [one for one in repairs if not one.stopped]
+        open_ones = [repair for repair in repairs if not repair.stopped]
         _turn(model, open_ones, url)
-        for one in open_ones:
-            one.first_tokens = one.first_tokens or one.tokens
+        for repair in open_ones:
+            repair.first_tokens = repair.first_tokens or repair.tokens
         _turn(model, open_ones, url)
-        for one in open_ones:
-            read = steps.read_feedback(one.said[-1])
-            one.stopped = {True: "says it is right", None: "feedback unreadable", False: ""}[read.correct]
-    for one in repairs:
-        one.stopped = one.stopped or "limit of updates"
+        for repair in open_ones:
+            read = steps.read_feedback(repair.said[-1])
+            repair.stopped = {True: "says it is right", None: "feedback unreadable", False: ""}[read.correct]
+    for repair in repairs:
+        repair.stopped = repair.stopped or "limit of updates"
     return repairs
 
 
 def _turn(model: str, repairs: Sequence[Repair], url: str) -> None:
     """The next answer or feedback of each, longest budgets apart so that no bucket waits for another's."""
     by_bucket: dict[str, list[Repair]] = {}
-    for one in repairs:
-        by_bucket.setdefault(str(one.example.fields["bucket"]), []).append(one)
+    for repair in repairs:
+        by_bucket.setdefault(str(repair.example.fields["bucket"]), []).append(repair)
     for group in by_bucket.values():
-        prompts = [conversation(one.example.benchmark, one.example.question, *one.said) for one in group]
+        prompts = [conversation(repair.example.benchmark, repair.example.question, *repair.said) for repair in group]
         feedback = len(group[0].said) % 2
-        limit = FEEDBACK_TOKENS if feedback else budget([one.example for one in group])
-        for one, done in zip(group, models.generate(model, prompts, max_new_tokens=limit, url=url), strict=True):
-            one.said.append(done.text)
-            one.tokens += done.new_tokens
+        limit = FEEDBACK_TOKENS if feedback else budget([repair.example for repair in group])
+        for repair, done in zip(group, models.generate(model, prompts, max_new_tokens=limit, url=url), strict=True):
+            repair.said.append(done.text)
+            repair.tokens += done.new_tokens
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def at_equal_tokens(
     model: str, repairs: Sequence[Repair], *, temperature: float = 0.7, seed: int = 0, url: str = ""
 ) -> list[Samples]:
     """Majority vote and best by the step verifier, of as many samples as the loops' tokens pay for."""
-    spent, first = sum(one.tokens for one in repairs), sum(one.first_tokens for one in repairs)
+    spent, first = sum(repair.tokens for repair in repairs), sum(repair.first_tokens for repair in repairs)
     k = max(1, round(spent / max(1, first)))
-    items = [one.example for one in repairs]
+    items = [repair.example for repair in repairs]
     prompts = [conversation(item.benchmark, item.question) for item in items]
     options: dict[str, Any] = {"temperature": temperature, "seed": seed, "url": url, "max_new_tokens": budget(items)}
     done = models.generate(model, prompts, n=k, **options)
@@ -100,42 +100,49 @@ def at_equal_tokens(
 
 def _samples(item: Example, done: Sequence[Completion]) -> Samples:
     grade, check = benchmarks.get(item.benchmark).grade, steps.task(item.benchmark).check
-    read = [grade(item, one.text) for one in done]
-    votes = Counter(one.extracted for one in read if one.readable)
+    read = [grade(item, answer.text) for answer in done]
+    votes = Counter(answer.extracted for answer in read if answer.readable)
     winner = votes.most_common(1)[0][0] if votes else None
-    majority = any(one.correct for one in read if one.extracted == winner and one.readable)
-    best = any(check(item.question, one.text).correct for one in done) or read[0].correct
-    return Samples(len(done), majority, best, sum(one.new_tokens for one in done))
+    majority = any(answer.correct for answer in read if answer.extracted == winner and answer.readable)
+    best = any(check(item.question, answer.text).correct for answer in done) or read[0].correct
+    return Samples(len(done), majority, best, sum(answer.new_tokens for answer in done))
 
 
 def injected_found(model: str, items: Sequence[Example], seed: int = 0, url: str = "") -> list[bool]:
     """Of one error put into each item's gold answer: whether the model's feedback names its step."""
     rng = random.Random(seed)
     drawn = [rng.choice(list(mutants(item.benchmark, item.question, rng))) for item in items]
-    prompts = [conversation(item.benchmark, item.question, one.text) for item, one in zip(items, drawn, strict=True)]
-    said = models.generate(model, prompts, max_new_tokens=FEEDBACK_TOKENS, url=url)
-    read = [steps.read_feedback(done.text) for done in said]
-    return [one.correct is False and one.step == mutant.step for one, mutant in zip(read, drawn, strict=True)]
+    prompts = [
+        conversation(item.benchmark, item.question, answer.text) for item, answer in zip(items, drawn, strict=True)
+    ]
+    feedback = models.generate(model, prompts, max_new_tokens=FEEDBACK_TOKENS, url=url)
+    read = [steps.read_feedback(done.text) for done in feedback]
+    return [answer.correct is False and answer.step == mutant.step for answer, mutant in zip(read, drawn, strict=True)]
 
 
 def rows(repairs: Sequence[Repair], samples: Sequence[Samples], found: Sequence[bool]) -> list[dict[str, Any]]:
     """What ``repair/<benchmark>.<split>.jsonl`` holds of each item; ``answers.repair`` reads it."""
-    return [_row(*one) for one in zip(repairs, samples, found, strict=True)]
+    return [_row(*parts) for parts in zip(repairs, samples, found, strict=True)]
 
 
-def _row(one: Repair, sampled: Samples, found: bool) -> dict[str, Any]:
-    item, check = one.example, steps.task(one.example.benchmark).check
+def _row(repair: Repair, sampled: Samples, found: bool) -> dict[str, Any]:
+    item, check = repair.example, steps.task(repair.example.benchmark).check
     grade = benchmarks.get(item.benchmark).grade
-    verdicts = [check(item.question, text) for text in one.answers]
-    said = [steps.read_feedback(text) for text in one.said[1::2]]
+    verdicts = [check(item.question, text) for text in repair.answers]
+    feedback = [steps.read_feedback(text) for text in repair.said[1::2]]
     return {
         **{"id": item.id, "benchmark": item.benchmark, **{key: item.fields[key] for key in ("bucket", "seen")}},
-        **{"said": one.said, "stopped": one.stopped, "tokens": one.tokens, "first_tokens": one.first_tokens},
-        "right": [grade(item, text).correct for text in one.answers],
+        **{
+            "said": repair.said,
+            "stopped": repair.stopped,
+            "tokens": repair.tokens,
+            "first_tokens": repair.first_tokens,
+        },
+        "right": [grade(item, text).correct for text in repair.answers],
         "steps_right": [verdict.correct for verdict in verdicts],
         "wrong_step": [verdict.step for verdict in verdicts],
-        "blamed": [None if read.correct is None else not read.correct for read in said],
-        "blamed_step": [read.step for read in said],
+        "blamed": [None if read.correct is None else not read.correct for read in feedback],
+        "blamed_step": [read.step for read in feedback],
         **{"k": sampled.k, "majority": sampled.majority, "best": sampled.best, "sample_tokens": sampled.tokens},
         "injected_found": found,
     }

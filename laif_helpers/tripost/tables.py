@@ -20,14 +20,18 @@ SHOWN = (
 
 def traced(found: Sequence[Trajectory], chosen: int = 0) -> str:
     """The chosen one of the repaired trajectories, from the question to the repaired answer, as plain text."""
-    repaired = [one for one in found if one.updates and one.updates[-1].correct]
+    repaired = [each for each in found if each.updates and each.updates[-1].correct]
     if not repaired:
         return "No attempt was repaired."
-    one = repaired[min(chosen, len(repaired) - 1)]
-    parts = [("question", one.question), ("attempt", one.attempt), ("own feedback", one.own_feedback)]
-    for update in one.updates:
+    trajectory = repaired[min(chosen, len(repaired) - 1)]
+    parts = [
+        ("question", trajectory.question),
+        ("attempt", trajectory.attempt),
+        ("own feedback", trajectory.own_feedback),
+    ]
+    for update in trajectory.updates:
         parts += [("feedback", update.feedback), (f"update ({update.by})", update.text)]
-    trained = ", ".join(one.trained) or "nothing"
+    trained = ", ".join(trajectory.trained) or "nothing"
     return "\n\n".join(f"[{name}]\n{text}" for name, text in [*parts, ("trained in", trained)])
 
 
@@ -41,13 +45,13 @@ def funnel(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> "pd.D
 def counts(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
     """Per benchmark: trajectories by what became of them, and records by source."""
     table: dict[str, Counter[str]] = {}
-    for one in found:
-        here = table.setdefault(one.benchmark, Counter())
+    for trajectory in found:
+        here = table.setdefault(trajectory.benchmark, Counter())
         here["sampled"] += 1
-        here[one.outcome if one.status in ("kept", "not repaired") else one.status] += 1
-        here["false alarms"] += one.false_alarm
-        here["repaired"] += one.status == "kept" and bool(one.updates)
-        here["not repaired"] += one.status == "not repaired"
+        here[trajectory.outcome if trajectory.status in ("kept", "not repaired") else trajectory.status] += 1
+        here["false alarms"] += trajectory.false_alarm
+        here["repaired"] += trajectory.status == "kept" and bool(trajectory.updates)
+        here["not repaired"] += trajectory.status == "not repaired"
     for row in rows:
         table.setdefault(row["benchmark"], Counter())[f"record: {row['source']}"] += 1
     return {name: dict(here) for name, here in table.items()}
@@ -73,24 +77,24 @@ def ended(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[dict[s
     """Why this arm has nothing left to learn from; "" where it has."""
     if rows and (p.strategy not in ("tripost", "tripost_injected") or any(row["source"] == "repair" for row in rows)):
         return ""
-    if all(one.outcome == tripost.RIGHT for one in found):
+    if all(each.outcome == tripost.RIGHT for each in found):
         return (
             f"no wrong attempts: all {len(found)} at {', '.join(p.in_domain)} {p.error_split} are right in every step"
         )
-    losses = Counter(one.status for one in found if one.status != "kept").most_common(3)
+    losses = Counter(each.status for each in found if each.status != "kept").most_common(3)
     listed = "; ".join(f"{reason} ({n})" for reason, n in losses)
     return f"no attempt could be repaired and trained on: {listed or 'none was wrong'}"
 
 
 def observation(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> str:
     """The collection in two sentences."""
-    outcomes = Counter(one.outcome for one in found)
-    said = ", ".join(f"{n} {outcome.replace('_', ' ')}" for outcome, n in outcomes.most_common())
-    repaired = sum(bool(one.updates) and one.updates[-1].correct for one in found)
-    alarms = sum(one.false_alarm for one in found)
+    outcomes = Counter(each.outcome for each in found)
+    classes = ", ".join(f"{n} {outcome.replace('_', ' ')}" for outcome, n in outcomes.most_common())
+    repaired = sum(bool(each.updates) and each.updates[-1].correct for each in found)
+    alarms = sum(each.false_alarm for each in found)
     sources = ", ".join(f"{n} {source}" for source, n in Counter(row["source"] for row in rows).most_common())
     return (
-        f"{len(found)} attempts: {said}. {repaired} were repaired; the model itself blames {alarms} right ones. "
+        f"{len(found)} attempts: {classes}. {repaired} were repaired; the model itself blames {alarms} right ones. "
         f"{len(rows)} training records of arm {p.arm}: {sources or 'none'}."
     )
 

@@ -7,13 +7,13 @@ CHECK = "Is every step of this answer right?"
 REPAIR = "Write the answer again: keep the steps before the wrong one, and do the rest anew."
 
 
-def conversation(benchmark: str, question: str, *said: str) -> list[Message]:
-    """The turns of a question and what a model ``said``: an attempt, feedback, an update, its feedback, and so on.
+def conversation(benchmark: str, question: str, *texts: str) -> list[Message]:
+    """The turns of a question and a model's ``texts``: an attempt, feedback, an update, feedback on it, and so on.
 
-    It ends with the user's turn after the last of them, so that a model goes on from there.
+    The last turn is the user's turn after the last text, so that a model continues from it.
     """
     turns = list(benchmarks.get(benchmark).messages_for(question))
-    for at, text in enumerate(said):
+    for at, text in enumerate(texts):
         turns.append({"role": "assistant", "content": text})
         turns.append({"role": "user", "content": REPAIR if at % 2 else CHECK})
     return turns

@@ -87,13 +87,13 @@ def _legged(name: str, legs: int, most: int) -> Concept:
     return Concept(name, "parts", "open", ("n", "*", legs), phrasings, plus, n=(2, most))
 
 
-def _share(name: str, said: str, parts: int) -> Concept:
+def _share(name: str, fraction: str, parts: int) -> Concept:
     phrasings = (
-        f"{{who}} keeps {said} of the {{unit}}.",
-        f"Only {said} of the {{unit}} are left.",
-        f"{{who}} takes home {said} of the {{unit}}.",
+        f"{{who}} keeps {fraction} of the {{unit}}.",
+        f"Only {fraction} of the {{unit}} are left.",
+        f"{{who}} takes home {fraction} of the {{unit}}.",
     )
-    plus = (f"Of all those {{unit}}, {{name}} can hold on to {said}.",)
+    plus = (f"Of all those {{unit}}, {{name}} can hold on to {fraction}.",)
     return Concept(name, "fractions", "change", ("x", "/", parts), phrasings, plus)
 
 

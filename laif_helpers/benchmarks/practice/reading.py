@@ -108,22 +108,22 @@ def recognise(question: str) -> Problem:
     if final is not None:
         sentences = sentences[:-2]
     read = [(*_read(sentence), sentence) for sentence in sentences]
-    told = [(pattern, slots) for pattern, slots, _ in read if pattern.kind in ("start", "step")]
+    story = [(pattern, slots) for pattern, slots, _ in read if pattern.kind in ("start", "step")]
     asked = [pattern for pattern, _, _ in read if pattern.kind == "ask"]
-    if not told or told[-1][0].kind == "start" or len(asked) != 1:
+    if not story or story[-1][0].kind == "start" or len(asked) != 1:
         raise ValueError(f"not a whole practice problem (a story and one question): {question!r}")
-    chain = [CONCEPTS[pattern.label.partition("/")[0]] for pattern, _ in told if pattern.kind == "step"]
-    openings = [p for p, _ in told if p.kind == "start" or CONCEPTS[p.label.partition("/")[0]].role == "open"]
-    if openings != [told[0][0]]:
+    chain = [CONCEPTS[pattern.label.partition("/")[0]] for pattern, _ in story if pattern.kind == "step"]
+    openings = [p for p, _ in story if p.kind == "start" or CONCEPTS[p.label.partition("/")[0]].role == "open"]
+    if openings != [story[0][0]]:
         raise ValueError(f"a practice problem has one opening, and it comes first: {question!r}")
-    start, numbers = _numbers(chain, told, final)
+    start, numbers = _numbers(chain, story, final)
     equations = work_out(chain, numbers, start)
     if not equations:
         raise ValueError(f"a division leaves a remainder: {question!r}")
     if final is not None and equations[-1].value != final:
         raise ValueError(f"the final quantity {final} cannot be reached from a whole number: {question!r}")
     twist = "reversed" if final is not None else _twist(read, equations)
-    return Problem(question, _steps(chain, told, equations), twist)
+    return Problem(question, _steps(chain, story, equations), twist)
 
 
 def _read(sentence: str) -> tuple[_Pattern, dict[str, str]]:
@@ -139,9 +139,9 @@ def _reversed_final(sentences: list[str]) -> int | None:
     return int(tail.group(1)) if tail else None
 
 
-def _numbers(chain: list[Concept], told: list[Any], final: int | None) -> tuple[int, list[tuple[int, int]]]:
+def _numbers(chain: list[Concept], story: list[Any], final: int | None) -> tuple[int, list[tuple[int, int]]]:
     """The plain start (0 where a concept opens) and each step's ``(n, m)``; ``x`` is worked out from ``final``."""
-    values = [[slots.get(key, "0") for key in ("n", "m")] for _, slots in told]
+    values = [[slots.get(key, "0") for key in ("n", "m")] for _, slots in story]
     if "x" in [values[0][1], *(value for pair in values[1:] for value in pair)]:
         raise ValueError("only the first number of a practice problem can be x")
     if (values[0][0] == "x") != (final is not None):
@@ -149,7 +149,7 @@ def _numbers(chain: list[Concept], told: list[Any], final: int | None) -> tuple[
     if final is not None:
         values[0][0] = str(_unwind(chain, values, final))
     numbers = [(int(n), int(m)) for n, m in values]
-    return (numbers[0][0], numbers[1:]) if told[0][0].kind == "start" else (0, numbers)
+    return (numbers[0][0], numbers[1:]) if story[0][0].kind == "start" else (0, numbers)
 
 
 def _unwind(chain: list[Concept], values: list[list[str]], final: int) -> int:
@@ -165,10 +165,10 @@ def _unwind(chain: list[Concept], values: list[list[str]], final: int) -> int:
     return value
 
 
-def _steps(chain: list[Concept], told: list[Any], equations: list[Equation]) -> tuple[Step, ...]:
+def _steps(chain: list[Concept], story: list[Any], equations: list[Equation]) -> tuple[Step, ...]:
     holder = unit = ""
     steps: list[Step] = []
-    for pattern, slots in told:
+    for pattern, slots in story:
         holder = slots.get("new") or holder or slots["name"]
         unit = unit or slots.get("things") or slots.get("thing", "") + "s"
         if pattern.kind == "step":

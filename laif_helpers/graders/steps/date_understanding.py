@@ -90,8 +90,8 @@ def _given(sentence: str) -> tuple[str, date]:
     """What the first sentence dates, and its date. Of two people only the one who is right counts."""
     disputed = re.fullmatch(r"(\w+) thinks (.+?) is (\S+), but (\w+) thinks it is (\S+), and (\w+) is right", sentence)
     if disputed:
-        first, subject, one, _, other, right = disputed.groups()
-        return subject.lower(), day_of(one if right == first else other)
+        first, subject, date_by_first, _, date_by_second, right = disputed.groups()
+        return subject.lower(), day_of(date_by_first if right == first else date_by_second)
     plain = re.fullmatch(r"(.+?) (?:is|was|is on|was on) ((?:\S+ \d+, |)\S+)", sentence)
     if not plain:
         raise ValueError(f"no date is given in {sentence[:60]!r}")

@@ -30,16 +30,16 @@ class Clue:
     """``other`` set: the object stands before it. Else the object has ``place``, from 1; negative: from the end."""
 
     text: str
-    one: str
+    subject: str
     other: str = ""
     place: int = 0
 
     @property
     def pattern(self) -> str:
         if self.other:
-            return f"?? {self.one} ?? {self.other} ??"
+            return f"?? {self.subject} ?? {self.other} ??"
         singles = ["?"] * (abs(self.place) - 1)
-        return " ".join([*singles, self.one, "??"] if self.place > 0 else ["??", self.one, *singles])
+        return " ".join([*singles, self.subject, "??"] if self.place > 0 else ["??", self.subject, *singles])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,14 @@ def read(question: str) -> Item:
 def read_clue(text: str, objects: tuple[str, ...]) -> Clue:
     """Raises ValueError for a sentence that places none of the objects."""
     match = _CLUE.fullmatch(text)
-    if match and (one := match[1]) in objects:
+    if match and (subject := match[1]) in objects:
         for phrases, forward in ((BEFORE, True), (AFTER, False)):
             for phrase in phrases:
                 other = match[2].removeprefix(phrase).strip().removeprefix("the ")
-                if match[2].startswith(phrase) and other in objects and other != one:
-                    return Clue(text, one, other) if forward else Clue(text, other, one)
+                if match[2].startswith(phrase) and other in objects and other != subject:
+                    return Clue(text, subject, other) if forward else Clue(text, other, subject)
         if place := _place(match[2].removeprefix("the "), len(objects)):
-            return Clue(text, one, place=place)
+            return Clue(text, subject, place=place)
     raise ValueError(f"the clue {text[:60]!r} is not understood")
 
 
@@ -108,10 +108,10 @@ def orders(objects: tuple[str, ...], clues: tuple[Clue, ...]) -> Iterator[tuple[
     before: dict[str, set[str]] = {name: set() for name in objects}
     for clue in clues:
         if clue.other:
-            before[clue.other].add(clue.one)
+            before[clue.other].add(clue.subject)
         else:
             place = clue.place if clue.place > 0 else n + 1 + clue.place
-            if fixed.setdefault(place, clue.one) != clue.one:
+            if fixed.setdefault(place, clue.subject) != clue.subject:
                 return
     if len(set(fixed.values())) < len(fixed):
         return
@@ -149,8 +149,8 @@ def holds(text: str, order: tuple[str, ...]) -> bool:
     """Whether a statement of an option is true. Raises ValueError for one that is not understood."""
     clue = read_clue(text, order)
     if clue.other:
-        return order.index(clue.one) < order.index(clue.other)
-    return order[clue.place - 1 if clue.place > 0 else clue.place] == clue.one
+        return order.index(clue.subject) < order.index(clue.other)
+    return order[clue.place - 1 if clue.place > 0 else clue.place] == clue.subject
 
 
 def judge(item: Item, want: Step, text: str) -> Fault | None:
@@ -197,8 +197,8 @@ def _broken_clue(item: Item, row: tuple[str, ...]) -> str:
     place, name, n = len(row), row[-1], len(item.objects)
     for at, clue in enumerate(item.clues, start=1):
         fixed = 0 if clue.other else clue.place if clue.place > 0 else n + 1 + clue.place
-        early = clue.other == name and clue.one not in row
-        if early or (fixed and (clue.one == name) != (fixed == place)):
+        early = clue.other == name and clue.subject not in row
+        if early or (fixed and (clue.subject == name) != (fixed == place)):
             return f"step ({at}) does not allow it"
     return "the clues together do not allow it"
 

@@ -163,7 +163,7 @@ def _judge_heading(part: Part, expected: str, head: str) -> Fault | None:
 def _judge_groups(part: Part, want: Step, text: str) -> Fault | None:
     head, mark, rest = text.partition("We now have:")
     rest = rest.strip().rstrip(".")
-    found = [(int(n), re.findall("[a-z]+", many) if many else [one]) for n, one, many in _GROUP.findall(rest)]
+    found = [(int(n), re.findall("[a-z]+", many) if many else [single]) for n, single, many in _GROUP.findall(rest)]
     if head or not mark or " < ".join(_group(n, words) for n, words in found) != rest:
         return Fault("format", text, 'the groups are not written as (number) "word" < (number) ["word" ? …]', False)
     if fault := _judge_words([word for _, group in found for word in group], part.words):

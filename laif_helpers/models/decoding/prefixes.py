@@ -68,14 +68,14 @@ def read(model: Any, cache: Any, prompts: Sequence[Tokens], pad: Any, **options:
     shared = common([prompt.ids for prompt in prompts])
     if shared < LEAST_TOKENS or len(prompts) < LEAST_PROMPTS:
         return 0
-    one, _ = new_cache(model)
+    single_row, _ = new_cache(model)
     with torch.inference_mode():
         ids = torch.tensor([prompts[0].ids[:shared]], device=model.device)
-        model(input_ids=ids, use_cache=True, **{cache_name(model): one}, **options)
+        model(input_ids=ids, use_cache=True, **{cache_name(model): single_row}, **options)
         # Moved right by each row's padding. Columns under the padding hold copies that no one attends to; tokens moved
         # out on the right are read again by their row.
         source = (torch.arange(shared, device=pad.device) - pad[:, None]).clamp(min=0)
-        for empty, layer in zip(cache.layers, one.layers, strict=True):
+        for empty, layer in zip(cache.layers, single_row.layers, strict=True):
             # (heads, columns, size)[:, (rows, columns)] -> (heads, rows, columns, size)
             empty.update(*(part[0][:, source].transpose(0, 1) for part in (layer.keys, layer.values)))
     return shared

@@ -23,16 +23,16 @@ def make_log(settings: Settings, sample_tokens: int, resumed: snapshots.Snapshot
 
     class Log(TrainerCallback):
         def __init__(self) -> None:
-            self.made, self.before, self.waited = time.perf_counter(), resumed.seconds if resumed else 0.0, 0.0
+            self.begun, self.before, self.waited = time.perf_counter(), resumed.seconds if resumed else 0.0, 0.0
             self.recent: deque[float] = deque(maxlen=RECENT)
             self.pace = _Pace(settings, sample_tokens)
 
         @property
         def seconds(self) -> float:
-            return self.before + time.perf_counter() - self.made - self.waited
+            return self.before + time.perf_counter() - self.begun - self.waited
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.waited = time.perf_counter() - self.made
+            self.waited = time.perf_counter() - self.begun
             # A hundred points draw the curve; reading the loss each step makes a GPU wait.
             state.logging_steps = max(1, state.max_steps // 100)
 

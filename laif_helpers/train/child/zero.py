@@ -13,10 +13,10 @@ DEEPSPEED_KEYS = {
 
 
 def gloo_on_cpu() -> None:
-    """Let DeepSpeed use plain gloo where there is no GPU.
+    """Let DeepSpeed use plain gloo if there is no GPU.
 
-    By itself it would compile a shared-memory operator first: 45 to 100 s on two cores, and a compiler needed.
-    And on the CPU nobody has told it of the other ranks, so that ZeRO-3 would split the weights for one.
+    Without this call DeepSpeed first compiles a shared-memory operator. That takes 45 to 100 s on two cores and needs a
+    compiler. On a CPU it also has no process group yet, so ZeRO-3 would split the weights as if there were one rank.
     """
     import deepspeed
     from deepspeed.accelerator import get_accelerator
