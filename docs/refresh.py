@@ -1,15 +1,21 @@
 """Put a finished run's table and figures into the README: ``python docs/refresh.py quickstart|practice_seeds|…``.
 
-Nothing in the README's tables is typed by hand: this copies what the run wrote.
+Nothing in the README's tables is typed by hand: this copies what the run wrote. ``quickstart`` also writes
+``docs/gallery/``: one executed copy of each notebook, small enough to be read on a page of the repository.
 """
 
+import base64
+import io
+import json
 import re
 import shutil
 import sys
+from typing import Any
 
 import pandas as pd
 
-from laif_helpers.paths import ROOT, RunDir
+from laif_helpers.paths import NOTEBOOKS, ROOT, RunDir
+from laif_helpers.runner import notebook
 
 FIGURES = {
     "quickstart": {
@@ -55,11 +61,68 @@ def claim_table(run: RunDir) -> str:
     return "\n".join([(run.compare / "seeds.md").read_text("utf-8").strip(), *parts, "", *lines])
 
 
+GALLERY = {
+    "01_evaluate": ("vanilla", 0),
+    "02_error_analysis": ("vanilla", 0),
+    "03_instruct_LE": ("le", 1),
+    "04_instruct_LEC": ("lec", 1),
+    "05_train_deepspeed": ("lec", 1),
+}
+"""Whose executed copy is shown; 06 belongs to no arm."""
+MOST_BYTES = 400_000
+PICTURE_WIDTH = 900
+LONGEST_OUTPUT = 30_000
+"""Characters of HTML or text kept of one output: tables stay, interactive maps (megabytes of script) go."""
+
+
+def gallery(run: RunDir) -> None:
+    """Executed copies of the run's notebooks in ``docs/gallery/``. Raises ValueError if one exceeds ``MOST_BYTES``."""
+    folder = ROOT / "docs" / "gallery"
+    folder.mkdir(exist_ok=True)
+    sources = {name: run.iteration(*place).notebooks / f"{name}.ipynb" for name, place in GALLERY.items()}
+    sources["06_compare"] = run.compare / "notebooks" / "06_compare.ipynb"
+    for name, source in sources.items():
+        copy = notebook.read(source)
+        copy["metadata"] = notebook.read(NOTEBOOKS / f"{name}.ipynb")["metadata"]
+        for cell in copy["cells"]:
+            cell["metadata"] = {}
+            if cell["cell_type"] == "code":
+                cell["outputs"] = [small for output in cell["outputs"] if (small := _small(output))]
+        text = json.dumps(copy, ensure_ascii=False, indent=1).replace(f"{ROOT}/", "")
+        if len(text.encode()) > MOST_BYTES:
+            raise ValueError(f"{name}: {len(text.encode()):,} bytes, more than {MOST_BYTES:,}; lower LONGEST_OUTPUT")
+        (folder / f"{name}.ipynb").write_text(text, encoding="utf-8")
+
+
+def _small(output: dict[str, Any]) -> dict[str, Any]:
+    """An output as the gallery keeps it: pictures scaled down, no widgets, nothing of more than ``LONGEST_OUTPUT``."""
+    if output["output_type"] == "stream":
+        return output | {"text": "".join(output["text"])[-LONGEST_OUTPUT:]}
+    data = {kind: "".join(value) for kind, value in output.get("data", {}).items() if isinstance(value, str | list)}
+    if "image/png" in data:
+        return output | {"data": {"image/png": _scaled(data["image/png"])}, "metadata": {}}
+    kept = {kind: value for kind, value in data.items() if len(value) <= LONGEST_OUTPUT and "widget" not in kind}
+    return output | {"data": kept, "metadata": {}} if kept else {}
+
+
+def _scaled(png: str) -> str:
+    """A base64 PNG at most ``PICTURE_WIDTH`` pixels wide, in 64 colours: charts lose nothing that the eye sees."""
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    picture.thumbnail((PICTURE_WIDTH, 10 * PICTURE_WIDTH))
+    buffer = io.BytesIO()
+    picture.quantize(64).save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
 TABLES = {"practice_seeds": ("seeds", seeds_table), "practice_claim": ("claim", claim_table)}
 
 
 def main(name: str) -> None:
     run = RunDir.named(name)
+    if name == "quickstart":
+        gallery(run)
     for source, target in FIGURES[name].items():
         shutil.copyfile(run.path / source, ROOT / "figures" / target)
     if name in TABLES:
