@@ -1,4 +1,4 @@
-"""The arms of a comparison: one row each. Plan, requests, tables, figures, forecast and export read these rows."""
+"""Lists the arms of a comparison, one row each; plan, requests, tables, figures, forecast and export read them."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,12 +14,12 @@ class Arm:
 
     Attributes:
         about: what it asks about: the target's errors; those beside the nearest items it got right; any item, without
-            its answer; as many items as errors would be, drawn at random, with their answers. "": it asks nobody.
+            its answer; as many items as errors would be, drawn at random, with their answers. "": no instructor.
         notebook: makes its lessons; "" if 05 itself takes the gold answers.
         template: the prompt's name under ``instructors/prompts``, after the family's: ``math_<template>.j2``.
         task: end of the request's last sentence, "Write n new questions with their answers, …".
         look: colour, marker and line style, the same in every figure. Printed in grey no two are equally light.
-        needs: whom it asks.
+        needs: who answers its requests.
         halves: of a switch, the strategies of its iterations before the last, and of the last.
     """
 

@@ -62,9 +62,9 @@ def name(points: "pd.DataFrame", terms: int = 3) -> dict[int, str]:
 
 
 def persons(points: "pd.DataFrame") -> set[str]:
-    """Words that name somebody in a question, in lower case: always written with a capital, and spread over clusters.
+    """Words that name a person in a question, in lower case: always written with a capital, and spread over clusters.
 
-    A capital word stays where a cluster is about it: it has most of the word's mentions, in half of its items or more.
+    A capital word stays if a cluster is about it: it has most of the word's mentions, in half of its items or more.
     """
     small: set[str] = set()
     mentions: dict[str, Counter[int]] = {}
@@ -104,6 +104,6 @@ def _joined(term: str) -> str:
 
 
 def _content(term: str) -> set[str]:
-    """What of a term names something: its words, or its characters where a script has no spaces."""
+    """The parts of a term that name something: its words, or its characters where a script has no spaces."""
     parts = [word for word in term.split() if len(word) > 1]
     return {part for word in parts for part in (word if unspaced(word) else [word])} - FUNCTION_WORDS

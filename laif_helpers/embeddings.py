@@ -1,4 +1,4 @@
-"""Texts as unit vectors, and exact nearest neighbours among them."""
+"""Turns texts into unit vectors, and finds exact nearest neighbours among them."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ def embed(
     encoder), or any sentence-transformers name or folder. ``fit_on``: texts that TF-IDF learns its words from
     (default: the texts themselves); vectors are comparable only when fitted on the same. ``cache``: a folder that
     keeps a model's vectors by text, so that stages of one run embed a question once. Raises ValueError when no
-    texts are given or the model is not at hand.
+    texts are given or the model is not on this machine.
     """
     if isinstance(texts, str) or len(texts) == 0:
         raise ValueError("embed: needs a list of at least one text")

@@ -1,4 +1,4 @@
-"""Values of a recipe that are more than a number or a word, and how papermill's strings for them are read."""
+"""Reads the values of a recipe that are more than a number or a word, also from papermill's strings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 
 
 class Price(BaseModel):
-    """What a model costs, in dollars per million tokens; 0 if the server is one's own."""
+    """What a model costs, in dollars per million tokens; 0 for a server of your own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 

@@ -1,4 +1,4 @@
-"""Child processes that never outlive their parent: own session, watched, ended as a group.
+"""Starts child processes that never outlive their parent: each has its own session and is ended as a group.
 
 A training must not leave ranks behind when the kernel, papermill or the launcher dies, so each process is
 started through this module (``python -m laif_helpers.launch PARENT_PID COMMAND …``): it asks Linux to be killed
@@ -41,7 +41,7 @@ def die_with_parent(parent: int = 0) -> None:
 def tie_to_launcher() -> None:
     """Have this process killed when its launcher ends: to be called first in every training process.
 
-    DeepSpeed's launcher says no word to its ranks when it is killed with SIGKILL, so the ranks ask for it too.
+    If DeepSpeed's launcher is killed with SIGKILL, it does not end its ranks, so the ranks ask Linux for it.
     """
     launcher = int(os.environ.get(_LAUNCHER, "0"))
     die_with_parent(launcher if launcher != os.getpid() else 0)

@@ -1,8 +1,8 @@
-"""A file that one process holds at a time, also on file systems without locks.
+"""Lets one process at a time hold a file, also on file systems without locks.
 
-A lock of the system's ends with its holder, however that ends. Some shared file systems know no locks (Lustre mounted
-without ``flock``, some NFS and FUSE): there the holder keeps a lease, a file beside the lock that it touches again and
-again, and a lease counts for nothing once its process is gone or nobody has touched it for a minute.
+A lock of the operating system ends when its holder ends, however it ends. Some shared file systems have no locks (Lustre
+mounted without ``flock``, some NFS and FUSE). There the holder keeps a lease: a file beside the lock that it touches
+regularly. A lease is void once its process has ended or once it was not touched for a minute.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ BEAT_S, STALE_S, WAIT_S = 10.0, 60.0, 0.1
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
 Say = Callable[[dict[str, Any]], None]
-"""Writes into the file what its holder says of itself, for ``holder``."""
+"""Writes a description of the holder into the file, for ``holder``."""
 
 
 class Held(Exception):

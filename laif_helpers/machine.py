@@ -1,4 +1,4 @@
-"""What this process was granted on its machine."""
+"""Reads what this process was granted on its machine."""
 
 import math
 import os

@@ -85,7 +85,7 @@ def share(values: Sequence[Any], origins: Sequence[Hashable] | None = None) -> t
 def interval(items: Paired, seed: int, resamples: int = 10_000) -> tuple[float, float]:
     """95 % percentile interval of the mean difference by the paired bootstrap: whole origins are drawn.
 
-    One origin alone tells nothing about others: (-1, 1).
+    One origin alone gives no information about others: (-1, 1).
     """
     if items.count < 2:
         return -1.0, 1.0

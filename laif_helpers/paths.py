@@ -1,4 +1,4 @@
-"""The root constant and a run's folder layout: the only place that knows where things lie."""
+"""Defines the root constant and a run's folder layout; no other module knows where files lie."""
 
 import hashlib
 import os
@@ -34,7 +34,7 @@ def data_dirs(data_dir: str | os.PathLike[str] | None = None) -> list[Path]:
 
 
 def file_label(benchmark: str) -> str:
-    """A benchmark's name as part of a file name: of a user's own file its stem, and what tells its folder apart."""
+    """A benchmark's name as part of a file name: for a user's own file, its stem and a mark of its folder."""
     if not benchmark.endswith((".jsonl", ".json")):
         return benchmark
     stem = re.sub(r"[^\w.-]+", "_", Path(benchmark).stem)

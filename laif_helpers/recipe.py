@@ -1,4 +1,4 @@
-"""One pydantic model of a recipe: the notebooks, the runner and the trainer all read their settings through it.
+"""Defines a recipe as one pydantic model: notebooks, runner and trainer all read their settings through it.
 
 Values may arrive as papermill's strings (``"5e-6"``, ``"false"``, ``"[le, lec]"``); they are read right or
 refused with a sentence. Unknown keys are refused.
@@ -84,7 +84,7 @@ class Recipe(
 
 
 class StageParameters(Recipe):
-    """A recipe and where in the run a notebook stands: what each notebook's second cell builds."""
+    """A recipe and a notebook's place in the run (run, arm, iteration); each notebook's second cell builds it."""
 
     run: str = Field("explore", min_length=1, description="name of the run folder, or an absolute path")
     arm: str = Field("vanilla", description="the arm whose turn it is")
@@ -108,12 +108,12 @@ class StageParameters(Recipe):
 
     @property
     def strategy(self) -> str:
-        """How this arm makes its lessons in this iteration: the arm, or one half of a switch such as ``le+lec``."""
+        """How this arm makes its lessons in this iteration: the arm, or one half of an arm such as ``le+lec``."""
         return _arms.strategy(self.arm, self.iteration, self.iterations)
 
     @property
     def row(self) -> _arms.Arm:
-        """The row of that strategy: what is asked about, whom, with which words."""
+        """The row of that strategy: what its requests are about, who answers them, with which words."""
         return _arms.row(self.strategy)
 
     @property

@@ -1,4 +1,4 @@
-"""The rows that stages exchange, and the two functions that read and write them."""
+"""Defines the rows that stages exchange, and reads and writes them."""
 
 import json
 import os
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One benchmark item. ``gold`` is the short answer; ``rationale`` the worked solution, "" where none."""
+    """One benchmark item. ``gold`` is the short answer; ``rationale`` the worked solution, "" if none."""
 
     id: str
     benchmark: str

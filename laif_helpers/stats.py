@@ -1,6 +1,6 @@
-"""The statistics behind every verdict: intervals, paired tests, and what a test set can show at all.
+"""Computes the statistics behind every verdict: intervals, paired tests, and what a test set can show at all.
 
-Shares are fractions in [0, 1] throughout; tables turn them into percent where they are printed.
+Shares are fractions in [0, 1] throughout; tables turn them into percent when they print them.
 """
 
 import math

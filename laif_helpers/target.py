@@ -1,4 +1,4 @@
-"""What a recipe's ``target`` names: a folder, a LoRA adapter, a GGUF file, a hub model, a server, a recording."""
+"""Parses a recipe's ``target``: a folder, a LoRA adapter, a GGUF file, a hub model, a server, or a recording."""
 
 import difflib
 import functools
@@ -17,7 +17,7 @@ _REACH_S = 3.0
 
 @dataclass(frozen=True)
 class Target:
-    """A model, or answers that somebody already has.
+    """A model, or recorded answers.
 
     Attributes:
         kind: ``hub`` is whatever is neither marked as a server or recording nor on this machine.
@@ -91,7 +91,7 @@ def unreachable(text: str) -> str:
 
 @functools.cache
 def _no_connection(url: str) -> str:
-    """Why nobody can be reached there; "" if somebody can, or if a proxy stands between."""
+    """Why no server can be reached there; "" if one can, or if a proxy stands between."""
     parts = urlparse(url)
     if os.environ.get(f"{parts.scheme}_proxy") or os.environ.get(f"{parts.scheme.upper()}_PROXY"):
         return ""

@@ -1,4 +1,4 @@
-"""Answers joined with the items they answer: where error analysis, instruction, training and comparison start.
+"""Joins answers with the items they answer, for error analysis, instruction, training and comparison.
 
 Files and benchmarks are read once a process: both readers are cached by path, size and time of change.
 """
@@ -105,7 +105,7 @@ def _graders(responses: Path) -> str:
 
 
 def shortened(table: "pd.DataFrame") -> "pd.DataFrame":
-    """A table for people: its column ``benchmark`` holds names, where rows and keys of files hold paths."""
+    """A table for people: its column ``benchmark`` holds names, whereas rows and keys of files hold paths."""
     return table.assign(benchmark=table["benchmark"].map(short_names(table["benchmark"])))
 
 

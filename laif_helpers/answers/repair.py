@@ -1,4 +1,4 @@
-"""Self-repair in numbers: from the rows of ``repair/`` to one line an arm, iteration, benchmark and bucket."""
+"""Summarises the rows of ``repair/``: one line per arm, iteration, benchmark and bucket."""
 
 import math
 from collections.abc import Iterable, Sequence

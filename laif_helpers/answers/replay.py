@@ -1,4 +1,4 @@
-"""Answers somebody already has: recorded responses of a model, read as if the target had just given them.
+"""Reads recorded responses of a model as if the target had just answered.
 
 What files are read: ``logs``. Recorded labels are kept beside the answers, never trusted in their place.
 """
@@ -93,7 +93,7 @@ def _recorded(path: Path, data_dir: DataDir, alone: bool) -> list[Recorded]:
 
 
 def item_of(logged: logs.Logged, data_dir: DataDir = None) -> Example:
-    """The item that an answer is to. Raises ValueError if it is none of ours, or its data is not at hand."""
+    """The item that an answer is to. Raises ValueError if no benchmark has it, or if its data is not here."""
     name, item = logged.benchmark, logged.item
     if name is None:
         raise ValueError(f"task {logged.task!r} is none of the benchmarks known here; its items look like none")

@@ -49,14 +49,14 @@ class Benchmark:
         messages_for: the same turns for a question text of a lesson: ``messages(e) ==
             messages_for(question_text(e))`` unless the prompt carries examples of its own (BBH).
         gold_response: the gold answer written as a response (what plain fine-tuning trains on), or None
-            where the data holds no worked answer.
+            if the data holds no worked answer.
         grade: ``grade(example, text) -> Grade``; never raises on model text.
         chance: probability that a blind guess is right.
         facets: names in ``Example.fields`` worth breaking results down by.
         sources: split -> where its rows lie, local file names and the pinned hub data set.
         licence: of the data.
         own_files: the files of a benchmark of the user's own.
-        origin: where to get the data by hand, where no hub data set holds it.
+        origin: where to get the data by hand, if no hub data set holds it.
     """
 
     name: str

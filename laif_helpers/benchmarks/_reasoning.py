@@ -103,7 +103,7 @@ def _draw_splits(
 
 
 def _example(name: str, task: Any, labels: Callable[[Any], dict[str, Any]], question: str, split: str) -> Example:
-    """Raises ValueError where the task's solver cannot answer the question."""
+    """Raises ValueError if the task's solver cannot answer the question."""
     item = task.read(question)
     solved = task.solve(item)
     gold = read_final(steps.final(str(solved[-1])))
@@ -128,7 +128,7 @@ def messages_for(question: str) -> list[Message]:
 
 
 def grade(example: Example, text: str) -> Grade:
-    """By the final response where there is one, else by what the text names as its answer."""
+    """By the final response if there is one, else by what the text names as its answer."""
     final = steps.final(text)
     if example.fields.get("options"):
         label, how = choice.read(final, example.fields["options"])

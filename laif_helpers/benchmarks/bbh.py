@@ -91,7 +91,7 @@ def messages_for(text: str) -> list[Message]:
 
 
 def messages(example: Example) -> list[Message]:
-    """The task's worked examples, then the question. Raises FileNotFoundError where the examples are absent."""
+    """The task's worked examples, then the question. Raises FileNotFoundError if the examples are absent."""
     examples_text = cot_prompt(example.fields["task"], example.fields.get("data_dir"))
     return [{"role": "user", "content": f"{examples_text}\n\n{messages_for(example.question)[0]['content']}"}]
 

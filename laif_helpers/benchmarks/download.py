@@ -19,7 +19,7 @@ NOTE = "SOURCE.json"
 
 @dataclass(frozen=True)
 class Held:
-    """One split's file: ``state`` is ``as fetched``, ``changed since it was fetched``, or "" where nobody noted."""
+    """One split's file: ``state`` is ``as fetched``, ``changed since it was fetched``, or "" if no record exists."""
 
     split: str
     path: Path
@@ -36,7 +36,7 @@ def fetchable() -> list[str]:
 def get(name: str, folder: Path | None = None) -> list[Held]:
     """Fetch every split of a benchmark at its pinned revision into ``<folder>/<name>/<split>.jsonl``, rows as they are.
 
-    Raises ValueError for a name without hub data set, ConnectionError in one sentence where the hub cannot be had.
+    Raises ValueError for a name without hub data set, ConnectionError in one sentence if the hub cannot be reached.
     A split that lies there as it was fetched is not fetched again.
     """
     if name not in fetchable():
@@ -62,7 +62,7 @@ def get(name: str, folder: Path | None = None) -> list[Held]:
 
 
 def here(name: str, data_dir: str = "") -> Iterator[Held]:
-    """The files of a benchmark that are at hand, split by split."""
+    """The files of a benchmark that are on this machine, split by split."""
     for split, source in _splits(name).items():
         if path := find(name, source.files, data_dir or None):
             yield _held(split, path)

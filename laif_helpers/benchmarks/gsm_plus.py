@@ -2,7 +2,7 @@
 
 Paper: Li et al. 2024, GSM-Plus, https://arxiv.org/abs/2402.19255
 Data: https://huggingface.co/datasets/qintongli/GSM-Plus (CC BY-SA 4.0). Splits: test 10,552; testmini 2,400 of them.
-A local testmini file serves as the test split where the full one is absent.
+A local testmini file serves as the test split if the full one is absent.
 
 One raw example (in the data's schema, written for this file)::
 
@@ -11,7 +11,7 @@ One raw example (in the data's schema, written for this file)::
      "perturbation_type": "integer-decimal-fraction conversion",
      "seed_question": "…", "seed_solution": "…", "seed_answer": "72"}
 
-``answer`` is the word ``None`` where a needed fact was removed: such an item is right when the response says so.
+``answer`` is the word ``None`` if a needed fact was removed: such an item is right when the response says so.
 Prompt and metric: as GSM8K.
 """
 

@@ -9,7 +9,7 @@ The name is a path: absolute, or relative to the project or to ``LAIF_DATA``. On
 ``question`` and ``answer`` are needed; a list as ``answer`` holds all answers that are accepted, the first of which is
 shown as gold. ``choices`` is a list (labelled A, B, …) or maps labels (letters in any case, or 1, 2, …) to texts;
 ``answer`` is then a label or an option's text, or ``answer_index`` counts from 0.
-``grading`` is ``numeric`` (LaTeX too), ``choice`` or ``exact``; where it is absent,
+``grading`` is ``numeric`` (LaTeX too), ``choice`` or ``exact``; if it is absent,
 rows with choices are ``choice``, and the others ``numeric`` if every such answer of the file is a number, else
 ``exact``. ``solution`` is a worked answer; ``subject``, ``task``, ``type`` and ``topic`` break results down.
 Splits: the rows' ``split`` field, or files ``mydata.train.jsonl`` and ``mydata.test.jsonl`` beside (or in place of)
@@ -149,7 +149,7 @@ def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, .
 
 
 def _grading(row: dict[str, Any]) -> str:
-    """The row's grading where it says so, or has choices; "" where the file decides."""
+    """The row's grading if the row names one or has choices; "" if the file decides."""
     given = row.get("grading")
     if given is not None and given not in GRADINGS:
         raise ValueError(f"field 'grading' is {given!r}; choose one of {', '.join(GRADINGS)}")

@@ -91,7 +91,7 @@ def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int, base: pd.DataFra
     """``items`` with their place on the map: x, y, cluster, cluster_name and near.
 
     ``cluster``: number of the wrong item's cluster, largest first, -1 in none (and for right items).
-    ``near``: the cluster in whose neighbourhood the item lies, right items too, -1 in none. Fewer than 15 wrong
+    ``near``: the cluster near which the item lies, right items too, -1 if none. Fewer than 15 wrong
     items: no map, x and y are NaN and there are no clusters. ``base`` (``frames.of_untouched``): the untouched map;
     places are then taken from it, and a cluster that lies where one of its clusters lay keeps that number.
     """

@@ -1,4 +1,4 @@
-"""One sentence on each cluster by a language model, where the recipe names one: what has the student not understood?
+"""Asks a language model, if the recipe names one, for a sentence per cluster: what has the student not understood?
 
 A reading of the cluster for people, under its words; no lesson is made from it. Items that are held out from the
 instructor are not shown here either.
@@ -32,11 +32,11 @@ class Request:
 
 
 def added(p: StageParameters, points: pd.DataFrame) -> pd.DataFrame:
-    """``points`` with the column ``sentence``, "" for items of no cluster; as they are where no model is to be asked.
+    """``points`` with the column ``sentence``, "" for items of no cluster; unchanged if no model is to be asked.
 
     Asked is where ``instructor`` is ``llm``, and not with ``quote_only``. Replies stay in ``instruct/`` beside the map,
     so that none is paid for twice; ``max_usd`` is the cap of the arm's iteration, lessons included. An endpoint that
-    is missing or refuses costs the sentences, never the map: it is told in one line.
+    is missing or refuses costs the sentences, never the map: it is printed in one line.
     """
     requests = _requests(p, points) if p.instructor == "llm" and not p.quote_only else {}
     if not requests:
@@ -48,7 +48,7 @@ def added(p: StageParameters, points: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentence(reply: Reply) -> str:
-    """A reply as one line of at most 300 characters; "" where the model refused or was cut short."""
+    """A reply as one line of at most 300 characters; "" if the model refused or was cut short."""
     words = "" if reply.finish.startswith(("error", "length", "content_filter")) else " ".join(reply.text.split())
     words = words.removeprefix("Diagnosis:").strip()
     return words if len(words) <= MOST_SAID else f"{words[:MOST_SAID]} …"

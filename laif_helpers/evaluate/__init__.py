@@ -1,4 +1,4 @@
-"""Stage 1: the model answers, the graders read. Writes ``responses/<benchmark>.<split>.jsonl``.
+"""Stage 1: asks the model every question and grades its answers. Writes ``responses/<benchmark>.<split>.jsonl``.
 
 Answers go to disk as they finish, so that a killed run goes on where it was; an answer is asked for again only
 if the model, the settings or the question changed, and graded again if the graders did.
@@ -77,7 +77,7 @@ def evaluate(p: StageParameters) -> list[Path]:
 
 
 def splits_needed(p: StageParameters) -> list[tuple[str, str]]:
-    """(benchmark, split) pairs to answer: every test split; and those that supply errors where errors are used.
+    """(benchmark, split) pairs to answer: every test split, and the splits that supply errors if errors are used.
 
     Errors are used by the next iteration, by a quote, and in iteration 0 by the error analysis; with
     ``measure_errors`` also after the last iteration, by the ledger of what was repaired.
@@ -184,7 +184,7 @@ def _hash(value: Any) -> str:
 
 
 def _finished_before(job: _Job) -> dict[str, Completion]:
-    """Completions of the finished file, where the same model and settings made it."""
+    """Completions of the finished file, if the same model and settings wrote it."""
     if not job.path.is_file() or not job.stamp.is_file():
         return {}
     stamp = json.loads(job.stamp.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Answers somebody already has, as a target: graded again by our graders, and compared with their recorded labels."""
+"""Grades recorded answers again with our graders, and compares the grades with the recorded labels."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
-    """Grade the recorded answers to the splits ``wanted``; a split nobody answered is left out, and said so.
+    """Grade the recorded answers to the splits ``wanted``; a split without answers is left out, and a line says so.
 
     Raises ValueError when the file holds several models and none is named, or no answer to anything wanted.
     """
@@ -76,7 +76,7 @@ def _load(p: StageParameters, spec: str) -> "list[Recorded]":
 
 
 def _of_split(p: StageParameters, recorded: "list[Recorded]", name: str, split: str) -> "list[Recorded]":
-    """Recorded answers to one split, in the split's own order where its questions are at hand; ``limit`` applies.
+    """Recorded answers to one split, in the split's own order if its questions are on this machine; ``limit`` applies.
 
     The order matters: files of right and of wrong answers come one after the other, and a limit must not see
     right answers only.
@@ -96,7 +96,7 @@ def agreement(p: StageParameters, df: "pd.DataFrame") -> "tuple[pd.DataFrame, pd
     """Our grades beside the recorded labels, for every model of the file, even if the target names one.
 
     Returns ``(table, disagreements)``: per benchmark and model n, agree, share and how the two differ; and one
-    row per disagreement with what we read and why. Both are empty where the target is no recording.
+    row per disagreement with what we read and why. Both are empty if the target is no recording.
     ``df``: graded answers, which are not graded again.
     """
     import pandas as pd

@@ -1,4 +1,4 @@
-"""Tables and views of graded answers, for notebook 01: accuracy with its interval, facets, a look at the texts."""
+"""Shows graded answers in notebook 01: accuracy with its interval, facets, a look at the texts."""
 
 import html
 import random

@@ -1,4 +1,4 @@
-"""How long each answer took: a file beside the answers, so that equal answers stay equal files on any machine."""
+"""Keeps how long each answer took, in a file beside the answers, so that equal answers stay equal files."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ def write(path: Path, seconds: Mapping[str, float]) -> None:
 
 
 def read(path: Path) -> dict[str, float]:
-    """Seconds by item id; {} where there is no such file, as beside answers from before it."""
+    """Seconds by item id; {} if there is no such file, as beside answers of earlier releases."""
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as handle:

@@ -1,4 +1,4 @@
-"""What a person looks at before trusting the grades: where the two graders differ, and every answer to filter."""
+"""Shows what a person checks before trusting the grades: where the two graders differ, and all answers to filter."""
 
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,7 @@ def disputed(df: "pd.DataFrame", n: int = 20) -> str:
 def browse(df: "pd.DataFrame") -> None:
     """Show answers as a table to search, sort and filter (DataTables, works offline); texts are shown as text.
 
-    Disputed, unreadable and wrong answers come first where there are more than fit.
+    Disputed, unreadable and wrong answers come first if there are more than fit.
     """
     import itables
     from IPython.display import HTML, display
@@ -102,7 +102,7 @@ def browse(df: "pd.DataFrame") -> None:
 
 
 def for_browsing(df: "pd.DataFrame") -> "tuple[pd.DataFrame, int]":
-    """The rows that ``browse`` shows, most telling first, and how many were left out."""
+    """The rows that ``browse`` shows, most informative first, and how many were left out."""
     import pandas as pd
 
     kinds = [_kind(row) for row in df.to_dict("records")]

@@ -1,4 +1,4 @@
-"""The error map inside JupyterLab: what is lassoed is written to ``selection.json`` by the kernel."""
+"""Shows the error map inside JupyterLab; the kernel writes the lassoed items to ``selection.json``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,7 @@
-"""What all figures share: colours that the colour-blind tell apart (Okabe and Ito 2008), markers and line styles
-that survive greyscale, text readable at the width of a paper's column, and how a figure is saved.
+"""Defines what all figures share, and saves figures.
+
+Colours that the colour-blind can distinguish (Okabe and Ito 2008), markers and line styles that survive greyscale, and
+text that stays readable at the width of a paper's column.
 """
 
 import sys

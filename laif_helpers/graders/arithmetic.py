@@ -24,7 +24,7 @@ _TOKEN = re.compile(rf"\s*(?:({DIGITS})|([-+*/^()%]))")
 
 
 def parse(text: str, *, percent: bool = True) -> Tree:
-    """The expression as a tree. ``percent``: ``50%`` is a half; else the sign says nothing.
+    """The expression as a tree. ``percent``: ``50%`` is a half; else the sign is ignored.
 
     Raises ValueError if it is not plain arithmetic.
     """

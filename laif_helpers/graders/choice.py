@@ -85,7 +85,7 @@ def grade(example: Example, text: str) -> Grade:
 
 
 def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
-    """The label that a response chooses and how it was found; (None, why) where it chooses none or several.
+    """The label that a response chooses and how it was found; (None, why) if it chooses none or several.
 
     A response that says that no option is right reads as ``none``.
     """
@@ -167,7 +167,7 @@ def _goes_on(rest: str, label: str, options: dict[str, str]) -> bool:
 
 
 def _judged(text: str, options: dict[str, str]) -> str | None:
-    """The only option that is called correct where every option is gone through: "A. a moss - incorrect. B. …"."""
+    """The only option that is called correct if a response discusses every option: "A. a moss - incorrect. B. …"."""
     parts = list(patterns(tuple(options))["item"].finditer(text))
     ends = [*(part.start() for part in parts[1:]), len(text)][: len(parts)]
     verdicts: dict[str, bool] = {}
@@ -200,7 +200,7 @@ def _own(found: str, options: dict[str, str]) -> str:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """What follows each "the answer is", to the end of its line (or the next line, where that one is empty); boxes."""
+    """What follows each "the answer is", to the end of its line (or the next line, if that line is empty); boxes."""
     for match in re.finditer(r"\\(?:boxed|fbox)\s*\{([^{}]{1,600})\}", text):
         yield match.start(1), match[1]
     for match in re.finditer(r"\banswer\b[^.:\n]{0,60}?(?:\bis|:)\s*:?\s*(.{1,600})", text, re.IGNORECASE):

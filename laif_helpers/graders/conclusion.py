@@ -1,6 +1,7 @@
-"""Which number of a concluding sentence answers the question: "It takes 20 hours to install the other 4 windows."
+"""Finds the number of a concluding sentence that answers the question.
 
-Every number is weighed: what is counted behind it, what stands before it, and whether the question gave it already.
+An example: "It takes 20 hours to install the other 4 windows." Every number is weighed: what is counted behind it, what
+stands before it, and whether the question gave it already.
 """
 
 import functools

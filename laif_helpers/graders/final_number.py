@@ -1,4 +1,4 @@
-"""Which number of a response is its answer: statements first, the conclusion's last number where nothing is stated."""
+"""Finds the number of a response that is its answer: statements first, else the conclusion's last number."""
 
 import re
 from collections.abc import Iterator
@@ -272,7 +272,7 @@ def _by_math_verify(gold: str, text: str) -> Grade:
 
 
 def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade:
-    """Grade an answer against a gold number, or against ``None`` where the question has no answer.
+    """Grade an answer against a gold number, or against ``None`` if the question has no answer.
 
     Where the gold answer or what the response boxes is a formula, math-verify compares them.
     """

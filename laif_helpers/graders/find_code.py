@@ -1,4 +1,4 @@
-"""The program in a response: fenced, bare, a body that continues the stub, or a method; without its demonstration."""
+"""Finds the program in a response: fenced, bare, a body that continues the stub, or a method, without its demo."""
 
 import ast
 import itertools
@@ -187,7 +187,7 @@ def _shortened(code: str, entry_point: str) -> str:
 
 
 def _body(text: str) -> str:
-    """Lines that continue a stub, indented as its body; "" where the text is none. Its first line may have lost its
+    """Lines that continue a stub, indented as its body; "" if the text is none. Its first line may have lost its
     indentation, or all lines may have."""
     lines = text.strip("\n").splitlines()
     if not lines:
@@ -255,7 +255,7 @@ def _parsed(code: str) -> ast.Module | None:
 
 
 def _broken_at(code: str) -> int | None:
-    """The line at which ``code`` stops being Python, None where all of it is."""
+    """The line at which ``code`` stops being Python, None if all of it is."""
     try:
         ast.parse(code, "<answer>")
     except SyntaxError as error:

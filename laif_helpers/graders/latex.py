@@ -27,7 +27,7 @@ _MEMORY = 4 << 30
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``right`` is None where math-verify read nothing, or ran out of time or memory."""
+    """``right`` is None if math-verify read nothing, or ran out of time or memory."""
 
     right: bool | None
     read: str
@@ -101,7 +101,7 @@ def ask_all(pairs: Sequence[tuple[str, str]], workers: int = 0, timeout_s: float
 
 
 def _serve(timeout_s: float) -> None:
-    """Answer lines of standard input until it closes. A timer that nobody handles ends the process."""
+    """Answer lines of standard input until it closes. The timer has no handler, so it ends the process."""
     import logging
     import resource
     import signal

@@ -256,7 +256,7 @@ def _chinese_value(words: str) -> int | None:
 
 
 def _value(text: str) -> int:
-    """The value of number words; -1 where they name none ("hundreds", a bare "million")."""
+    """The value of number words; -1 if they name none ("hundreds", a bare "million")."""
     total = current = 0
     words = re.findall(rf"\b(?:{_WORD}|an?)\b", text)
     if words[0] in _SCALES:

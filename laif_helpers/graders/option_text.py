@@ -1,4 +1,4 @@
-"""Which option a response names by its words: alone, with its letter beside it, or inside a sentence."""
+"""Finds the option that a response names by its words: alone, with its letter beside it, or inside a sentence."""
 
 import re
 
@@ -31,7 +31,7 @@ def options_named(text: str, options: dict[str, str], predicate: bool) -> list[s
     """Options whose text occurs; with ``predicate`` only right behind "is", "are", "called" and the like.
 
     A bare number or one letter is too common a word to count elsewhere. "increase" inside "large increase" does not
-    count where both are options.
+    count if both are options.
     """
     whole = spaced(text)
     spans: dict[str, list[tuple[int, int]]] = {}

@@ -138,7 +138,7 @@ def _vote(gold: str, options: dict[str, str], text: str) -> Second:
 
 
 def _letters(sentence: str, options: dict[str, str]) -> set[str]:
-    """Labels that stand alone; "A" and "I" only where a mark or the sentence's end closes them."""
+    """Labels that stand alone; The words "A" and "I" count only if a mark or the sentence's end closes them."""
     found = set()
     for word in re.finditer(r"(?<![\w'])([A-Z1-9])(?![\w'])", sentence):
         closed = re.match(r"\s*(?:[).:,*}\]]|$)", sentence[word.end() :])

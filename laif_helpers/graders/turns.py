@@ -1,4 +1,4 @@
-"""What of a text is the answer: outside the thought, before the end of the turn, before a question asked next.
+"""Cuts the answer out of a text: outside the thought, before the end of the turn, before a next question.
 
 Every step is one scan over the text, so a text of a million characters costs no more than its length.
 """
@@ -73,7 +73,7 @@ def split(text: str) -> Parts:
 
 
 def own_turn(text: str) -> str:
-    """The answer of ``text``, cut where the turn ends or where a new question begins.
+    """The answer of ``text``, cut at the end of the turn or at the beginning of a new question.
 
     A question counts only behind an answer: a text that opens by repeating its question keeps all of it.
     """

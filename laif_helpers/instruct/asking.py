@@ -1,4 +1,4 @@
-"""The requests go out: first a probe, then the rest, both through the ledger."""
+"""Sends the requests: first a probe, then the rest, both through the ledger."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

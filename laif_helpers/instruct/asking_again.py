@@ -1,4 +1,4 @@
-"""Lessons' questions put to the instructor again, alone; the answers must confirm them (``lessons.confirmed``)."""
+"""Asks the instructor the lessons' questions again, alone; its answers must confirm them (``lessons.confirmed``)."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ def answers(asked: Sequence[Lesson], p: StageParameters, ledger: Ledger) -> list
 
 
 def _question(p: StageParameters, lesson: Lesson, sample: int) -> Request:
-    """The question as a target would be asked it; ``sample`` tells repeated draws apart."""
+    """The question as a target would be asked it; ``sample`` distinguishes repeated draws."""
     messages = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
     key = key_of(messages, settings(p) | {"sample": sample})
     return Request(key, p.arm, lesson.benchmark, lesson.source_ids, [], 0, messages)

@@ -1,4 +1,4 @@
-"""What came back, in three steps: lessons are read, checked, and as many as are needed chosen."""
+"""Makes lessons of the replies in three steps: read them, check them, choose as many as are needed."""
 
 import functools
 from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ def nearest_right(
     """Each wrong item's ``k`` (default ``p.k``) nearest right items of the same benchmark, by id, exact.
 
     A right item that repeats the error (``lessons.filters.resembles``) is passed over, since beside it nothing
-    sets the error apart; the second value says how often that happened. Raises ValueError where the target
+    sets the error apart; the second value says how often that happened. Raises ValueError if the target
     answered fewer than k items right.
     """
     k = k or p.k

@@ -1,4 +1,4 @@
-"""Which items are asked about, in which requests, and for how many lessons each. Nothing is sent."""
+"""Plans the requests: which items they are about, and how many lessons each asks for. Nothing is sent."""
 
 import random
 from collections import defaultdict
@@ -35,7 +35,7 @@ class Plan:
     Attributes:
         studies: the answers they rest on, by benchmark.
         neighbours: wrong item's id -> (right item's id, distance), nearest first; LEC only.
-        ended: why there is nothing to ask, "" where there is.
+        ended: why there is nothing to ask, "" if there is.
         notes: what else a reader must know, a sentence each.
     """
 

@@ -1,4 +1,4 @@
-"""What an instructor will cost: estimated from characters before anything is sent, then from a small probe."""
+"""Estimates what an instructor will cost: from characters before anything is sent, then from a small probe."""
 
 import math
 import statistics
@@ -36,7 +36,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Quote:
-    """Tokens and dollars, low to high. ``usd`` is None where the recipe names no price; ``method`` says how."""
+    """Tokens and dollars, low to high. ``usd`` is None if the recipe names no price; ``method`` says how."""
 
     instructor: str
     requests: int
@@ -73,7 +73,7 @@ class Quote:
 
 
 def quote(plan: Plan, p: StageParameters, probed: Mapping[str, Reply] | None = None) -> Quote:
-    """Tokens and dollars for all requests of a plan, whoever is named as the instructor. Nothing is sent.
+    """Tokens and dollars for all requests of a plan, whatever instructor the recipe names. Nothing is sent.
 
     ``probed``: replies that are there already (``instruct.probe``). They are counted as they are, and the rest is
     quoted from them; without any, from characters (``METHOD``).

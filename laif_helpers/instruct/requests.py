@@ -105,7 +105,7 @@ def settings(p: StageParameters) -> dict[str, Any]:
 
 
 def _gold(bench: Benchmark, example: Example) -> str:
-    """The worked answer, with the data's calculator marks where it has them; else what a program must pass, or
+    """The worked answer, with the data's calculator marks if it has them; else what a program must pass, or
     the short answer."""
     if annotated := example.fields.get("annotated"):
         return f"{annotated}\n#### {example.gold}"

@@ -1,4 +1,4 @@
-"""What notebooks 03 and 04 show: tables and texts, always escaped, since most of the words are a model's."""
+"""Shows tables and texts in notebooks 03 and 04, always escaped, because most of the words are a model's."""
 
 import html
 from collections import Counter
@@ -236,7 +236,7 @@ def following(p: StageParameters) -> str:
 def metrics(
     p: StageParameters, plan: Plan, quoted: quotes.Quote, replies: dict[str, Reply], results: list[Lesson]
 ) -> dict[str, Any]:
-    """What the notebook records by name; ``ended`` only where the arm has nothing to learn from."""
+    """What the notebook records by name; ``ended`` only if the arm has nothing to learn from."""
     found: dict[str, Any] = {"arm": p.arm, "iteration": p.iteration, "instructor": p.instructor}
     found |= {
         "right": sum(len(study.right) for study in plan.studies.values()),

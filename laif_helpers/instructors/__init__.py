@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Instructor:
-    """What an instructor costs and whom it can teach.
+    """What an instructor costs, and which arms and benchmarks it can teach.
 
     Attributes:
         paid: its file has ``ask(requests, p, ledger)``, and what it says is kept at any price; a free one has

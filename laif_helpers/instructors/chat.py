@@ -1,4 +1,4 @@
-"""What is sent to a language model and what is read from its answer, call by call or in a batch."""
+"""Builds what is sent to a language model and reads its answer, call by call or in a batch."""
 
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ SCHEMA = "response_format"
 
 
 class Asked(Protocol):
-    """What of a request is sent."""
+    """The part of a request that is sent."""
 
     @property
     def key(self) -> str: ...

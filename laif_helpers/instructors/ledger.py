@@ -111,7 +111,7 @@ class Ledger:
             self.base.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
 
     def noted(self, name: str) -> str:
-        """A fact of ``note``; "" where there is none."""
+        """A fact of ``note``; "" if there is none."""
         row = self.base.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else ""
 
@@ -134,7 +134,7 @@ class Ledger:
             self.base.execute("DELETE FROM batches WHERE token = ?", (token,))
 
     def open_batches(self) -> list[tuple[str, str, dict[str, float]]]:
-        """Batches that are not collected: token, id ("" where it is not known), dollars reserved by key."""
+        """Batches that are not collected: token, id ("" if it is not known), dollars reserved by key."""
         rows = self.base.execute("SELECT token, id, reserved FROM batches ORDER BY rowid")
         return [(token, id, json.loads(reserved)) for token, id, reserved in rows]
 
@@ -148,7 +148,7 @@ class Ledger:
 
 @contextmanager
 def open_ledger(path: Path, about: Mapping[str, str], items: Mapping[str, str]) -> Iterator[Ledger]:
-    """The ledger at ``path``, created where there is none, locked against a second run.
+    """The ledger at ``path``, created if there is none, locked against a second run.
 
     Args:
         about: what the ledger belongs to (arm, iteration, target, instructor, …).
@@ -176,7 +176,7 @@ def open_ledger(path: Path, about: Mapping[str, str], items: Mapping[str, str]) 
 
 
 def spent(path: Path) -> float:
-    """Dollars that a ledger of replies counts; 0.0 where there is none."""
+    """Dollars that a ledger of replies counts; 0.0 if there is none."""
     if not path.is_file():
         return 0.0
     base = sqlite3.connect(_address(path, "mode=ro"), uri=True)
@@ -212,7 +212,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _conflict(path: Path, about: Mapping[str, str], items: Mapping[str, str]) -> str:
-    """What differs between an existing ledger and the data of this run; "" where nothing does."""
+    """What differs between an existing ledger and the data of this run; "" if nothing does."""
     if not path.exists():
         return ""
     try:

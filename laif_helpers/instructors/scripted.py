@@ -33,7 +33,7 @@ class Mistake:
 def answer(messages: list[Message], *, seed: int) -> str:
     """The reply to one request: a diagnosis and as many numbered samples as its task asks for.
 
-    The same messages and seed give the same reply. Raises ValueError where the request lacks a block, or where
+    The same messages and seed give the same reply. Raises ValueError if the request lacks a block, or where
     its question is none of the practice world's.
     """
     found = blocks(messages)
@@ -118,7 +118,7 @@ def _contrast(rng: random.Random, source: Problem, mistake: Mistake, right: list
 
 
 def _practise(rng: random.Random, source: Problem, student: str, n: int) -> str:
-    """Lessons on what went wrong; where nothing did, on one of the question's concepts."""
+    """Lessons on what went wrong; if nothing did, on one of the question's concepts."""
     if _all_right(source, student):
         concept = rng.choice(source.concepts)
         diagnosis = f"The student makes no mistake; {concept!r} may be practised further."
@@ -169,7 +169,7 @@ def _chain(rng: random.Random, concept: str, partners: Sequence[str]) -> tuple[s
 
 
 def _samples(rng: random.Random, chains: Sequence[Sequence[str]], source: str) -> list[Problem]:
-    """One problem per chain, none of them the source and none twice where numbers and wording allow it."""
+    """One problem per chain, none of them the source and none twice if numbers and wording allow it."""
     taken = {" ".join(source.split())}
     samples = []
     for chain in chains:

@@ -1,4 +1,4 @@
-"""What calls cost, and the cap on it: reserved before a call, settled after it."""
+"""Counts what calls cost and holds them under a cap: reserved before a call, settled after it."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ class Spending:
     open: int = 0
 
     async def reserve(self, key: str, sent: dict[str, Any], usd: float) -> None:
-        """Wait until the cap leaves room for the call; RuntimeError where it never will."""
+        """Wait until the cap leaves room for the call; RuntimeError if it never will."""
         while usd and self.usd + usd > self.max_usd:
             if not self.open:
                 raise RuntimeError(no_room(self.max_usd, self.usd, usd))

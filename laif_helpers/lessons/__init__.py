@@ -1,4 +1,4 @@
-"""Lessons: from an instructor's replies to the rows that a model is trained on.
+"""Makes training rows of an instructor's replies: reads, checks and filters lessons.
 
 ``from_reply`` reads, ``check`` checks (verify, deduplicate, decontaminate, length), ``sample`` takes as many as are
 needed, ``mix`` adds replay.

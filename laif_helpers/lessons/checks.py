@@ -1,4 +1,4 @@
-"""Is a lesson right? Sums are recomputed, letters looked up, code is run; nothing a model wrote is evaluated."""
+"""Checks whether a lesson is right: recomputes sums, looks up letters, runs code in the sandbox."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ _DENIES = re.compile(r"\b(?:not?|never|nor|unlike|except|rather|instead|wrong|in
 CPU_S = 3
 """Seconds that a code lesson's examples may compute."""
 Problem = str
-"""Why a lesson is wrong, in one sentence; "" where nothing was found."""
+"""Why a lesson is wrong, in one sentence; "" if nothing was found."""
 
 
 # -- math: every equation again, in exact rational arithmetic
@@ -25,7 +25,7 @@ Problem = str
 def check_math(response: str) -> Problem:
     """Every equation of the rationale must hold, and the final number be the value computed last.
 
-    A number computed earlier is accepted where the last line states it (``so the most he can earn is $480``). An
+    A number computed earlier is accepted if the last line states it (``so the most he can earn is $480``). An
     equation that holds words (``x = 5``, ``cost - 2 = 3``) is not read; a rationale without any that can be read is
     not accepted, because nothing in it was checked.
     """
@@ -67,7 +67,7 @@ def options_of(question: str) -> list[tuple[str, str]]:
 def check_choice(question: str, response: str) -> Problem:
     """Two or more distinct options, lettered from A without a gap, and an answer among them that its reason bears out.
 
-    The reason's sums must hold; where it ends on one option's number or words, the letter must be that option's.
+    The reason's sums must hold; if it ends on one option's number or words, the letter must be that option's.
     """
     options = options_of(question)
     letters = [letter for letter, _ in options]
@@ -111,9 +111,9 @@ def _spaced(text: str) -> str:
 
 
 def check_code(question: str, response: str, timeout_s: float = 10.0) -> Problem:
-    """The solution parses, defines the function asked for, and passes the doctest examples, where it has any.
+    """The solution parses, defines the function asked for, and passes the doctest examples, if it has any.
 
-    The question's examples count; the solution's own docstring only where the question has none.
+    The question's examples count; the solution's own docstring only if the question has none.
     """
     source = response.removeprefix("```python\n").removesuffix("```")
     try:

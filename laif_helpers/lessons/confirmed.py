@@ -1,4 +1,4 @@
-"""Choice lessons answered again: the instructor, asked k times without its own answer, must agree with itself."""
+"""Confirms choice lessons: the instructor, asked k times without its own answer, must agree with itself."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Sums in running text, read and recomputed in exact rational arithmetic; nothing is evaluated as a program.
+"""Reads sums in running text and recomputes them in exact rational arithmetic; nothing runs as a program.
 
 ``She shares 36 pears + 12 plums (all of them) among 4 friends = …`` is read word by word: numbers, signs, words that
 are units, words that end a clause. Where an operand is a word (``price - 5 = 3``) the equation is not read.
@@ -154,7 +154,7 @@ def _sides(clause: Sequence[_Token]) -> list[list[_Token]]:
 
 
 def _ending(side: Sequence[_Token]) -> str:
-    """The sum that the side ends with, "" where it ends otherwise or an operand is a word."""
+    """The sum that the side ends with, "" if it ends otherwise or an operand is a word."""
     at = 0
     while at < len(side):
         if side[at].kind in ("number", "open") or (side[at].text == "-" and _unary(side, at)):
@@ -176,7 +176,7 @@ def _unary(side: Sequence[_Token], at: int) -> bool:
 
 
 def _starting(side: Sequence[_Token]) -> str:
-    """The sum that the side begins with, "" where it begins otherwise."""
+    """The sum that the side begins with, "" if it begins otherwise."""
     text, end, _ = _sum_at(side, 0) if side else ("", 0, 0)
     if end < len(side) and (side[end].kind in ("unread", "sign") and side[end].tight):
         return ""  # "= 1.2Y"

@@ -1,4 +1,4 @@
-"""Lessons leave the house: a folder that ``datasets``, TRL, axolotl and LLaMA-Factory read, with its card."""
+"""Exports lessons to a folder that ``datasets``, TRL, axolotl and LLaMA-Factory read, with its card."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ READERS = {
     "sharegpt": "axolotl with `type: chat_template`, `field_messages: conversations` and the properties from, value; "
     "LLaMA-Factory with `formatting: sharegpt`",
 }
-"""Formats, and how the trainers are told to read each."""
+"""Formats, and the setting with which a trainer reads each."""
 CHECKS = {
     "unparsable": "could be read",
     "wrong": "right: sums recomputed, letters looked up, code run on its examples",
@@ -106,7 +106,7 @@ FORMATS: dict[str, Callable[[list[Message]], Row]] = {
 
 
 def _empty(target: Path) -> None:
-    """Take an earlier export away; refuse a folder of somebody else's."""
+    """Remove an earlier export; refuse a folder that is no export."""
     known = {path.name for path in target.iterdir()} if target.is_dir() else set()
     if other := sorted(known - {"README.md", "train.jsonl", "train.parquet"}):
         raise ValueError(f"{target} holds {other[0]!r}, which no export wrote; name an empty folder with --out")
@@ -128,7 +128,7 @@ def _write(path: Path, rows: list[Row], *, parquet: bool) -> None:
 
 
 def _settings(folder: RunDir) -> Mapping[str, Any]:
-    """The run's recipe (of a sweep's point: the sweep's); {} where there is none."""
+    """The run's recipe (of a sweep's point: the sweep's); {} if there is none."""
     for place in (folder, RunDir(folder.path.parent.parent)):
         if place.recipe.is_file():
             return yaml.safe_load(place.recipe.read_text(encoding="utf-8")) or {}

@@ -1,4 +1,4 @@
-"""Which lessons repeat each other or a test question, are too long, or are more than needed.
+"""Filters lessons that repeat each other or a test question, are too long, or are more than needed.
 
 Every filter takes and returns all lessons and looks only at those still ``kept``; what it takes out gets its
 status and a reason.
@@ -24,7 +24,7 @@ SIMILAR = 0.8
 
 
 def marked(lessons: Sequence[Lesson], problems: Sequence[str], status: str) -> list[Lesson]:
-    """Lessons with ``status`` and reason where a problem was found among those still kept."""
+    """Lessons; those still kept in which a problem was found get its ``status`` and reason."""
     return [
         replace(lesson, status=status, reason=problem) if problem and lesson.status == "kept" else lesson
         for lesson, problem in zip(lessons, problems, strict=True)

@@ -1,4 +1,4 @@
-"""The lessons of fine_tuning: training items with the benchmark's own worked answers."""
+"""Makes the lessons of fine_tuning: training items with the benchmark's own worked answers."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence

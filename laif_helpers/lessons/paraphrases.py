@@ -1,4 +1,4 @@
-"""Test questions told in other words: found by the similarity of their vectors, for lessons on the same numbers."""
+"""Finds lessons that repeat a test question in other words, by the similarity of vectors and equal numbers."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Paraphrases:
     """The test questions, as vectors. ``questions``: (benchmark:id, text).
 
     TF-IDF knows words, not meanings, and a template's words are the same in every item; the mean of BERT's vectors
-    finds any two questions alike. These two judge only where a threshold is asked for.
+    finds any two questions alike. These two judge only if a threshold is set.
     """
 
     questions: Sequence[tuple[str, str]]
@@ -37,7 +37,7 @@ class Paraphrases:
         return bool(self.questions) and (not coarse or self.threshold > 0)
 
     def closest(self, asked: Sequence[str], family: str) -> list[tuple[str, float]]:
-        """(test item's name, cosine) for each question; ("", 0.0) where none is similar enough.
+        """(test item's name, cosine) for each question; ("", 0.0) if none is similar enough.
 
         Math questions are compared with those on the same numbers alone, since a problem with other numbers is
         another problem; only those few are embedded.

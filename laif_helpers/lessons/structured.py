@@ -91,7 +91,7 @@ def _cut(text: str) -> Any:
 
 
 def _sample(item: Any, family: families.Family) -> tuple[str, str, str]:
-    """One sample in the form that plain text ends in too; fields that nobody asked for are passed over."""
+    """One sample in the form that plain text ends in too; fields that were not asked for are ignored."""
     fields = family.sample.model_fields
     known = {key: value for key, value in item.items() if key in fields} if isinstance(item, dict) else item
     try:

@@ -1,4 +1,4 @@
-"""Reading text: an instructor's reply into samples, and a question into what duplicates are judged by."""
+"""Reads text: an instructor's reply into samples, and a question into the keys that find duplicates."""
 
 import ast
 import re
@@ -62,7 +62,7 @@ def numbers(tokens: Iterable[str]) -> tuple[str, ...]:
 
 
 def diagnosis(text: str) -> str:
-    """What the instructor says is wrong: the ``Diagnosis:`` paragraph of a reply, "" where it has none."""
+    """What the instructor says is wrong: the ``Diagnosis:`` paragraph of a reply, "" if it has none."""
     lines = text.splitlines()
     for at, line in enumerate(lines):
         if match := _DIAGNOSIS.match(line):

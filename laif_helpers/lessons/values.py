@@ -1,4 +1,4 @@
-"""Whether the two sides of a written equation are worth the same."""
+"""Decides whether the two sides of a written equation have the same value."""
 
 import re
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""The model card of a checkpoint (``README.md``): base, lessons, recipe, and the scores once somebody measured them."""
+"""Writes the model card of a checkpoint (``README.md``): base, lessons, recipe, and scores once they are measured."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _PLAIN = {
 def write(folder: Path, about: Mapping[str, Any], settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> Path:
     """Write ``folder/README.md``. ``about``: target, base, arm, iteration and ``lessons``, a count for each source.
 
-    A base that is a folder of this machine is told by what it is, never by its path.
+    If the base is a folder of this machine, the card names what it is, never its path.
     """
     target = Path(about["target"]).name if Path(about["target"]).is_absolute() else about["target"]
     adapter = (folder / "adapter_config.json").is_file()

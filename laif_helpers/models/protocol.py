@@ -1,6 +1,6 @@
-"""OpenAI's protocol: a client, one call, what an answer holds, and what may be done about an error.
+"""Speaks OpenAI's protocol: makes a client, makes one call, reads the answer, and decides how to react to an error.
 
-Nothing here decides by the words of a server: they are shown, once, to whoever has to mend the cause.
+No decision here depends on the words of a server: they are shown, once, to the person who has to repair the cause.
 """
 
 import json
@@ -16,9 +16,9 @@ from laif_helpers import machine
 from laif_helpers.records import Completion
 
 MAX_ATTEMPTS = 6
-"""Attempts a request, with waits of about 0.5, 1, 2, 4 and 8 s between them: a restart is survived, an outage told."""
+"""Attempts a request, with waits of about 0.5, 1, 2, 4 and 8 s between them: a server may restart in that time."""
 OF_ONE_PROMPT, PROMPT_ATTEMPTS = frozenset({400, 413}), 3
-"""Refusals that may be meant for one prompt, and how often such a one is asked before it stops everything."""
+"""Refusals that may concern one prompt alone, and how often that prompt is sent before its refusal stops everything."""
 MAX_WAIT_S = 60.0
 MAX_REQUEST_S = 1_200.0
 """Wall time for one request with all its attempts; refusals for coming too fast (429) are bounded by it alone."""
@@ -31,7 +31,7 @@ _LONE = re.compile("[\ud800-\udfff]")
 
 
 class ServerError(RuntimeError):
-    """A server that refuses or keeps failing, told in one sentence."""
+    """A server that refuses or keeps failing; the message is one sentence."""
 
 
 class ErrorBody(Exception):
@@ -93,7 +93,7 @@ def give_up_after(ends: float, error: Any, url: str) -> None:
 
 
 def read_completion(reply: Any, seconds: float) -> Completion:
-    """The first choice of a chat completion's JSON, with its token counts (0 where the server gives none)."""
+    """The first choice of a chat completion's JSON, with its token counts (0 if the server gives none)."""
     choice = first_choice(reply)
     if not choice:
         return Completion("", 0, 0, "error: the server answered without choices")
@@ -128,7 +128,7 @@ def plain_text(content: Any) -> str:
 
 
 def first_choice(reply: Any) -> dict[str, Any]:
-    """``choices[0]`` of a reply's JSON; empty where a server's reply has none, or is no such object."""
+    """``choices[0]`` of a reply's JSON; empty if a server's reply has none, or is no such object."""
     choices = reply.get("choices") if isinstance(reply, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
     return first if isinstance(first, dict) else {}
@@ -168,7 +168,7 @@ def _wait(error: Any, attempt: int) -> float:
 
 
 def retry_after(error: Any) -> float:
-    """Seconds that a refusal's ``Retry-After`` asks to wait; 0 where it says nothing (or a date)."""
+    """Seconds that a refusal's ``Retry-After`` asks to wait; 0 if it says nothing (or a date)."""
     headers = getattr(getattr(error, "response", None), "headers", {})
     try:
         return max(0.0, float(headers.get("retry-after", "")))

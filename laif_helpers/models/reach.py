@@ -1,4 +1,4 @@
-"""Before many requests: whether anybody listens at a server's address, in which scheme, and how long its context is."""
+"""Checks a server before many requests: does it listen, in which scheme, and how long is its context."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ LEAST_ROOM = 0.25
 
 
 def check(url: str) -> None:
-    """Raises ServerError, at once, if nobody listens at ``url`` or if it speaks another scheme."""
+    """Raises ServerError, at once, if no server listens at ``url`` or if it speaks another scheme."""
     parts = urlparse(url)
     proxy = any(os.environ.get(name) for name in (f"{parts.scheme}_proxy", f"{parts.scheme.upper()}_PROXY"))
     if proxy and not is_local(url):
@@ -40,7 +40,7 @@ def check(url: str) -> None:
 
 
 async def context(client: Any, model: str) -> int:
-    """Tokens that prompt and answer may have together, if the server tells (vLLM, SGLang, llama.cpp); 0 if not."""
+    """Tokens that prompt and answer may have together, if the server reports it (vLLM, SGLang, llama.cpp); 0 if not."""
     for path, read in (("/models", _of_list), ("/props", _of_props)):
         try:
             reply = await client.get(path, cast_to=object, options={"timeout": CONNECT_S})
@@ -66,8 +66,8 @@ def _of_props(reply: dict[str, Any], _: str) -> int:
 def room(context: int, turns: list[Message], asked: int) -> int:
     """How many tokens to ask for: ``asked``, or less if prompt and answer might not fit ``context`` (0: unknown).
 
-    A token has at least one byte, so that a prompt's bytes bound its tokens; a prompt so long that this says nothing
-    gets a share of the context.
+    A token has at least one byte, so a prompt's bytes bound its tokens. If that bound leaves no room, the answer gets a
+    share of the context.
     """
     if not context:
         return asked

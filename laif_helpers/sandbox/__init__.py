@@ -1,7 +1,7 @@
 """Runs model-written Python: one child process per program, in the strongest cage this machine offers.
 
-In order: ``bubblewrap`` where installed; Linux namespaces through ``unshare``; else nothing is run unless the user
-opts in by name (``isolation="none"`` or ``LAIF_SANDBOX=none``), for then only time, memory, file size and process
+In order: ``bubblewrap`` if installed; Linux namespaces through ``unshare``; else nothing is run unless the user
+opts in by name (``isolation="none"`` or ``LAIF_SANDBOX=none``), because then only time, memory, file size and process
 limits hold. The two real cages have no network, see neither the user's files nor the environment, keep the system
 read-only and end every process of the program with it.
 
@@ -60,7 +60,7 @@ def run_python(
     Standard library and this environment's packages can be imported; the environment is empty, standard input too,
     the working directory an empty private folder. ``timeout_s`` limits the time that passes, ``cpu_s`` (whole seconds,
     rounded up; by default the same) the time that is computed, which a busy machine does not stretch.
-    Raises RuntimeError where no cage works and none was waived.
+    Raises RuntimeError if no cage works and none was waived.
     """
     if timeout_s <= 0 or memory_mb < 64:
         raise ValueError(f"timeout_s={timeout_s}, memory_mb={memory_mb}: need timeout_s > 0 and memory_mb >= 64")
@@ -91,9 +91,9 @@ def kept_ready() -> AbstractContextManager[None]:
 
 
 def cage() -> str:
-    """Name of the cage in force: ``bubblewrap``, ``unshare``, or ``none`` where ``LAIF_SANDBOX=none`` says so.
+    """Name of the cage in force: ``bubblewrap``, ``unshare``, or ``none`` if ``LAIF_SANDBOX=none`` says so.
 
-    ``LAIF_SANDBOX`` may name any of them. Raises RuntimeError where no cage works here and none was waived.
+    ``LAIF_SANDBOX`` may name any of them. Raises RuntimeError if no cage works here and none was waived.
     """
     wanted = os.environ.get("LAIF_SANDBOX", "")
     if wanted and wanted not in CAGES:
@@ -112,7 +112,7 @@ def cage() -> str:
 
 @functools.cache
 def why_not(name: str) -> str:
-    """Why the cage ``name`` cannot be used on this machine; "" where a trial program ran in it."""
+    """Why the cage ``name`` cannot be used on this machine; "" if a trial program ran in it."""
     tool = {"bubblewrap": "bwrap", "unshare": "unshare"}.get(name)
     if tool and not shutil.which(tool):
         return f"{tool} is not installed"

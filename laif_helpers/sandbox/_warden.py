@@ -1,4 +1,4 @@
-"""Cages from outside: started, given one program after the other, ended.
+"""Starts cages, gives them one program after the other, and ends them.
 
 A cage runs several programs while ``run`` is busy with others at the same time, or within ``kept()``: starting one
 costs more than most programs. After that all cages are gone. Between two programs every process of a cage is killed and
@@ -80,7 +80,7 @@ class Warden:
         return dict(json.loads(answer))
 
     def _hear(self, timeout_s: float) -> bytes | None:
-        """The next message; empty where the other side is gone, None where time ran out."""
+        """The next message; empty if the other process has ended, None if time ran out."""
         if not select.select([self.channel], [], [], timeout_s)[0]:
             return None
         with contextlib.suppress(ConnectionError):
@@ -88,8 +88,8 @@ class Warden:
         return b""
 
     def end(self) -> None:
-        """Kill all of it. The cage's process 1 is killed by its own id, for it may sit in a session of its own; with it
-        go all processes of the cage."""
+        """Kill all of it. The cage's process 1 is killed by its own id, because it may have its own session; its end is
+        the end of all processes of the cage."""
         for pid in [*_children(self.process.pid), -self.process.pid]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

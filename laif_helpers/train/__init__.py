@@ -4,7 +4,7 @@
 process, or DeepSpeed ranks), draws its progress and judges the outcome. ``python -m laif_helpers.train.child CONFIG``
 is the child; what it does is in ``sft.py``. The kernel imports no trl and makes no call to CUDA.
 
-Settings follow the papers where they have a say (cosine, no weight decay, clipping at 1.0, loss on the response
+Settings follow the papers if these give a value (cosine, no weight decay, clipping at 1.0, loss on the response
 only, betas 0.9 and 0.95); sizes and rates come from the recipe.
 """
 

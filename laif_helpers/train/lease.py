@@ -48,7 +48,7 @@ def granted(folder: Path, every: float = RENEW_S) -> Iterator[Callable[[], None]
 def hold(folder: Path, every: float = RENEW_S, patience: float = PATIENCE_S) -> None:
     """End this process when the lease on ``folder`` goes, changes hands, or is not renewed for ``patience`` seconds.
 
-    Returns at once. Raises ValueError where there is no lease.
+    Returns at once. Raises ValueError if there is no lease.
     """
     text = _read(folder, "")
     if not text:

@@ -1,4 +1,4 @@
-"""The items on which a training is judged while it ends: shown before and after, held out, answered right before."""
+"""Draws the items that judge a training at its end: shown before and after, held out, answered right before."""
 
 import random
 from dataclasses import asdict

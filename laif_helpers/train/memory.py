@@ -1,4 +1,4 @@
-"""What a training will need of memory and disk, from the model's shape alone: no weights are loaded.
+"""Estimates the memory and disk that a training needs from the model's shape alone; no weights are loaded.
 
 Model states: DeepSpeed's own estimators for ZeRO-2 and 3; 16 bytes a weight without DeepSpeed (weights, gradients,
 Adam's two moments, all float32). Activations are counted tensor by tensor (``LAYER_HIDDEN``), without stored attention.
@@ -75,7 +75,7 @@ class Need:
 
 
 def shape(base: str) -> Shape:
-    """Shape of a model folder or hub name, by its config. Raises ValueError where no config can be read."""
+    """Shape of a model folder or hub name, by its config. Raises ValueError if no config can be read."""
     from transformers import AutoConfig
 
     try:

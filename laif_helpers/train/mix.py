@@ -1,4 +1,4 @@
-"""The training set of stage 5: an arm's lessons and what is replayed, the same number of items for every arm."""
+"""Mixes the training set of stage 5: an arm's lessons and replayed items, the same number of items for every arm."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -46,8 +46,8 @@ class Mix:
 def make(p: StageParameters) -> Mix:
     """Read lessons and replay pool, mix them to ``p.budget`` a benchmark, write ``p.folder.training_set``.
 
-    Raises FileNotFoundError naming the notebook to run first, ValueError where no lesson was kept or (``strict``)
-    where there are too few, or where a training question is a test question.
+    Raises FileNotFoundError naming the notebook to run first, ValueError if no lesson was kept, if there are
+    too few (``strict``), or if a training question is a test question.
     """
     if reason := _ended(p):
         p.folder.training_set.unlink(missing_ok=True)

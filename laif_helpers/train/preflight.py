@@ -1,7 +1,7 @@
-"""What can be known before a training costs anything: does it fit, what is learnt from, how long, how much disk.
+"""Checks a training before it costs anything: does it fit, what does it learn from, how long, how much disk.
 
 ``before_loading`` runs in the training child once the samples are tokens and before the model is loaded: it writes
-``preflight.json`` and stops what cannot work. ``of_recipe`` says what a recipe alone tells (``laif doctor --recipe``).
+``preflight.json`` and stops what cannot work. ``of_recipe`` checks a recipe alone (``laif doctor --recipe``).
 """
 
 import json
@@ -23,13 +23,13 @@ from laif_helpers.train.settings import Row, Settings, read_json
 STAGES = ("none", "zero1", "zero2", "zero3", "zero3_offload")
 SMALL = 200e6
 _MARK = "preflight| "
-MEASURED = 3  # steps after which the duration is told; the first one sets up memory and counts for nothing
+MEASURED = 3  # steps after which the duration is reported; the first step sets up memory and is not counted
 
 
 def size(settings: Settings) -> memory.Shape | str:
-    """The base's shape, or why it cannot be told. To be asked before the Trainer's arguments exist.
+    """The base's shape, or why it is unknown. Call this before the Trainer's arguments exist.
 
-    From then on ZeRO-3 has a hand in every model that is made, also in one without data.
+    From then on ZeRO-3 changes every model that is created, also one without data.
     """
     try:
         return memory.shape(_base_of(settings))
@@ -38,7 +38,7 @@ def size(settings: Settings) -> memory.Shape | str:
 
 
 def before_loading(settings: Settings, model: memory.Shape | str, shares: Row, arguments: Any) -> Row:
-    """Write ``preflight.json`` (rank 0) and raise ValueError where a row says ``stop``; return the figures."""
+    """Write ``preflight.json`` (rank 0) and raise ValueError if a row says ``stop``; return the figures."""
     rows = _samples(shares, settings) + _steps(shares, settings, arguments)
     figures: Row = {}
     if isinstance(model, str):
@@ -116,7 +116,7 @@ def free_memory(device: str) -> tuple[int, int]:
 
 
 def _fits(settings: Settings, needed: Need, free: int, total: int, device: str) -> Row:
-    """A stop only where the model's states alone do not fit; activations are an estimate."""
+    """A stop only if the model's states alone do not fit; activations are an estimate."""
     ranks = 1 if device.startswith("cuda") else settings.num_processes
     wanted, states = needed.device * ranks, needed.states * ranks
     place = "this machine" if device == "cpu" else f"GPU {device.removeprefix('cuda:')}"
@@ -186,7 +186,7 @@ def _existing(path: Path) -> Path:
 
 
 def ask(recipe: Recipe) -> list[str]:
-    """``of_recipe`` in a process of its own, so that this one stays free of torch; a line where nothing is trained.
+    """``of_recipe`` in a process of its own, so that this one stays free of torch; one line if nothing is trained.
 
     A local target below 200 MB trains on any machine and costs no process either.
     """

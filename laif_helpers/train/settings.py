@@ -1,4 +1,4 @@
-"""What a training is told, and what is checked of it before anything heavy is loaded.
+"""Collects the settings of a training, and checks them before anything heavy is loaded.
 
 ``Settings`` travels from the kernel to the child as ``train_config.json``; its ``identity`` says whether a
 checkpoint that lies there is the one these settings would make.
@@ -30,7 +30,7 @@ class Settings(TrainingSection):
     """All that the child needs, as kept in ``train_config.json``: the recipe's keys about training, and these.
 
     Lengths are tokens, batches per process. ``held_out``, ``anchors`` and ``handful`` are items (``measured``),
-    ``untouched`` is the model that nothing was taught yet, ``card`` what the model card tells beside the settings.
+    ``untouched`` is the model before any training, ``card`` what the model card holds beside the settings.
     """
 
     folder: str
@@ -233,7 +233,7 @@ def read_log(path: Path) -> list[Row]:
 
 
 def read_json(path: Path) -> Row:
-    """One JSON object. Raises ValueError naming the file where it is anything else."""
+    """One JSON object. Raises ValueError naming the file if it holds anything else."""
     try:
         value: Row = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

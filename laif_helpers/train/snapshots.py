@@ -1,4 +1,4 @@
-"""Training states on disk, so that a killed training goes on: which one is whole, whose it is, what to throw away.
+"""Keeps training states on disk, so that a killed training resumes: finds the whole ones, discards the others.
 
 ``<iteration>/checkpoint.steps/checkpoint-N/`` is what the Trainer (and DeepSpeed, a file per rank) writes at step N.
 It counts only once ``laif_whole.json`` lies in it, which names every file with its size, and with its hash up to
@@ -31,7 +31,7 @@ class Snapshot:
 def every(save_steps: int, max_steps: int, logging_steps: int) -> int:
     """Steps between two snapshots: ``save_steps``, or a quarter of the training; always a step that is logged.
 
-    A state is worth keeping only where the loss is known to be a number.
+    A state is worth keeping only at a step at which the loss is known to be a number.
     """
     wanted = save_steps or max(1, -(-max_steps // 4))
     return -(-wanted // logging_steps) * logging_steps
@@ -97,7 +97,7 @@ def prepare(settings: Settings) -> tuple[Snapshot | None, str]:
 
 
 def _changed(before: Row, now: Row) -> str:
-    """Why an earlier training's states are of no use; "" where they are this one's."""
+    """Why the states of an earlier training cannot be used; "" if they belong to this training."""
     if before.get("identity") == now["identity"]:
         return ""
     old, new = before.get("settings", {}), now["settings"]

@@ -1,4 +1,4 @@
-"""The trackers that ``report_to`` names: checked before anything is loaded, and told where and as what to write."""
+"""Checks the trackers that ``report_to`` names before anything is loaded, and sets where and as what they write."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ KNOWN = ("tensorboard", "wandb", "mlflow")
 
 
 def check(report_to: str) -> None:
-    """Raises ValueError where a tracker that everybody knows is named, but not installed."""
+    """Raises ValueError if a well-known tracker is named, but not installed."""
     if report_to in KNOWN and not importlib.util.find_spec(report_to):
         raise ValueError(f"report_to: {report_to} is not installed; pip install {report_to}, or set report_to: none")
 

@@ -74,7 +74,7 @@ def mixed(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
 
 
 def ended(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> str:
-    """Why this arm has nothing left to learn from; "" where it has."""
+    """Why this arm has nothing left to learn from; "" if it has."""
     if rows and (p.strategy not in ("tripost", "tripost_injected") or any(row["source"] == "repair" for row in rows)):
         return ""
     if all(each.outcome == tripost.RIGHT for each in found):

@@ -9,7 +9,7 @@ Made by this project (Apache-2.0); nothing is downloaded. ``practice`` is in-dom
      "answer": "Mia has 3 * 2 = 6 eggs.\\nMia has 6 - 2 = 4 eggs.\\n#### 4", "concepts": ["pair", "lose"], …}
 
 The gaps are concepts that the nano target never met in its practice data: words for a quantity, never a way of
-calculating. They are known here for scoring a diagnosis; no instructor is told.
+calculating. They are known here to score a diagnosis; no instructor sees them.
 """
 
 import hashlib
@@ -75,7 +75,7 @@ def _identity(name: str, question: str) -> str:
 
 
 def _attributes(problem: Problem) -> dict[str, Any]:
-    """Labels of an item. ``concept`` is the one that decides it: the gap where there is one, else the last."""
+    """Labels of an item. ``concept`` is the one that decides it: the gap if there is one, else the last."""
     steps = problem.steps
     deciding = next((step for step in steps if step.concept in GAPS), steps[-1])
     largest = max(problem.numbers)

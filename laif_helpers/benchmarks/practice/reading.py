@@ -42,7 +42,7 @@ _SENTENCE = re.compile(r"(?<=[.?])\s+")
 
 @dataclass(frozen=True)
 class _Pattern:
-    """What a sentence's skeleton stands for: a kind, a concept where it is one, and the slots in order."""
+    """What a sentence's skeleton stands for: a kind, a concept if it is one, and the slots in order."""
 
     kind: str
     label: str
@@ -140,7 +140,7 @@ def _reversed_final(sentences: list[str]) -> int | None:
 
 
 def _numbers(chain: list[Concept], story: list[Any], final: int | None) -> tuple[int, list[tuple[int, int]]]:
-    """The plain start (0 where a concept opens) and each step's ``(n, m)``; ``x`` is worked out from ``final``."""
+    """The plain start (0 if a concept opens) and each step's ``(n, m)``; ``x`` is worked out from ``final``."""
     values = [[slots.get(key, "0") for key in ("n", "m")] for _, slots in story]
     if "x" in [values[0][1], *(value for pair in values[1:] for value in pair)]:
         raise ValueError("only the first number of a practice problem can be x")

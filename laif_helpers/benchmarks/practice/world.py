@@ -105,7 +105,7 @@ class Problem:
 
 
 def draw_concepts(rng: random.Random, focus: str, steps: int, partners: Sequence[str]) -> tuple[str, ...]:
-    """``focus``, with one partner of another operation where ``steps`` is 2; an opening always comes first."""
+    """``focus``, with one partner of another operation if ``steps`` is 2; an opening always comes first."""
     if steps == 1:
         return (focus,)
     fits = [p for p in partners if CONCEPTS[p].operation != CONCEPTS[focus].operation]
@@ -164,7 +164,7 @@ def _draw_numbers(rng: random.Random, chain: Sequence[Concept], scale: int) -> l
 
 
 def work_out(chain: Sequence[Concept], numbers: Sequence[Any], start: int) -> list[Equation]:
-    """The chain's equations, or [] where a division leaves a remainder."""
+    """The chain's equations, or [] if a division leaves a remainder."""
     equations: list[Equation] = []
     value = start
     for concept, (n, m) in zip(chain, numbers, strict=True):

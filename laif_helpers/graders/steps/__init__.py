@@ -162,7 +162,7 @@ def repair(module: Any, question: str, attempt: str, verdict: Verdict) -> str:
 
 
 def final(text: str) -> str:
-    """What follows the last ``(Final response)`` of an answer, up to the line's end; all of it where there is none."""
+    """The text behind the last ``(Final response)``, up to the line's end; the whole text if there is none."""
     _, mark, rest = text.rpartition(f"({FINAL})")
     return rest.strip().split("\n")[0] if mark else text
 
@@ -173,7 +173,7 @@ _WRONG = re.compile(r'In step \(([^()]+)\) the part "(.*?)" is incorrect\. This 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """A line of feedback as read: ``correct`` is None where it can be read neither way."""
+    """A line of feedback as read: ``correct`` is None if it can be read neither way."""
 
     correct: bool | None
     step: str | None = None

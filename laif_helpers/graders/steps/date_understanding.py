@@ -137,7 +137,7 @@ def _signed(amount: re.Match[str]) -> int:
 
 
 def solve(item: Item) -> list[Step]:
-    """The canonical answer. Raises ValueError where a relation leads nowhere or no option holds the date."""
+    """The canonical answer. Raises ValueError if a relation leads nowhere or no option holds the date."""
     solved, day = [], item.given
     for at, relation in enumerate(item.relations, start=1):
         reached = relation.apply(day)

@@ -86,7 +86,7 @@ def read_clue(text: str, objects: tuple[str, ...]) -> Clue:
 
 
 def _place(text: str, n: int) -> int:
-    """1 for the first place, -1 for the last, 2 for the second from the front …; 0 where the text names none."""
+    """1 for the first place, -1 for the last, 2 for the second from the front …; 0 if the text names none."""
     if text in FIRST or text in LAST:
         return 1 if text in FIRST else -1
     if text in ORDINALS[1 : n + 1]:

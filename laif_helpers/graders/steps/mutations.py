@@ -1,4 +1,4 @@
-"""Right answers with one error of a known kind put in: they try the verifiers, and stand for errors of nobody's own."""
+"""Puts one error of a known kind into a right answer, to test the verifiers and to replace a model's own errors."""
 
 import random
 import re
@@ -9,7 +9,7 @@ from laif_helpers.graders import steps
 from laif_helpers.graders.steps import FINAL, Step
 
 Edit = Callable[[str, random.Random], str | None]
-"""A line's text -> the text with an error in it, or None where it has no place for this one."""
+"""A line's text -> the text with an error in it, or None if it has no place for this one."""
 
 
 @dataclass(frozen=True, slots=True)

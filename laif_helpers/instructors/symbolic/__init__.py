@@ -41,9 +41,9 @@ _NO_DRAW = "none that could be drawn keep its wording and every number's reading
 def answer(messages: list[Message], *, seed: int) -> str:
     """The reply to one request: a diagnosis, then up to the requested number of samples.
 
-    A request of three kinds (le, lec, auggpt) is told by its labelled blocks. Where the problem cannot be
-    varied the reply holds the diagnosis with the reason and no sample; where fewer variations exist than asked
-    for, those. Equal messages and seed give an equal reply. Raises ValueError where the request lacks a block.
+    A request of three kinds (le, lec, auggpt) is recognised by its labelled blocks. If the problem cannot be
+    varied the reply holds the diagnosis with the reason and no sample; if fewer variations exist than asked
+    for, those. Equal messages and seed give an equal reply. Raises ValueError if the request lacks a block.
     """
     blocks = _blocks(messages)
     wanted = prompts.wanted(blocks)

@@ -26,12 +26,12 @@ _SLOPPY = re.compile(r"approx|round|about \d|nearest|≈|~|\bremainder\b|at leas
 class Solution:
     """A question and its worked solution, every number accounted for.
 
-    ``slots``: the question's numbers with the leaf that each shows, or None where it stays; ``tokens``: the
+    ``slots``: the question's numbers with the leaf that each shows, or None if it stays; ``tokens``: the
     numbers of ``rationale`` (marks removed) with the register that each shows; ``frozen``: leaves that must
     keep their value because a number could be read in two ways; ``steps``: registers of the equations' results
     in order, ``equations`` their text; ``used``: leaves that the answer's equations read; ``spent``: registers
     that an equation has read; ``percents``: registers shown as percentages; ``constants``: numbers that the
-    wording explains, True where an equal quantity could not be told from them.
+    wording explains, True if an equal quantity could not be distinguished from them.
     """
 
     question: str
@@ -49,10 +49,10 @@ class Solution:
     used: set[int] = field(default_factory=set)
 
     def look_up(self, value: Fraction, prefer: Sequence[int] = (), *, operand: bool = False) -> int:
-        """The register that shows ``value``; where two different quantities could, both are frozen.
+        """The register that shows ``value``; if two different quantities could, both are frozen.
 
         A result that no equation has used yet is what an equation's number means: solutions compute what they
-        then use. Raises NotVariable where nothing accounts for the value.
+        then use. Raises NotVariable if nothing accounts for the value.
         """
         same = [r for r in dict.fromkeys(prefer) if self.program.value(r) == value] or self._readings(value)
         if not same:
@@ -110,7 +110,7 @@ class Solution:
 def understand(question: str, solution: str) -> Solution:
     """Read a GSM8K-style solution (``<<expr=value>>`` marks, last line ``#### n``) against its question.
 
-    Raises NotVariable with the reason where a number is unaccounted for or an equation does not hold exactly.
+    Raises NotVariable with the reason if a number is unaccounted for or an equation does not hold exactly.
     """
     rationale, _, final = solution.partition("####")
     if not final.strip():
@@ -240,7 +240,7 @@ def _same_unit(result: Solution, number: Number, leaf: int) -> bool:
 
 
 def _unit(text: str, number: Number) -> str:
-    """The first four letters of the word after a number, "" where none follows."""
+    """The first four letters of the word after a number, "" if none follows."""
     match = re.match(r"[\s-]*([A-Za-z]+)", text[number.end :])
     return match[1].lower()[:4] if match else ""
 

@@ -95,7 +95,7 @@ def _value(text: str, style: str) -> Fraction:
 
 
 def places(value: Fraction | int) -> int:
-    """Decimal places that ``value`` needs; 99 where no finite number of places will do."""
+    """Decimal places that ``value`` needs; 99 if no finite number of places is enough."""
     for count in range(7):
         if 10**count % value.denominator == 0:
             return count

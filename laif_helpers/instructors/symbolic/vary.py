@@ -80,7 +80,7 @@ class Variator:
         return rng.sample(pairs, min(len(pairs), _MOST)) + rng.sample(single, min(len(single), _MOST))
 
     def _with(self, changes: dict[int, Fraction]) -> Variation | None:
-        """The problem on these values, where they keep its wording and every number's reading true."""
+        """The problem on these values, if they keep its wording and every number's reading true."""
         values = self._propose(changes)
         registers = self.program.run(values, self._accept) if values else []
         same = registers and registers[self.solution.answer] == self.program.value(self.solution.answer)
@@ -89,7 +89,7 @@ class Variator:
         return _write(self.solution, registers)
 
     def _propose(self, changes: dict[int, Fraction]) -> list[Fraction]:
-        """New leaves that keep sums and the order between the question's numbers; [] where these changes do not."""
+        """New leaves that keep sums and the order between the question's numbers; [] if these changes do not."""
         new, chosen = list(self.program.leaves), changes.keys()
         for leaf, value in changes.items():
             new[leaf] = value
@@ -134,7 +134,7 @@ def _bounds(old: Fraction, percent: bool) -> tuple[float, float, int]:
 
 
 def _choices(solution: Solution, leaf: int) -> list[Fraction]:
-    """Values that the leaf may take: half to twice the old one, as round as it was, words where words will do."""
+    """Values that the leaf may take: half to twice the old value, as round as it, written in words if possible."""
     old = solution.program.leaves[leaf]
     shown = [number for number, index in solution.slots if index == leaf]
     caps = [cap for number in shown if (cap := limit(solution.question, number))]
@@ -158,7 +158,7 @@ def _order(solution: Solution) -> list[tuple[Fraction, Fraction]]:
 
 
 def _ranked(solution: Solution) -> list[Exact]:
-    """Registers and fixed numbers whose order decides the solution, lowest first; [] where nothing is weighed."""
+    """Registers and fixed numbers whose order decides the solution, lowest first; [] if nothing is weighed."""
     program = solution.program
     if not _WEIGHS.search(solution.rationale) and not _CONDITION.search(solution.question):
         return []

@@ -98,9 +98,9 @@ _STRONG: dict[int, str] = {
 
 
 def cues(text: str, *, strong: bool = False) -> set[Fraction]:
-    """Constants that the wording implies: 7 where it speaks of weeks, 2 for twice, 100 for percent …
+    """Constants that the wording implies: 7 if it speaks of weeks, 2 for twice, 100 for percent …
 
-    ``strong``: only those that the wording all but demands, so that an equal quantity cannot be told from them.
+    ``strong``: only those that the wording all but demands, so an equal quantity cannot be distinguished from them.
     """
     lower = text.lower()
     found = {Fraction(value) for value, cue in (_STRONG if strong else _CUES).items() if re.search(cue, lower)}
@@ -113,7 +113,7 @@ def cues(text: str, *, strong: bool = False) -> set[Fraction]:
 
 
 def listed(text: str) -> set[Fraction]:
-    """How many people or things the text lists by name, and one more (the teller is often not in the list)."""
+    """How many people or things the text lists by name, and one more (the narrator is often not in the list)."""
     sizes = set()
     for match in _NAMES.finditer(text):
         sizes.add(Fraction(len(re.findall(r"[A-Z]\w+|\b[Ii]\b", match.group()))))
@@ -138,7 +138,7 @@ def parts_of(number: Number) -> set[Fraction]:
 
 
 def stays(question: str, number: Number) -> str:
-    """Why ``number`` must keep its value, or "" where it may vary."""
+    """Why ``number`` must keep its value, or "" if it may vary."""
     before, after = question[: number.start], question[number.end :]
     if number.style not in ("digits", "word"):
         return number.style
@@ -173,7 +173,7 @@ def _is_year(number: Number, before: str) -> bool:
 
 
 def _names_members(question: str, number: Number) -> bool:
-    """A small count whose members the text then tells apart, or a group of named people of that size."""
+    """A small count whose members the text then names separately, or a group of named people of that size."""
     after = question[number.end :]
     if re.match(r" (?:times?|hours?|days?|weeks?|months?|years?|minutes?|miles?|more|less|fewer)\b", after):
         return False
@@ -181,7 +181,7 @@ def _names_members(question: str, number: Number) -> bool:
 
 
 def limit(question: str, number: Number) -> Fraction | None:
-    """The largest value that still makes sense, where the wording sets one."""
+    """The largest value that still makes sense, if the wording sets one."""
     after = question[number.end : number.end + 40]
     before = question[max(0, number.start - 30) : number.start]
     if number.percent and number.value <= 100:
@@ -226,5 +226,5 @@ def relations(numbers: list[Number]) -> list[tuple[Fraction, Fraction, Fraction]
 
 
 def question_numbers(question: str) -> list[tuple[Number, str]]:
-    """Every number of the question with the reason why it stays ("" where it may vary)."""
+    """Every number of the question with the reason why it stays ("" if it may vary)."""
     return [(number, stays(question, number)) for number in find(question)]

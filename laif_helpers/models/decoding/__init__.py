@@ -254,7 +254,7 @@ def context_length(model: Any) -> int:
 
 
 def _last_position_only(model: Any) -> dict[str, int]:
-    """Asks for the last position's logits where the model knows how: the others would fill memory for nothing."""
+    """Asks for the last position's logits alone, if the model can do that; the others would fill memory for nothing."""
     import inspect
 
     return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}

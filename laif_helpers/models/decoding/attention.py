@@ -1,4 +1,4 @@
-"""Attention for one new token a row on CPU cores, where torch's own kernel is made for many.
+"""Computes attention for one new token a row on CPU cores; torch's own kernel is designed for many tokens.
 
 With one query a row, ``scaled_dot_product_attention`` spends its time on setting up blocks and on turning the same mask
 into numbers in every layer; two batched products take half of that (figures in ``docs/LOG.md``).
@@ -10,7 +10,7 @@ NAME = "laif_decode"
 
 
 def use(model: Any) -> Any:
-    """Let ``model`` use it where it runs on the CPU with torch's attention; others stay as they are. Returns it."""
+    """Let ``model`` use this attention if it runs on the CPU with torch's; other models stay unchanged. Returns it."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 

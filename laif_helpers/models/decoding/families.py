@@ -1,7 +1,7 @@
-"""Which way of decoding a model takes: decided by what it is proven for, never by trying and failing.
+"""Chooses the way of decoding for a model by what is proven for its family, never by trial and error.
 
 Every name stands here because ``tests/test_families.py`` compares its texts with plain ``generate``, one prompt at a
-time. A family that nobody has tried takes plain ``generate`` over prompts of one length, which no padding can disturb;
+time. A family that is untested takes plain ``generate`` over prompts of one length, which no padding can disturb;
 one without a cache of the usual kind (RWKV) takes them one by one.
 """
 

@@ -14,7 +14,7 @@ LEAST_PROMPTS = 16
 
 
 class Tokens(Protocol):
-    """What of a prompt is looked at."""
+    """The part of a prompt that this module reads."""
 
     @property
     def ids(self) -> list[int]: ...
@@ -24,7 +24,7 @@ P = TypeVar("P", bound=Tokens)
 
 
 def groups(prompts: Sequence[P]) -> list[list[P]]:
-    """Prompts that begin alike together, each group longest prompt first; those that share with nobody are one group.
+    """Prompts that begin alike together, each group longest prompt first; those that share no beginning are one group.
 
     Groups with the longest prompts come first, so that a batch which is too large is found out at the start.
     """
@@ -40,7 +40,7 @@ def groups(prompts: Sequence[P]) -> list[list[P]]:
 
 
 def _runs(ordered: Sequence[P]) -> list[list[P]]:
-    """Neighbours in the order of their tokens, cut where two of them share too little."""
+    """Neighbours in the order of their tokens, cut between two that share too little."""
     runs: list[list[P]] = []
     for prompt in ordered:
         least = max(LEAST_TOKENS, LEAST_SHARE * len(prompt.ids))
@@ -61,7 +61,7 @@ def common(prompts: Sequence[list[int]]) -> int:
 def read(model: Any, cache: Any, prompts: Sequence[Tokens], pad: Any, **options: Any) -> int:
     """Let the model read the beginning that all prompts share, once, into every row of an empty ``cache``.
 
-    ``pad``: (rows,) columns of padding before each prompt. Returns the columns read, 0 where none is worth it.
+    ``pad``: (rows,) columns of padding before each prompt. Returns the columns read, 0 if none is worth it.
     """
     import torch
 

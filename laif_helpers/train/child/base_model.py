@@ -9,7 +9,7 @@ from laif_helpers.train.settings import Row, Settings, read_json
 def load_model(settings: Settings) -> Any:
     """The base, ready to train: whole, or frozen under a LoRA adapter (a new one, or the base's own).
 
-    float32, so that small steps are not lost in rounding; bf16 on a GPU where float32 copies are kept
+    float32, so that small steps are not lost in rounding; bf16 on a GPU if float32 copies are kept
     elsewhere (DeepSpeed) or the weights stay as they are (LoRA).
     """
     import torch
@@ -35,7 +35,7 @@ def load_model(settings: Settings) -> Any:
 
 
 def load_base(base: str, **options: Any) -> Any:
-    """A causal language model. Raises ValueError where there is none, or where its config is not to be had."""
+    """A causal language model. Raises ValueError if there is none, or if its config is not to be had."""
     from transformers import AutoModelForCausalLM
 
     try:
@@ -45,7 +45,7 @@ def load_base(base: str, **options: Any) -> Any:
 
 
 def four_bits(dtype: Any) -> Row:
-    """Options of QLoRA: NF4 with double quantisation (arXiv 2305.14314). Raises ValueError where it cannot run."""
+    """Options of QLoRA: NF4 with double quantisation (arXiv 2305.14314). Raises ValueError if it cannot run."""
     import importlib.util
 
     if not importlib.util.find_spec("bitsandbytes"):
@@ -59,7 +59,7 @@ def four_bits(dtype: Any) -> Row:
 
 
 def continue_adapter(model: Any, folder: str, is_trainable: bool = False) -> Any:
-    """The adapter of ``folder`` on ``model``. Raises ValueError where it was made for another base."""
+    """The adapter of ``folder`` on ``model``. Raises ValueError if it was made for another base."""
     from peft import PeftModel
 
     try:
@@ -69,7 +69,7 @@ def continue_adapter(model: Any, folder: str, is_trainable: bool = False) -> Any
 
 
 def _new_adapter(model: Any, settings: Settings) -> Any:
-    """Adapters on all linear layers but the head; scaled by 2 (alpha = 2 r) unless told, as is common practice."""
+    """Adapters on all linear layers but the head; scaled by 2 (alpha = 2 r) unless set, as is common practice."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -85,8 +85,8 @@ def _new_adapter(model: Any, settings: Settings) -> Any:
 def merge(adapter: str | Path, into: str | Path, base: str = "") -> Path:
     """Write adapter and base as one plain Hugging Face model, in the base's own precision; returns ``into``.
 
-    ``base``: where the base lies, if not where the adapter says. Raises ValueError where the two do not fit,
-    FileExistsError where ``into`` is there already.
+    ``base``: the base's folder, if it is not the one that the adapter names. Raises ValueError if the two do not fit,
+    FileExistsError if ``into`` is there already.
     """
     adapter, into = Path(adapter), Path(into)
     config = adapter / "adapter_config.json"

@@ -1,4 +1,4 @@
-"""What happens between optimiser steps: a row of the log, a stop for a broken loss, a state to go on from."""
+"""Acts between optimiser steps: writes a row of the log, stops on a broken loss, saves a state to resume from."""
 
 import json
 import math
@@ -17,7 +17,7 @@ def make_log(settings: Settings, sample_tokens: int, resumed: snapshots.Snapshot
     """A callback that appends a row a logging step, and stops a training whose loss is no number or runs away.
 
     ``seconds`` is the training proper, over all attempts; ``waited`` what came before its first step (DeepSpeed's
-    engine). After a few steps it tells how long all will take.
+    engine). After a few steps it reports how long the whole training will take.
     """
     from transformers import TrainerCallback
 
@@ -71,7 +71,7 @@ class _Pace:
 
 
 def broken_loss(recent: list[float], first: float, grad_norm: float | None = None) -> str:
-    """What is wrong with the last losses, as the beginning of a sentence; "" where nothing is.
+    """What is wrong with the last losses, as the beginning of a sentence; "" if nothing is.
 
     Running away: five logged losses whose mean is over twice the first loss and 2 nats more. A model that knows
     nothing stays below the logarithm of its vocabulary, twice which is out of reach for a training that works.

@@ -8,7 +8,7 @@ from laif_helpers.train.settings import Row, Settings
 
 
 def load_tokenizer(base: str) -> Any:
-    """The base's tokenizer, with a padding token. Raises ValueError where it cannot be loaded or has no template."""
+    """The base's tokenizer, with a padding token. Raises ValueError if it cannot be loaded or has no template."""
     from transformers import AutoTokenizer
 
     try:
@@ -90,10 +90,10 @@ def stop_ids(base: str, tokenizer: Any) -> set[int]:
 
 
 def encode(tokenizer: Any, conversations: list[list[Row]], stops: set[int]) -> tuple[list[Row], int]:
-    """Each conversation as ``input_ids``, ``labels`` (-100 where nothing is learned) and ``weights``, one a token.
+    """Each conversation as ``input_ids``, ``labels`` (-100 for tokens that carry no loss) and ``weights``, one a token.
 
     Learned are the last message and its end token, or, if messages have a ``weight``, those above 0 (``learned``).
-    A response starts where the conversation parts from the prompt that generation would be given, so that training
+    A response starts where the conversation differs from the prompt that generation would get, so that training
     and evaluation share their context token by token; the second value counts conversations in which the template
     or a merged token makes the two part earlier. Raises ValueError if the template drops a message with a weight.
     """

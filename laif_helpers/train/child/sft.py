@@ -1,4 +1,4 @@
-"""What happens inside the training process: samples to tokens, TRL's SFTTrainer, a checkpoint that is whole.
+"""Runs the training inside its process: samples to tokens, TRL's SFTTrainer, a checkpoint that is whole.
 
 Only ``train.py``'s child runs this. With several ranks, every rank runs all of it; rank 0 writes.
 """
@@ -202,7 +202,7 @@ def warmup(settings: Settings, samples: int) -> float:
 
 
 def why_no_packing(settings: Settings, samples: list[Row], gpu: bool) -> str:
-    """Why samples cannot share a row here; "" where they can."""
+    """Why samples cannot share a row here; "" if they can."""
     if not gpu:
         return "on the CPU attention over packed rows costs more than padding"
     if any("weights" in sample for sample in samples):
@@ -217,7 +217,7 @@ def why_no_packing(settings: Settings, samples: list[Row], gpu: bool) -> str:
 
 
 def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any, samples: list[Row]) -> Any:
-    """The SFTTrainer over our tokens, in our order; with a loss of its own where samples have weights."""
+    """The SFTTrainer over our tokens, in our order; with a loss of its own if samples have weights."""
     from datasets import Dataset
     from trl.trainer.sft_trainer import SFTTrainer
 

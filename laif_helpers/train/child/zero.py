@@ -1,4 +1,4 @@
-"""DeepSpeed inside the training process: its file checked key by key, its CPU backend tamed."""
+"""Prepares DeepSpeed inside the training process: checks its file key by key, sets its CPU backend."""
 
 from laif_helpers.train.settings import Settings
 
