@@ -1,8 +1,8 @@
 """Lets one process at a time hold a file, also on file systems without locks.
 
-A lock of the operating system ends when its holder ends, however it ends. Some shared file systems have no locks (Lustre
-mounted without ``flock``, some NFS and FUSE). There the holder keeps a lease: a file beside the lock that it touches
-regularly. A lease is void once its process has ended or once it was not touched for a minute.
+A lock of the operating system ends when its holder ends, however it ends. Some shared file systems have no locks
+(Lustre mounted without ``flock``, some NFS and FUSE). There the holder keeps a lease: a file beside the lock that it
+touches regularly. A lease is void once its process has ended or once it was not touched for a minute.
 """
 
 import contextlib
