@@ -324,7 +324,7 @@ def test_commands_in_the_readme_exist() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     assert {"run", "test", "lab", "bench", "lint"} <= targets
     blocks = "\n".join(re.findall(r"```(?:bash|sh|console)?\n(.*?)```", text, re.S) + re.findall(r"`([^`\n]+)`", text))
-    assert set(re.findall(r"^\s*(?:\$ )?make ([a-z]+)", blocks, re.M)) <= targets
+    assert set(re.findall(r"^\s*(?:\$ )?make ([a-z0-9-]+)", blocks, re.M)) <= targets
     known = {c.name or c.callback.__name__ for c in commands.registered_commands if c.callback}
     known |= {group.name for group in commands.registered_groups if isinstance(group.name, str)}
     assert set(re.findall(r"\blaif ([a-z]+)", blocks)) <= known
