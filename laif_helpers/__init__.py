@@ -1,4 +1,4 @@
-"""Thin helpers behind the numbered notebooks: a language model learns from its own mistakes.
+"""Helps the numbered notebooks, in which a language model learns from its own mistakes.
 
 Importing this package loads nothing heavy; each stage module imports torch, transformers or umap only inside
 the functions that need them.

@@ -54,7 +54,7 @@ _RUN = re.compile(rf"[{UNSPACED}]+|(?:(?![{UNSPACED}])(?:[^\W\d_]|[{_MARKS}]))+|
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words of a text; every number becomes the one word ``0``, since size is not the subject.
+    """Lower-case words of a text; every number becomes the one word ``0``, because size is not the subject.
 
     If a script has no spaces, pairs of neighbouring characters stand for words: most words of Chinese and Japanese
     have two. A text without any letter or digit gives its signs.

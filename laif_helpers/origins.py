@@ -1,4 +1,4 @@
-"""Paired statistics of items that share an origin: variants of one question, or several samples of one item.
+"""Computes paired statistics of items that share an origin: variants of one question, or several samples of one item.
 
 Such items are no independent draws. Everything here takes the *origin* as the unit: whole origins are drawn by the
 bootstrap and change sign in the test. If every item is an origin of its own, the results are those of ``stats``.

@@ -1,4 +1,4 @@
-"""The keys of a recipe, in sections: each key is written once, with its type, default, limits and meaning.
+"""Defines the keys of a recipe, in sections: each key is written once, with its type, default, limits and meaning.
 
 A recipe holds all sections (``recipe.Recipe``); a notebook is given those that it reads (``READS``); the trainer's
 settings are the section about training and a few values more. So a new key is one line here.

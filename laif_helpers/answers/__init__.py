@@ -1,1 +1,1 @@
-"""Answers that a run or another tool recorded: read, and joined with the items they answer."""
+"""Reads answers that a run or another tool recorded, and joins them with the items they answer."""

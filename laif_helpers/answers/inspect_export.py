@@ -1,4 +1,4 @@
-"""A run's answers as logs of Inspect (``.eval``), for its viewers and scanners.
+"""Writes a run's answers as logs of Inspect (``.eval``), for its viewers and scanners.
 
 The archive holds what Inspect's own writer puts there: ``header.json``, ``summaries.json`` and a file for each sample.
 Format: https://inspect.aisi.org.uk/eval-logs.html

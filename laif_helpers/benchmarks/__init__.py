@@ -1,4 +1,4 @@
-"""Benchmarks: one file each, behind one small dataclass.
+"""Finds benchmarks: one file each, behind one small dataclass.
 
 ``get(name)`` imports only the file that is asked for. A benchmark's module holds its paper, URL, licence, one
 raw example, prompt, pattern, loading and grading; evaluation and training text come from the same

@@ -1,4 +1,4 @@
-"""Where a benchmark's items come from: local files first, then the hub; and the ids they get."""
+"""Loads a benchmark's items, from local files first, then from the hub, and gives them ids."""
 
 import hashlib
 import itertools

@@ -1,4 +1,4 @@
-"""What the four step by step tasks share: drawn splits, their own answers by a solver, and how an answer is graded.
+"""Builds the four step by step tasks: draws their splits, answers by a solver, and grades answers.
 
 All items are made by this project (Apache-2.0) from fixed seeds; nothing is downloaded. A task is *seen* in the cells
 of its train split and *unseen* in harder ones, which only its test split holds. No paragraph (a question without its

@@ -1,4 +1,4 @@
-"""Word problems with a number for an answer: the question is the prompt, the final number the answer."""
+"""Builds benchmarks of word problems: the question is the prompt, the final number is the answer."""
 
 from laif_helpers.graders import final_number
 from laif_helpers.records import Example, Grade, Message

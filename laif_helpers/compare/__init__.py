@@ -1,4 +1,4 @@
-"""Stage 6: what each arm changed, item by item, against the untouched target.
+"""Stage 6: compares each arm with the untouched target, item by item.
 
 Every difference is paired: both answers are to the same question, so the exact McNemar test looks at the items
 whose grade changed and at nothing else. Holm's adjustment runs over the whole table.

@@ -1,4 +1,4 @@
-"""The figures of notebook 06, and the slices that they show."""
+"""Draws the figures of notebook 06, and the slices that they show."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The ledger of effects: each error, what was made of it, and whether the next iteration answers it.
+"""Follows each error: its lessons, and whether the next iteration answers the question right.
 
 error -> diagnosis -> neighbours -> lessons -> trained on -> fixed or not, one row per item of the error split, arm and
 iteration. Everything is read from files that the other stages left; what is not there is left empty.

@@ -1,4 +1,4 @@
-"""What learning cost: right answers kept, and how far training moved the model from the untouched target."""
+"""Measures what learning cost: right answers kept, and the distance of the model from the untouched target."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an iteration gained, what it cost, and whether another one is worth running."""
+"""Computes what an iteration gained, what it cost, and whether another iteration is worth running."""
 
 import json
 from typing import Any
@@ -103,9 +103,9 @@ def _price(folder: IterationDir, arm: str, points: float) -> dict[str, Any]:
 def _outlook(points: float, earlier: float | None, shown: float) -> dict[str, Any]:
     """What to expect of another iteration, and advice.
 
-    Gains shrink from iteration to iteration. So the next gain is expected to be smaller than this one by the factor by
-    which this one is smaller than the last (never larger than this one; after a first iteration, as large). If it is
-    less than the items can show, the advice is to stop.
+    Gains shrink from iteration to iteration. The expected next gain is this gain times the ratio of this gain to the
+    previous gain; the ratio is at most 1, and 1 after a first iteration. If the expected gain is smaller than the
+    difference that the items can show, the advice is to stop.
     """
     shrinking = 1.0 if earlier is None else max(0.0, min(1.0, points / earlier)) if earlier > 0 else 1.0
     expected = max(0.0, points) * shrinking

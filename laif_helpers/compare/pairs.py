@@ -1,4 +1,4 @@
-"""Two logs of the same items, paired: what was fixed, what was broken, and whether it is more than luck.
+"""Pairs two logs of the same items: what was fixed, what was broken, and whether it is more than luck.
 
 The labels are the logs' own unless ``regrade``. Items that share an origin, and samples of one item, are one unit.
 """

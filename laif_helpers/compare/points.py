@@ -1,4 +1,4 @@
-"""The points of a sweep side by side: one table, and accuracy over budgets."""
+"""Shows the points of a sweep side by side: one table, and accuracy over budgets."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The paper's numbers beside a run's own: the tables and figures of LLMs-as-Instructors (arXiv 2407.00497).
+"""Draws the paper's numbers beside a run's own: the tables and figures of LLMs-as-Instructors (arXiv 2407.00497).
 
 Published accuracies lie in ``data/published/``, each with its source and how it was read. Here, as there, they are per
 cent; a run's own are turned into per cent when they are read.

@@ -1,4 +1,4 @@
-"""``compare/report.html``: the whole run on one page that needs no network and can be mailed."""
+"""Writes ``compare/report.html``: the whole run on one page that needs no network and can be mailed."""
 
 import base64
 import io
@@ -128,7 +128,7 @@ def _made(found: "dict[str, pd.DataFrame]", name: str, way: "Callable[[Any], pd.
 
 
 def _lessons(ranked: "pd.DataFrame") -> "pd.DataFrame":
-    """The best and the worst, the question in front, since it is what a reader looks for."""
+    """The best and the worst lessons, the question first, because a reader looks for it."""
     ends = _ends(ranked)
     return ends[["question", *(name for name in ends.columns if name != "question")]].map(_short)
 

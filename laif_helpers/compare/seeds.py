@@ -1,4 +1,4 @@
-"""Several seeds of one setting: mean and standard deviation, and the test over seeds."""
+"""Summarises several seeds of one setting: mean, standard deviation, and the test over seeds."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""One side of a comparison of two logs: a run folder, a file of responses, or what another tool wrote."""
+"""Reads one side of a comparison of two logs: a run folder, a file of responses, or a log of another tool."""
 
 import hashlib
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The comparison as tables for people: the headline table, and its Markdown and LaTeX."""
+"""Formats the comparison as tables for people: the headline table, and its Markdown and LaTeX."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""``laif compare A B``: the verdict on two logs, printed and written as Markdown, CSV, JSON and one page."""
+"""Prints and writes the verdict of ``laif compare A B`` on two logs: Markdown, CSV, JSON and one page."""
 
 import re
 from pathlib import Path

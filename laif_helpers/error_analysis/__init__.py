@@ -1,4 +1,4 @@
-"""Stage 2: where the errors lie. Wrong items are clustered by what sets them apart from right ones.
+"""Stage 2: clusters wrong items by what distinguishes them from right items, and maps both.
 
 A question's embedding says what it is about; nearby questions share objects and phrasing, not difficulty. So
 what is clustered is the *contrast*: the embedding minus the mean of its nearest right-answered neighbours. On

@@ -1,4 +1,4 @@
-"""One frame for all iterations: the untouched target's map, into which later maps are drawn."""
+"""Keeps one map for all iterations: later maps are drawn into the map of the untouched target."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Where items lie on the map: UMAP of the errors, HDBSCAN's dense places, and what lies beside them."""
+"""Places items on the map: UMAP of the errors, HDBSCAN's dense places, and the right items beside them."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""The weakness profile: what this model cannot do, ranked, as Markdown and JSON, comparable across models."""
+"""Writes the weakness profile: what this model cannot do, ranked, as Markdown and JSON, comparable across models."""
 
 import json
 from pathlib import Path

@@ -34,9 +34,9 @@ class Request:
 def added(p: StageParameters, points: pd.DataFrame) -> pd.DataFrame:
     """``points`` with the column ``sentence``, "" for items of no cluster; unchanged if no model is to be asked.
 
-    Asked is where ``instructor`` is ``llm``, and not with ``quote_only``. Replies stay in ``instruct/`` beside the map,
-    so that none is paid for twice; ``max_usd`` is the cap of the arm's iteration, lessons included. An endpoint that
-    is missing or refuses costs the sentences, never the map: it is printed in one line.
+    The model is asked if ``instructor`` is ``llm`` and ``quote_only`` is off. Replies stay in ``instruct/`` beside
+    the map, so that none is paid for twice; ``max_usd`` is the cap of the arm's iteration, lessons included. An
+    endpoint that is missing or refuses costs the sentences, never the map: it is printed in one line.
     """
     requests = _requests(p, points) if p.instructor == "llm" and not p.quote_only else {}
     if not requests:

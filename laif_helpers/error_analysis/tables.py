@@ -1,4 +1,4 @@
-"""What notebook 02 shows: tables and sentences made from the numbers. All model text is escaped."""
+"""Shows tables and sentences in notebook 02. All model text is escaped."""
 
 import os
 from typing import Any

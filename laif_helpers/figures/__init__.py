@@ -1,4 +1,4 @@
-"""Every plot of the project.
+"""Draws every plot of the project.
 
 Functions take a table and return a matplotlib Figure that is closed for pyplot, so that a notebook shows it
 once. ``save`` writes PNG and PDF. The error map has a module of its own.

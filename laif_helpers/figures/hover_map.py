@@ -1,4 +1,4 @@
-"""The map of a model's errors: a still picture for the record, and a page that a person hovers over and lassos on.
+"""Draws the map of a model's errors: a still picture for the record, and a page with hover texts and a lasso.
 
 The page and JupyterLab share one renderer, ``error_map.js``, over plotly.js. plotly was taken because it is the one
 library of those tried that has hover, lasso and search by itself in both places without a network (``docs/LOG.md``).

@@ -1,4 +1,4 @@
-"""Tables with words that a model wrote, shown in a notebook or on a page: always escaped."""
+"""Shows tables with words that a model wrote, in a notebook or on a page: always escaped."""
 
 import html
 from typing import TYPE_CHECKING, Any

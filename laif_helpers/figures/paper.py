@@ -1,4 +1,4 @@
-"""The published tables and figures in our style, a run's own beside them if there are any. All in per cent."""
+"""Draws the published tables and figures in our style, a run's numbers beside them if given. All in per cent."""
 
 import math
 from typing import TYPE_CHECKING, Any

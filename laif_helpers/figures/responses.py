@@ -1,4 +1,4 @@
-"""How long answers are, and whether length goes with being right."""
+"""Draws how long answers are, and whether right answers are shorter or longer than wrong ones."""
 
 from typing import TYPE_CHECKING
 

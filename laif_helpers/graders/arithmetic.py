@@ -1,4 +1,4 @@
-"""What a written sum is worth, in exact rational arithmetic; nothing is evaluated as a program.
+"""Computes a written sum in exact rational arithmetic; nothing runs as a program.
 
 One parser serves the checks of lessons and the symbolic instructor: numbers, ``+ - * / ^``, parentheses, ``%``.
 """

@@ -1,4 +1,4 @@
-"""Code answers: the prompt, the way from a response to a program, and its hidden check in the sandbox."""
+"""Grades code answers: makes the prompt, takes the program from a response, runs the hidden check in the sandbox."""
 
 import re
 

@@ -1,7 +1,7 @@
 """Finds the number of a concluding sentence that answers the question.
 
 An example: "It takes 20 hours to install the other 4 windows." Every number is weighed: what is counted behind it, what
-stands before it, and whether the question gave it already.
+stands in front of it, and whether the question contains it already.
 """
 
 import functools

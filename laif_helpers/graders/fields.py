@@ -1,4 +1,4 @@
-"""An answer given as a field: the value of ``"answer"`` in JSON, closed or cut off, alone or inside prose."""
+"""Reads an answer given as a field: the value of ``"answer"`` in JSON, closed or cut off, alone or inside prose."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How an answer is stated in other languages, as one table; and the same text with English phrases and ASCII digits.
+"""Translates phrases that state an answer from other languages into English, and digits into ASCII.
 
 ``english`` translates nothing but the phrases that announce an answer, so that one reader serves every language.
 """

@@ -1,4 +1,4 @@
-"""Numbers as people and models write them: digits, words, LaTeX, fractions, units; compared by exact fractions.
+"""Reads numbers as people and models write them: digits, words, LaTeX, fractions, units; compared by exact fractions.
 
 No ``eval``. ``final_number`` decides which of a text's numbers is its answer.
 """

@@ -1,4 +1,4 @@
-"""The second grader: another reading of every answer that leaves anything to dispute.
+"""Grades again, by other code, every answer whose first grade could be disputed.
 
 It shares with the first how a thought is cut off, the table of languages and the readers of numbers and JSON fields,
 but no judgement: math-verify or what a sentence adds to the question for numbers, a vote of sentences for choices, the

@@ -1,4 +1,4 @@
-"""Answers in words: a truth value, a list of words, a row of brackets; read by the kind of the gold answer."""
+"""Grades answers in words, by the kind of the gold answer: a truth value, a list of words, a row of brackets."""
 
 import re
 

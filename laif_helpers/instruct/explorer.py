@@ -1,4 +1,4 @@
-"""The contrast explorer of notebook 04: pick an error, slide k, see what its right neighbours share with it."""
+"""Shows the contrast explorer of notebook 04: pick an error, slide k, see what its right neighbours share with it."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 12
-"""The largest k to slide to: a request with more questions says no more."""
+"""The largest k to slide to: more questions add nothing to a request."""
 LABEL = 70
 """Characters of a question in the list to pick from."""
 COMMON = re.compile(r"0|an?|the|of|to|in|on|at|is|are|was|and|for|s?he|it|his|her|they|their|how|many|much")

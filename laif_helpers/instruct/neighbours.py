@@ -1,4 +1,4 @@
-"""The nearest right answers of an error, without those that repeat it."""
+"""Finds the nearest right answers of an error, without those that repeat it."""
 
 from collections.abc import Iterable, Sequence
 

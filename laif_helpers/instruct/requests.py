@@ -1,4 +1,4 @@
-"""What an instructor is asked: a request about one item or several, from the templates in ``instructors/prompts/``.
+"""Writes requests to an instructor, about one item or several, from the templates in ``instructors/prompts/``.
 
 The user message is labelled blocks, the same for every instructor; the system message depends on the arm and on
 the benchmark's family.

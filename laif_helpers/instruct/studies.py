@@ -1,4 +1,4 @@
-"""The answers that lessons are made from: right and wrong ones of the iteration before, selection and clusters."""
+"""Reads the answers that lessons are made from: those of the previous iteration, with selection and clusters."""
 
 import json
 from pathlib import Path

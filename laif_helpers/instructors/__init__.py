@@ -1,4 +1,4 @@
-"""Instructors: each answers a request's chat messages with a diagnosis and numbered samples, in one reply format.
+"""Calls instructors: each answers chat messages with a diagnosis and numbered samples, in one reply format.
 
 One file here and one row of ``INSTRUCTORS`` make an instructor; the file is imported when it is asked.
 """

@@ -1,4 +1,4 @@
-"""The ledger of paid calls: one sqlite file that is cache, cost record and resume in one.
+"""Keeps the ledger of paid calls: one sqlite file that serves as cache, record of costs and state to resume from.
 
 Every request is written before it is sent and every reply as it arrives, each in its own commit, so that a
 crash or ``kill -9`` loses at most the calls in flight, and those stay counted as spent. No key of any kind is

@@ -1,4 +1,4 @@
-"""The language-model instructor: any OpenAI-compatible endpoint, with a cap on what it may cost.
+"""Asks a language model as the instructor, at any OpenAI-compatible endpoint, under a cap on the cost.
 
 The price of a call is reserved in the ledger before the call is sent, at the most that it can cost: one token for
 every byte of the prompt, and the longest reply. So ``max_usd`` holds whatever happens to the call. What the

@@ -153,7 +153,7 @@ test_questions.__test__ = False  # type: ignore[attr-defined]
 def funnel(lessons: Sequence[Lesson], requested: int) -> dict[str, int]:
     """Lessons left after each step: requested, returned, parsed, verified, unique, clean, kept.
 
-    ``clean`` is free of test questions and short enough; what ``kept`` is less by, nobody needed.
+    ``clean`` is free of test questions and short enough; the difference to ``kept`` was not needed.
     """
     lost = Counter(lesson.status for lesson in lessons)
     counts = {"requested": requested, "returned": len(lessons)}

@@ -44,7 +44,7 @@ def generate(
     Args:
         model: a folder or hub name (loaded with transformers; a LoRA adapter's folder too), or
             ``server:<model>``, asked at ``url``.
-        max_new_tokens: longest answer in tokens; shorter where the model's context ends.
+        max_new_tokens: longest answer in tokens; shorter if the model's context ends.
         temperature: 0 is greedy; above it sampled, seeded by ``seed`` and each prompt's own text.
         n: samples of each prompt, which follow one another in the result (so it is ``n`` times as long).
         numbers: which sample of its prompt each conversation is, from 0; None: its turn among equal ones. A sample

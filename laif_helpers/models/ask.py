@@ -1,4 +1,4 @@
-"""One question to several models: their answers side by side, graded, with the first step in which they differ."""
+"""Asks several models one question: shows their answers side by side, graded, with the first differing step."""
 
 import html
 import re

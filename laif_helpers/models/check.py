@@ -1,4 +1,4 @@
-"""Whether a local model can be a target, found out from its config, tokenizer and the headers of its weights.
+"""Checks whether a local model can be a target, from its config, tokenizer and the headers of its weights.
 
 ``laif doctor`` and loading ask the same questions; each finding is a sentence with the fix. Nothing heavy is loaded.
 """

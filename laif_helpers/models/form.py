@@ -1,4 +1,4 @@
-"""The form in which a server takes requests: what the recipe changes, and what the server's refusals teach.
+"""Adapts the form of requests to a server: by what the recipe changes, and by what the server refuses.
 
 A refusal counts by its fields (status, code, the parameter that it names), never by its words.
 """

@@ -1,4 +1,4 @@
-"""A GGUF file (llama.cpp's format) as a plain Hugging Face folder: weights, tokenizer, chat template and a card.
+"""Converts a GGUF file (of llama.cpp) to a plain Hugging Face folder: weights, tokenizer, chat template and a card.
 
 transformers reads the file and refuses to save what it dequantised, so the values go into a model without that mark.
 A target in this form is trained, exported and served like any other.

@@ -1,4 +1,4 @@
-"""In which precision a model computes: the recipe's ``dtype``, what the machine has, and how large the model is."""
+"""Chooses the precision in which a model computes, by the recipe's ``dtype``, the machine, and the model's size."""
 
 from pathlib import Path
 

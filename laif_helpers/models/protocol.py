@@ -61,7 +61,7 @@ def connect(url: str, timeout_s: float) -> Any:
 
 
 async def complete(client: Any, body: dict[str, Any]) -> Any:
-    """A chat completion as the server's own JSON. Raises one of ``recoverable()`` where none comes."""
+    """A chat completion as the server's own JSON. Raises one of ``recoverable()`` if none comes."""
     # The client's typed call spends more time on its types than on the request (bench/server.py).
     reply = await client.post("/chat/completions", body=body, cast_to=object)
     if isinstance(reply, dict) and reply.get("error") and not reply.get("choices"):

@@ -1,4 +1,4 @@
-"""What ``laif doctor`` shows: the machine, what is installed, which data is there, whether a recipe would start."""
+"""Shows for ``laif doctor``: the machine, what is installed, which data is there, whether a recipe would start."""
 
 import importlib.util
 import os

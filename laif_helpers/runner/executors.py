@@ -1,4 +1,4 @@
-"""Where a stage's process runs: on this machine, or as a Ray task on a cluster that shares the run folder.
+"""Starts a stage's process: on this machine, or as a Ray task on a cluster that shares the run folder.
 
 Each executor has ``start(job, log, threads, gpus)`` → a handle with ``poll() -> exit code | None``, and
 ``end(handles)``; that is all the runner knows of them.

@@ -1,4 +1,4 @@
-"""About what a recipe's instructor will cost before a single answer is known; 03 and 04 quote the real requests.
+"""Estimates what a recipe's instructor will cost before any answer is known; 03 and 04 quote the real requests.
 
 How many questions the target gets wrong is not known yet, so a fifth and three fifths of the items give a range.
 """
@@ -28,7 +28,7 @@ def lines(stages: Iterable[Stage]) -> list[str]:
     try:
         low, high = (_sum([_spent(stage, share) for stage in turns]) for share in WRONG)
     except (OSError, ValueError) as error:
-        return [f"instructor: no forecast, for a benchmark cannot be read ({str(error).splitlines()[0]})"]
+        return [f"instructor: no forecast, because a benchmark cannot be read ({str(error).splitlines()[0]})"]
     tokens = [f"{a / 1e6:,.1f} to {b / 1e6:,.1f}" for a, b in zip(low[1:3], high[1:3], strict=True)]
     dollars = sorted((low[3], high[3]))
     priced = f"{dollars[0]:,.0f} to {dollars[1]:,.0f} dollars" if dollars[1] else "no price given"

@@ -1,4 +1,4 @@
-"""Start of a stage's kernel: this interpreter, no orphans, and a record of what imports cost.
+"""Starts a stage's kernel with this interpreter, without orphans, and records the time of imports.
 
 A ``python3`` kernel installed elsewhere on the machine may be another Python; the runner's stages start their
 kernel through this module instead, so that a notebook always runs in the Python that ``laif`` itself runs in.

@@ -1,4 +1,4 @@
-"""What a run has done: ``manifest.jsonl``, the hashes that say whether a stage must run again, ``recipe.yaml``.
+"""Records what a run has done: ``manifest.jsonl``, the hashes that say whether a stage must run again, ``recipe.yaml``.
 
 A stage's truth is its row here, never the executed notebook's metadata: after a killed kernel papermill leaves
 every cell marked ``completed``.
@@ -44,7 +44,7 @@ def rows(run: RunDir) -> list[dict[str, Any]]:
 
 
 def latest(run: RunDir) -> dict[str, dict[str, Any]]:
-    """Each stage's last attempt. A skip says nothing about files, so the attempt before it stands."""
+    """Each stage's last attempt. A skip records no files, so the attempt before the skip counts."""
     return {row["stage"]: row for row in rows(run) if row["status"] != "skipped"}
 
 

@@ -1,4 +1,4 @@
-"""What a notebook declares: its parameters cell, checked more strictly than papermill does.
+"""Reads a notebook's parameters cell, and checks it more strictly than papermill does.
 
 papermill warns about a misspelt parameter and goes on with the default, loses a parameter whose line it cannot
 parse, and overwrites every value if no cell is tagged. Here each of these is refused before anything runs.

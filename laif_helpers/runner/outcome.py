@@ -1,4 +1,4 @@
-"""How a stage came out."""
+"""Describes how a stage ended."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Outcome:
     Attributes:
         status: ``done``, ``unchanged``, ``ended`` (its arm has nothing left to learn), ``skipped`` or ``failed``.
         reason: for people; "" if nothing needs saying.
-        arm_ended: the arm ended well, at this stage or before it.
+        arm_ended: the arm ended well, at this stage or an earlier one.
     """
 
     status: str

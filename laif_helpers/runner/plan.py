@@ -1,4 +1,4 @@
-"""The stages of a run and what each waits for; sweeps expanded into points. Nothing is executed here."""
+"""Plans the stages of a run and what each waits for, and expands sweeps into points. Nothing is executed here."""
 
 import functools
 import itertools

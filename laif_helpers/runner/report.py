@@ -1,4 +1,4 @@
-"""What the runner shows a person: a line per finished stage, a failure in one screen, where the seconds went."""
+"""Prints what the runner shows: a line per finished stage, a failure in one screen, where the seconds went."""
 
 import os
 import re

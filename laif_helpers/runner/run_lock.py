@@ -1,4 +1,4 @@
-"""One runner to a run folder."""
+"""Allows one runner per run folder."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A stage's folder for its kernel's sockets and settings: local and short, and gone afterwards even after a kill.
+"""Makes a stage's folder for its kernel's sockets and settings: local, short, and removed even after a kill.
 
 Not in the run folder: a socket's path may have 107 characters, and a shared file system may know no sockets and no
 private files. A note in the run folder names it, so that the next run removes what a killed stage has left.
@@ -23,7 +23,7 @@ def jobs(run: RunDir) -> Path:
 
 @contextmanager
 def folder(job: Path) -> Iterator[Path]:
-    """A folder for the stage of a job file. The note comes first: a kill leaves no folder that nobody knows."""
+    """A folder for the stage of a job file. The note is written first, so a kill leaves no unknown folder."""
     note, path = job.with_suffix(".scratch"), Path(tempfile.gettempdir()) / f"{PREFIX}{secrets.token_hex(4)}"
     note.write_text(str(path), encoding="utf-8")
     path.mkdir(mode=0o700)
@@ -34,7 +34,7 @@ def folder(job: Path) -> Iterator[Path]:
 
 
 def remove_all(run: RunDir) -> None:
-    """Remove the folders of all stages of a run that nobody runs."""
+    """Remove the folders of all stages of a run that no runner holds."""
     for note in jobs(run).glob("*.scratch"):
         _remove(note)
 

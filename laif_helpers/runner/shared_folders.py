@@ -1,4 +1,4 @@
-"""Folders of a run that two places share through a link: what would come out the same is computed once."""
+"""Shares folders of a run between places through links: equal results are computed once."""
 
 import os
 from pathlib import Path

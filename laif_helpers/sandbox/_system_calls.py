@@ -1,4 +1,4 @@
-"""The system calls that a caged program is refused, as a seccomp filter (BPF) for this machine."""
+"""Refuses system calls to a caged program: builds the seccomp filter (BPF) for this machine."""
 
 import functools
 import os

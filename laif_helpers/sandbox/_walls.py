@@ -1,4 +1,4 @@
-"""The cage's walls, as its own process builds them: file system, privileges, system calls, limits.
+"""Builds the cage's walls, from inside its own process: file system, privileges, system calls, limits.
 
 Runs inside the cage, before the text of ``_cage.py`` (which see).
 """

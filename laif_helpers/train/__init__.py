@@ -1,4 +1,4 @@
-"""Stage 5: fine-tune the target on the lessons, in a child process.
+"""Stage 5: fine-tunes the target on the lessons, in a child process.
 
 ``launch`` runs in the notebook's kernel: it checks what can be checked without torch, starts the child (one
 process, or DeepSpeed ranks), draws its progress and judges the outcome. ``python -m laif_helpers.train.child CONFIG``
@@ -52,7 +52,7 @@ def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None
 
 
 def _run(settings: Settings, config: Path, log: Path, progress: "_Progress") -> int:
-    """Start the ranks and wait; once more on another port where somebody took ours between choice and use."""
+    """Start the ranks and wait; once more on another port if another process took ours before its use."""
     for _ in range(3):
         argv = processes.command(
             "laif_helpers.train.child",
@@ -97,7 +97,7 @@ def _fresh_folder(settings: Settings) -> Path:
 
 
 def _judge(settings: Settings, status: int, log: Path) -> None:
-    """Success is exit status 0 and a sentinel that these settings wrote; everything else is told."""
+    """Success is exit status 0 and a sentinel that these settings wrote; everything else raises."""
     sentence = Path(settings.folder) / "train_error.json"
     if sentence.is_file():
         raise ValueError(read_json(sentence)["sentence"])

@@ -63,7 +63,7 @@ def hold(folder: Path, every: float = RENEW_S, patience: float = PATIENCE_S) -> 
                 break
             if now != seen:
                 seen, since = now, time.monotonic()
-        print(f"the lease on {folder} has ended: nobody waits for this training", flush=True)
+        print(f"the lease on {folder} has ended: no notebook waits for this training", flush=True)
         os._exit(3)  # other ranks may be waiting in a collective, and so would this one's clean-up
 
     threading.Thread(target=watch, name="lease", daemon=True).start()

@@ -1,4 +1,4 @@
-"""What 05 shows of a training: its settings and where they come from, what it found, what it cost, what it changed."""
+"""Shows a training in notebook 05: its settings and their sources, what it found, what it cost, what it changed."""
 
 import html
 import json

@@ -134,7 +134,7 @@ def sample(p: StageParameters, items: dict[str, list[Example]]) -> list[Trajecto
 
 
 def injected(items: dict[str, list[Example]], seed: int) -> list[Trajectory]:
-    """Errors of nobody's own: gold answers with one error put in by a script, as the demonstrations baseline has."""
+    """Errors that no model made: gold answers into which a script puts one error, as in the demonstrations baseline."""
     rng = random.Random(seed)
     return [
         _trajectory(name, item, sample, mutant.text)

@@ -1,4 +1,4 @@
-"""Improvers: who writes a wrong answer anew, a script or a language model."""
+"""Improves a wrong answer: a script or a language model writes it anew."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Self-repair at test time: attempt, own feedback, update, and so on, until the model says that it is right."""
+"""Runs self-repair at test time: attempt, own feedback, update, and so on, until the model finds no error."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What 07 and 08 show: one attempt traced, the funnel of trajectories, the mix, repair in numbers."""
+"""Shows for 07 and 08: one attempt traced, the funnel of trajectories, the mix, repair in numbers."""
 
 from collections import Counter
 from collections.abc import Sequence

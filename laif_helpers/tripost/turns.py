@@ -1,4 +1,4 @@
-"""How attempt, feedback and update follow one another in a conversation."""
+"""Builds the conversation in which attempt, feedback and update follow one another."""
 
 from laif_helpers import benchmarks
 from laif_helpers.records import Message

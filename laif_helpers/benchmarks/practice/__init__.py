@@ -104,7 +104,7 @@ def _loader(name: str, splits: tuple[str, ...]) -> Any:
 def _row_reader(name: str) -> Any:
     def from_row(row: dict[str, Any]) -> Example:
         """A row with ``question`` and ``answer`` (worked, ending in ``#### number``); missing labels are read from
-        the question where it is one of this world. Raises ValueError naming the field that is missing or wrong."""
+        the question if it belongs to this world. Raises ValueError naming the field that is missing or wrong."""
         for key in ("question", "answer"):
             if not isinstance(row.get(key), str):
                 raise ValueError(f"{name} row: field {key!r} must be a text, found {row.get(key)!r}")

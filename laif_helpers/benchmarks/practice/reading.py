@@ -1,7 +1,7 @@
-"""Reading practice problems: any text of the world back into its concepts, equations and answer.
+"""Reads practice problems: turns a text of the world back into its concepts, equations and answer.
 
 The index over the table's phrasings is built by reading each of them as a sentence, so that writing and reading
-cannot drift apart; two phrasings that could not be told apart are refused when the module loads.
+cannot drift apart; two phrasings that could not be distinguished are refused when the module loads.
 """
 
 import re
@@ -90,7 +90,7 @@ def _index() -> dict[str, _Pattern]:
     for kind, label, phrasing in entries:
         skeleton, slots = _pattern(phrasing)
         if skeleton in index:
-            raise ValueError(f"two phrasings cannot be told apart: {index[skeleton].label!r} and {label!r}")
+            raise ValueError(f"two phrasings cannot be distinguished: {index[skeleton].label!r} and {label!r}")
         index[skeleton] = _Pattern(kind, label, slots)
     return index
 

@@ -1,4 +1,4 @@
-"""Practice problems: what one is, and how one is written from the table in ``practice_concepts``.
+"""Defines practice problems, and writes them from the table in ``practice.concepts``.
 
 A problem is a chain: an opening gives a quantity, changes work on it, a closing sentence asks for it.
 ``practice_reading`` goes the other way, from a text to its problem.

@@ -1,4 +1,4 @@
-"""Step by step answers: how they are written and read, and what a verifier concludes.
+"""Reads and writes step by step answers, and verifies each step.
 
 An answer is a list of numbered lines and a last line::
 

@@ -1,4 +1,4 @@
-"""The decode loop: greedy or sampled answers to many prompts, in a batch that never runs half empty.
+"""Runs the decode loop: greedy or sampled answers to many prompts, in a batch that never runs half empty.
 
 Plain ``generate`` keeps a finished row in the batch until the longest one ends. Here finished rows leave, new
 prompts take their place (rows are aligned on the right, so that rows of different age share one step), a beginning that

@@ -1,4 +1,4 @@
-"""Plain ``generate`` in batches: for every model that the decode loop of this package is not proven for.
+"""Runs plain ``generate`` in batches, for every model for which this package's decode loop is not proven.
 
 Hybrid and state-space models, other caches, whatever comes next. Prompts are sorted by length, so that a batch holds
 alike ones; in a family to which padding might matter, a batch holds prompts of one length only.

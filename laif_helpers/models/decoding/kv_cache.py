@@ -1,4 +1,4 @@
-"""A key-value cache whose rows may come and go, with spare columns so that a new token does not copy the old ones."""
+"""Holds a key-value cache whose rows come and go, with spare columns so that a new token does not copy old ones."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The model to train: the whole base, the base under an adapter (LoRA, QLoRA), and an adapter merged into it."""
+"""Loads the model to train: the whole base, the base under an adapter (LoRA, QLoRA), and an adapter merged into it."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def load_model(settings: Settings) -> Any:
 
 
 def load_base(base: str, **options: Any) -> Any:
-    """A causal language model. Raises ValueError if there is none, or if its config is not to be had."""
+    """A causal language model. Raises ValueError if there is none, or if its config cannot be read."""
     from transformers import AutoModelForCausalLM
 
     try:

@@ -1,4 +1,4 @@
-"""From trained weights to a checkpoint that is whole: saved, probed, sealed, and only then given its name."""
+"""Turns trained weights into a whole checkpoint: saves, probes and seals it, and only then gives it its name."""
 
 import shutil
 import traceback

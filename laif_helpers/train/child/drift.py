@@ -1,4 +1,4 @@
-"""How far a training has moved the model from the untouched target, without asking a question of any benchmark.
+"""Measures how far a training has moved the model from the untouched target, without any benchmark.
 
 ``nats``: mean loss per token of a small neutral text (``data/neutral.txt``), of the target and of the checkpoint.
 ``kl``: mean KL(target || checkpoint) per token, in nats over the whole vocabulary, on the target's own right answers to

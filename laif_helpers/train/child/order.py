@@ -1,4 +1,4 @@
-"""The order of an epoch: batches of like length, or a curriculum from easy to hard."""
+"""Orders an epoch: batches of like length, or a curriculum from easy to hard."""
 
 import random
 from collections.abc import Iterator

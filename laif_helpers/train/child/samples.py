@@ -1,4 +1,4 @@
-"""Training samples: conversations to token ids and labels."""
+"""Turns conversations into training samples: token ids and labels."""
 
 import itertools
 from typing import Any
