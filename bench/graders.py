@@ -50,9 +50,9 @@ def sentences(split: str) -> Iterator[Answer]:
     for row in rows(f"gsm8k/{split}.jsonl"):
         item = gsm8k.from_row(row)
         last = item.fields["annotated"].rsplit("\n", 1)[-1]
-        said = re.sub(r"[-\d$.,%/+*x×()= ]*<<[^<>]*>>", lambda m: " $" if "$" in m[0].split("<<")[0] else " ", last)
-        if last.count("<<") == 1 and not re.search(r"[-+*/=×%]|\bx\b", said):
-            yield item, said, True
+        sentence = re.sub(r"[-\d$.,%/+*x×()= ]*<<[^<>]*>>", lambda m: " $" if "$" in m[0].split("<<")[0] else " ", last)
+        if last.count("<<") == 1 and not re.search(r"[-+*/=×%]|\bx\b", sentence):
+            yield item, sentence, True
 
 
 def mmlu() -> Iterator[Answer]:

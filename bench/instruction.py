@@ -44,9 +44,9 @@ def ask(url: str, n: int) -> None:
     """One client: ask for what the ledger lacks."""
     p = parameters(url)
     asked = requests(p, n)
-    with ledger.open_ledger(p.folder.replies(p.arm), {"instructor": "llm"}, {}) as book:
-        there = book.replies(request.key for request in asked)
-        llm.ask([request for request in asked if request.key not in there], p, book)
+    with ledger.open_ledger(p.folder.replies(p.arm), {"instructor": "llm"}, {}) as calls:
+        known = calls.replies(request.key for request in asked)
+        llm.ask([request for request in asked if request.key not in known], p, calls)
 
 
 def stats(url: str) -> dict[str, Any]:
@@ -59,21 +59,21 @@ def client(url: str, n: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, __file__, "--ask", url, str(n)], stderr=subprocess.DEVNULL)
 
 
-def report(url: str, n: int, there: int, in_flight: int, seconds: float, asked_again: int) -> None:
+def report(url: str, n: int, kept: int, in_flight: int, seconds: float, asked_again: int) -> None:
     p = parameters(url)
     keys = {request.key: request for request in requests(p, n)}
-    with ledger.open_ledger(p.folder.replies(p.arm), {}, {}) as book:
-        replies = book.replies(keys)
-        spent = book.spent()
+    with ledger.open_ledger(p.folder.replies(p.arm), {}, {}) as calls:
+        replies = calls.replies(keys)
+        spent = calls.spent()
     read = [
         lessons.from_reply(reply.text, lessons.Origin("practice", key, (), "le", 1, MODEL))
         for key, reply in replies.items()
     ]
-    bad = sum(all(one.status == "unparsable" for one in made) for made in read)
+    bad = sum(all(lesson.status == "unparsable" for lesson in parsed) for parsed in read)
     found = stats(url)
     print(f"{n} requests, faults {FAULTS}")
-    print(f"killed with {there} replies in the ledger and {in_flight} requests in flight")
-    print(f"rerun: {n - there} requests in {seconds:.1f} s, {(n - there) / seconds:.0f} requests/s, start included")
+    print(f"killed with {kept} replies in the ledger and {in_flight} requests in flight")
+    print(f"rerun: {n - kept} requests in {seconds:.1f} s, {(n - kept) / seconds:.0f} requests/s, start included")
     print(f"replies {len(replies)}, lost {n - len(replies)}, of them out of format (kept, not asked again) {bad}")
     print(f"server: {found}")
     print(f"answered again after the kill {asked_again} (at most {in_flight}), in the rerun itself "
@@ -93,13 +93,13 @@ def main(n: int) -> None:
         first.wait()
         time.sleep(1)  # what was in flight is answered to nobody
         p = parameters(url)
-        with ledger.open_ledger(p.folder.replies(p.arm), {}, {}) as book:
-            there = len(book.replies(request.key for request in requests(p, n)))
-            in_flight = book.base.execute("SELECT COUNT(*) FROM calls WHERE status = 'sent'").fetchone()[0]
-        unseen = stats(url)["answered"] - there
+        with ledger.open_ledger(p.folder.replies(p.arm), {}, {}) as calls:
+            answered = len(calls.replies(request.key for request in requests(p, n)))
+            in_flight = calls.base.execute("SELECT COUNT(*) FROM calls WHERE status = 'sent'").fetchone()[0]
+        unseen = stats(url)["answered"] - answered
         start = time.perf_counter()
         assert client(url, n).wait() == 0
-        report(url, n, there, in_flight, time.perf_counter() - start, unseen)
+        report(url, n, answered, in_flight, time.perf_counter() - start, unseen)
     finally:
         server.terminate()
         server.wait()

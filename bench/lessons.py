@@ -122,14 +122,14 @@ NAMES = (
 
 def programs(rng: random.Random) -> Iterator[tuple[str, str]]:
     while True:
-        name, argument, said, body = rng.choice(PROGRAMS)
+        name, argument, words, body = rng.choice(PROGRAMS)
         k = rng.randint(2, 60)
         shown, samples = body.format(k=k), [[rng.randint(0, 90) for _ in range(rng.randint(3, 6))] for _ in range(2)]
         run = eval(f"lambda {argument}: {shown}")  # noqa: S307  our own templates
         examples = "".join(f"    >>> {name}_{k}({sample})\n    {run(sample)!r}\n" for sample in samples)
         head = f"def {name}_{k}({argument}):"
         yield (
-            f'{head}\n    """ Return {said.format(k=k)}.\n{examples}    """\n',
+            f'{head}\n    """ Return {words.format(k=k)}.\n{examples}    """\n',
             f"```python\n{head}\n    return {shown}\n```",
         )
 
@@ -233,12 +233,12 @@ def sources(rng: random.Random) -> dict[str, Iterator[tuple[str, str]]]:
 def planted(n: int, seed: int = 0) -> list[Planted]:
     """``n`` lessons in random order, a quarter of them wrong, each kind equally often within its benchmark."""
     rng = random.Random(seed)
-    made: list[Planted] = []
-    streams, told = sources(rng), rewordings()
+    result: list[Planted] = []
+    streams, reworded = sources(rng), rewordings()
     total = sum(SHARES[name] for name in streams)
     for name, stream in streams.items():
         family = benchmarks.get(name).family
-        copies = COPIES if name == "gsm8k" and told else COPIES[:1]
+        copies = COPIES if name == "gsm8k" and reworded else COPIES[:1]
         kinds = [*SPOILS[family], *(copies if test_items(name) else ())]
         count = round(n * SHARES[name] / total)
         seen: set[str] = set()
@@ -252,47 +252,47 @@ def planted(n: int, seed: int = 0) -> list[Planted]:
                 seen.add(question)
             elif kind:
                 question, response = (
-                    rng.choice(told) if kind == COPIES[1] else SPOILS[family][kind](rng, question, response)
+                    rng.choice(reworded) if kind == COPIES[1] else SPOILS[family][kind](rng, question, response)
                 )
-            made.append(Planted(_lesson(f"{name}-{at}", name, question, response), kind))
-    rng.shuffle(made)
-    return made
+            result.append(Planted(_lesson(f"{name}-{at}", name, question, response), kind))
+    rng.shuffle(result)
+    return result
 
 
 def _lesson(id: str, benchmark: str, question: str, response: str) -> Lesson:
     return Lesson(id, benchmark, question, response, ["e"], "le", 1, "planted", "")
 
 
-def judged(made: list[Planted], tests: lessons.TestIndex) -> list[Lesson]:
-    return lessons.check([one.lesson for one in made], tests, max_length=2048)
+def judged(lessons_planted: list[Planted], tests: lessons.TestIndex) -> list[Lesson]:
+    return lessons.check([each.lesson for each in lessons_planted], tests, max_length=2048)
 
 
 def show_planted(n: int) -> None:
-    made = planted(n)
+    all_planted = planted(n)
     for embedding in EMBEDDINGS:
         try:
-            checked = judged(made, index(embedding))
+            checked = judged(all_planted, index(embedding))
         except ValueError as error:
             print(error)
             continue
         print(
             f"\n{n} planted lessons, {'no similarity check' if embedding == 'tfidf' else f'similarity by {embedding}'}"
         )
-        for kind in dict.fromkeys(_row(one) for one in made):
-            mine = [lesson for lesson, one in zip(checked, made, strict=True) if _row(one) == kind]
+        for kind in dict.fromkeys(_row(each) for each in all_planted):
+            mine = [lesson for lesson, each in zip(checked, all_planted, strict=True) if _row(each) == kind]
             refused = Counter(lesson.status for lesson in mine if lesson.status != "kept")
             share = 100 * sum(refused.values()) / len(mine)
             print(f"{kind:<24} {len(mine):5} lessons, refused {share:6.2f} %  {dict(refused)}")
-        bad = [one.kind for lesson, one in zip(checked, made, strict=True) if lesson.status != "kept"]
-        told = [kind for kind in bad if kind != COPIES[1]]
-        wrong = sum(one.kind not in ("", COPIES[1]) for one in made)
-        right = sum(not one.kind for one in made)
-        caught = f"precision {sum(map(bool, bad)) / len(bad):.4f}, recall {sum(map(bool, told)) / wrong:.4f}"
+        bad = [each.kind for lesson, each in zip(checked, all_planted, strict=True) if lesson.status != "kept"]
+        wrong_refused = [kind for kind in bad if kind != COPIES[1]]
+        wrong = sum(each.kind not in ("", COPIES[1]) for each in all_planted)
+        right = sum(not each.kind for each in all_planted)
+        caught = f"precision {sum(map(bool, bad)) / len(bad):.4f}, recall {sum(map(bool, wrong_refused)) / wrong:.4f}"
         print(f"{caught} (wrong and verbatim), right ones kept {1 - bad.count('') / right:.4f}")
 
 
-def _row(one: Planted) -> str:
-    return one.kind or f"right, {one.lesson.benchmark}"
+def _row(lesson: Planted) -> str:
+    return lesson.kind or f"right, {lesson.lesson.benchmark}"
 
 
 # -- speed
@@ -314,14 +314,14 @@ def replies(n: int, seed: int = 0) -> Iterator[str]:
 def run(n: int) -> float:
     texts = list(replies(n))
     start = time.perf_counter()
-    made = [
+    read = [
         lesson
         for at, text in enumerate(texts)
         for lesson in lessons.from_reply(text, lessons.Origin("practice", f"{at:012d}", (str(at),), "le", 1, "x"))
     ]
-    checked = lessons.check(made, index("tfidf", 0.9), max_length=2048)
+    checked = lessons.check(read, index("tfidf", 0.9), max_length=2048)
     seconds = time.perf_counter() - start
-    print(f"{len(made):8,} lessons: {seconds:6.1f} s  {dict(Counter(lesson.status for lesson in checked))}", flush=True)
+    print(f"{len(read):8,} lessons: {seconds:6.1f} s  {dict(Counter(lesson.status for lesson in checked))}", flush=True)
     return seconds
 
 

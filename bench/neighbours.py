@@ -22,13 +22,13 @@ TOPICS = 1000
 
 def vectors(n: int, rng: np.random.Generator, topics: np.ndarray) -> np.ndarray:
     """Unit vectors made in blocks: what is measured must be the search's memory, not the making's."""
-    made = np.empty((n, DIMENSIONS), dtype=np.float32)
+    result = np.empty((n, DIMENSIONS), dtype=np.float32)
     for at in range(0, n, 50_000):
-        block = made[at : at + 50_000]
+        block = result[at : at + 50_000]
         block[:] = topics[rng.integers(len(topics), size=len(block))]
         block += rng.standard_normal(block.shape, dtype=np.float32) * np.float32(0.05)
         block /= np.linalg.norm(block, axis=1, keepdims=True)
-    return made
+    return result
 
 
 def main(errors: int, right: int) -> None:

@@ -23,7 +23,7 @@ CHOICE = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", 
 REPLY = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [CHOICE], "usage": USAGE}
 
 
-def stub(told: Connection) -> None:
+def stub(parent: Connection) -> None:
     """Answers every request with the same words, 200 ms after its last byte."""
     body = json.dumps(REPLY).encode()
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
@@ -40,7 +40,7 @@ def stub(told: Connection) -> None:
 
     async def main() -> None:
         listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-        told.send(listening.sockets[0].getsockname()[1])
+        parent.send(listening.sockets[0].getsockname()[1])
         await listening.serve_forever()
 
     asyncio.run(main())

@@ -28,9 +28,9 @@ def varied(item: Example) -> tuple[int, int, str]:
     study = instruct.Study(BENCH, [instruct.Answered(item, "#### 0")], [])
     asked = instruct.request(p, study, [study.wrong[0]], [], 3)
     reply = symbolic.answer(asked.messages, seed=int(asked.key[:8], 16))
-    made = lessons.parse(reply, "math")
-    passed = sum(not checks.check_math(answer) for _, answer in made)
-    return passed, len(made), "" if made else WHY.sub("", lessons.diagnosis(reply))
+    written = lessons.parse(reply, "math")
+    passed = sum(not checks.check_math(answer) for _, answer in written)
+    return passed, len(written), "" if written else WHY.sub("", lessons.diagnosis(reply))
 
 
 def main(every: int) -> None:
@@ -41,9 +41,9 @@ def main(every: int) -> None:
     able = sum(passed > 0 for passed, _, _ in found)
     share, seconds = 100 * able / len(items), time.perf_counter() - start
     print(f"{able:,} of {len(items):,} items varied ({share:.1f} %), {seconds:.0f} s")
-    written = sum(made for _, made, _ in found)
+    written = sum(n_written for _, n_written, _ in found)
     print(f"{written:,} lessons, {written - sum(passed for passed, _, _ in found)} refused by the checks")
-    for why, n in Counter(why for _, made, why in found if not made).most_common(8):
+    for why, n in Counter(why for _, n_written, why in found if not n_written).most_common(8):
         print(f"{n:6,}  {why[:150]}")
 
 

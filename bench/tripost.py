@@ -56,7 +56,7 @@ def collection(target: str, limit: int) -> dict[str, float]:
     edited = sum(_serial(p, name, items[name]) for name in names)
     theirs = time.perf_counter() - began
     return {
-        **{"attempts": len(found), "edited": sum(bool(one.updates) for one in found), "edited_serially": edited},
+        **{"attempts": len(found), "edited": sum(bool(each.updates) for each in found), "edited_serially": edited},
         **{"seconds": round(ours, 1), "serial_seconds": round(theirs, 1), "times": round(theirs / ours, 1)},
     }
 

@@ -139,13 +139,13 @@ def make_practised(base: Path, folder: Path, settings: Settings) -> Path:
     """
     gguf.check_room(folder, sum(f.stat().st_size for f in base.glob("*.safetensors")) // gguf.BYTES_A_WEIGHT)
     partial = folder.with_name(f".{folder.name}.partial")
-    told = partial / "scores.json"
-    about = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else {}
+    scores_file = partial / "scores.json"
+    about = json.loads(scores_file.read_text(encoding="utf-8")) if scores_file.is_file() else {}
     if about.get("settings") != asdict(settings):
         about = {"settings": asdict(settings), **practise(base, partial, settings)}
-        write_json(told, about)
+        write_json(scores_file, about)
     scores = measure(partial, settings.measured)
-    write_json(told, {**about, "scores": scores})
+    write_json(scores_file, {**about, "scores": scores})
     facts = {key: about[key] for key in ("seconds", "tokens_a_sample", "precision")}
     gaps = ", ".join(sorted(practice.GAPS))
     write_text(partial / "README.md", CARD.format(**asdict(settings), **facts, gaps=gaps, table=score_rows(scores)))

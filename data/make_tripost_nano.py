@@ -91,10 +91,10 @@ def _sample(name: str, question: str, rng: random.Random, mix: Mix) -> tuple[lis
         return conversation(name, question, gold), steps.feedback(gold, module.check(question, gold))
     wrong = rng.choice(list(mutants(name, question, rng))).text
     verdict = module.check(question, wrong)
-    said = steps.feedback(wrong, verdict)
+    criticism = steps.feedback(wrong, verdict)
     if draw < mix.answers + mix.feedback:
-        return conversation(name, question, wrong), said
-    return conversation(name, question, wrong, said), steps.repair(module, question, wrong, verdict)
+        return conversation(name, question, wrong), criticism
+    return conversation(name, question, wrong, criticism), steps.repair(module, question, wrong, verdict)
 
 
 def encode(samples: list[Any], tokenizer: Any) -> list[tuple[list[int], list[int]]]:

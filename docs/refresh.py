@@ -126,8 +126,8 @@ def main(name: str) -> None:
     for source, target in FIGURES[name].items():
         shutil.copyfile(run.path / source, ROOT / "figures" / target)
     if name in TABLES:
-        marker, made = TABLES[name]
-        table = made(run)
+        marker, table_of = TABLES[name]
+        table = table_of(run)
     else:
         marker, table = name, (run.compare / "table.md").read_text("utf-8").strip()
     readme = ROOT / "README.md"

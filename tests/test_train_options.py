@@ -395,7 +395,7 @@ def test_forecast_of_the_instructor(tmp_path: Path) -> None:
     cheap, dear = (forecast_of(tmp_path, **given)[0] for given in (values, priced))
     assert "6 arm iterations" in cheap and "no price given" in cheap and "dollars" in dear
     absent = values | {"benchmarks": ["gsm8k"], "in_domain": ["gsm8k"], "data_dir": str(tmp_path)}
-    assert "no forecast, for a benchmark cannot be read" in forecast_of(tmp_path, **absent)[0]
+    assert "no forecast, because a benchmark cannot be read" in forecast_of(tmp_path, **absent)[0]
     assert forecast_of(tmp_path) == [], "the scripted instructor costs nothing"
 
 

@@ -93,7 +93,7 @@ def fix_rate_table(rates: "pd.DataFrame") -> str:
             cells["shown − held out"] = f"{gap}, p {probability(row['p_value'])} (Fisher)"
         rows.append(cells)
     if not rows:
-        return "No iteration has answered the error split after training (`measure_errors`): nothing to report."
+        return "No iteration has answered the error split after training (`measure_errors`): nothing to tell."
     return as_markdown(pd.DataFrame(rows).fillna("–"))
 
 

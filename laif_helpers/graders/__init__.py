@@ -1,1 +1,1 @@
-"""Grades responses: reads the answer, decides whether it is right. One file per kind of answer; each sees text alone."""
+"""Grades responses: reads the answer and decides whether it is right. One file per kind of answer."""
