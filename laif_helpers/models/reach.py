@@ -4,7 +4,7 @@ import os
 import socket
 import ssl
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import urljoin, urlparse
 
 from laif_helpers.models.protocol import ServerError, is_local
 from laif_helpers.records import Message
@@ -41,9 +41,10 @@ def check(url: str) -> None:
 
 async def context(client: Any, model: str) -> int:
     """Tokens that prompt and answer may have together, if the server reports it (vLLM, SGLang, llama.cpp); 0 if not."""
-    for path, read in (("/models", _of_list), ("/props", _of_props)):
+    # llama.cpp reports its own settings at the server's root, beside /v1.
+    for address, read in (("/models", _of_list), (urljoin(str(client.base_url), "/props"), _of_props)):
         try:
-            reply = await client.get(path, cast_to=object, options={"timeout": CONNECT_S})
+            reply = await client.get(address, cast_to=object, options={"timeout": CONNECT_S})
         except Exception:  # a server need not know these addresses, and may answer them as it likes
             continue
         if isinstance(reply, dict) and (found := read(reply, model)):
