@@ -421,6 +421,7 @@ class Stub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.behave, self.requests, self.open, self.most_open = behave, 0, 0, 0
         self.models: dict[str, Any] = {}
+        self.props: dict[str, Any] = {}
         self.lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
 
@@ -430,8 +431,9 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        data = json.dumps(self.server.models).encode()
-        self.send_response(200 if self.server.models else 404)
+        body = {"/v1/models": self.server.models, "/props": self.server.props}.get(self.path)
+        data = json.dumps(body).encode()
+        self.send_response(200 if body else 404)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
         self.end_headers()
@@ -591,6 +593,23 @@ def test_server_hiccups_are_survived_and_a_long_prompt_is_skipped(stub: Callable
     assert [a.text for i, a in enumerate(answers) if i != 4] == [f"echo {i}" for i in range(12) if i != 4]
 
 
+def test_a_long_prompt_waits_for_the_answers_that_are_on_their_way(
+    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow server refuses a prompt long before it has answered any other."""
+    monkeypatch.setattr(protocol, "PROMPT_ATTEMPTS", 1)
+
+    def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
+        if request["messages"][-1]["content"] in "01":
+            return 400, error("the prompt is too long")
+        time.sleep(0.5)
+        return 200, reply(request)
+
+    answers = generate_from(stub(behave), 6)
+    assert [a.text for a in answers] == ["", "", *(f"echo {n}" for n in range(2, 6))]
+    assert answers[0].finish == answers[1].finish == "error: the prompt is too long"
+
+
 def test_what_all_prompts_are_refused_for_stops_the_run(stub: Callable[..., Stub]) -> None:
     said = "'max_tokens' is too large: this model's maximum context length is 2048 tokens"
     server = stub(lambda number, request: (400, error(said)))
@@ -678,6 +697,10 @@ def test_an_answer_is_asked_for_as_long_as_the_server_s_context_allows(stub: Cal
     seen.clear()
     generate_from(server, 2, max_new_tokens=64)
     assert seen == [64, 64]
+    seen.clear()
+    server.models, server.props = {}, {"default_generation_settings": {"n_ctx": 1024}}
+    generate_from(server, 1, max_new_tokens=2048)
+    assert 700 < seen[0] < 1024, "llama.cpp tells it in /props, which is not under /v1"
 
 
 def test_request_options_reach_the_server(stub: Callable[..., Stub]) -> None:

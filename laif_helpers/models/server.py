@@ -57,6 +57,7 @@ class Connections:
         self.limit, self.most, self.open, self.peak, self.halvings = float(start), most, 0, 0, 0
         self.name, self._pause, self._paused_until = name, 0.0, 0.0
         self._slow_start, self._last_halved = True, 0.0
+        self._workers, self._refused, self._round = 0, 0, 0
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> float:
@@ -72,6 +73,24 @@ class Connections:
     async def __aexit__(self, *_: Any) -> None:
         async with self._changed:
             self.open -= 1
+            self._changed.notify_all()
+
+    async def count(self, workers: int) -> None:
+        """So many workers more ask from now on; -1: one has ended."""
+        async with self._changed:
+            self._workers += workers
+            self._end_round()
+
+    async def hear_the_others(self, answered: Callable[[], bool]) -> None:
+        """Wait with a refused request until another is ``answered``, or every worker has a refused one."""
+        async with self._changed:
+            self._refused, this = self._refused + 1, self._round
+            self._end_round()
+            await self._changed.wait_for(lambda: answered() or self._round > this)
+
+    def _end_round(self) -> None:
+        if self._refused >= self._workers:
+            self._refused, self._round = 0, self._round + 1
             self._changed.notify_all()
 
     def succeeded(self) -> None:
@@ -194,9 +213,12 @@ async def _ask_all(
                     on_done(index, await _ask_one(client, body, form, connections, to))
                 except Exception as error:
                     failed.append(error)
+            await connections.count(-1)
 
         # A pool of workers, not a task an item: 100,000 waiting tasks are memory for nothing.
-        workers = [asyncio.create_task(worker(place)) for place in range(min(to.max_connections, len(asked)))]
+        count = min(to.max_connections, len(asked))
+        await connections.count(count)
+        workers = [asyncio.create_task(worker(place)) for place in range(count)]
         try:
             await asyncio.gather(*workers)
             if failed:
@@ -224,8 +246,11 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                     connections.refused(sent_at, error)
                     give_up_after(ends, error, to.url)
                     continue
-                attempt += 1
-                if form.proven and getattr(error, "status_code", None) in OF_ONE_PROMPT:
-                    return Completion("", 0, 0, f"error: {error_text(error)}")
-                wait = wait_or_raise(error, attempt, to.model, to.url)
-        await asyncio.sleep(wait)
+                failure = error
+        attempt += 1
+        if getattr(failure, "status_code", None) in OF_ONE_PROMPT:
+            # An answer to another prompt tells that this one is refused by itself.
+            await connections.hear_the_others(lambda: form.proven)
+            if form.proven:
+                return Completion("", 0, 0, f"error: {error_text(failure)}")
+        await asyncio.sleep(wait_or_raise(failure, attempt, to.model, to.url))
