@@ -7,7 +7,7 @@ It lies under data/downloads/servers/ (ignored by git); what is there already is
     serve: data/downloads/servers/vllm/bin/serve {model} {port}
 
 The other two need no preparation: ``transformers serve`` (pip install -e '.[serve]') and llama.cpp
-(``bench/llamacpp.py``, pip install xllamacpp).
+(``data/llamacpp.py``, pip install xllamacpp).
 """
 
 import shutil

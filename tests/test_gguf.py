@@ -1,86 +1,30 @@
 """A GGUF file becomes a plain folder with the same values, and is refused with a sentence if it cannot."""
 
-import json
+import importlib
 import shutil
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from laif_helpers import models, recipe
 from laif_helpers.models import gguf
-from laif_helpers.paths import NANO
+from laif_helpers.paths import NANO, ROOT
 
 pytest.importorskip("gguf", reason="the package gguf is not installed")
-
-NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    **{f"self_attn.{letter}_proj": f"attn_{letter}" for letter in "qkv"},
-    "self_attn.o_proj": "attn_output",
-    **{f"mlp.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")},
-}
 
 
 def write_gguf(path: Path, architecture: str = "llama", pre: str = "default", parts: int = 1) -> dict[str, Any]:
     """nano as llama.cpp's converter would write it, in float32; returns its state."""
-    from gguf import GGUFWriter, LlamaFileType
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(NANO), AutoTokenizer.from_pretrained(NANO)
-    c, state = model.config, model.state_dict()
-    writer = GGUFWriter(path, architecture)
-    writer.add_name("Nano")
-    writer.add_file_type(LlamaFileType.ALL_F32)
-    writer.add_license("apache-2.0")
-    writer.add_context_length(c.max_position_embeddings)
-    writer.add_embedding_length(c.hidden_size)
-    writer.add_block_count(c.num_hidden_layers)
-    writer.add_feed_forward_length(c.intermediate_size)
-    writer.add_head_count(c.num_attention_heads)
-    writer.add_head_count_kv(c.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
-    writer.add_rope_freq_base(c.rope_parameters["rope_theta"])
-    writer.add_vocab_size(c.vocab_size)
-    if parts > 1:
-        writer.add_uint16("split.count", parts)
-    write_tokenizer(writer, tokenizer, pre)
-    for name, values in state.items():
-        if name != "lm_head.weight":
-            writer.add_tensor(*as_llama_cpp(name, values.numpy(), c))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return dict(state)
+    return llamacpp().write_gguf(NANO, path, architecture, pre, parts)
 
 
-def write_tokenizer(writer: Any, tokenizer: Any, pre: str) -> None:
-    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
-    writer.add_token_types([3 if i in tokenizer.all_special_ids else 1 for i in range(len(tokenizer))])
-    writer.add_token_merges([" ".join(pair) for pair in merges])
-    writer.add_eos_token_id(tokenizer.eos_token_id)
-    writer.add_pad_token_id(tokenizer.pad_token_id)
-    writer.add_chat_template(tokenizer.chat_template)
-
-
-def as_llama_cpp(name: str, values: np.ndarray, config: Any) -> tuple[str, np.ndarray]:
-    """llama.cpp rotates neighbouring pairs where transformers rotates halves: rows of q and k change places."""
-    for ours, theirs in NAMES.items():
-        if ours in name:
-            name = name.replace(ours, theirs)
-            break
-    if "attn_q." in name or "attn_k." in name:
-        heads = config.num_attention_heads if "attn_q." in name else config.num_key_value_heads
-        values = values.reshape(heads, 2, -1, values.shape[1]).swapaxes(1, 2).reshape(values.shape)
-    return name.replace("model.layers", "blk"), np.ascontiguousarray(values)
+def llamacpp() -> Any:
+    """``data/llamacpp.py``, which is a script and no package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "data"))
+        return importlib.import_module("llamacpp")
 
 
 def test_the_folder_holds_the_same_model(tmp_path: Path) -> None:

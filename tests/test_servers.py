@@ -1,0 +1,93 @@
+"""`laif run` against servers that others have made: one that runs already, and one that a recipe starts."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from laif_helpers import models
+from laif_helpers.paths import NANO, ROOT, RunDir
+from laif_helpers.records import Response, read_jsonl
+
+pytestmark = [pytest.mark.slow, pytest.mark.model]
+
+VLLM = ROOT / "data" / "downloads" / "servers" / "vllm" / "bin" / "serve"
+COMMANDS = {
+    "llama.cpp": f"{sys.executable} '{ROOT / 'data' / 'llamacpp.py'}' {{model}} {{port}}",
+    "transformers": "transformers serve {model} --host 127.0.0.1 --port {port} --device cpu",
+    "vllm": f"'{VLLM}' {{model}} {{port}}",
+}
+MISSING = {
+    "llama.cpp": "" if find_spec("xllamacpp") and find_spec("gguf") else "pip install xllamacpp gguf",
+    "transformers": "" if find_spec("fastapi") else "pip install -e '.[serve]'",
+    "vllm": "" if VLLM.is_file() else "python data/make_servers.py",
+}
+SERVERS = [
+    pytest.param(name, marks=pytest.mark.skipif(bool(wanted), reason=f"no server to try: {wanted}"))
+    for name, wanted in MISSING.items()
+]
+REFUSE_LONG = {"llama.cpp", "vllm"}
+"""These refuse a prompt that passes the model's context; transformers answers it."""
+RECIPE = {"benchmarks": ["practice"], "in_domain": ["practice"], "limit": 8, "max_new_tokens": 48, "iterations": 0}
+CATS = "How many legs have {} cats? "
+
+
+def laif_run(folder: Path, **values: Any) -> RunDir:
+    """The run, made by the command in a process of its own; fails with its last words."""
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE | values))
+    command = [sys.executable, "-m", "laif_helpers.cli", "run", str(recipe), "--name", "t"]
+    env = os.environ | {"LAIF_RUNS": str(folder / "runs"), "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, check=False, cwd=ROOT, env=env, capture_output=True, text=True, timeout=540)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return RunDir(folder / "runs" / "t")
+
+
+def answers(run: RunDir, benchmark: str = "practice", arm: str = "vanilla", iteration: int = 0) -> list[Response]:
+    return read_jsonl(run.iteration(arm, iteration).responses(benchmark, "test"), Response)
+
+
+def local_answers(rows: list[Response]) -> list[Any]:
+    return models.generate(str(NANO), [row.messages for row in rows], max_new_tokens=48, progress=False)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_that_runs_already_is_a_target(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    own = tmp_path / "own.jsonl"
+    questions = [CATS.format(4) * 120, CATS.format(3), CATS.format(2)]
+    own.write_text("\n".join(json.dumps({"question": text, "answer": "12"}) for text in questions))
+    with models.serve(COMMANDS[name], str(NANO), log=tmp_path / "serve.log") as url:
+        run = laif_run(tmp_path, target=f"server:{NANO}", target_url=url, benchmarks=["practice", str(own)])
+    rows = answers(run)
+    local = local_answers(rows)
+    assert [row.prompt_tokens for row in rows] == [found.prompt_tokens for found in local], "another template"
+    assert sum(row.text == found.text for row, found in zip(rows, local, strict=True)) >= 7
+    assert all(row.text and row.readable and not row.cut for row in rows)
+    long, *short = answers(run, str(own))
+    assert all(row.text and row.new_tokens for row in short)
+    if name in REFUSE_LONG:
+        assert (long.text, long.readable) == ("", False)
+        assert long.reason.startswith("no answer:") and "512" in long.reason, "the server's own words"
+    assert (run.compare / "report.html").is_file()
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_recipe_starts_a_server_for_target_and_checkpoint(name: str, tmp_path: Path) -> None:
+    training = {"arms": ["fine_tuning"], "iterations": 1, "budget": 16}
+    run = laif_run(tmp_path, target=str(NANO), serve=COMMANDS[name], **training)
+    target, trained = answers(run), answers(run, arm="fine_tuning", iteration=1)
+    local = local_answers(target)
+    assert sum(row.text == found.text for row, found in zip(target, local, strict=True)) >= 7
+    assert len(trained) == 8 and all(row.text and row.readable for row in trained)
+    for arm, iteration in (("vanilla", 0), ("fine_tuning", 1)):
+        assert (run.iteration(arm, iteration).path / "logs" / "serve.log").is_file()
+    left = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [words for words in left if str(tmp_path) in " ".join(words)], "each server ended with its evaluation"
