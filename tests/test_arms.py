@@ -38,7 +38,7 @@ def test_the_control_asks_as_often_as_le_about_questions_right_and_wrong() -> No
         user = request.messages[1]["content"]
         assert "### Question the student answered\n" in user and "got wrong" not in user
         assert study.everything[request.source_ids[0]].text in user, "the target's answer is shown, right or wrong"
-    sizes = [sum(len(turn["content"]) for r in made.requests for turn in r.messages) for made in (control, model)]
+    sizes = [sum(len(turn["content"]) for r in outcome.requests for turn in r.messages) for outcome in (control, model)]
     assert 0.8 <= sizes[0] / sizes[1] <= 1.25, "about as many tokens"
 
 
@@ -52,10 +52,10 @@ def test_the_scripted_control_practises_a_mistake_or_else_a_concept_of_the_quest
     p = parameters("random")
     answer_items(p)
     plan = instruct.plan(p)
-    made = instruct.learn(plan, instruct.ask(plan, p), p)
-    assert lessons.funnel(made, plan.requested)["kept"] == 20
+    outcome = instruct.learn(plan, instruct.ask(plan, p), p)
+    assert lessons.funnel(outcome, plan.requested)["kept"] == 20
     concepts = {example.id: set(recognise(example.question).concepts) for example in TRAIN}
-    for lesson in made:
+    for lesson in outcome:
         assert concepts[lesson.source_ids[0]] & set(recognise(lesson.question).concepts)
 
 
@@ -85,11 +85,13 @@ def test_a_switch_does_as_its_halves_do() -> None:
     for arm, iteration, half in (("le+lec", 1, "le"), ("lec+le", 1, "lec")):
         p, plain = parameters(arm, iteration=iteration), parameters(half, iteration=iteration)
         answer_items(p)
-        plans = [instruct.plan(one) for one in (p, plain)]
+        plans = [instruct.plan(each) for each in (p, plain)]
         assert [r.key for r in plans[0].requests] == [r.key for r in plans[1].requests]
-        made = [instruct.learn(plan, instruct.ask(plan, one), one) for plan, one in zip(plans, (p, plain), strict=True)]
-        assert [one.question for one in made[0]] == [one.question for one in made[1]]
-        assert p.folder.lessons(arm).name == f"{arm}.jsonl" and read_jsonl(p.folder.lessons(arm), Lesson) == made[0]
+        outcome = [
+            instruct.learn(plan, instruct.ask(plan, each), each) for plan, each in zip(plans, (p, plain), strict=True)
+        ]
+        assert [each.question for each in outcome[0]] == [each.question for each in outcome[1]]
+        assert p.folder.lessons(arm).name == f"{arm}.jsonl" and read_jsonl(p.folder.lessons(arm), Lesson) == outcome[0]
 
 
 def test_the_last_iteration_of_a_switch_uses_the_other_strategy() -> None:

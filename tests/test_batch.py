@@ -37,9 +37,9 @@ def test_a_batch_costs_half_and_gives_the_same_lessons() -> None:
         assert instruct.ask(plan, p) == replies and len(app.state.store.batches) == 1
     assert {key: reply.text for key, reply in replies.items()} == {key: reply.text for key, reply in others.items()}
     assert sum(r.usd for r in replies.values()) == pytest.approx(sum(r.usd for r in others.values()) / 2)
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        assert book.spent() == pytest.approx(sum(reply.usd for reply in replies.values()))
-        assert book.open_batches() == []
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+        assert calls.spent() == pytest.approx(sum(reply.usd for reply in replies.values()))
+        assert calls.open_batches() == []
 
 
 def test_a_probe_goes_live_and_settles_the_format_for_the_batch() -> None:
@@ -76,13 +76,13 @@ def test_a_run_that_ends_anywhere_finds_its_batch_again(at: str, monkeypatch: py
                 asked(p)
         sent = len(app.state.store.batches)
         assert sent == (at != "before the file")
-        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-            assert len(book.open_batches()) == 1 and book.spent() > 0, "it stays reserved"
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+            assert len(calls.open_batches()) == 1 and calls.spent() > 0, "it stays reserved"
         _, replies = asked(p)
         assert len(replies) == 10 and len(app.state.store.batches) == 1
         assert app.state.counts.told()["answered_again"] == 0
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        assert book.spent() == pytest.approx(sum(reply.usd for reply in replies.values()))
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+        assert calls.spent() == pytest.approx(sum(reply.usd for reply in replies.values()))
 
 
 def test_a_cap_makes_several_batches_and_is_never_exceeded() -> None:
@@ -99,8 +99,8 @@ def test_a_cap_makes_several_batches_and_is_never_exceeded() -> None:
             len(app.state.store.files[made["input_file_id"]].splitlines()) for made in app.state.store.batches.values()
         ]
         assert sizes[0] == 4
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        assert book.spent() <= most * 4.5
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+        assert calls.spent() <= most * 4.5
 
 
 def test_a_batch_that_brings_nothing_is_told() -> None:
@@ -112,16 +112,16 @@ def test_a_batch_that_brings_nothing_is_told() -> None:
         p = practice_parameters(url, batch=True, probe=0)
         with pytest.raises(RuntimeError, match="refuses the key"):
             asked(p)
-        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-            assert book.spent() == 0 and book.open_batches() == []
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+            assert calls.spent() == 0 and calls.open_batches() == []
 
 
 def test_the_ledger_holds_what_was_sent() -> None:
     with practice_server() as (url, _):
         p = practice_parameters(url, batch=True, probe=0)
         plan, _ = asked(p)
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        rows = dict(book.base.execute("SELECT key, request FROM calls"))
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+        rows = dict(calls.base.execute("SELECT key, request FROM calls"))
     assert all(json.loads(rows[r.key])["messages"] == r.messages for r in plan.requests)
 
 
@@ -208,9 +208,9 @@ def test_a_line_that_is_no_json_costs_itself_alone_and_no_request_is_asked_for_e
         with pytest.raises(RuntimeError, match=r"brought no reply \(a line of the result file is no JSON object"):
             asked(p)
         assert made.sent == 2, "the broken line's request once more; the refused one not again"
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        assert book.open_batches() == []
-        assert book.spent() == pytest.approx(8 * 600e-6 / 2)
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+        assert calls.open_batches() == []
+        assert calls.spent() == pytest.approx(8 * 600e-6 / 2)
 
 
 def test_a_batch_that_the_endpoint_knows_no_more_is_told_once_and_no_obstacle() -> None:
@@ -218,11 +218,11 @@ def test_a_batch_that_the_endpoint_knows_no_more_is_told_once_and_no_obstacle() 
         p = llm_parameters(url, batch=True, probe=0)
         answer_items(p)
         plan = instruct.plan(p)
-        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-            book.begin_batch("t", {plan.requests[0].key: ("{}", 0.01)})
-            book.batch_sent("t", "gone")
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+            calls.begin_batch("t", {plan.requests[0].key: ("{}", 0.01)})
+            calls.batch_sent("t", "gone")
         with pytest.raises(RuntimeError, match="knows no batch gone any more"):
             instruct.ask(plan, p)
         assert len(instruct.ask(plan, p)) == 10 and made.sent == 1
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        assert book.spent() == pytest.approx(0.01 + 10 * 600e-6 / 2), "it may have been paid for"
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+        assert calls.spent() == pytest.approx(0.01 + 10 * 600e-6 / 2), "it may have been paid for"

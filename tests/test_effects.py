@@ -147,9 +147,9 @@ def test_lessons_are_ranked_by_what_lies_next_to_them(run: recipe.StageParameter
 
 def test_gains_have_a_price_and_an_advice(run: recipe.StageParameters) -> None:
     folder = RunDir.named(run.run).iteration("le", 1)
-    with open_ledger(folder.replies("le"), {"arm": "le", "instructor": "llm"}, {}) as book:
-        book.reserve("k", "", 0.5)
-        book.record(Reply("k", "text", usd=0.5), reserved=0.5)
+    with open_ledger(folder.replies("le"), {"arm": "le", "instructor": "llm"}, {}) as calls:
+        calls.reserve("k", "", 0.5)
+        calls.record(Reply("k", "text", usd=0.5), reserved=0.5)
     row = gains.gains(run, compare.collect(run)[0]).iloc[0]
     assert row["points"] == pytest.approx(15.0)
     assert (row["lessons"], row["usd"], row["device_hours"]) == (10, 0.5, 1.0)

@@ -100,11 +100,11 @@ def test_no_wrong_items_ends_the_arm_well() -> None:
         p = parameters(arm)
         answer_items(p, wrong=0)
         plan = instruct.plan(p)
-        made = instruct.learn(plan, instruct.ask(plan, p), p)
-        found = tables.metrics(p, plan, quotes.quote(plan, p), {}, made)
+        outcome = instruct.learn(plan, instruct.ask(plan, p), p)
+        found = tables.metrics(p, plan, quotes.quote(plan, p), {}, outcome)
         assert "no wrong items" in found["ended"] and found["ended"] in repr(tables.overview(plan))
-        assert found["ended"] in repr(tables.observation(p, plan, quotes.quote(plan, p), {}, made))
-        assert p.folder.lessons(arm).read_text() == "" and made == []
+        assert found["ended"] in repr(tables.observation(p, plan, quotes.quote(plan, p), {}, outcome))
+        assert p.folder.lessons(arm).read_text() == "" and outcome == []
         repr([tables.shown(plan), tables.neighbours(plan), tables.contrast(plan, {}), tables.diagnoses(plan, {})])
     p = parameters("auggpt")
     assert not instruct.plan(p).ended, "auggpt needs no error"
@@ -164,8 +164,8 @@ def test_a_heading_can_be_renamed_in_its_table_alone(name: str, monkeypatch: pyt
             p = parameters(arm, run=f"{instructor}-{arm}", instructor=instructor)
             answer_items(p)
             plan = instruct.plan(p)
-            made = instruct.learn(plan, instruct.ask(plan, p), p)
-            assert sum(lesson.status == "kept" for lesson in made) >= 15
+            outcome = instruct.learn(plan, instruct.ask(plan, p), p)
+            assert sum(lesson.status == "kept" for lesson in outcome) >= 15
             user = plan.requests[0].messages[1]["content"]
             headings = {line for line in user.splitlines() if line.startswith("### ")}
             assert headings <= {f"### {label}" for label in prompts.LABELS.values()}
@@ -191,20 +191,20 @@ def test_one_request_shows_several_errors_of_one_cluster(arm: str) -> None:
     clustered(p)
     plan = instruct.plan(p)
     names = {example.id: name for example, name in zip(TRAIN, ["dozen"] * 6 + ["half"] * 5 + [""], strict=False)}
-    assert sorted(len(one.source_ids) for one in plan.requests) == [1, 1, 2, 4, 4]
-    for one in plan.requests:
-        assert {names[id] for id in one.source_ids} == {one.cluster}, "a request holds errors of one cluster"
-        user = one.messages[1]["content"]
-        several = len(one.source_ids) > 1
+    assert sorted(len(each.source_ids) for each in plan.requests) == [1, 1, 2, 4, 4]
+    for each in plan.requests:
+        assert {names[id] for id in each.source_ids} == {each.cluster}, "a request holds errors of one cluster"
+        user = each.messages[1]["content"]
+        several = len(each.source_ids) > 1
         assert (f"### {prompts.LABELS['errors']}" in user) == several
-        assert (f"Words that set them apart from other questions: {one.cluster}" in user) == several
-        assert ("several" in one.messages[0]["content"]) == several
-        assert len(one.neighbour_ids) == (3 if arm == "lec" else 0)
-    assert {id for one in plan.requests for id in one.source_ids} == set(names)
+        assert (f"Words that set them apart from other questions: {each.cluster}" in user) == several
+        assert ("several" in each.messages[0]["content"]) == several
+        assert len(each.neighbour_ids) == (3 if arm == "lec" else 0)
+    assert {id for each in plan.requests for id in each.source_ids} == set(names)
     assert plan.requests[0].n == -(-20 // 5) + 1, "as many lessons as the budget needs, over fewer requests"
-    made = instruct.learn(plan, instruct.ask(plan, p), p)
-    assert sum(lesson.status == "kept" for lesson in made) == 20
-    assert {len(lesson.source_ids) for lesson in made} == {1, 2, 4}
+    outcome = instruct.learn(plan, instruct.ask(plan, p), p)
+    assert sum(lesson.status == "kept" for lesson in outcome) == 20
+    assert {len(lesson.source_ids) for lesson in outcome} == {1, 2, 4}
     rows = list(read_rows(p.folder.diagnoses(arm)))
     assert {row["cluster"] for row in rows} == {"dozen", "half", ""}
 
@@ -213,10 +213,10 @@ def test_a_request_about_a_cluster_asks_for_no_more_lessons_than_a_reply_holds()
     p = parameters("le", per="cluster", holdout_fraction=0, budget=480)
     clustered(p)
     plan = instruct.plan(p)
-    assert {len(one.source_ids) for one in plan.requests} == {1}, "240 lessons about 12 errors: 21 about each"
+    assert {len(each.source_ids) for each in plan.requests} == {1}, "240 lessons about 12 errors: 21 about each"
     p = parameters("le", per="cluster", holdout_fraction=0, budget=200, run="less")
     clustered(p)
-    assert max(one.n for one in instruct.plan(p).requests) <= 20
+    assert max(each.n for each in instruct.plan(p).requests) <= 20
 
 
 def test_a_request_about_one_error_knows_its_cluster_and_does_not_name_it() -> None:
@@ -225,8 +225,8 @@ def test_a_request_about_one_error_knows_its_cluster_and_does_not_name_it() -> N
     before = instruct.plan(p)
     clustered(p)
     after = instruct.plan(p)
-    assert [one.key for one in after.requests] == [one.key for one in before.requests]
-    assert {one.cluster for one in before.requests} == {""} and "dozen" in {one.cluster for one in after.requests}
+    assert [each.key for each in after.requests] == [each.key for each in before.requests]
+    assert {each.cluster for each in before.requests} == {""} and "dozen" in {each.cluster for each in after.requests}
 
 
 def test_a_selection_restricts_the_errors() -> None:
@@ -296,20 +296,20 @@ def test_scripted_lessons_end_to_end(arm: str) -> None:
     answer_items(p)
     plan = instruct.plan(p)
     replies = instruct.ask(plan, p)
-    made = instruct.learn(plan, replies, p)
-    counts = lessons.funnel(made, plan.requested)
+    outcome = instruct.learn(plan, replies, p)
+    counts = lessons.funnel(outcome, plan.requested)
     assert counts["requested"] == counts["returned"] == counts["verified"] == plan.requested
     assert counts["kept"] == 20
-    assert read_jsonl(p.folder.lessons(arm), Lesson) == made
-    assert len({lesson.id for lesson in made}) == len(made)
+    assert read_jsonl(p.folder.lessons(arm), Lesson) == outcome
+    assert len({lesson.id for lesson in outcome}) == len(outcome)
     by_key = {request.key: request for request in plan.requests}
-    for lesson in made:
+    for lesson in outcome:
         assert lesson.source_ids == by_key[lesson.request_key].source_ids
         assert (lesson.arm, lesson.iteration, lesson.instructor) == (arm, 1, "scripted")
         assert (lesson.reason == "") == (lesson.status == "kept")
-    found = tables.metrics(p, plan, quotes.quote(plan, p), replies, made)
+    found = tables.metrics(p, plan, quotes.quote(plan, p), replies, outcome)
     assert found["funnel"] == counts and "ended" not in found
-    answer = repr(tables.observation(p, plan, quotes.quote(plan, p), replies, made))
+    answer = repr(tables.observation(p, plan, quotes.quote(plan, p), replies, outcome))
     assert f"ask for {plan.requested} lessons. {plan.requested} came back; " in answer and "; 20 kept." in answer
     assert json.loads(json.dumps(found)) == found
 
@@ -407,12 +407,12 @@ def test_the_three_steps_end_in_the_same_lessons_as_the_one_call_and_show_what_e
     found[0] = replace(found[0], status="unparsable", reason="planted")
     found[1] = replace(found[1], response=found[1].response + "1")
     checked = instruct.check(found, plan, p)
-    made = instruct.choose(checked, p)
-    assert read_jsonl(p.folder.lessons("le"), Lesson) == made
-    steps = [tables.lost(found), tables.lost(checked, found), tables.lost(made, checked)]
+    outcome = instruct.choose(checked, p)
+    assert read_jsonl(p.folder.lessons("le"), Lesson) == outcome
+    steps = [tables.lost(found), tables.lost(checked, found), tables.lost(outcome, checked)]
     took = [dict(zip(step.table["status"], step.table["lessons"], strict=True)) for step in steps]
     assert took[0] == {"unparsable": 1} and took[1]["wrong"] == 1 and "unparsable" not in took[1]
-    assert took[2] == {"surplus": sum(lesson.status == "surplus" for lesson in made)}
+    assert took[2] == {"surplus": sum(lesson.status == "surplus" for lesson in outcome)}
     assert steps[0].text == f"{len(found) - 1:,} of {len(found):,} lessons are left."
 
 

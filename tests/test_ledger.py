@@ -16,9 +16,9 @@ ABOUT = {"arm": "le", "target": "a", "instructor": "llm", ledger.PAID: "yes"}
 
 def test_a_paid_ledger_of_other_data_is_refused_and_a_free_one_begun_afresh(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite"
-    with ledger.open_ledger(path, ABOUT, {"q1": "one"}) as book:
-        book.reserve("k", "", 0.5)
-        book.record(Reply("k", "text"), 0.5)
+    with ledger.open_ledger(path, ABOUT, {"q1": "one"}) as calls:
+        calls.reserve("k", "", 0.5)
+        calls.record(Reply("k", "text"), 0.5)
     with (
         pytest.raises(ValueError, match="target is 'a', here it is 'b'"),
         ledger.open_ledger(path, ABOUT | {"target": "b"}, {}),
@@ -26,17 +26,17 @@ def test_a_paid_ledger_of_other_data_is_refused_and_a_free_one_begun_afresh(tmp_
         pass
     with pytest.raises(ValueError, match="item q1 is another question"), ledger.open_ledger(path, ABOUT, {"q1": "two"}):
         pass
-    with ledger.open_ledger(path, ABOUT, {"q1": "one", "q2": "more"}) as book:
-        assert book.replies(["k"])["k"].text == "text"
+    with ledger.open_ledger(path, ABOUT, {"q1": "one", "q2": "more"}) as calls:
+        assert calls.replies(["k"])["k"].text == "text"
     free = ABOUT | {"instructor": "scripted", ledger.PAID: "no"}
     with pytest.raises(ValueError, match="instructor is 'llm'"), ledger.open_ledger(path, free, {}):
         pass
     path = tmp_path / "free.sqlite"
     for target in ("a", "b"):
-        with ledger.open_ledger(path, free | {"target": target}, {}) as book:
-            assert book.replies(["k"]) == {}
-            book.reserve("k", "", 0)
-            book.record(Reply("k", "text"))
+        with ledger.open_ledger(path, free | {"target": target}, {}) as calls:
+            assert calls.replies(["k"]) == {}
+            calls.reserve("k", "", 0)
+            calls.record(Reply("k", "text"))
     path.write_text("not a database, but long enough to be read as one " * 30)
     with pytest.raises(ValueError, match="is no ledger"), ledger.open_ledger(path, free, {}):
         pass
@@ -67,7 +67,7 @@ def test_a_killed_run_loses_no_reply_and_leaves_no_lock(tmp_path: Path) -> None:
     child.send_signal(signal.SIGKILL)
     child.wait(10)
     child.stdout.close()
-    with ledger.open_ledger(path, ABOUT, {}) as book:
-        there = book.replies([str(i) for i in range(100000)])
-        assert len(there) >= 40 and all(reply.text == f"text {key}" for key, reply in there.items())
-        assert book.spent() in {len(there) * 0.125, len(there) * 0.125 + 0.25}, "a call in flight stays counted"
+    with ledger.open_ledger(path, ABOUT, {}) as calls:
+        known = calls.replies([str(i) for i in range(100000)])
+        assert len(known) >= 40 and all(reply.text == f"text {key}" for key, reply in known.items())
+        assert calls.spent() in {len(known) * 0.125, len(known) * 0.125 + 0.25}, "a call in flight stays counted"

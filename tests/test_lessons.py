@@ -110,10 +110,10 @@ def test_labels_inside_code_are_no_samples() -> None:
     ],
 )
 def test_what_cannot_be_read_keeps_its_text_and_says_why(text: str, said: str) -> None:
-    (one,) = lessons.from_reply(text, lessons.Origin("practice", "abc", ("e1",), "le", 1, "x"))
-    assert (one.status, one.source_ids, one.request_key) == ("unparsable", ["e1"], "abc")
-    assert said in one.reason
-    assert one.response in text
+    (each,) = lessons.from_reply(text, lessons.Origin("practice", "abc", ("e1",), "le", 1, "x"))
+    assert (each.status, each.source_ids, each.request_key) == ("unparsable", ["e1"], "abc")
+    assert said in each.reason
+    assert each.response in text
 
 
 def test_a_cut_reply_loses_only_its_last_sample() -> None:
@@ -231,7 +231,7 @@ def test_code_is_run_on_its_examples() -> None:
 
 def test_equal_and_nearly_equal_questions_are_duplicates_other_numbers_are_not() -> None:
     long = "Mia has 3 boxes with 12 pens in every box and gives 5 of the pens to her brother Tom. How many are left?"
-    made = [
+    candidates = [
         lesson(long),
         lesson(long.upper()),
         lesson(long.replace("left?", "left now?")),
@@ -239,8 +239,8 @@ def test_equal_and_nearly_equal_questions_are_duplicates_other_numbers_are_not()
         lesson("Ann has 12 cows, 5 pigs and 3 dogs. How many animals are there?"),
         lesson(long.replace("3 boxes", "5 boxes").replace("gives 5", "gives 3")),
     ]
-    checked = lessons.deduplicate(made)
-    assert [one.status for one in checked] == ["kept", "duplicate", "duplicate", "kept", "kept", "kept"]
+    checked = lessons.deduplicate(candidates)
+    assert [each.status for each in checked] == ["kept", "duplicate", "duplicate", "kept", "kept", "kept"]
     assert "same question" in checked[1].reason and "nearly" in checked[2].reason
 
 
@@ -249,10 +249,12 @@ def test_test_questions_are_quarantined() -> None:
     text = PRACTICE.question_text(test)
     name = text.split()[0]
     copies = [text, f"  {text.lower()} ", f"{text} Think well before you answer."]
-    made = [lesson(copy) for copy in copies] + [lesson("Zed stacks 4 dozen plates and breaks 9. How many stay whole?")]
+    candidates = [lesson(copy) for copy in copies] + [
+        lesson("Zed stacks 4 dozen plates and breaks 9. How many stay whole?")
+    ]
     index = lessons.TestIndex.of([("practice:" + test.id, text)])
-    checked = lessons.decontaminate(made, index)
-    assert [one.status for one in checked] == ["contaminated"] * 3 + ["kept"]
+    checked = lessons.decontaminate(candidates, index)
+    assert [each.status for each in checked] == ["contaminated"] * 3 + ["kept"]
     assert test.id in checked[0].reason
     new_number = next(token for token in text.split() if token.isdigit())
     assert lessons.decontaminate([lesson(text.replace(new_number, "987"))], index)[0].status == "kept", name
@@ -269,15 +271,15 @@ def test_one_other_number_makes_another_question_however_long_the_rest_is() -> N
     other = LONG.replace("12 pens", "13 pens")
     triples = [{tuple(tokens[i : i + 3]) for i in range(len(tokens) - 2)} for tokens in map(words, (LONG, other))]
     assert len(triples[0] & triples[1]) / len(triples[0] | triples[1]) > 0.8, "by its words alone it is a repetition"
-    assert [one.status for one in lessons.deduplicate([lesson(LONG), lesson(other)])] == ["kept", "kept"]
+    assert [each.status for each in lessons.deduplicate([lesson(LONG), lesson(other)])] == ["kept", "kept"]
     reworded = LONG.replace("green bag", "blue bag")
-    assert [one.status for one in lessons.deduplicate([lesson(LONG), lesson(reworded)])] == ["kept", "duplicate"]
+    assert [each.status for each in lessons.deduplicate([lesson(LONG), lesson(reworded)])] == ["kept", "duplicate"]
 
 
 @pytest.mark.parametrize("other", [LONG, LONG.replace("green bag", "blue bag")])
 def test_a_question_may_serve_two_benchmarks_whose_prompts_differ(other: str) -> None:
     checked = lessons.deduplicate([lesson(LONG), lesson(other, benchmark="gsm8k")])
-    assert [one.status for one in checked] == ["kept", "kept"]
+    assert [each.status for each in checked] == ["kept", "kept"]
 
 
 @pytest.mark.parametrize(
@@ -317,8 +319,8 @@ def test_the_recipes_similarity_decides_what_counts_as_the_same_in_other_words()
 def test_a_lesson_too_long_for_training_is_refused_by_the_checks() -> None:
     long = lesson(LONG, "2 + 2 = 4 pens.\n" * 30 + "#### 4")
     index = lessons.TestIndex.of([])
-    assert [one.status for one in lessons.check([long], index, max_length=64)] == ["too_long"]
-    assert [one.status for one in lessons.check([long], index, max_length=512)] == ["kept"]
+    assert [each.status for each in lessons.check([long], index, max_length=64)] == ["too_long"]
+    assert [each.status for each in lessons.check([long], index, max_length=512)] == ["kept"]
 
 
 @pytest.mark.parametrize(
@@ -331,27 +333,29 @@ def test_a_budget_is_shared_to_the_nearest_whole_item(budget: int, fraction: flo
 def test_a_gold_lesson_that_a_test_split_holds_too_is_never_kept() -> None:
     train = PRACTICE.load("train")[:12]
     tests = [(f"practice:{example.id}", PRACTICE.question_text(example)) for example in train[:5]]
-    made = lessons.gold_lessons({"practice": train}, tests, 7, seed=0)
-    kept_ids = {one.source_ids[0] for one in made if one.status == "kept"}
+    candidates = lessons.gold_lessons({"practice": train}, tests, 7, seed=0)
+    kept_ids = {each.source_ids[0] for each in candidates if each.status == "kept"}
     assert kept_ids == {example.id for example in train[5:]}
-    assert {one.status for one in made} == {"kept", "contaminated"}
-    assert len([one for one in lessons.gold_lessons({"practice": train}, [], 7, seed=0) if one.status == "kept"]) == 7
+    assert {each.status for each in candidates} == {"kept", "contaminated"}
+    assert (
+        len([each for each in lessons.gold_lessons({"practice": train}, [], 7, seed=0) if each.status == "kept"]) == 7
+    )
 
 
 def test_length_and_number_needed() -> None:
-    made = [lesson(f"Question {i} on {i}?", source_ids=[f"e{i % 5}"], id=f"l{i}") for i in range(20)]
-    checked = lessons.sample(made, 10, seed=1)
-    kept = [one for one in checked if one.status == "kept"]
+    candidates = [lesson(f"Question {i} on {i}?", source_ids=[f"e{i % 5}"], id=f"l{i}") for i in range(20)]
+    checked = lessons.sample(candidates, 10, seed=1)
+    kept = [each for each in checked if each.status == "kept"]
     assert len(kept) == 10
-    assert sorted(one.source_ids[0] for one in kept) == sorted(2 * [f"e{i}" for i in range(5)])
-    assert checked == lessons.sample(made, 10, seed=1) != lessons.sample(made, 10, seed=2)
+    assert sorted(each.source_ids[0] for each in kept) == sorted(2 * [f"e{i}" for i in range(5)])
+    assert checked == lessons.sample(candidates, 10, seed=1) != lessons.sample(candidates, 10, seed=2)
     assert lessons.fit([lesson("long " * 100)], 100)[0].status == "too_long"
 
 
 def test_the_funnel_counts_every_loss_once() -> None:
     statuses = ["kept"] * 3 + list(lessons.STATUSES[1:])
-    made = [lesson(f"q{i}", status=status) for i, status in enumerate(statuses)]
-    assert lessons.funnel(made, 12) == {
+    candidates = [lesson(f"q{i}", status=status) for i, status in enumerate(statuses)]
+    assert lessons.funnel(candidates, 12) == {
         "requested": 12, "returned": 9, "parsed": 8, "verified": 7, "unique": 6, "clean": 4, "kept": 3,
     }  # fmt: skip
 
@@ -366,11 +370,13 @@ def test_cost_grows_with_the_number_of_lessons() -> None:
     rng = random.Random(0)
     index = lessons.TestIndex.of([("t", PRACTICE.question_text(e)) for e in PRACTICE.load("test")])
     drawn = [practice.draw(rng) for _ in range(2500)]
-    made = [lesson(problem.question, f"{problem.rationale}\n#### 0", id=str(i)) for i, problem in enumerate(drawn)]
+    candidates = [
+        lesson(problem.question, f"{problem.rationale}\n#### 0", id=str(i)) for i, problem in enumerate(drawn)
+    ]
 
     def seconds(n: int) -> float:
         start = time.process_time()
-        lessons.decontaminate(lessons.deduplicate(lessons.sample(made[:n], n, 0)), index)
+        lessons.decontaminate(lessons.deduplicate(lessons.sample(candidates[:n], n, 0)), index)
         return time.process_time() - start
 
     seconds(500)
@@ -401,10 +407,10 @@ def test_every_arm_gets_the_same_mix() -> None:
 
 def test_gold_lessons_are_graded_right_and_training_text_equals_the_evaluation_prompt() -> None:
     train = {e.id: e for e in PRACTICE.load("train")}
-    (one,) = lessons.from_gold(list(train.values()), "practice", 1, seed=3, iteration=2)
-    example = train[one.source_ids[0]]
-    assert PRACTICE.grade(example, one.response).correct
-    (row,) = lessons.mix([one], [], budget=1, replay_fraction=0, seed=0)
+    (each,) = lessons.from_gold(list(train.values()), "practice", 1, seed=3, iteration=2)
+    example = train[each.source_ids[0]]
+    assert PRACTICE.grade(example, each.response).correct
+    (row,) = lessons.mix([each], [], budget=1, replay_fraction=0, seed=0)
     assert row["source"] == "gold" and row["messages"][:-1] == PRACTICE.messages(example)
 
 
@@ -503,8 +509,8 @@ def test_planted_mistakes_are_refused_and_right_lessons_kept(
     monkeypatch.setattr(
         planter, "at_hand", lambda name, split: benchmarks.get(name).load(split) if "pract" in name else []
     )
-    made = planter.planted(160)
-    kinds = {one.kind for one in made}
+    candidates = planter.planted(160)
+    kinds = {each.kind for each in candidates}
     assert kinds == {
         "",
         "wrong sum",
@@ -514,30 +520,34 @@ def test_planted_mistakes_are_refused_and_right_lessons_kept(
         "failing program",
         planter.COPIES[0],
     }
-    checked = planter.judged(made, planter.index())
-    passed = [one.kind for one, lesson in zip(made, checked, strict=True) if one.kind and lesson.status == "kept"]
+    checked = planter.judged(candidates, planter.index())
+    passed = [
+        each.kind for each, lesson in zip(candidates, checked, strict=True) if each.kind and lesson.status == "kept"
+    ]
     lost = [
-        lesson.reason for one, lesson in zip(made, checked, strict=True) if not one.kind and lesson.status != "kept"
+        lesson.reason
+        for each, lesson in zip(candidates, checked, strict=True)
+        if not each.kind and lesson.status != "kept"
     ]
     assert not passed and len(lost) <= 2, (passed, lost)
-    assert planter.planted(160) == made
+    assert planter.planted(160) == candidates
 
 
 def test_a_test_question_in_other_words_is_quarantined_on_the_same_numbers_only() -> None:
     test = ("practice:t1", "Mia has 3 boxes with 12 pens in each box. How many pens does Mia have?")
     others = [(f"practice:o{i}", f"Ben rides {i} miles on {i + 7} days. How far does he ride?") for i in range(30, 60)]
     reworded = "There are 12 pens in each of the three boxes that Mia has. How many pens does Mia have in all?"
-    made = [
+    candidates = [
         lesson(reworded),
         lesson(reworded.replace("12", "13")),
         lesson("Ann eats 12 figs on 3 days. How many a day?"),
     ]
     index = lessons.TestIndex.of([test, *others], embedding="tfidf", threshold=0.6)
-    checked = lessons.decontaminate(made, index)
-    assert [one.status for one in checked] == ["contaminated", "kept", "kept"]
+    checked = lessons.decontaminate(candidates, index)
+    assert [each.status for each in checked] == ["contaminated", "kept", "kept"]
     assert "practice:t1 in other words (similarity 0." in checked[0].reason
     off = lessons.TestIndex.of([test, *others], embedding="tfidf")
-    assert [one.status for one in lessons.decontaminate(made, off)] == ["kept"] * 3
+    assert [each.status for each in lessons.decontaminate(candidates, off)] == ["kept"] * 3
 
 
 def test_choices_are_kept_where_independent_answers_agree() -> None:
@@ -545,7 +555,7 @@ def test_choices_are_kept_where_independent_answers_agree() -> None:
     right, wrong = (lesson(question, f"It conducts.\n\nThe answer is {x}.", "arc_challenge") for x in "BA")
     texts = ["The answer is B.", "B. Iron", "I think it is (B)."]
     checked = lessons.confirm_letters([right, wrong, lesson("Sum?")], lambda asked: [texts] * len(asked))
-    assert [one.status for one in checked] == ["kept", "wrong", "kept"]
+    assert [each.status for each in checked] == ["kept", "wrong", "kept"]
     assert checked[1].reason == "0 of 3 independent answers agree with A: B, B, B"
     sums = [lesson("Sum?")]
     assert lessons.confirm_letters(sums, lambda asked: 1 / 0) == sums, "no choice lesson: nothing is asked"

@@ -49,14 +49,14 @@ def test_faults_are_retried_and_nothing_is_asked_twice() -> None:
         assert len(calls) == 13
         assert {body["model"] for body in calls} == {"m"} and {body["temperature"] for body in calls} == {0.8}
         assert instruct.ask(plan, p) == replies and len(calls) == 13
-    made = instruct.learn(plan, replies, p)
-    assert all(lesson.status == "kept" and lesson.instructor == "m" for lesson in made)
+    checked = instruct.learn(plan, replies, p)
+    assert all(lesson.status == "kept" and lesson.instructor == "m" for lesson in checked)
     price = 10 * (100 * 1 + 50 * 10) / 1e6
     assert sum(reply.usd for reply in replies.values()) == pytest.approx(price)
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
         longest = max(spending.prompt_bound(chat.call(r, p, True)) for r in plan.requests)
         bound = spending.price(p, longest, spending.MAX_REPLY_TOKENS)
-        assert price - 1e-9 <= book.spent() <= price + bound + 1e-9, "only the dropped call stays reserved"
+        assert price - 1e-9 <= on_record.spent() <= price + bound + 1e-9, "only the dropped call stays reserved"
 
 
 def test_choice_lessons_are_confirmed_by_answers_that_are_paid_once(tmp_path: Path) -> None:
@@ -78,17 +78,19 @@ def test_choice_lessons_are_confirmed_by_answers_that_are_paid_once(tmp_path: Pa
         )
         bench = benchmarks.get(name)
         wrong = [
-            Response(one.id, name, "train", bench.messages(one), one.gold, "A", "A", False, True, "letter", 10, 10, "m")
-            for one in bench.load("train")
+            Response(
+                each.id, name, "train", bench.messages(each), each.gold, "A", "A", False, True, "letter", 10, 10, "m"
+            )
+            for each in bench.load("train")
         ]
         write_jsonl(p.previous.responses(name, "train"), wrong)
         plan = instruct.plan(p)
         replies = instruct.ask(plan, p)
-        made = instruct.learn(plan, replies, p)
-        assert {one.status for one in made} == {"wrong"}, made
-        assert made[0].reason == "1 of 2 independent answers agree with B: B, A"
+        checked = instruct.learn(plan, replies, p)
+        assert {each.status for each in checked} == {"wrong"}, checked
+        assert checked[0].reason == "1 of 2 independent answers agree with B: B, A"
         assert len(calls) == 3 * len(plan.requests) and {call["seed"] for call in calls} == {0, 1, 2}
-        assert instruct.learn(plan, replies, p) == made and len(calls) == 3 * len(plan.requests)
+        assert instruct.learn(plan, replies, p) == checked and len(calls) == 3 * len(plan.requests)
     once = quotes.quote(plan, p.model_copy(update={"agreement": 0}))
     assert quotes.quote(plan, p).output_tokens[0] > once.output_tokens[0]
     with pytest.raises(ValueError, match="agreement 2 asks a language model"):
@@ -125,9 +127,9 @@ def test_what_no_retry_mends_stops_at_once(status: int, error: dict[str, str], s
         with pytest.raises(RuntimeError, match=said):
             instruct.ask(plan, p)
         assert len(calls) <= 1 + llm.MAX_CONNECTIONS
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        assert len(book.replies([request.key for request in plan.requests])) == 1
-        assert book.spent() == pytest.approx(600e-6)
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+        assert len(on_record.replies([request.key for request in plan.requests])) == 1
+        assert on_record.spent() == pytest.approx(600e-6)
 
 
 def test_an_endpoint_that_is_down_is_told_and_costs_nothing() -> None:
@@ -135,8 +137,8 @@ def test_an_endpoint_that_is_down_is_told_and_costs_nothing() -> None:
     answer_items(p)
     with pytest.raises(RuntimeError, match="failed 6 times"):
         instruct.ask(instruct.plan(p), p)
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        assert book.spent() == 0
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+        assert on_record.spent() == 0
 
 
 def test_the_cap_is_never_exceeded_and_a_rerun_goes_on() -> None:
@@ -152,8 +154,8 @@ def test_the_cap_is_never_exceeded_and_a_rerun_goes_on() -> None:
             instruct.ask(plan, p)
         done = len(calls)
         assert 2 <= done < 6
-        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-            assert book.spent() == pytest.approx(done * 0.0206) and book.spent() <= 0.12
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+            assert on_record.spent() == pytest.approx(done * 0.0206) and on_record.spent() <= 0.12
         more = llm_parameters(url, max_usd=1.0)
         assert len(instruct.ask(plan, more)) == 10 and len(calls) == 10
 
@@ -167,9 +169,9 @@ def test_replies_without_lessons_are_kept_and_counted(text: str | None, finish: 
         p = llm_parameters(url)
         answer_items(p, wrong=3)
         plan = instruct.plan(p)
-        made = instruct.learn(plan, instruct.ask(plan, p), p)
-    assert [lesson.status for lesson in made] == ["unparsable"] * 3
-    assert all(lesson.reason for lesson in made)
+        checked = instruct.learn(plan, instruct.ask(plan, p), p)
+    assert [lesson.status for lesson in checked] == ["unparsable"] * 3
+    assert all(lesson.reason for lesson in checked)
 
 
 @pytest.mark.parametrize(
@@ -234,12 +236,12 @@ def test_both_formats_end_in_the_same_kind_of_lesson(reply_format: str) -> None:
     with practice_server() as (url, app):
         p = practice_parameters(url, reply_format=reply_format)
         plan, replies = asked(p)
-        made = instruct.learn(plan, replies, p)
+        checked = instruct.learn(plan, replies, p)
         assert app.state.counts.told() == {
             "calls": 10, "requests": 10, "answered": 10, "answered_again": 0, "faults": {},
         }  # fmt: skip
     assert {reply.text[0] for reply in replies.values()} == {"D" if reply_format == "text" else "{"}
-    assert len(made) == plan.requested and not {one.status for one in made} & {"unparsable", "wrong"}
+    assert len(checked) == plan.requested and not {each.status for each in checked} & {"unparsable", "wrong"}
     rows = list(read_rows(p.folder.diagnoses("le")))
     assert [row["request_key"] for row in rows] == [request.key for request in plan.requests]
     assert all("fails where" in row["diagnosis"] and row["source_ids"] for row in rows)
@@ -253,10 +255,10 @@ def test_an_endpoint_without_schemas_is_found_out_with_one_request() -> None:
         assert len(replies) == 10 and app.state.counts.told()["calls"] == 11
         with pytest.raises(RuntimeError, match=r"refuses the request .*response_format"):
             asked(practice_parameters(url, reply_format="json"))
-    made = instruct.learn(plan, replies, p)
-    assert len(made) == plan.requested and all(one.status != "unparsable" for one in made)
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        assert chat.known_form(p, book).left_out == {"response_format"}
+    checked = instruct.learn(plan, replies, p)
+    assert len(checked) == plan.requested and all(each.status != "unparsable" for each in checked)
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+        assert chat.known_form(p, on_record).left_out == {"response_format"}
 
 
 def test_bad_replies_are_kept_paid_once_and_never_become_lessons() -> None:
@@ -267,14 +269,14 @@ def test_bad_replies_are_kept_paid_once_and_never_become_lessons() -> None:
             plan, replies = asked(p, wrong=40)
             assert set(app.state.counts.faults) == set(faults), "every kind was met"
             assert len(replies) == len(plan.requests) == sum(app.state.counts.answered.values())
-            made = instruct.learn(plan, replies, p)
+            checked = instruct.learn(plan, replies, p)
         finishes = {reply.finish for reply in replies.values()}
         assert {"length", "error: refusal", "stop"} <= finishes
-        kept = [one for one in made if one.status == "kept"]
+        kept = [each for each in checked if each.status == "kept"]
         whole = {key for key, reply in replies.items() if reply.finish == "length"}
-        assert {one.request_key for one in kept} <= whole, "of a cut reply the whole samples are read"
-        assert {"unparsable", "wrong"} <= {one.status for one in made}
-        assert any("sorry" in one.response for one in made), "a refusal's words are kept"
+        assert {each.request_key for each in kept} <= whole, "of a cut reply the whole samples are read"
+        assert {"unparsable", "wrong"} <= {each.status for each in checked}
+        assert any("sorry" in each.response for each in checked), "a refusal's words are kept"
 
 
 def test_transport_faults_lose_nothing_and_pay_nothing_twice() -> None:
@@ -282,15 +284,15 @@ def test_transport_faults_lose_nothing_and_pay_nothing_twice() -> None:
     with practice_server(faults=faults, seed=1, retry_after_s=0.05) as (url, app):
         p = practice_parameters(url, budget=600, instructor_model="practice")
         requests = many(p, 300)
-        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-            llm.ask(requests, p, book)
-            assert len(book.replies(request.key for request in requests)) == 300
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+            llm.ask(requests, p, on_record)
+            assert len(on_record.replies(request.key for request in requests)) == 300
             stats = app.state.counts.told()
             assert stats["answered"] == 300 and stats["answered_again"] == 0 and stats["calls"] > 330
             lost = stats["faults"]["drop"]
-            paid = sum(reply.usd for reply in book.replies(r.key for r in requests).values())
-            assert book.spent() == pytest.approx(paid), f"{lost} dropped calls stay in their requests' price"
-            llm.ask([], p, book)
+            paid = sum(reply.usd for reply in on_record.replies(r.key for r in requests).values())
+            assert on_record.spent() == pytest.approx(paid), f"{lost} dropped calls stay in their requests' price"
+            llm.ask([], p, on_record)
             assert app.state.counts.told() == stats
 
 
@@ -321,12 +323,12 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
         assert child.wait(10) == -signal.SIGKILL, "killed in the middle"
         p = practice_parameters(url)
         requests = many(p, 300)
-        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-            there = book.replies(request.key for request in requests)
-            in_flight = book.base.execute("SELECT COUNT(*) FROM calls WHERE status = 'sent'").fetchone()[0]
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+            there = on_record.replies(request.key for request in requests)
+            in_flight = on_record.base.execute("SELECT COUNT(*) FROM calls WHERE status = 'sent'").fetchone()[0]
             assert 0 < len(there) < 300 and in_flight <= llm.MAX_CONNECTIONS
-            llm.ask([request for request in requests if request.key not in there], p, book)
-            assert len(book.replies(request.key for request in requests)) == 300
+            llm.ask([request for request in requests if request.key not in there], p, on_record)
+            assert len(on_record.replies(request.key for request in requests)) == 300
         assert app.state.counts.told()["answered_again"] <= in_flight
 
 
@@ -383,11 +385,11 @@ def test_a_whole_arm_replays_without_key_network_or_money() -> None:
     with practice_server() as (url, _):
         p = practice_parameters(url, "lec")
         plan, replies = asked(p)
-        made = instruct.learn(plan, replies, p)
+        checked = instruct.learn(plan, replies, p)
     away = practice_parameters(url, "lec", max_usd=0, prices={})
     again = instruct.plan(away)
     assert instruct.probe(again, away) and instruct.ask(again, away) == replies
-    assert instruct.learn(again, replies, away) == made
+    assert instruct.learn(again, replies, away) == checked
     with pytest.raises(ValueError, match="price of 'practice' is missing"):
         instruct.ask(instruct.plan(practice_parameters(url, "lec", seed=1, prices={})), away)
 
@@ -448,10 +450,10 @@ def test_half_the_samples_are_half_the_lessons_and_the_funnel_says_so() -> None:
     with endpoint(lambda call, body: good(call)) as (url, _):
         p = llm_parameters(url)
         plan, replies = asked(p)
-        made = instruct.learn(plan, replies, p)
-    counts = lessons.funnel(made, plan.requested)
+        checked = instruct.learn(plan, replies, p)
+    counts = lessons.funnel(checked, plan.requested)
     assert counts["requested"] == 30 and counts["returned"] == counts["parsed"] == 10
-    assert "10 of 20 needed lessons kept, out of 30 asked for" in tables.chosen(made, plan, p).text
+    assert "10 of 20 needed lessons kept, out of 30 asked for" in tables.chosen(checked, plan, p).text
 
 
 def test_a_reply_in_another_language_is_unparsable_and_kept() -> None:
@@ -459,9 +461,9 @@ def test_a_reply_in_another_language_is_unparsable_and_kept() -> None:
     with endpoint(lambda call, body: (200, completion(said))) as (url, _):
         p = llm_parameters(url, probe=0)
         plan, replies = asked(p)
-        made = instruct.learn(plan, replies, p)
-    assert {(one.status, one.response) for one in made} == {("unparsable", said)}
-    assert {one.reason for one in made} == {"no sample found in the reply"}
+        checked = instruct.learn(plan, replies, p)
+    assert {(each.status, each.response) for each in checked} == {("unparsable", said)}
+    assert {each.reason for each in checked} == {"no sample found in the reply"}
 
 
 def test_a_body_that_is_no_json_is_asked_again_and_counted_as_spent() -> None:
@@ -470,10 +472,10 @@ def test_a_body_that_is_no_json_is_asked_again_and_counted_as_spent() -> None:
         _, replies = asked(p)
         stats = app.state.counts.told()
     assert len(replies) == 10 and stats["faults"]["garbled"] == stats["answered_again"] > 0
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
         dearest = spending.price(p, 5_000, spending.MAX_REPLY_TOKENS)
         spent = sum(spending.price(p, reply.prompt_tokens, reply.new_tokens) for reply in replies.values())
-        assert spent < book.spent() <= spent + stats["faults"]["garbled"] * dearest
+        assert spent < on_record.spent() <= spent + stats["faults"]["garbled"] * dearest
 
 
 def test_the_key_is_in_no_artefact_of_a_run(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
@@ -562,8 +564,8 @@ def test_a_prompt_that_alone_is_refused_is_left_open_and_the_others_are_kept(cap
         plan, replies = asked(p)
         assert len(replies) == 9 and plan.requests[3].key not in replies
         assert "refused 1 of 10 requests (zu lang)" in "".join(capfd.readouterr())
-        made = instruct.learn(plan, replies, p)
-        assert len(made) == 9 and plan.requests[3].key not in {lesson.request_key for lesson in made}
+        checked = instruct.learn(plan, replies, p)
+        assert len(checked) == 9 and plan.requests[3].key not in {lesson.request_key for lesson in checked}
         before = len(calls)
         instruct.ask(plan, p)
         assert len(calls) - before <= 5, "only the refused one is tried again"
@@ -582,8 +584,8 @@ def test_an_error_under_status_200_is_the_servers_word_and_nothing_is_stored() -
         with pytest.raises(RuntimeError, match=r"refuses the request \(402: insufficient credits\)"):
             asked(p)
         assert len(calls) == 1
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        assert book.spent() == 0 and not book.replies(r.key for r in instruct.plan(p).requests)
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+        assert on_record.spent() == 0 and not on_record.replies(r.key for r in instruct.plan(p).requests)
 
 
 def test_too_fast_under_status_200_or_without_retry_after_is_waited_for(
@@ -608,8 +610,8 @@ def test_too_fast_under_status_200_or_without_retry_after_is_waited_for(
     assert len(replies) == 10 and len(calls) < 60
     shown = "".join(capfd.readouterr())
     assert shown.count("takes no more requests for now (429: Three a second.") == 1
-    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:
-        assert book.spent() == pytest.approx(10 * 600e-6), "a refusal costs nothing"
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+        assert on_record.spent() == pytest.approx(10 * 600e-6), "a refusal costs nothing"
 
 
 def test_half_a_surrogate_pair_is_read_and_paid_once() -> None:
@@ -620,15 +622,15 @@ def test_half_a_surrogate_pair_is_read_and_paid_once() -> None:
         plan = instruct.plan(p)
         replies = instruct.ask(plan, p)
         assert instruct.ask(plan, p) == replies and len(replies) == len(calls) == 10
-        made = instruct.learn(plan, replies, p)
-    assert len(made) == 10 and read_jsonl(p.folder.lessons("le"), Lesson) == made
+        checked = instruct.learn(plan, replies, p)
+    assert len(checked) == 10 and read_jsonl(p.folder.lessons("le"), Lesson) == checked
 
 
 def test_an_answer_in_the_field_of_thoughts_is_read_if_there_is_no_other() -> None:
     def misplaced(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        made = completion(None, finish="stop" if call % 2 else "length")
-        made["choices"][0]["message"]["reasoning_content"] = GOOD.format(n=call + 1000, m=call + 1002)
-        return 200, made
+        checked = completion(None, finish="stop" if call % 2 else "length")
+        checked["choices"][0]["message"]["reasoning_content"] = GOOD.format(n=call + 1000, m=call + 1002)
+        return 200, checked
 
     with endpoint(misplaced) as (url, _):
         p = llm_parameters(url)
@@ -678,12 +680,12 @@ def test_a_probe_with_one_right_lesson_goes_on() -> None:
 
 def test_words_of_a_refusal_are_no_lesson() -> None:
     def refused(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        made = completion(None)
-        made["choices"][0]["message"]["refusal"] = GOOD.format(n=call, m=call + 2)
-        return 200, made
+        checked = completion(None)
+        checked["choices"][0]["message"]["refusal"] = GOOD.format(n=call, m=call + 2)
+        return 200, checked
 
     with endpoint(refused) as (url, _):
         p = llm_parameters(url, probe=0)
         plan, replies = asked(p)
-        made = instruct.learn(plan, replies, p)
-    assert {(one.status, one.reason) for one in made} == {("unparsable", "error: refusal")}
+        checked = instruct.learn(plan, replies, p)
+    assert {(each.status, each.reason) for each in checked} == {("unparsable", "error: refusal")}

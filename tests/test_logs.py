@@ -22,12 +22,12 @@ def read(path: Path, rows: list[dict[str, Any]]) -> list[logs.Logged]:
 def test_math_evaluation_harness_with_several_samples(tmp_path: Path) -> None:
     row = {**GSM, "idx": 7, "gt": "24", "gt_cot": "", "code": ["It is 24.", "It is 3."], "pred": ["24", "3"]}
     found = read(tmp_path / "gsm8k.jsonl", [row | {"report": [None, None], "score": [True, False]}])
-    assert [(one.task, one.id, one.sample, one.label, one.gold) for one in found] == [
+    assert [(each.task, each.id, each.sample, each.label, each.gold) for each in found] == [
         ("gsm8k", "7", 0, True, "24"),
         ("gsm8k", "7", 1, False, "24"),
     ]
     recorded = replay.load(str(tmp_path / "gsm8k.jsonl"))
-    assert [(one.example.benchmark, one.sample, one.text) for one in recorded] == [
+    assert [(each.example.benchmark, each.sample, each.text) for each in recorded] == [
         ("gsm8k", 0, "It is 24."),
         ("gsm8k", 1, "It is 3."),
     ]
@@ -38,14 +38,14 @@ def test_repeats_of_lm_eval_and_each_of_its_filters(tmp_path: Path) -> None:
     row = {"doc_id": 3, "doc": GSM, "target": "24", "resps": [["#### 24", "#### 5"]], "prompt_hash": "abc"}
     rows = [row | {"filter": name, "exact_match": score} for name, score in (("strict-match", 0.0), ("flexible", 1.0))]
     found = read(tmp_path / "samples_gsm8k_2026-11-21T12-10-02.840688.jsonl", rows)
-    assert [(one.task, one.reading, one.sample, one.label) for one in found] == [
+    assert [(each.task, each.reading, each.sample, each.label) for each in found] == [
         ("gsm8k", "strict-match", 0, False),
         ("gsm8k", "strict-match", 1, None),
         ("gsm8k", "flexible", 0, True),
         ("gsm8k", "flexible", 1, None),
     ]
     merged = replay.load(str(tmp_path))
-    assert [(one.sample, one.text, one.label) for one in merged] == [(0, "#### 24", True), (1, "#### 5", None)]
+    assert [(each.sample, each.text, each.label) for each in merged] == [(0, "#### 24", True), (1, "#### 5", None)]
 
 
 def test_a_task_that_is_none_of_ours_has_its_labels(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_task_that_is_none_of_ours_has_its_labels(tmp_path: Path) -> None:
     likely = [[["-9.1", "False"]], [["-2.3", "True"]]]
     rows = [{"doc_id": 0, "doc": doc, "target": "1", "resps": likely, "filter": "none", "metrics": ["acc"], "acc": 1.0}]
     found = read(tmp_path / "samples_hellaswag_2026-11-21T12-10-02.jsonl", rows)
-    assert [(one.task, one.label, one.text, one.benchmark) for one in found] == [("hellaswag", True, "1", None)]
+    assert [(each.task, each.label, each.text, each.benchmark) for each in found] == [("hellaswag", True, "1", None)]
     with pytest.raises(ValueError, match=r"row 1: task 'hellaswag' is none of the benchmarks known here"):
         replay.load(str(tmp_path))
 
@@ -67,7 +67,7 @@ def test_epochs_of_inspect(tmp_path: Path) -> None:
         for sample in [*document["samples"], *again]:
             archive.writestr(f"samples/{sample['id']}_epoch_{sample['epoch']}.json", json.dumps(sample))
     found = logs.read(tmp_path / "two.eval")
-    assert sorted((one.id, one.sample, one.label) for one in found) == [
+    assert sorted((each.id, each.sample, each.label) for each in found) == [
         ("a", 0, True),
         ("a", 1, False),
         ("b", 0, False),
@@ -81,19 +81,19 @@ def test_an_inspect_task_that_only_sounds_like_one_of_ours(tmp_path: Path) -> No
     document = {"eval": {"task": "search_arcs", "model": "m"}, "samples": [sample | {"output": {"completion": "b"}}]}
     (tmp_path / "log.json").write_text(json.dumps(document))
     found = logs.read(tmp_path / "log.json")
-    assert [(one.task, one.id, one.label, one.benchmark) for one in found] == [("search_arcs", "7", True, None)]
+    assert [(each.task, each.id, each.label, each.benchmark) for each in found] == [("search_arcs", "7", True, None)]
 
 
 def test_rows_of_one_program_are_samples(tmp_path: Path) -> None:
     rows = [{"task_id": "HumanEval/2", "completion": f"    return {k}\n", "passed": k > 1} for k in range(4)]
     found = read(tmp_path / "samples.jsonl", rows)
-    assert [(one.id, one.sample, one.label) for one in found] == [("HumanEval/2", k, k > 1) for k in range(4)]
+    assert [(each.id, each.sample, each.label) for each in found] == [("HumanEval/2", k, k > 1) for k in range(4)]
 
 
 def test_evalplus_grades_by_two_test_sets() -> None:
     file = Path(__file__).parent / "fixtures" / "evalplus" / "evalplus_samples_eval_results.json"
     found = logs.read(file)
-    assert [(one.id, one.reading, one.label) for one in found] == [
+    assert [(each.id, each.reading, each.label) for each in found] == [
         ("HumanEval/0", "", True),
         ("HumanEval/0", "plus", True),
         ("HumanEval/1", "", False),
@@ -109,7 +109,7 @@ def test_simple_evals_scores_stand_in_its_pages(tmp_path: Path) -> None:
     report = {"score": 0.5, "metrics": {}, "htmls": htmls, "convos": convos, "metadata": None}
     (tmp_path / "mgsm_gpt_allresults.json").write_text(json.dumps(report, indent=2))
     found = logs.read(tmp_path / "mgsm_gpt_allresults.json")
-    assert [(one.task, one.question, one.label, one.gold) for one in found] == [
+    assert [(each.task, each.question, each.label, each.gold) for each in found] == [
         ("mgsm_gpt", "a", True, "24"),
         ("mgsm_gpt", "b", False, "a & b"),
     ]
@@ -118,7 +118,7 @@ def test_simple_evals_scores_stand_in_its_pages(tmp_path: Path) -> None:
 def test_plain_rows(tmp_path: Path) -> None:
     rows = [{"id": 1, "correct": "yes", "text": "24"}, {"id": 2, "correct": 0}, {"id": 3, "correct": True, "sample": 2}]
     found = read(tmp_path / "a.jsonl", rows)
-    assert [(one.id, one.label, one.sample) for one in found] == [("1", True, 0), ("2", False, 0), ("3", True, 2)]
+    assert [(each.id, each.label, each.sample) for each in found] == [("1", True, 0), ("2", False, 0), ("3", True, 2)]
     with pytest.raises(ValueError, match=r"row 1: field 'correct' is 'perhaps'; write true or false"):
         read(tmp_path / "b.jsonl", [{"id": 1, "correct": "perhaps"}])
 
@@ -147,7 +147,9 @@ def test_inspect_opens_what_we_export(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [path.parent for path in written] == [run.path / "export" / "inspect"] * 2
     assert len(inspect_export.export("mine", arm="le", out=str(tmp_path / "le"))) == 1
     back = logs.read(written[0])
-    assert [(one.id, one.sample, one.label) for one in back] == [(id, sample, right) for id, sample, right in grades]
+    assert [(each.id, each.sample, each.label) for each in back] == [
+        (id, sample, right) for id, sample, right in grades
+    ]
     with pytest.raises(FileNotFoundError, match=r"no answers in .*/opd/"):
         inspect_export.export("mine", arm="opd")
     inspect_log = pytest.importorskip("inspect_ai.log", reason="inspect-ai is not installed (pip install inspect-ai)")
@@ -177,4 +179,4 @@ def test_half_a_surrogate_pair_is_no_reason_to_stop(tmp_path: Path) -> None:
 def test_line_separators_and_byte_order_marks_are_text(tmp_path: Path) -> None:
     row = json.dumps({"id": 1, "correct": True, "text": "one\u2028two\u0085three"}, ensure_ascii=False)
     (tmp_path / "mine.jsonl").write_bytes(f"{row}\n{row.replace('1', '2', 1)}\n".encode("utf-8-sig"))
-    assert [one.text for one in logs.read(tmp_path / "mine.jsonl")] == ["one\u2028two\u0085three"] * 2
+    assert [each.text for each in logs.read(tmp_path / "mine.jsonl")] == ["one\u2028two\u0085three"] * 2

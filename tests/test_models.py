@@ -182,13 +182,18 @@ def test_prompts_that_begin_alike_are_grouped() -> None:
 
 
 def test_order_is_kept_and_each_answer_is_told_once(tiny: Path) -> None:
-    told: list[int] = []
+    reported: list[int] = []
     answers = models.generate(
-        str(tiny), CONVERSATIONS, max_new_tokens=6, batch_size=3, on_done=lambda i, _: told.append(i), progress=False
+        str(tiny),
+        CONVERSATIONS,
+        max_new_tokens=6,
+        batch_size=3,
+        on_done=lambda i, _: reported.append(i),
+        progress=False,
     )
     alone = [models.generate(str(tiny), [turns], max_new_tokens=6, progress=False)[0].text for turns in CONVERSATIONS]
     assert [answer.text for answer in answers] == alone
-    assert sorted(told) == list(range(len(CONVERSATIONS))) and told != sorted(told)
+    assert sorted(reported) == list(range(len(CONVERSATIONS))) and reported != sorted(reported)
 
 
 def test_sampling_depends_on_seed_and_prompt_not_on_the_batch(tiny: Path) -> None:
@@ -398,11 +403,16 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(tiny: Path, monkeypatc
         original(batch)
 
     monkeypatch.setattr(decoding._Batch, "advance", lambda batch: advance(batch, 4))
-    told: list[int] = []
+    reported: list[int] = []
     found = models.generate(
-        str(tiny), CONVERSATIONS, max_new_tokens=8, batch_size=16, on_done=lambda i, _: told.append(i), progress=False
+        str(tiny),
+        CONVERSATIONS,
+        max_new_tokens=8,
+        batch_size=16,
+        on_done=lambda i, _: reported.append(i),
+        progress=False,
     )
-    assert [c.text for c in found] == expected and sorted(told) == list(range(len(CONVERSATIONS)))
+    assert [c.text for c in found] == expected and sorted(reported) == list(range(len(CONVERSATIONS)))
     assert sizes[:3] == [16, 8, 4]
     monkeypatch.setattr(decoding._Batch, "advance", lambda batch: advance(batch, 0))
     with pytest.raises(MemoryError, match="one prompt alone does not fit"):
@@ -575,10 +585,10 @@ def test_server_failures_are_told_in_a_sentence(
     stub: Callable[..., Stub], status: int, body: Any, sentence: str
 ) -> None:
     server = stub(lambda number, request: (200, reply(request)) if number <= 3 else (status, body))
-    told: list[int] = []
+    reported: list[int] = []
     with pytest.raises(server_model.ServerError, match=sentence):
-        generate_from(server, on_done=lambda i, _: told.append(i))
-    assert len(told) == 3, "answers that came before are handed on"
+        generate_from(server, on_done=lambda i, _: reported.append(i))
+    assert len(reported) == 3, "answers that came before are handed on"
     assert server.requests < 12 * server_model.MAX_ATTEMPTS
 
 

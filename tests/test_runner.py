@@ -111,12 +111,12 @@ def test_unknown_executor_and_missing_ray_have_a_sentence(monkeypatch: pytest.Mo
 
 
 def test_plan_of_two_iterations(toy: Toy) -> None:
-    made = toy.plan(arms=["fine_tuning", "le", "lec"], iterations=2)
-    assert len(keys(made)) == len(set(keys(made)))
-    assert keys(made).count("vanilla/iter0/01_evaluate") == 1
-    assert "fine_tuning/iter1/03_instruct_LE" not in keys(made)
-    assert "lec/iter2/04_instruct_LEC" in keys(made)
-    by_key = {stage.key: stage for stage in made.stages}
+    planned = toy.plan(arms=["fine_tuning", "le", "lec"], iterations=2)
+    assert len(keys(planned)) == len(set(keys(planned)))
+    assert keys(planned).count("vanilla/iter0/01_evaluate") == 1
+    assert "fine_tuning/iter1/03_instruct_LE" not in keys(planned)
+    assert "lec/iter2/04_instruct_LEC" in keys(planned)
+    by_key = {stage.key: stage for stage in planned.stages}
     frame = "vanilla/iter0/02_error_analysis"
     assert by_key["le/iter1/03_instruct_LE"].after == ("vanilla/iter0/01_evaluate", frame)
     assert by_key["le/iter2/03_instruct_LE"].after == ("le/iter1/01_evaluate", "le/iter1/02_error_analysis")
@@ -134,8 +134,8 @@ def test_every_stage_comes_after_what_it_waits_for(toy: Toy) -> None:
 
 
 def test_quote_only_stops_after_the_requests(toy: Toy) -> None:
-    made = toy.plan(quote_only=True, arms=["fine_tuning", "le", "lec"], iterations=2)
-    assert keys(made) == [
+    planned = toy.plan(quote_only=True, arms=["fine_tuning", "le", "lec"], iterations=2)
+    assert keys(planned) == [
         "vanilla/iter0/01_evaluate",
         "vanilla/iter0/02_error_analysis",
         "le/iter1/03_instruct_LE",
@@ -377,9 +377,9 @@ def test_sweep_runs_a_point_for_each_combination_and_vanilla_once(toy: Toy, monk
 
 
 def test_sweep_over_what_changes_the_answers_evaluates_each_point(toy: Toy) -> None:
-    made = toy.plan(limit=[5, 10])
-    assert {home.vanilla for home in made.homes.values()} == {"limit5", "limit10"}
-    assert {"limit5/vanilla/iter0/01_evaluate", "limit10/vanilla/iter0/01_evaluate"} <= set(keys(made))
+    planned = toy.plan(limit=[5, 10])
+    assert {home.vanilla for home in planned.homes.values()} == {"limit5", "limit10"}
+    assert {"limit5/vanilla/iter0/01_evaluate", "limit10/vanilla/iter0/01_evaluate"} <= set(keys(planned))
     with pytest.raises(ValueError, match="a sweep needs one or more different values"):
         toy.plan(limit=[5, 5])
 
@@ -499,8 +499,8 @@ def test_ray_runs_the_same_stages(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> 
 def test_source_hash_ignores_outputs(toy: Toy) -> None:
     path = toy.notebooks / "01_evaluate.ipynb"
     before = notebook.source_hash(path)
-    made = json.loads(path.read_text())
-    made["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x"}]
-    made["metadata"]["editor"] = 1
-    path.write_text(json.dumps(made))
+    planned = json.loads(path.read_text())
+    planned["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x"}]
+    planned["metadata"]["editor"] = 1
+    path.write_text(json.dumps(planned))
     assert notebook.source_hash(path) == before

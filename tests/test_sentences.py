@@ -61,11 +61,11 @@ def test_without_a_language_model_nothing_changes() -> None:
 def test_each_cluster_is_asked_about_once_and_held_out_items_stay_hidden(runs: Path) -> None:
     with endpoint(lambda call, body: (200, completion(EVIL))) as (url, calls):
         p = parameters(url)
-        told = sentences.added(p, points())
+        described = sentences.added(p, points())
         assert len(calls) == 2 and all("response_format" not in body for body in calls)
-        assert sentences.added(p, points()).equals(told) and len(calls) == 2, "nothing is paid twice"
-    assert set(told.loc[told["near"] >= 0, "sentence"]) == {EVIL}
-    assert set(told.loc[told["near"] < 0, "sentence"]) == {""}
+        assert sentences.added(p, points()).equals(described) and len(calls) == 2, "nothing is paid twice"
+    assert set(described.loc[described["near"] >= 0, "sentence"]) == {EVIL}
+    assert set(described.loc[described["near"] < 0, "sentence"]) == {""}
     sent = json.dumps([body["messages"] for body in calls])
     hidden = [e.question for e in TRAIN[:24] if joined.held_out(p, "practice", e.id)]
     assert hidden and not [question for question in hidden if question in sent]
@@ -75,15 +75,15 @@ def test_each_cluster_is_asked_about_once_and_held_out_items_stay_hidden(runs: P
 def test_the_sentence_is_shown_and_never_run(runs: Path) -> None:
     with endpoint(lambda call, body: (200, completion(EVIL))) as (url, _):
         p = parameters(url)
-        told = sentences.added(p, points())
-    clusters = error_analysis.table(told)
+        described = sentences.added(p, points())
+    clusters = error_analysis.table(described)
     assert clusters["sentence"].tolist() == [EVIL, EVIL]
-    made = profile.write(p, told)
+    made = profile.write(p, described)
     assert f"\n    the instructor says: {EVIL}\n" in (p.folder.path / "weaknesses.md").read_text(encoding="utf-8")
     for table in (clusters, error_tables.weaknesses(made)):
         page = safe_html.sortable(table)
         assert "dozens" in page and "<img" not in page
-    assert json.loads(gzip.decompress(hover_map.payload(told)))["clusters"]["0"]["said"] == EVIL
+    assert json.loads(gzip.decompress(hover_map.payload(described)))["clusters"]["0"]["said"] == EVIL
 
 
 def test_the_cap_of_the_iteration_holds_and_the_map_goes_on(
@@ -92,12 +92,12 @@ def test_the_cap_of_the_iteration_holds_and_the_map_goes_on(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with endpoint(lambda call, body: (200, completion(EVIL, 600, 2000))) as (url, calls):
         p = parameters(url, arm="le", iteration=1, max_usd=0.1)
-        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as book:  # what the lessons have cost
-            book.reserve("a lesson", "", 0.05)
-        told = sentences.added(p, points(clusters=4))
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as paid:  # what the lessons have cost
+            paid.reserve("a lesson", "", 0.05)
+        described = sentences.added(p, points(clusters=4))
         assert 1 <= len(calls) < 4 and "max_usd 0.05 leaves no room" in capsys.readouterr().out
         assert ledger.spent(p.folder.replies("clusters")) <= 0.05
-        assert EVIL in set(told["sentence"]), "what has come is shown"
+        assert EVIL in set(described["sentence"]), "what has come is shown"
     kept = [path.read_bytes() for path in runs.rglob("*") if path.is_file()]
     assert kept and not [data for data in kept if b"sk-secret" in data]
 
@@ -128,5 +128,7 @@ def test_a_reply_that_is_none_gives_no_sentence(finish: str) -> None:
 def test_the_practice_instructor_names_what_a_group_shares() -> None:
     with practice_server() as (url, _):
         p = parameters(url, instructor_model="practice", prices={"practice": {"input": 0, "output": 0}}, max_usd=0)
-        told = sentences.added(p, points())
-    assert told.loc[told["near"] == 0, "sentence"].str.match(r"The student has not understood '[\w ]+'\.").all()
+        described = sentences.added(p, points())
+    assert (
+        described.loc[described["near"] == 0, "sentence"].str.match(r"The student has not understood '[\w ]+'\.").all()
+    )

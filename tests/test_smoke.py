@@ -23,75 +23,75 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[plan.RunPlan, in
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAIF_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setenv("HF_HUB_OFFLINE", "1")
-        made = plan.make(ROOT / "papermill_runs" / "smoke.yaml")
-        return made, runner.run(made)
+        planned = plan.make(ROOT / "papermill_runs" / "smoke.yaml")
+        return planned, runner.run(planned)
 
 
 def test_every_stage_is_done_and_left_its_files(finished: tuple[plan.RunPlan, int]) -> None:
-    made, code = finished
-    log = made.run.path / "run.log"
+    planned, code = finished
+    log = planned.run.path / "run.log"
     assert code == 0, log.read_text()[-3000:]
-    rows = manifest.latest(made.run)
-    assert set(rows) == {stage.key for stage in made.stages}
+    rows = manifest.latest(planned.run)
+    assert set(rows) == {stage.key for stage in planned.stages}
     assert {row["status"] for row in rows.values()} == {"done"}
     for row in rows.values():
-        assert all((made.run.path / path).exists() for path in row["outputs"])
-    for stage in made.stages:
+        assert all((planned.run.path / path).exists() for path in row["outputs"])
+    for stage in planned.stages:
         assert (stage.folder.notebooks / f"{stage.notebook}.ipynb").is_file()
         assert json.loads(stage.metrics.read_text())
 
 
 def test_results_hold_every_arm_and_iteration(finished: tuple[plan.RunPlan, int]) -> None:
-    made, _ = finished
-    with (made.run.compare / "results.csv").open() as handle:
+    planned, _ = finished
+    with (planned.run.compare / "results.csv").open() as handle:
         table = list(csv.DictReader(handle))
     assert list(table[0]) == COLUMNS
-    settings = made.settings
+    settings = planned.settings
     wanted = {("vanilla", 0)} | {(arm, k) for arm in settings.arms for k in range(1, settings.iterations + 1)}
     for benchmark in settings.benchmarks:
         rows = [row for row in table if row["benchmark"] == benchmark]
         assert {(row["arm"], int(row["iteration"])) for row in rows} >= wanted
         assert all(int(row["n"]) == settings.limit for row in rows)
         assert all(0 <= float(row["ci_low"]) <= float(row["accuracy"]) <= float(row["ci_high"]) <= 1 for row in rows)
-    assert (made.run.compare / "report.html").stat().st_size <= 5 * 2**20
+    assert (planned.run.compare / "report.html").stat().st_size <= 5 * 2**20
 
 
 def test_effects_are_broken_down_by_the_clusters_of_the_error_map(finished: tuple[plan.RunPlan, int]) -> None:
-    made, _ = finished
-    effects = pd.read_parquet(made.run.compare / "effects.parquet")
+    planned, _ = finished
+    effects = pd.read_parquet(planned.run.compare / "effects.parquet")
     assert effects["cluster"].max() >= 0, "06 ran before 02 had written the map"
 
 
 def test_arms_trained_on_equally_many_items(finished: tuple[plan.RunPlan, int]) -> None:
-    made, _ = finished
+    planned, _ = finished
     samples = {
-        (arm, k): len(made.run.iteration(arm, k).training_set.read_text().splitlines())
-        for arm in made.settings.arms
-        for k in range(1, made.settings.iterations + 1)
+        (arm, k): len(planned.run.iteration(arm, k).training_set.read_text().splitlines())
+        for arm in planned.settings.arms
+        for k in range(1, planned.settings.iterations + 1)
     }
-    assert set(samples.values()) == {made.settings.budget}, samples
+    assert set(samples.values()) == {planned.settings.budget}, samples
 
 
 def test_no_training_item_is_a_test_item(finished: tuple[plan.RunPlan, int]) -> None:
-    made, _ = finished
-    vanilla = made.run.iteration("vanilla", 0)
+    planned, _ = finished
+    vanilla = planned.run.iteration("vanilla", 0)
     tests = set()
-    for name in made.settings.benchmarks:
+    for name in planned.settings.benchmarks:
         rows = map(json.loads, vanilla.responses(name, "test").read_text().splitlines())
         tests |= {row["messages"][-1]["content"] for row in rows}
-    for arm in made.settings.arms:
-        rows = map(json.loads, made.run.iteration(arm, 1).training_set.read_text().splitlines())
+    for arm in planned.settings.arms:
+        rows = map(json.loads, planned.run.iteration(arm, 1).training_set.read_text().splitlines())
         assert not tests & {row["messages"][-2]["content"] for row in rows}
 
 
 def test_second_call_does_nothing(finished: tuple[plan.RunPlan, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    made, _ = finished
-    monkeypatch.setenv("LAIF_RUNS", str(made.run.path.parent))
-    stamps = {path: path.stat().st_mtime_ns for path in files(made.run.path)}
-    rows = manifest.rows(made.run)
+    planned, _ = finished
+    monkeypatch.setenv("LAIF_RUNS", str(planned.run.path.parent))
+    stamps = {path: path.stat().st_mtime_ns for path in files(planned.run.path)}
+    rows = manifest.rows(planned.run)
     assert runner.run(plan.make(ROOT / "papermill_runs" / "smoke.yaml")) == 0
-    assert manifest.rows(made.run) == rows
-    changed = {p.name for p in files(made.run.path) if p.stat().st_mtime_ns != stamps.get(p)}
+    assert manifest.rows(planned.run) == rows
+    changed = {p.name for p in files(planned.run.path) if p.stat().st_mtime_ns != stamps.get(p)}
     assert changed <= {".lock", "recipe.yaml", "recipe-params.yaml"}
 
 

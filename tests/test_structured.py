@@ -80,12 +80,12 @@ def test_a_cut_reply_gives_its_whole_samples() -> None:
     ],
 )
 def test_a_bad_sample_costs_itself_and_says_why(sample: Any, family: str, problem: str) -> None:
-    made = lessons.from_reply(
+    checked = lessons.from_reply(
         reply(sample, SAMPLE[family]),
         lessons.Origin({"math": "practice", "choice": "arc_challenge"}[family], "k" * 12, ("e",), "le", 1, "m"),
     )
-    assert [one.status for one in made] == ["unparsable", "kept"]
-    assert problem in made[0].reason
+    assert [one.status for one in checked] == ["unparsable", "kept"]
+    assert problem in checked[0].reason
 
 
 def test_labels_inside_a_text_split_nothing() -> None:

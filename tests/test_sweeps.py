@@ -30,26 +30,26 @@ def asking(run_plan: RunPlan) -> list[str]:
 
 
 def test_points_that_differ_in_training_alone_ask_once(toy: Toy) -> None:
-    made = toy.plan(arms=["fine_tuning", "le", "lec"], learning_rate=RATES, epochs=[1, 2], iterations=2)
+    planned = toy.plan(arms=["fine_tuning", "le", "lec"], learning_rate=RATES, epochs=[1, 2], iterations=2)
     first = ["le/iter1/03_instruct_LE", "lec/iter1/04_instruct_LEC"]
-    assert [key for key in asking(made) if "iter1" in key] == first
-    assert len(asking(made)) == 2 + 4 * 2, "later lessons rest on each point's own answers"
-    by_key = {stage.key: stage for stage in made.stages}
-    for point in made.points:
+    assert [key for key in asking(planned) if "iter1" in key] == first
+    assert len(asking(planned)) == 2 + 4 * 2, "later lessons rest on each point's own answers"
+    by_key = {stage.key: stage for stage in planned.stages}
+    for point in planned.points:
         assert by_key[f"{point}/le/iter1/05_train_deepspeed"].after == (first[0],)
     assert by_key[first[0]].after == ("vanilla/iter0/01_evaluate", "vanilla/iter0/02_error_analysis")
 
 
 def test_points_with_other_lessons_ask_for_themselves(toy: Toy) -> None:
-    made = toy.plan(learning_rate=RATES, budget=[10, 20])
-    assert asking(made) == ["budget10/le/iter1/03_instruct_LE", "budget20/le/iter1/03_instruct_LE"]
-    assert len([stage for stage in made.stages if stage.notebook == plan.TRAIN]) == 4 * 2
-    made = toy.plan(budget=10, max_length=[256, 512])
+    planned = toy.plan(learning_rate=RATES, budget=[10, 20])
+    assert asking(planned) == ["budget10/le/iter1/03_instruct_LE", "budget20/le/iter1/03_instruct_LE"]
+    assert len([stage for stage in planned.stages if stage.notebook == plan.TRAIN]) == 4 * 2
+    planned = toy.plan(budget=10, max_length=[256, 512])
     own = ["max_length256/le/iter1/03_instruct_LE", "max_length512/le/iter1/03_instruct_LE"]
-    assert asking(made) == own, "a lesson that is too long is refused"
-    made = toy.plan(max_length=512, limit=[5, 6])
-    assert asking(made) == ["limit5/le/iter1/03_instruct_LE", "limit6/le/iter1/03_instruct_LE"]
-    firsts = [stage.key for stage in made.stages if stage.iteration == 0 and stage.notebook == plan.EVALUATE]
+    assert asking(planned) == own, "a lesson that is too long is refused"
+    planned = toy.plan(max_length=512, limit=[5, 6])
+    assert asking(planned) == ["limit5/le/iter1/03_instruct_LE", "limit6/le/iter1/03_instruct_LE"]
+    firsts = [stage.key for stage in planned.stages if stage.iteration == 0 and stage.notebook == plan.EVALUATE]
     assert firsts == ["limit5/vanilla/iter0/01_evaluate", "limit6/vanilla/iter0/01_evaluate"]
 
 
@@ -66,10 +66,10 @@ def test_the_real_notebooks_about_lessons_see_no_key_that_is_left_out(stem: str)
 def test_the_written_recipe_names_the_same_points(toy: Toy) -> None:
     swept = {"seed": [0, 1], "budget": [10, 20]}
     (toy.root / "toy.yaml").write_text(yaml.safe_dump(swept | toy.values | swept, sort_keys=False))
-    made = plan.make(toy.root / "toy.yaml", notebooks=toy.notebooks)
-    assert next(iter(made.points)) == "seed0_budget10", "not the order of the recipe's model"
-    manifest.write_recipe(made)
-    assert list(plan.make(made.run.recipe, "toy", notebooks=toy.notebooks).points) == list(made.points)
+    planned = plan.make(toy.root / "toy.yaml", notebooks=toy.notebooks)
+    assert next(iter(planned.points)) == "seed0_budget10", "not the order of the recipe's model"
+    manifest.write_recipe(planned)
+    assert list(plan.make(planned.run.recipe, "toy", notebooks=toy.notebooks).points) == list(planned.points)
 
 
 def test_one_folder_of_lessons_serves_all_points(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ def solved(question: str, name: str = NAME) -> str:
 
 def mutated(question: str, seed: int, kinds: tuple[str, ...] = ("placement", "pattern", "final_answer")) -> str:
     rng = random.Random(f"{question}{seed}")
-    return rng.choice([one for one in mutants(NAME, question, rng) if one.kind in kinds]).text
+    return rng.choice([each for each in mutants(NAME, question, rng) if each.kind in kinds]).text
 
 
 def weak(question: str, turns: list[Message], sample: int) -> str:
@@ -82,7 +82,7 @@ def test_wrong_attempts_are_repaired_and_mixed_in_the_shares_asked_for(target: C
     target(weak)
     p = parameters()
     found, rows = collected(p)
-    outcomes = Counter(one.outcome for one in found if one.status == "kept")
+    outcomes = Counter(each.outcome for each in found if each.status == "kept")
     assert outcomes[tripost.RIGHT] == 40 and outcomes[tripost.WRONG] + outcomes[tripost.WRONG_STEP] >= 40
     sources = Counter(row["source"] for row in rows)
     assert sources == {"repair": 30, "right": 20, "gold": 20}
@@ -91,7 +91,7 @@ def test_wrong_attempts_are_repaired_and_mixed_in_the_shares_asked_for(target: C
         assert weights == ([0.0, 1.5, 1.5] if row["source"] == "repair" else [1.0, 1.0])
         assert row["messages"][-1]["role"] == "assistant"
         assert steps.read_feedback(row["messages"][3]["content"]).correct is (row["source"] != "repair")
-    trained = {one.id for one in found if "repair" in one.trained}
+    trained = {each.id for each in found if "repair" in each.trained}
     assert trained == {row["id"] for row in rows if row["source"] == "repair"}
 
 
@@ -105,8 +105,8 @@ def test_the_wrong_attempt_is_learned_only_if_asked_for(target: Callable[[Answer
 def test_equal_attempts_at_a_question_count_one_time(target: Callable[[Answer], None]) -> None:
     target(weak)
     found, rows = collected(parameters(attempts=4))
-    repeated = [one for one in found if one.status == "repeated"]
-    assert len(repeated) >= 40 and not {one.id for one in repeated} & {row["id"] for row in rows}
+    repeated = [each for each in found if each.status == "repeated"]
+    assert len(repeated) >= 40 and not {each.id for each in repeated} & {row["id"] for row in rows}
 
 
 def test_a_right_answer_through_a_wrong_step_is_a_class_of_its_own(target: Callable[[Answer], None]) -> None:
@@ -116,10 +116,10 @@ def test_a_right_answer_through_a_wrong_step_is_a_class_of_its_own(target: Calla
 
     target(lucky)
     found, rows = collected(parameters())
-    assert {one.outcome for one in found} == {tripost.WRONG_STEP}
+    assert {each.outcome for each in found} == {tripost.WRONG_STEP}
     assert any(row["source"] == "repair" for row in rows)
     found, rows = collected(parameters(wrong_steps="leave_out"))
-    assert {one.status for one in found} == {"right answer through a wrong step, left out"}
+    assert {each.status for each in found} == {"right answer through a wrong step, left out"}
     assert not any(row["source"] == "repair" for row in rows)
 
 
@@ -131,7 +131,7 @@ def test_right_attempts_that_the_model_blames_are_trained_on_first(target: Calla
 
     target(nervous)
     found, rows = collected(parameters(budget=35))
-    alarms = {one.id for one in found if one.false_alarm and one.status == "kept"}
+    alarms = {each.id for each in found if each.false_alarm and each.status == "kept"}
     kept = [row["id"] for row in rows if row["source"] == "right"]
     assert alarms and len(set(kept) & alarms) == min(len(kept), len(alarms))
 
@@ -139,7 +139,7 @@ def test_right_attempts_that_the_model_blames_are_trained_on_first(target: Calla
 def test_records_that_are_too_long_are_counted_by_bucket(target: Callable[[Answer], None]) -> None:
     target(weak)
     found, rows = collected(parameters(max_length=400))
-    lost = Counter(one.status for one in found if one.status.startswith("longer"))
+    lost = Counter(each.status for each in found if each.status.startswith("longer"))
     assert lost and all("bucket" in status for status in lost)
     counted = tables.counts(found, rows)[NAME]
     assert sum(counted[status] for status in lost) == lost.total()
@@ -155,7 +155,7 @@ def test_a_task_without_errors_ends_its_arm_well(target: Callable[[Answer], None
 def test_a_target_without_the_format_is_unreadable_and_ends_the_arm(tmp_path: Any) -> None:
     p = parameters(target=str(NANO), limit=3, run=str(tmp_path))
     found, rows = collected(p)
-    assert {one.outcome for one in found} == {tripost.UNREADABLE}
+    assert {each.outcome for each in found} == {tripost.UNREADABLE}
     assert not any(row["source"] == "repair" for row in rows)
     assert "unreadable" in tables.ended(p, found, rows)
 
@@ -179,14 +179,14 @@ def test_baselines_make_other_records_of_the_same_attempts(target: Callable[[Ans
         assert {row["source"] for row in rows} == {source} and 20 <= len(rows) <= 70
         last = [row["messages"][-1]["content"] for row in rows]
         if arm == "rejection":
-            known = {one.id: one for one in found}
+            known = {each.id: each for each in found}
             assert all(known[row["id"]].outcome in (tripost.RIGHT, tripost.WRONG_STEP) for row in rows)
         if arm == "answer_only":
             assert all(text.startswith("(Final response)") for text in last)
         if arm == "critique":
             assert {steps.read_feedback(text).correct for text in last} == {True, False}
     found, rows = collected(parameters(arm="tripost_injected"))
-    assert len({one.verdict["kind"] for one in found}) >= 8 and any(row["source"] == "repair" for row in rows)
+    assert len({each.verdict["kind"] for each in found}) >= 8 and any(row["source"] == "repair" for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -197,10 +197,10 @@ def test_an_improver_that_returns_nothing_or_something_else_makes_no_record(
     target: Callable[[Answer], None], monkeypatch: pytest.MonkeyPatch, reply: str, count: int
 ) -> None:
     target(weak)
-    monkeypatch.setattr(improve, "_ask", lambda asked, p, found: {one.key: reply for one in asked})
+    monkeypatch.setattr(improve, "_ask", lambda asked, p, found: {each.key: reply for each in asked})
     found, rows = collected(parameters(instructor="llm", instructor_model="m"))
     assert sum(row["source"] == "repair" for row in rows) == count
-    lost = {one.status for one in found if one.outcome != tripost.RIGHT and one.status != "repeated"}
+    lost = {each.status for each in found if each.outcome != tripost.RIGHT and each.status != "repeated"}
     assert lost <= {"the improver returned no answer", "not repaired"} and lost
 
 
@@ -212,18 +212,18 @@ def test_an_improver_is_asked_again_until_it_is_right(
 
     def ask(asked: list[improve.Asked], p: StageParameters, found: list[tripost.Trajectory]) -> dict[str, str]:
         asked_for.append(len(asked))
-        by_question = {one.question: one for one in found}
+        by_question = {each.question: each for each in found}
         texts = {}
-        for one in asked:
-            question = next(q for q in by_question if q in one.messages[1]["content"])
+        for each in asked:
+            question = next(q for q in by_question if q in each.messages[1]["content"])
             gold = solved(question)
-            texts[one.key] = gold if len(asked_for) == 2 else gold.replace(gold[-3:], "Z).")
+            texts[each.key] = gold if len(asked_for) == 2 else gold.replace(gold[-3:], "Z).")
         return texts
 
     monkeypatch.setattr(improve, "_ask", ask)
     found, rows = collected(parameters(instructor="llm", instructor_model="m", updates=3))
     assert len(asked_for) == 2
-    chain = next(one for one in found if len(one.updates) == 2)
+    chain = next(each for each in found if len(each.updates) == 2)
     assert [update.correct for update in chain.updates] == [False, True]
     assert sum(row["id"] == chain.id and row["source"] == "repair" for row in rows) <= 2
 
@@ -232,7 +232,7 @@ def test_the_loop_stops_when_the_model_says_so_and_counts_what_it_gave(target: C
     items = benchmarks.get(NAME).load("test")[:30]
     target(honest)
     done = loop.run("m", items, updates=2)
-    assert {one.stopped for one in done} == {"says it is right"} and {len(one.answers) for one in done} == {2}
+    assert {each.stopped for each in done} == {"says it is right"} and {len(each.answers) for each in done} == {2}
     samples = loop.at_equal_tokens("m", done)
     of = repair.summary(loop.rows(done, samples, loop.injected_found("m", items)))
     assert of["accuracy_last"] == 1 and of["harm"] == 0 and of["false_alarms"] is None
@@ -250,7 +250,7 @@ def test_a_model_that_spoils_right_answers_shows_harm_and_false_alarms(target: C
     target(spoiler)
     items = benchmarks.get(NAME).load("test")[:20]
     done = loop.run("m", items, updates=1)
-    assert {one.stopped for one in done} == {"limit of updates"}
+    assert {each.stopped for each in done} == {"limit of updates"}
     of = repair.summary(loop.rows(done, loop.at_equal_tokens("m", done), [False] * 20))
     assert (of["accuracy_first"], of["accuracy_last"], of["harm"], of["false_alarms"]) == (1, 0, 1, 1)
     assert of["accuracy_oracle"] == 1
@@ -259,7 +259,7 @@ def test_a_model_that_spoils_right_answers_shows_harm_and_false_alarms(target: C
 def test_unreadable_feedback_ends_the_loop_with_the_answer_as_it_is(target: Callable[[Answer], None]) -> None:
     target(lambda question, turns, sample: "hm" if turns[-1]["content"] == CHECK else solved(question))
     done = loop.run("m", benchmarks.get(NAME).load("test")[:5], updates=3)
-    assert {(one.stopped, len(one.said)) for one in done} == {("feedback unreadable", 2)}
+    assert {(each.stopped, len(each.said)) for each in done} == {("feedback unreadable", 2)}
 
 
 def test_turns_alternate_and_end_with_the_user() -> None:
@@ -290,8 +290,8 @@ def test_training_takes_the_records_and_refuses_a_test_question(
     p = parameters(run=str(tmp_path))
     _, rows = collected(p)
     write_jsonl(p.folder.repair_records, rows)
-    made = mix.make(p)
-    assert made.rows == rows and p.folder.training_set.is_file()
+    mixed = mix.make(p)
+    assert mixed.rows == rows and p.folder.training_set.is_file()
     stolen = benchmarks.get(NAME).load("test")[0].question
     rows[0]["messages"][0]["content"] = stolen
     write_jsonl(p.folder.repair_records, rows)
