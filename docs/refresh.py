@@ -88,7 +88,7 @@ def gallery(run: RunDir) -> None:
             cell["metadata"] = {}
             if cell["cell_type"] == "code":
                 cell["outputs"] = [small for output in cell["outputs"] if (small := _small(output))]
-        text = json.dumps(copy, ensure_ascii=False, indent=1).replace(f"{ROOT}/", "")
+        text = json.dumps(copy, ensure_ascii=False, indent=1).replace(f"{ROOT}/", "").replace("../docs/gallery/", "")
         if len(text.encode()) > MOST_BYTES:
             raise ValueError(f"{name}: {len(text.encode()):,} bytes, more than {MOST_BYTES:,}; lower LONGEST_OUTPUT")
         (folder / f"{name}.ipynb").write_text(text, encoding="utf-8")
