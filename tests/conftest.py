@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
+
+# No test reaches the hub; without this line each look for a model that is not there costs half a minute of retries.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 from train_toys import base_fixture, parameters_fixture  # noqa: F401  of the tests of stage 5
 
 from laif_helpers import runner

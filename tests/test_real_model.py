@@ -136,7 +136,7 @@ def test_a_dry_run_tells_memory_where_no_hub_is_reached(monkeypatch: MonkeyPatch
     told = CliRunner().invoke(commands, ["run", str(RECIPES / "small_models.yaml"), "--dry-run"]).output
     assert "Qwen/Qwen2.5-0.5B-Instruct cannot be fetched" in told
     assert "0.49 billion weights (from the table of known models" in told
-    assert re.search(r"memory: none +10\.\d GiB on each of 1 GPU\(s\)  <- the recipe", told)
+    assert re.search(r"memory: none +9\.\d GiB on each of 1 GPU\(s\)  <- the recipe", told)
 
 
 def test_adapters_fit_the_smaller_gpu_and_are_served_as_a_whole_model() -> None:
