@@ -53,6 +53,7 @@ TOYS = {
     ),
 }
 TOYS["04_instruct_LEC"] = TOYS["03_instruct_LE"]
+TOYS["07_tripost"] = TOYS["08_repair"] = (PLACE + 'TARGET = "data/nano"\n', "")
 
 
 def write_notebook(path: Path, cells: list[tuple[str, str, list[str]]]) -> None:
