@@ -88,7 +88,7 @@ def conversations() -> list[list[dict[str, str]]]:
     return [[{"role": "user", "content": " ".join(draw.choices(WORDS, k=n))}] for n in lengths]
 
 
-def make(family: str) -> Any:
+def make(family: str, seed: int = 3) -> Any:
     """A model with random weights, large enough that argmax is decided clearly."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -98,7 +98,7 @@ def make(family: str) -> Any:
     extra = {key for key in given if key not in known and key not in BASE}
     config = AutoConfig.for_model(family, **{key: value for key, value in given.items() if key not in extra})
     with torch.random.fork_rng():
-        torch.manual_seed(3)
+        torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
         for weight in model.parameters():
             if weight.ndim > 1:

@@ -26,8 +26,11 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> list[list[int]]:
 def test_a_family_answers_as_generate_does(family: str, prompts: list[list[int]]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = make(family)
-        expected = wanted(model, prompts, STOPS)
+        for seed in range(3, 9):  # some weights repeat a few tokens for ever, and no stop is among them
+            model = make(family, seed)
+            expected = wanted(model, prompts, STOPS)
+            if len({len(ids) for ids in expected}) > 1:
+                break
         served = decoding.own_loop(model)
         assert decoded(model, prompts, STOPS) == expected
     assert served == (family in families.OWN_LOOP), "the table says who is served by the loop"
