@@ -170,7 +170,9 @@ def build(model: type[Recipe], values: Mapping[str, Any]) -> Any:
     try:
         return model(**values)
     except ValidationError as error:
-        raise ValueError("; ".join(_sentence(problem) for problem in error.errors())) from None
+        # a default that waits for values which are refused is no fault of its own
+        problems = (problem for problem in error.errors() if problem["type"] != "default_factory_not_called")
+        raise ValueError("; ".join(map(_sentence, problems))) from None
 
 
 def _check_path(path: Path) -> None:

@@ -162,10 +162,18 @@ class RepairSection(Section):
         return mix
 
 
+def _instructor(given: dict[str, Any]) -> Literal["scripted", "symbolic"]:
+    """The free instructor that can teach: ``scripted`` knows the worlds that this project makes, and no others."""
+    named = map(_benchmarks.get, given.get("in_domain", ()))
+    return "symbolic" if any(bench.own_files or bench.sources or bench.origin for bench in named) else "scripted"
+
+
 class InstructorSection(Section):
     """Who writes the lessons, what it may cost, how it is asked."""
 
-    instructor: Literal["scripted", "symbolic", "llm"] = "scripted"
+    instructor: Literal["scripted", "symbolic", "llm"] = Field(
+        default_factory=_instructor, description="scripted for this project's worlds, symbolic for others; llm: paid"
+    )
     instructor_model: str = Field("", description="model name asked for at the endpoint; also named in the quote")
     instructor_url: str = Field("", description="base URL of the endpoint; empty: OpenAI's")
     max_usd: float = Field(0.0, ge=0, description="hard cap on what the instructor may cost; 0: nothing is sent")

@@ -95,6 +95,9 @@ def test_splits_by_field_or_by_file(tmp_path: Path) -> None:
         ({"question": "q", "answer": 1, "choices": ["x", "y"]}, "'answer_index' counts the options from 0"),
         ({"question": "q", "answer_index": 2, "choices": ["x", "y"]}, "'answer_index' is 2, expected 0 to 1"),
         ({"question": "q", "answer": "a", "choices": {"a": "x", "A": "y"}}, "a label twice"),
+        ({"question": "q", "answer": "x", "choices": ["x", "x "]}, "the text of options A, B; write a label"),
+        ({"question": "q", "answer": None}, "'answer' is null"),
+        ({"question": ["q"], "answer": "1"}, "'question' holds a list; write a text or a number \\("),
     ],
 )
 def test_bad_rows_name_file_row_and_field(tmp_path: Path, row: Any, told: str) -> None:
@@ -109,6 +112,12 @@ def test_bad_rows_name_file_row_and_field(tmp_path: Path, row: Any, told: str) -
 
 def second_of(bench: benchmarks.Benchmark, item: Example, text: str) -> bool | None:
     return second.second_grades(bench, [item], [text], [Grade(False, None, True, "disputed")])[0][0]
+
+
+@pytest.mark.parametrize("gold", ["B", "(b)", "a wren", "A Wren", "B. a wren", "(b) a  wren"])
+def test_a_gold_option_is_its_label_its_text_or_both(tmp_path: Path, gold: str) -> None:
+    birds = benchmarks.get(put(tmp_path / "b.jsonl", {**BIRD, "choices": ["a bat", "a wren"], "answer": gold}))
+    assert birds.load("test")[0].gold == "B"
 
 
 def test_every_accepted_answer_is_right(tmp_path: Path) -> None:

@@ -209,3 +209,18 @@ def test_held_out_items_are_the_same_whatever_the_arm() -> None:
     assert held != {id for id in ids if joined.held_out(other, "practice", id)}
     none = recipe.build(recipe.Recipe, {"holdout_fraction": 0})
     assert not any(joined.held_out(none, "practice", id) for id in ids)
+
+
+@pytest.mark.parametrize(
+    ("in_domain", "chosen"),
+    [
+        ([], "scripted"),
+        (["practice", "practice_plus"], "scripted"),
+        (["gsm8k"], "symbolic"),
+        (["word_sorting"], "scripted"),
+    ],
+)
+def test_the_instructor_of_a_recipe_that_names_none_knows_its_questions(in_domain: list[str], chosen: str) -> None:
+    values = {"benchmarks": in_domain or ["practice"], "in_domain": in_domain}
+    assert recipe.build(recipe.Recipe, values).instructor == chosen
+    assert recipe.build(recipe.Recipe, {**values, "instructor": "scripted"}).instructor == "scripted"

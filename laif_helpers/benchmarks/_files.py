@@ -129,6 +129,8 @@ def field(row: Mapping[str, Any], *names: str) -> str:
             if not text.strip():
                 raise ValueError(f"field {name!r} is empty")
             return text
+    if empty := [name for name in names if name in row]:
+        raise ValueError(f"field {empty[0]!r} is null; write its value, or leave the row out")
     wanted = " or ".join(repr(name) for name in names)
     raise ValueError(f"no field {wanted}; the row has {sorted(map(str, row))}")
 

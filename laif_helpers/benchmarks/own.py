@@ -39,6 +39,7 @@ SETTINGS = {"decimal": (".", ",")}
 """What the first row of a file may settle for all of it, with the values it takes."""
 FACETS = ("subject", "task", "type", "topic")
 _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LABELLED = re.compile(r"\(?(\w{1,3})[).:] *(\S.*)", re.DOTALL)
 _OPTIONS = re.compile(r"^(?:A|1)\. (?:.*\n)+?(?:B|2)\. ", re.MULTILINE)
 _SPLIT_FILES = ("train", "validation", "test")
 
@@ -159,7 +160,7 @@ def _grading(row: dict[str, Any]) -> str:
 
 
 def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
-    question, accepted = field(row, "question").strip(), _accepted(row)
+    question, accepted = _scalar(row.get("question"), "question", field(row, "question").strip(), {}), _accepted(row)
     grading = _grading(row) or ("numeric" if numeric else "exact")
     options = _options(row) if grading == "choice" else {}
     if options:
@@ -200,8 +201,17 @@ def _accepted(row: dict[str, Any]) -> list[str]:
 
 def _scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
     if isinstance(value, (dict, list)) or value is None:
-        kind = "an object" if isinstance(value, dict) else "null" if value is None else "a list inside a list"
-        raise ValueError(f"field {name!r} holds {kind}; write a text or a number, or a list of accepted answers")
+        kind = (
+            "an object"
+            if isinstance(value, dict)
+            else "null"
+            if value is None
+            else "a list inside a list"
+            if name == "answer"
+            else "a list"
+        )
+        accepted = ", or a list of accepted answers" if name == "answer" else ""
+        raise ValueError(f"field {name!r} holds {kind}; write a text or a number{accepted}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"field {name!r} is {value} (an empty cell?); write the answer, or leave the row out")
     if not text:
@@ -242,14 +252,26 @@ def _options(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _label(answer: str, options: dict[str, str], is_list: bool) -> str:
-    by_text = [label for label, text in options.items() if text.strip() == answer]
+    """The option that a gold answer means: its label, its text, or both (``B. a wren``). Raises ValueError."""
     bare = answer.strip("().")
-    label = next((label for label in (answer, bare, bare.upper()) if label in options), "") or (by_text or [""])[0]
-    if not label:
+    if label := next((label for label in (answer, bare, bare.upper()) if label in options), ""):
+        return label
+    head, text = (found[1], found[2]) if (found := _LABELLED.fullmatch(answer)) else ("", "")
+    if (label := head if head in options else head.upper()) in options and _same(options[label], text):
+        return label
+    by_text = [label for label, text in options.items() if text.strip() == answer]
+    by_text = by_text or [label for label, text in options.items() if _same(text, answer)]
+    if len(by_text) > 1:
+        raise ValueError(f"field 'answer' is {answer!r}, the text of options {', '.join(by_text)}; write a label")
+    if not by_text:
         count = "; 'answer_index' counts the options from 0" if is_list and answer.isdigit() else ""
         known = ", ".join(options)
         raise ValueError(f"field 'answer' is {answer!r}, neither a label ({known}) nor an option's text{count}")
-    return label
+    return by_text[0]
+
+
+def _same(option: str, text: str) -> bool:
+    return option.casefold().split() == text.casefold().split()
 
 
 def _question_text(example: Example) -> str:

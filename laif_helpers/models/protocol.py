@@ -25,7 +25,7 @@ MAX_REQUEST_S = 1_200.0
 FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", None), "stop")
 FINISHES |= dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length")
 """Finish reasons of OpenAI and of other makes, and what they mean here."""
-FILTERED = frozenset({"error: content_filter", "error: safety", "error: SAFETY", "error: error"})
+FILTERED = frozenset({"error: content_filter", "error: safety", "error: error"})
 """Here what came is not what the model would have answered."""
 _LONE = re.compile("[\ud800-\udfff]")
 
@@ -35,14 +35,14 @@ class ServerError(RuntimeError):
 
 
 class ErrorBody(Exception):
-    """An error that a server sends under status 200; its fields are those of the client's own errors."""
+    """What a server sends under status 200 in place of a chat completion, with the fields of the client's errors."""
 
     def __init__(self, error: Any):
         fields = error if isinstance(error, dict) else {"message": str(error)}
         super().__init__(str(fields.get("message") or fields))
         self.body, self.code, self.param = fields, fields.get("code"), fields.get("param")
         numbers = [str(value) for value in (fields.get("status"), self.code) if str(value).isdigit()]
-        self.status_code = int(numbers[0]) if numbers else 500
+        self.status_code = int(numbers[0]) if numbers else None
 
 
 def is_local(url: str) -> bool:
@@ -67,7 +67,7 @@ async def complete(client: Any, body: dict[str, Any]) -> Any:
     if isinstance(reply, dict) and reply.get("error") and not reply.get("choices"):
         raise ErrorBody(reply["error"])
     if not first_choice(reply):
-        raise json.JSONDecodeError("no chat completion", str(reply)[:200], 0)
+        raise ErrorBody(reply or "an empty reply")
     return reply
 
 
@@ -80,7 +80,13 @@ def recoverable() -> tuple[type[Exception], ...]:
 
 def too_fast(error: Any) -> bool:
     """Whether a refusal is for coming too fast, and not for an empty account."""
-    return getattr(error, "status_code", None) == 429 and getattr(error, "code", None) != "insufficient_quota"
+    return getattr(error, "status_code", None) == 429 and not _account_is_empty(error)
+
+
+def _account_is_empty(error: Any) -> bool:
+    body = getattr(error, "body", None)
+    kind = body.get("type") if isinstance(body, dict) else None
+    return "insufficient_quota" in (getattr(error, "code", None), kind)
 
 
 def give_up_after(ends: float, error: Any, url: str) -> None:
@@ -98,8 +104,9 @@ def read_completion(reply: Any, seconds: float) -> Completion:
     if not choice:
         return Completion("", 0, 0, "error: the server answered without choices")
     finish, usage = choice.get("finish_reason"), reply.get("usage") or {}
+    finish = finish.casefold() if isinstance(finish, str) else finish
     finish = FINISHES.get(finish, f"error: {finish}")
-    message = choice.get("message") or {}
+    message = choice.get("message") or {"content": choice.get("text")}
     text = plain_text(message.get("content"))
     if text and finish.startswith("error:") and finish not in FILTERED:
         finish = "stop"  # a reason that nobody has named yet; the text is there
@@ -113,6 +120,8 @@ def target_answer(reply: Any, seconds: float) -> Completion:
     if not found.text and (refusal := plain_text(message.get("refusal"))):
         return replace(found, finish=f"error: the model refused: {refusal[:200]}")
     thought = message.get("reasoning_content") or message.get("reasoning")
+    if not found.text and not message:
+        return replace(found, finish="error: the server sent no message")
     if not found.text and found.finish == "stop" and thought:
         return replace(found, finish="error: a thought came and no answer")
     return found
@@ -122,7 +131,7 @@ def plain_text(content: Any) -> str:
     """A message's text; of parts, as reasoning models of some servers answer, those of text. Half a surrogate pair,
     which no file can hold, becomes the replacement character."""
     if isinstance(content, list):
-        parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        parts = [part for part in content if isinstance(part, dict) and part.get("type") in {"text", "output_text"}]
         content = "".join(str(part.get("text") or "") for part in parts)
     return _LONE.sub("\ufffd", str(content or ""))
 
@@ -148,15 +157,14 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
     if status == 404:
         hint = "" if "/v1" in urlparse(url).path else "; most servers want …/v1 at the end of the URL"
         raise ServerError(f"server {url} knows no model {model!r} or no such address (404: {words}){hint}") from None
-    quota = getattr(error, "code", None) == "insufficient_quota"
-    if quota or (status is not None and 400 <= status < 500 and status not in {408, 409, 429}):
+    if _account_is_empty(error) or (status is not None and 400 <= status < 500 and status not in {408, 409, 429}):
         raise ServerError(
             f"server {url} refuses the request ({status}: {words}); request_options can add a parameter, rename it or "
             "leave it out, and max_new_tokens is how long a target's answer may be"
         ) from None
     if attempt >= MAX_ATTEMPTS:
         raise ServerError(
-            f"server {url} failed {attempt} times on one request (last: {status or type(error).__name__}: {words}); "
+            f"server {url} failed {attempt} times on one request (last: {status or type(_root(error)).__name__}: {words}); "
             "finished answers are kept, run again to go on"
         ) from None
     return _wait(error, attempt)
@@ -176,9 +184,17 @@ def retry_after(error: Any) -> float:
         return 0.0
 
 
+def _root(error: Any) -> BaseException:
+    """The error itself; of a connection that broke, which the client calls a time-out, what broke it."""
+    root: BaseException = error
+    while getattr(error, "status_code", None) is None and (cause := root.__cause__ or root.__context__):
+        root = cause
+    return error if isinstance(root, TimeoutError) else root
+
+
 def error_text(error: Any) -> str:
     """The server's error message, without the client's decoration and without the key, at most 200 characters."""
     body = getattr(error, "body", None)
     message = body.get("message") if isinstance(body, dict) else None
     key = os.environ.get("OPENAI_API_KEY", "").strip() or "\0"
-    return " ".join(str(message or error).split()).replace(key, "[key]")[:200]
+    return " ".join(str(message or _root(error)).split()).replace(key, "[key]")[:200]
