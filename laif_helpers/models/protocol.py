@@ -163,8 +163,9 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
             "leave it out, and max_new_tokens is how long a target's answer may be"
         ) from None
     if attempt >= MAX_ATTEMPTS:
+        kind = status or type(_root(error)).__name__
         raise ServerError(
-            f"server {url} failed {attempt} times on one request (last: {status or type(_root(error)).__name__}: {words}); "
+            f"server {url} failed {attempt} times on one request (last: {kind}: {words}); "
             "finished answers are kept, run again to go on"
         ) from None
     return _wait(error, attempt)
