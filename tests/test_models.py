@@ -638,7 +638,6 @@ def _choice(finish: str | None, text: str | None = "7", **more: Any) -> dict[str
         *(({"choices": [_choice(reason)]}, "7", "stop") for reason in ("eos_token", "end_turn", None, "new_reason")),
         *(({"choices": [_choice(reason)]}, "7", "length") for reason in ("model_length", "max_tokens", "MAX_TOKENS")),
         ({"choices": [{"finish_reason": "stop", "text": "7"}]}, "7", "stop"),
-        ({"choices": [{"finish_reason": "stop", "message": None}]}, "", "error: the server sent no message"),
         ({"choices": [_choice("SAFETY")]}, "7", "error: safety"),
         ({"choices": [_choice("content_filter")]}, "7", "error: content_filter"),
         ({"choices": [_choice("new_reason", "")]}, "", "error: new_reason"),

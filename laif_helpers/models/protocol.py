@@ -120,8 +120,6 @@ def target_answer(reply: Any, seconds: float) -> Completion:
     if not found.text and (refusal := plain_text(message.get("refusal"))):
         return replace(found, finish=f"error: the model refused: {refusal[:200]}")
     thought = message.get("reasoning_content") or message.get("reasoning")
-    if not found.text and not message:
-        return replace(found, finish="error: the server sent no message")
     if not found.text and found.finish == "stop" and thought:
         return replace(found, finish="error: a thought came and no answer")
     return found
