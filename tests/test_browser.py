@@ -298,7 +298,9 @@ def test_report_opens_without_network(run: recipe.StageParameters, browser: Any)
     table, sliced = compare.results(answers, 0), compare.slices(answers)
     shown = answers.assign(before=answers["text"], after=answers["text"]).head(5)
     columns = ["arm", "iteration", "benchmark", "question", "gold", "before", "after"]
-    path = report.write(run, table, sliced, {"Broken": shown[columns]}, compare.draw(run, sliced), missing)
+    path = report.write(
+        run, {"results": table, "slices": sliced}, {"Broken": shown[columns]}, compare.draw(run, sliced), missing
+    )
     assert path.stat().st_size < 5e6
     page, wrong = offline_page(browser, path)
     assert page.locator("table").count() >= 2

@@ -337,7 +337,9 @@ def test_the_comparison_names_the_file(compared: recipe.StageParameters) -> None
     front = compare_tables.headline(table)
     assert [column.partition(" (")[0] for column in front.columns] == ["arm", "iteration", "sums", "practice"]
     drawn = compare.draw(p, sliced)
-    page = report.write(p, table, sliced, examples, drawn, missing, {"effects": ledger}).read_text()
+    page = report.write(
+        p, {"results": table, "slices": sliced, "effects": ledger}, examples, drawn, missing
+    ).read_text()
     page, _, settings = page.partition("<h2>Recipe</h2>")
     assert p.in_domain[0] in settings
     titles = [axis._left_title.get_text() for figure in drawn.values() for axis in figure.axes]
