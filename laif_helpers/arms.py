@@ -80,12 +80,12 @@ _ROWS = (
     Arm("le+lec", ("#009E73", "<", (0, (6, 1, 1, 1, 1, 1))), halves=("le", "lec")),
     Arm("lec+le", ("#CC79A7", ">", (0, (6, 1, 3, 1))), halves=("lec", "le")),
     # TriPosT and what it is compared with: other records of the same sampled attempts
-    Arm("tripost", ("#8B1A1A", "h", "-"), notebook="07_tripost"),
+    Arm("tripost", ("#8B1A1A", "h", (0, (9, 1))), notebook="07_tripost"),
     Arm("tripost_injected", ("#C77C11", "H", (0, (5, 2))), notebook="07_tripost"),
     Arm("rejection", ("#5A7D2A", "d", (0, (3, 2))), notebook="07_tripost"),
     Arm("lmsi", ("#4B3F8F", "P", (0, (2, 2))), notebook="07_tripost"),
     Arm("critique", ("#A6A13A", "8", (0, (1, 2))), notebook="07_tripost"),
-    Arm("answer_only", ("#3A3A3A", "1", (0, (1, 3))), notebook="07_tripost"),
+    Arm("answer_only", ("#1E1E1E", "1", (0, (1, 3))), notebook="07_tripost"),
 )
 ARMS = {arm.name: arm for arm in _ROWS}
 """Baselines and control first; tables keep this order."""

@@ -138,9 +138,12 @@ def lightness(colour: str) -> float:
 def test_arms_differ_without_colour() -> None:
     colours, markers, dashes = zip(*(arm.look for arm in ARMS.values()), strict=True)
     assert len(set(markers)) == len(set(map(str, dashes))) == len(ARMS)
-    levels = sorted(map(lightness, colours))
-    assert min(b - a for a, b in itertools.pairwise(levels)) >= 10
-    assert levels[-1] <= 190, "a line that stands out from white paper"
+    assert max(map(lightness, colours)) <= 190, "a line that stands out from white paper"
+    repairing = {name for name, arm in ARMS.items() if arm.notebook == "07_tripost"}
+    # the two methods' arms share a figure with the baselines, hardly ever with each other
+    for group in (ARMS.keys() - repairing, repairing | {"vanilla", "fine_tuning"}):
+        levels = sorted(lightness(ARMS[name].look[0]) for name in group)
+        assert min(b - a for a, b in itertools.pairwise(levels)) >= 10
     assert lightness(ARMS["lec"].look[0]) - lightness(ARMS["le"].look[0]) >= 30, "these two lie closest"
 
 
