@@ -220,22 +220,26 @@ def test_the_contrast_explorer_answers_to_list_and_slider(run: recipe.StageParam
     page.goto(f"{lab}/lab/tree/notebooks/04_instruct_LEC.ipynb", timeout=WAIT)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
     run_all(page, lab)
+    wait_until(page, recipe_of(run, "lec").folder.metrics("04_instruct_LEC").is_file)
     explorer = page.locator(".widget-vbox", has=page.locator(".widget-slider")).first
-    explorer.wait_for(timeout=WAIT)
+    explorer.wait_for(state="attached", timeout=WAIT)
     explorer.scroll_into_view_if_needed()
     rows = explorer.locator(".widget-html tbody tr")
-    wait_until(page, lambda: rows.count() == 3)
-    first = explorer.locator(".widget-html").inner_text()
-    assert "Words that no neighbour has" in first and "With k = 3 the request is" in first
+
+    def text() -> str:
+        return explorer.locator(".widget-html").first.text_content() or ""
+
+    wait_until(page, lambda: rows.count() == 3 and "With k = 3 the request is" in text())
+    first = text()
+    assert "Words that no neighbour has" in first
     handle = explorer.locator(".noUi-handle").first
     handle.focus()
     for _ in range(2):
         handle.press("ArrowRight")
-    wait_until(page, lambda: rows.count() == 5 and "With k = 5" in explorer.locator(".widget-html").inner_text())
+    wait_until(page, lambda: rows.count() == 5 and "With k = 5" in text())
     explorer.locator("select").select_option(index=1)
-    wait_until(page, lambda: explorer.locator(".widget-html").inner_text()[:200] != first[:200])
+    wait_until(page, lambda: text()[:200] != first[:200])
     assert not page.evaluate("window.ran === true"), "model text ran as a script"
-    wait_until(page, recipe_of(run, "lec").folder.metrics("04_instruct_LEC").is_file)
     height = page.evaluate("document.querySelector('.jp-WindowedPanel-inner, .jp-Notebook').scrollHeight")
     assert height <= 8 * 1000, f"04 takes {height / 1000:.1f} screens"
     if shots := os.environ.get("LAIF_SCREENSHOTS"):
@@ -298,9 +302,8 @@ def test_report_opens_without_network(run: recipe.StageParameters, browser: Any)
     table, sliced = compare.results(answers, 0), compare.slices(answers)
     shown = answers.assign(before=answers["text"], after=answers["text"]).head(5)
     columns = ["arm", "iteration", "benchmark", "question", "gold", "before", "after"]
-    path = report.write(
-        run, {"results": table, "slices": sliced}, {"Broken": shown[columns]}, compare.draw(run, sliced), missing
-    )
+    tables = {"results": table, "slices": sliced}
+    path = report.write(run, tables, {"Broken": shown[columns]}, compare.draw(run, sliced), missing)
     assert path.stat().st_size < 5e6
     page, wrong = offline_page(browser, path)
     assert page.locator("table").count() >= 2
