@@ -32,7 +32,7 @@ def execute(name: str, options: list[str], out: Path, runs: Path) -> str:
     command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{name}.ipynb"), str(out), *options]
     done = subprocess.run(
         [*command, "--no-progress-bar"],
-        env=os.environ | {"LAIF_RUNS": str(runs), "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"LAIF_RUNS": str(runs), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
