@@ -1,4 +1,4 @@
-"""The ``laif`` command: run, status, figures, export, doctor, params, data."""
+"""Defines the ``laif`` command: run, status, params, figures, export, compare, doctor, data."""
 
 import io
 import sys

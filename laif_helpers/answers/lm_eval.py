@@ -1,4 +1,4 @@
-"""Samples of lm-evaluation-harness (``--log_samples``): ``doc`` is the item, ``resps`` the answers before filtering."""
+"""Reads samples of lm-evaluation-harness (``--log_samples``): ``doc`` is the item, ``resps`` the unfiltered answers."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``laif data``: which benchmark files are here, how large, under which licence; and fetching them from the hub."""
+"""Lists, for ``laif data``, each benchmark's files with size and licence, and downloads missing ones from the hub."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Completions into graded rows: what asking a model and reading a recording have in common."""
+"""Turns completions into graded rows, both for a model that was asked and for a recording that was read."""
 
 import hashlib
 import json

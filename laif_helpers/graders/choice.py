@@ -1,5 +1,7 @@
-"""Multiple choice: the prompt, and a reader that takes the last explicit statement, then a leading letter, then an
-option's text. A capital letter that merely occurs ("A ball …") is never taken for an answer.
+"""Writes the prompt of a multiple-choice question, and reads the chosen letter from a response.
+
+The reader takes the last explicit statement, else a leading letter, else an option's text. A capital letter that
+merely occurs ("A ball …") is never taken for an answer.
 """
 
 import itertools

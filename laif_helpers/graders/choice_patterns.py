@@ -1,4 +1,4 @@
-"""What an answer to a multiple-choice question looks like: patterns over the labels of its options."""
+"""Defines the patterns of an answer to a multiple-choice question, over the labels of its options."""
 
 import functools
 import re

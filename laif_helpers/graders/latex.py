@@ -1,4 +1,4 @@
-"""LaTeX and symbolic answers through math-verify, in child processes that end themselves when an item takes too long.
+"""Grades LaTeX and symbolic answers with math-verify, in child processes that end when an item takes too long.
 
 math-verify (https://github.com/huggingface/Math-Verify) times itself with signals, which work in a main thread only
 and not inside long integer arithmetic; so its own timeouts are off, and the kernel's timer of processor time ends the

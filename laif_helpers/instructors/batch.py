@@ -1,4 +1,4 @@
-"""OpenAI's Batch endpoint: a file of requests, half the price, replies within a day.
+"""Sends requests to OpenAI's Batch endpoint: one file of requests, half the price, replies within a day.
 
 The ledger knows a batch before the endpoint does, by a token that travels as the batch's metadata: a run that is
 killed at any point finds its batch again, and sends nothing twice.

@@ -1,4 +1,4 @@
-"""Families of items: one row says how a family's lessons are written, read, checked and compared."""
+"""Lists the families of items: one row says how a family's lessons are written, read, checked and compared."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

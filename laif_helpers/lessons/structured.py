@@ -1,4 +1,4 @@
-"""Replies by JSON schema: one pydantic model per family, and a reader that falls back on the papers' text formats.
+"""Reads replies by JSON schema, one pydantic model per family; falls back on the papers' text formats.
 
 A reply that was cut is read as far as it goes; each sample is checked on its own, so that a bad one costs itself.
 """

@@ -1,4 +1,4 @@
-"""``generate()``: conversations in, answers out, from a model of this machine or from any OpenAI-compatible server."""
+"""Answers conversations (``generate``) with a model on this machine or with any OpenAI-compatible server."""
 
 import json
 import threading

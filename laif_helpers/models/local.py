@@ -1,4 +1,4 @@
-"""A chat model on this machine: loading, rendering conversations with its own template, batches sized from memory."""
+"""Loads a chat model on this machine, renders conversations with its own template, and sizes batches from memory."""
 
 import hashlib
 import os

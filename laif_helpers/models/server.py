@@ -1,4 +1,4 @@
-"""A model behind any OpenAI-compatible server: as many requests at once as it bears, bounded retries."""
+"""Asks a model behind any OpenAI-compatible server: many requests at once, with a bounded number of retries."""
 
 import asyncio
 import random

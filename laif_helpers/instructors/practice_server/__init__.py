@@ -1,4 +1,4 @@
-"""A practice instructor behind a real socket: OpenAI's protocol around the scripted instructor, with faults on demand.
+"""Serves the scripted instructor over OpenAI's protocol on a real socket, with faults on demand.
 
     python -m laif_helpers.instructors.practice_server --port 8001 --faults rate_limit=0.02,drop=0.01
 

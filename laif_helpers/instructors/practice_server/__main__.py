@@ -1,4 +1,4 @@
-"""The command line of the practice server."""
+"""Reads the practice server's command line, and starts it."""
 
 import os
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What the practice server answers, and what it has counted."""
+"""Answers requests for the practice server, and counts them."""
 
 import hashlib
 import json

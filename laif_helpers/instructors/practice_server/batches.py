@@ -1,4 +1,4 @@
-"""The practice server's Batch endpoint: files, and batches that are worked off after a while."""
+"""Serves the practice server's Batch endpoint: it takes files, and completes a batch after a while."""
 
 import asyncio
 import email

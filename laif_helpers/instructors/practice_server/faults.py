@@ -1,5 +1,7 @@
-"""What can go wrong with an endpoint, on purpose and the same again: which request meets which fault is a draw from
-the seed, the request and how often it came, so that it depends neither on the order of requests nor on the clock.
+"""Chooses the faults of the practice server, the same ones in each run.
+
+Which fault a request meets is drawn from the seed, the request and how often it came, so the draw depends neither on
+the order of requests nor on the clock.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""An instructor for GSM8K that needs no key and no network: new numbers through the gold solution's own steps.
+"""Varies GSM8K questions without a key or a network: draws new numbers, and recomputes the gold solution's own steps.
 
 It reads the chat text of a request and nothing else, like any other instructor. The gold solution's calculator
 marks (``<<48/2=24>>``, Cobbe et al. 2021, arXiv 2110.14168) say how the answer follows from the question's

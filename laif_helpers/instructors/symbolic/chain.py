@@ -1,4 +1,4 @@
-"""A worked solution bound to its question: each number is one of the question's, a result, or a known constant."""
+"""Binds a worked solution to its question: each number is one of the question's, a result, or a known constant."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Numbers in running text: where they stand, what they are worth, how a new value is written in the same style."""
+"""Finds numbers in running text (position, value, style), and writes a new value in the same style."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A program of exact arithmetic over a few free numbers."""
+"""Computes a program of exact arithmetic over a few free numbers."""
 
 import random
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""New numbers for a bound solution: drawn under constraints, recomputed exactly, written back, read again."""
+"""Draws new numbers for a bound solution under constraints, recomputes it exactly, writes it, and reads it again."""
 
 import itertools
 import random

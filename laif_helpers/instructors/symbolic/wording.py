@@ -1,4 +1,4 @@
-"""What a question's wording says about its numbers: which must stay, which constants it implies, how far one may go."""
+"""Reads from a question's wording which numbers must stay, which constants it implies, and how far one may move."""
 
 import re
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Beginnings that many prompts share (the worked examples of a few-shot benchmark), read by the model once."""
+"""Finds beginnings that many prompts share (a benchmark's worked examples), so that the model reads each one once."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""What goes into decoding and what comes out: a prompt's tokens, an answer's tokens, and the seeds between them."""
+"""Defines the rows of decoding: a prompt's tokens, an answer's tokens, and the seeds of sampling."""
 
 import zlib
 from dataclasses import dataclass

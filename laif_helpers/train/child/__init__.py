@@ -1,1 +1,1 @@
-"""What runs inside the training process; the notebook's kernel imports nothing of it."""
+"""Trains, in a process of its own; the notebook's kernel imports nothing of this package."""

@@ -1,4 +1,4 @@
-"""``python -m laif_helpers.train.child CONFIG``: one rank of a training."""
+"""Runs one rank of a training: ``python -m laif_helpers.train.child CONFIG``."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Weights on the way from the start to the end of a training; how far to go is chosen on held-out items.
+"""Averages the weights of the start and the end of a training; held-out items choose the share of the end.
 
 Interpolated weights keep much of what fine-tuning forgets (Wortsman et al., arXiv 2109.01903). The share is the
 smallest whose accuracy on the held-out items is within one standard error of the best (Breiman's rule): what lies

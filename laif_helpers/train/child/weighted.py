@@ -1,4 +1,4 @@
-"""TRL's trainer with a weight for every token, and a penalty for leaving the starting model on replayed answers."""
+"""Extends TRL's trainer by a weight per token, and by a penalty for leaving the starting model on replayed answers."""
 
 import copy
 from contextlib import nullcontext
