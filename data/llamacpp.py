@@ -78,13 +78,13 @@ def _write_sizes(writer: Any, config: Any, name: str) -> None:
 
 
 def _write_tokenizer(writer: Any, tokenizer: Any, pre: str) -> None:
-    made = json.loads(tokenizer.backend_tokenizer.to_str())
-    single_digits = '"individual_digits": true' in json.dumps(made["pre_tokenizer"])
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    single_digits = '"individual_digits": true' in json.dumps(state["pre_tokenizer"])
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre or ("smollm" if single_digits else "default"))
     writer.add_token_list(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
     writer.add_token_types([3 if i in tokenizer.all_special_ids else 1 for i in range(len(tokenizer))])
-    writer.add_token_merges([" ".join(pair) for pair in made["model"]["merges"]])
+    writer.add_token_merges([" ".join(pair) for pair in state["model"]["merges"]])
     writer.add_add_bos_token(False)  # a chat template writes it where it belongs
     writer.add_eos_token_id(tokenizer.eos_token_id)
     writer.add_pad_token_id(tokenizer.pad_token_id)

@@ -58,12 +58,12 @@ TOYS["07_tripost"] = TOYS["08_repair"] = (PLACE + 'TARGET = "data/nano"\n', "")
 
 def write_notebook(path: Path, cells: list[tuple[str, str, list[str]]]) -> None:
     """``cells``: (kind, text, tags)."""
-    made = []
+    written = []
     for number, (kind, text, tags) in enumerate(cells):
         cell: dict[str, Any] = {"cell_type": kind, "id": f"c{number}", "metadata": {"tags": tags}, "source": text}
-        made.append(cell | ({"outputs": [], "execution_count": None} if kind == "code" else {}))
+        written.append(cell | ({"outputs": [], "execution_count": None} if kind == "code" else {}))
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
-    path.write_text(json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+    path.write_text(json.dumps({"cells": written, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
 
 
 def write_toy(folder: Path, name: str, work: str = "", parameters: str = "") -> None:

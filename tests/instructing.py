@@ -26,11 +26,11 @@ def answer_items(p: recipe.StageParameters, wrong: int = 12, text: str = "I do n
     """Response files of the previous iteration: the first ``wrong`` items wrong, the others right."""
     rows = []
     for at, example in enumerate(TRAIN):
-        said = text if at < wrong else str(PRACTICE.gold_response(example))
-        grade = PRACTICE.grade(example, said)
+        answer = text if at < wrong else str(PRACTICE.gold_response(example))
+        grade = PRACTICE.grade(example, answer)
         rows.append(
             Response(
-                example.id, "practice", "train", PRACTICE.messages(example), example.gold, said, grade.extracted,
+                example.id, "practice", "train", PRACTICE.messages(example), example.gold, answer, grade.extracted,
                 at >= wrong, grade.readable, grade.reason, 10, 10, "m",
             )
         )  # fmt: skip

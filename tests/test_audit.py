@@ -164,6 +164,6 @@ def test_evaluate_audits_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for value, expected in ((True, [True] * 3), (False, [None] * 3)):
         values = {"run": str(tmp_path / "run"), "benchmarks": ["practice"], "target": f"replay:{path}"}
         p = recipe.build(recipe.StageParameters, values | {"quote_only": True, "audit": value, "limit": 0})
-        [made] = evaluate.evaluate(p)
-        assert [row.second_correct for row in read_jsonl(made, Response)] == expected
+        [responses] = evaluate.evaluate(p)
+        assert [row.second_correct for row in read_jsonl(responses, Response)] == expected
     assert asked == [3]

@@ -57,7 +57,7 @@ def test_what_fails_in_a_batch_is_sent_again_and_never_paid_twice() -> None:
     with practice_server(faults={"server_error": 0.3}, seed=2) as (url, app):
         p = practice_parameters(url, batch=True, probe=0)
         _, replies = asked(p)
-        stats = app.state.counts.told()
+        stats = app.state.counts.summary()
         assert len(app.state.store.batches) >= 2 and stats["faults"]["server_error"] > 0
     assert len(replies) == 10 == stats["answered"] and stats["answered_again"] == 0
 
@@ -80,7 +80,7 @@ def test_a_run_that_ends_anywhere_finds_its_batch_again(at: str, monkeypatch: py
             assert len(calls.open_batches()) == 1 and calls.spent() > 0, "it stays reserved"
         _, replies = asked(p)
         assert len(replies) == 10 and len(app.state.store.batches) == 1
-        assert app.state.counts.told()["answered_again"] == 0
+        assert app.state.counts.summary()["answered_again"] == 0
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
         assert calls.spent() == pytest.approx(sum(reply.usd for reply in replies.values()))
 
@@ -95,9 +95,8 @@ def test_a_cap_makes_several_batches_and_is_never_exceeded() -> None:
         small = practice_parameters(url, batch=True, probe=0, max_usd=most * 4.5)
         assert len(instruct.ask(plan, small)) == 10
         assert len(app.state.store.batches) >= 3
-        sizes = [
-            len(app.state.store.files[made["input_file_id"]].splitlines()) for made in app.state.store.batches.values()
-        ]
+        store = app.state.store
+        sizes = [len(store.files[row["input_file_id"]].splitlines()) for row in store.batches.values()]
         assert sizes[0] == 4
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
         assert calls.spent() <= most * 4.5
@@ -149,14 +148,14 @@ class Shelf:
 
 @contextmanager
 def shelf(lines: Any) -> Iterator[tuple[str, Shelf]]:
-    made = Shelf(lines)
+    store = Shelf(lines)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._send(*made.get(self.path))
+            self._send(*store.get(self.path))
 
         def do_POST(self) -> None:
-            self._send(*made.post(self.path, self.rfile.read(int(self.headers["content-length"]))))
+            self._send(*store.post(self.path, self.rfile.read(int(self.headers["content-length"]))))
 
         def _send(self, status: int, data: bytes) -> None:
             self.send_response(status)
@@ -172,7 +171,7 @@ def shelf(lines: Any) -> Iterator[tuple[str, Shelf]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", made
+        yield f"http://127.0.0.1:{server.server_port}/v1", store
     finally:
         server.shutdown()
         server.server_close()
@@ -186,14 +185,14 @@ def result(key: str, text: str, status: int = 200) -> str:
 
 @pytest.mark.parametrize("mark", ["\u2028", "\x85"])
 def test_a_line_of_results_ends_at_a_line_feed_alone(mark: str) -> None:
-    said = GOOD.replace("guesses.", "guesses.MARK It counts.")
+    text = GOOD.replace("guesses.", "guesses.MARK It counts.")
 
     def line(key: str, at: int) -> str:
-        return result(key, said.format(n=at + 1000, m=at + 1002)).replace("MARK", mark)
+        return result(key, text.format(n=at + 1000, m=at + 1002)).replace("MARK", mark)
 
-    with shelf(line) as (url, made):
+    with shelf(line) as (url, store):
         plan, replies = asked(llm_parameters(url, batch=True, probe=0))
-        assert len(replies) == len(plan.requests) == 10 and made.sent == 1
+        assert len(replies) == len(plan.requests) == 10 and store.sent == 1
     assert all("It counts." in reply.text for reply in replies.values())
 
 
@@ -203,18 +202,18 @@ def test_a_line_that_is_no_json_costs_itself_alone_and_no_request_is_asked_for_e
             return result(key, GOOD)[:50]
         return result(key, "prompt refused", 400) if at == 1 else result(key, GOOD.format(n=at + 1000, m=at + 1002))
 
-    with shelf(line) as (url, made):
+    with shelf(line) as (url, store):
         p = llm_parameters(url, batch=True, probe=0)
         with pytest.raises(RuntimeError, match=r"brought no reply \(a line of the result file is no JSON object"):
             asked(p)
-        assert made.sent == 2, "the broken line's request once more; the refused one not again"
+        assert store.sent == 2, "the broken line's request once more; the refused one not again"
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
         assert calls.open_batches() == []
         assert calls.spent() == pytest.approx(8 * 600e-6 / 2)
 
 
 def test_a_batch_that_the_endpoint_knows_no_more_is_told_once_and_no_obstacle() -> None:
-    with shelf(lambda key, at: result(key, GOOD.format(n=at + 1000, m=at + 1002))) as (url, made):
+    with shelf(lambda key, at: result(key, GOOD.format(n=at + 1000, m=at + 1002))) as (url, store):
         p = llm_parameters(url, batch=True, probe=0)
         answer_items(p)
         plan = instruct.plan(p)
@@ -223,6 +222,6 @@ def test_a_batch_that_the_endpoint_knows_no_more_is_told_once_and_no_obstacle() 
             calls.batch_sent("t", "gone")
         with pytest.raises(RuntimeError, match="knows no batch gone any more"):
             instruct.ask(plan, p)
-        assert len(instruct.ask(plan, p)) == 10 and made.sent == 1
+        assert len(instruct.ask(plan, p)) == 10 and store.sent == 1
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
         assert calls.spent() == pytest.approx(0.01 + 10 * 600e-6 / 2), "it may have been paid for"

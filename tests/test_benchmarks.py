@@ -76,8 +76,8 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_schemas_of_one_item_give_one_id_and_one_gold(name: str) -> None:
-    one, other = (benchmarks.get(name).from_row(row) for row in ROWS[name])
-    assert (one.id, one.gold, one.benchmark) == (other.id, other.gold, name)
+    first, other = (benchmarks.get(name).from_row(row) for row in ROWS[name])
+    assert (first.id, first.gold, first.benchmark) == (other.id, other.gold, name)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -90,7 +90,7 @@ def test_every_field_that_is_missing_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "row", "told"),
+    ("name", "row", "sentence"),
     [
         ("gsm8k", {"question": "q", "answer": "five"}, "#### <number>"),
         ("gsm8k", {"question": " ", "answer": "#### 5"}, "'question' is empty"),
@@ -102,8 +102,8 @@ def test_every_field_that_is_missing_is_named(name: str) -> None:
         ("bbh", {"task": "t", "input": "x\n(A) u\n(B) v", "target": "(C)"}, "options are A, B"),
     ],
 )
-def test_bad_rows(name: str, row: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_bad_rows(name: str, row: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
         benchmarks.get(name).from_row(row)
 
 
@@ -146,9 +146,9 @@ def test_load_without_network_is_one_sentence(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("LAIF_DATA", str(tmp_path))
     for name in ("gsm8k", "gsm_plus", "mmlu", "arc_challenge", "mbpp", "humaneval"):
         for split in benchmarks.get(name).splits:
-            with pytest.raises(FileNotFoundError, match=r"could not be had.*LAIF_DATA") as told:
+            with pytest.raises(FileNotFoundError, match=r"could not be had.*LAIF_DATA") as caught:
                 benchmarks.get(name).load(split)
-            assert "\n" not in str(told.value)
+            assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match="BIG-Bench-Hard"):
         benchmarks.get("bbh").load("test")
 

@@ -44,10 +44,10 @@ def test_mistakes_are_told_in_one_sentence(
     monkeypatch.setenv("LAIF_RUNS", str(toy.root / "runs"))
     toy.plan()
     assert call(monkeypatch, toy, "run", str(toy.root / "toy.yaml"), *words) == 2
-    told = capsys.readouterr().err.strip()
-    assert told.startswith("laif: ")
-    assert sentence in told
-    assert "\n" not in told
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("laif: ")
+    assert sentence in printed
+    assert "\n" not in printed
 
 
 def test_missing_recipe_as_a_process() -> None:

@@ -131,8 +131,8 @@ def test_other_gold_is_refused(run: Path) -> None:
         compare.collect(parameters(run))
 
 
-def stamp(run: Path, arm: str, iteration: int, **made: Any) -> None:
-    write_json(paths.stamp_of(RunDir(run).iteration(arm, iteration).responses("practice", "test")), made)
+def stamp(run: Path, arm: str, iteration: int, **stamped: Any) -> None:
+    write_json(paths.stamp_of(RunDir(run).iteration(arm, iteration).responses("practice", "test")), stamped)
 
 
 def test_other_graders_are_refused(run: Path) -> None:
@@ -140,8 +140,8 @@ def test_other_graders_are_refused(run: Path) -> None:
     stamp(run, "lec", 2, graders="aaaa", audit=False)
     assert compare.collect(parameters(run))[1] == [], "answers without a stamp, and those of the same graders, pass"
     stamp(run, "lec", 2, graders="bbbb", audit=True)
-    said = r"^lec, iteration 2: practice, test: graded by .* \(bbbb\) .*\(aaaa, vanilla/iter0\).*"
-    with pytest.raises(ValueError, match=f"{said} run 01_evaluate again on both"):
+    sentence = r"^lec, iteration 2: practice, test: graded by .* \(bbbb\) .*\(aaaa, vanilla/iter0\).*"
+    with pytest.raises(ValueError, match=f"{sentence} run 01_evaluate again on both"):
         compare.collect(parameters(run))
 
 
@@ -162,8 +162,8 @@ def test_missing_arms_are_named_and_left_out(run: Path) -> None:
 def test_another_limit_than_01_is_named(run: Path) -> None:
     stamp(run, "vanilla", 0, graders="aaaa")
     for limit, takes in ((N - 30, "50"), (N + 20, "100")):
-        said = rf"LIMIT = {limit} takes {takes} items .* holds 80 answers: set LIMIT as 01_evaluate had it"
-        with pytest.raises(ValueError, match=said):
+        sentence = rf"LIMIT = {limit} takes {takes} items .* holds 80 answers: set LIMIT as 01_evaluate had it"
+        with pytest.raises(ValueError, match=sentence):
             compare.collect(parameters(run, limit=limit))
 
 
@@ -285,8 +285,8 @@ def test_report_is_one_safe_small_page(run: Path) -> None:
     assert "&lt;script&gt;" in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
     assert page.count("data:image/png;base64,") == 3
-    listed, there = re.findall(r'href="#([^"]+)"', page), re.findall(r'<details id="([^"]+)"', page)
-    assert listed == there and "paired-verdicts" in there and "learned-or-memorised" not in there
+    listed, present = re.findall(r'href="#([^"]+)"', page), re.findall(r'<details id="([^"]+)"', page)
+    assert listed == present and "paired-verdicts" in present and "learned-or-memorised" not in present
     for text in ("5,012", "640", "Not there", "learning_rate", "better", "worse"):
         assert (text in page) == (text != "Not there"), text
 

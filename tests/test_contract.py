@@ -40,12 +40,12 @@ RECIPES = sorted((ROOT / "papermill_runs").glob("*.yaml"))
 HEAVY = ("torch", "transformers", "trl", "peft", "deepspeed", "umap", "sklearn", "plotly", "sentence_transformers")
 
 
-def made(name: str) -> dict[str, Any]:
+def notebook_json(name: str) -> dict[str, Any]:
     return notebook.read(NOTEBOOKS / f"{name}.ipynb")
 
 
 def code(name: str) -> list[str]:
-    return [notebook.source(cell) for cell in made(name)["cells"] if cell["cell_type"] == "code"]
+    return [notebook.source(cell) for cell in notebook_json(name)["cells"] if cell["cell_type"] == "code"]
 
 
 # -- notebooks
@@ -57,8 +57,8 @@ def test_parameters_cell(name: str) -> None:
     defaults = {key.lower(): value for key, value in notebook.declared(NOTEBOOKS / f"{name}.ipynb").items()}
     recipe.build(StageParameters, defaults)
     assert len(names) == len(set(names))
-    cells = made(name)["cells"]
-    index = notebook.parameters_index(made(name), name)
+    cells = notebook_json(name)["cells"]
+    index = notebook.parameters_index(notebook_json(name), name)
     following = next(cell for cell in cells[index + 1 :] if cell["cell_type"] == "code")
     assert "recipe.from_notebook(globals())" in notebook.source(following)
 
@@ -76,7 +76,7 @@ def test_the_notebooks_defaults_fit_together() -> None:
 
 @pytest.mark.parametrize("name", SIX)
 def test_nothing_before_the_parameters_looks_like_one(name: str) -> None:
-    cells = made(name)["cells"][: notebook.parameters_index(made(name), name)]
+    cells = notebook_json(name)["cells"][: notebook.parameters_index(notebook_json(name), name)]
     for cell in (cell for cell in cells if cell["cell_type"] == "code"):
         for node in ast.walk(ast.parse(notebook.source(cell))):
             bound = [a.asname or a.name for a in getattr(node, "names", [])] if isinstance(node, ast.ImportFrom) else []
@@ -86,17 +86,17 @@ def test_nothing_before_the_parameters_looks_like_one(name: str) -> None:
 @pytest.mark.parametrize("name", SIX)
 def test_notebooks_carry_no_results(name: str) -> None:
     how = f"strip it with `.venv/bin/nbstripout notebooks/{name}.ipynb`, and work on copies: `make lab` opens lab/"
-    for cell in made(name)["cells"]:
+    for cell in notebook_json(name)["cells"]:
         assert not cell.get("outputs"), f"notebooks/{name}.ipynb holds outputs; {how}"
         assert cell.get("execution_count") is None, f"notebooks/{name}.ipynb holds execution counts; {how}"
-    assert set(made(name)["metadata"]) <= {"kernelspec", "language_info"}
-    assert made(name)["metadata"]["kernelspec"]["name"] == "python3"
-    assert (made(name)["nbformat"], made(name)["nbformat_minor"]) == (4, 5)
+    assert set(notebook_json(name)["metadata"]) <= {"kernelspec", "language_info"}
+    assert notebook_json(name)["metadata"]["kernelspec"]["name"] == "python3"
+    assert (notebook_json(name)["nbformat"], notebook_json(name)["nbformat_minor"]) == (4, 5)
 
 
 @pytest.mark.parametrize("name", SIX)
 def test_notebooks_stay_readable(name: str) -> None:
-    cells = made(name)["cells"]
+    cells = notebook_json(name)["cells"]
     title = rf"# {int(name[:2])}\. [^\n:]+: [^\n]+\?$"
     assert re.match(title, notebook.source(cells[0]), re.M), "# number. name: question?"
     lengths = [len(text.splitlines()) for text in code(name)]
@@ -285,10 +285,10 @@ def test_public_functions_are_described() -> None:
     bare = []
     for path in (path for path in MODULES if not path.stem.startswith("_")):
         # what a benchmark's functions do is said once, in the Benchmark class
-        told = set(Benchmark.__annotations__) if path.parent.name == "benchmarks" else set()
+        declared = set(Benchmark.__annotations__) if path.parent.name == "benchmarks" else set()
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
-            if public and node.name not in told | {"main"} and len(ast.unparse(node).splitlines()) > 4:
+            if public and node.name not in declared | {"main"} and len(ast.unparse(node).splitlines()) > 4:
                 bare += [] if ast.get_docstring(node) else [f"{path.name}: {node.name}"]
     assert not bare
 

@@ -54,11 +54,11 @@ def run(tmp_path: Path) -> recipe.StageParameters:
     write_jsonl(le.responses("practice", "train"), responses(ITEMS, after))
     request = {"arm": "le", "benchmark": "practice", "n": 2, "messages": [], "neighbour_ids": ["right-one"]}
     write_jsonl(le.requests("le"), [request | {"key": f"key{i}", "source_ids": [ITEMS[i].id]} for i in shown])
-    told = [{"request_key": f"key{ITEMS[i].id}", "diagnosis": "does not know dozen"} for i in shown]
-    write_jsonl(le.path / "instruct" / "le.diagnoses.jsonl", told)
-    made = [lesson(2 * i, ITEMS[i]) for i in shown] + [lesson(2 * i + 1, ITEMS[i], "duplicate") for i in shown]
-    write_jsonl(le.lessons("le"), made)
-    write_jsonl(le.training_set, lessons.mix(made, ITEMS[80:], budget=20, replay_fraction=0.5, seed=0))
+    diagnoses = [{"request_key": f"key{ITEMS[i].id}", "diagnosis": "does not know dozen"} for i in shown]
+    write_jsonl(le.path / "instruct" / "le.diagnoses.jsonl", diagnoses)
+    learned = [lesson(2 * i, ITEMS[i]) for i in shown] + [lesson(2 * i + 1, ITEMS[i], "duplicate") for i in shown]
+    write_jsonl(le.lessons("le"), learned)
+    write_jsonl(le.training_set, lessons.mix(learned, ITEMS[80:], budget=20, replay_fraction=0.5, seed=0))
     tests = benchmarks.get("practice").load("test", None, N)
     write_jsonl(folder.iteration("vanilla", 0).responses("practice", "test"), responses(tests, {*range(100)}))
     write_jsonl(le.responses("practice", "test"), responses(tests, {*range(130)}))
@@ -112,7 +112,7 @@ def test_gold_answers_trained_on_count_as_shown(run: recipe.StageParameters) -> 
     write_jsonl(folder.lessons("fine_tuning"), gold)
     write_jsonl(
         folder.training_set,
-        [{"id": one.id, "source": "gold", "benchmark": "practice", "messages": []} for one in gold]
+        [{"id": example.id, "source": "gold", "benchmark": "practice", "messages": []} for example in gold]
         + [{"id": ITEMS[100].id, "source": "replay", "benchmark": "practice", "messages": []}],
     )
     write_jsonl(folder.responses("practice", "train"), responses(ITEMS, {*range(N)}))

@@ -249,7 +249,7 @@ def test_one_answer_is_traced_from_question_to_grade() -> None:
     row = {"id": "q1", "benchmark": "practice", "question": "What is 1 + 1?", "gold": "2", "extracted": "3"}
     row |= {"messages": [{"role": "user", "content": "Q: 1 + 1"}], "text": "<b>3</b>", "reason": "3 is not 2"}
     rows = [row | {"id": "q0", "correct": True, "readable": True}, row | {"correct": False, "readable": True}]
-    page = evaluate.traced(pd.DataFrame([one | {"second_read": "3"} for one in rows]))
+    page = evaluate.traced(pd.DataFrame([each | {"second_read": "3"} for each in rows]))
     order = [
         "q1 of practice",
         "What is 1 + 1?",

@@ -50,7 +50,7 @@ def test_a_full_disk_is_told_and_costs_no_answer(
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     capsys.readouterr()
     files = evaluate.evaluate(stage(limit=64))
-    told = capsys.readouterr().out
-    kept = int(told.partition("(")[2].partition(" kept")[0])
-    assert 5 < kept < 64, told
+    printed = capsys.readouterr().out
+    kept = int(printed.partition("(")[2].partition(" kept")[0])
+    assert 5 < kept < 64, printed
     assert len(read_jsonl(files[0], Response)) == 64

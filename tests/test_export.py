@@ -56,14 +56,14 @@ def test_the_card_states_sources_instructor_checks_and_counts(run: RunDir) -> No
     folder = export.export("r", "le")
     assert folder == run.path / "export" / "le-iter1-messages"
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for said in (
+    for sentence in (
         "5 lessons",
         "2 items of the train split",
         "`data/nano`",
         "scripted",
         "Of 7 lessons written, 5 were kept",
     ):
-        assert said in card, said
+        assert sentence in card, sentence
     assert "| right: sums recomputed, letters looked up, code run on its examples | 1 |" in card
     assert "must not be judged" not in card
     write_text(run.recipe, "target: replay:x\nerror_split: test\n")
@@ -79,7 +79,7 @@ def test_trl_tokenises_the_messages(run: RunDir, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(NANO)
     trainer = SFTTrainer(str(NANO), args=config, train_dataset=data, processing_class=tokenizer)
     texts = [tokenizer.decode(row["input_ids"]) for row in trainer.train_dataset]
-    assert all(one.question in text and one.response in text for one, text in zip(KEPT, texts, strict=True))
+    assert all(kept.question in text and kept.response in text for kept, text in zip(KEPT, texts, strict=True))
     assert trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader()))).item() > 0
 
 

@@ -149,8 +149,8 @@ def test_arms_differ_without_colour() -> None:
 
 def test_bars_on_each_other_differ_without_colour() -> None:
     for looks in ([(colour, hatch) for _, _, colour, hatch in FLIPS], [look[1:] for look in LENGTHS]):
-        for (one, hatch), (other, crossed) in itertools.pairwise(looks):
-            assert abs(lightness(one) - lightness(other)) >= 40 or hatch != crossed
+        for (first, hatch), (other, crossed) in itertools.pairwise(looks):
+            assert abs(lightness(first) - lightness(other)) >= 40 or hatch != crossed
 
 
 def test_looks_differ_without_colour() -> None:

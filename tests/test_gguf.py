@@ -33,9 +33,9 @@ def test_the_folder_holds_the_same_model(tmp_path: Path) -> None:
 
     state = write_gguf(tmp_path / "nano.gguf")
     folder = gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made", origin="a test")
-    made = AutoModelForCausalLM.from_pretrained(folder).state_dict()
-    assert made.keys() == state.keys()
-    assert all(torch.equal(made[name], state[name]) for name in state)
+    converted = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    assert converted.keys() == state.keys()
+    assert all(torch.equal(converted[name], state[name]) for name in state)
     asked = [[{"role": "user", "content": "Mia has 3 pairs of eggs. How many eggs does Mia have?"}]]
     (ours,), (its,) = (models.generate(str(place), asked, progress=False) for place in (folder, NANO))
     assert (ours.text, ours.prompt_tokens) == (its.text, its.prompt_tokens)
@@ -62,9 +62,9 @@ def test_marks_of_a_gguf_file_stay_marks(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     write_gguf(tmp_path / "nano.gguf")
-    made = AutoTokenizer.from_pretrained(gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made"))
+    converted = AutoTokenizer.from_pretrained(gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made"))
     nano = AutoTokenizer.from_pretrained(NANO)
-    assert len(nano.all_special_ids) > 2 and set(made.all_special_ids) == set(nano.all_special_ids)
+    assert len(nano.all_special_ids) > 2 and set(converted.all_special_ids) == set(nano.all_special_ids)
 
 
 def test_one_part_of_several_is_told_how_to_join_them(tmp_path: Path) -> None:

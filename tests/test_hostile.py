@@ -4,6 +4,7 @@ Every program ends well (its last line is reached) only if its attack worked; so
 """
 
 import os
+import re
 import socket
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from laif_helpers import sandbox
+from laif_helpers.sandbox import _cage
 
 REAL_CAGES = [name for name in ("bubblewrap", "unshare") if not sandbox.why_not(name)]
 pytestmark = pytest.mark.skipif(not REAL_CAGES, reason="neither bubblewrap nor unshare works on this machine")
@@ -259,7 +261,7 @@ os._exit(0)
     "runs the cage's function again": """
 frame = sys._getframe()
 while frame.f_code.co_name != 'execute': frame = frame.f_back
-frame.f_globals['execute']({'source': 'pass', 'memory_mb': 1}, frame.f_locals['told'])
+frame.f_globals['execute']({'source': 'pass', 'memory_mb': 1}, frame.f_locals['report_pipe'])
 """,
     "stops in a signal handler": """
 signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
@@ -416,3 +418,9 @@ def test_the_suite_would_notice_a_cage_that_lets_go(tmp_path: Path) -> None:
     for name in worked:
         assert sandbox.run_python(prelude + PROGRAMS[name], isolation="none").status == "passed", name
     assert canary.read_text() == "dead"
+
+
+def test_attacks_through_frames_name_variables_that_the_cage_has() -> None:
+    """An attack that asks for a variable under an old name would fail by a KeyError and prove nothing."""
+    named = set(re.findall(r"f_locals\['(\w+)'\]", "".join(PROGRAMS.values())))
+    assert len(named) >= 4 and named <= set(_cage.execute.__code__.co_varnames)

@@ -124,7 +124,7 @@ def test_what_is_missing_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("instructor", "name", "per", "said"),
+    ("instructor", "name", "per", "sentence"),
     [
         ("scripted", "gsm8k", "error", r"'scripted' writes no lessons about gsm8k .*set instructor to symbolic or llm"),
         (
@@ -138,10 +138,10 @@ def test_what_is_missing_is_named() -> None:
     ],
 )
 def test_what_an_instructor_cannot_teach_is_known_before_an_answer_is_read(
-    instructor: str, name: str, per: str, said: str
+    instructor: str, name: str, per: str, sentence: str
 ) -> None:
     split = "test" if name == "bbh" else "train"
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=sentence):
         instruct.plan(
             parameters(benchmarks=[name], in_domain=[name], error_split=split, instructor=instructor, per=per)
         )
@@ -234,9 +234,9 @@ def test_a_selection_restricts_the_errors() -> None:
     answer_items(p)
     write_json(p.previous.selection, {"ids": [TRAIN[2].id, TRAIN[30].id]})
     assert [request.source_ids for request in instruct.plan(p).requests] == [[TRAIN[2].id]]
-    for content, said in (({"ids": ["nobody"]}, "none of them a wrong item"), ({"id": 3}, "must read")):
+    for content, sentence in (({"ids": ["nobody"]}, "none of them a wrong item"), ({"id": 3}, "must read")):
         write_json(p.previous.selection, content)
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=sentence):
             instruct.plan(p)
 
 
@@ -420,14 +420,14 @@ def test_a_selection_is_named_in_the_answer_with_how_to_drop_it_and_the_next_not
     p = parameters()
     answer_items(p)
     plan = instruct.plan(p)
-    said = repr(tables.observation(p, plan, quotes.quote(plan, p), {}, []))
-    assert "selection.json" not in said
-    assert "Next: 05_train_deepspeed with RUN = 'r', ARM = 'le', ITERATION = 1; then 01_evaluate with the same" in said
+    shown = repr(tables.observation(p, plan, quotes.quote(plan, p), {}, []))
+    assert "selection.json" not in shown
+    assert "Next: 05_train_deepspeed with RUN = 'r', ARM = 'le', ITERATION = 1; then 01_evaluate with the same" in shown
     write_json(p.previous.selection, {"ids": [TRAIN[2].id, TRAIN[3].id]})
     plan = instruct.plan(p)
-    said = repr(tables.observation(p, plan, quotes.quote(plan, p), {}, []))
-    assert "selection.json restricts the errors to 2 picked on the map; remove" in said
-    assert f"{p.previous.selection} to use all errors" in said
+    shown = repr(tables.observation(p, plan, quotes.quote(plan, p), {}, []))
+    assert "selection.json restricts the errors to 2 picked on the map; remove" in shown
+    assert f"{p.previous.selection} to use all errors" in shown
 
 
 def test_a_long_text_is_folded_behind_its_first_lines() -> None:

@@ -101,7 +101,7 @@ def test_labels_inside_code_are_no_samples() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "sentence"),
     [
         ("", "empty reply"),
         ("I cannot help with that.", "no sample"),
@@ -109,10 +109,10 @@ def test_labels_inside_code_are_no_samples() -> None:
         ("Sample 1:\nQuestion: Two and three?", "without an answer"),
     ],
 )
-def test_what_cannot_be_read_keeps_its_text_and_says_why(text: str, said: str) -> None:
+def test_what_cannot_be_read_keeps_its_text_and_says_why(text: str, sentence: str) -> None:
     (each,) = lessons.from_reply(text, lessons.Origin("practice", "abc", ("e1",), "le", 1, "x"))
     assert (each.status, each.source_ids, each.request_key) == ("unparsable", ["e1"], "abc")
-    assert said in each.reason
+    assert sentence in each.reason
     assert each.response in text
 
 

@@ -112,19 +112,19 @@ def test_it_works_inside_a_running_event_loop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "said"),
+    ("status", "error", "sentence"),
     [
         (401, {"message": "bad key"}, "refuses the key"),
         (429, {"message": "no money", "code": "insufficient_quota"}, "no money"),
         (404, {"message": "no such model"}, "knows no model 'm'"),
     ],
 )
-def test_what_no_retry_mends_stops_at_once(status: int, error: dict[str, str], said: str) -> None:
+def test_what_no_retry_mends_stops_at_once(status: int, error: dict[str, str], sentence: str) -> None:
     with endpoint(lambda call, body: good(call) if call == 1 else (status, {"error": error})) as (url, calls):
         p = llm_parameters(url)
         answer_items(p)
         plan = instruct.plan(p)
-        with pytest.raises(RuntimeError, match=said):
+        with pytest.raises(RuntimeError, match=sentence):
             instruct.ask(plan, p)
         assert len(calls) <= 1 + llm.MAX_CONNECTIONS
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
@@ -175,7 +175,7 @@ def test_replies_without_lessons_are_kept_and_counted(text: str | None, finish: 
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "sentence"),
     [
         ({"max_usd": 0.0}, "max_usd is 0"),
         ({"instructor_model": ""}, "needs instructor_model"),
@@ -183,10 +183,10 @@ def test_replies_without_lessons_are_kept_and_counted(text: str | None, finish: 
         ({"instructor_url": "https://models.example.org/v1"}, "needs a key"),
     ],
 )
-def test_what_is_missing_is_told_before_the_first_call(change: dict[str, Any], said: str) -> None:
+def test_what_is_missing_is_told_before_the_first_call(change: dict[str, Any], sentence: str) -> None:
     p = llm_parameters("http://127.0.0.1:9/v1", **change)
     answer_items(p)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=sentence):
         instruct.ask(instruct.plan(p), p)
 
 
@@ -237,7 +237,7 @@ def test_both_formats_end_in_the_same_kind_of_lesson(reply_format: str) -> None:
         p = practice_parameters(url, reply_format=reply_format)
         plan, replies = asked(p)
         checked = instruct.learn(plan, replies, p)
-        assert app.state.counts.told() == {
+        assert app.state.counts.summary() == {
             "calls": 10, "requests": 10, "answered": 10, "answered_again": 0, "faults": {},
         }  # fmt: skip
     assert {reply.text[0] for reply in replies.values()} == {"D" if reply_format == "text" else "{"}
@@ -252,7 +252,7 @@ def test_an_endpoint_without_schemas_is_found_out_with_one_request() -> None:
     with practice_server(schema=False) as (url, app):
         p = practice_parameters(url)
         plan, replies = asked(p)
-        assert len(replies) == 10 and app.state.counts.told()["calls"] == 11
+        assert len(replies) == 10 and app.state.counts.summary()["calls"] == 11
         with pytest.raises(RuntimeError, match=r"refuses the request .*response_format"):
             asked(practice_parameters(url, reply_format="json"))
     checked = instruct.learn(plan, replies, p)
@@ -287,13 +287,13 @@ def test_transport_faults_lose_nothing_and_pay_nothing_twice() -> None:
         with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
             llm.ask(requests, p, on_record)
             assert len(on_record.replies(request.key for request in requests)) == 300
-            stats = app.state.counts.told()
+            stats = app.state.counts.summary()
             assert stats["answered"] == 300 and stats["answered_again"] == 0 and stats["calls"] > 330
             lost = stats["faults"]["drop"]
             paid = sum(reply.usd for reply in on_record.replies(r.key for r in requests).values())
             assert on_record.spent() == pytest.approx(paid), f"{lost} dropped calls stay in their requests' price"
             llm.ask([], p, on_record)
-            assert app.state.counts.told() == stats
+            assert app.state.counts.summary() == stats
 
 
 def many(p: recipe.StageParameters, n: int) -> list[Request]:
@@ -324,12 +324,12 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
         p = practice_parameters(url)
         requests = many(p, 300)
         with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
-            there = on_record.replies(request.key for request in requests)
+            answered = on_record.replies(request.key for request in requests)
             in_flight = on_record.base.execute("SELECT COUNT(*) FROM calls WHERE status = 'sent'").fetchone()[0]
-            assert 0 < len(there) < 300 and in_flight <= llm.MAX_CONNECTIONS
-            llm.ask([request for request in requests if request.key not in there], p, on_record)
+            assert 0 < len(answered) < 300 and in_flight <= llm.MAX_CONNECTIONS
+            llm.ask([request for request in requests if request.key not in answered], p, on_record)
             assert len(on_record.replies(request.key for request in requests)) == 300
-        assert app.state.counts.told()["answered_again"] <= in_flight
+        assert app.state.counts.summary()["answered_again"] <= in_flight
 
 
 def test_a_hanging_endpoint_is_given_up_after_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +337,7 @@ def test_a_hanging_endpoint_is_given_up_after_a_bounded_time(monkeypatch: pytest
     with practice_server(faults={"hang": 1.0}) as (url, app):
         with pytest.raises(RuntimeError, match="failed 6 times"):
             asked(practice_parameters(url))
-        assert 6 <= app.state.counts.told()["calls"] <= 6 * llm.MAX_CONNECTIONS
+        assert 6 <= app.state.counts.summary()["calls"] <= 6 * llm.MAX_CONNECTIONS
 
 
 def test_endless_refusals_for_coming_too_fast_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,13 +364,13 @@ def test_retry_after_holds_everybody_back() -> None:
     assert not [wait for wait in later if 0.3 < wait < 0.6]
 
 
-@pytest.mark.parametrize(("fault", "said"), [("insufficient_quota", "quota"), ("unauthorized", "refuses the key")])
-def test_quota_and_key_stop_at_once(fault: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("fault", "sentence"), [("insufficient_quota", "quota"), ("unauthorized", "refuses the key")])
+def test_quota_and_key_stop_at_once(fault: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-secret")
     with practice_server(faults={fault: 1.0}) as (url, app):
-        with pytest.raises(RuntimeError, match=said) as error:
+        with pytest.raises(RuntimeError, match=sentence) as error:
             asked(practice_parameters(url))
-        assert app.state.counts.told()["calls"] == 1
+        assert app.state.counts.summary()["calls"] == 1
         assert "sk-planted" not in str(error.value)
 
 
@@ -405,10 +405,10 @@ def test_a_probe_is_really_sent_counted_and_quoted_from() -> None:
         guessed = quotes.quote(plan, p)
         probed = instruct.probe(plan, p)
         assert list(probed) == [request.key for request in plan.requests[:5]]
-        assert app.state.counts.told()["calls"] == 5
+        assert app.state.counts.summary()["calls"] == 5
         quoted = quotes.quote(plan, p, probed)
         replies = instruct.ask(plan, p)
-        assert app.state.counts.told()["calls"] == len(plan.requests) > 20
+        assert app.state.counts.summary()["calls"] == len(plan.requests) > 20
     spent = sum(reply.usd for reply in replies.values())
     assert quoted.usd and guessed.usd and quoted.usd[0] <= spent <= quoted.usd[1]
     assert quoted.usd[1] - quoted.usd[0] < guessed.usd[1] - guessed.usd[0]
@@ -427,7 +427,7 @@ def test_a_cap_below_one_request_is_refused_before_anything_is_sent() -> None:
     with practice_server() as (url, app):
         with pytest.raises(ValueError, match=r"max_usd 0\.001 is smaller than one request"):
             asked(practice_parameters(url, max_usd=0.001))
-        assert app.state.counts.told()["calls"] == 0
+        assert app.state.counts.summary()["calls"] == 0
 
 
 def test_a_free_server_needs_a_price_of_nought_and_no_cap() -> None:
@@ -457,12 +457,12 @@ def test_half_the_samples_are_half_the_lessons_and_the_funnel_says_so() -> None:
 
 
 def test_a_reply_in_another_language_is_unparsable_and_kept() -> None:
-    said = "Diagnose: Er rät.\n\nBeispiel 1:\nFrage: Anna hat 3 Töpfe und kauft 2.\nAntwort: 3 + 2 = 5\n#### 5"
-    with endpoint(lambda call, body: (200, completion(said))) as (url, _):
+    reply = "Diagnose: Er rät.\n\nBeispiel 1:\nFrage: Anna hat 3 Töpfe und kauft 2.\nAntwort: 3 + 2 = 5\n#### 5"
+    with endpoint(lambda call, body: (200, completion(reply))) as (url, _):
         p = llm_parameters(url, probe=0)
         plan, replies = asked(p)
         checked = instruct.learn(plan, replies, p)
-    assert {(each.status, each.response) for each in checked} == {("unparsable", said)}
+    assert {(each.status, each.response) for each in checked} == {("unparsable", reply)}
     assert {each.reason for each in checked} == {"no sample found in the reply"}
 
 
@@ -470,7 +470,7 @@ def test_a_body_that_is_no_json_is_asked_again_and_counted_as_spent() -> None:
     with practice_server(faults={"garbled": 0.3}, seed=1) as (url, app):
         p = practice_parameters(url)
         _, replies = asked(p)
-        stats = app.state.counts.told()
+        stats = app.state.counts.summary()
     assert len(replies) == 10 and stats["faults"]["garbled"] == stats["answered_again"] > 0
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
         dearest = spending.price(p, 5_000, spending.MAX_REPLY_TOKENS)
@@ -650,20 +650,20 @@ def test_finish_reasons_of_other_makes_are_understood(reason: Any, finish: str) 
 
 
 @pytest.mark.parametrize(
-    ("text", "finish", "said"),
+    ("text", "finish", "sentence"),
     [
         ("Ich weiss es nicht.", "stop", r"none of the 5 lessons .*unparsable, no sample found .*begins: 'Ich weiss es"),
         (GOOD.replace("{m} pots", "99 pots"), "stop", r"none of the 5 lessons .*The first: wrong, .*does not hold"),
         ("", "length", r"unparsable, empty reply"),
     ],
 )
-def test_a_probe_without_a_right_lesson_stops_before_the_rest_is_bought(text: str, finish: str, said: str) -> None:
+def test_a_probe_without_a_right_lesson_stops_before_the_rest_is_bought(text: str, finish: str, sentence: str) -> None:
     with endpoint(lambda call, body: (200, completion(text.format(n=call, m=call + 2), finish=finish))) as (url, calls):
         p = llm_parameters(url)
         answer_items(p)
         plan = instruct.plan(p)
         for _ in range(2):
-            with pytest.raises(RuntimeError, match=said):
+            with pytest.raises(RuntimeError, match=sentence):
                 instruct.ask(plan, p)
         assert len(calls) == p.probe == 5, "and what was bought is not bought again"
         assert len(instruct.ask(plan, p.model_copy(update={"probe": 0}))) == 10

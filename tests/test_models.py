@@ -169,14 +169,14 @@ def test_prompts_that_begin_alike_are_grouped() -> None:
     def prompts(*beginnings: list[int], n: int = 20) -> list[decoding.Prompt]:
         return [decoding.Prompt(at, [*begin, at, *range(at)], 9) for at, begin in enumerate(beginnings * n)]
 
-    one, two, short = list(range(200)), [7, *range(300, 500)], [1, 2, 3]
-    made = prompts(one, two, short)
-    found = prefixes.groups(made)
+    first, two, short = list(range(200)), [7, *range(300, 500)], [1, 2, 3]
+    batch = prompts(first, two, short)
+    found = prefixes.groups(batch)
     assert sorted(prompt.index for group in found for prompt in group) == list(range(60))
     assert [len(group) for group in found] == [20, 20, 20]
     assert [prefixes.common([prompt.ids for prompt in group]) for group in found] == [201, 200, 3]
     assert all(len(a.ids) >= len(b.ids) for group in found for a, b in itertools.pairwise(group))
-    assert len(prefixes.groups(prompts(one, two, n=3))) == 1, "a few prompts are not worth a batch of their own"
+    assert len(prefixes.groups(prompts(first, two, n=3))) == 1, "a few prompts are not worth a batch of their own"
     assert prefixes.common([[1, 2, 3]] * 4) == 2, "the last token is left over: something must be read"
     assert prefixes.groups([]) == []
 
@@ -211,8 +211,8 @@ def test_several_samples_of_each_prompt(tiny: Path) -> None:
     options: dict[str, Any] = {"max_new_tokens": 12, "temperature": 1.0, "progress": False}
     found = [c.text for c in models.generate(str(tiny), CONVERSATIONS[:3], n=4, batch_size=5, **options)]
     assert len(found) == 12 and all(len(set(found[at : at + 4])) == 4 for at in (0, 4, 8))
-    one = [c.text for c in models.generate(str(tiny), CONVERSATIONS[:3], **options)]
-    assert one == found[::4], "the first sample is the one that n=1 gives"
+    single = [c.text for c in models.generate(str(tiny), CONVERSATIONS[:3], **options)]
+    assert single == found[::4], "the first sample is the one that n=1 gives"
     with pytest.raises(ValueError, match="n 2 at temperature 0"):
         models.generate(str(tiny), CONVERSATIONS, n=2, progress=False)
 
@@ -622,8 +622,8 @@ def test_a_long_prompt_waits_for_the_answers_that_are_on_their_way(
 
 
 def test_what_all_prompts_are_refused_for_stops_the_run(stub: Callable[..., Stub]) -> None:
-    said = "'max_tokens' is too large: this model's maximum context length is 2048 tokens"
-    server = stub(lambda number, request: (400, error(said)))
+    sentence = "'max_tokens' is too large: this model's maximum context length is 2048 tokens"
+    server = stub(lambda number, request: (400, error(sentence)))
     with pytest.raises(server_model.ServerError, match=r"refuses the request \(400: 'max_tokens' is too large"):
         generate_from(server)
 

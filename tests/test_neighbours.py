@@ -33,7 +33,7 @@ def study() -> Study:
 
 def test_a_right_item_that_repeats_the_error_is_no_neighbour(study: Study) -> None:
     near, repeated = nearest_right(parameters(), study, study.wrong)
-    texts = {one.example.id: one.example.question for one in study.right}
+    texts = {item.example.id: item.example.question for item in study.right}
     assert [texts[id] for id, _ in near["e"]] == [ASKED.replace("12", "13"), texts["r15"]]
     assert repeated == 14, "more than a first look holds"
     assert [d for _, d in near["e"]] == sorted(d for _, d in near["e"])
@@ -53,13 +53,13 @@ def test_the_explorer_shows_distance_shared_words_and_cost(study: Study) -> None
     near, _ = nearest_right(p, study, study.wrong)
     plan = instruct.Plan([request(p, study, [study.wrong[0]], near["e"], 3)], {"practice": study}, near)
     found = explorer.explorer(plan, p)
-    one, three = found.at(0, 1), found.at(0, 3)
-    assert (len(one.table), len(three.table)) == (1, 3)
+    single, three = found.at(0, 1), found.at(0, 3)
+    assert (len(single.table), len(three.table)) == (1, 3)
     assert list(three.table["distance"]) == sorted(three.table["distance"])
     shared = three.table["words shared with the error"].tolist()
     assert "pens" in shared[0].split(", ") and "pens" not in shared[2].split(", ")
-    tokens = [int(shown.text.split("the request is ")[1].split(" to ")[0]) for shown in (one, three)]
-    assert tokens[0] < tokens[1] and "dollars" in one.text
+    tokens = [int(shown.text.split("the request is ")[1].split(" to ")[0]) for shown in (single, three)]
+    assert tokens[0] < tokens[1] and "dollars" in single.text
     widget = found.widget()
     assert [child.description for child in widget.children[:2]] == ["error", "k"]
     assert widget.children[1].max == 3

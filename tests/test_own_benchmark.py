@@ -73,7 +73,7 @@ def test_splits_by_field_or_by_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "sentence"),
     [
         ({"answer": "1"}, "no field 'question'"),
         ({"question": " ", "answer": "1"}, "field 'question' is empty"),
@@ -100,9 +100,9 @@ def test_splits_by_field_or_by_file(tmp_path: Path) -> None:
         ({"question": ["q"], "answer": "1"}, "'question' holds a list; write a text or a number \\("),
     ],
 )
-def test_bad_rows_name_file_row_and_field(tmp_path: Path, row: Any, told: str) -> None:
+def test_bad_rows_name_file_row_and_field(tmp_path: Path, row: Any, sentence: str) -> None:
     name = put(tmp_path / "bad.jsonl", SUM, row)
-    with pytest.raises(ValueError, match=f"bad.jsonl: row 2.*{told}"):
+    with pytest.raises(ValueError, match=f"bad.jsonl: row 2.*{sentence}"):
         recipe.build(recipe.Recipe, {"benchmarks": [name], "in_domain": []})
     with pytest.raises(ValueError, match="no rows"):
         benchmarks.get(put(tmp_path / "empty.jsonl"))
@@ -124,8 +124,8 @@ def test_every_accepted_answer_is_right(tmp_path: Path) -> None:
     towns = benchmarks.get(put(tmp_path / "t.jsonl", {**TOWN, "answer": ["Paris", "the city of light"]}))
     item = towns.load("test")[0]
     assert item.gold == "Paris"
-    for said, right in (("Paris", True), ("the city of light", True), ("Rome", False)):
-        text = f"The answer is {said}."
+    for answer, right in (("Paris", True), ("the city of light", True), ("Rome", False)):
+        text = f"The answer is {answer}."
         assert (towns.grade(item, text).correct, second_of(towns, item, text)) == (right, right)
     numbers = benchmarks.get(put(tmp_path / "n.jsonl", {**SUM, "answer": [12, "12.5"]}))
     assert numbers.family == "math" and numbers.grade(numbers.load("test")[0], "It is 12.5").correct
@@ -162,10 +162,10 @@ def test_options_of_several_lines_and_places(tmp_path: Path) -> None:
 def test_decimal_commas_are_declared_and_never_guessed(tmp_path: Path) -> None:
     rows = [{**SUM, "answer": "1.234,5"}, {**SUM, "question": "And 2?", "answer": "0,25"}]
     bench = benchmarks.get(put(tmp_path / "de.jsonl", {"settings": {"decimal": ","}}, *rows))
-    one, other = bench.load("test")
-    assert (one.gold, other.gold, bench.family) == ("1234.5", "0.25", "math")
-    assert bench.grade(one, "Die Antwort ist 1.234,5 Meter.").correct and bench.grade(other, "#### 0,25").correct
-    assert second_of(bench, one, "Die Antwort ist 1.234,5.") is True
+    first, other = bench.load("test")
+    assert (first.gold, other.gold, bench.family) == ("1234.5", "0.25", "math")
+    assert bench.grade(first, "Die Antwort ist 1.234,5 Meter.").correct and bench.grade(other, "#### 0,25").correct
+    assert second_of(bench, first, "Die Antwort ist 1.234,5.") is True
     with pytest.raises(ValueError, match="setting 'decimal' is ';'; known are decimal"):
         benchmarks.get(put(tmp_path / "x.jsonl", {"settings": {"decimal": ";"}}, *rows))
 
@@ -207,8 +207,8 @@ def test_files_of_responses_stay_sane() -> None:
     folder = paths.IterationDir(Path("it"))
     assert folder.responses("gsm8k", "test") == Path("it/responses/gsm8k.test.jsonl")
     assert folder.responses("my data.jsonl", "test") == Path("it/responses/my_data.test.jsonl")
-    one, other = (folder.responses(f"/{place}/mine.jsonl", "test") for place in ("a", "b"))
-    assert one != other and one.parent == other.parent == Path("it/responses") and one.name.startswith("mine-")
+    first, other = (folder.responses(f"/{place}/mine.jsonl", "test") for place in ("a", "b"))
+    assert first != other and first.parent == other.parent == Path("it/responses") and first.name.startswith("mine-")
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "gsm_plus", "mmlu", "arc_challenge", "mbpp", "humaneval", "bbh"])
@@ -231,7 +231,7 @@ def test_get_fetches_through_datasets_and_notes_what_it_got(tmp_path: Path, monk
     sources = benchmarks.get("gsm8k").sources
     monkeypatch.setattr(download, "_splits", lambda name: {"test": source})
     held = download.get("gsm8k", tmp_path / "downloads")
-    assert [(one.split, one.state) for one in held] == [("test", "as fetched")]
+    assert [(row.split, row.state) for row in held] == [("test", "as fetched")]
     assert [json.loads(line) for line in held[0].path.read_text().splitlines()] == rows, "rows as the data set has them"
     noted = json.loads((held[0].path.parent / download.NOTE).read_text())["test.jsonl"]
     assert (noted["rows"], noted["licence"], noted["revision"]) == (3, "MIT", "main")
@@ -242,7 +242,7 @@ def test_get_fetches_through_datasets_and_notes_what_it_got(tmp_path: Path, monk
     assert download.get("gsm8k", tmp_path / "downloads") == held, "what lies there as fetched is not fetched again"
     held[0].path.write_text("{}")
     assert next(download.here("gsm8k", str(tmp_path / "downloads"))).state == "changed since it was fetched"
-    assert all(len(one.hub[3]) == 40 for one in sources.values() if one.hub), "pinned to commits"
+    assert all(len(source.hub[3]) == 40 for source in sources.values() if source.hub), "pinned to commits"
 
 
 def test_get_without_network_is_one_sentence(
@@ -254,7 +254,7 @@ def test_get_without_network_is_one_sentence(
         raise OSError("no\nroute")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    for name, told in (
+    for name, sentence in (
         ("mmlu", "the hub's cais/mmlu could not be had (OSError: no route); without a network, put train.json"),
         ("bbh", "'bbh' is on no hub (clone https://github.com/suzgunmirac"),
         ("nothing", "laif data get knows gsm8k"),
@@ -262,8 +262,8 @@ def test_get_without_network_is_one_sentence(
         monkeypatch.setattr("sys.argv", ["laif", "data", "get", name])
         with pytest.raises(SystemExit) as stop:
             cli.app()
-        said = capsys.readouterr().err
-        assert stop.value.code == 2 and told in said and said.count("\n") == 1
+        printed = capsys.readouterr().err
+        assert stop.value.code == 2 and sentence in printed and printed.count("\n") == 1
 
 
 def test_list_shows_licence_size_and_checksum(
@@ -296,9 +296,9 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> recipe.StagePar
         for name, split in ((own, "test"), (own, "train"), ("practice", "test")):
             bench = benchmarks.get(name)
             items = bench.load(split, limit=8)
-            said = [Completion("#### 99999" if at < wrong else str(bench.gold_response(e)), 9, 9, "stop", 1.5)
+            answers = [Completion("#### 99999" if at < wrong else str(bench.gold_response(e)), 9, 9, "stop", 1.5)
                     for at, e in enumerate(items)]  # fmt: skip
-            write_jsonl(folder.responses(name, split), grading.to_responses(bench, items, said, "m", split))
+            write_jsonl(folder.responses(name, split), grading.to_responses(bench, items, answers, "m", split))
             times.write(folder.seconds(name, split), {item.id: 1.5 for item in items})
     return p
 
@@ -312,7 +312,7 @@ def test_tables_of_answers_name_the_file(compared: recipe.StageParameters) -> No
     answers = evaluate.labelled(evaluate.load_responses(folder), p)
     scores, audit = evaluate.summary(answers), evaluate.second_opinion(answers)
     facets = evaluate.weakest(evaluate.by_facet(answers), at_least=1)
-    told = shown(
+    printed = shown(
         *(scores, facets, audit, evaluate.longest(answers), evaluate.slowest(answers, folder), instruct.plan(p).notes),
         *(
             evaluate.observation(scores),
@@ -322,8 +322,8 @@ def test_tables_of_answers_name_the_file(compared: recipe.StageParameters) -> No
         error_tables.counts(answers[answers["split"] == "train"]),
         *(text.get_text() for axis in figures.lengths(answers).axes for text in (axis.title, axis._left_title)),
     )
-    assert set(scores["benchmark"]) == {"sums", "practice"} and told.count("sums") > 20
-    assert ".jsonl" not in told and str(Path(p.in_domain[0]).parent) not in told
+    assert set(scores["benchmark"]) == {"sums", "practice"} and printed.count("sums") > 20
+    assert ".jsonl" not in printed and str(Path(p.in_domain[0]).parent) not in printed
     assert set(answers["benchmark"]) == set(p.benchmarks), "keys stay paths"
 
 
@@ -343,11 +343,11 @@ def test_the_comparison_names_the_file(compared: recipe.StageParameters) -> None
     page, _, settings = page.partition("<h2>Recipe</h2>")
     assert p.in_domain[0] in settings
     titles = [axis._left_title.get_text() for figure in drawn.values() for axis in figure.axes]
-    told = shown(
+    printed = shown(
         *(front, compare_tables.verdict_table(table), compare_tables.sentences(table), compare.forgotten(sliced)),
         *(compare.panels(sliced)["panel"], examples["Repaired"], titles),
     )
-    assert "sums" in page and "sums.jsonl" not in page and ".jsonl" not in told and "sums" in shown(titles)
+    assert "sums" in page and "sums.jsonl" not in page and ".jsonl" not in printed and "sums" in shown(titles)
     compare.write(p, table, sliced)
     assert p.in_domain[0] in (paths.RunDir.named("r").compare / "results.csv").read_text(), "files keep the path"
     own = published.own(paths.RunDir.named("r"))

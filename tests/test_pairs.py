@@ -83,7 +83,7 @@ def test_unpaired_items_are_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "said"),
+    ("first", "second", "sentence"),
     [
         ([{"id": 1, "correct": 1}], [{"id": 1, "correct": 1}], "are the same log"),
         ([{"id": 1, "correct": 1}], [{"id": 2, "correct": 1}], "have no item in common"),
@@ -97,11 +97,11 @@ def test_unpaired_items_are_listed(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_compared_is_refused(
-    tmp_path: Path, first: list[dict[str, Any]], second: list[dict[str, Any]], said: str
+    tmp_path: Path, first: list[dict[str, Any]], second: list[dict[str, Any]], sentence: str
 ) -> None:
     write_jsonl(tmp_path / "a.jsonl", first)
     write_jsonl(tmp_path / "b.jsonl", second)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=sentence):
         verdicts.compare(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), out=str(tmp_path / "out"))
 
 
@@ -116,11 +116,10 @@ def test_no_label_and_no_grader(tmp_path: Path) -> None:
 def math_log(path: Path, right: set[int], texts: str = "The answer is {}.", samples: int = 1) -> str:
     rows = []
     for k in range(40):
-        said = [texts.format(k + 2 if k in right else 0)] * samples
+        answers = [texts.format(k + 2 if k in right else 0)] * samples
         row = {"idx": k, "question": f"Tom has {k} nuts and finds 2. How many?", "answer": f"x\n#### {k + 2}"}
-        rows.append(
-            row | {"gt": str(k + 2), "code": said, "pred": said, "report": said, "score": [k in right] * samples}
-        )
+        row |= dict.fromkeys(("code", "pred", "report"), answers)
+        rows.append(row | {"gt": str(k + 2), "score": [k in right] * samples})
     write_jsonl(path, rows)
     return str(path)
 

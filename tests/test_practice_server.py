@@ -16,12 +16,12 @@ from laif_helpers.instructors.practice_server import faults as practice_faults
 def test_faults_are_read_or_refused_in_a_sentence() -> None:
     assert practice_faults.rates("rate_limit=0.02, drop=0.01") == {"rate_limit": 0.02, "drop": 0.01}
     assert practice_faults.rates("") == {}
-    for text, said in (
+    for text, sentence in (
         ("dropp=0.1", "unknown fault 'dropp'"),
         ("drop", "NAME=RATE"),
         ("drop=0.8,hang=0.3", "at most 1"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=sentence):
             practice_faults.rates(text)
 
 

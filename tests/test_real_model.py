@@ -124,19 +124,19 @@ def test_the_small_models_are_the_usual_ones() -> None:
 
 @pytest.mark.parametrize("name,whole,adapter", SMALL, ids=[row[0] for row in SMALL])
 def test_each_small_model_has_a_plan_and_the_memory_that_the_recipe_tells(name: str, whole: str, adapter: str) -> None:
-    for recipe, told in (("small_models", whole), ("small_models_lora", adapter)):
+    for recipe, expected in (("small_models", whole), ("small_models_lora", adapter)):
         settings = plan.make(RECIPES / f"{recipe}.yaml", overrides={"target": name}).settings
         need = memory.need(memory.shape(name), settings, gpu=True, longest=1024)
-        assert need.device / 2**30 == pytest.approx(float(told), rel=0.1)
+        assert need.device / 2**30 == pytest.approx(float(expected), rel=0.1)
 
 
 def test_a_dry_run_tells_memory_where_no_hub_is_reached(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(target, "unreachable", lambda name: f"{name} cannot be fetched")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    told = CliRunner().invoke(commands, ["run", str(RECIPES / "small_models.yaml"), "--dry-run"]).output
-    assert "Qwen/Qwen2.5-0.5B-Instruct cannot be fetched" in told
-    assert "0.49 billion weights (from the table of known models" in told
-    assert re.search(r"memory: none +9\.\d GiB on each of 1 GPU\(s\)  <- the recipe", told)
+    printed = CliRunner().invoke(commands, ["run", str(RECIPES / "small_models.yaml"), "--dry-run"]).output
+    assert "Qwen/Qwen2.5-0.5B-Instruct cannot be fetched" in printed
+    assert "0.49 billion weights (from the table of known models" in printed
+    assert re.search(r"memory: none +9\.\d GiB on each of 1 GPU\(s\)  <- the recipe", printed)
 
 
 def test_adapters_fit_the_smaller_gpu_and_are_served_as_a_whole_model() -> None:

@@ -43,9 +43,9 @@ def test_one_file_of_several_models(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "solutions.jsonl", [row])
     both = replay.load(str(tmp_path / "solutions.jsonl"))
     assert replay.models(both) == ["small", "large"]
-    one = replay.load(f"{tmp_path / 'solutions.jsonl'}#large")
-    assert [(r.model, r.text, r.label) for r in one] == [("large", "A: 24", True)]
-    assert one[0].example.id == benchmarks.get("gsm8k").from_row(GSM_ROW).id
+    recorded = replay.load(f"{tmp_path / 'solutions.jsonl'}#large")
+    assert [(r.model, r.text, r.label) for r in recorded] == [("large", "A: 24", True)]
+    assert recorded[0].example.id == benchmarks.get("gsm8k").from_row(GSM_ROW).id
     with pytest.raises(ValueError, match=r"'huge'.*small, large"):
         replay.load(f"{tmp_path / 'solutions.jsonl'}#huge")
 
@@ -81,7 +81,7 @@ def test_code_samples_find_their_items(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "sentence"),
     [
         ([{"prompt": "x", "output": "y"}], "no known file of recorded answers.*'output', 'prompt'"),
         ([{**MMLU_ROW, "response": "C"}, {"question": "q", "response": "C"}], "row 2"),
@@ -89,9 +89,9 @@ def test_code_samples_find_their_items(tmp_path: Path) -> None:
         ([], "no recorded answers"),
     ],
 )
-def test_bad_files(tmp_path: Path, rows: list[dict[str, Any]], told: str) -> None:
+def test_bad_files(tmp_path: Path, rows: list[dict[str, Any]], sentence: str) -> None:
     write_jsonl(tmp_path / "answers.jsonl", rows)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=sentence):
         replay.load(str(tmp_path / "answers.jsonl"))
 
 

@@ -117,13 +117,13 @@ def test_plan_of_two_iterations(toy: Toy) -> None:
     assert "fine_tuning/iter1/03_instruct_LE" not in keys(planned)
     assert "lec/iter2/04_instruct_LEC" in keys(planned)
     by_key = {stage.key: stage for stage in planned.stages}
-    frame = "vanilla/iter0/02_error_analysis"
-    assert by_key["le/iter1/03_instruct_LE"].after == ("vanilla/iter0/01_evaluate", frame)
+    first_map = "vanilla/iter0/02_error_analysis"
+    assert by_key["le/iter1/03_instruct_LE"].after == ("vanilla/iter0/01_evaluate", first_map)
     assert by_key["le/iter2/03_instruct_LE"].after == ("le/iter1/01_evaluate", "le/iter1/02_error_analysis")
-    assert by_key["le/iter1/02_error_analysis"].after == ("le/iter1/01_evaluate", frame)
+    assert by_key["le/iter1/02_error_analysis"].after == ("le/iter1/01_evaluate", first_map)
     assert "le/iter2/02_error_analysis" not in by_key
     ends = {"vanilla/iter0/01_evaluate", *(f"{arm}/iter2/01_evaluate" for arm in ("fine_tuning", "le", "lec"))}
-    assert set(by_key["compare/06_compare"].after) == {*ends, frame}, "06 reads the clusters of 02"
+    assert set(by_key["compare/06_compare"].after) == {*ends, first_map}, "06 reads the clusters of 02"
 
 
 def test_every_stage_comes_after_what_it_waits_for(toy: Toy) -> None:

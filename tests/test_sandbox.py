@@ -20,7 +20,7 @@ each_real_cage = pytest.mark.parametrize("cage", REAL_CAGES)
 
 @each_cage
 @pytest.mark.parametrize(
-    ("source", "status", "told"),
+    ("source", "status", "sentence"),
     [
         ("print(6 * 7)", "passed", ""),
         ("assert 6 * 7 == 43", "failed", "AssertionError"),
@@ -36,9 +36,9 @@ each_real_cage = pytest.mark.parametrize("cage", REAL_CAGES)
         ("while True: print('x' * 4096)", "output", "wrote more"),
     ],
 )
-def test_status(cage: str, source: str, status: str, told: str) -> None:
+def test_status(cage: str, source: str, status: str, sentence: str) -> None:
     result = sandbox.run_python(source, timeout_s=10, memory_mb=512, isolation=cage)
-    assert (result.status, told in result.stderr) == (status, True), result
+    assert (result.status, sentence in result.stderr) == (status, True), result
 
 
 @each_cage
@@ -183,8 +183,8 @@ def test_a_python_below_the_temporary_folder_is_in_sight(cage: str, tmp_path: Pa
     code = f"from laif_helpers import sandbox; print(sandbox.run_python({asked!r}, isolation={cage!r}).status)"
     python = tmp_path / "venv" / "bin" / "python"
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    told = subprocess.run([python, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert told.stdout == "passed\n", told
+    process = subprocess.run([python, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert process.stdout == "passed\n", process
 
 
 @each_real_cage

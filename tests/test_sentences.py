@@ -78,9 +78,9 @@ def test_the_sentence_is_shown_and_never_run(runs: Path) -> None:
         described = sentences.added(p, points())
     clusters = error_analysis.table(described)
     assert clusters["sentence"].tolist() == [EVIL, EVIL]
-    made = profile.write(p, described)
+    written = profile.write(p, described)
     assert f"\n    the instructor says: {EVIL}\n" in (p.folder.path / "weaknesses.md").read_text(encoding="utf-8")
-    for table in (clusters, error_tables.weaknesses(made)):
+    for table in (clusters, error_tables.weaknesses(written)):
         page = safe_html.sortable(table)
         assert "dozens" in page and "<img" not in page
     assert json.loads(gzip.decompress(hover_map.payload(described)))["clusters"]["0"]["said"] == EVIL
@@ -103,7 +103,7 @@ def test_the_cap_of_the_iteration_holds_and_the_map_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "sentence"),
     [
         ({"max_usd": 0}, "max_usd is 0"),
         ({"prices": {}}, "the price of 'm' is missing"),
@@ -111,11 +111,11 @@ def test_the_cap_of_the_iteration_holds_and_the_map_goes_on(
     ],
 )
 def test_what_is_missing_is_told_and_costs_only_the_sentences(
-    more: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+    more: dict[str, Any], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     p = parameters("http://127.0.0.1:9/v1", **more)
     assert "sentence" not in sentences.added(p, points())
-    assert said in capsys.readouterr().out
+    assert sentence in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter", "error: refusal"])

@@ -53,8 +53,8 @@ def test_schemas_are_what_strict_endpoints_take(family: str) -> None:
 
     found = objects(structured.schema(family))
     assert len(found) >= 2
-    for one in found:
-        assert one["additionalProperties"] is False and sorted(one["required"]) == sorted(one["properties"])
+    for node in found:
+        assert node["additionalProperties"] is False and sorted(node["required"]) == sorted(node["properties"])
     assert "minLength" not in json.dumps(found) and '"title"' not in json.dumps(found)
     families.get(family).sample.model_validate(SAMPLE[family])
 
@@ -62,10 +62,10 @@ def test_schemas_are_what_strict_endpoints_take(family: str) -> None:
 def test_a_cut_reply_gives_its_whole_samples() -> None:
     whole = reply(MATH, MATH | {"question": "Another?"})
     read = [structured.samples(whole[:end], "math") for end in range(len(whole))]
-    good = [[one for one in found if not one[2]] for found in read]
+    good = [[sample for sample in found if not sample[2]] for found in read]
     assert [len(found) for found in good] == sorted(len(found) for found in good), "never less from a longer piece"
     assert {len(found) for found in good} == {0, 1, 2}
-    assert all(one[2] for found in read for one in found if one not in good[-1]), "the rest says what it lacks"
+    assert all(sample[2] for found in read for sample in found if sample not in good[-1]), "the rest says what it lacks"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_bad_sample_costs_itself_and_says_why(sample: Any, family: str, proble
         reply(sample, SAMPLE[family]),
         lessons.Origin({"math": "practice", "choice": "arc_challenge"}[family], "k" * 12, ("e",), "le", 1, "m"),
     )
-    assert [one.status for one in checked] == ["unparsable", "kept"]
+    assert [lesson.status for lesson in checked] == ["unparsable", "kept"]
     assert problem in checked[0].reason
 
 

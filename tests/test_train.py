@@ -100,19 +100,19 @@ def test_unknown_deepspeed_name_and_file(
 
 
 @pytest.mark.parametrize(
-    "change, said",
+    "change, sentence",
     [
         ({"zero_optimisation": {}}, "'zero_optimisation'"),
         ({"zero_optimization": {"stages": 2}}, "'stages' in zero_opt"),
     ],
 )
 def test_unknown_deepspeed_key(
-    parameters: Callable[..., StageParameters], change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+    parameters: Callable[..., StageParameters], change: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     settings = settings_of(parameters(deepspeed="zero2"))
     zero.check_deepspeed_keys(settings)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=sentence):
         zero.check_deepspeed_keys(settings.model_copy(update={"deepspeed_config": settings.deepspeed_config | change}))
 
 
@@ -167,7 +167,7 @@ def test_read_only_folder(parameters: Callable[..., StageParameters]) -> None:
 
 
 @pytest.mark.parametrize(
-    "recent, norm, said",
+    "recent, norm, pattern",
     [
         ([3.2, 2.9], 1.0, ""),
         ([3.2, float("nan")], 1.0, "the loss is nan"),
@@ -177,9 +177,9 @@ def test_read_only_folder(parameters: Callable[..., StageParameters]) -> None:
         ([9.0, 9.5, 10.0, 12.0], 1.0, ""),
     ],
 )
-def test_loss_that_breaks(recent: list[float], norm: float, said: str) -> None:
+def test_loss_that_breaks(recent: list[float], norm: float, pattern: str) -> None:
     found = callbacks.broken_loss(recent, 3.2, norm)
-    assert re.search(said, found) if said else not found
+    assert re.search(pattern, found) if pattern else not found
 
 
 # -- samples
@@ -460,10 +460,10 @@ def test_zero_on_two_cpu_ranks_equals_one_process(parameters: Callable[..., Stag
     """Every step's loss to 1e-3, and the saved weights to 1e-4: only the order of sums differs."""
     from safetensors.torch import load_file
 
-    one = parameters(n=48, run="one", batch_size=16, epochs=2)
-    train.launch(one)
-    losses = [row["loss"] for row in train.read_log(one.folder.path / "train_log.jsonl")]
-    expected = load_file(one.folder.checkpoint / "model.safetensors")
+    single = parameters(n=48, run="one", batch_size=16, epochs=2)
+    train.launch(single)
+    losses = [row["loss"] for row in train.read_log(single.folder.path / "train_log.jsonl")]
+    expected = load_file(single.folder.checkpoint / "model.safetensors")
     for name in ("zero1", "zero2", "zero3"):
         p = parameters(n=48, run=name, batch_size=8, epochs=2, deepspeed=name, num_processes=2, max_new_tokens=4)
         responses(p)

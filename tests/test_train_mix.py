@@ -44,8 +44,8 @@ def parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 def write_lessons(p: StageParameters, count: int = 15) -> None:
     """Lessons that stand in no split: gold ones of other training items, as if an instructor had made them."""
     examples = benchmarks.get("practice").load("train")[-200:]
-    made = lessons.from_gold(examples, "practice", count, 0, p.arm, 1)
-    write_jsonl(p.folder.lessons(p.arm), [replace(lesson, instructor="scripted") for lesson in made])
+    gold = lessons.from_gold(examples, "practice", count, 0, p.arm, 1)
+    write_jsonl(p.folder.lessons(p.arm), [replace(lesson, instructor="scripted") for lesson in gold])
 
 
 def test_lessons_and_replay_fill_the_budget(parameters: Callable[..., StageParameters]) -> None:
@@ -79,9 +79,9 @@ def test_every_arm_gets_the_same_number_and_replay(parameters: Callable[..., Sta
 def test_fine_tuning_writes_its_lessons(parameters: Callable[..., StageParameters]) -> None:
     p = parameters("fine_tuning", replay_fraction=0)
     train_mix.make(p)
-    made = read_jsonl(p.folder.lessons("fine_tuning"), lessons.Lesson)
-    assert Counter(lesson.status for lesson in made)["kept"] == 20, "others say why not, e.g. contaminated"
-    assert {lesson.instructor for lesson in made} == {"gold"}
+    written = read_jsonl(p.folder.lessons("fine_tuning"), lessons.Lesson)
+    assert Counter(lesson.status for lesson in written)["kept"] == 20, "others say why not, e.g. contaminated"
+    assert {lesson.instructor for lesson in written} == {"gold"}
 
 
 def test_too_few_lessons_are_told_or_refused(parameters: Callable[..., StageParameters]) -> None:
@@ -183,8 +183,8 @@ def test_own_answers_are_replayed_in_their_own_words(parameters: Callable[..., S
     assert [row["id"] for row in rows["own"]] == [row["id"] for row in rows["gold"]], "the same items"
     for own, gold in zip(rows["own"], rows["gold"], strict=True):
         assert own["messages"][:-1] == gold["messages"][:-1]
-        said = f"mine: {own['id']}" if own["source"] == "replay" else gold["messages"][-1]["content"]
-        assert own["messages"][-1] == {"role": "assistant", "content": said}
+        answer = f"mine: {own['id']}" if own["source"] == "replay" else gold["messages"][-1]["content"]
+        assert own["messages"][-1] == {"role": "assistant", "content": answer}
 
 
 def test_own_answers_of_which_none_is_right(parameters: Callable[..., StageParameters]) -> None:

@@ -239,9 +239,11 @@ def test_nodes_see_to_their_own_devices(monkeypatch: pytest.MonkeyPatch) -> None
     assert env["CUDA_VISIBLE_DEVICES"] == "0,1,2,3" and "DS_ACCELERATOR" not in env
 
 
-@pytest.mark.parametrize("text, said", [("", "names no host"), ("a slots=4\na slots=2", "line 2"), ("a 4 5", "line 1")])
-def test_bad_hostfile(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=rf"{said}.*name slots=<GPUs>"):
+@pytest.mark.parametrize(
+    "text, sentence", [("", "names no host"), ("a slots=4\na slots=2", "line 2"), ("a 4 5", "line 1")]
+)
+def test_bad_hostfile(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=rf"{sentence}.*name slots=<GPUs>"):
         processes.hosts(Path(write_hosts(tmp_path / "hosts", text)))
 
 
@@ -311,14 +313,14 @@ def test_preflight_notices_another_template(parameters: Make, base: Path, monkey
 
 
 @pytest.mark.parametrize(
-    "free, total, said",
+    "free, total, sentence",
     [(1 << 20, 80 << 30, "another process fills it; end that one"), (1 << 20, 1 << 21, "try deepspeed: zero2 or more")],
 )
 def test_memory_that_is_not_there(
-    parameters: Make, base: Path, monkeypatch: pytest.MonkeyPatch, free: int, total: int, said: str
+    parameters: Make, base: Path, monkeypatch: pytest.MonkeyPatch, free: int, total: int, sentence: str
 ) -> None:
     monkeypatch.setattr(preflight, "free_memory", lambda device: (free, total))
-    with pytest.raises(ValueError, match=f"GiB needed on this machine .*{said}"):
+    with pytest.raises(ValueError, match=f"GiB needed on this machine .*{sentence}"):
         preflight_of(parameters(), base)
 
 
@@ -402,18 +404,20 @@ def test_forecast_of_the_instructor(tmp_path: Path) -> None:
 def test_forecast_counts_what_is_shared_once(tmp_path: Path) -> None:
     values: dict[str, Any] = {"instructor": "llm", "instructor_model": "m", "arms": ["le"], "iterations": 1}
     values["prices"] = {"m": {"input": 100, "output": 300}}
-    one = forecast_of(tmp_path, **values)
-    assert forecast_of(tmp_path, **values, learning_rate=[1e-4, 2e-4], epochs=[1, 2]) == one, "one turn for four points"
+    single = forecast_of(tmp_path, **values)
+    assert forecast_of(tmp_path, **values, learning_rate=[1e-4, 2e-4], epochs=[1, 2]) == single, (
+        "one turn for four points"
+    )
     assert "2 arm iterations" in forecast_of(tmp_path, **values, learning_rate=[1e-4, 2e-4], budget=[300, 600])[0]
     assert "3 arm iterations" in forecast_of(tmp_path, **(values | {"iterations": 2}), learning_rate=[1e-4, 2e-4])[0]
-    switch = forecast_of(tmp_path, **(values | {"iterations": 2, "arms": ["le", "le+lec"]}))[0]
-    assert "3 arm iterations" in switch, "the switch's first turn is le's"
+    second_turn = forecast_of(tmp_path, **(values | {"iterations": 2, "arms": ["le", "le+lec"]}))[0]
+    assert "3 arm iterations" in second_turn, "the switch's first turn is le's"
 
 
 @pytest.mark.parametrize("name", ["mistral_7b", "llama3_8b", "grid"])
 def test_full_size_recipes_have_the_papers_settings(name: str) -> None:
-    made = plan.make(ROOT / "papermill_runs" / f"{name}.yaml")
-    settings = made.settings
+    planned = plan.make(ROOT / "papermill_runs" / f"{name}.yaml")
+    settings = planned.settings
     assert (settings.deepspeed, settings.num_processes, settings.epochs, settings.batch_size) == ("zero2", 4, 1, 1)
     assert (settings.warmup_steps, settings.weight_decay, settings.max_grad_norm, settings.max_length) == (
         100,
@@ -424,14 +428,14 @@ def test_full_size_recipes_have_the_papers_settings(name: str) -> None:
     assert (settings.budget, settings.k, settings.seed, settings.replay_fraction) == (3000, 3, 1234, 0)
     assert set(settings.in_domain) == {"gsm8k", "mmlu", "mbpp"} and settings.max_usd == 0
     if name == "grid":
-        assert sorted({s.learning_rate for s in made.points.values()}) == [5e-7, 2e-6, 5e-6]
-        assert sorted({s.gradient_accumulation for s in made.points.values()}) == [1, 4, 8, 32]
-        asked = [stage.key for stage in made.stages if stage.makes_lessons]
-        assert len(made.points) == 12 and asked == ["lec/iter1/04_instruct_LEC"], "the instructor is paid once"
+        assert sorted({s.learning_rate for s in planned.points.values()}) == [5e-7, 2e-6, 5e-6]
+        assert sorted({s.gradient_accumulation for s in planned.points.values()}) == [1, 4, 8, 32]
+        asked = [stage.key for stage in planned.stages if stage.makes_lessons]
+        assert len(planned.points) == 12 and asked == ["lec/iter1/04_instruct_LEC"], "the instructor is paid once"
     else:
         assert (settings.learning_rate, settings.gradient_accumulation, settings.iterations) == (5e-6, 8, 3)
-    trained = [stage for stage in made.stages if stage.notebook == plan.TRAIN]
-    given = plan.parameters(trained[0], made.parameters[plan.TRAIN])
+    trained = [stage for stage in planned.stages if stage.notebook == plan.TRAIN]
+    given = plan.parameters(trained[0], planned.parameters[plan.TRAIN])
     assert given["MAX_NEW_TOKENS"] == settings.max_new_tokens == 1024, "else the probe cuts right answers"
     assert given["WARMUP_STEPS"] == 100, "what 05 does not declare reaches it"
 

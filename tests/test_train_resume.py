@@ -40,10 +40,10 @@ def train_here(p: StageParameters, monkeypatch: pytest.MonkeyPatch, kill_at: int
     torch.set_num_threads(1)
     settings = train_settings.make_settings(p)
     train._fresh_folder(settings)
-    made = sft.make_trainer
+    make = sft.make_trainer
 
     def with_kill(*given: Any) -> Any:
-        trainer = made(*given)
+        trainer = make(*given)
         trainer.add_callback(Kill())
         return trainer
 
@@ -154,10 +154,10 @@ def test_nan_stops_and_keeps_the_last_good_state(
     from laif_helpers.train.child import sft
 
     p = parameters(**LONG)
-    made = sft.make_trainer
+    make = sft.make_trainer
 
     def poisoned(*given: Any) -> Any:
-        trainer = made(*given)
+        trainer = make(*given)
         step = trainer.training_step
 
         def training_step(*args: Any, **options: Any) -> Any:
@@ -193,8 +193,8 @@ def test_full_disk_in_the_middle_is_told_and_costs_nothing(
     monkeypatch.setattr(sft, "save", full)
     monkeypatch.setattr(sft.os, "_exit", left.append)
     sft.run(settings)
-    said = json.loads((p.folder.path / "train_error.json").read_text())["sentence"]
-    assert left == [2] and "the disk is full" in said and "the state of step 10 is kept" in said
+    sentence = json.loads((p.folder.path / "train_error.json").read_text())["sentence"]
+    assert left == [2] and "the disk is full" in sentence and "the state of step 10 is kept" in sentence
     monkeypatch.undo()
     shutil.rmtree(settings.unfinished, ignore_errors=True)
     again = snapshots.latest(settings)

@@ -49,7 +49,7 @@ def make(settings: Settings) -> FastAPI:
 
     @app.get("/stats")
     def stats() -> dict[str, Any]:
-        return app.state.counts.told()
+        return app.state.counts.summary()
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:

@@ -39,7 +39,7 @@ class Counts:
     answered: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """For ``/stats``: calls, different requests, paid answers, and how many of them were paid again."""
         paid = sum(self.answered.values())
         found = {"calls": sum(self.attempts.values()), "requests": len(self.attempts), "answered": paid}
