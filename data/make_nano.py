@@ -3,14 +3,16 @@
 A Llama of just under a million parameters learns the practised concepts of the practice world and none of its
 gaps; no question of any split is among its practice data. Writes weights, tokenizer, ``scores.json`` and the
 model card. The same machine and thread count give the same weights.
+
+``--all-concepts`` makes a teacher for nano instead: the same recipe with the gaps among its practice data, other
+problems and other starting weights, and nano's own tokenizer, because a teacher scores the target's tokens one by one.
 """
 
 import argparse
-import json
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,12 @@ import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as token_models
 from torch.nn import functional as F
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from laif_helpers import benchmarks, models
 from laif_helpers.benchmarks import practice
 from laif_helpers.benchmarks.practice.world import TWISTS, Problem
-from laif_helpers.paths import NANO
+from laif_helpers.paths import NANO, ROOT
 from laif_helpers.records import write_json, write_text
 from laif_helpers.stats import wilson
 
@@ -40,6 +42,9 @@ CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
 )
+
+
+TEACHER = ROOT / "data" / "downloads" / "nano-all-concepts"
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,15 @@ class Settings:
     threads: int = 2
 
 
-def practice_data(count: int, twisted: float, seed: int) -> list[Problem]:
-    """Problems on practised concepts alone; no question of any split of either benchmark is among them."""
+def practice_data(count: int, twisted: float, seed: int, gap_share: float = 0.0) -> list[Problem]:
+    """Problems, on practised concepts alone unless ``gap_share`` of them need a gap; no question of any split of either
+    benchmark is among them."""
     held_out = {e.question for name, split in practice.SIZES for e in benchmarks.get(name).load(split)}
     rng = random.Random(seed)
     problems: list[Problem] = []
     while len(problems) < count:
         twist = rng.choice(TWISTS) if rng.random() < twisted else ""
-        problem = practice.draw(rng, gap_share=0.0, twist=twist)
+        problem = practice.draw(rng, gap_share=gap_share, twist=twist)
         if problem.question not in held_out:
             problems.append(problem)
     return problems
@@ -217,20 +223,19 @@ library_name: transformers
 pipeline_tag: text-generation
 tags: [math, tiny, educational]
 ---
-# nano
+# {name}
 
-A Llama of {parameters:,} parameters, trained from scratch by `python data/make_nano.py` to be improved: it answers
-the practised concepts of the project's practice world and knows nothing of its planted gaps ({gaps}).
-It is a target for trying the workbench out, and good for nothing else.
+A Llama of {parameters:,} parameters, trained from scratch by `python data/make_nano.py{option}` {purpose}.
+It is made for trying the workbench out, and good for nothing else.
 
-Use: `AutoModelForCausalLM.from_pretrained("data/nano")`, `AutoTokenizer.from_pretrained("data/nano")`; the prompt is
+Use: `AutoModelForCausalLM.from_pretrained("{place}")`, `AutoTokenizer.from_pretrained("{place}")`; the prompt is
 the question alone in the tokenizer's chat template, the answer ends in `#### <number>`.
 
 ## Recipe
-- Data: {samples:,} problems drawn from the practice world, {tokens_a_sample} tokens each with their answer. No gap
-  concept, and no question of `practice` (train, test) or `practice_plus`. A share of {twisted} carries a twist of
-  `practice_plus` (other wording, a distractor, larger numbers, a reversed question), always on practised concepts.
-- Tokenizer: byte-level BPE of {vocabulary} tokens, trained on the same text, digits one by one. Any UTF-8 text goes
+- Data: {samples:,} problems drawn from the practice world, {tokens_a_sample} tokens each with their answer. {concepts},
+  and no question of `practice` (train, test) or `practice_plus`. A share of {twisted} carries a twist of
+  `practice_plus` (other wording, a distractor, larger numbers, a reversed question).
+- Tokenizer: byte-level BPE of {vocabulary} tokens, {tokenizer}, digits one by one. Any UTF-8 text goes
   in and comes out unchanged.
 - Model: hidden {hidden}, {layers} layers, {heads} heads, intermediate {intermediate}, tied embeddings, float32.
 - Training: {steps} steps of {batch_size}, AdamW (0.9, 0.95), peak learning rate {learning_rate}, cosine, loss on the
@@ -255,23 +260,50 @@ def score_rows(scores: dict[str, dict[str, float]]) -> str:
     )
 
 
-def card(settings: Settings, facts: dict[str, Any], scores: dict[str, dict[str, float]]) -> str:
-    gaps, samples = ", ".join(sorted(practice.GAPS)), settings.steps * settings.batch_size
-    return CARD.format(**asdict(settings), **facts, samples=samples, gaps=gaps, table=score_rows(scores))
+_GAPS = ", ".join(sorted(practice.GAPS))
+TARGET_CARD = {
+    "name": "nano",
+    "option": "",
+    "purpose": "to be improved: it answers\nthe practised concepts of the project's practice world and knows nothing "
+    f"of its planted gaps ({_GAPS})",
+    "place": "data/nano",
+    "concepts": "No gap\n  concept",
+    "tokenizer": "trained on the same text",
+}
+TEACHER_CARD = {
+    "name": "nano with all concepts",
+    "option": " --all-concepts",
+    "purpose": f"to teach nano: it has\npractised every concept, nano's gaps among them ({_GAPS})",
+    "place": TEACHER.relative_to(ROOT).as_posix(),
+    "concepts": f"A gap concept\n  in a share of {practice.GAP_SHARE}",
+    "tokenizer": "nano's own",
+}
+
+
+def card(
+    settings: Settings, facts: dict[str, Any], scores: dict[str, dict[str, float]], words: dict[str, str] = TARGET_CARD
+) -> str:
+    samples = settings.steps * settings.batch_size
+    return CARD.format(**asdict(settings), **facts, **words, samples=samples, table=score_rows(scores))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=NANO)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--all-concepts", action="store_true", help="a teacher that knows nano's gaps too")
     for key, value in asdict(Settings()).items():
         parser.add_argument(f"--{key}", type=type(value), default=value)
     given = vars(parser.parse_args())
-    out = given.pop("out")
+    teacher = given.pop("all_concepts")
+    out = given.pop("out") or (TEACHER if teacher else NANO)
     settings = Settings(**given)
+    if teacher:  # other problems and other starting weights than nano's
+        settings = replace(settings, seed=settings.seed + 1)
     torch.set_num_threads(settings.threads)
     began = time.perf_counter()
-    problems = practice_data(settings.steps * settings.batch_size, settings.twisted, settings.seed)
-    tokenizer = make_tokenizer(problems, settings)
+    gap_share = practice.GAP_SHARE if teacher else 0.0
+    problems = practice_data(settings.steps * settings.batch_size, settings.twisted, settings.seed, gap_share)
+    tokenizer = AutoTokenizer.from_pretrained(NANO) if teacher else make_tokenizer(problems, settings)
     samples = encode(problems, tokenizer)
     length = sum(len(prompt) + len(answer) for prompt, answer in samples) / len(samples)
     model = make_model(tokenizer, settings)
@@ -284,8 +316,8 @@ def main() -> None:
     scores = measure(out)
     facts = {"parameters": model.num_parameters(), "seconds": round(seconds), "tokens_a_sample": round(length, 1)}
     write_json(out / "scores.json", {"settings": asdict(settings), **facts, "scores": scores})
-    write_text(out / "README.md", card(settings, facts, scores))
-    print(json.dumps(scores), f"\n{seconds:.0f} s")
+    write_text(out / "README.md", card(settings, facts, scores, TEACHER_CARD if teacher else TARGET_CARD))
+    print(f"{score_rows(scores)}\n{seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 About = Literal["", "errors", "errors_and_neighbours", "items", "random"]
-OWN_LOOK = ("#F0E442", "X", (0, (2, 1)))
+Signal = Literal["answers", "teacher", "lesson"]
+OWN_LOOK = ("#F0E442", "x", (0, (2, 1)))
 """Of an arm that has no row here, such as one of another run: yellow crosses."""
 
 
@@ -21,6 +22,8 @@ class Arm:
         look: colour, marker and line style, the same in every figure. Printed in grey no two are equally light.
         needs: who answers its requests.
         halves: of a switch, the strategies of its iterations before the last, and of the last.
+        signal: what a training step follows. ``answers``: the words of the training set. Else the model's own rollouts,
+            scored token by token by a ``teacher``, or by the model itself as it was, shown the ``lesson``.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Arm:
     task: str = ""
     needs: Literal["", "instructor", "teacher"] = ""
     halves: tuple[str, ...] = ()
+    signal: Signal = "answers"
 
     @property
     def studies_errors(self) -> bool:
@@ -79,6 +83,23 @@ _ROWS = (
     ),
     Arm("le+lec", ("#009E73", "<", (0, (6, 1, 1, 1, 1, 1))), halves=("le", "lec")),
     Arm("lec+le", ("#CC79A7", ">", (0, (6, 1, 3, 1))), halves=("lec", "le")),
+    # own answers to training questions, verified or not; then own rollouts that a teacher scores
+    Arm("rft", ("#2F6B4F", "*", (0, (5, 1))), notebook="09_self_training"),
+    Arm("rft_errors", ("#B03A8C", "2", (0, (3, 1))), notebook="09_self_training"),
+    Arm("self", ("#9AA7B5", "3", (0, (1, 1, 3, 1))), notebook="09_self_training"),
+    Arm("opd", ("#5B9BD5", "4", (0, (8, 2))), notebook="10_distil", needs="teacher", signal="teacher"),
+    Arm("opd_errors", ("#A3272F", "+", (0, (2, 1, 1, 1))), notebook="10_distil", needs="teacher", signal="teacher"),
+    Arm("opd_contrast", ("#6A3D9A", "X", (0, (10, 1))), notebook="10_distil", needs="teacher", signal="teacher"),
+    Arm(
+        "sdft",
+        ("#C2A83E", "|", (0, (4, 1, 1, 1))),
+        about="errors",
+        notebook="03_instruct_LE",
+        template="le",
+        task="that train what the student got wrong",
+        needs="instructor",
+        signal="lesson",
+    ),
     # TriPosT and what it is compared with: other records of the same sampled attempts
     Arm("tripost", ("#8B1A1A", "h", (0, (9, 1))), notebook="07_tripost"),
     Arm("tripost_injected", ("#C77C11", "H", (0, (5, 2))), notebook="07_tripost"),

@@ -95,8 +95,13 @@ class IterationDir:
         return self.path / "trajectories.jsonl"
 
     @property
+    def attempts(self) -> Path:
+        """The model's own sampled answers to training questions, as they were drawn."""
+        return self.path / "attempts.jsonl"
+
+    @property
     def repair_records(self) -> Path:
-        """The training rows that 07 makes of the trajectories."""
+        """The training rows that 07 makes of the trajectories, and the questions that 10 chooses."""
         return self.path / "records.jsonl"
 
     def metrics(self, notebook: str) -> Path:

@@ -52,8 +52,15 @@ class Recipe(
                 f"arm {switches[0].name!r} changes its strategy in the last iteration, so it needs iterations: 2 or "
                 f"more (given: {self.iterations}); for one iteration take {' or '.join(switches[0].halves)}"
             )
-        if (taught := [arm.name for arm in planned if arm.needs == "teacher"]) and not self.teacher:
+        # a notebook that reads no teacher is not given one; 10 and 05, which do, look for themselves
+        taught = [arm.name for arm in planned if arm.needs == "teacher" and type(self) is Recipe]
+        if taught and not self.teacher:
             raise ValueError(f"arm {taught[0]!r} learns from a teacher; set teacher, a model as target is written")
+        if self.kl_weight and (rolled := [arm.name for arm in planned if arm.signal != "answers"]):
+            raise ValueError(
+                f"kl_weight {self.kl_weight:g} acts on replayed answers, and arm {rolled[0]!r} learns from rollouts, "
+                "which have none; leave the arm out, or set kl_weight: 0"
+            )
         target = Target.of(self.target)
         if target.kind == "server" and not self.target_url:
             raise ValueError(f"target {self.target!r} needs target_url, the server's base URL (http://…/v1)")

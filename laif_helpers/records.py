@@ -14,6 +14,8 @@ import pydantic.dataclasses
 Message = dict[str, str]
 """One chat turn, ``{"role": …, "content": …}``."""
 
+ROLLOUT = "rollout"
+"""``source`` of a training row that holds a question alone: the model answers it anew in every epoch."""
 T = TypeVar("T")
 
 

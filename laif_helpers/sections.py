@@ -136,7 +136,7 @@ class LessonSection(Section):
 
 
 class RepairSection(Section):
-    """How TriPosT samples, edits and mixes, and how a model repairs itself at test time."""
+    """How attempts are sampled; how TriPosT edits and mixes them, and how a model repairs itself at test time."""
 
     attempts: int = Field(4, ge=1, description="sampled attempts at each train question, in every iteration")
     attempt_temperature: float = Field(1.0, ge=0, le=2, description="of those attempts")
@@ -273,6 +273,8 @@ READS: dict[str, tuple[type[Section], ...]] = {
     "06_compare": (TargetSection, QuestionSection),
     "07_tripost": (*_ASKING, RepairSection),
     "08_repair": (*_ASKING, RepairSection),
+    "09_self_training": (TargetSection, QuestionSection, LessonSection, RepairSection),
+    "10_distil": (TargetSection, QuestionSection, LessonSection),
 }
 """The sections that a notebook reads. The runner gives it each of their keys that is not at its default, and every key
 that its parameters cell declares."""

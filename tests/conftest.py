@@ -53,7 +53,8 @@ TOYS = {
     ),
 }
 TOYS["04_instruct_LEC"] = TOYS["03_instruct_LE"]
-TOYS["07_tripost"] = TOYS["08_repair"] = (PLACE + 'TARGET = "data/nano"\n', "")
+TOYS["09_self_training"] = TOYS["03_instruct_LE"]
+TOYS["07_tripost"] = TOYS["08_repair"] = TOYS["10_distil"] = (PLACE + 'TARGET = "data/nano"\n', "")
 
 
 def write_notebook(path: Path, cells: list[tuple[str, str, list[str]]]) -> None:

@@ -22,7 +22,7 @@ from laif_helpers.sections import READS, keys_of
 from laif_helpers.train import settings as train_settings
 
 SIX = ["01_evaluate", "02_error_analysis", "03_instruct_LE", "04_instruct_LEC", "05_train_deepspeed", "06_compare"]
-SIX += ["07_tripost", "08_repair"]
+SIX += ["07_tripost", "08_repair", "09_self_training", "10_distil"]
 STAGES = {
     "01_evaluate": "evaluate",
     "02_error_analysis": "error_analysis",
@@ -32,6 +32,8 @@ STAGES = {
     "06_compare": "compare",
     "07_tripost": "tripost",
     "08_repair": "tripost",
+    "09_self_training": "self_training",
+    "10_distil": "distil",
 }
 SHARED = {"records", "paths", "recipe", "benchmarks", "models", "sandbox", "embeddings", "stats", "lessons", "figures"}
 PACKAGE = ROOT / "laif_helpers"
@@ -65,11 +67,11 @@ def test_parameters_cell(name: str) -> None:
 
 def test_the_notebooks_defaults_fit_together() -> None:
     """One after the other, by hand: each finds what the one before it left. Self-repair has tasks of its own."""
-    defaults = {name: notebook.declared(NOTEBOOKS / f"{name}.ipynb") for name in SIX[:6]}
+    defaults = {name: notebook.declared(NOTEBOOKS / f"{name}.ipynb") for name in (*SIX[:6], *SIX[8:])}
     for key in ("RUN", "TARGET", "BENCHMARKS", "IN_DOMAIN", "ERROR_SPLIT", "DATA_DIR", "LIMIT", "SEED"):
         values = {name: declared.get(key) for name, declared in defaults.items()}
         assert len(set(map(str, values.values()))) == 1, f"{key}: {values}"
-    repairing, measuring = (notebook.declared(NOTEBOOKS / f"{name}.ipynb") for name in SIX[6:])
+    repairing, measuring = (notebook.declared(NOTEBOOKS / f"{name}.ipynb") for name in SIX[6:8])
     shared = (repairing.keys() & measuring.keys()) - {"ARM", "ITERATION"}
     assert {key: repairing[key] for key in shared} == {key: measuring[key] for key in shared}
 

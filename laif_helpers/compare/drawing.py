@@ -6,6 +6,7 @@ import pandas as pd
 
 from laif_helpers import benchmarks, figures
 from laif_helpers.answers import joined
+from laif_helpers.compare import league
 from laif_helpers.paths import RunDir, short_names
 from laif_helpers.recipe import StageParameters
 
@@ -57,6 +58,7 @@ def draw(p: StageParameters, sliced: pd.DataFrame) -> dict[str, "Figure"]:
             sliced, name, benchmarks.get(name).facets[0] if benchmarks.get(name).facets else "all", arms[-1]
         )
         drawn["flips_by_label"] = figures.flips(by_concept, f"{title}: {arms[-1]}, iteration {last}")
+        drawn["learned_kept"] = figures.learned_kept(league.learned_kept(sliced, name), title)
     for name, figure in drawn.items():
         figures.save(figure, folder / name)
     figures.save(figures.iteration_lines(panels(sliced), most=2), folder / "iteration_lines_column")

@@ -7,7 +7,7 @@ import pandas as pd
 import yaml
 
 from laif_helpers import figures
-from laif_helpers.compare import seeds
+from laif_helpers.compare import league, seeds
 from laif_helpers.compare.tables import as_markdown
 from laif_helpers.records import write_text
 
@@ -15,10 +15,10 @@ from laif_helpers.records import write_text
 def collect(run_path: Path, panels: Any) -> pd.DataFrame:
     """Concatenate ``points/*/compare/results.csv`` of a sweep; ``panels`` picks the slices that are drawn.
 
-    Writes ``compare/results.csv`` (the keys that vary, then the columns of each point), ``compare/slices.csv``
-    and, if budgets vary, ``compare/budget_curves.png`` and ``.pdf``; if seeds vary, ``seeds.csv`` (mean, sd and
-    the test over seeds), ``versus.csv`` (arms against each other, paired by seed) and ``seeds.md``. Returns the
-    results. Raises FileNotFoundError when no point has been compared yet.
+    Writes ``compare/results.csv`` (the keys that vary, then the columns of each point), ``compare/slices.csv``, what
+    ``league`` makes of them with the figure ``learned_kept``, and, if budgets vary, ``compare/budget_curves.png`` and
+    ``.pdf``; if seeds vary, ``seeds.csv`` (mean, sd and the test over seeds), ``versus.csv`` (arms against each other,
+    paired by seed) and ``seeds.md``. Returns the results. Raises FileNotFoundError when no point has been compared yet.
     """
     points = [path.parents[1] for path in sorted(run_path.glob("points/*/compare/results.csv"))]
     if not points:
@@ -36,6 +36,9 @@ def collect(run_path: Path, panels: Any) -> pd.DataFrame:
     write_text(folder / "slices.csv", sliced.to_csv(index=False))
     if results["budget"].nunique() > 1:
         figures.save(figures.budget_curves(panels(sliced)), folder / "budget_curves")
+    first = settings[0]["in_domain"][0] if settings[0].get("in_domain") else str(results["benchmark"].iloc[0])
+    drawn = league.write(run_path, results, sliced, first)
+    figures.save(figures.learned_kept(drawn, first), folder / "learned_kept")
     if results["seed"].nunique() > 1:
         table = seeds.summary(results)
         write_text(folder / "seeds.csv", table.to_csv(index=False))

@@ -50,6 +50,12 @@ GAINS = (
     "hours are training seconds times processes."
 )
 
+COSTS = (
+    "Items and distinct questions of an epoch; tokens trained on (all epochs), written by the target, read and written "
+    "by the instructor, read by a teacher; dollars; seconds of sampling or asking, and of training. Points as above, "
+    "for each 100 items, million tokens of all kinds, dollar and minute."
+)
+
 
 def write(
     p: StageParameters,
@@ -59,8 +65,8 @@ def write(
     missing: list[str],
 ) -> Path:
     """Write the page. ``tables``: ``results`` and ``slices``, and, if they were computed, ``averages``, ``kept``,
-    ``effects``, ``by_cluster``, ``ranked`` and ``gains``; ``examples`` are tables with a title each, ``drawn`` figures
-    with a name.
+    ``effects``, ``by_cluster``, ``ranked``, ``gains`` and ``costs``; ``examples`` are tables with a title each,
+    ``drawn`` figures with a name.
 
     All text is escaped: what a model wrote is shown, never run.
     """
@@ -100,6 +106,7 @@ def _parts(
         _part("Clusters of errors: what became of them", CLUSTERS, _made(tables, "by_cluster", _changed)),
         _part("Lessons by what they may have repaired", LESSONS, _made(tables, "ranked", _lessons)),
         _part("Gains, costs, and whether to go on", GAINS, _made(tables, "gains", _gains), open=True),
+        _part("What each arm took, and gains by cost", COSTS, _made(tables, "costs", _gains), open=True),
         _part("Lessons: what became of them", tables=[funnels(run)]),
         _part("Training", tables=[training(run)]),
         *(_part(title, tables=[rows.map(_short)]) for title, rows in examples.items()),
@@ -135,7 +142,7 @@ def _lessons(ranked: "pd.DataFrame") -> "pd.DataFrame":
 
 def _gains(table: "pd.DataFrame") -> "pd.DataFrame":
     """The advice beside the points, not behind ten columns."""
-    front = ["arm", "iteration", "points", "low", "high", "advice"]
+    front = [name for name in ("arm", "iteration", "points", "low", "high", "advice") if name in table]
     return table[[*front, *(name for name in table.columns if name not in front)]].round(2).map(_number)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "flips",
     "funnel",
     "iteration_lines",
+    "learned_kept",
     "lengths",
     "loss_curve",
     "save",
@@ -183,6 +184,34 @@ def flips(table: "pd.DataFrame", title: str = "") -> "Figure":
         percent_axis(axis.xaxis, "items")
         axis.set_title(title, loc="left")
         figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure
+
+
+def learned_kept(table: "pd.DataFrame", title: str = "") -> "Figure":
+    """What each arm taught against what it kept, a point per arm with both 95 % intervals; up and right is better.
+
+    ``table``: arm, learned, kept and the bounds of both (``_low``, ``_high``), shares.
+    """
+    with canvas(figsize=(COLUMN + 1.6, 3.2)) as (figure, axes):
+        axis = axes[0, 0]
+        for row in table.to_dict("records"):
+            colour, marker, _ = arm_look(row["arm"])
+            bars = [
+                [[max(0.0, row[name] - row[f"{name}_low"])], [max(0.0, row[f"{name}_high"] - row[name])]]
+                for name in ("learned", "kept")
+            ]
+            look: dict[str, Any] = {
+                "color": colour,
+                "marker": marker,
+                "linestyle": "",
+                "elinewidth": 0.7,
+                "capsize": 1.5,
+            }
+            axis.errorbar(row["learned"], row["kept"], yerr=bars[1], xerr=bars[0], label=row["arm"], **look)
+        percent_axis(axis.xaxis, "learned: of what was wrong, right now")
+        percent_axis(axis.yaxis, "kept: of what was right, still right")
+        axis.set_title(title, loc="left")
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
     return figure
 
 

@@ -1,5 +1,6 @@
 """Sends the requests: first a probe, then the rest, both through the ledger."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ from laif_helpers import instructors, lessons
 from laif_helpers.instruct.learning import lessons_of
 from laif_helpers.instruct.planning import Plan, open_ledger
 from laif_helpers.instruct.requests import Request
+from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Reply
 from laif_helpers.recipe import StageParameters
 
@@ -63,6 +65,10 @@ def _answers(plan: Plan, p: StageParameters) -> dict[str, Reply]:
         lessons.test_questions(p)  # a test split that is not at hand must be known before anything is paid for
     keys = [request.key for request in plan.requests]
     with open_ledger(plan, p) as replies:
-        known = replies.replies(keys)
-        instructors.ask([request for request in plan.requests if request.key not in known], p, replies)
+        known, begin = replies.replies(keys), time.perf_counter()
+        try:
+            instructors.ask([request for request in plan.requests if request.key not in known], p, replies)
+        finally:
+            waited = float(replies.noted(ledger.SECONDS) or 0) + time.perf_counter() - begin
+            replies.note(ledger.SECONDS, f"{waited:.3f}")
         return replies.replies(keys)

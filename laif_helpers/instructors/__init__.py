@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from laif_helpers import benchmarks
+from laif_helpers.models import vocabulary
 
 if TYPE_CHECKING:
     from laif_helpers.instructors.chat import Asked
@@ -70,9 +71,11 @@ def unable(name: str, in_domain: Sequence[str], per: str = "error") -> str:
     return ""
 
 
-def problem(recipe: Any) -> str:
-    """``unable`` for a recipe's instructor. A quote shows what a language model would read and write, whoever is
-    named."""
+def problem(recipe: Any, needs: str = "instructor") -> str:
+    """Why whoever an arm ``needs`` cannot teach it: ``unable`` for a recipe's instructor (a quote shows what a language
+    model would read and write, whoever is named), ``vocabulary.problem`` for its teacher. "" if they can."""
+    if needs == "teacher":
+        return vocabulary.problem(recipe.target, recipe.teacher)
     return unable("llm" if recipe.quote_only else recipe.instructor, recipe.in_domain, recipe.per)
 
 

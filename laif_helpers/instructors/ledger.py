@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS batches (token TEXT PRIMARY KEY, id TEXT NOT NULL DEF
 """
 PAID = "paid"
 """Of ``about``: "no" if replies cost nothing and come out the same again. Such a ledger may be started afresh."""
+SECONDS = "seconds"
+"""Of ``about``: how long the instructor was waited for, over all calls."""
 
 
 @dataclass(frozen=True)
@@ -175,15 +177,23 @@ def open_ledger(path: Path, about: Mapping[str, str], items: Mapping[str, str]) 
             base.close()
 
 
-def spent(path: Path) -> float:
-    """Dollars that a ledger of replies counts; 0.0 if there is none."""
+def totals(path: Path) -> dict[str, float]:
+    """``usd``, ``tokens`` (read and written) and ``seconds`` that a ledger of replies counts; 0 if there is none."""
     if not path.is_file():
-        return 0.0
+        return {"usd": 0.0, "tokens": 0, "seconds": 0.0}
     base = sqlite3.connect(_address(path, "mode=ro"), uri=True)
     try:
-        return float(base.execute("SELECT COALESCE(SUM(usd), 0) FROM calls").fetchone()[0])
+        sums = "COALESCE(SUM(usd), 0), COALESCE(SUM(prompt_tokens + new_tokens), 0)"
+        usd, tokens = base.execute(f"SELECT {sums} FROM calls").fetchone()
+        seconds = base.execute("SELECT value FROM about WHERE name = ?", (SECONDS,)).fetchone()
+        return {"usd": float(usd), "tokens": int(tokens), "seconds": float(seconds[0]) if seconds else 0.0}
     finally:
         base.close()
+
+
+def spent(path: Path) -> float:
+    """Dollars that a ledger of replies counts; 0.0 if there is none."""
+    return totals(path)["usd"]
 
 
 def _address(path: Path, option: str = "") -> str:

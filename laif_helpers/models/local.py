@@ -217,6 +217,15 @@ def answer(
             yield done.index, Completion(text, len(ids[done.index]), done.generated, finish, round(done.seconds, 3))
 
 
+def log_probabilities(model: Any, ids: Any) -> Any:
+    """Natural log-probabilities of the token after each of ``ids``: tokens x vocabulary, float32 on the CPU."""
+    import torch
+
+    with torch.no_grad():
+        given = torch.as_tensor(ids)[None].to(model.device)
+        return model(input_ids=given).logits[0].float().log_softmax(-1).cpu()
+
+
 def rows_that_fit(model: Any, columns: int) -> int:
     """Rows of ``columns`` tokens whose key-value cache and logits fit into a share of the free memory."""
     config = model.config.get_text_config()

@@ -22,7 +22,7 @@ def lines(stages: Iterable[Stage]) -> list[str]:
 
     Each stage that asks counts once, so that what the points of a sweep or the arms of a run share is paid once.
     """
-    turns = [stage for stage in stages if stage.makes_lessons and stage.recipe.instructor == "llm"]
+    turns = [stage for stage in stages if stage.makes_lessons and _asks(stage)]
     if not turns:
         return []
     try:
@@ -36,6 +36,10 @@ def lines(stages: Iterable[Stage]) -> list[str]:
     asked = f"{low[0]:,.0f} to {high[0]:,.0f} requests"
     spent = f"{tokens[0]} million tokens in, {tokens[1]} out, {priced}"
     return [f"instructor: {who}, if {WRONG[0]:.0%} to {WRONG[1]:.0%} of the answers are wrong: {asked}, {spent}"]
+
+
+def _asks(stage: Stage) -> bool:
+    return stage.row.needs == "instructor" and stage.recipe.instructor == "llm"
 
 
 def _sum(turns: list[tuple[float, ...]]) -> tuple[float, ...]:

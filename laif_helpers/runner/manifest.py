@@ -33,6 +33,8 @@ OUTPUTS = {
     "04_instruct_LEC": ["instruct/*.jsonl", "lessons/*.jsonl"],
     plan.TRIPOST: ["trajectories.jsonl", "records.jsonl"],
     plan.REPAIR: ["repair/*.jsonl"],
+    plan.SELF: ["attempts.jsonl", "lessons/*.jsonl"],
+    plan.DISTIL: ["records.jsonl"],
     plan.TRAIN: ["train.jsonl", "train_metrics.json", f"checkpoint/{SENTINEL}", "checkpoint/*.safetensors"],
     plan.COMPARE: ["results.csv", "report.html", "effects.*"],
 }
@@ -152,6 +154,8 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
             yield from _present(stage.run, *lessons, stage.folder.repair_records)
             yield from _model(stage, stage.iteration - 1)
         else:
+            if stem in (plan.SELF, plan.DISTIL):
+                yield from _model(stage, stage.iteration - 1)
             clusters = [stage.previous.errors] if stage.row.studies_errors else []
             yield from _present(stage.run, stage.previous.selection, *clusters)
             yield from _benchmark_files(settings)

@@ -15,8 +15,8 @@ from laif_helpers.runner import notebook
 from laif_helpers.sections import READS, InstructorSection, LessonSection, TrainingSection, keys_of
 
 EVALUATE, ANALYSE, TRAIN, COMPARE = "01_evaluate", "02_error_analysis", "05_train_deepspeed", "06_compare"
-TRIPOST, REPAIR = "07_tripost", "08_repair"
-ASK = (EVALUATE, TRIPOST, REPAIR)
+TRIPOST, REPAIR, SELF, DISTIL = "07_tripost", "08_repair", "09_self_training", "10_distil"
+ASK = (EVALUATE, TRIPOST, REPAIR, SELF, DISTIL)
 """Notebooks that let the target answer in their own kernel."""
 
 BEYOND_ITERATION_0 = keys_of((LessonSection, InstructorSection, TrainingSection))
@@ -135,7 +135,7 @@ def make(
     }
     for stage in stages:
         _fits(stage, checked[stage.notebook])
-        if stage.row.needs == "instructor" and (reason := instructors.problem(stage.recipe)):
+        if stage.row.needs and (reason := instructors.problem(stage.recipe, stage.row.needs)):
             raise ValueError(reason)
     return RunPlan(run, values, origins, axes, points, stages, checked, notebooks, homes)
 

@@ -1,7 +1,7 @@
 """Mixes the training set of stage 5: an arm's lessons and replayed items, the same number of items for every arm."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import benchmarks, lessons
@@ -10,6 +10,8 @@ from laif_helpers.lessons.text import normalise
 from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Lesson, Response, read_jsonl, read_rows, write_jsonl
+from laif_helpers.train import token_budget
+from laif_helpers.train.settings import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,42 +57,56 @@ def make(p: StageParameters) -> Mix:
     tests = lessons.test_questions(p)
     if p.folder.repair_records.is_file() and not p.folder.lessons(p.arm).is_file():
         return _repairs(p, tests)
-    kept = [lesson for lesson in _arm_lessons(p, tests) if lesson.status == "kept"]
-    if not kept:
+    kept = [lesson for lesson in _arm_lessons(p, tests) if lesson.status in _usable(p)]
+    if not any(lesson.status == "kept" for lesson in kept):
         raise ValueError(f"{p.folder.lessons(p.arm)} holds no kept lesson; look at the reasons in its funnel")
     replay = lessons.shares(p.budget, p.replay_fraction)[1] > 0
     right = _right_answers(p) if replay else {}
+    by_tokens = p.match == "tokens"
     rows = lessons.mix(
-        kept,
+        [replace(lesson, status="kept") for lesson in sorted(kept, key=lambda lesson: lesson.status)],
         _replay_pool(p, tests, right) if replay else [],
-        budget=p.budget,
+        budget=p.budget * (token_budget.CANDIDATES if by_tokens else 1),
         replay_fraction=p.replay_fraction,
         seed=p.draw,
-        strict=p.strict,
+        strict=p.strict and not by_tokens,
         tests=tests,
     )
+    if by_tokens:
+        rows = token_budget.fit(p, rows, {name: _examples(p, name) for name in p.in_domain})
     if p.replay_from == "own":
         rows = [_in_own_words(row, right) for row in rows]
     write_jsonl(p.folder.training_set, rows)
     absent = [f"{name}: no items at all" for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
-    return Mix(rows, absent + lessons.shortfalls(rows, p.budget, p.replay_fraction))
+    return Mix(rows, absent + ([] if by_tokens else lessons.shortfalls(rows, p.budget, p.replay_fraction)))
+
+
+def _usable(p: StageParameters) -> tuple[str, ...]:
+    """Statuses of the lessons to choose from: those that the budget did not need serve if tokens are held equal."""
+    return ("kept", "surplus") if p.match == "tokens" else ("kept",)
 
 
 def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
-    """The conversations that 07 made. Raises ValueError if one of them asks a test question."""
+    """The conversations that 07 made, or the questions that 10 chose. Raises ValueError if one is a test question."""
     rows = list(read_rows(p.folder.repair_records))
     forbidden = {normalise(question) for _, question in tests}
     for row in rows:
         if normalise(row["messages"][0]["content"]) in forbidden:
-            raise ValueError(f"training row {row['id']} of {row['benchmark']} asks a test question; run 07 again")
+            again = f"run {p.row.notebook} again"
+            raise ValueError(f"training row {row['id']} of {row['benchmark']} asks a test question; {again}")
     if not rows:
-        raise ValueError(f"{p.folder.repair_records} holds no record; look at the funnel of 07_tripost")
+        raise ValueError(f"{p.folder.repair_records} holds no record; look at the funnel of {p.row.notebook}")
+    if p.match == "tokens":
+        rows = token_budget.fit(p, rows, {name: _examples(p, name) for name in p.in_domain})
     write_jsonl(p.folder.training_set, rows)
     return Mix(rows, [])
 
 
 def _ended(p: StageParameters) -> str:
-    """Why this arm ends here, if its instructor was asked nothing: there was no wrong item to ask about."""
+    """Why this arm ends here: 09 or 10 recorded it, or its instructor was asked nothing because no item was wrong."""
+    recorded = p.folder.metrics(p.row.notebook) if p.row.notebook else None
+    if recorded and recorded.is_file() and (reason := read_json(recorded).get("ended")):
+        return str(reason)
     asked = p.folder.requests(p.arm)
     if not asked.is_file() or any(read_rows(asked)):
         return ""

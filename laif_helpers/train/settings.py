@@ -14,9 +14,11 @@ from typing import Any
 from pydantic import Field
 
 from laif_helpers import launch, models
+from laif_helpers.arms import Signal
+from laif_helpers.models import vocabulary
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir, resolve
 from laif_helpers.recipe import Recipe, StageParameters, local_target
-from laif_helpers.records import read_rows
+from laif_helpers.records import ROLLOUT, read_rows
 from laif_helpers.sections import TrainingSection
 from laif_helpers.train import measured, trackers
 
@@ -30,7 +32,8 @@ class Settings(TrainingSection):
     """All that the child needs, as kept in ``train_config.json``: the recipe's keys about training, and these.
 
     Lengths are tokens, batches per process. ``held_out``, ``anchors`` and ``handful`` are items (``measured``),
-    ``untouched`` is the model before any training, ``card`` what the model card holds beside the settings.
+    ``untouched`` is the model before any training, ``card`` what the model card holds beside the settings. ``signal``:
+    see ``arms.Arm``; with ``teacher`` or ``lesson`` the model rolls out at ``rollout_temperature`` while it trains.
     """
 
     folder: str
@@ -43,6 +46,10 @@ class Settings(TrainingSection):
     max_new_tokens: int
     dtype: str
     seed: int
+    signal: Signal = "answers"
+    teacher: str = ""
+    teacher_fingerprint: str = ""
+    rollout_temperature: float = 1.0
     untouched: str = ""
     held_out: list[Row] = Field([])
     anchors: list[Row] = Field([])
@@ -53,7 +60,7 @@ class Settings(TrainingSection):
     def of(cls, recipe: Recipe, **more: Any) -> "Settings":
         """The settings of a recipe: its values for every key that has one, and ``more``."""
         taken = cls.model_fields.keys() & type(recipe).model_fields.keys()
-        return cls(**{key: getattr(recipe, key) for key in taken}, **more)
+        return cls(**{key: getattr(recipe, key) for key in taken} | more)
 
     @property
     def checkpoint(self) -> Path:
@@ -74,6 +81,10 @@ class Settings(TrainingSection):
         """What decides the weights: no places, nothing that is only measured, shown or kept."""
         others = {"folder", "base", "training_set", "handful", "max_new_tokens", "card", "untouched", "anchors"}
         others |= {"save_steps", "report_to", "hostfile", "gradient_checkpointing"}
+        if self.signal == "answers":  # so that a checkpoint made before there were others is still known
+            others |= {"signal", "teacher", "teacher_fingerprint", "rollout_temperature"}
+        else:
+            others.discard("max_new_tokens")
         return {key: value for key, value in self.model_dump().items() if key not in others}
 
     @property
@@ -88,15 +99,20 @@ def make_settings(p: StageParameters) -> Settings:
     check_base(p)
     check_hosts(p)
     check_penalty(p)
+    if p.row.needs == "teacher" and (reason := vocabulary.problem(p.base_model, p.teacher)):
+        raise ValueError(reason)
     trackers.check(p.report_to)
+    taught = {"teacher": local_target(p.teacher), "teacher_fingerprint": models.fingerprint(local_target(p.teacher))}
     return Settings.of(
         p,
+        **(taught if p.row.needs == "teacher" else {"teacher": ""}),
         folder=str(p.folder.path.resolve()),
         base=p.base_model,
         base_fingerprint=models.fingerprint(p.base_model),
         training_set=str(p.folder.training_set.resolve()),
         training_set_sha256=file_hash([p.folder.training_set]),
         deepspeed_config=deepspeed_config(p.deepspeed),
+        signal=p.row.signal,
         untouched=local_target(p.target),
         held_out=measured.held_out(p) if p.average == "auto" else [],
         anchors=measured.anchors(p),
@@ -116,7 +132,9 @@ def check_training_set(path: Path) -> dict[str, int]:
     for count, row in enumerate(read_rows(path), start=1):
         messages = row.get("messages") or [{}]
         last = messages[-1]
-        if last.get("role") != "assistant" or not str(last.get("content") or "").strip():
+        if row.get("source") == ROLLOUT:
+            messages = [*messages, {"role": "assistant"}]  # its answer is yet to be written
+        elif last.get("role") != "assistant" or not str(last.get("content") or "").strip():
             raise ValueError(f"{path}: row {count} (id {row.get('id')!r}) has no response; remove it from the lessons")
         if len(messages) < 2:
             raise ValueError(f"{path}: row {count} (id {row.get('id')!r}) has no question before its response")

@@ -5,8 +5,6 @@
 held-out items; None if there are none.
 """
 
-from typing import Any
-
 from laif_helpers.paths import ROOT
 from laif_helpers.train.settings import Row, Settings
 
@@ -38,20 +36,12 @@ def _seen_by(model: str, anchors: list[Row]) -> Row:
     losses = []
     for begin in range(0, len(ids) - 1, size):
         window = torch.tensor(ids[begin : begin + size])
-        scores = log_probabilities(loaded.model, window)[:-1]
+        scores = local.log_probabilities(loaded.model, window)[:-1]
         losses.append(-scores.gather(1, window[1:, None])[:, 0])
     answers = []
     for row in anchors:
         prompt = local.prompt_ids(loaded, [row["messages"]])[0]
         answer = loaded.tokenizer(row["text"], add_special_tokens=False)["input_ids"]
         whole = torch.tensor((prompt + answer)[: loaded.context])
-        answers.append(log_probabilities(loaded.model, whole)[len(prompt) - 1 : -1])
+        answers.append(local.log_probabilities(loaded.model, whole)[len(prompt) - 1 : -1])
     return {"nats": float(torch.cat(losses).mean()), "answers": answers}
-
-
-def log_probabilities(model: Any, ids: Any) -> Any:
-    """Natural log-probabilities of the token after each of ``ids``: tokens x vocabulary, float32 on the CPU."""
-    import torch
-
-    with torch.no_grad():
-        return model(input_ids=ids[None].to(model.device)).logits[0].float().log_softmax(-1).cpu()

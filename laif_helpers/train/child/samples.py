@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 from laif_helpers.records import read_rows
+from laif_helpers.train.child import rollouts
 from laif_helpers.train.settings import Row, Settings
 
 
@@ -33,6 +34,8 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
     near its start on this sample) are there only if the training needs them.
     """
     rows = list(read_rows(settings.training_set))
+    if settings.signal != "answers":
+        return rollouts.make_samples(settings, tokenizer, rows)
     samples, mismatches = encode(tokenizer, [row["messages"] for row in rows], stop_ids(settings.base, tokenizer))
     samples = _weighted(samples, rows, settings.kl_weight)
     lengths = [len(sample["input_ids"]) for sample in samples]

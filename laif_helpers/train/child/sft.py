@@ -15,7 +15,7 @@ from typing import Any
 from laif_helpers.models import precision
 from laif_helpers.records import write_json
 from laif_helpers.train import preflight, snapshots, trackers
-from laif_helpers.train.child import order
+from laif_helpers.train.child import order, rollouts
 from laif_helpers.train.child.base_model import load_model
 from laif_helpers.train.child.callbacks import make_log, make_saver
 from laif_helpers.train.child.checkpoint import finish, save
@@ -70,7 +70,8 @@ def train(settings: Settings) -> None:
     save(trainer, tokenizer, settings)
     is_first = trainer.is_world_process_zero()
     if is_first:
-        metrics = describe(trainer, settings, seconds) | shares
+        metrics = shares | describe(trainer, settings, seconds)
+        metrics |= {} if settings.signal == "answers" else rollouts.cost(settings, samples, metrics)
         metrics |= {"import_seconds": round(import_seconds, 2), "setup_seconds": round(setup_seconds, 2)}
         metrics |= {"start_memory_mb": start_memory, "preflight": needed}
         metrics |= {"dtype": str(model.dtype), "resumed_from": resumed.step if resumed else 0}
@@ -89,7 +90,8 @@ def describe(trainer: Any, settings: Settings, seconds: float) -> Row:
         **throughput(history, seconds),
         **{"start_loss": first, "final_loss": _last(history, "loss"), "seconds": round(seconds, 2)},
         **{"peak_memory_mb": peak_memory_mb(), "learning_rate": settings.learning_rate, "epochs": settings.epochs},
-        **{"packing": arguments.packing, "lora_rank": settings.lora_rank, "device": str(arguments.device)},
+        **{"packing": getattr(arguments, "packing", False), "lora_rank": settings.lora_rank},
+        "device": str(arguments.device),
         "computed_in": "bfloat16" if arguments.bf16 else "float32",
         **{"versions": versions()},
     }
@@ -141,38 +143,39 @@ def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) 
 
     trackers.prepare(settings.report_to, settings.folder)
     gpu = torch.cuda.is_available()
+    common = {
+        "output_dir": str(settings.snapshots),
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": SCHEDULE,
+        "warmup_steps": warmup(settings, len(samples)),
+        "weight_decay": settings.weight_decay,
+        "adam_beta1": BETAS[0],
+        "adam_beta2": BETAS[1],
+        "max_grad_norm": settings.max_grad_norm,
+        "seed": settings.seed,
+        "bf16": _halves(settings, weights, gpu),
+        "use_cpu": not gpu,
+        "gradient_checkpointing": gpu and settings.gradient_checkpointing,
+        "deepspeed": settings.deepspeed_config or None,
+        "logging_steps": 1,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",  # our own callback says when, and seals what was written
+        "save_total_limit": snapshots.KEPT,
+        "report_to": settings.report_to,
+        "run_name": trackers.run_name(settings.folder),
+        "disable_tqdm": True,
+        "dataloader_pin_memory": gpu,
+    }
+    if settings.signal != "answers":
+        return rollouts.arguments(settings, len(samples), common)
     packing = _packs(settings, samples, gpu)
-    return SFTConfig(
-        output_dir=str(settings.snapshots),
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=SCHEDULE,
-        warmup_steps=warmup(settings, len(samples)),
-        weight_decay=settings.weight_decay,
-        adam_beta1=BETAS[0],
-        adam_beta2=BETAS[1],
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-        max_length=settings.max_length,
-        packing=packing,
-        # Rows are tokenised already; TRL's preparation would walk through them four times more.
-        dataset_kwargs=None if packing else {"skip_prepare_dataset": True},
-        bf16=_halves(settings, weights, gpu),
-        use_cpu=not gpu,
-        gradient_checkpointing=gpu and settings.gradient_checkpointing,
-        deepspeed=settings.deepspeed_config or None,
-        logging_steps=1,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_strategy="no",  # our own callback says when, and seals what was written
-        save_total_limit=snapshots.KEPT,
-        report_to=settings.report_to,
-        run_name=trackers.run_name(settings.folder),
-        disable_tqdm=True,
-        dataloader_pin_memory=gpu,
-    )
+    # Rows are tokenised already; TRL's preparation would walk through them four times more.
+    prepared = None if packing else {"skip_prepare_dataset": True}
+    return SFTConfig(**common, max_length=settings.max_length, packing=packing, dataset_kwargs=prepared)
 
 
 def _packs(settings: Settings, samples: list[Row], gpu: bool) -> bool:
@@ -217,7 +220,10 @@ def why_no_packing(settings: Settings, samples: list[Row], gpu: bool) -> str:
 
 
 def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any, samples: list[Row]) -> Any:
-    """The SFTTrainer over our tokens, in our order; with a loss of its own if samples have weights."""
+    """The SFTTrainer over our tokens, in our order; with a loss of its own if samples have weights. For rollouts, one
+    that writes them."""
+    if settings.signal != "answers":
+        return rollouts.make_trainer(settings, arguments, model, tokenizer, samples)
     from datasets import Dataset
     from trl.trainer.sft_trainer import SFTTrainer
 

@@ -1,0 +1,117 @@
+"""On-policy distillation: chooses the training questions that the target answers while a teacher scores its tokens.
+
+``opd`` draws from all questions (arXiv 2306.13649); ``opd_errors`` from those that the target failed; ``opd_contrast``
+takes half from those it failed and half from those it passed: LEC's idea without a lesson. The answers are written
+during the training itself (stage 5), anew in every epoch, because the model that answers changes.
+"""
+
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from laif_helpers import benchmarks, lessons, models
+from laif_helpers.answers import joined, pools
+from laif_helpers.lessons.text import normalise
+from laif_helpers.models import vocabulary
+from laif_helpers.recipe import StageParameters, local_target
+from laif_helpers.records import ROLLOUT, Example, Message, write_jsonl
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question to be answered in training; ``failed``: the target's last answer was wrong; ``tokens``: its length."""
+
+    example: Example
+    failed: bool
+    tokens: int
+
+    @property
+    def messages(self) -> list[Message]:
+        return benchmarks.get(self.example.benchmark).messages(self.example)
+
+
+def choose(p: StageParameters) -> list[Question]:
+    """``p.budget`` questions a benchmark, drawn with the seed, and the rows of ``p.folder.repair_records``.
+
+    If fewer questions fit the arm, they come again until the budget is full, so that every arm learns from as many
+    rollouts. Raises ValueError for a teacher that cannot score the target's tokens.
+    """
+    if p.row.needs != "teacher":
+        raise ValueError(
+            f"arm {p.arm!r} has no teacher that scores it; the arms that do: opd, opd_errors, opd_contrast"
+        )
+    if reason := vocabulary.problem(p.base_model, p.teacher):
+        raise ValueError(reason)
+    forbidden = {normalise(question) for _, question in lessons.test_questions(p)}
+    chosen = [question for name, pool in pools.read(p).items() for question in _drawn(p, name, pool, forbidden)]
+    write_jsonl(p.folder.repair_records, [_row(question) for question in chosen])
+    return chosen
+
+
+def _drawn(p: StageParameters, name: str, pool: pools.Pool, forbidden: set[str]) -> list[Question]:
+    half, text = p.budget // 2, benchmarks.get(name).question_text
+    wanted = {
+        "opd": [(pool.everything, p.budget)],
+        "opd_errors": [(pool.failed, p.budget)],
+        "opd_contrast": [(pool.failed, half), (pool.passed, p.budget - half)],
+    }[p.strategy]
+    rng, failed = random.Random(f"{p.draw}-{name}-rollouts"), {item.id for item in pool.failed}
+    found = []
+    for items, n in wanted:
+        free = [item for item in items if normalise(text(item)) not in forbidden]
+        found += [Question(item, item.id in failed, pool.tokens[item.id]) for item in _as_many(free, n, rng)]
+    return found
+
+
+def _as_many(items: Sequence[Example], n: int, rng: random.Random) -> list[Example]:
+    """``n`` of the items in a drawn order; all of them again and again if there are fewer."""
+    return list(itertools.islice(itertools.cycle(rng.sample(list(items), len(items))), n))
+
+
+def _row(question: Question) -> dict[str, Any]:
+    row = {"id": question.example.id, "benchmark": question.example.benchmark, "source": ROLLOUT}
+    return row | {"messages": question.messages, "answer_tokens": question.tokens}
+
+
+def ask_teacher(p: StageParameters, chosen: Sequence[Question], most: int = 60) -> list[dict[str, Any]]:
+    """The teacher's greedy answers to up to ``most`` of the questions, graded: can it show what the target lacks?"""
+    distinct = list({question.example.id: question for question in chosen}.values())
+    shown = random.Random(p.draw).sample(distinct, min(most, len(distinct)))
+    asked = [question.messages for question in shown]
+    answers = models.generate(local_target(p.teacher), asked, max_new_tokens=p.max_new_tokens, dtype=p.dtype)
+    rows = []
+    for question, answer in zip(shown, answers, strict=True):
+        bench = benchmarks.get(question.example.benchmark)
+        right = bench.grade(question.example, answer.text).correct
+        about = {"benchmark": bench.name, "target failed": question.failed, "teacher right": right}
+        cells = {"question": bench.question_text(question.example), "teacher": answer.text}
+        rows.append(about | cells | {"tokens": answer.prompt_tokens + answer.new_tokens})
+    return rows
+
+
+def scored(p: StageParameters, question: Question) -> list[dict[str, Any]]:
+    """The target's last answer to a question, token by token, as training will score it: the log-probabilities (nats)
+    that teacher and target give it, and the divergence KL(target || teacher) of the whole distributions there."""
+    from laif_helpers.models import local
+
+    by_id = {
+        example.id: answer for example, answer in joined.pairs(p, p.previous, question.example.benchmark, p.error_split)
+    }
+    said, scores, ids, start = by_id[question.example.id].text, [], [], 0
+    for name in (local_target(p.teacher), p.base_model):
+        loaded = local.load(name, p.dtype)
+        prompt = local.prompt_ids(loaded, [question.messages])[0]
+        ids = prompt + loaded.tokenizer(said, add_special_tokens=False)["input_ids"] + loaded.stop_ids[:1]
+        start = len(prompt)
+        scores.append(local.log_probabilities(loaded.model, ids)[start - 1 : -1])
+    teacher, target = scores
+    away = (target.exp() * (target - teacher)).sum(-1)
+    return [
+        {
+            **{"token": loaded.tokenizer.decode([token]), "teacher": round(float(teacher[at, token]), 2)},
+            **{"target": round(float(target[at, token]), 2), "divergence": round(float(away[at]), 2)},
+        }
+        for at, token in enumerate(ids[start:])
+    ]

@@ -1,0 +1,67 @@
+"""Holds the tokens of a training set equal over the arms (``match: tokens``), instead of its items.
+
+The allowance of a benchmark is what ``budget`` of its worked items take, questions included, in the target's tokens.
+"""
+
+import itertools
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from laif_helpers import benchmarks
+from laif_helpers.lessons.gold import worked
+from laif_helpers.recipe import StageParameters
+from laif_helpers.records import ROLLOUT, Example
+
+Row = dict[str, Any]
+MEASURED = 200
+"""Worked items whose mean length stands for all."""
+CANDIDATES = 4
+"""Times the budget: rows to choose from if an arm's rows are short."""
+
+
+def fit(p: StageParameters, rows: Sequence[Row], items: dict[str, list[Example]]) -> list[Row]:
+    """The first rows of each benchmark that its allowance takes, lessons and replay in their shares.
+
+    Rollouts come again until it is used up. ``items``: training items by benchmark, whose worked answers are measured.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer, found = AutoTokenizer.from_pretrained(p.base_model), list[Row]()
+    for name, examples in items.items():
+        allowed = p.budget * _typical(tokenizer, name, examples, p.draw)
+        here = [row for row in rows if row["benchmark"] == name]
+        if any(row["source"] == ROLLOUT for row in here):
+            found += _until(itertools.cycle(here), tokenizer, allowed)
+            continue
+        for share, replayed in ((1 - p.replay_fraction, False), (p.replay_fraction, True)):
+            part = [row for row in here if (row["source"] == "replay") == replayed]
+            found += _until(part, tokenizer, share * allowed)
+    random.Random(f"{p.draw}-mix").shuffle(found)
+    return found
+
+
+def _typical(tokenizer: Any, name: str, items: Sequence[Example], seed: int) -> float:
+    bench = benchmarks.get(name)
+    drawn = random.Random(f"{seed}-{name}-length").sample(list(items), min(MEASURED, len(items)))
+    answers = [{"role": "assistant", "content": worked(bench, item)} for item in drawn]
+    rows = [{"messages": [*bench.messages(item), answer]} for item, answer in zip(drawn, answers, strict=True)]
+    return sum(size(tokenizer, row) for row in rows) / max(1, len(rows))
+
+
+def size(tokenizer: Any, row: Row) -> int:
+    """Tokens of a training row as the template writes it; of a rollout, those of its question and expected answer."""
+    text = tokenizer.apply_chat_template(row["messages"], tokenize=False)
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"]) + int(row.get("answer_tokens", 0))
+
+
+def _until(rows: Iterable[Row], tokenizer: Any, allowed: float) -> list[Row]:
+    """Rows from the first on, as long as at least half of the next one fits."""
+    found, used = list[Row](), 0.0
+    for row in rows:
+        tokens = size(tokenizer, row)
+        if used + tokens / 2 > allowed:
+            break
+        found.append(row)
+        used += tokens
+    return found
