@@ -38,6 +38,7 @@ __all__ = [
     "funnel",
     "gold_lessons",
     "index_of_tests",
+    "marked",
     "mix",
     "parse",
     "sample",

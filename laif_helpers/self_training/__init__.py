@@ -72,7 +72,8 @@ def _answers(
     """(item, number of the sample, answer); those in ``p.folder.attempts`` are taken from there."""
     how = drawn(p) | {"max_new_tokens": p.max_new_tokens, "seed": p.draw}
     made_by = {"model": models.fingerprint(p.base_model), **how, "dtype": models.chosen_dtype(p.base_model, p.dtype)}
-    wanted = [(item, number) for item in items for number in range(how.pop("n"))]
+    n = how.pop("n")
+    wanted = [(item, number) for item in items for number in range(n)]
     keys = [_key(made_by, bench, item, number) for item, number in wanted]
     known = _kept(p.folder.attempts)
     missing = [at for at, key in enumerate(keys) if key not in known]
@@ -115,9 +116,10 @@ def _kept(path: Path) -> dict[str, Row]:
 def learn(p: StageParameters, attempts: Sequence[Attempt]) -> list[Lesson]:
     """Every answer as a lesson, with why it is not learned; as many are kept as the budget needs, spread evenly over
     the questions. Written to ``p.folder.lessons``."""
-    found = lessons.decontaminate([_lesson(p, attempt) for attempt in attempts], lessons.index_of_tests(p))
+    found = [_lesson(p, attempt) for attempt in attempts]
     found = lessons.marked(found, [_refused(p, attempt) for attempt in attempts], "wrong")
     found = lessons.marked(found, _repeated(found), "duplicate")
+    found = lessons.decontaminate(found, lessons.index_of_tests(p))
     found = lessons.fit(found, p.max_length * lessons.CHARS_PER_TOKEN)
     chosen = lessons.sample(found, lessons.shares(p.budget, p.replay_fraction)[0], p.draw)
     write_jsonl(p.folder.lessons(p.arm), chosen)
