@@ -1,0 +1,114 @@
+"""The league: what an arm took beside what it gained, learned against kept, arms against their counterparts."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from laif_helpers import benchmarks, figures, lessons, recipe
+from laif_helpers.compare import costs, league
+from laif_helpers.instructors import ledger
+from laif_helpers.instructors.ledger import Reply, open_ledger
+from laif_helpers.paths import NANO, RunDir
+from laif_helpers.records import write_json, write_jsonl
+from laif_helpers.train import token_budget
+
+
+def row(id: str, source: str = "lesson", question: str = "What is 1 + 1?") -> dict[str, Any]:
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": "2\n#### 2"}]
+    return {"id": id, "benchmark": "practice", "source": source, "messages": turns}
+
+
+def test_an_arm_is_charged_for_all_that_it_took(tmp_path: Path) -> None:
+    folder = RunDir(tmp_path).iteration("opd", 1)
+    write_jsonl(folder.training_set, [row("a"), row("b"), row("c", question="And 2 + 2?")])
+    write_json(folder.train_metrics, {"tokens": 900, "generated_tokens": 300, "teacher_tokens": 800, "seconds": 30.0})
+    write_json(folder.metrics("10_distil"), {"generated_tokens": 50, "teacher_tokens": 60, "seconds": 4.0})
+    with open_ledger(folder.replies("opd"), {"arm": "opd"}, {}) as calls:
+        calls.reserve("k", "", 0.5)
+        calls.record(Reply("k", "text", prompt_tokens=70, new_tokens=30, usd=0.5), reserved=0.5)
+        calls.note(ledger.SECONDS, "2.5")
+    took = costs.spent(folder, "opd", "10_distil")
+    assert took == {
+        **{"items": 3, "questions": 2, "training_tokens": 900, "generated_tokens": 350, "teacher_tokens": 860},
+        **{"instructor_tokens": 100, "usd": 0.5, "teach_seconds": 6.5, "train_seconds": 30.0},
+    }
+    table = costs.rates(pd.DataFrame([{"arm": "opd", "points": 3.0} | took]))
+    rates = {"points_per_100_items": 100.0, "points_per_million_tokens": 3e6 / 2210, "points_per_usd": 6.0}
+    for name, value in (rates | {"points_per_minute": 3 * 60 / 36.5}).items():
+        assert table[name].iloc[0] == pytest.approx(value)
+    free = costs.rates(pd.DataFrame([{"arm": "le", "points": 3.0} | took | {"usd": 0.0}]))
+    assert pd.isna(free["points_per_usd"].iloc[0]), "nothing was paid: no gain for a dollar"
+
+
+def slice_row(arm: str, seed: int, fixed: int, broken: int, iteration: int = 1) -> dict[str, Any]:
+    about = {"arm": arm, "seed": seed, "iteration": iteration, "benchmark": "practice", "facet": "all"}
+    return about | {"fixed": fixed, "still_wrong": 25 - fixed, "still_right": 75 - broken, "broken": broken}
+
+
+def test_learned_and_kept_are_shares_of_what_was_wrong_and_right() -> None:
+    rows = [slice_row("vanilla", 0, 0, 0, 0), slice_row("le", 0, 3, 9), slice_row("le", 0, 10, 15, 2)]
+    one = league.learned_kept(pd.DataFrame(rows), "practice").iloc[0]
+    assert (one["iteration"], one["learned"], one["kept"]) == (2, 0.4, 0.8)
+    assert one["learned_low"] < 0.4 < one["learned_high"] and one["kept_low"] < 0.8 < one["kept_high"]
+    rows += [slice_row("le", seed, 10 + seed, 15, 2) for seed in (1, 2)]
+    over = league.learned_kept(pd.DataFrame(rows), "practice").iloc[0]
+    assert over["seeds"] == 3 and over["learned"] == pytest.approx(0.44)
+    assert over["kept_low"] == over["kept_high"] == pytest.approx(0.8), "the seed is the unit"
+    figure = figures.learned_kept(league.learned_kept(pd.DataFrame(rows), "practice"), "practice")
+    assert len(figure.axes[0].containers) == 1
+
+
+def accuracy(arm: str, seed: int, value: float) -> dict[str, Any]:
+    return {"arm": arm, "seed": seed, "iteration": 1, "benchmark": "practice", "accuracy": value}
+
+
+def test_arms_are_set_against_their_counterparts_seed_by_seed() -> None:
+    rows = [accuracy(arm, seed, value + seed / 100) for seed in range(3) for arm, value in (
+        ("auggpt", 0.80), ("lec", 0.90), ("opd", 0.85), ("self", 0.5))]  # fmt: skip
+    rows += [accuracy("opd_contrast", seed, value) for seed, value in enumerate((0.86, 0.85, 0.89))]
+    table = league.against_counterparts(pd.DataFrame(rows)).set_index("arm")
+    assert table.index.tolist() == ["lec", "opd_contrast"], "pairs that the run holds"
+    lec = table.loc["lec"]
+    assert (lec["against"], lec["seeds"]) == ("auggpt", 3)
+    assert lec["difference"] == pytest.approx(0.1) and lec["error_ratio"] == pytest.approx(0.09 / 0.19)
+    assert lec["p"] < 0.001 and table.loc["opd_contrast", "p_holm"] > 0.05
+
+
+def test_one_seed_is_no_test() -> None:
+    table = league.against_counterparts(pd.DataFrame([accuracy("auggpt", 0, 0.8), accuracy("lec", 0, 0.9)]))
+    assert table["error_ratio"].iloc[0] == pytest.approx(0.5) and pd.isna(table["p_holm"].iloc[0])
+
+
+# -- equal tokens
+
+
+def parameters(**more: Any) -> recipe.StageParameters:
+    values = {"run": "r", "arm": "le", "iteration": 1, "target": str(NANO), "budget": 40, "match": "tokens"}
+    return recipe.build(recipe.StageParameters, values | more)
+
+
+def test_tokens_are_held_equal_whatever_the_rows_length() -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer, items = AutoTokenizer.from_pretrained(NANO), benchmarks.get("practice").load("train", limit=50)
+    p = parameters()
+    short = [row(f"s{at}") for at in range(900)] + [row(f"r{at}", "replay") for at in range(900)]
+    long = [row(f"l{at}", question="Ann has 3 pots. " * 12) for at in range(100)]
+    rollouts = [row(f"q{at}", "rollout") | {"answer_tokens": 30} for at in range(20)]
+    sums = []
+    for rows, replay in ((short, 0.25), (long, 0.0), (rollouts, 0.25)):
+        p = parameters(replay_fraction=replay)
+        fitted = token_budget.fit(p, rows, {"practice": items})
+        sizes = dict.fromkeys(("lesson", "replay", "rollout"), 0)
+        for each in fitted:
+            sizes[each["source"]] += token_budget.size(tokenizer, each)
+        sums.append(sum(sizes.values()))
+        if rows is short:
+            assert sizes["replay"] / sums[-1] == pytest.approx(0.25, abs=0.01)
+            assert len(fitted) > 2 * p.budget, "short rows are more rows"
+    gold = lessons.from_gold(items, "practice", 50, 0)
+    whole = [{"messages": [*benchmarks.get("practice").messages_for(g.question), {"role": "assistant", "content": g.response}]} for g in gold]  # fmt: skip # noqa: E501
+    mean = sum(token_budget.size(tokenizer, each) for each in whole) / 50
+    assert sums == pytest.approx([40 * mean] * 3, rel=0.03)
