@@ -16,6 +16,9 @@ from conftest import Toy, write_notebook, write_toy
 
 from laif_helpers import runner, sections
 from laif_helpers.arms import ARMS
+from laif_helpers.evaluate.grading import graders_hash
+from laif_helpers.paths import stamp_of
+from laif_helpers.records import write_json
 from laif_helpers.runner import executors, manifest, notebook, plan, run_lock, scratch
 
 CYCLE = ["vanilla/iter0/01_evaluate", "le/iter1/03_instruct_LE", "le/iter1/05_train_deepspeed", "le/iter1/01_evaluate"]
@@ -221,6 +224,25 @@ def test_changed_model_and_changed_notebook_rerun(toy: Toy) -> None:
     assert set(toy.run()[1]) == set(keys(toy.plan()))
     write_toy(toy.notebooks, "02_error_analysis", work="1 + 1")
     assert toy.run()[1] == ["vanilla/iter0/02_error_analysis"]
+
+
+def test_verdicts_of_two_graders_become_those_of_todays(toy: Toy) -> None:
+    """A run that went on after the graders changed cannot be compared as it lies; one that lies still keeps its own."""
+    toy.run()
+    folders = {"vanilla/iter0": ("vanilla", 0), "fine_tuning/iter1": ("fine_tuning", 1), "le/iter1": ("le", 1)}
+
+    def graded(**by: str) -> None:
+        for folder, place in folders.items():
+            (responses := toy.run_dir.iteration(*place).path / "responses").mkdir(exist_ok=True)
+            for file in responses.glob("*.jsonl"):
+                write_json(stamp_of(file), {"graders": by[folder.split("/")[0]]})
+
+    graded(vanilla="old", fine_tuning="old", le="old")
+    assert toy.run() == (0, [])
+    graded(vanilla="old", fine_tuning=graders_hash(), le=graders_hash())
+    assert toy.run()[1][0] == "vanilla/iter0/01_evaluate"
+    graded(vanilla=graders_hash(), fine_tuning=graders_hash(), le=graders_hash())
+    assert toy.run() == (0, [])
 
 
 def test_new_iteration_and_new_arm_run_only_what_is_new(toy: Toy) -> None:

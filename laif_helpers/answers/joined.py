@@ -90,7 +90,7 @@ def same_graders(before: Path, after: Path, who: str) -> None:
 
     ``who`` names arm, iteration and benchmark of ``after``. A file without a stamp passes. Raises ValueError.
     """
-    then, now = (_graders(path) for path in (before, after))
+    then, now = (graders_of(path) for path in (before, after))
     if then and now and then != now:
         raise ValueError(
             f"{who}: graded by another version of the graders ({now}) than the answers it is paired with ({then}, "
@@ -99,7 +99,8 @@ def same_graders(before: Path, after: Path, who: str) -> None:
         )
 
 
-def _graders(responses: Path) -> str:
+def graders_of(responses: Path) -> str:
+    """Hash of the graders that graded a file of responses; "" if it has no stamp."""
     path = stamp_of(responses)
     return str(json.loads(path.read_text(encoding="utf-8")).get("graders", "")) if path.is_file() else ""
 

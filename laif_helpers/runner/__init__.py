@@ -126,7 +126,9 @@ def _begin(stage: Stage, progress: Progress) -> None:
     parameters = plan.parameters(stage, progress.plan.parameters[stage.notebook], **replaced)
     found = manifest.inputs(stage, parameters, progress.plan.notebooks)
     last = manifest.latest(stage.run).get(stage.key)
-    why = "asked for" if stage.notebook.startswith(progress.redo or ("-",)) else manifest.why(stage, last, found)
+    why = manifest.why(stage, last, found) or manifest.other_graders(stage)
+    if stage.notebook.startswith(progress.redo or ("-",)):
+        why = "asked for"
     if last and not why:
         ended = last["status"] == "ended"
         progress.outcomes[stage.key] = Outcome("ended" if ended else "unchanged", last.get("reason", ""), ended)

@@ -17,6 +17,8 @@ import yaml
 
 from laif_helpers import arms
 from laif_helpers import benchmarks as _benchmarks
+from laif_helpers.answers import joined
+from laif_helpers.evaluate.grading import graders_hash
 from laif_helpers.paths import SENTINEL, RunDir, data_dirs, file_label
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import read_rows, write_jsonl, write_text
@@ -103,6 +105,21 @@ def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any]) -> str:
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             return f"{changed[0]}{more} changed"
     return ""
+
+
+def other_graders(stage: Stage) -> str:
+    """Why 01 grades finished answers anew; "" if it need not.
+
+    A finished run keeps its verdicts whatever changes in the graders. But a run that went on after a change holds
+    verdicts of two graders, which must not be compared: all of them become today's.
+    """
+    if stage.notebook != plan.EVALUATE:
+        return ""
+    stamped = {path: joined.graders_of(path) for path in stage.run.path.glob("*/iter*/responses/*.jsonl")}
+    own = {stamped[path] for path in stage.folder.path.glob("responses/*.jsonl")} - {""}
+    if len(set(stamped.values()) - {""}) < 2 or own == {graders_hash()}:
+        return ""
+    return "the run holds answers that other graders graded"
 
 
 @functools.cache

@@ -148,6 +148,7 @@ def dry_run(run_plan: RunPlan) -> str:
         parameters = plan.parameters(stage, run_plan.parameters[stage.notebook])
         row = manifest.latest(stage.run).get(stage.key)
         why = manifest.why(stage, row, manifest.inputs(stage, parameters, run_plan.notebooks))
+        why = why or manifest.other_graders(stage)
         if moving & set(stage.after):
             moving.add(stage.key)
             why = why or "if what it reads changes"
