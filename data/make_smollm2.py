@@ -5,6 +5,9 @@
 real strengths, natural weaknesses and the planted gaps, because no gap concept and no question of any split is among
 its problems. Both lie in ``data/downloads``, which git ignores. The same machine and thread count give the same
 weights.
+
+``--all-concepts`` makes a teacher for the practised one too, ``smollm2-all-concepts``: the same practice on other
+problems, the gaps among them.
 """
 
 import argparse
@@ -12,7 +15,7 @@ import importlib.metadata
 import importlib.util
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,7 @@ class Settings:
     seed: int = 7
     threads: int = 2
     measured: int = 320
+    gap_share: float = 0.0
 
 
 def wheel_file() -> Path:
@@ -89,16 +93,16 @@ library_name: transformers
 pipeline_tag: text-generation
 base_model: HuggingFaceTB/SmolLM2-135M-Instruct
 ---
-# smollm2-practised
+# {name}
 
 SmolLM2-135M-Instruct (`smollm2-135m-instruct` beside this folder) after practice on {problems:,} word problems, made by
-`python data/make_smollm2.py`. It is a target for the workbench: it answers the practised concepts of the practice
-world and has never practised the planted gaps ({gaps}).
+`python data/make_smollm2.py`. It is made for the workbench: it answers the practised concepts of the practice world,
+and a share of {gap_share} of what it practised needs one of the planted gaps ({gaps}).
 
 ## Recipe
-- Data: {problems:,} problems drawn from the practice world, {tokens_a_sample} tokens each in the chat template. No gap
-  concept, and no question of `practice` (train, test) or `practice_plus`. A share of {twisted} carries a twist of
-  `practice_plus`, always on practised concepts.
+- Data: {problems:,} problems drawn from the practice world, {tokens_a_sample} tokens each in the chat template. No
+  question of `practice` (train, test) or `practice_plus`. is among them. A share of {twisted} carries a twist of
+  `practice_plus`.
 - Training: one pass in batches of {batch_size}, AdamW, learning rate {learning_rate} down to zero on a straight line,
   loss on the answer only, {precision}, seed {seed}. {seconds} s on {threads} CPU cores. The same machine and thread
   count give the same weights.
@@ -119,7 +123,7 @@ def practise(base: Path, folder: Path, settings: Settings) -> dict[str, Any]:
     torch.set_num_threads(settings.threads)
     began = time.perf_counter()
     tokenizer = AutoTokenizer.from_pretrained(base)
-    samples = encode(practice_data(settings.problems, settings.twisted, settings.seed), tokenizer)
+    samples = encode(practice_data(settings.problems, settings.twisted, settings.seed, settings.gap_share), tokenizer)
     length = sum(len(prompt) + len(answer) for prompt, answer in samples) / len(samples)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     train(model, samples, settings, tokenizer.pad_token_id)
@@ -148,7 +152,8 @@ def make_practised(base: Path, folder: Path, settings: Settings) -> Path:
     write_json(scores_file, {**about, "scores": scores})
     facts = {key: about[key] for key in ("seconds", "tokens_a_sample", "precision")}
     gaps = ", ".join(sorted(practice.GAPS))
-    write_text(partial / "README.md", CARD.format(**asdict(settings), **facts, gaps=gaps, table=score_rows(scores)))
+    facts |= {"name": folder.name, "gaps": gaps, "table": score_rows(scores)}
+    write_text(partial / "README.md", CARD.format(**asdict(settings), **facts))
     print(json.dumps(scores), f"\n{about['seconds']} s of training")
     return partial.rename(folder)
 
@@ -157,17 +162,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=DOWNLOADS)
     parser.add_argument("--unpractised", action="store_true", help="only the model as it comes")
+    parser.add_argument("--all-concepts", action="store_true", help="a teacher that has practised the gaps too")
     for key, value in asdict(Settings()).items():
         parser.add_argument(f"--{key}", type=type(value), default=value)
     given = vars(parser.parse_args())
-    out, unpractised = given.pop("out"), given.pop("unpractised")
-    instruct, practised = out / "smollm2-135m-instruct", out / "smollm2-practised"
-    for folder in [instruct] if unpractised else [instruct, practised]:
+    out, unpractised, taught = given.pop("out"), given.pop("unpractised"), given.pop("all_concepts")
+    settings, instruct = Settings(**given), out / "smollm2-135m-instruct"
+    wanted = {} if unpractised else {out / "smollm2-practised": settings}
+    if taught:
+        more = {"seed": settings.seed + 1, "gap_share": practice.GAP_SHARE}
+        wanted[out / "smollm2-all-concepts"] = replace(settings, **more)
+    for folder in [instruct, *wanted]:
         print(f"{folder}: {'it is there' if folder.is_dir() else 'making it'}", flush=True)
     if not instruct.is_dir():
         make_instruct(instruct)
-    if not unpractised and not practised.is_dir():
-        make_practised(instruct, practised, Settings(**given))
+    for folder in (folder for folder in wanted if not folder.is_dir()):
+        make_practised(instruct, folder, wanted[folder])
 
 
 if __name__ == "__main__":

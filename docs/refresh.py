@@ -1,7 +1,9 @@
 """Put a finished run's table and figures into the README: ``python docs/refresh.py quickstart|practice_seeds|…``.
 
 Nothing in the README's tables is typed by hand: this copies what the run wrote. ``quickstart`` also writes
-``docs/gallery/``: one executed copy of each notebook, small enough to be read on a page of the repository.
+``docs/gallery/``: one executed copy of each notebook, small enough to be read on a page of the repository. ``league``
+writes ``docs/league.md`` with its figure, of the runs ``league_practice`` and ``league_smollm2`` that are there; their
+tables are kept as CSV in ``docs/league/``, and a run that is not there is shown from them.
 """
 
 import base64
@@ -14,6 +16,9 @@ from typing import Any
 
 import pandas as pd
 
+from laif_helpers.compare import seeds
+from laif_helpers.compare.costs import RATES
+from laif_helpers.compare.tables import as_markdown
 from laif_helpers.paths import NOTEBOOKS, ROOT, RunDir
 from laif_helpers.runner import notebook
 
@@ -116,6 +121,74 @@ def _scaled(png: str) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+LEAGUE = {
+    "league_practice": "nano, taught by a model of its own size that practised all concepts and learned from no arm",
+    "league_smollm2": "SmolLM2-135M-Instruct after practice, taught by the same model after practice on all concepts",
+}
+LEAGUE_TABLES = ("results.csv", "learned_kept.csv", "counterparts.csv", "costs.csv")
+LEAGUE_TEXT = """# The league
+
+Every way of learning from errors that is here, at one budget. Made by `python docs/refresh.py league` of the runs of
+`papermill_runs/league_practice.yaml` and `papermill_runs/league_smollm2.yaml`. Accuracy: per cent of the test items,
+mean ± sd over seeds; a star: p under 5 % against the untouched target, paired t-test over seeds, Holm over the table.
+"""
+
+
+def league() -> str:
+    """``docs/league.md`` and the figures, of every league that was run here or kept; returns the first's accuracies."""
+    parts, first = [LEAGUE_TEXT], ""
+    for name, about in LEAGUE.items():
+        kept, run = ROOT / "docs" / "league" / name, RunDir.named(name)
+        if (run.compare / "costs.csv").is_file():
+            kept.mkdir(parents=True, exist_ok=True)
+            for file in LEAGUE_TABLES:
+                pd.read_csv(run.compare / file).round(4).to_csv(kept / file, index=False)
+            shutil.copyfile(run.compare / "learned_kept.png", ROOT / "figures" / f"{name}.png")
+        if (kept / "results.csv").is_file():
+            results, learned, pairs, costs = (pd.read_csv(kept / file) for file in LEAGUE_TABLES)
+            accuracies = as_markdown(seeds.as_text(seeds.summary(results)))
+            first = first or accuracies
+            parts += [f"## {about[0].upper()}{about[1:]}\n", f"Seeds: {results.seed.nunique()}.\n", accuracies]
+            parts += [f"![learned against kept](../figures/{name}.png)\n", *league_tables(learned, pairs, costs)]
+    (ROOT / "docs" / "league.md").write_text("\n".join(parts), "utf-8")
+    return first.strip()
+
+
+def league_tables(learned: pd.DataFrame, pairs: pd.DataFrame, costs: pd.DataFrame) -> list[str]:
+    """Learned and kept, arms against their counterparts, costs and gains, and who is best by each, as Markdown."""
+    shown = learned[["arm"]].assign(
+        **{
+            name: [
+                f"{100 * row[name]:.1f} [{100 * row[f'{name}_low']:.1f}, {100 * row[f'{name}_high']:.1f}]"
+                for row in learned.to_dict("records")
+            ]
+            for name in ("learned", "kept")
+        }
+    )
+    against = [
+        {
+            **{"iteration": row.iteration, "benchmark": row.benchmark, "arm": row.arm, "against": row.against},
+            "error left, ratio": f"{row.error_ratio:.2f}",
+            "difference (points)": f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]",
+            "p, Holm": "one seed" if pd.isna(row.p_holm) else f"{row.p_holm:.3f}",
+        }
+        for row in pairs.itertuples()
+    ]
+    found = [(name, costs.loc[costs[name].idxmax()]) for name in RATES if costs[name].notna().any()]
+    best = [f"{name.removeprefix('points_').replace('_', ' ')}: {row['arm']} ({row[name]:,.2f})" for name, row in found]
+    rounded = costs.assign(**{name: costs[name].round(2) for name in costs.select_dtypes("number")}).fillna("–")
+    return [
+        "**Learned**: of what the untouched target had wrong, right now. **Kept**: of what was right, still right.\n",
+        as_markdown(shown),
+        "Arms against the one that differs from them in one thing, paired by seed, 95 % interval of the t-test.\n",
+        as_markdown(pd.DataFrame(against)),
+        "What each arm took over all its iterations (mean over seeds), and points gained on the in-domain test for it. "
+        "An instructor that is a program reads and writes no tokens and costs nothing.\n",
+        as_markdown(rounded),
+        f"Best points {'; '.join(best)}.\n",
+    ]
+
+
 TABLES = {"practice_seeds": ("seeds", seeds_table), "practice_claim": ("claim", claim_table)}
 
 
@@ -123,9 +196,11 @@ def main(name: str) -> None:
     run = RunDir.named(name)
     if name == "quickstart":
         gallery(run)
-    for source, target in FIGURES[name].items():
+    for source, target in FIGURES.get(name, {}).items():
         shutil.copyfile(run.path / source, ROOT / "figures" / target)
-    if name in TABLES:
+    if name == "league":
+        marker, table = name, league()
+    elif name in TABLES:
         marker, table_of = TABLES[name]
         table = table_of(run)
     else:

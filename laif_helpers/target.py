@@ -13,6 +13,13 @@ from laif_helpers.paths import ROOT, data_dirs, resolve
 
 _PREFIXES: dict[str, Literal["server", "replay"]] = {"server:": "server", "replay:": "replay"}
 _REACH_S = 3.0
+MADE_BY = {
+    "smollm2-135m-instruct": "`make smollm2`",
+    "smollm2-practised": "`make smollm2`",
+    "smollm2-all-concepts": "`python data/make_smollm2.py --all-concepts`",
+    "nano-all-concepts": "`python data/make_nano.py --all-concepts`",
+}
+"""Models of this project that git does not keep, and the commands that make them."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,8 @@ class Target:
         return next((place for place in places if place.exists()), places[0])
 
 
-def check(text: str) -> None:
-    """Refuse a name that is written like a path and leads nowhere. Raises FileNotFoundError."""
+def check(text: str, what: str = "target") -> None:
+    """Refuse a name that is written like a path and leads nowhere; ``what``: its key. Raises FileNotFoundError."""
     target = Target.of(text)
     if target.kind != "hub":
         return
@@ -66,10 +73,9 @@ def check(text: str) -> None:
         return  # the hub's oldest models have no owner: gpt2
     place = resolve(text)
     near = difflib.get_close_matches(place.name, [p.name for p in place.parent.glob("*")], n=1)
-    hint = f"; did you mean {place.parent / near[0]}?" if near else "; correct target, or put the model there"
-    if place.name in ("smollm2-135m-instruct", "smollm2-practised"):
-        hint = "; `make smollm2` prepares it"
-    sentence = f"target {text!r} is neither a model folder nor a GGUF file ({place}){hint}"
+    hint = f"; did you mean {place.parent / near[0]}?" if near else f"; correct {what}, or put the model there"
+    hint = f"; {MADE_BY[place.name]} prepares it" if place.name in MADE_BY else hint
+    sentence = f"{what} {text!r} is neither a model folder nor a GGUF file ({place}){hint}"
     raise FileNotFoundError(sentence.replace(f"{ROOT}/", ""))
 
 

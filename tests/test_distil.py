@@ -12,7 +12,7 @@ from instructing import TRAIN, answer_items
 from instructing import parameters as asking
 from train_toys import make_base
 
-from laif_helpers import distil, instructors, recipe, train
+from laif_helpers import distil, instructors, recipe, target, train
 from laif_helpers.answers import joined
 from laif_helpers.distil import tables
 from laif_helpers.models import vocabulary
@@ -72,7 +72,10 @@ def test_a_teacher_must_have_the_targets_vocabulary(base: Path, tmp_path: Path) 
     assert vocabulary.problem(str(NANO), str(NANO)) == ""
     assert "another vocabulary than the target" in vocabulary.problem(str(NANO), str(base))
     assert "must be a model of this machine" in vocabulary.problem(str(NANO), "server:big")
-    assert "does not exist" in vocabulary.problem(str(NANO), str(tmp_path / "none"))
+    with pytest.raises(
+        FileNotFoundError, match=r"teacher 'data/downloads/nano-all' is .* did you mean|correct teacher"
+    ):
+        target.check("data/downloads/nano-all", "teacher")
     assert "no teacher is set" in vocabulary.problem(str(NANO), "")
     wrong = recipe.build(recipe.Recipe, {"arms": ["opd"], "teacher": str(base)})
     assert "another vocabulary" in instructors.problem(wrong, "teacher")

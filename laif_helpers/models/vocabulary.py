@@ -10,15 +10,13 @@ from laif_helpers.target import Target
 def problem(target: str, teacher: str) -> str:
     """Why ``teacher`` cannot score what ``target`` writes, token by token; "" if it can.
 
-    A hub model that is not on this machine is compared when it is loaded: "" here.
+    A model that is not on this machine yet is compared when it is loaded: "" here.
     """
     if not teacher:
         return "no teacher is set; set teacher, a model of this machine with the target's vocabulary"
     if not Target.of(teacher).local:
         return f"teacher {teacher!r} must be a model of this machine: every token is scored, which no server answers"
     folders = [resolve(name) for name in (target, teacher)]
-    if teacher.startswith(("/", ".", "data/")) and not folders[1].is_dir():
-        return f"teacher {teacher!r} does not exist; make it first, or correct teacher in the recipe"
     if not all(folder.is_dir() for folder in folders):
         return ""
     mine, theirs = map(_ids, folders)

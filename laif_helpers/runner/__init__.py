@@ -275,6 +275,8 @@ def target_missing(run_plan: RunPlan) -> str:
     """Why the target cannot be loaded, in one sentence, before a minute is spent on trying; "" if it can be, or if it
     has answered already. Raises FileNotFoundError for a path that leads nowhere."""
     name = run_plan.settings.target
+    if any(stage.row.needs == "teacher" for stage in run_plan.stages):
+        target.check(run_plan.settings.teacher, "teacher")
     rows = manifest.latest(run_plan.stages[0].run)
     if rows.get(run_plan.stages[0].key, {}).get("status") == "done":
         return ""
