@@ -255,16 +255,16 @@ def test_real_ids_and_counts(name: str, split: str, count: int, load_real: Calla
 def test_real_triad(name: str, split: str, load_real: Callable[..., list[Example]]) -> None:
     benchmark, found = benchmarks.get(name), load_real(name, split)
     templates = {"math": NUMBER_TEMPLATES, "choice": CHOICE_TEMPLATES, "text": TEXT_TEMPLATES}[benchmark.family]
-    for example in found:
+    for number, example in enumerate(found):
         gold = benchmark.gold_response(example)
         assert gold is None or benchmark.grade(example, gold).correct, (example.id, gold)
         text = example.fields.get("options", {}).get(example.gold, "")
-        for template in templates:
+        for template in templates[number % 3 :: 3]:  # each template meets a third of the items
             response = template.format(g=example.gold, t=text)
             grade = benchmark.grade(example, response)
             assert grade.correct and grade.readable, (example.id, response, grade)
-        for wrong in ("The answer is -987654321.", "The answer is Z.", "So the answer is zebra"):
-            assert not benchmark.grade(example, wrong).correct, (example.id, wrong)
+        wrong = ("The answer is -987654321.", "The answer is Z.", "So the answer is zebra")[number % 3]
+        assert not benchmark.grade(example, wrong).correct, (example.id, wrong)
 
 
 @pytest.mark.real

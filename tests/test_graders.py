@@ -295,7 +295,7 @@ LOOPS = [
 
 @pytest.mark.parametrize("family", ["number", "choice", "truth", "words", "brackets", "code", "second"])
 def test_no_text_is_slow(family: str) -> None:
-    """Twice the text takes about twice the time; the limit is far above what a linear scan needs on a busy machine."""
+    """A linear scan takes a tenth of the limit; one that goes over the text once per character, ten times as much."""
     readers = {
         "number": lambda text: GSM_PLUS.grade(number_item("18"), text),
         "choice": lambda text: MMLU.grade(choice_item(), text),
@@ -305,25 +305,25 @@ def test_no_text_is_slow(family: str) -> None:
     for kind, gold in (("truth", "yes"), ("words", "a b c"), ("brackets", "] )")):
         item = BBH.from_row({"task": "t", "input": "x", "target": gold})
         readers[kind] = lambda text, item=item: BBH.grade(item, text)
-    read = readers[family]
-    ends = ["Yes." + "\n" * 200_000, "\n" * 200_000 + "Question:", "A" + " " * 200_000 + "x"]
-    for text in [*(part * (200_000 // len(part)) for part in LOOPS), *ends]:
+    read, size = readers[family], 60_000
+    ends = ["Yes." + "\n" * size, "\n" * size + "Question:", "A" + " " * size + "x"]
+    for text in [*(part * (size // len(part)) for part in LOOPS), *ends]:
         started = time.process_time()
         read(text)
-        assert time.process_time() - started < 3, text[:30]
+        assert time.process_time() - started < 2, text[:30]
 
 
-def test_a_million_characters_take_little_memory() -> None:
+def test_a_long_text_takes_little_memory() -> None:
     tracemalloc.start()
     try:
         for part in ("The answer is x. ", "答案是", "\nA) x", "{ "):
-            text = part * (10**6 // len(part))
+            text = part * (250_000 // len(part))
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             GSM_PLUS.grade(number_item("18"), text)
             MMLU.grade(choice_item(), text)
             BBH.grade(BBH.from_row({"task": "t", "input": "x", "target": "a b c"}), text)
-            assert tracemalloc.get_traced_memory()[1] - before < 150 * 2**20, part
+            assert tracemalloc.get_traced_memory()[1] - before < 40 * 2**20, part
     finally:
         tracemalloc.stop()
 

@@ -380,7 +380,7 @@ def test_contained(ran: Ran, name: str) -> None:
     result = ran.results[name]
     allowed = OUTCOMES.get(name, {"failed", "timeout", "memory", "output"})
     assert result.status in allowed, result
-    assert result.seconds < 30, result
+    assert result.seconds < 120, result
 
 
 def test_nothing_outside_was_reached(ran: Ran) -> None:
@@ -389,7 +389,7 @@ def test_nothing_outside_was_reached(ran: Ran) -> None:
 
 
 def test_nothing_is_left_running(ran: Ran) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (left := running()) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left

@@ -65,7 +65,7 @@ def test_a_killed_run_loses_no_reply_and_leaves_no_lock(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
     assert child.stdout and child.stdout.readline() == "now\n"
     child.send_signal(signal.SIGKILL)
-    child.wait(10)
+    child.wait()
     child.stdout.close()
     with ledger.open_ledger(path, ABOUT, {}) as calls:
         known = calls.replies([str(i) for i in range(100000)])

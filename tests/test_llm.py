@@ -320,7 +320,7 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
         while sum(app.state.counts.answered.values()) < 60 and child.poll() is None:
             time.sleep(0.01)
         child.kill()
-        assert child.wait(10) == -signal.SIGKILL, "killed in the middle"
+        assert child.wait() == -signal.SIGKILL, "killed in the middle"
         p = practice_parameters(url)
         requests = many(p, 300)
         with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
@@ -349,7 +349,9 @@ def test_endless_refusals_for_coming_too_fast_end_too(monkeypatch: pytest.Monkey
         assert time.monotonic() - started > 0.5
 
 
-def test_retry_after_holds_everybody_back() -> None:
+def test_retry_after_holds_everybody_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = server.Connections(start=4)
+    monkeypatch.setattr(server, "Connections", lambda **_: few)
     times: list[float] = []
 
     def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -358,10 +360,8 @@ def test_retry_after_holds_everybody_back() -> None:
 
     with endpoint(behave, {"retry-after": "0.6"}) as (url, _):
         asked(llm_parameters(url))
-    later = [at - times[1] for at in times[2:]]
-    held = [wait for wait in later if wait >= 0.6]
-    assert held, "those not on their way yet, and the refused one, wait as long as the endpoint asks"
-    assert not [wait for wait in later if 0.3 < wait < 0.6]
+    held = [at for at in times[2:] if at - times[1] >= 0.6]
+    assert len(held) >= 10 - 4, "those not on their way yet, and the refused one, wait as long as the endpoint asks"
 
 
 @pytest.mark.parametrize(("fault", "sentence"), [("insufficient_quota", "quota"), ("unauthorized", "refuses the key")])

@@ -544,8 +544,10 @@ def test_samples_from_a_server_have_seeds_of_their_own(stub: Callable[..., Stub]
 
 def test_server_is_asked_more_at_once_until_it_refuses(stub: Callable[..., Stub]) -> None:
     def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
-        time.sleep(0.03)
-        return (429, error("slow down")) if server.open > 10 else (200, reply(request))
+        if server.open > 10:
+            return 429, error("slow down")
+        time.sleep(0.2)  # longer than a busy machine needs to send the others
+        return 200, reply(request)
 
     server = stub(behave)
     assert [answer.text for answer in generate_from(server, 80)] == [f"echo {i}" for i in range(80)]
@@ -673,9 +675,11 @@ def test_hanging_server_times_out(stub: Callable[..., Stub], monkeypatch: pytest
         server_model.ask("m", [ask("a")], url=server.url, timeout_s=0.2, **options)
 
 
-def test_nobody_listening_and_another_scheme_are_told_at_once(stub: Callable[..., Stub]) -> None:
+def test_nobody_listening_and_another_scheme_are_told_at_once(
+    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = stub(lambda _, request: (200, reply(request))).url
-    begin = time.monotonic()
+    monkeypatch.setattr(protocol, "_wait", lambda *_: pytest.fail("a retry was waited for"))
     for wrong, sentence in [
         (
             f"http://127.0.0.1:{launch.free_port()}/v1",
@@ -686,7 +690,6 @@ def test_nobody_listening_and_another_scheme_are_told_at_once(stub: Callable[...
         with pytest.MonkeyPatch.context() as patch, pytest.raises(server_model.ServerError, match=sentence):
             patch.setenv("OPENAI_API_KEY", "k")
             models.generate("server:m", [ask("a")], url=wrong, progress=False)
-    assert time.monotonic() - begin < 5
 
 
 def test_a_wrong_path_is_told_with_the_usual_one(stub: Callable[..., Stub]) -> None:
@@ -768,7 +771,7 @@ def test_serve_waits_for_health_and_ends_every_child(tmp_path: Path) -> None:
         children = [int(pid) for pid in pids.read_text().split()]
         assert all(alive(pid) for pid in children)
         raise KeyError("the evaluation failed")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while any(alive(pid) for pid in children) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(alive(pid) for pid in children), "also the one in a session of its own"

@@ -475,7 +475,7 @@ def start_and_kill(toy: Toy, number: int, victim: str) -> tuple[int, list[int]]:
 
 
 def all_gone(pids: list[int]) -> bool:
-    for _ in range(200):
+    for _ in range(1200):
         left = [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
         if not left:
             return True
