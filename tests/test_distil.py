@@ -1,5 +1,6 @@
 """On-policy distillation: which questions are rolled out, whom the teacher fits, and a training on rollouts."""
 
+import functools
 import json
 import shutil
 from collections import Counter
@@ -18,6 +19,7 @@ from laif_helpers.distil import tables
 from laif_helpers.models import vocabulary
 from laif_helpers.paths import NANO
 from laif_helpers.records import read_rows, write_jsonl
+from laif_helpers.train import memory
 from laif_helpers.train import mix as train_mix
 from laif_helpers.train.child import rollouts, samples
 
@@ -138,6 +140,19 @@ def test_a_checkpoint_depends_on_its_teacher(parameters: Make, tmp_path: Path) -
     assert not {"signal", "teacher", "rollout_temperature"} & plain.deciding.keys(), (
         "known from before there were others"
     )
+
+
+def test_the_teachers_weights_are_reckoned_with(parameters: Make, tmp_path: Path) -> None:
+    teacher = make_base(tmp_path / "teacher", hidden=64)
+    settings = train.make_settings(rolled(parameters, "opd", teacher=str(teacher)))
+    own, more = memory.shape(settings.base), memory.shape(str(teacher)).weights
+    need = functools.partial(memory.need, own, gpu=False, longest=64)
+    plain = need(settings.model_copy(update={"signal": "answers"})).states
+    assert need(settings).states - plain == pytest.approx(4 * more, abs=1)
+    assert need(settings.model_copy(update={"signal": "lesson"})).states - plain == pytest.approx(
+        4 * own.weights, abs=1
+    )
+    assert need(settings.model_copy(update={"signal": "lesson", "lora_rank": 4})).states < plain, "under the adapter"
 
 
 @pytest.mark.model

@@ -121,7 +121,7 @@ def need(model: Shape, settings: Settings, *, gpu: bool, longest: int, per_node:
     state = learned * (16 if zero else 12)
     whole = model.weights * (2 if gpu else 4) if not settings.lora_rank or settings.merge_lora else 4 * learned
     return Need(
-        states=int(states + PROCESS),
+        states=int(states + PROCESS + _teacher(model, settings, gpu)),
         activations=int(_activations(model, settings, gpu, longest)),
         host=int(host + PROCESS * here),
         disk=int(3 * state + 2 * whole),  # two states kept and one being written; the checkpoint and what it replaces
@@ -151,6 +151,14 @@ def _states(model: Shape, settings: Settings, gpu: bool, here: int, nodes: int) 
     options = {"num_gpus_per_node": here, "num_nodes": nodes, "cpu_offload": offload, "cpu_offload_params": offload}
     host, device, _ = estimate3(model.weights, model.largest, **options)
     return float(device), float(host)
+
+
+def _teacher(model: Shape, settings: Settings, gpu: bool) -> float:
+    """Bytes of the model that scores rollouts; what lies under an adapter scores them for nothing."""
+    if settings.signal == "answers" or (settings.signal == "lesson" and settings.lora_rank):
+        return 0.0
+    weights = model.weights if settings.signal == "lesson" else shape(settings.teacher).weights
+    return weights * (2.0 if gpu else 4.0)
 
 
 def _activations(model: Shape, settings: Settings, gpu: bool, longest: int) -> float:
