@@ -27,7 +27,7 @@ class Arm:
     """
 
     name: str
-    look: tuple[str, str, Any]
+    look: tuple[str, Any, Any]
     about: About = ""
     notebook: str = ""
     template: str = ""
@@ -85,14 +85,16 @@ _ROWS = (
     Arm("lec+le", ("#CC79A7", ">", (0, (6, 1, 3, 1))), halves=("lec", "le")),
     # own answers to training questions, verified or not; then own rollouts that a teacher scores
     Arm("rft", ("#2F6B4F", "*", (0, (5, 1))), notebook="09_self_training"),
-    Arm("rft_errors", ("#B03A8C", "2", (0, (3, 1))), notebook="09_self_training"),
-    Arm("self", ("#9AA7B5", "3", (0, (1, 1, 3, 1))), notebook="09_self_training"),
-    Arm("opd", ("#5B9BD5", "4", (0, (8, 2))), notebook="10_distil", needs="teacher", signal="teacher"),
-    Arm("opd_errors", ("#A3272F", "+", (0, (2, 1, 1, 1))), notebook="10_distil", needs="teacher", signal="teacher"),
+    Arm("rft_errors", ("#B03A8C", (4, 1, 0), (0, (3, 1))), notebook="09_self_training"),
+    Arm("self", ("#9AA7B5", (3, 1, 0), (0, (1, 1, 3, 1))), notebook="09_self_training"),
+    Arm("opd", ("#5B9BD5", (6, 1, 0), (0, (8, 2))), notebook="10_distil", needs="teacher", signal="teacher"),
+    Arm(
+        "opd_errors", ("#A3272F", (7, 0, 0), (0, (2, 1, 1, 1))), notebook="10_distil", needs="teacher", signal="teacher"
+    ),
     Arm("opd_contrast", ("#6A3D9A", "X", (0, (10, 1))), notebook="10_distil", needs="teacher", signal="teacher"),
     Arm(
         "sdft",
-        ("#C2A83E", "|", (0, (4, 1, 1, 1))),
+        ("#C2A83E", (8, 1, 0), (0, (4, 1, 1, 1))),
         about="errors",
         notebook="03_instruct_LE",
         template="le",

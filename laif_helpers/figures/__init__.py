@@ -192,22 +192,17 @@ def learned_kept(table: "pd.DataFrame", title: str = "") -> "Figure":
 
     ``table``: arm, learned, kept and the bounds of both (``_low``, ``_high``), shares.
     """
+    thin = {"linestyle": "", "elinewidth": 0.6, "capsize": 1, "markersize": 7, "markeredgewidth": 0.4}
     with canvas(figsize=(COLUMN + 1.6, 3.2)) as (figure, axes):
         axis = axes[0, 0]
         for row in table.to_dict("records"):
-            colour, marker, _ = arm_look(row["arm"])
-            bars = [
-                [[max(0.0, row[name] - row[f"{name}_low"])], [max(0.0, row[f"{name}_high"] - row[name])]]
-                for name in ("learned", "kept")
-            ]
-            look: dict[str, Any] = {
-                "color": colour,
-                "marker": marker,
-                "linestyle": "",
-                "elinewidth": 0.7,
-                "capsize": 1.5,
+            bars = {
+                error: [[max(0.0, row[name] - row[f"{name}_low"])], [max(0.0, row[f"{name}_high"] - row[name])]]
+                for error, name in (("xerr", "learned"), ("yerr", "kept"))
             }
-            axis.errorbar(row["learned"], row["kept"], yerr=bars[1], xerr=bars[0], label=row["arm"], **look)
+            colour, marker, _ = arm_look(row["arm"])
+            look: dict[str, Any] = {"color": colour, "marker": marker, "label": row["arm"], "markeredgecolor": "white"}
+            axis.errorbar(row["learned"], row["kept"], **bars, **look, **thin)
         percent_axis(axis.xaxis, "learned: of what was wrong, right now")
         percent_axis(axis.yaxis, "kept: of what was right, still right")
         axis.set_title(title, loc="left")

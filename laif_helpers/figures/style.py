@@ -106,6 +106,6 @@ def cluster_look(cluster: int) -> tuple[str, str]:
     return CLUSTER_COLOURS[cluster % len(CLUSTER_COLOURS)], CLUSTER_MARKERS[step % len(CLUSTER_MARKERS)]
 
 
-def arm_look(arm: str) -> tuple[str, str, Any]:
+def arm_look(arm: str) -> tuple[str, Any, Any]:
     """Colour, marker, line style; an arm without a row gets yellow crosses."""
     return arms.row(arm).look
