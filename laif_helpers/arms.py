@@ -43,7 +43,7 @@ class Arm:
 
 _ROWS = (
     Arm("vanilla", ("#000000", "o", (0, (1, 1)))),
-    Arm("fine_tuning", ("#7CC5F0", "v", (0, (3, 1, 1, 1)))),
+    Arm("fine_tuning", ("#7CC4F0", "v", (0, (3, 1, 1, 1)))),
     Arm(
         "auggpt",
         ("#E69F00", "s", (0, (4, 2))),
@@ -84,17 +84,17 @@ _ROWS = (
     Arm("le+lec", ("#009E73", "<", (0, (6, 1, 1, 1, 1, 1))), halves=("le", "lec")),
     Arm("lec+le", ("#CC79A7", ">", (0, (6, 1, 3, 1))), halves=("lec", "le")),
     # own answers to training questions, verified or not; then own rollouts that a teacher scores
-    Arm("rft", ("#2F6B4F", "*", (0, (5, 1))), notebook="09_self_training"),
-    Arm("rft_errors", ("#B03A8C", (4, 1, 0), (0, (3, 1))), notebook="09_self_training"),
-    Arm("self", ("#9AA7B5", (3, 1, 0), (0, (1, 1, 3, 1))), notebook="09_self_training"),
-    Arm("opd", ("#5B9BD5", (6, 1, 0), (0, (8, 2))), notebook="10_distil", needs="teacher", signal="teacher"),
+    Arm("rft", ("#043E0C", "*", (0, (5, 1))), notebook="09_self_training"),
+    Arm("rft_errors", ("#96105A", (4, 1, 0), (0, (3, 1))), notebook="09_self_training"),
+    Arm("self", ("#180A06", (3, 1, 0), (0, (1, 1, 3, 1))), notebook="09_self_training"),
+    Arm("opd", ("#0A1270", (6, 1, 0), (0, (8, 2))), notebook="10_distil", needs="teacher", signal="teacher"),
     Arm(
-        "opd_errors", ("#A3272F", (7, 0, 0), (0, (2, 1, 1, 1))), notebook="10_distil", needs="teacher", signal="teacher"
+        "opd_errors", ("#96060E", (7, 0, 0), (0, (2, 1, 1, 1))), notebook="10_distil", needs="teacher", signal="teacher"
     ),
-    Arm("opd_contrast", ("#6A3D9A", "X", (0, (10, 1))), notebook="10_distil", needs="teacher", signal="teacher"),
+    Arm("opd_contrast", ("#6428C0", "X", (0, (10, 1))), notebook="10_distil", needs="teacher", signal="teacher"),
     Arm(
         "sdft",
-        ("#C2A83E", (8, 1, 0), (0, (4, 1, 1, 1))),
+        ("#E8BF4A", (8, 1, 0), (0, (4, 1, 1, 1))),
         about="errors",
         notebook="03_instruct_LE",
         template="le",
