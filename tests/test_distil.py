@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from instructing import TRAIN, answer_items
 from instructing import parameters as asking
+from test_train_resume import Killed, losses, train_here, weights
 from train_toys import make_base
 
 from laif_helpers import distil, instructors, recipe, target, train
@@ -157,15 +158,22 @@ def test_the_teachers_weights_are_reckoned_with(parameters: Make, tmp_path: Path
 
 @pytest.mark.model
 @pytest.mark.parametrize("arm", ["opd", "sdft"])
-def test_a_model_trains_on_its_own_rollouts(parameters: Make, tmp_path: Path, arm: str) -> None:
+def test_a_model_trains_on_its_own_rollouts(
+    parameters: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm: str
+) -> None:
+    """A killed training goes on as if nothing had happened: the rollouts that follow are the same too."""
     teacher = make_base(tmp_path / "teacher", hidden=64)
-    p = rolled(parameters, arm, teacher=str(teacher))
-    metrics = train.launch(p)
+    whole = rolled(parameters, arm, teacher=str(teacher), save_steps=2)
+    metrics = train_here(whole, monkeypatch)
     assert metrics["steps"] == 6, "12 questions twice, in steps of 4"
-    assert (p.folder.checkpoint / "model.safetensors").is_file()
-    questions = sum(len(sample["input_ids"]) for sample in samples.make_samples(
-        train.make_settings(p), samples.load_tokenizer(p.target))[0])  # fmt: skip
-    assert 24 <= metrics["generated_tokens"] == metrics["tokens"] - 2 * questions <= 24 * 12
+    found, _ = samples.make_samples(train.make_settings(whole), samples.load_tokenizer(whole.target))
+    asked = 2 * sum(len(sample["input_ids"]) for sample in found)
+    assert 24 <= metrics["generated_tokens"] == metrics["tokens"] - asked <= 24 * 12
     more = metrics["teacher_tokens"] - metrics["tokens"]
     assert more == 0 if arm == "opd" else more > 24 * 30, "shown the lesson, it reads more"
-    assert train.launch(p) == metrics, "a second call trains nothing"
+    killed = rolled(parameters, arm, teacher=str(teacher), save_steps=2, run="killed")
+    with pytest.raises(Killed):
+        train_here(killed, monkeypatch, kill_at=3)
+    again = train_here(killed, monkeypatch)
+    assert again["resumed_from"] == 2 and again["generated_tokens"] == metrics["generated_tokens"]
+    assert losses(killed) == losses(whole) and weights(killed) == weights(whole)

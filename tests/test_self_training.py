@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from instructing import PRACTICE, TRAIN, answer_items
 from instructing import parameters as asking
 
@@ -13,6 +14,7 @@ from laif_helpers import lessons, models, recipe, self_training
 from laif_helpers.answers import joined
 from laif_helpers.paths import NANO
 from laif_helpers.records import Completion, Lesson, read_jsonl
+from laif_helpers.runner import forecast, manifest, plan
 from laif_helpers.self_training import tables
 from laif_helpers.train import mix as train_mix
 
@@ -131,6 +133,17 @@ def test_the_same_answer_again_and_again_is_refused() -> None:
     assert self_training.drawn(parameters(samples=2, temperature=0.7)) == {"n": 2, "temperature": 0.7}
     with pytest.raises(ValueError, match="samples 2 with temperature 0"):
         parameters(samples=2)
+
+
+def test_an_instructor_is_forecast_for_the_arms_that_ask_one(tmp_path: Path) -> None:
+    path = tmp_path / "both.yaml"
+    values = {"arms": ["rft", "le"], "iterations": 1, "instructor": "llm", "instructor_model": "m", "max_usd": 1}
+    path.write_text(yaml.safe_dump(values))
+    stages = plan.make(path).stages
+    assert "m, 1 arm iterations" in forecast.lines(stages)[0]
+    drawing = next(stage for stage in stages if stage.notebook == plan.SELF)
+    labels = [label for label, _ in manifest._files_read(drawing)]
+    assert "target/model.safetensors" in labels, "samples depend on the weights, not on the answers alone"
 
 
 @pytest.mark.model

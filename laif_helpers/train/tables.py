@@ -34,6 +34,8 @@ DECIDING = {
     "replay_from": "replayed: the gold answer, or the target's own",
     "kl_weight": "pull towards the model before training, on replayed answers",
     "average": "share of the way from the weights before to those after",
+    "match": "what the budget holds equal over the arms",
+    "teacher": "scores the tokens of rollouts, if the arm has any",
     "seed": "of the draw and the order of the items",
 }
 """The recipe's keys that decide a training, as 05 lists them."""
