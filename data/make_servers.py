@@ -26,7 +26,7 @@ VLLM_SERVE = """\
 # serve MODEL PORT [OPTIONS]
 model=$1 port=$2; shift 2
 VLLM_CPU_KVCACHE_SPACE=${{VLLM_CPU_KVCACHE_SPACE:-1}} exec {python} -m vllm.entrypoints.openai.api_server \\
-    --model "$model" --served-model-name "$model" --host 127.0.0.1 --port "$port" --max-model-len 2048 "$@"
+    --model "$model" --served-model-name "$model" --host 127.0.0.1 --port "$port" "$@"
 """
 
 

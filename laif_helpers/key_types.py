@@ -6,6 +6,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
+TEMPLATE_KEY = "chat_template_kwargs"
+"""The parameter with values for the chat template, as vLLM, SGLang, llama.cpp and `transformers serve` call it."""
+
 
 class Price(BaseModel):
     """What a model costs, in dollars per million tokens; 0 for a server of your own."""
@@ -34,7 +37,16 @@ class RequestChange(BaseModel):
             raise ValueError(f"{secret[0]!r}: keys come from the environment, never from a recipe; remove it here")
         if twice := sorted(name for name in set(touched) if touched.count(name) > 1):
             raise ValueError(f"{twice[0]!r} is named twice among add, rename and leave_out; name it once")
+        values = self.template_values
+        if not isinstance(values, Mapping) or not all(str(name).isidentifier() for name in values):
+            raise ValueError(f"{TEMPLATE_KEY} {values!r}: a mapping of names, such as {{enable_thinking: false}}")
         return self
+
+    @property
+    def template_values(self) -> dict[str, Any]:
+        """Values for the chat template: a server is sent them, a model of this machine is asked and trained by them."""
+        found: dict[str, Any] = self.add.get(TEMPLATE_KEY, {})
+        return found
 
     @model_serializer
     def _changes_alone(self) -> dict[str, Any]:

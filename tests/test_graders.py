@@ -181,6 +181,7 @@ CODE_ANSWERS = {
     "better second version": f"```python\ndef double(n):\n    return n\n```\nWait, no:\n```python\n{GOOD}\n```",
     "body only": "    return 2 * n\n",
     "fenced body": "```python\n    return 2 * n\n```",
+    "form feed": f"```python\nSEP = 'a\u2028b'\n\x0c\n{GOOD}\n\x0c\nprint(double(int(input())))\n```",
     "main block": f"```python\n{GOOD}\n\nif __name__ == '__main__':\n    print(double(int(input())))\n```",
 }
 

@@ -342,6 +342,22 @@ def test_without_the_untouched_target_nothing_is_compared(toy: Toy, capsys: pyte
     assert last.startswith("toy FAILED at vanilla/iter0/01_evaluate;") and "finished" not in last
 
 
+def test_files_without_worked_solutions_are_told_before_the_first_stage(
+    toy: Toy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = toy.root / "mine.jsonl"
+
+    def told(solution: str) -> str:
+        rows = [{"question": "Tom has 5 nuts and gets 8 more. How many nuts has he?", "answer": "13", "split": "train"}]
+        data.write_text("\n".join(json.dumps(row | {"solution": solution}) for row in rows))
+        toy.run(benchmarks=[str(data)], in_domain=[str(data)])
+        return capsys.readouterr().out
+
+    assert "no lessons: 0 of 1 train items" in told("")
+    assert "1 of 1 train items" in (out := told("He has 13 nuts.")) and "cannot be varied" in out
+    assert "no lessons" not in told("Tom has 5 + 8 = 13 nuts.")
+
+
 def test_arm_without_errors_ends_well(toy: Toy) -> None:
     ended = 'put(p.folder.metrics("03_instruct_LE"), json.dumps({"ended": "no wrong items"}))'
     write_toy(toy.notebooks, "03_instruct_LE", work=ended)

@@ -265,7 +265,8 @@ def tracked(folder: Path) -> list[float]:
 def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParameters]) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    p = parameters(n=48, learning_rate="5e-3", epochs=3, max_new_tokens=8, report_to="tensorboard")
+    values = {"request_options": {"target": {"add": {"chat_template_kwargs": {"day": "1 May"}}}}}
+    p = parameters(n=48, learning_rate="5e-3", epochs=3, max_new_tokens=8, report_to="tensorboard", **values)
     responses(p)
     p.folder.checkpoint.mkdir(parents=True)  # what a killed training of old might have left
     seen: list[int] = []
@@ -285,7 +286,8 @@ def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParamet
     assert tracked(p.folder.path / "tensorboard") == pytest.approx(losses), "kept beside the run, not with the states"
 
     model = AutoModelForCausalLM.from_pretrained(p.folder.checkpoint)
-    assert AutoTokenizer.from_pretrained(p.folder.checkpoint).chat_template == TEMPLATE
+    template = AutoTokenizer.from_pretrained(p.folder.checkpoint).chat_template
+    assert template.endswith(TEMPLATE) and "set day = '1 May'" in template, "it asks as it was trained"
     assert model.generation_config.eos_token_id is not None
     sentinel = json.loads((p.folder.checkpoint / train_settings.SENTINEL).read_text())
     assert sentinel["steps"] == 18

@@ -302,8 +302,8 @@ def test_preflight_of_a_sound_training(parameters: Make, base: Path) -> None:
 def test_preflight_notices_another_template(parameters: Make, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load = sft_samples.load_tokenizer
 
-    def other(name: str) -> Any:
-        tokenizer = load(name)
+    def other(name: str, *values: Any) -> Any:
+        tokenizer = load(name, *values)
         tokenizer.chat_template += "{% if add_generation_prompt %}<|system|>{% endif %}"
         return tokenizer
 
@@ -374,8 +374,9 @@ def test_card_takes_scores_later(tmp_path: Path) -> None:
     assert "base_model: org/name" in path.read_text() and "Not measured yet" in path.read_text()
     row = {"benchmark": "practice", "split": "test", "n": 10, "accuracy": 0.5, "ci_low": 0.2, "ci_high": 0.8}
     for _ in range(2):
-        model_card.fill_scores(tmp_path, [row])
+        model_card.fill_scores(tmp_path, [row], "in float32 on this machine")
         assert path.read_text().count("| practice | test | 10 | 50.0 % | [20.0, 80.0] |") == 1
+    assert "Answered in float32 on this machine." in path.read_text() and "computed in float32" in path.read_text()
     assert "fingerprint" not in path.read_text() and "Not measured" not in path.read_text()
     write_json(tmp_path / "none" / "config.json", {})
     model_card.fill_scores(tmp_path / "none", [row])

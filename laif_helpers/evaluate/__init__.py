@@ -37,6 +37,7 @@ from laif_helpers.records import Completion, Example, Response, read_jsonl, writ
 from laif_helpers.target import Target
 
 __all__ = [
+    "answered",
     "browse",
     "by_facet",
     "disputed",
@@ -165,8 +166,13 @@ def _asked_otherwise(p: StageParameters) -> dict[str, Any]:
     return {
         **({"dtype": models.chosen_dtype(p.model, p.dtype)} if local else {}),
         **({"temperature": p.temperature, "seed": p.seed} if p.temperature else {}),
-        **({"request_options": change.model_dump()} if not local and change != RequestChange() else {}),
+        **({"request_options": change.model_dump()} if change != RequestChange() else {}),
     }
+
+
+def answered(p: StageParameters) -> str:
+    """How this iteration's answers are computed, for the checkpoint's card."""
+    return f"by `{p.serve}`" if p.serve else f"in {models.chosen_dtype(p.model, p.dtype)} on this machine"
 
 
 def _name(identity: str, sample: int) -> str:

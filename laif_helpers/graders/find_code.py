@@ -89,7 +89,7 @@ def _without_prompts(code: str) -> str:
     """What was typed in an interactive session (``>>>``), without its output."""
     if not code.lstrip().startswith(">>> "):
         return code
-    lines = [line for line in code.splitlines() if re.match(r"\s*(?:>>>|\.\.\.)", line)]
+    lines = [line for line in _lines(code) if re.match(r"\s*(?:>>>|\.\.\.)", line)]
     return "\n".join(re.sub(r"^\s*(?:>>>|\.\.\.) ?", "", line) for line in lines)
 
 
@@ -119,7 +119,7 @@ def _answer_alone(code: str, entry_point: str) -> str:
     dropped = [node for node in behind if not isinstance(node, _KEPT) and not _bound(node) & used]
     if not dropped:
         return code
-    lines: list[str | None] = list(code.splitlines())
+    lines: list[str | None] = list(_lines(code))
     for node in dropped:
         for number in range(node.lineno - 1, node.end_lineno or node.lineno):
             lines[number] = None
@@ -168,7 +168,7 @@ def _bare(text: str) -> str:
     """Bare code without the prose before it: from the first import or definition on."""
     if re.match(r"\s*[A-Za-z_]\w*\s*=[^=]", text) and compiles(text):
         return text  # a constant that the function needs stands first
-    lines = text.splitlines()
+    lines = _lines(text)
     starts = [number for number, line in enumerate(lines) if _STARTS.match(line)]
     return _dedented("\n".join(lines[starts[0] if starts else 0 :]))
 
@@ -179,7 +179,7 @@ def _shortened(code: str, entry_point: str) -> str:
         error_line = _broken_at(code)
         if error_line is None:
             return code
-        shorter = "\n".join(code.splitlines()[: error_line - 1])
+        shorter = "\n".join(_lines(code)[: error_line - 1])
         if not defines(shorter, entry_point):
             return code
         code = shorter
@@ -189,14 +189,14 @@ def _shortened(code: str, entry_point: str) -> str:
 def _body(text: str) -> str:
     """Lines that continue a stub, indented as its body; "" if the text is none. Its first line may have lost its
     indentation, or all lines may have."""
-    lines = text.strip("\n").splitlines()
-    if not lines:
+    lines = _lines(text.strip("\n"))
+    if not any(lines):
         return ""
     first = [f"    {lines[0].strip()}", *lines[1:]]
     variants = [lines] if re.match(r" {2,}|\t", lines[0]) else []
     if re.match(r"\s|\Z", next((line for line in lines[1:] if line.strip()), "")):
         variants.append(first)
-    variants += [textwrap.indent(textwrap.dedent("\n".join(lines)), "    ").splitlines()]
+    variants += [_lines(textwrap.indent(textwrap.dedent("\n".join(lines)), "    "))]
     for number, variant in enumerate(variants):
         kept = _compiling("\n".join(variant))
         if re.search(r"^\s+(?:return|yield)\b", kept, re.MULTILINE) or (
@@ -211,7 +211,7 @@ def _compiling(body: str) -> str:
         error_line = _broken_at(f"def f():\n{body}\n")
         if error_line is None:
             return body
-        body = "\n".join(body.splitlines()[: max(0, error_line - 2)])
+        body = "\n".join(_lines(body)[: max(0, error_line - 2)])
         if not body.strip():
             return ""
     return ""
@@ -231,7 +231,7 @@ def _definitions(code: str, without: "set[str] | frozenset[str]" = frozenset()) 
 
 def _dedented(code: str) -> str:
     """The code without the indentation that all of it shares (a block inside a list item); doctest text untouched."""
-    lines = code.strip("\n").splitlines()
+    lines = _lines(code.strip("\n"))
     filled = [line for line in lines if line.strip()]
     if not filled:
         return code
@@ -241,6 +241,11 @@ def _dedented(code: str) -> str:
     if _STARTS.match(lines[0]):
         return "\n".join([line if number else line.lstrip() for number, line in enumerate(lines)])
     return "\n".join(lines)
+
+
+def _lines(code: str) -> list[str]:
+    """As Python counts them: a form feed ends no line, nor does U+2028 in a string."""
+    return re.split("\r\n?|\n", code)
 
 
 def compiles(code: str) -> bool:

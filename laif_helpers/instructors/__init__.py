@@ -28,20 +28,24 @@ class Instructor:
         families: of items that it can write lessons for.
         benchmarks: the only ones of those families that it knows; () for all.
         groups: it can be asked about several errors at once (``per: cluster``).
+        solutions: it puts new numbers into an item's worked solution, so items without one teach nothing.
     """
 
     paid: bool
     families: tuple[str, ...]
     benchmarks: tuple[str, ...] = ()
     groups: bool = True
+    solutions: bool = False
 
 
 INSTRUCTORS = {
     "scripted": Instructor(False, ("math",), ("practice", "practice_plus")),
-    "symbolic": Instructor(False, ("math",), groups=False),
+    "symbolic": Instructor(False, ("math",), groups=False, solutions=True),
     "llm": Instructor(True, ("math", "choice", "code")),
 }
 """Names as recipes write them."""
+LOOKED_AT = 200
+"""Worked solutions of a user's file that are tried before a run; if one of them can be varied, the run goes on."""
 
 
 def is_paid(name: str) -> bool:
@@ -77,6 +81,30 @@ def problem(recipe: Any, needs: str = "instructor") -> str:
     if needs == "teacher":
         return vocabulary.problem(recipe.target, recipe.teacher)
     return unable("llm" if recipe.quote_only else recipe.instructor, recipe.in_domain, recipe.per)
+
+
+def warning(recipe: Any) -> str:
+    """A sentence if a recipe's instructor needs worked solutions and a file of the user's has none that it can vary."""
+    if not INSTRUCTORS[recipe.instructor].solutions or recipe.quote_only:
+        return ""
+    own = (bench for bench in map(benchmarks.get, recipe.in_domain) if bench.own_files)
+    return next(filter(None, (_unsolved(bench, recipe.error_split) for bench in own)), "")
+
+
+def _unsolved(bench: benchmarks.Benchmark, split: str) -> str:
+    from laif_helpers.instructors import symbolic
+
+    items = bench.load(split)
+    solved = [(bench.question_text(item), bench.gold_response(item) or "") for item in items if item.rationale]
+    tried = symbolic.coverage(solved[:LOOKED_AT])
+    if tried["varied"]:
+        return ""
+    why = f" (the first {tried.total()} cannot be varied: {tried.most_common(1)[0][0]})" if solved else ""
+    return (
+        "instructor 'symbolic' puts new numbers into worked solutions, so there will be no lessons: "
+        f"{len(solved)} of {len(items)} {split} items of {bench.name} have one{why}; write calculations into the rows' "
+        "'solution', such as 3 * 4 = 12, or set instructor to llm"
+    )
 
 
 def ask(requests: "Sequence[Asked]", p: Any, ledger: "Ledger") -> None:

@@ -49,7 +49,8 @@ def generate(
         n: samples of each prompt, which follow one another in the result (so it is ``n`` times as long).
         numbers: which sample of its prompt each conversation is, from 0; None: its turn among equal ones. A sample
             depends on its number and ``seed``, not on what is asked beside it.
-        change: what a server's requests have more, less or under another name.
+        change: what a server's requests have more, less or under another name; its ``chat_template_kwargs`` are for a
+            model of this machine too.
         dtype: of a local model's numbers: ``auto``, ``float32`` or ``bfloat16``.
         batch_size: rows decoded at once on this machine; 0: as many as fit into memory.
         on_done: called with (index, completion) as soon as an answer is finished.
@@ -67,7 +68,7 @@ def generate(
     ask = (
         partial(_ask_server, change=change)
         if Target.of(model).kind == "server"
-        else _ask_local(model, dtype, batch_size)
+        else _ask_local(model, dtype, batch_size, (change or RequestChange()).template_values)
     )
     with _Progress(len(conversations), shown=progress) as bar:
 
@@ -98,11 +99,11 @@ def _turns(conversations: list[list[Message]]) -> list[int]:
     return found
 
 
-def _ask_local(model: str, dtype: str, batch_size: int) -> Callable[..., None]:
+def _ask_local(model: str, dtype: str, batch_size: int, template_values: dict[str, Any]) -> Callable[..., None]:
     """Load the model now (a progress bar's rates should not count that), ask later."""
     from laif_helpers.models import local as local_model
 
-    local = local_model.load(model, dtype)
+    local = local_model.load(model, dtype, template_values)
 
     def ask(_: str, conversations: list[list[Message]], url: str, on_done: OnDone, **options: Any) -> None:
         for index, completion in local_model.answer(local, conversations, batch_size=batch_size, **options):

@@ -22,12 +22,15 @@ class Question:
     grade: Callable[[str], Grade] | None = None
 
 
-def answers(models: Mapping[str, str], question: Question, max_new_tokens: int = 256) -> dict[str, str]:
-    """What each model (label -> folder, hub name or ``server:``) answers, one after another, greedily."""
+def answers(models: Mapping[str, str], question: Question, **options: Any) -> dict[str, str]:
+    """What each model (label -> folder, hub name or ``server:``) answers, one after another, greedily.
+
+    ``options``: of ``models.generate``.
+    """
     from laif_helpers import models as own
 
     return {
-        label: own.generate(model, [question.messages], max_new_tokens=max_new_tokens, progress=False)[0].text
+        label: own.generate(model, [question.messages], progress=False, **options)[0].text
         for label, model in models.items()
     }
 

@@ -67,10 +67,11 @@ def _training(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def fill_scores(checkpoint: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def fill_scores(checkpoint: Path, rows: Sequence[Mapping[str, Any]], answered: str = "") -> None:
     """Put measured scores into a checkpoint's card: rows with benchmark, split, n, accuracy, ci_low, ci_high.
 
-    A checkpoint without a card (of another tool) is left alone.
+    ``answered``: how the answers were computed, such as ``in float32``; a score belongs to it. A checkpoint without a
+    card (of another tool) is left alone.
     """
     path = checkpoint / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -82,5 +83,5 @@ def fill_scores(checkpoint: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         lines.append(
             f"| {row['benchmark']} | {row['split']} | {row['n']} | {100 * row['accuracy']:.1f} % | {interval} |"
         )
-    table = "\n".join(lines) + "\n"
+    table = "\n".join([*lines, *([f"\nAnswered {answered}."] if answered else [])]) + "\n"
     write_text(path, _SCORES.sub(lambda _: table, text))

@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.models import check, gguf, precision
+from laif_helpers.models import check, gguf, precision, template
 from laif_helpers.paths import resolve
 from laif_helpers.records import Completion, Message
 
@@ -30,7 +30,7 @@ class LocalModel:
     context: int
 
 
-def load(name: str, dtype: str = "auto") -> LocalModel:
+def load(name: str, dtype: str = "auto", template_values: Mapping[str, Any] | None = None) -> LocalModel:
     """Load a folder (also a LoRA adapter's), a GGUF file or a hub name; ``dtype``: see ``chosen_dtype``.
 
     The last model stays loaded until another is asked for or its files change. Raises ValueError when it cannot
@@ -40,7 +40,8 @@ def load(name: str, dtype: str = "auto") -> LocalModel:
     chosen = chosen_dtype(name, dtype)
     if slow := precision.warning(dtype, _gpu()):
         print(slow)
-    return _load(name, fingerprint(name), chosen)
+    local = _load(name, fingerprint(name), chosen)
+    return replace(local, tokenizer=template.with_values(local.tokenizer, template_values or {}))
 
 
 def chosen_dtype(name: str, dtype: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from laif_helpers import machine, target
 from laif_helpers.records import write_json
-from laif_helpers.runner import executors, manifest, plan, scratch, shared_folders
+from laif_helpers.runner import executors, forecast, manifest, plan, scratch, shared_folders
 from laif_helpers.runner import report as report_run
 from laif_helpers.runner.outcome import Outcome
 from laif_helpers.runner.plan import COMPARE, RunPlan, Stage
@@ -64,6 +64,8 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
         progress = Progress(run_plan, executors.get(executor), workers or run_plan.settings.workers, redo)
         for change in manifest.write_recipe(run_plan):
             print(f"changed since the last call: {change}")
+        for warning in forecast.warnings(run_plan.stages):
+            print(warning)
         shared_folders.link(run_plan)
         scratch.remove_all(run_plan.run)
         try:

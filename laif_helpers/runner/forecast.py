@@ -1,4 +1,4 @@
-"""Estimates what a recipe's instructor will cost before any answer is known; 03 and 04 quote the real requests.
+"""Estimates what a recipe's instructor can do and will cost before any answer is known; 03 and 04 quote the requests.
 
 How many questions the target gets wrong is not known yet, so a fifth and three fifths of the items give a range.
 """
@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from laif_helpers import benchmarks, lessons
+from laif_helpers import benchmarks, instructors, lessons
 from laif_helpers.instructors import spending
 from laif_helpers.recipe import Recipe
 from laif_helpers.runner.plan import Stage
@@ -18,10 +18,22 @@ FRAME = 1800  # characters of instructions in a request, beside the item and the
 
 
 def lines(stages: Iterable[Stage]) -> list[str]:
-    """Lines on the instructor of a plan: requests, tokens, dollars; none if no language model is asked.
+    """Lines on the instructor of a plan: what keeps it from teaching, and a language model's requests, tokens, dollars.
 
     Each stage that asks counts once, so that what the points of a sweep or the arms of a run share is paid once.
     """
+    stages = list(stages)
+    return [*warnings(stages), *_cost(stages)]
+
+
+def warnings(stages: Iterable[Stage]) -> list[str]:
+    """What keeps instructors of a plan from teaching; the run would end without lessons."""
+    asking = next((stage.recipe for stage in stages if stage.row.needs == "instructor"), None)
+    found = instructors.warning(asking) if asking else ""
+    return [found] if found else []
+
+
+def _cost(stages: list[Stage]) -> list[str]:
     turns = [stage for stage in stages if stage.makes_lessons and _asks(stage)]
     if not turns:
         return []

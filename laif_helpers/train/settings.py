@@ -50,6 +50,7 @@ class Settings(TrainingSection):
     teacher: str = ""
     teacher_fingerprint: str = ""
     rollout_temperature: float = 1.0
+    template_values: Row = Field({})
     untouched: str = ""
     held_out: list[Row] = Field([])
     anchors: list[Row] = Field([])
@@ -85,6 +86,8 @@ class Settings(TrainingSection):
             others |= {"signal", "teacher", "teacher_fingerprint", "rollout_temperature"}
         else:
             others.discard("max_new_tokens")
+        if not self.template_values:
+            others.add("template_values")
         return {key: value for key, value in self.model_dump().items() if key not in others}
 
     @property
@@ -113,6 +116,7 @@ def make_settings(p: StageParameters) -> Settings:
         training_set_sha256=file_hash([p.folder.training_set]),
         deepspeed_config=deepspeed_config(p.deepspeed),
         signal=p.row.signal,
+        template_values=p.request_options.target.template_values,
         untouched=local_target(p.target),
         held_out=measured.held_out(p) if p.average == "auto" else [],
         anchors=measured.anchors(p),
@@ -247,7 +251,7 @@ def read_log(path: Path) -> list[Row]:
     """Rows of a training log that may still be growing: a line without its end is left for the next look."""
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(True) if line.endswith("\n")]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def read_json(path: Path) -> Row:

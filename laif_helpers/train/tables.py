@@ -174,7 +174,8 @@ def asked_html(p: StageParameters) -> str:
 def ask_yourself(p: StageParameters) -> Any:
     """``models.ask.widget`` over the models before and after this training."""
     write = benchmarks.get(p.in_domain[0]).messages_for
-    return ask.widget({"before": p.base_model, "after": p.model}, questions(p), write, max_new_tokens=p.max_new_tokens)
+    options = {"max_new_tokens": p.max_new_tokens, "dtype": p.dtype, "change": p.request_options.target}
+    return ask.widget({"before": p.base_model, "after": p.model}, questions(p), write, **options)
 
 
 def cost(metrics: Row) -> str:

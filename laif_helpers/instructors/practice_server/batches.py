@@ -83,7 +83,7 @@ async def _work_off(app: FastAPI, store: Store, batch: dict[str, Any]) -> None:
     await asyncio.sleep(app.state.settings.batch_s)
     good: list[str] = []
     bad: list[str] = []
-    for line in store.files[batch["input_file_id"]].decode().splitlines():
+    for line in store.files[batch["input_file_id"]].splitlines():  # of bytes: U+2028 ends no line
         row = json.loads(line)
         status, body = _answer(app, row["body"])
         done = {"custom_id": row["custom_id"], "response": {"status_code": status, "body": body}, "error": None}

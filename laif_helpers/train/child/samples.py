@@ -3,13 +3,17 @@
 import itertools
 from typing import Any
 
+from laif_helpers.models import template
 from laif_helpers.records import read_rows
 from laif_helpers.train.child import rollouts
 from laif_helpers.train.settings import Row, Settings
 
 
-def load_tokenizer(base: str) -> Any:
-    """The base's tokenizer, with a padding token. Raises ValueError if it cannot be loaded or has no template."""
+def load_tokenizer(base: str, template_values: Row | None = None) -> Any:
+    """The base's tokenizer, with a padding token and with values of its own for its template.
+
+    Raises ValueError if it cannot be loaded or has no template.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -23,7 +27,7 @@ def load_tokenizer(base: str) -> Any:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return template.with_values(tokenizer, template_values or {})
 
 
 def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:

@@ -45,7 +45,7 @@ def train(settings: Settings) -> None:
     import_seconds = _import_trainer()
     begin = time.perf_counter()
     check_deepspeed_keys(settings)
-    tokenizer = load_tokenizer(settings.base)
+    tokenizer = load_tokenizer(settings.base, settings.template_values)
     samples, shares = make_samples(settings, tokenizer)
     write_json(Path(settings.folder) / "train_row.json", parts(samples[0], tokenizer))
     size = preflight.size(settings)

@@ -1,0 +1,113 @@
+"""Values for chat templates, such as ``enable_thinking: false``: one recipe key for asking and for training."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from train_toys import TEMPLATE
+
+from laif_helpers import evaluate, models, recipe
+from laif_helpers.key_types import RequestChange
+from laif_helpers.models import template
+from laif_helpers.paths import stamp_of
+from laif_helpers.recipe import Recipe, StageParameters
+from laif_helpers.train import settings as train_settings
+from laif_helpers.train.child import samples as sft_samples
+
+THINKS = TEMPLATE.replace(
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}",
+    "{% if add_generation_prompt %}<|assistant|>"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}{% endif %}",
+).replace("{{ m.content }}", "{% if m.role == 'assistant' %}<think></think>{% endif %}{{ m.content }}")
+"""As Qwen3's: it thinks unless it is told not to, and an answer that is trained on carries an empty thought."""
+OFF = {"enable_thinking": False}
+ASKED = [{"role": "user", "content": "What is 1 + 1?"}]
+OPTIONS: dict[str, Any] = {"request_options": {"target": {"add": {"chat_template_kwargs": OFF}}}}
+
+
+@pytest.fixture(name="thinker")
+def thinker_fixture(base: Path, tmp_path: Path) -> Path:
+    """The tiny model with a template that thinks."""
+    folder = shutil.copytree(base, tmp_path / "thinker")
+    (folder / "chat_template.jinja").write_text(THINKS)
+    return folder
+
+
+def rendered(tokenizer: Any, **values: Any) -> str:
+    return str(tokenizer.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True, **values))
+
+
+def test_a_saved_template_keeps_its_values_and_a_request_can_name_others(thinker: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    plain = AutoTokenizer.from_pretrained(thinker)
+    changed = template.with_values(plain, OFF)
+    assert rendered(changed) == rendered(plain, **OFF) != rendered(plain), "only the copy is changed"
+    changed.save_pretrained(tmp_path / "saved")
+    saved = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert rendered(saved) == rendered(plain, **OFF)
+    assert rendered(saved, enable_thinking=True) == rendered(plain)
+    assert template.with_values(saved, OFF).chat_template == saved.chat_template, "nothing is written twice"
+
+
+def test_any_value_and_the_first_line_come_through(base: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = "\n  {% if true %}>{% endif %}{{ day }}|{{ tools | tojson }}"
+    values = {"day": "it's 7 o\"clock\n\u2028 {{ é", "tools": {"a": [1, None, True, 0.5]}}
+    assert rendered(template.with_values(tokenizer, values)) == rendered(tokenizer, **values)
+
+
+def test_local_answers_are_asked_for_with_the_values(thinker: Path) -> None:
+    change = RequestChange(add={"chat_template_kwargs": OFF})
+    plain, without = (
+        models.generate(str(thinker), [ASKED], max_new_tokens=2, change=change, progress=False)[0].prompt_tokens
+        for change in (None, change)
+    )
+    assert without == plain + len("<think></think>"), "a token a byte"
+
+
+def test_answers_say_with_which_values_they_were_asked(
+    thinker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    asked = {"run": "r", "target": str(thinker), "benchmarks": ["practice"], "in_domain": [], "limit": 2}
+    headers, prompts = [], []
+    for more in ({}, OPTIONS):
+        p = recipe.build(StageParameters, asked | {"max_new_tokens": 4} | more)
+        (path,) = evaluate.evaluate(p)
+        headers.append(json.loads(stamp_of(path).read_text())["header"])
+        prompts.append([row.prompt_tokens for row in evaluate.read_jsonl(path, evaluate.Response)])
+    assert headers[0]["dtype"] == "float32" and "request_options" not in headers[0]
+    assert headers[1]["request_options"] == {"add": {"chat_template_kwargs": OFF}}
+    assert [after - before for before, after in zip(*prompts, strict=True)] == [len("<think></think>")] * 2
+
+
+def test_a_training_sees_the_prompt_that_is_asked(parameters: Callable[..., StageParameters], thinker: Path) -> None:
+    taught = {}
+    for more in ({}, OPTIONS):
+        settings = train_settings.make_settings(parameters(target=str(thinker), **more))
+        tokenizer = sft_samples.load_tokenizer(settings.base, settings.template_values)
+        first = sft_samples.make_samples(settings, tokenizer)[0][0]
+        learned = [at for at, label in enumerate(first["labels"]) if label != -100]
+        taught[settings.identity] = tokenizer.decode(first["input_ids"][learned[0] :])
+    first, second = taught.values()
+    assert first.startswith("<think></think>0 + 0") and second.startswith("0 + 0")
+    old = train_settings.make_settings(parameters(target=str(thinker)))
+    assert "template_values" not in old.deciding, "without values, a checkpoint of an earlier release is still whole"
+
+
+def test_what_only_a_server_can_be_told_is_refused_for_a_model_of_this_machine() -> None:
+    assert recipe.build(Recipe, OPTIONS).request_options.target.template_values == OFF
+    wanted = {"request_options": {"target": {"add": {"top_p": 0.9, **OPTIONS["request_options"]["target"]["add"]}}}}
+    assert recipe.build(Recipe, wanted | {"serve": "vllm serve {model} --port {port}"})
+    for more in (wanted, {"request_options": {"target": {"leave_out": ["seed"]}}}):
+        with pytest.raises(ValueError, match="answers on this machine, where only add"):
+            recipe.build(Recipe, more)
+    for bad in ("no", {"enable thinking": False}):
+        with pytest.raises(ValueError, match="a mapping of names"):
+            recipe.build(Recipe, {"request_options": {"target": {"add": {"chat_template_kwargs": bad}}}})
