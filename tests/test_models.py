@@ -640,7 +640,10 @@ def _choice(finish: str | None, text: str | None = "7", **more: Any) -> dict[str
         *(({"choices": [_choice(reason)]}, "7", "stop") for reason in ("eos_token", "end_turn", None, "new_reason")),
         *(({"choices": [_choice(reason)]}, "7", "length") for reason in ("model_length", "max_tokens", "MAX_TOKENS")),
         ({"choices": [{"finish_reason": "stop", "text": "7"}]}, "7", "stop"),
-        ({"choices": [_choice("SAFETY")]}, "7", "error: safety"),
+        *(
+            ({"choices": [_choice(reason)]}, "7", f"error: {reason.lower()}")
+            for reason in ("SAFETY", "abort", "RECITATION")
+        ),
         ({"choices": [_choice("content_filter")]}, "7", "error: content_filter"),
         ({"choices": [_choice("new_reason", "")]}, "", "error: new_reason"),
         ({"choices": [_choice("stop", "", reasoning_content="7?")]}, "", "error: a thought came and no answer"),
@@ -649,6 +652,8 @@ def _choice(finish: str | None, text: str | None = "7", **more: Any) -> dict[str
         ({"choices": [_choice("stop", "7 \ud83d\u2028")]}, "7 \ufffd\u2028", "stop"),
         ({"choices": [{"finish_reason": "content_filter", "message": {"content": None}}]}, "", "error: content_filter"),
         ({"choices": [{"finish_reason": "stop", "message": None}], "usage": None}, "", "stop"),
+        ({"choices": [_choice("stop", {"type": "text", "text": "7"})]}, "7", "stop"),
+        ({"usage": {"prompt_tokens": "3", "completion_tokens": "many"}, "choices": [_choice("stop")]}, "7", "stop"),
         (
             {"choices": [{"finish_reason": "stop", "message": {"content": [{"type": "text", "text": "a"}] * 2}}]},
             "aa",

@@ -1,16 +1,17 @@
 """`laif run` against servers that others have made: one that runs already, and one that a recipe starts."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import yaml
+from transformers import AutoTokenizer
 
 from laif_helpers import models
 from laif_helpers.paths import NANO, ROOT, RunDir
@@ -18,24 +19,17 @@ from laif_helpers.records import Response, read_jsonl
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
 
-VLLM = ROOT / "data" / "downloads" / "servers" / "vllm" / "bin" / "serve"
-COMMANDS = {
-    "llama.cpp": f"{sys.executable} '{ROOT / 'data' / 'llamacpp.py'}' {{model}} {{port}}",
-    "transformers": "transformers serve {model} --host 127.0.0.1 --port {port} --device cpu",
-    "vllm": f"'{VLLM}' {{model}} {{port}}",
-}
-MISSING = {
-    "llama.cpp": "" if find_spec("xllamacpp") and find_spec("gguf") else "pip install xllamacpp gguf",
-    "transformers": "" if find_spec("fastapi") else "pip install -e '.[serve]'",
-    "vllm": "" if VLLM.is_file() else "python data/make_servers.py",
-}
+sys.path.insert(0, str(ROOT / "data"))
+servers = importlib.import_module("make_servers")  # a script and no package
+COMMANDS = servers.COMMANDS
 SERVERS = [
     pytest.param(name, marks=pytest.mark.skipif(bool(wanted), reason=f"no server to try: {wanted}"))
-    for name, wanted in MISSING.items()
+    for name, wanted in ((name, servers.missing(name)) for name in COMMANDS)
 ]
 REFUSE_LONG = {"llama.cpp", "vllm"}
 """These refuse a prompt that passes the model's context; transformers answers it."""
 RECIPE = {"benchmarks": ["practice"], "in_domain": ["practice"], "limit": 8, "max_new_tokens": 48, "iterations": 0}
+INSTRUCT = ROOT / "data" / "downloads" / "smollm2-135m-instruct"
 CATS = "How many legs have {} cats? "
 
 
@@ -91,3 +85,23 @@ def test_a_recipe_starts_a_server_for_target_and_checkpoint(name: str, tmp_path:
         assert (run.iteration(arm, iteration).path / "logs" / "serve.log").is_file()
     left = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     assert not [words for words in left if str(tmp_path) in " ".join(words)], "each server ended with its evaluation"
+
+
+@pytest.mark.skipif(bool(servers.missing("llama.cpp")), reason="no server to try: pip install xllamacpp gguf")
+def test_a_real_chat_model_s_gguf_file_is_served_by_llama_cpp(tmp_path: Path) -> None:
+    """The quantised file itself, which llama.cpp computes with: its template and tokens are those of our folder."""
+    made = importlib.import_module("make_smollm2")
+    try:
+        file = made.wheel_file()
+    except SystemExit as absent:
+        pytest.skip(str(absent))
+    with models.serve(COMMANDS["llama.cpp"], str(file), log=tmp_path / "serve.log") as url:
+        run = laif_run(tmp_path, target="server:smollm2", target_url=url, limit=4, max_new_tokens=24)
+    rows = answers(run)
+    assert len(rows) == 4 and all(len(row.text.split()) > 3 and row.new_tokens <= 24 for row in rows)
+    if INSTRUCT.is_dir():
+        tokenizer = AutoTokenizer.from_pretrained(INSTRUCT)
+        prompts = [
+            tokenizer.apply_chat_template(row.messages, add_generation_prompt=True, tokenize=False) for row in rows
+        ]
+        assert [row.prompt_tokens for row in rows] == [len(tokenizer(prompt)["input_ids"]) for prompt in prompts]

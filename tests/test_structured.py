@@ -1,6 +1,7 @@
 """Replies by JSON schema, whole, cut and wrong, and that both formats end in the same lesson."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,51 @@ def test_a_number_that_is_no_string_and_a_field_too_many_cost_nothing() -> None:
     assert structured.samples(reply(loose), "math") == structured.samples(reply(MATH), "math")
     with_break = reply(MATH).replace("3 + 2", "First,\n3 + 2")
     assert structured.samples(with_break, "math")[0][1].startswith("First,\n3 + 2"), "a bare line break in a string"
+
+
+PRETTY = json.dumps(json.loads(reply(MATH)), indent=2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"thinking": "It {guesses}.", "diagnosis": "It guesses.", "samples": [MATH]}),
+        json.dumps({"reply": json.loads(reply(MATH))}),
+        json.dumps([json.loads(reply(MATH))]),
+        json.dumps(reply(MATH)),
+        json.dumps({"Diagnosis": "It guesses.", "Samples": [{key.title(): value for key, value in MATH.items()}]}),
+        json.dumps({"diagnosis": "It guesses.", "lessons": {"1": MATH}}),
+        json.dumps({"diagnosis": "It guesses.", "sample_1": MATH}),
+        json.dumps({"diagnosis": "It guesses.", "samples": [json.dumps(MATH)]}),
+        reply(MATH) + json.dumps({"diagnosis": "none", "samples": []}),
+        PRETTY.replace('"5"', '"5",'),
+        PRETTY.replace('"samples"', '// three of them\n"samples"'),
+        repr(json.loads(reply(MATH))),
+        PRETTY.replace("  ", "\u00a0 "),
+        reply(MATH | {"final": 5.0}),
+        reply(MATH | {"final": "\\boxed{5} pots"}),
+        reply(MATH | {"answer": [MATH["answer"]]}),
+        reply({"question": MATH["question"], "answer": MATH["answer"] + "\n#### 5"}),
+    ],
+)
+def test_json_of_another_shape_or_with_slips_loses_no_sample(text: str) -> None:
+    assert structured.samples(text, "math") == structured.samples(reply(MATH), "math")
+    assert structured.diagnosis(text) == "It guesses."
+
+
+@pytest.mark.parametrize("text", [json.dumps([MATH, CHOICE]), f"Here:\n{json.dumps(MATH)}\n{json.dumps(CHOICE)}"])
+def test_samples_alone_are_read_each_by_itself(text: str) -> None:
+    good, bad = structured.samples(text, "math")
+    assert good == structured.samples(reply(MATH), "math")[0] and bad[2] == "answer: field required"
+
+
+def test_a_backslash_that_json_does_not_know_costs_nothing() -> None:
+    text = reply(MATH | {"answer": "It is PRICE.\n3 + 2 = 5"}).replace("PRICE", "\\$5")
+    assert structured.samples(text, "math")[0][1] == "It is \\$5.\n3 + 2 = 5\n#### 5"
+
+
+def test_many_openings_take_no_time() -> None:
+    for text in ('{"' * 10_000, '[{"a": ' * 10_000, '{"diagnosis": "x", ' * 5_000, "{'a': [" * 5_000 + "]"):
+        start = time.process_time()
+        assert structured.samples(text, "math") == []
+        assert time.process_time() - start < 5

@@ -57,8 +57,8 @@ def test_any_value_and_the_first_line_come_through(base: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    tokenizer.chat_template = "\n  {% if true %}>{% endif %}{{ day }}|{{ tools | tojson }}"
-    values = {"day": "it's 7 o\"clock\n\u2028 {{ é", "tools": {"a": [1, None, True, 0.5]}}
+    tokenizer.chat_template = "\n  {% if true %}>{% endif %}{{ day }}|{{ shown | tojson }}"
+    values = {"day": "it's 7 o\"clock\n\u2028 %} {{ é", "shown": {"a": [1, None, True, 0.5]}}
     assert rendered(template.with_values(tokenizer, values)) == rendered(tokenizer, **values)
 
 

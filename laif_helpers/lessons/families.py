@@ -1,5 +1,6 @@
 """Lists the families of items: one row says how a family's lessons are written, read, checked and compared."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,13 +50,15 @@ class CodeSample(_Strict):
     answer: str = Field(min_length=1, description="Python: the imports and the complete function")
 
 
+_BOXED = re.compile(r"^.*\\boxed\{([^{}]*)\}.*$", re.DOTALL)
 Lines = tuple[list[str], list[str]]
 """A sample's question and answer, line by line, as a reply in plain text has them."""
 
 
 def _math_lines(sample: Any) -> Lines:
-    steps = [line for line in sample.answer.splitlines() if not line.lstrip().startswith("####")]
-    return [sample.question], [*steps, f"#### {sample.final}"]
+    steps = [line for line in sample.answer.split("\n") if not line.lstrip().startswith("####")]
+    final = _BOXED.sub(r"\1", sample.final)
+    return [sample.question], [*steps, f"#### {final}"]
 
 
 def _choice_lines(sample: Any) -> Lines:

@@ -6,6 +6,7 @@ A reply that was cut is read as far as it goes; each sample is checked on its ow
 import functools
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pydantic_core
@@ -15,7 +16,9 @@ from laif_helpers.graders import turns
 from laif_helpers.lessons import families
 from laif_helpers.lessons import text as plain
 
-_OPENS = re.compile(r'\{\s*"(?:diagnosis|samples)"\s*:')
+_OPENS = re.compile(r"""\{\s*["'“]|\[\s*[{"]|"\{""")
+_LISTED = ("samples", "lessons", "problems", "examples", "questions")
+_NUMBERED = re.compile(r"(?:sample|lesson|problem|example|question)[ _-]?\d+")
 _DECODER = json.JSONDecoder(strict=False)  # a line break inside a string is no reason to lose what was paid for
 
 
@@ -67,41 +70,111 @@ def parse(text: str, family: str) -> list[plain.Sample]:
 
 
 def _object(text: str) -> dict[str, Any] | None:
-    """The last JSON object of the text that is a reply, whole or cut, in prose or a fence; None if there is none."""
-    found = None
-    end = 0
+    """The reply in a text's JSON, whole or cut, in prose or a fence; None if there is none.
+
+    It is the last one with samples. Samples that stand alone, one after another, are a reply too.
+    """
+    found: dict[str, Any] | None = None
+    alone: list[Any] = []
+    for value in _values(text):
+        if isinstance(value, dict) and "question" in value:
+            alone.append(value)
+        elif (reply := _as_reply(value)) and (reply["samples"] or not found):
+            found = reply
+    return found or ({"samples": alone} if alone else None)
+
+
+def _values(text: str) -> Iterator[Any]:
+    """Every JSON value of a text. One that does not parse is read as far as it goes, or repaired if it closes."""
+    end, broken = 0, False
     for match in _OPENS.finditer(text):
         if match.start() < end:
-            continue  # a part of the object before it
+            continue  # a part of the value before it
         try:
-            read, end = _DECODER.raw_decode(text, match.start())
+            value, end = _DECODER.raw_decode(text, match.start())
+        except RecursionError:
+            return  # deeper than any reply
         except ValueError:
-            read, end = _cut(text[match.start() :]), len(text)
-        if isinstance(read, dict) and read.keys() & {"diagnosis", "samples"}:
-            found = read
-    return found
+            value = None if broken else _cut(text[match.start() :])
+            broken = True
+            if _as_reply(value):
+                end = len(text)
+        if value is not None:
+            yield value
 
 
 def _cut(text: str) -> Any:
-    """A JSON object as far as it goes; None if it is none."""
+    """A JSON value as far as it goes, or without its slips (commas, quotes, comments); None if it is none."""
     try:
         return pydantic_core.from_json(text, allow_partial=True)
+    except (ValueError, RecursionError):
+        pass
+    # Only what closes: a repair would end a cut sample in the middle of a word.
+    closes = max(text.rfind("}"), text.rfind("]")) + 1
+    if text[closes:].strip().startswith((",", ":", '"')):
+        return None
+    import json_repair
+
+    try:
+        return json_repair.loads(text[:closes])
+    except (ValueError, RecursionError):
+        return None
+
+
+def _as_reply(value: Any) -> dict[str, Any] | None:
+    """A value as ``{"diagnosis", "samples"}``, also if it is wrapped, written as a string, or a list of samples."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        value = _loaded(value)
+    if isinstance(value, list):
+        if any(isinstance(part, dict) and "question" in map(str.casefold, part) for part in value):
+            return {"samples": value}
+        return next(filter(None, map(_as_reply, value)), None)
+    if not isinstance(value, dict):
+        return None
+    known = {str(key).strip().casefold(): part for key, part in value.items()}
+    listed = next((known[name] for name in _LISTED if name in known), None)
+    if isinstance(listed, dict):
+        listed = [listed] if "question" in listed else list(listed.values())
+    if listed is None:
+        listed = [part for key, part in known.items() if _NUMBERED.fullmatch(key)]
+    if listed or "diagnosis" in known or "samples" in known:
+        return {"diagnosis": known.get("diagnosis"), "samples": listed if isinstance(listed, list) else []}
+    return next(filter(None, map(_as_reply, known.values())), None)
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
 
 
 def _sample(item: Any, family: families.Family) -> tuple[str, str, str]:
     """One sample in the form that plain text ends in too; fields that were not asked for are ignored."""
+    if isinstance(item, str):
+        item = _loaded(item) or item
+    if isinstance(item, dict):
+        item = {str(key).strip().casefold(): _plain(value) for key, value in item.items()}
     fields = family.sample.model_fields
     known = {key: value for key, value in item.items() if key in fields} if isinstance(item, dict) else item
     try:
         sample: Any = family.sample.model_validate(known)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "sample"
         raw = item if isinstance(item, dict) else {"question": item}
         question, rest = str(raw.get("question", "")), {k: v for k, v in raw.items() if k != "question"}
+        # a final number that stands at the end of the steps, say
+        if read := family.read(question.split("\n"), str(raw.get("answer", "")).split("\n")):
+            return *read, ""
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "sample"
         return question, str(rest) if rest else "", f"{where}: {problem['msg'].lower()}"
     asked, answered = family.lines(sample)
     read = family.read(asked, answered)
     return (*read, "") if read else (sample.question, "\n".join(answered), family.needed)
+
+
+def _plain(value: Any) -> Any:
+    """Steps in a list as lines; a whole number that is written as 23.0 as 23."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return "\n".join(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value

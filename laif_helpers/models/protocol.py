@@ -25,7 +25,8 @@ MAX_REQUEST_S = 1_200.0
 FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", None), "stop")
 FINISHES |= dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length")
 """Finish reasons of OpenAI and of other makes, and what they mean here."""
-FILTERED = frozenset({"error: content_filter", "error: safety", "error: error"})
+_BROKEN_OFF = "abort blocklist content_filter error error_toxic prohibited_content recitation safety spii user_cancel"
+FILTERED = frozenset(f"error: {reason}" for reason in _BROKEN_OFF.split())
 """Here what came is not what the model would have answered."""
 _LONE = re.compile("[\ud800-\udfff]")
 
@@ -110,8 +111,17 @@ def read_completion(reply: Any, seconds: float) -> Completion:
     text = plain_text(message.get("content"))
     if text and finish.startswith("error:") and finish not in FILTERED:
         finish = "stop"  # a reason that nobody has named yet; the text is there
-    asked, got = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    return Completion(text, asked, got, finish, round(seconds, 3))
+    return Completion(
+        text, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"), finish, round(seconds, 3)
+    )
+
+
+def _count(usage: Any, name: str) -> int:
+    """A number of tokens, also if a server writes it as a string; 0 if it is none."""
+    try:
+        return int(float(usage.get(name) or 0))
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return 0
 
 
 def target_answer(reply: Any, seconds: float) -> Completion:
@@ -128,6 +138,8 @@ def target_answer(reply: Any, seconds: float) -> Completion:
 def plain_text(content: Any) -> str:
     """A message's text; of parts, as reasoning models of some servers answer, those of text. Half a surrogate pair,
     which no file can hold, becomes the replacement character."""
+    if isinstance(content, dict):
+        content = content.get("text")
     if isinstance(content, list):
         parts = [part for part in content if isinstance(part, dict) and part.get("type") in {"text", "output_text"}]
         content = "".join(str(part.get("text") or "") for part in parts)
@@ -194,6 +206,8 @@ def _root(error: Any) -> BaseException:
 def error_text(error: Any) -> str:
     """The server's error message, without the client's decoration and without the key, at most 200 characters."""
     body = getattr(error, "body", None)
-    message = body.get("message") if isinstance(body, dict) else None
+    message = (body.get("message") or body.get("detail")) if isinstance(body, dict) else body
+    if isinstance(error, json.JSONDecodeError):
+        message = f"the reply is no JSON: {error.doc[:100]!r}"
     key = os.environ.get("OPENAI_API_KEY", "").strip() or "\0"
     return " ".join(str(message or _root(error)).split()).replace(key, "[key]")[:200]
