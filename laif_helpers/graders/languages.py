@@ -23,6 +23,36 @@ PHRASES = {
     "Russian": r"(?:\b(?:правильный|верный|окончательный)\s+)?\bответ\s*(?:[:—–-]|равен|будет|это|является)+",
 }
 """What announces an answer, a number or an option, by language; read without regard to case."""
+_LABEL = r"(?-i:[A-J])(?![A-Za-zÀ-ÿ\d_'])"
+OPTIONS = {
+    "Chinese": r"【答案】|(?:正确|正確)的?(?:选项|選項)(?:是|为|為|：|:)|我(?:认为|認為|觉得|覺得)(?:是|选|選)?",
+    "Japanese": r"【(?:答え|正解|解答)】|正しい選択肢は",
+    "Korean": r"【정답】|올바른\s*(?:선택지|답)(?:은|는)",
+    "Thai": rf"^\s*ข้อ(?=\s*{_LABEL}\s*$)|ตัวเลือกที่ถูกต้อง\s*(?:คือ|:)?(?:\s*ข้อ)?",
+    "Arabic": r"(?:الخيار|الاختيار)(?:\s+(?:الصحيح|الصحيحة))?\s*(?:هو|هي|:)?",
+    "Hindi": r"(?:सही\s+)?विकल्प",
+    "German": r"\b(?:die\s+)?(?:richtige|korrekte)\s+(?:option|wahl|auswahl)\s+(?:ist|lautet|:)|\brichtig\s+ist",
+    "French": rf"\bc'est\s+(?:la\s+(?:réponse\s+)?)?(?={_LABEL})|\b(?:la\s+)?bonne\s+option\s+est",
+    "Spanish": rf"\b(?:la\s+)?(?:opción|alternativa)\s+correcta\s+es|\bes\s+la\s+(?={_LABEL})",
+    "Portuguese": rf"\b(?:a\s+)?(?:alternativa|opção)\s+(?:correta|certa)\s+é|\bletra\s+(?={_LABEL})",
+    "Italian": r"\b(?:l'\s?)?(?:opzione|alternativa)\s+corretta\s+è",
+    "Russian": rf"\b(?:правильный|верный)\s+вариант\s*(?:[:—–-]|это)*|\bответ\s+(?={_LABEL})",
+    "Swedish": r"\b(?:rätt\s+)?svar(?:et)?\s*(?:är|:)",
+    "Dutch": r"\b(?:het\s+)?(?:juiste\s+)?antwoord\s*(?:is|:)",
+    "Polish": r"\b(?:(?:prawidłowa|poprawna)\s+)?odpowiedź\s*(?:to|:|jest)",
+    "Turkish": r"\b(?:doğru\s+)?cevap\s*:?",
+    "Vietnamese": r"\bđáp\s+án(?:\s+đúng)?\s*(?:là|:)",
+    "Indonesian": r"\bjawaban(?:nya)?(?:\s+yang\s+benar)?\s*(?:adalah|:)",
+}
+"""What announces an option alone, by language."""
+_IS_RIGHT = re.compile(
+    r"(?:(?:选项|選項|選択肢)\s*|(?:antwort|option|l'option|opción|alternativa|opção|opzione|вариант|odpowiedź)\s+"
+    rf"|(?<![\w']))({_LABEL})\s*"
+    r"(?:(?:是|为|為)?(?:正确|正確)|(?:です|が正解)|\s(?:ist\s+(?:richtig|korrekt)|est\s+(?:correcte?|la\s+bonne)"
+    r"|es\s+(?:la\s+)?correcta|está\s+(?:correta|certa)|è\s+(?:corretta|giusta)|(?:правильный|верный|верно)"
+    r"|jest\s+(?:poprawna|prawidłowa))\b)",
+    re.IGNORECASE,
+)
 CONCLUDES = (
     r"所以|因此|一共|总共|總共|共(?=\d)|したがって|よって|合計|따라서|그러므로|총|ดังนั้น|รวม|لذلك|إذن|इसलिए|कुल"
     r"|\balso\b|\binsgesamt\b|\bdonc\b|\bau total\b|\bentonces\b|\bpor lo tanto\b|\ben total\b|\bportanto\b"
@@ -30,16 +60,23 @@ CONCLUDES = (
 )
 """What opens a conclusion or names a total, in these languages."""
 _ANNOUNCED = re.compile("|".join(f"(?:{phrase})" for phrase in PHRASES.values()), re.IGNORECASE)
+_CHOSEN = re.compile("|".join(f"(?:{phrase})" for phrase in OPTIONS.values()), re.IGNORECASE | re.MULTILINE)
 _BEFORE_LABEL = re.compile(
     r"(?<=the answer is )\W{0,3}(?:\b(?:la|el|le|a|o|die|der|das|option|opción|opção|letra|lettre|alternativa"
     r"|вариант|буква)\b\s*|l'|选项|選項|選択肢|ข้อ){1,3}\s*(?=\(?[A-J](?![\w']))",
     re.IGNORECASE,
 )
-_SHARED_LETTERS = re.compile(r"\b(?:antwort|lösung|ergebnis|réponse|respuesta|resposta|risposta)\b", re.IGNORECASE)
+_SHARED_LETTERS = re.compile(
+    r"\b(?:antwort|lösung|ergebnis|réponse|respuesta|resposta|risposta|korrekte?|richtige?|correcta|corretta|letra"
+    r"|alternativa|c'est|es la|antwoord|jawaban\w*|cevap)\b",
+    re.IGNORECASE,
+)
+_BRACKETS = str.maketrans("「『」』", "(())")
 _LETTERS = "\u0590-\u06ff\u0900-\u097f\u0e00-\u0e7f\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Ranges of scripts that put numbers and Latin letters beside their own letters without a space."""
 _BESIDE = re.compile(rf"(?<=[{_LETTERS}])(?=[A-Za-z\d$-])|(?<=[A-Za-z\d%])(?=[{_LETTERS}])")
 _OPTION_BEFORE = re.compile(rf"(?<![\w'])([A-J])(?= ?[{_LETTERS}])")
+_LABEL_FIRST = re.compile(r"^\s*([A-J])、", re.MULTILINE)
 _STOPS = {ord(sign): f"{stop}\n" for sign, stop in zip("。।！？؟", "..!??", strict=True)}
 _ZEROS = "\u0660\u06f0\u0966\u09e6\u0a66\u0ae6\u0b66\u0be6\u0c66\u0ce6\u0d66\u0e50\u0ed0\u1040\u17e0\uff10"
 _PLAIN = {ord(zero) + n: str(n) for zero in _ZEROS for n in range(10)}
@@ -68,5 +105,9 @@ def english(text: str, options: bool = False) -> str:
     """
     if text.isascii() and not _SHARED_LETTERS.search(text):
         return text
-    text = spaced(_ANNOUNCED.sub(" the answer is ", text.translate(_STOPS)))
+    text = text.translate(_STOPS)
+    if options:
+        text = _IS_RIGHT.sub(r" the answer is \1. ", text)
+        text = _LABEL_FIRST.sub(r"\1. ", _CHOSEN.sub(" the answer is ", text.translate(_BRACKETS)))
+    text = spaced(_ANNOUNCED.sub(" the answer is ", text))
     return _OPTION_BEFORE.sub(r"\1.", _BEFORE_LABEL.sub(" ", text)) if options else text

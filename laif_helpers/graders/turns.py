@@ -6,15 +6,24 @@ Every step is one scan over the text, so a text of a million characters costs no
 import re
 from typing import NamedTuple
 
-_NAMES = r"(?:\w{1,9}:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection|analysis|antthinking)"
+_NAMES = (
+    r"(?:\w{1,9}:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection|analysis|antthinking|cot|rationale"
+    r"|internal|inner_?(?:thoughts?|monologue))"
+)
+_PIPED = r"(?:thinking|think|thoughts?|reasoning|reason|cot|inner)"
 _MARK = re.compile(
-    rf"(?<![`'\"])(?:(?P<opens><{_NAMES}>|\[think(?:ing)?\]|◁think▷|<\|(?:begin_of_thought|start_thinking|thinking)\|>"
-    rf"|<unused94>|<\|channel>thought)|</{_NAMES}>|\[/think(?:ing)?\]|◁/think▷|<unused95>|<channel\|>"
-    r"|<\|(?:end_of_thought|end_thinking|/thinking)\|>)",
+    rf"(?<![`'\"])(?:(?P<opens><\s?{_NAMES}\s?>|&lt;{_NAMES}&gt;|\[think(?:ing)?\]|◁think▷"
+    rf"|<\|(?:(?:begin_of_|start_)?{_PIPED}|{_PIPED}_(?:start|begin|prefix))\|>|<unused94>|<\|channel>thought)"
+    rf"|<\s?/\s?{_NAMES}\s?>|&lt;/{_NAMES}&gt;|\[/think(?:ing)?\]|◁/think▷|<unused95>|<channel\|>"
+    rf"|<\|(?:/{_PIPED}|end_(?:of_)?{_PIPED}|{_PIPED}_(?:end|suffix))\|>)",
     re.IGNORECASE,
 )
 """Marks around a thought, as DeepSeek, Qwen, Magistral, Kimi, Command, Seed, Gemma and others write them."""
-_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,20})?<\|message\|>")
+_CHANNEL = re.compile(
+    r"<\|channel\|>\s*(\w+)[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,20})?<\|message\|>|<\|im_start\|>(think|answer)\n"
+)
+_FINAL = ("final", "answer")
+"""Channels that hold an answer: harmony's, and s1's."""
 _HEADED = re.compile(
     r"\s*(?:(?P<dots>thinking\.\.\.\n)|(?P<here>here(?:'s| is) my thought process:)"
     r"|[*_#]{0,3}\s?thinking(?: process)?[*_]*:)",
@@ -25,7 +34,7 @@ _HEADED_ENDS = {
     "here": re.compile(r"\bhere(?:'s| is) my response:", re.IGNORECASE),
     None: re.compile(r"^(?=[*_#]{0,3}[ ]?(?:final )?(?:answer|response)[*_]*:)", re.IGNORECASE | re.MULTILINE),
 }
-"""What begins and ends a thought that only words set off; nothing is a thought unless both are there."""
+"""What begins and ends a thought that only words set off."""
 _ANSWER_TAG = re.compile(r"<(?P<shut>/?)answer>", re.IGNORECASE)
 _WRAPPER = re.compile(
     r"<\|(?:begin_of_solution|end_of_solution|start_response|end_response)\|>|<s>|\ufeff", re.IGNORECASE
@@ -68,7 +77,7 @@ def split(text: str) -> Parts:
     """Thought and answer of a response, whatever sets the thought off; all of it is the answer if nothing does."""
     thought, answer, is_open = _by_channels(text) or _by_marks(text)
     if not (is_open or thought):
-        thought, answer = _by_headings(answer)
+        thought, answer, is_open = _by_headings(answer)
     return Parts(thought.strip(), "" if is_open else _WRAPPER.sub("", _tagged(answer)), is_open)
 
 
@@ -122,7 +131,7 @@ def _by_marks(text: str) -> tuple[str, str, bool]:
 def _by_channels(text: str) -> tuple[str, str, bool] | None:
     """Harmony, with its marks or with the marks stripped: only the final channel is an answer."""
     channels = list(_CHANNEL.finditer(text))
-    finals = [channel for channel in channels if channel[1] == "final"]
+    finals = [channel for channel in channels if channel[channel.lastindex or 1] in _FINAL]
     if channels:
         at = finals[-1] if finals else None
         return (text[: at.start()], text[at.end() :], False) if at else (text, "", True)
@@ -134,11 +143,15 @@ def _by_channels(text: str) -> tuple[str, str, bool] | None:
     return ("", text.strip()[5:], False) if re.match(r"\s*final(?=[A-Z\d$*#(\\])", text) else None
 
 
-def _by_headings(text: str) -> tuple[str, str]:
-    """A thought under a heading of words ("Thinking: … Answer: …")."""
+def _by_headings(text: str) -> tuple[str, str, bool]:
+    """A thought under a heading of words ("Thinking: … Answer: …"). Only two headings can be nothing else: a text that
+    never comes to their end is all thought."""
     head = _HEADED.match(text)
-    end = _HEADED_ENDS[head.lastgroup].search(text, head.end()) if head else None
-    return (text[head.end() : end.start()], text[end.end() :]) if head and end else ("", text)
+    if not head:
+        return "", text, False
+    if end := _HEADED_ENDS[head.lastgroup].search(text, head.end()):
+        return text[head.end() : end.start()], text[end.end() :], False
+    return (text, "", True) if head.lastgroup else ("", text, False)
 
 
 def _tagged(text: str) -> str:
