@@ -123,9 +123,15 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise _not_utf_8(path, error) from None
 
 
+_BEGINNINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "", b"PK": ""}
+"""How files that are no text in UTF-8 begin, and their encoding; "" if they are packed."""
+
+
 def _not_utf_8(path: Path, error: UnicodeDecodeError) -> ValueError:
     with path.open("rb") as handle:
-        other = "UTF-16" if handle.read(2) in (b"\xff\xfe", b"\xfe\xff") else "ISO-8859-1"
+        other = _BEGINNINGS.get(handle.read(2), "ISO-8859-1")
+    if not other:
+        return ValueError(f"{path}: a packed file; unpack it first (gunzip or unzip)")
     return ValueError(
         f"{path}: not UTF-8 (byte {error.start}), it may be {other}: save it as UTF-8, for instance by "
         f"iconv -f {other} -t UTF-8 {path.name} > utf8-{path.name}"

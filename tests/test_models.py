@@ -579,6 +579,7 @@ def test_server_works_inside_a_running_event_loop(stub: Callable[..., Stub]) -> 
             r"refuses the request \(429: pay first\)",
         ),
         (200, "<html>a login page</html>", r"failed 6 times on one request \(last: ErrorBody: <html>a login page"),
+        (422, {"error": "strictly positive"}, r"refuses the request \(422: strictly positive\)"),
         (200, {"choices": []}, r"failed 6 times on one request \(last: ErrorBody: .*'choices': \[\]"),
         (200, {"detail": "no model"}, r"failed 6 times on one request \(last: ErrorBody: .*no model"),
         (200, error("no credit", "402"), r"refuses the request \(402: no credit\)"),

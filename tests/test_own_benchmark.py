@@ -1,5 +1,6 @@
 """A benchmark of the user's own, a file without code; and fetching the public ones."""
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,64 @@ def put(path: Path, *rows: Any) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     return str(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "gold", "right"),
+    [
+        ({"question": "q?", "answer": "5 + 7 = <<5+7=12>>12\n#### 12"}, "12", "The answer is 12."),
+        ({"question": "q?", "answer": "1 200"}, "1200", "The answer is 1,200."),
+        ({"question": "q?", "answer": "1\u202f200"}, "1200", "The answer is 1200."),
+        ({"question": "q?", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answer": "B"}, "B", "y"),
+        (
+            {"question": "q?", "choices": [{"label": "1", "text": "x"}, {"label": "2", "text": "y"}], "answer": 2},
+            "2",
+            "2",
+        ),
+        ({"question": "q?", "choices": {"i": "x", "ii": "y"}, "answer": "ii"}, "ii", "ii"),
+        ({"question": "q?", "choices": ["3 m", "4 m"], "answer": "4 m"}, "B", "B"),
+    ],
+)
+def test_rows_as_other_data_sets_write_them(tmp_path: Path, row: dict[str, Any], gold: str, right: str) -> None:
+    bench = benchmarks.get(put(tmp_path / "mine.jsonl", row))
+    (item,) = bench.load("test")
+    assert item.gold == gold and bench.grade(item, right).correct and not bench.grade(item, "nonsense").correct
+    assert bench.grade(item, bench.gold_response(item) or "").correct
+
+
+def test_a_solution_in_the_answer_is_taught_without_its_marks(tmp_path: Path) -> None:
+    bench = benchmarks.get(put(tmp_path / "mine.jsonl", {"question": "q?", "answer": "5 + 7 = <<5+7=12>>12\n#### 12"}))
+    assert bench.gold_response(bench.load("test")[0]) == "5 + 7 = 12\n#### 12"
+
+
+def test_a_gold_response_writes_its_number_as_the_file_does(tmp_path: Path) -> None:
+    rows = [{"settings": {"decimal": ","}}, {"question": "q?", "answer": "1.234,5", "solution": "1.200 + 34,5"}]
+    bench = benchmarks.get(put(tmp_path / "mine.jsonl", *rows))
+    item = bench.load("test")[0]
+    assert bench.gold_response(item) == "1.200 + 34,5\n#### 1234,5"
+    assert bench.grade(item, bench.gold_response(item) or "").correct
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"question": "q?", "options": ["x", "y"], "answer": "B"}, "field 'options': call it 'choices'"),
+        ({"question": "q?", "choices": ["x", "y"], "answerKey": "B"}, "field 'answerKey': call it 'answer'"),
+        ({"question": "q?", "choices": [f"x{n}" for n in range(30)], "answer": "A"}, "30 options; at most 26"),
+        ({"question": "q?", "answer": "####"}, "field 'answer' is empty"),
+    ],
+)
+def test_names_and_numbers_that_would_be_lost_are_told(tmp_path: Path, row: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"row 1: .*{sentence}"):
+        benchmarks.get(put(tmp_path / "mine.jsonl", row))
+
+
+def test_other_kinds_of_files_are_told_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"only JSON Lines are read; pandas writes them"):
+        benchmarks.get("mine.csv")
+    (tmp_path / "mine.jsonl").write_bytes(gzip.compress(b'{"question": "q?", "answer": "1"}'))
+    with pytest.raises(ValueError, match=r"mine\.jsonl: a packed file; unpack it first"):
+        benchmarks.get(str(tmp_path / "mine.jsonl"))
 
 
 def test_gradings_are_inferred_and_gold_is_right(tmp_path: Path) -> None:

@@ -92,6 +92,11 @@ def get(name: str) -> Benchmark:
         from laif_helpers.benchmarks import own
 
         return own.benchmark(name)
+    if name.endswith((".csv", ".tsv", ".xlsx", ".parquet")):
+        raise ValueError(
+            f"benchmark {name!r}: only JSON Lines are read; pandas writes them: "
+            "frame.to_json('mine.jsonl', orient='records', lines=True), with columns 'question' and 'answer'"
+        )
     if name not in _MODULES:
         raise ValueError(
             f"unknown benchmark {name!r}; known: {', '.join(_MODULES)}, or the path of a .jsonl file with 'question' "

@@ -9,16 +9,16 @@ The name is a path: absolute, or relative to the project or to ``LAIF_DATA``. On
 ``question`` and ``answer`` are needed; a list as ``answer`` holds all answers that are accepted, the first of which is
 shown as gold. ``choices`` is a list (labelled A, B, …) or maps labels (letters in any case, or 1, 2, …) to texts;
 ``answer`` is then a label or an option's text, or ``answer_index`` counts from 0.
-``grading`` is ``numeric`` (LaTeX too), ``choice`` or ``exact``; if it is absent,
-rows with choices are ``choice``, and the others ``numeric`` if every such answer of the file is a number, else
-``exact``. ``solution`` is a worked answer; ``subject``, ``task``, ``type`` and ``topic`` break results down.
+``grading`` is ``numeric`` (LaTeX too), ``choice`` or ``exact``; if it is absent, rows with choices are ``choice``, and
+the others ``numeric`` if every such answer of the file is a number, else ``exact``. ``solution`` is a worked answer,
+which may also stand in ``answer``, before ``#### 12``; ``subject``, ``task``, ``type`` and ``topic`` break results
+down.
 Splits: the rows' ``split`` field, or files ``mydata.train.jsonl`` and ``mydata.test.jsonl`` beside (or in place of)
 ``mydata.jsonl``, whose rows are the test split. A first row ``{"settings": {"decimal": ","}}`` holds for all rows of
 its file: numbers are then written 1.234,5, in the answers of the file as in the model's.
 """
 
 import functools
-import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,20 +26,26 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.benchmarks import Benchmark
-from laif_helpers.benchmarks._files import DataDir, check_split, content_id, field, unique_ids
-from laif_helpers.graders import choice, final_number, numbers
+from laif_helpers.benchmarks._files import DataDir, check_split, content_id, unique_ids
+from laif_helpers.benchmarks._row_fields import (
+    GRADINGS,
+    accepted_answers,
+    graded_by,
+    label_of,
+    plain_number,
+    question_of,
+    read_options,
+    solution_of,
+)
+from laif_helpers.graders import choice, final_number
 from laif_helpers.graders import text as free_text
 from laif_helpers.paths import data_dirs, resolve
 from laif_helpers.records import Example, Grade, Message, read_rows
 
 EXACT_INSTRUCTION = 'Answer the question. You may reason first; close with a line "The answer is …".'
-GRADINGS = {"numeric": "math", "choice": "choice", "exact": "text"}
-"""How a row may be graded, and the family of a file whose rows are all graded so."""
 SETTINGS = {"decimal": (".", ",")}
 """What the first row of a file may settle for all of it, with the values it takes."""
 FACETS = ("subject", "task", "type", "topic")
-_LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_LABELLED = re.compile(r"\(?(\w{1,3})[).:] *(\S.*)", re.DOTALL)
 _OPTIONS = re.compile(r"^(?:A|1)\. (?:.*\n)+?(?:B|2)\. ", re.MULTILINE)
 _SPLIT_FILES = ("train", "validation", "test")
 
@@ -142,31 +148,21 @@ def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, .
     rows = [row for path, _ in files for _, row in _rows(path)]
     if not rows:
         raise ValueError(f"{files[0][0]}: no rows; write one JSON object with 'question' and 'answer' a line")
-    gradings = {_grading(row) for row in rows} - {""}
-    open_ended = [answer for row in rows if not _grading(row) for answer in _accepted(row)]
+    gradings = {graded_by(row) for row in rows} - {""}
+    open_ended = [answer for row in rows if not graded_by(row) for answer in accepted_answers(row)]
     if open_ended:
         gradings.add("numeric" if all(map(final_number.is_answer, open_ended)) else "exact")
     return gradings, tuple(sorted(splits, key=lambda split: (split != "train", split)))
 
 
-def _grading(row: dict[str, Any]) -> str:
-    """The row's grading if the row names one or has choices; "" if the file decides."""
-    given = row.get("grading")
-    if given is not None and given not in GRADINGS:
-        raise ValueError(f"field 'grading' is {given!r}; choose one of {', '.join(GRADINGS)}")
-    if given == "choice" and not row.get("choices"):
-        raise ValueError("field 'choices' is missing or empty, but 'grading' is 'choice'")
-    return given or ("choice" if row.get("choices") else "")
-
-
 def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
-    question, accepted = _scalar(row.get("question"), "question", field(row, "question").strip(), {}), _accepted(row)
-    grading = _grading(row) or ("numeric" if numeric else "exact")
-    options = _options(row) if grading == "choice" else {}
+    question, accepted = question_of(row), accepted_answers(row)
+    grading = graded_by(row) or ("numeric" if numeric else "exact")
+    options = read_options(row) if grading == "choice" else {}
     if options:
-        accepted = [_label(answer, options, isinstance(row["choices"], list)) for answer in accepted]
+        accepted = [label_of(answer, options, isinstance(row["choices"], list)) for answer in accepted]
     if grading == "numeric":
-        accepted = [_number(answer) for answer in accepted]
+        accepted = [plain_number(answer) for answer in accepted]
     labels = {facet: str(row[facet]) for facet in FACETS if row.get(facet) is not None}
     return Example(
         id=str(row.get("id") or "").strip() or content_id(Path(name).stem, question, *options.values()),
@@ -174,7 +170,7 @@ def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
         split="",
         question=question,
         gold=accepted[0],
-        rationale=str(row.get("solution") or ""),
+        rationale=solution_of(row),
         fields={
             "grading": grading,
             "options": options,
@@ -185,95 +181,6 @@ def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
     )
 
 
-def _accepted(row: dict[str, Any]) -> list[str]:
-    """The answers that a row accepts, one at least; numbers with a decimal point, whatever the file writes."""
-    if row.get("answer") is None and row.get("answer_index") is not None:
-        place, options = row["answer_index"], list(_options(row))
-        if type(place) is not int or not 0 <= place < len(options):
-            raise ValueError(f"field 'answer_index' is {place!r}, expected 0 to {len(options) - 1}")
-        return [options[place]]
-    if not isinstance(row.get("answer"), list):
-        return [_scalar(row.get("answer"), "answer", field(row, "answer").strip(), row)]
-    if not row["answer"]:
-        raise ValueError("field 'answer' is an empty list; write the accepted answers")
-    return [_scalar(answer, "answer", str(answer).strip(), row) for answer in row["answer"]]
-
-
-def _scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
-    if isinstance(value, (dict, list)) or value is None:
-        kind = (
-            "an object"
-            if isinstance(value, dict)
-            else "null"
-            if value is None
-            else "a list inside a list"
-            if name == "answer"
-            else "a list"
-        )
-        accepted = ", or a list of accepted answers" if name == "answer" else ""
-        raise ValueError(f"field {name!r} holds {kind}; write a text or a number{accepted}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"field {name!r} is {value} (an empty cell?); write the answer, or leave the row out")
-    if not text:
-        raise ValueError(f"field {name!r} is empty")
-    return numbers.with_point(text) if row.get("decimal") == "," and isinstance(value, str) else text
-
-
-def _number(answer: str) -> str:
-    """A gold number without marks of thousands. Raises ValueError for a comma that marks none."""
-    if not re.fullmatch(r"-?[\d,.]+", answer) or "," not in answer:
-        return answer
-    if not re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", answer):
-        raise ValueError(
-            f"field 'answer' is {answer!r}, whose comma marks no thousands; write a decimal point, or declare the "
-            'comma by a first row {"settings": {"decimal": ","}}'
-        )
-    return answer.replace(",", "")
-
-
-def _options(row: dict[str, Any]) -> dict[str, str]:
-    choices = row["choices"]
-    if isinstance(choices, dict):
-        pairs = [(str(label).strip().strip("().").strip(), text) for label, text in choices.items()]
-    elif isinstance(choices, list):
-        pairs = list(zip(_LABELS, choices, strict=False))
-    else:
-        raise ValueError(f"field 'choices' is {type(choices).__name__}; write a list, or labels with their texts")
-    if len(pairs) < 2 or any(not str(text).strip() for _, text in pairs):
-        raise ValueError("field 'choices' needs at least two options, none of them empty")
-    if any(label == "0" for label, _ in pairs):
-        raise ValueError("field 'choices' has an option '0'; number the options from 1, or use letters")
-    options = {
-        label.upper() if len(label) == 1 else label: _scalar(text, "choices", str(text), {}) for label, text in pairs
-    }
-    if len(options) < len(pairs):
-        raise ValueError(f"field 'choices' has a label twice: {', '.join(label for label, _ in pairs)}")
-    return options
-
-
-def _label(answer: str, options: dict[str, str], is_list: bool) -> str:
-    """The option that a gold answer means: its label, its text, or both (``B. a wren``). Raises ValueError."""
-    bare = answer.strip("().")
-    if label := next((label for label in (answer, bare, bare.upper()) if label in options), ""):
-        return label
-    head, text = (found[1], found[2]) if (found := _LABELLED.fullmatch(answer)) else ("", "")
-    if (label := head if head in options else head.upper()) in options and _same(options[label], text):
-        return label
-    by_text = [label for label, text in options.items() if text.strip() == answer]
-    by_text = by_text or [label for label, text in options.items() if _same(text, answer)]
-    if len(by_text) > 1:
-        raise ValueError(f"field 'answer' is {answer!r}, the text of options {', '.join(by_text)}; write a label")
-    if not by_text:
-        count = "; 'answer_index' counts the options from 0" if is_list and answer.isdigit() else ""
-        known = ", ".join(options)
-        raise ValueError(f"field 'answer' is {answer!r}, neither a label ({known}) nor an option's text{count}")
-    return by_text[0]
-
-
-def _same(option: str, text: str) -> bool:
-    return option.casefold().split() == text.casefold().split()
-
-
 def _question_text(example: Example) -> str:
     return choice.question_text(example) if example.fields["options"] else example.question
 
@@ -281,7 +188,9 @@ def _question_text(example: Example) -> str:
 def _gold_response(example: Example) -> str | None:
     if example.fields["options"]:
         return choice.gold_response(example)
-    numeric = f"\\boxed{{{example.gold}}}" if "\\" in example.gold else f"#### {example.gold}"
+    # as the file writes its numbers, because training goes by it and grading reads it
+    gold = example.gold.replace(".", ",") if example.fields["decimal"] == "," else example.gold
+    numeric = f"\\boxed{{{gold}}}" if "\\" in gold else f"#### {gold}"
     end = numeric if example.fields["grading"] == "numeric" else f"The answer is {example.gold}."
     return f"{example.rationale}\n{end}".strip()
 

@@ -198,6 +198,8 @@ def retry_after(error: Any) -> float:
 def _root(error: Any) -> BaseException:
     """The error itself; of a connection that broke, which the client calls a time-out, what broke it."""
     root: BaseException = error
+    if isinstance(error, json.JSONDecodeError):
+        return error
     while getattr(error, "status_code", None) is None and (cause := root.__cause__ or root.__context__):
         root = cause
     return error if isinstance(root, TimeoutError) else root

@@ -1,0 +1,145 @@
+"""Reads the fields of a row of a user's own file: what is asked, the options, the accepted answers and how to grade.
+
+Each function raises ValueError with a sentence that names the field; who reads the file adds its name and the row.
+"""
+
+import math
+import re
+from typing import Any
+
+from laif_helpers.benchmarks._files import field
+from laif_helpers.graders import numbers
+
+GRADINGS = {"numeric": "math", "choice": "choice", "exact": "text"}
+"""How a row may be graded, and the family of a file whose rows are all graded so."""
+_LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LABELLED = re.compile(r"\(?(\w{1,3})[).:] *(\S.*)", re.DOTALL)
+_SPACES = re.compile(r"(?<=\d)[ \u00a0\u2009\u202f](?=\d{3}(?!\d))")
+"""Between the thousands of a number, as French, Russian and others write them."""
+
+
+def graded_by(row: dict[str, Any]) -> str:
+    """The row's grading if the row names one or has choices; "" if the file decides."""
+    given = row.get("grading")
+    if given is not None and given not in GRADINGS:
+        raise ValueError(f"field 'grading' is {given!r}; choose one of {', '.join(GRADINGS)}")
+    if given == "choice" and not row.get("choices"):
+        raise ValueError("field 'choices' is missing or empty, but 'grading' is 'choice'")
+    return given or ("choice" if row.get("choices") else "")
+
+
+def question_of(row: dict[str, Any]) -> str:
+    for name, wanted in (("options", "choices"), ("answerKey", "answer")):
+        if name in row and wanted not in row:
+            raise ValueError(f"field {name!r}: call it {wanted!r}")
+    return scalar(row.get("question"), "question", field(row, "question").strip(), {})
+
+
+def solution_of(row: dict[str, Any]) -> str:
+    """The worked solution; "" if there is none. An ``answer`` may hold both, as GSM8K's does: ``… #### 12``."""
+    worked = row["answer"].rpartition("####")[0] if isinstance(row.get("answer"), str) else ""
+    return str(row.get("solution") or re.sub(r"<<[^<>]*>>", "", worked).strip())
+
+
+def accepted_answers(row: dict[str, Any]) -> list[str]:
+    """The answers that a row accepts, one at least; numbers with a decimal point, whatever the file writes."""
+    answer = row.get("answer")
+    if answer is None and row.get("answer_index") is not None:
+        place, labels = row["answer_index"], list(read_options(row))
+        if type(place) is not int or not 0 <= place < len(labels):
+            raise ValueError(f"field 'answer_index' is {place!r}, expected 0 to {len(labels) - 1}")
+        return [labels[place]]
+    if not isinstance(answer, list):
+        return [scalar(answer, "answer", field(row, "answer").rpartition("####")[2].strip(), row)]
+    if not answer:
+        raise ValueError("field 'answer' is an empty list; write the accepted answers")
+    return [scalar(one, "answer", str(one).strip(), row) for one in answer]
+
+
+def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
+    if isinstance(value, (dict, list)) or value is None:
+        kind = (
+            "an object"
+            if isinstance(value, dict)
+            else "null"
+            if value is None
+            else "a list inside a list"
+            if name == "answer"
+            else "a list"
+        )
+        accepted = ", or a list of accepted answers" if name == "answer" else ""
+        raise ValueError(f"field {name!r} holds {kind}; write a text or a number{accepted}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"field {name!r} is {value} (an empty cell?); write the answer, or leave the row out")
+    if not text:
+        raise ValueError(f"field {name!r} is empty")
+    if row.get("decimal") == "," and isinstance(value, str):
+        return numbers.with_point(text)
+    return _SPACES.sub("", text) if name == "answer" and not re.search(r"[^\W\d]", text) else text
+
+
+def plain_number(answer: str) -> str:
+    """A gold number without marks of thousands. Raises ValueError for a comma that marks none."""
+    if not re.fullmatch(r"-?[\d,.]+", answer) or "," not in answer:
+        return answer
+    if not re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", answer):
+        raise ValueError(
+            f"field 'answer' is {answer!r}, whose comma marks no thousands; write a decimal point, or declare the "
+            'comma by a first row {"settings": {"decimal": ","}}'
+        )
+    return answer.replace(",", "")
+
+
+def read_options(row: dict[str, Any]) -> dict[str, str]:
+    """Labels with their texts. Hub data sets write ``{"text": […], "label": […]}`` or a list of such pairs."""
+    pairs = _pairs(row["choices"])
+    if len(pairs) < 2 or any(not str(text).strip() for _, text in pairs):
+        raise ValueError("field 'choices' needs at least two options, none of them empty")
+    if any(label == "0" for label, _ in pairs):
+        raise ValueError("field 'choices' has an option '0'; number the options from 1, or use letters")
+    letters = all(len(label) == 1 for label, _ in pairs)
+    options = {label.upper() if letters else label: scalar(text, "choices", str(text), {}) for label, text in pairs}
+    if len(options) < len(pairs):
+        raise ValueError(f"field 'choices' has a label twice: {', '.join(label for label, _ in pairs)}")
+    return options
+
+
+def _pairs(choices: Any) -> list[tuple[str, Any]]:
+    if isinstance(choices, dict) and choices.keys() == {"text", "label"} and isinstance(choices["text"], list):
+        labelled = list(zip(choices["label"], choices["text"], strict=False))
+    elif isinstance(choices, dict):
+        labelled = list(choices.items())
+    elif isinstance(choices, list) and all(
+        isinstance(one, dict) and {"label", "text"} <= one.keys() for one in choices
+    ):
+        labelled = [(one["label"], one["text"]) for one in choices]
+    elif isinstance(choices, list) and len(choices) <= len(_LABELS):
+        labelled = list(zip(_LABELS, choices, strict=False))
+    elif isinstance(choices, list):
+        raise ValueError(f"field 'choices' has {len(choices)} options; at most {len(_LABELS)} have a letter")
+    else:
+        raise ValueError(f"field 'choices' is {type(choices).__name__}; write a list, or labels with their texts")
+    return [(str(label).strip().strip("().").strip(), text) for label, text in labelled]
+
+
+def label_of(answer: str, options: dict[str, str], is_list: bool) -> str:
+    """The option that a gold answer means: its label, its text, or both (``B. a wren``). Raises ValueError."""
+    bare = answer.strip("().")
+    if label := next((label for label in (answer, bare, bare.upper()) if label in options), ""):
+        return label
+    head, text = (found[1], found[2]) if (found := _LABELLED.fullmatch(answer)) else ("", "")
+    if (label := head if head in options else head.upper()) in options and _same(options[label], text):
+        return label
+    by_text = [label for label, text in options.items() if text.strip() == answer]
+    by_text = by_text or [label for label, text in options.items() if _same(text, answer)]
+    if len(by_text) > 1:
+        raise ValueError(f"field 'answer' is {answer!r}, the text of options {', '.join(by_text)}; write a label")
+    if not by_text:
+        count = "; 'answer_index' counts the options from 0" if is_list and answer.isdigit() else ""
+        known = ", ".join(options)
+        raise ValueError(f"field 'answer' is {answer!r}, neither a label ({known}) nor an option's text{count}")
+    return by_text[0]
+
+
+def _same(option: str, text: str) -> bool:
+    return option.casefold().split() == text.casefold().split()
