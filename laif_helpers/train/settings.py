@@ -33,7 +33,7 @@ class Settings(TrainingSection):
 
     Lengths are tokens, batches per process. ``held_out``, ``anchors`` and ``handful`` are items (``measured``),
     ``untouched`` is the model before any training, ``card`` what the model card holds beside the settings. ``signal``:
-    see ``arms.Arm``; with ``teacher`` or ``lesson`` the model rolls out at ``rollout_temperature`` while it trains.
+    see ``arms.Arm``; with ``teacher`` or ``lesson`` the model answers while it trains.
     """
 
     folder: str
@@ -49,7 +49,6 @@ class Settings(TrainingSection):
     signal: Signal = "answers"
     teacher: str = ""
     teacher_fingerprint: str = ""
-    rollout_temperature: float = 1.0
     template_values: Row = Field({})
     untouched: str = ""
     held_out: list[Row] = Field([])
@@ -83,7 +82,7 @@ class Settings(TrainingSection):
         others = {"folder", "base", "training_set", "handful", "max_new_tokens", "card", "untouched", "anchors"}
         others |= {"save_steps", "report_to", "hostfile", "gradient_checkpointing"}
         if self.signal == "answers":  # so that a checkpoint made before there were others is still known
-            others |= {"signal", "teacher", "teacher_fingerprint", "rollout_temperature"}
+            others |= {"signal", "teacher", "teacher_fingerprint"}
         else:
             others.discard("max_new_tokens")
         if not self.template_values:

@@ -13,6 +13,8 @@ from laif_helpers.train.settings import Row, Settings
 REVERSE = 1.0
 """The divergence's place between forward (0) and reverse (1) KL. Reverse: the student is led to what the teacher would
 write, and away from what it would not; it need not copy all that the teacher knows."""
+TEMPERATURE = 1.0
+"""Of the rollouts: they are drawn from the very distribution that is compared."""
 SHOWN = "{prompt}\n\nA worked answer to this question:\n{privileged_context}\n\nNow answer the question yourself."
 """What the model is shown as its own teacher."""
 
@@ -80,7 +82,7 @@ def arguments(settings: Settings, questions: int, common: Row) -> Any:
     if step_size(settings, questions) < settings.batch_size * settings.gradient_accumulation * settings.num_processes:
         common |= {"gradient_accumulation_steps": 1}
         common |= {"per_device_train_batch_size": step_size(settings, questions) // settings.num_processes}
-    drawn = {"temperature": settings.rollout_temperature, "max_completion_length": settings.max_new_tokens}
+    drawn = {"temperature": TEMPERATURE, "max_completion_length": settings.max_new_tokens}
     if settings.signal == "teacher":
         from trl.trainer.distillation_config import DistillationConfig
 
