@@ -80,9 +80,9 @@ class Settings(TrainingSection):
     def deciding(self) -> Row:
         """What decides the weights: no places, nothing that is only measured, shown or kept."""
         others = {"folder", "base", "training_set", "handful", "max_new_tokens", "card", "untouched", "anchors"}
-        others |= {"save_steps", "report_to", "hostfile", "gradient_checkpointing"}
+        others |= {"save_steps", "report_to", "hostfile", "gradient_checkpointing", "teacher"}
         if self.signal == "answers":  # so that a checkpoint made before there were others is still known
-            others |= {"signal", "teacher", "teacher_fingerprint"}
+            others |= {"signal", "teacher_fingerprint"}
         else:
             others.discard("max_new_tokens")
         if not self.template_values:
