@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -284,7 +285,7 @@ def test_report_is_one_safe_small_page(run: Path) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     listed, present = re.findall(r'href="#([^"]+)"', page), re.findall(r'<details id="([^"]+)"', page)
     assert listed == present and "paired-verdicts" in present and "learned-or-memorised" not in present
     for text in ("5,012", "640", "Not there", "learning_rate", "better", "worse"):
@@ -310,6 +311,13 @@ def test_points_of_a_sweep(tmp_path: Path) -> None:
     assert (folder / "budget_curves.png").is_file()
     assert (folder / "budget_curves.pdf").is_file()
     assert len(pd.read_csv(folder / "results.csv")) == 8
+    assert not (folder / "learned_kept.csv").is_file(), "two budgets are no seeds of one another"
+    for point in (tmp_path / "points").glob("budget150*"):
+        shutil.rmtree(point)
+    compare.collect_points(tmp_path)
+    learned = pd.read_csv(folder / "learned_kept.csv").iloc[0]
+    assert (learned["arm"], learned["seeds"]) == ("le", 2) and (folder / "learned_kept.png").is_file()
+    assert learned["learned"] == pytest.approx((15 + 16) / 2 / (N - 40)) and learned["kept"] == 1.0
 
 
 def test_no_points_yet(tmp_path: Path) -> None:

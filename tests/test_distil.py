@@ -138,7 +138,9 @@ def test_a_checkpoint_depends_on_its_teacher(parameters: Make, tmp_path: Path) -
     assert settings.identity != train.make_settings(p.model_copy(update={"teacher": str(other)})).identity
     assert settings.identity != train.make_settings(p.model_copy(update={"max_new_tokens": 13})).identity
     plain = train.make_settings(parameters(n=4))
-    assert not {"signal", "teacher", "teacher_fingerprint"} & plain.deciding.keys(), "known from before there were others"
+    assert not {"signal", "teacher", "teacher_fingerprint"} & plain.deciding.keys(), (
+        "known from before there were others"
+    )
 
 
 def test_the_teachers_weights_are_reckoned_with(parameters: Make, tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from laif_helpers.records import write_text
 def collect(run_path: Path, panels: Any) -> pd.DataFrame:
     """Concatenate ``points/*/compare/results.csv`` of a sweep; ``panels`` picks the slices that are drawn.
 
-    Writes ``compare/results.csv`` (the keys that vary, then the columns of each point), ``compare/slices.csv``, what
-    ``league`` makes of them with the figure ``learned_kept``, and, if budgets vary, ``compare/budget_curves.png`` and
-    ``.pdf``; if seeds vary, ``seeds.csv`` (mean, sd and the test over seeds), ``versus.csv`` (arms against each other,
-    paired by seed) and ``seeds.md``. Returns the results. Raises FileNotFoundError when no point has been compared yet.
+    Writes ``compare/results.csv`` (the keys that vary, then the columns of each point) and ``compare/slices.csv``; if
+    nothing but seeds varies, what ``league`` makes of them with the figure ``learned_kept``; if budgets vary,
+    ``compare/budget_curves.png`` and ``.pdf``; if seeds vary, ``seeds.csv`` (mean, sd and the test over seeds),
+    ``versus.csv`` (arms against each other, paired by seed) and ``seeds.md``. Returns the results. Raises
+    FileNotFoundError when no point has been compared yet.
     """
     points = [path.parents[1] for path in sorted(run_path.glob("points/*/compare/results.csv"))]
     if not points:
@@ -36,9 +37,10 @@ def collect(run_path: Path, panels: Any) -> pd.DataFrame:
     write_text(folder / "slices.csv", sliced.to_csv(index=False))
     if results["budget"].nunique() > 1:
         figures.save(figures.budget_curves(panels(sliced)), folder / "budget_curves")
-    first = settings[0]["in_domain"][0] if settings[0].get("in_domain") else str(results["benchmark"].iloc[0])
-    drawn = league.write(run_path, results, sliced, first)
-    figures.save(figures.learned_kept(drawn, first), folder / "learned_kept")
+    if not seeds.axes(results):  # one setting: what differs is the arm and the seed
+        first = settings[0]["in_domain"][0] if settings[0].get("in_domain") else str(results["benchmark"].iloc[0])
+        drawn = league.write(run_path, results, sliced, first)
+        figures.save(figures.learned_kept(drawn, first), folder / "learned_kept")
     if results["seed"].nunique() > 1:
         table = seeds.summary(results)
         write_text(folder / "seeds.csv", table.to_csv(index=False))
