@@ -80,7 +80,8 @@ def ask_teacher(p: StageParameters, chosen: Sequence[Question], most: int = 60) 
     distinct = list({question.example.id: question for question in chosen}.values())
     shown = random.Random(p.draw).sample(distinct, min(most, len(distinct)))
     asked = [question.messages for question in shown]
-    answers = models.generate(local_target(p.teacher), asked, max_new_tokens=p.max_new_tokens, dtype=p.dtype)
+    how: dict[str, Any] = {"max_new_tokens": p.max_new_tokens, "dtype": p.dtype, "change": p.request_options.target}
+    answers = models.generate(local_target(p.teacher), asked, **how)
     rows = []
     for question, answer in zip(shown, answers, strict=True):
         bench = benchmarks.get(question.example.benchmark)
@@ -101,7 +102,7 @@ def scored(p: StageParameters, question: Question) -> list[dict[str, Any]]:
     }
     said, scores, ids, start = by_id[question.example.id].text, [], [], 0
     for name in (local_target(p.teacher), p.base_model):
-        loaded = local.load(name, p.dtype)
+        loaded = local.load(name, p.dtype, p.request_options.target.template_values)
         prompt = local.prompt_ids(loaded, [question.messages])[0]
         ids = prompt + loaded.tokenizer(said, add_special_tokens=False)["input_ids"] + loaded.stop_ids[:1]
         start = len(prompt)

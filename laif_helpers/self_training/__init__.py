@@ -72,6 +72,7 @@ def _answers(
     """(item, number of the sample, answer); those in ``p.folder.attempts`` are taken from there."""
     how = drawn(p) | {"max_new_tokens": p.max_new_tokens, "seed": p.draw}
     made_by = {"model": models.fingerprint(p.base_model), **how, "dtype": models.chosen_dtype(p.base_model, p.dtype)}
+    made_by |= {"template_values": p.request_options.target.template_values}
     n = how.pop("n")
     wanted = [(item, number) for item in items for number in range(n)]
     keys = [_key(made_by, bench, item, number) for item, number in wanted]
@@ -94,6 +95,7 @@ def _answers(
             [bench.messages(wanted[at][0]) for at in missing],
             numbers=[wanted[at][1] for at in missing],
             dtype=p.dtype,
+            change=p.request_options.target,
             on_done=keep,
             **how,
         )
