@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from laif_helpers import benchmarks, figures, lessons, recipe
-from laif_helpers.compare import costs, league
+from laif_helpers.compare import costs, effects, league
 from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Reply, open_ledger
 from laif_helpers.paths import NANO, RunDir
-from laif_helpers.records import write_json, write_jsonl
+from laif_helpers.records import Lesson, write_json, write_jsonl
 from laif_helpers.train import token_budget
 
 
@@ -79,6 +79,17 @@ def test_arms_are_set_against_their_counterparts_seed_by_seed() -> None:
 def test_one_seed_is_no_test() -> None:
     table = league.against_counterparts(pd.DataFrame([accuracy("auggpt", 0, 0.8), accuracy("lec", 0, 0.9)]))
     assert table["error_ratio"].iloc[0] == pytest.approx(0.5) and pd.isna(table["p_holm"].iloc[0])
+
+
+def test_questions_that_were_rolled_out_and_own_answers_count_as_shown(tmp_path: Path) -> None:
+    folder = RunDir(tmp_path).iteration("opd", 1)
+    write_jsonl(folder.training_set, [row("q1", "rollout"), row("q2", "replay")])
+    assert effects._lineage(folder, "opd").asked == {("practice", "q1")}
+    folder = RunDir(tmp_path).iteration("rft", 1)
+    about = {"arm": "rft", "iteration": 1, "instructor": "self", "request_key": ""}
+    write_jsonl(folder.lessons("rft"), [Lesson("rft1-q1-0", "practice", "Q?", "A", ["q1"], **about)])
+    write_jsonl(folder.training_set, [row("rft1-q1-0"), row("q2", "replay")])
+    assert effects._lineage(folder, "rft").asked == {("practice", "q1")}
 
 
 # -- equal tokens

@@ -16,14 +16,14 @@ from laif_helpers.answers import joined
 from laif_helpers.answers.joined import FLIPS
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Response, read_rows, write_text
+from laif_helpers.records import ROLLOUT, Response, read_rows, write_text
 
 COLUMNS = (
     *("arm", "iteration", "benchmark", "id", "question", "cluster", "cluster_name", "held_out", "asked", "diagnosis"),
     *("neighbour_ids", "lessons", "kept", "lesson_ids", "trained", "replayed", "before", "after", "flip"),
 )
-"""Columns of ``compare/effects.parquet``. ``asked``: the item was shown to the instructor (of ``fine_tuning``: its own
-gold answer was trained on); ``lessons``, ``kept``, ``trained``: how many came of it, passed the checks, were used;
+"""Columns of ``compare/effects.parquet``. ``asked``: the item was shown to the instructor (of arms that ask none: an
+answer to it was trained on); ``lessons``, ``kept``, ``trained``: how many came of it, passed the checks, were used;
 ``replayed``: it was rehearsed as a right item; ``before``, ``after``: what the model said."""
 
 
@@ -133,8 +133,10 @@ def _lineage(folder: IterationDir, arm: str) -> _Lineage:
                 found.replayed.add((row["benchmark"], row["id"]))
             for key in sources.get(row["id"], []):
                 found.trained[key].append(row["id"])
-                if row["source"] == "gold":
+                if not by_request:  # nobody was asked: the item whose answer was trained on is what was shown
                     found.asked.add(key)
+            if row["source"] == ROLLOUT:
+                found.asked.add((row["benchmark"], row["id"]))
     return found
 
 
