@@ -208,7 +208,8 @@ def lessons_ranked(p: StageParameters, ledger: pd.DataFrame, embedding: str = "t
     for (arm, k, name), part in ledger.groupby(["arm", "iteration", "benchmark"], sort=False):
         folder = run.iteration(str(arm), int(k))
         used = {id for ids in part["lesson_ids"] for id in ids}
-        taught = pd.DataFrame([row for row in read_rows(folder.lessons(str(arm))) if row["id"] in used])
+        # an arm that learns from rollouts or trajectories has no lessons
+        taught = pd.DataFrame([row for row in read_rows(folder.lessons(str(arm))) if row["id"] in used] if used else [])
         if taught.empty:
             continue
         texts = [*taught["question"], *part["question"]]
