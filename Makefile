@@ -11,6 +11,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RECIPE ?= papermill_runs/quickstart.yaml
+# test processes side by side; each takes whole files, the long ones first (tests/conftest.py), and one thread
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # one version with a CPU and a CUDA wheel; for CPU wheels only: make TORCH_INDEX=<the index PyTorch's install page names>
 TORCH := torch==2.13.0
 TORCH_INDEX ?=
@@ -34,10 +37,10 @@ lab: $(VENV)/.base
 	$(BIN)/jupyter lab --notebook-dir=. $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_OPTIONS) lab/00_contents.ipynb
 
 test: lint
-	$(BIN)/python -m pytest --durations=15
+	$(PYTEST) --durations=15
 
 quick: lint
-	$(BIN)/python -m pytest -q -m "not (model or slow or smoke or real)"
+	$(PYTEST) -q -m "not (model or slow or smoke or real)"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

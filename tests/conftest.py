@@ -15,12 +15,17 @@ import yaml
 
 # No test reaches the hub; without this line each look for a model that is not there costs half a minute of retries.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the other core is another worker's
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from train_toys import base_fixture, parameters_fixture  # noqa: F401  of the tests of stage 5
 
 from laif_helpers import runner
 from laif_helpers.paths import RunDir
 from laif_helpers.runner import executors, plan
+
+LONGEST = ("smoke", "by_hand", "real_model", "train", "browser", "servers", "train_options", "families", "hostile")
+"""Files to start with, so that no worker is left with a long one at the end."""
 
 IMPORTS = (
     "import json\nfrom pathlib import Path\nfrom laif_helpers import recipe\nfrom laif_helpers.paths import RunDir"
@@ -55,6 +60,11 @@ TOYS = {
 TOYS["04_instruct_LEC"] = TOYS["03_instruct_LE"]
 TOYS["09_self_training"] = TOYS["03_instruct_LE"]
 TOYS["07_tripost"] = TOYS["08_repair"] = TOYS["10_distil"] = (PLACE + 'TARGET = "data/nano"\n', "")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {f"test_{name}.py": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 def write_notebook(path: Path, cells: list[tuple[str, str, list[str]]]) -> None:
