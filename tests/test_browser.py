@@ -29,7 +29,7 @@ if not CHROMIUM:
 
 HOSTILE = "</script><script>window.ran = true</script><img src=x onerror='window.ran = true'>"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-WAIT = 180_000
+WAIT = 600_000  # as long as two busy cores may need; nothing waits longer than for the thing itself
 
 
 def answered(example: Example, right: bool) -> Response:
@@ -118,7 +118,8 @@ def wait_until(page: Any, is_so: Callable[[], bool]) -> None:
         if is_so():
             return
         page.wait_for_timeout(250)
-    raise AssertionError(f"still not so after {WAIT // 1000} s: {is_so}")
+    seen = page.locator("body").inner_text()[-2000:]
+    raise AssertionError(f"still not so after {WAIT // 1000} s: {is_so}; the page shows: {seen}")
 
 
 def run_all(page: Any, address: str) -> None:
@@ -127,6 +128,8 @@ def run_all(page: Any, address: str) -> None:
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=WAIT)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+    prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
+    wait_until(page, lambda: any(sign.isdigit() or sign == "*" for sign in prompt.inner_text()))
 
 
 def _has_idle_kernel(address: str) -> bool:
