@@ -26,6 +26,8 @@ from laif_helpers.runner import executors, plan
 
 LONGEST = ("smoke", "by_hand", "real_model", "train", "browser", "servers", "train_options", "families", "hostile")
 """Files to start with, so that no worker is left with a long one at the end."""
+MODELS = {"base", "tiny", "tiny_bert"}
+"""Fixtures that make a model: a test that takes one loads torch."""
 
 IMPORTS = (
     "import json\nfrom pathlib import Path\nfrom laif_helpers import recipe\nfrom laif_helpers.paths import RunDir"
@@ -62,9 +64,13 @@ TOYS["09_self_training"] = TOYS["03_instruct_LE"]
 TOYS["07_tripost"] = TOYS["08_repair"] = TOYS["10_distil"] = (PLACE + 'TARGET = "data/nano"\n', "")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {f"test_{name}.py": rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+    for item in items:
+        if MODELS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.model)
 
 
 def write_notebook(path: Path, cells: list[tuple[str, str, list[str]]]) -> None:

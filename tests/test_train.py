@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from train_toys import TEMPLATE, sample
+from train_toys import TEMPLATE, sample, train_here
 
 from laif_helpers import launch as processes
 from laif_helpers import train
@@ -315,17 +315,16 @@ def test_identity_follows_what_decides_the_weights(parameters: Callable[..., Sta
     assert settings_of(parameters(run="elsewhere")).identity == first
 
 
-@pytest.mark.slow
 def test_lora_adapter_and_its_second_iteration(parameters: Callable[..., StageParameters], base: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     first = parameters(lora_rank=4, learning_rate="1e-2")
-    train.launch(first)
+    train_here(first)
     files = {file.name for file in first.folder.checkpoint.iterdir()}
     assert "adapter_model.safetensors" in files and "model.safetensors" not in files
     second = parameters(lora_rank=4, learning_rate="1e-2", iteration=2)
-    train.launch(second)
+    train_here(second)
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), second.folder.checkpoint)
     earlier = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), first.folder.checkpoint)
     pairs = zip(loaded.state_dict().items(), earlier.state_dict().items(), strict=True)
@@ -458,12 +457,13 @@ def test_a_probe_that_fails_does_not_cost_the_weights(
     assert tables.observation(metrics, p.folder).startswith("3 steps done and kept, but the probe failed: ZeroDiv")
 
 
+@pytest.mark.slow
 def test_zero_on_two_cpu_ranks_equals_one_process(parameters: Callable[..., StageParameters]) -> None:
     """Every step's loss to 1e-3, and the saved weights to 1e-4: only the order of sums differs."""
     from safetensors.torch import load_file
 
     single = parameters(n=48, run="one", batch_size=16, epochs=2)
-    train.launch(single)
+    train_here(single)
     losses = [row["loss"] for row in train.read_log(single.folder.path / "train_log.jsonl")]
     expected = load_file(single.folder.checkpoint / "model.safetensors")
     for name in ("zero1", "zero2", "zero3"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from train_toys import make_base
+from train_toys import make_base, train_here
 
 from laif_helpers import train
 from laif_helpers.recipe import StageParameters
@@ -82,7 +82,7 @@ def test_bfloat16_computes_and_keeps_float32_weights(parameters: Make, capsys: p
     from safetensors.torch import load_file
 
     p = parameters(n=48, learning_rate="5e-3", epochs=3, dtype="bfloat16", max_new_tokens=4)
-    metrics = train.launch(p)
+    metrics = train_here(p)
     assert (metrics["computed_in"], metrics["dtype"]) == ("bfloat16", "torch.float32")
     assert metrics["final_loss"] < metrics["start_loss"] - 0.5
     saved = load_file(p.folder.checkpoint / "model.safetensors")

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from train_toys import make_parameters, sample, set_environment
+from train_toys import make_parameters, sample, set_environment, train_here
 
 from laif_helpers import train
 from laif_helpers.recipe import StageParameters
@@ -25,21 +25,17 @@ class Killed(BaseException):
     """Nothing in the training catches it."""
 
 
-def train_here(p: StageParameters, monkeypatch: pytest.MonkeyPatch, kill_at: int = 0) -> dict[str, Any]:
-    """What launch and its child do, in this process; dies right after the log of step ``kill_at``."""
-    import torch
+def killed_at(step: int, p: StageParameters, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that dies right after the log of that step."""
     from transformers import TrainerCallback
 
     from laif_helpers.train.child import sft
 
     class Kill(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step == kill_at:
+            if state.global_step == step:
                 raise Killed
 
-    torch.set_num_threads(1)
-    settings = train_settings.make_settings(p)
-    train._fresh_folder(settings)
     make = sft.make_trainer
 
     def with_kill(*given: Any) -> Any:
@@ -47,10 +43,9 @@ def train_here(p: StageParameters, monkeypatch: pytest.MonkeyPatch, kill_at: int
         trainer.add_callback(Kill())
         return trainer
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(sft, "make_trainer", with_kill)
-        sft.train(settings)
-    return train_settings.read_json(p.folder.train_metrics)
+        train_here(p)
 
 
 def losses(p: StageParameters) -> list[tuple[int, float]]:
@@ -68,7 +63,7 @@ def whole(base: Path, tmp_path_factory: pytest.TempPathFactory) -> StageParamete
         set_environment(patch, tmp_path_factory.mktemp("whole"))
         p = make_parameters(base, **LONG)
         p = make_parameters(base, run=str(p.folder.path.parents[1]), **LONG)  # an absolute run outlives the patch
-        assert train_here(p, patch)["steps"] == 12
+        assert train_here(p)["steps"] == 12
     return p
 
 
@@ -76,9 +71,8 @@ def test_goes_on_exactly(
     parameters: Callable[..., StageParameters], whole: StageParameters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     p = parameters(**LONG)
-    with pytest.raises(Killed):
-        train_here(p, monkeypatch, kill_at=8)
-    metrics = train_here(p, monkeypatch)
+    killed_at(8, p, monkeypatch)
+    metrics = train_here(p)
     assert (metrics["resumed_from"], metrics["steps"]) == (5, 12)
     assert losses(p) == losses(whole), "to the last digit"
     assert metrics["start_loss"] == losses(whole)[0][1], "of the whole training, not of its second part"
@@ -94,8 +88,7 @@ def test_half_written_state_is_skipped(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     p = parameters(**LONG)
-    with pytest.raises(Killed):
-        train_here(p, monkeypatch, kill_at=11)
+    killed_at(11, p, monkeypatch)
     settings = train_settings.make_settings(p)
     folder = settings.snapshots / "checkpoint-10"
     assert snapshots.latest(settings) == snapshots.read(folder)
@@ -107,7 +100,7 @@ def test_half_written_state_is_skipped(
         assert not snapshots.read(folder)
         (folder / victim).write_bytes(data)
     (folder / "optimizer.pt").write_bytes(b"torn")
-    assert train_here(p, monkeypatch)["resumed_from"] == 5
+    assert train_here(p)["resumed_from"] == 5
     assert "going on from step 5 (1 half-written state skipped)" in capsys.readouterr().out
     assert losses(p) == losses(whole)
 
@@ -116,8 +109,7 @@ def test_changed_training_set_or_setting_starts_anew(
     parameters: Callable[..., StageParameters], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     p = parameters(**LONG)
-    with pytest.raises(Killed):
-        train_here(p, monkeypatch, kill_at=6)
+    killed_at(6, p, monkeypatch)
     train._fresh_folder(train_settings.make_settings(parameters(**LONG | {"save_steps": 3})))
     assert "going on from step 5" in capsys.readouterr().out, "how often states are kept decides nothing"
     train._fresh_folder(train_settings.make_settings(parameters(**LONG | {"learning_rate": "1e-3"})))

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from laif_helpers import recipe
+from laif_helpers import recipe, train
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_jsonl
+from laif_helpers.train import settings as train_settings
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.role == 'assistant' %}<|end|>{% endif %}"
@@ -66,6 +67,19 @@ def make_parameters(base: Path, n: int = 16, **values: Any) -> StageParameters:
     if n:
         write_jsonl(p.folder.training_set, [sample(at) for at in range(n)])
     return p
+
+
+def train_here(p: StageParameters) -> dict[str, Any]:
+    """What ``launch`` and its child do, in this process, which has imported torch and trl once for all tests."""
+    import torch
+
+    from laif_helpers.train.child import sft
+
+    torch.set_num_threads(1)
+    settings = train_settings.make_settings(p)
+    train._fresh_folder(settings)
+    sft.train(settings)
+    return train_settings.read_json(p.folder.train_metrics)
 
 
 def sample(at: int, response: str = "") -> dict[str, Any]:
