@@ -107,6 +107,16 @@ def test_a_stopped_draw_goes_on_where_it_was(speaker: Speaker) -> None:
     assert speaker.asked == 2 * len(attempts), "answers at another temperature are others"
 
 
+def test_what_another_arm_has_drawn_is_not_drawn_again(speaker: Speaker) -> None:
+    attempts, _ = learn(parameters("rft"))
+    again, _ = learn(parameters("self"))
+    assert again == attempts and speaker.asked == len(attempts)
+    later = parameters("self", iteration=2, seed=1)
+    answer_items(later)
+    self_training.sample(later, self_training.questions(later))
+    assert speaker.asked > len(attempts), "another draw is another answer"
+
+
 def test_an_arm_without_a_right_answer_ends_well(speaker: Speaker) -> None:
     p = parameters("rft_errors")
     answer_items(p)

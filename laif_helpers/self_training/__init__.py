@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import benchmarks, lessons, models
+from laif_helpers import arms, benchmarks, lessons, models
 from laif_helpers.answers import pools
+from laif_helpers.paths import RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, Lesson, write_jsonl
 
@@ -69,14 +70,14 @@ def sample(p: StageParameters, asked: dict[str, pools.Pool]) -> list[Attempt]:
 def _answers(
     p: StageParameters, bench: benchmarks.Benchmark, items: Sequence[Example]
 ) -> list[tuple[Example, int, Completion]]:
-    """(item, number of the sample, answer); those in ``p.folder.attempts`` are taken from there."""
+    """(item, number of the sample, answer); what this arm, or another beside it, has drawn is not drawn again."""
     how = drawn(p) | {"max_new_tokens": p.max_new_tokens, "seed": p.draw}
     made_by = {"model": models.fingerprint(p.base_model), **how, "dtype": models.chosen_dtype(p.base_model, p.dtype)}
     made_by |= {"template_values": p.request_options.target.template_values}
     n = how.pop("n")
     wanted = [(item, number) for item in items for number in range(n)]
     keys = [_key(made_by, bench, item, number) for item, number in wanted]
-    known = _kept(p.folder.attempts)
+    known = _drawn_beside(p, set(keys)) | _kept(p.folder.attempts)
     missing = [at for at, key in enumerate(keys) if key not in known]
     write_jsonl(p.folder.attempts, known.values())
     with p.folder.attempts.open("a", encoding="utf-8") as handle:
@@ -107,6 +108,13 @@ def _key(made_by: Row, bench: benchmarks.Benchmark, item: Example, number: int) 
     """Names an answer by all that decides it, so that none is taken from another model, setting or question."""
     what = json.dumps([made_by, bench.name, bench.messages(item)], sort_keys=True)
     return f"{item.id}#{number}:{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+
+
+def _drawn_beside(p: StageParameters, wanted: set[str]) -> dict[str, Row]:
+    """The very same answers that other arms of this notebook have drawn: in the first iteration all ask one model."""
+    beside = [arm.name for arm in arms.ARMS.values() if arm.notebook == p.row.notebook and arm.name != p.arm]
+    files = [RunDir.named(p.run).iteration(arm, p.iteration).attempts for arm in beside]
+    return {key: row for file in files for key, row in _kept(file).items() if key in wanted}
 
 
 def _kept(path: Path) -> dict[str, Row]:
