@@ -534,11 +534,15 @@ def test_ray_runs_the_same_stages(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> 
     assert {row["status"] for row in manifest.rows(toy.run_dir)} == {"done"}
 
 
-def test_source_hash_ignores_outputs(toy: Toy) -> None:
+def test_source_hash_reads_code_alone(toy: Toy) -> None:
     path = toy.notebooks / "01_evaluate.ipynb"
     before = notebook.source_hash(path)
     planned = json.loads(path.read_text())
     planned["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x"}]
     planned["metadata"]["editor"] = 1
+    planned["cells"][0]["source"] = "# another title"
     path.write_text(json.dumps(planned))
-    assert notebook.source_hash(path) == before
+    assert notebook.source_hash(path) == before, "a word of the story is no reason to train again"
+    planned["cells"][-1]["source"] = "1 + 1"
+    path.write_text(json.dumps(planned))
+    assert notebook.source_hash(path) != before

@@ -4,6 +4,7 @@ One loop in one thread starts child processes and watches them: Linux ties a chi
 started it, so that threads of their own would make a killed runner leave trainings behind.
 """
 
+import contextlib
 import json
 import os
 import time
@@ -77,6 +78,9 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
         finally:
             progress.engine.end([attempt.handle for attempt in progress.running.values()])
             scratch.remove_all(run_plan.run)
+            with contextlib.suppress(OSError):  # a full disk: the long form holds the same
+                for run in {stage.run for stage in run_plan.stages}:
+                    history.compact(run.manifest)
         _collect(run_plan)
         report_run.show_end(run_plan, progress.rows, progress.outcomes)
     return int(any(outcome.status == "failed" for outcome in progress.outcomes.values()))

@@ -21,8 +21,8 @@ from laif_helpers.answers import joined
 from laif_helpers.evaluate.grading import graders_hash
 from laif_helpers.paths import SENTINEL, RunDir, data_dirs, file_label
 from laif_helpers.recipe import Recipe
-from laif_helpers.records import read_rows, write_jsonl, write_text
-from laif_helpers.runner import notebook, plan
+from laif_helpers.records import write_text
+from laif_helpers.runner import history, notebook, plan
 from laif_helpers.runner.plan import RunPlan, Stage
 from laif_helpers.target import Target
 
@@ -43,8 +43,8 @@ OUTPUTS = {
 
 
 def rows(run: RunDir) -> list[dict[str, Any]]:
-    """Rows of a run folder's manifest, oldest first; none if nothing has run."""
-    return list(read_rows(run.manifest)) if run.manifest.is_file() else []
+    """Rows of a run folder's manifest, one for each attempt, oldest first; none if nothing has run."""
+    return history.rows(run.manifest)
 
 
 def latest(run: RunDir) -> dict[str, dict[str, Any]]:
@@ -53,16 +53,8 @@ def latest(run: RunDir) -> dict[str, dict[str, Any]]:
 
 
 def record(run: RunDir, row: dict[str, Any]) -> None:
-    """Add a row, in place of the row of the same attempt that said ``running``; one writer holds the run's lock.
-
-    An older attempt that still says ``running`` was killed together with its runner, and is marked so.
-    """
-    kept = []
-    for old in rows(run):
-        unfinished = old["stage"] == row["stage"] and old["status"] == "running"
-        if not (unfinished and old.get("started") == row.get("started")):
-            kept.append(old | {"status": "failed", "reason": "killed with its runner"} if unfinished else old)
-    write_jsonl(run.manifest, [*kept, row])
+    """Add what became of an attempt, in place of the row of the same attempt that said ``running``."""
+    history.append(run.manifest, row)
 
 
 def inputs(stage: Stage, parameters: dict[str, Any], notebooks: Path) -> dict[str, Any]:

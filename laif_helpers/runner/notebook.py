@@ -72,8 +72,8 @@ def check(path: Path, known: Collection[str], required: Collection[str] = ()) ->
 
 
 def source_hash(path: Path) -> str:
-    """Digest of the cells' kinds and texts: outputs, counts and metadata leave it as it is."""
-    cells = [(cell["cell_type"], source(cell)) for cell in read(path)["cells"]]
+    """Digest of the code: outputs, counts, metadata and the story told between the cells leave it as it is."""
+    cells = [source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "code"]
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
 
 
