@@ -60,7 +60,7 @@ TOYS = {
     ),
 }
 TOYS["04_instruct_LEC"] = TOYS["03_instruct_LE"]
-TOYS["09_self_training"] = TOYS["03_instruct_LE"]
+TOYS["09_self_training"] = (f'TARGET = "data/nano"\n{TOYS["03_instruct_LE"][0]}', TOYS["03_instruct_LE"][1])
 TOYS["07_tripost"] = TOYS["08_repair"] = TOYS["10_distil"] = (PLACE + 'TARGET = "data/nano"\n', "")
 
 

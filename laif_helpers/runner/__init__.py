@@ -15,7 +15,7 @@ from typing import Any
 
 from laif_helpers import machine, target
 from laif_helpers.records import write_json
-from laif_helpers.runner import executors, forecast, manifest, plan, scratch, shared_folders
+from laif_helpers.runner import executors, forecast, history, manifest, plan, scratch, shared_folders
 from laif_helpers.runner import report as report_run
 from laif_helpers.runner.outcome import Outcome
 from laif_helpers.runner.plan import COMPARE, RunPlan, Stage
