@@ -1,7 +1,6 @@
 """The manifest's lines: appended as a run goes on, one for each attempt when it is read or compacted."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -83,7 +82,7 @@ def test_another_file_of_the_same_name_is_read_from_its_beginning(manifest: Path
     assert history.rows(manifest) == [RUNNING]
     for name in "xyz":
         history.append(other := manifest.with_name("other"), DONE | {"stage": name})
-    os.replace(other, manifest)
+    other.replace(manifest)
     assert [row["stage"] for row in history.rows(manifest)] == ["x", "y", "z"]
 
 

@@ -131,7 +131,8 @@ def test_plan_of_two_iterations(toy: Toy) -> None:
 
 def test_every_stage_comes_after_what_it_waits_for(toy: Toy) -> None:
     seen: set[str] = set()
-    planned = toy.plan(arms=list(ARMS)[1:], iterations=3, teacher="data/nano", samples=2, temperature=1.0)
+    values = {"target": "data/nano", "teacher": "data/nano", "samples": 2, "temperature": 1.0}
+    planned = toy.plan(arms=list(ARMS)[1:], iterations=3, **values)
     for stage in planned.stages:
         assert set(stage.after) <= seen
         seen.add(stage.key)
