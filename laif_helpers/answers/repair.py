@@ -18,17 +18,73 @@ def read(folder: Path) -> list[Row]:
 
 
 def table(run: Path, arms: Iterable[str], iterations: int) -> list[Row]:
-    """``compare/repair.csv``: all buckets, then ``seen``, ``unseen`` and ``all`` of each benchmark."""
-    lines = []
+    """``compare/repair.csv``: all buckets, then ``seen``, ``unseen`` and ``all`` of each benchmark.
+
+    ``over_majority`` and ``over_sft``: ``accuracy_last`` less a vote of samples that cost as many tokens, and less the
+    first attempts of arm ``fine_tuning`` in the same iteration; ``…_p`` is McNemar's test on the same items, and
+    ``…_p_holm`` that after Holm over all arms and benchmarks of one iteration and bucket.
+    """
+    lines: list[Row] = []
     places = [("vanilla", 0), *product([arm for arm in arms if arm != "vanilla"], range(1, iterations + 1))]
     for arm, iteration in places:
         rows = read(run / arm / f"iter{iteration}")
+        tuned = [] if arm == "fine_tuning" else read(run / "fine_tuning" / f"iter{iteration}")
+        plain = {(row["benchmark"], row["id"]): row["right"][0] for row in tuned}
         for name in sorted({row["benchmark"] for row in rows}):
-            here = [row for row in rows if row["benchmark"] == name]
-            for bucket, group in groups(here):
+            for bucket, group in groups([row for row in rows if row["benchmark"] == name]):
                 head = {"arm": arm, "iteration": iteration, "benchmark": name, "bucket": bucket}
-                lines.append({**head, **summary(group)})
+                votes = [row["majority"] for row in group]
+                sft = [plain.get((name, row["id"])) for row in group]
+                paired = _paired(group, "majority", votes) | _paired(group, "sft", sft)
+                lines.append({**head, **summary(group), **paired})
+    return _with_holm(lines)
+
+
+def _paired(rows: Sequence[Row], name: str, others: Sequence[bool | None]) -> Row:
+    """The last answers against another answer to the same items; None if there is none."""
+    pairs = [(row["right"][-1], other) for row, other in zip(rows, others, strict=True) if other is not None]
+    won, lost = sum(mine and not other for mine, other in pairs), sum(other and not mine for mine, other in pairs)
+    over, p = ((won - lost) / len(pairs), stats.mcnemar(won, lost)) if pairs else (None, None)
+    return {f"over_{name}": over, f"{name}_p": p}
+
+
+def _with_holm(lines: list[Row]) -> list[Row]:
+    for column in ("majority_p", "sft_p"):
+        for family in {(line["iteration"], line["bucket"]) for line in lines}:
+            members = [line for line in lines if (line["iteration"], line["bucket"]) == family]
+            for line, p in zip(members, stats.holm([line[column] for line in members]), strict=True):
+                line[f"{column}_holm"] = p
     return lines
+
+
+def followed(run: Path, arms: Iterable[str], iterations: int) -> list[Row]:
+    """``compare/trajectories.csv``: every attempt of every iteration, and what became of its question."""
+    found = []
+    for arm, k in product(arms, range(1, iterations + 1)):
+        before, after = (run / arm / f"iter{i}" / "trajectories.jsonl" for i in (k, k + 1))
+        if before.is_file():
+            now = list(read_rows(after)) if after.is_file() else []
+            found += [{"arm": arm, "iteration": k, **row} for row in later(read_rows(before), now)]
+    return found
+
+
+def later(before: Iterable[Row], now: Iterable[Row]) -> list[Row]:
+    """A row for each trajectory of ``before``, joined with the attempts at the same question in ``now``.
+
+    ``later_right`` is the share of those attempts that are right in every step, None if the question was not asked
+    again; ``trained`` names the sources of the records that the trajectory was trained in.
+    """
+    right: dict[tuple[str, str], list[bool]] = {}
+    for row in now:
+        right.setdefault((row["benchmark"], row["item"]), []).append(row["outcome"] == "right")
+    found = []
+    for row in before:
+        again = right.get((row["benchmark"], row["item"]), [])
+        kept = {key: row[key] for key in ("benchmark", "bucket", "item", "id", "outcome", "status")}
+        verdict = {key: row["verdict"][key] for key in ("kind", "step")}
+        share = sum(again) / len(again) if again else None
+        found.append({**kept, **verdict, "trained": " ".join(row["trained"]), "later_right": share})
+    return found
 
 
 def groups(rows: list[Row]) -> list[tuple[str, list[Row]]]:

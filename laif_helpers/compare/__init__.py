@@ -252,8 +252,10 @@ def write(p: StageParameters, table: pd.DataFrame, sliced: pd.DataFrame) -> list
         "table.md": as_markdown(front),
         "table.tex": as_latex(front),
     }
-    if repaired_by_itself := repair.table(RunDir.named(p.run).path, p.all_arms, p.iterations):
-        texts["repair.csv"] = pd.DataFrame(repaired_by_itself).to_csv(index=False)
+    run = RunDir.named(p.run).path
+    for name, rows in (("repair.csv", repair.table), ("trajectories.csv", repair.followed)):
+        if found := rows(run, p.all_arms, p.iterations):
+            texts[name] = pd.DataFrame(found).to_csv(index=False)
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]

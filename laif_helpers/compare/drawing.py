@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from laif_helpers import benchmarks, figures
-from laif_helpers.answers import joined
+from laif_helpers.answers import joined, repair
 from laif_helpers.compare import league
+from laif_helpers.figures.repair import repair_lines
 from laif_helpers.paths import RunDir, short_names
 from laif_helpers.recipe import StageParameters
 
@@ -45,7 +46,7 @@ def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: st
 
 
 def draw(p: StageParameters, sliced: pd.DataFrame) -> dict[str, "Figure"]:
-    """Draw and save the figures: iterations, flips, and flips by the first label of the benchmark for the last arm."""
+    """Draw and save the figures: iterations, flips, flips by label for the last arm, and self-repair."""
     folder = RunDir.named(p.run).compare
     drawn = {"iteration_lines": figures.iteration_lines(panels(sliced))}
     arms = [arm for arm in dict.fromkeys(sliced["arm"]) if arm != "vanilla"]
@@ -59,6 +60,9 @@ def draw(p: StageParameters, sliced: pd.DataFrame) -> dict[str, "Figure"]:
         )
         drawn["flips_by_label"] = figures.flips(by_concept, f"{title}: {arms[-1]}, iteration {last}")
         drawn["learned_kept"] = figures.learned_kept(league.learned_kept(sliced, name), title)
+    repaired = pd.DataFrame(repair.table(RunDir.named(p.run).path, p.all_arms, p.iterations))
+    if len(repaired):
+        drawn["repair"] = repair_lines(repaired[repaired["bucket"] == "seen"])
     for name, figure in drawn.items():
         figures.save(figure, folder / name)
     figures.save(figures.iteration_lines(panels(sliced), most=2), folder / "iteration_lines_column")

@@ -3,19 +3,15 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from laif_helpers import lessons
 from laif_helpers.instruct.planning import Plan
 from laif_helpers.instruct.requests import Request, Study
 from laif_helpers.instructors import spending
 from laif_helpers.instructors.ledger import Reply
+from laif_helpers.instructors.quotes import Quote, Range, dollars, notes
 from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE, LEAST_ANSWER, families
 from laif_helpers.recipe import StageParameters
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WORDIER = (0.8, 1.6)
 """An instructor's samples are about as long as the benchmark's own items and answers; models write more than people."""
@@ -31,45 +27,6 @@ MEASURED = (
 )
 UNTESTED, LEAST_SPREAD = 0.5, 0.1
 """With a single reply nothing is known of the spread: ± 50 %. A few that are alike by chance still mean ± 10 %."""
-Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Quote:
-    """Tokens and dollars, low to high. ``usd`` is None if the recipe names no price; ``method`` says how."""
-
-    instructor: str
-    requests: int
-    lessons: int
-    input_tokens: Range
-    output_tokens: Range
-    usd: Range | None
-    notes: tuple[str, ...] = ()
-    method: str = METHOD
-
-    @property
-    def table(self) -> "pd.DataFrame":
-        """One row per quantity: low, high."""
-        import pandas as pd
-
-        rows = {
-            "requests": (self.requests, self.requests),
-            "lessons asked for": (self.lessons, self.lessons),
-            "input tokens": self.input_tokens,
-            "output tokens": self.output_tokens,
-        }
-        values = {name: [f"{value:,.0f}" for value in pair] for name, pair in rows.items()}
-        values["US dollars"] = [f"{value:,.2f}" for value in self.usd] if self.usd else ["no price given"] * 2
-        return pd.DataFrame.from_dict(values, orient="index", columns=["low", "high"]).rename_axis(self.instructor)
-
-    @property
-    def observation(self) -> str:
-        """The quote in words."""
-        cost = f"{self.usd[0]:,.2f} to {self.usd[1]:,.2f} dollars" if self.usd else "no price given, so tokens only"
-        low, high = (sum(pair) for pair in zip(self.input_tokens, self.output_tokens, strict=True))
-        tokens = f"{low:,.0f} to {high:,.0f}"
-        wording = f"{self.requests:,} requests to {self.instructor}: {tokens} tokens, {cost}. " + " ".join(self.notes)
-        return f"{wording} Method: {self.method}."
 
 
 def quote(plan: Plan, p: StageParameters, probed: Mapping[str, Reply] | None = None) -> Quote:
@@ -85,12 +42,9 @@ def quote(plan: Plan, p: StageParameters, probed: Mapping[str, Reply] | None = N
     inputs, outputs = (
         (low + more[0], high + more[1]) for (low, high), more in zip(asking, _again(plan, p), strict=True)
     )
-    usd = None
-    if p.instructor_model in p.prices:
-        paid, (asked, got) = sum(reply.usd for reply in bought), _sum(bought)
-        share = spending.BATCH_SHARE if p.batch else 1.0
-        low, high = (paid + share * spending.price(p, i - asked, o - got) for i, o in zip(inputs, outputs, strict=True))
-        usd = (low, high)
+    paid, (asked, got) = sum(reply.usd for reply in bought), _sum(bought)
+    usd = dollars(p, (inputs[0] - asked, inputs[1] - asked), (outputs[0] - got, outputs[1] - got))
+    usd = (paid + usd[0], paid + usd[1]) if usd else None
     cut = outputs[1] >= spending.MAX_REPLY_TOKENS * len(plan.requests) > 0
     method = MEASURED.format(n=len(bought), rest=len(rest)) if bought else METHOD
     name = p.instructor_model or p.instructor
@@ -151,24 +105,14 @@ def _sum_interval(seen: Sequence[float], n: int) -> Range:
 
 
 def _notes(plan: Plan, p: StageParameters, usd: Range | None, cut: bool) -> tuple[str, ...]:
-    notes = []
-    if p.quote_only and plan.requests:
-        notes.append("Nothing is sent (quote_only).")
-    if not usd and p.instructor == "llm":
-        notes.append("Set prices: {MODEL: {input: …, output: …}} for a price.")
-    if p.instructor != "llm" and not p.quote_only:
-        notes.append(
-            f"The {p.instructor} instructor costs nothing; this is what a language model would read and write."
-        )
-    if usd and p.max_usd and usd[1] > p.max_usd:
-        notes.append(f"max_usd {p.max_usd:g} may stop it before the end.")
+    found = notes(p, len(plan.requests), usd)
     if p.agreement:
-        notes.append(f"Included: {p.agreement} more answers to each choice lesson that passes the other checks.")
+        found.append(f"Included: {p.agreement} more answers to each choice lesson that passes the other checks.")
     if cut:
-        notes.append(
+        found.append(
             f"Replies end at {spending.MAX_REPLY_TOKENS} tokens: {plan.requests[0].n} lessons a request may not fit."
         )
-    return tuple(notes)
+    return tuple(found)
 
 
 def _sample_size(study: Study) -> float:

@@ -2,23 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps import Verdict
-from laif_helpers.instructors import ledger
+from laif_helpers.instructors import ledger, spending
+from laif_helpers.instructors.quotes import Quote, dollars, notes
+from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Message
+from laif_helpers.tripost.trajectories import Trajectory, Update, editable
 from laif_helpers.tripost.turns import conversation
-
-if TYPE_CHECKING:
-    from laif_helpers.tripost import Trajectory, Update
 
 INSTRUCTION = (
     "You correct step by step answers. You get a question, an answer and feedback that names its first wrong step. "
     "Write the whole answer again in the same format: copy the lines before the wrong step word for word, correct that "
     "step, and derive all later lines anew. Write nothing else."
 )
+METHOD = "tokens = characters / 5 (low) to / 3 (high); an update is as long as the gold answer"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Asked:
     messages: list[Message]
 
 
-def improve(found: Sequence["Trajectory"], p: StageParameters) -> dict[str, list["Update"]]:
+def improve(found: Sequence[Trajectory], p: StageParameters) -> dict[str, list[Update]]:
     """Updates of each trajectory, by its id: until the verifier finds one right, at most ``p.updates``.
 
     An improver that returns nothing, or lines other than the verified ones at the beginning, has made no progress,
@@ -53,9 +54,22 @@ def improve(found: Sequence["Trajectory"], p: StageParameters) -> dict[str, list
     return updates
 
 
-def _scripted(trajectory: "Trajectory") -> "Update":
-    from laif_helpers.tripost import Update
+def quote(found: Sequence[Trajectory], p: StageParameters) -> Quote:
+    """What a language model would read and write as the improver; nothing is sent.
 
+    Low: one update of each wrong attempt. High: ``p.updates`` of each. An update is as long as the gold answer.
+    """
+    wanted = [each for each in found if editable(each, p)]
+    asked = sum(len(turn["content"]) for each in wanted for turn in _request(each, [], p).messages)
+    answered, more = sum(len(each.gold) for each in wanted), spending.TOKENS_A_MESSAGE * 2 * len(wanted)
+    low, high = CHARS_PER_TOKEN_RANGE
+    inputs, outputs = (asked / low, p.updates * (asked / high + more)), (answered / low, p.updates * answered / high)
+    usd = dollars(p, inputs, outputs)
+    name = p.instructor_model or p.instructor
+    return Quote(name, len(wanted), 0, inputs, outputs, usd, tuple(notes(p, len(wanted), usd)), METHOD)
+
+
+def _scripted(trajectory: Trajectory) -> Update:
     module, verdict = steps.task(trajectory.benchmark), Verdict(**trajectory.verdict)
     text = steps.repair(module, trajectory.question, trajectory.attempt, verdict)
     return Update(
@@ -63,12 +77,12 @@ def _scripted(trajectory: "Trajectory") -> "Update":
     )
 
 
-def _last(trajectory: "Trajectory", updates: list["Update"]) -> tuple[str, Verdict]:
+def _last(trajectory: Trajectory, updates: list[Update]) -> tuple[str, Verdict]:
     text = updates[-1].text if updates else trajectory.attempt
     return text, steps.task(trajectory.benchmark).check(trajectory.question, text)
 
 
-def _request(trajectory: "Trajectory", updates: list["Update"], p: StageParameters) -> Asked:
+def _request(trajectory: Trajectory, updates: list[Update], p: StageParameters) -> Asked:
     text, verdict = _last(trajectory, updates)
     turns = conversation(trajectory.benchmark, trajectory.question, text, steps.feedback(text, verdict))
     words = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns[:-1])
@@ -77,10 +91,8 @@ def _request(trajectory: "Trajectory", updates: list["Update"], p: StageParamete
     return Asked(ledger.key_of(messages, settings), trajectory.benchmark, messages)
 
 
-def _added(trajectory: "Trajectory", updates: list["Update"], text: str) -> bool:
+def _added(trajectory: Trajectory, updates: list[Update], text: str) -> bool:
     """Add an update; whether another one is worth asking for."""
-    from laif_helpers.tripost import Update
-
     before, verdict = _last(trajectory, updates)
     kept = steps.lines(before)[: verdict.kept]
     if not text.strip() or steps.lines(text)[: verdict.kept] != kept:
@@ -90,7 +102,7 @@ def _added(trajectory: "Trajectory", updates: list["Update"], text: str) -> bool
     return after.readable and not after.correct and after.kept >= verdict.kept
 
 
-def _ask(asked: list[Asked], p: StageParameters, found: Sequence["Trajectory"]) -> dict[str, str]:
+def _ask(asked: list[Asked], p: StageParameters, found: Sequence[Trajectory]) -> dict[str, str]:
     """Replies by key, through the ledger: what it holds is not asked for again."""
     from laif_helpers.instructors import llm
 

@@ -1,5 +1,6 @@
 """Runs self-repair at test time: attempt, own feedback, update, and so on, until the model finds no error."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -88,9 +89,12 @@ class Samples:
 def at_equal_tokens(
     model: str, repairs: Sequence[Repair], *, temperature: float = 0.7, seed: int = 0, url: str = ""
 ) -> list[Samples]:
-    """Majority vote and best by the step verifier, of as many samples as the loops' tokens pay for."""
+    """Majority vote and best by the step verifier, of samples that cost at least the loops' tokens.
+
+    At least three are drawn, because a vote of two is a single sample.
+    """
     spent, first = sum(repair.tokens for repair in repairs), sum(repair.first_tokens for repair in repairs)
-    k = max(1, round(spent / max(1, first)))
+    k = max(3, math.ceil(spent / max(1, first)))
     items = [repair.example for repair in repairs]
     prompts = [conversation(item.benchmark, item.question) for item in items]
     options: dict[str, Any] = {"temperature": temperature, "seed": seed, "url": url, "max_new_tokens": budget(items)}

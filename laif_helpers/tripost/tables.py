@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from laif_helpers import tripost
 from laif_helpers.answers import repair
 from laif_helpers.recipe import StageParameters
-from laif_helpers.tripost import Trajectory
+from laif_helpers.records import read_rows
+from laif_helpers.tripost.trajectories import OUTCOMES, RIGHT, Trajectory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,43 +18,81 @@ SHOWN = (
 )
 
 
+def answer(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> str:
+    """The first screen of 07, in Markdown: the collection in two sentences, and one attempt traced."""
+    return f"{observation(p, found, rows)}\n\n```text\n{traced(found)}\n```"
+
+
 def traced(found: Sequence[Trajectory], chosen: int = 0) -> str:
-    """The chosen one of the repaired trajectories, from the question to the repaired answer, as plain text."""
+    """The chosen one of the repaired trajectories, from the question to the repaired answer, as plain text.
+
+    Trajectories that were trained on come first, short ones before long ones.
+    """
     repaired = [each for each in found if each.updates and each.updates[-1].correct]
     if not repaired:
         return "No attempt was repaired."
+    repaired.sort(key=lambda each: ("repair" not in each.trained, len(each.attempt)))
     trajectory = repaired[min(chosen, len(repaired) - 1)]
-    parts = [
-        ("question", trajectory.question),
-        ("attempt", trajectory.attempt),
-        ("own feedback", trajectory.own_feedback),
-    ]
+    parts = [("question", trajectory.question), ("attempt", trajectory.attempt)]
+    parts += [("the model's own feedback", trajectory.own_feedback)] * bool(trajectory.own_feedback)
     for update in trajectory.updates:
-        parts += [("feedback", update.feedback), (f"update ({update.by})", update.text)]
+        parts += [("the verifier's feedback", update.feedback), (f"update by {update.by}", update.text)]
     trained = ", ".join(trajectory.trained) or "nothing"
-    return "\n\n".join(f"[{name}]\n{text}" for name, text in [*parts, ("trained in", trained)])
+    return "\n\n".join(f"[{name}]\n{text}" for name, text in [*parts, ("trained in records", trained)])
 
 
 def funnel(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
     """Trajectories by what became of them, and records by source: a column for each benchmark."""
     import pandas as pd
 
-    return pd.DataFrame(counts(found, rows)).fillna(0).astype(int)
+    table = pd.DataFrame(counts(found, rows)).fillna(0).astype(int)
+    return table.loc[sorted(table.index, key=lambda key: (_rank(key), key))]
+
+
+FIRST = ("sampled", *OUTCOMES, "repaired", "false alarms")
+
+
+def _rank(key: str) -> int:
+    return FIRST.index(key) if key in FIRST else len(FIRST) + key.startswith("record")
 
 
 def counts(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Per benchmark: trajectories by what became of them, and records by source."""
+    """Per benchmark: attempts sampled and by outcome, those repaired, losses by reason, and records by source.
+
+    An attempt is lost if it makes no record: ``sampled`` is the sum of the outcomes and of ``lost: repeated``.
+    """
     table: dict[str, Counter[str]] = {}
     for trajectory in found:
         here = table.setdefault(trajectory.benchmark, Counter())
         here["sampled"] += 1
-        here[trajectory.outcome if trajectory.status in ("kept", "not repaired") else trajectory.status] += 1
+        here[trajectory.outcome] += trajectory.status != "repeated"
         here["false alarms"] += trajectory.false_alarm
         here["repaired"] += trajectory.status == "kept" and bool(trajectory.updates)
-        here["not repaired"] += trajectory.status == "not repaired"
+        here[f"lost: {trajectory.status}"] += trajectory.status != "kept"
     for row in rows:
         table.setdefault(row["benchmark"], Counter())[f"record: {row['source']}"] += 1
-    return {name: dict(here) for name, here in table.items()}
+    return {name: {key: n for key, n in here.items() if n or key in FIRST} for name, here in table.items()}
+
+
+def followed(p: StageParameters, found: Sequence[Trajectory]) -> "pd.DataFrame":
+    """What became of the attempts of the iteration before: share of right attempts at their questions now, in per cent.
+
+    Empty in iteration 1. ``compare/trajectories.csv`` holds the same for each single attempt.
+    """
+    import pandas as pd
+
+    path = p.previous.trajectories
+    before = read_rows(path) if path.is_file() else []
+    now = [{"benchmark": each.benchmark, "item": each.item, "outcome": each.outcome} for each in found]
+    table = pd.DataFrame(repair.later(before, now), columns=["benchmark", "outcome", "trained", "later_right"])
+    table = table.assign(trained=table["trained"].where(table["trained"] != "", "nothing"))
+    grouped = table.groupby(["benchmark", "outcome", "trained"])["later_right"].agg(["size", "mean"])
+    names = {"size": "attempts", "mean": "right now (%)"}
+    return (
+        grouped.rename(columns=names)
+        .reset_index()
+        .assign(**{"right now (%)": lambda t: (100 * t["right now (%)"].astype(float)).round(1)})
+    )
 
 
 def mixed(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
@@ -77,7 +115,7 @@ def ended(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[dict[s
     """Why this arm has nothing left to learn from; "" if it has."""
     if rows and (p.strategy not in ("tripost", "tripost_injected") or any(row["source"] == "repair" for row in rows)):
         return ""
-    if all(each.outcome == tripost.RIGHT for each in found):
+    if all(each.outcome == RIGHT for each in found):
         return (
             f"no wrong attempts: all {len(found)} at {', '.join(p.in_domain)} {p.error_split} are right in every step"
         )

@@ -1,0 +1,55 @@
+"""Holds a trajectory: question, attempt, verdict, edits, and what became of them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from laif_helpers.recipe import StageParameters
+
+OUTCOMES = RIGHT, WRONG, WRONG_STEP, UNREADABLE = "right", "wrong", "right_answer_wrong_step", "unreadable"
+"""Classes of an attempt. The third has the right answer through a wrong step; the last follows no format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One edit: feedback on the answer before it, the answer written anew, and what the verifier says of that."""
+
+    feedback: str
+    text: str
+    correct: bool
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """One row of ``trajectories.jsonl``: question, attempt, verdict, edits, and what became of them.
+
+    Attributes:
+        id: ``<item>#<sample>``.
+        outcome: ``right``, ``wrong``, ``right_answer_wrong_step`` or ``unreadable``: the attempt, before any edit.
+        own_feedback: what the model itself says of its attempt.
+        false_alarm: the model blames a right attempt.
+        status: ``kept``, or why the trajectory makes no record.
+        trained: sources of the records it was trained in.
+    """
+
+    id: str
+    benchmark: str
+    bucket: str
+    item: str
+    question: str
+    gold: str
+    attempt: str
+    outcome: str
+    verdict: dict[str, Any]
+    own_feedback: str = ""
+    false_alarm: bool = False
+    updates: list[Update] = field(default_factory=list)
+    status: str = "kept"
+    trained: list[str] = field(default_factory=list)
+
+
+def editable(trajectory: Trajectory, p: StageParameters) -> bool:
+    """Whether an improver is asked to write the attempt anew."""
+    return trajectory.status == "kept" and (
+        trajectory.outcome == WRONG or (trajectory.outcome == WRONG_STEP and p.wrong_steps == "repair")
+    )
