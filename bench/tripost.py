@@ -45,7 +45,7 @@ def verifiers(n: int) -> dict[str, dict[str, float]]:
 def collection(target: str, limit: int) -> dict[str, float]:
     """Seconds for the same attempts, feedback and edits in both schemes."""
     values = {"arm": "tripost", "iteration": 1, "target": target, "limit": limit, "holdout_fraction": 0}
-    names = ["word_sorting", "logical_deduction"]
+    names = ["word_sorting", "multistep_arithmetic"]
     p = recipe.build(StageParameters, {**values, "benchmarks": names, "in_domain": names})
     items = tripost.questions(p)
     models.generate(p.base_model, [conversation(names[0], items[names[0]][0].question)], max_new_tokens=8)  # load it

@@ -1,125 +1,253 @@
 """Train the target of the self-repair runs: `python data/make_tripost_nano.py` (about six minutes on two CPU cores).
 
-A Llama of a million parameters learns word sorting and logical deduction in their seen buckets: answers by the solver,
-and, on errors put in by a script, what feedback and repair look like. No question of any split is among its data. The
-errors are never its own: to find those is what TriPosT has to teach. Tokenizer, model and training are nano's.
+A Llama of a million parameters learns word sorting and multistep arithmetic in their seen buckets: answers by the
+solver, and, on errors put in by a script, what feedback and repair look like. No question of any split is among its
+data, and the errors are never its own: to find those is what TriPosT has to teach.
+
+What makes the tasks learnable for so small a model: a fixed phrase, a word of the list and a digit are one token each,
+so that an answer has a fifth of the tokens that bytes would need; and one conversation holds answer, feedback and
+repair, so that each token that is read is learned from as often as possible.
 """
 
 import argparse
 import random
+import re
 import time
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import make_nano
 import torch
-from transformers import GenerationConfig, LlamaForCausalLM
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import models as token_models
+from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tripost_slips import wrong_attempt
 
 from laif_helpers import benchmarks
-from laif_helpers.benchmarks import logical_deduction, word_sorting
+from laif_helpers.benchmarks import multistep_arithmetic, word_sorting
 from laif_helpers.graders import steps
-from laif_helpers.graders.steps.mutations import mutants
-from laif_helpers.models import generate
-from laif_helpers.paths import ROOT
-from laif_helpers.records import write_json, write_text
+from laif_helpers.paths import NANO, ROOT
+from laif_helpers.records import Message, write_json, write_text
 from laif_helpers.stats import wilson
-from laif_helpers.tripost.turns import CHECK, REPAIR, conversation
+from laif_helpers.tripost import loop
+from laif_helpers.tripost.turns import conversation
 
 OUT = ROOT / "data" / "nano_tripost"
-TASKS = {"word_sorting": word_sorting, "logical_deduction": logical_deduction}
-CONTEXT = 1536
-
-
-PHRASES = (
-    "Sort the following words alphabetically:\nList: ",
-    *(
-        '(1) The first letter: "',
-        ") We now have: (",
-        ') Hence, we have "',
-        ') Now sort this subpart ["',
-        '"] by looking at their ',
-    ),
-    *(f'{word} letters: "' for word in ("second", "third", "fourth", "fifth", "sixth", "seventh")),
-    *('"=""', '"="', '" (', '), "', '" < "', '" ? "', "] < (", ') "', ') ["', '".\n(', '"].\n(', ").\n("),
-    *("(Final response) So the answer is: ", "(Final response) ", ". So the answer is (", "\nOptions:\n(A) "),
-    *(": On a shelf, there are ", "On a shelf, there are ", " cups in a row: ", "On a farm, there are ", " machines: "),
-    *("In a rowing race, there were ", " rowers: ", "A market stall sells ", " kinds of nuts: "),
-    *("At a post office, there are ", " parcels: ", " is to the left of the ", " is to the right of the "),
-    *(" is older than the ", " is newer than the ", " finished above ", " finished below ", " is lighter than the "),
-    *(" are less expensive than the ", " are more expensive than the ", " is heavier than the ", " from the "),
-    *(") Place ", ") So the order is ", ': "?? ', ' ??".\n(', " ?? ", ". The ", "\n(", ", and a ", ", a "),
-    *("Step (1) is correct. ", "Step (1) to (", ") are correct. ", "In step (", ') the part "'),
-    *('" is incorrect. This is because ', "The final response is also correct.", CHECK, REPAIR),
-)
-"""Fixed words of the two tasks, one token each: they halve the length of a sample, and cost nothing to learn."""
+TASKS = {"word_sorting": word_sorting, "multistep_arithmetic": multistep_arithmetic}
+CELLS = {
+    "word_sorting": {"2-3": 3, "4-7": 5},
+    "multistep_arithmetic": {"l3d2": 6, "l4d2": 6, "l3d22": 2, "l4d22": 1},
+}
+"""How often each cell is drawn: long answers cost the most, and a fact is a fact in a short one too."""
+CONTEXT = 2048
+BLOCK = 128
+"""Conversations that are drawn, tokenized and sorted by length together."""
+Sample = tuple[list[int], list[int]]
+"""Token ids, and labels: the same ids if they are learned, else -100."""
 
 
 @dataclass(frozen=True)
-class Mix:
-    """Shares of the training samples: answers, feedback (half of it on right answers) and repairs."""
+class Settings:
+    """How the target is made; written into its card."""
 
-    answers: float = 0.7
-    feedback: float = 0.18
+    steps: int = 4500
+    tokens_a_step: int = 700
+    learning_rate: float = 2e-3
+    warm_steps: int = 100
+    decay: float = 0.3
+    short_blocks: int = 30
+    weight_decay: float = 0.01
+    vocabulary: int = 1100
+    hidden: int = 128
+    intermediate: int = 384
+    layers: int = 4
+    heads: int = 4
+    wrong: float = 0.5
+    seed: int = 7
+    threads: int = 2
 
 
-def practice_data(settings: make_nano.Settings, mix: Mix) -> list[tuple[str, list[dict[str, str]], str]]:
-    """``(question, prompt turns, response)``; no paragraph of any split is among them."""
-    held_out = {_paragraph(e.question) for name in TASKS for split in ("train", "validation", "test")
-                for e in benchmarks.get(name).load(split)}  # fmt: skip
-    rng = random.Random(settings.seed)
-    samples: list[tuple[str, list[dict[str, str]], str]] = []
-    while len(samples) < settings.steps * settings.batch_size:
+def held_out() -> set[str]:
+    """The questions of all splits, none of which is learned from."""
+    splits = ("train", "validation", "test")
+    return {e.question for name in TASKS for split in splits for e in benchmarks.get(name).load(split)}
+
+
+def draw(
+    rng: random.Random, wrong: float, forbidden: set[str], short: bool = False
+) -> tuple[list[Message], list[bool]]:
+    """A conversation, and which of its answers are learned: all but an attempt with an error in it."""
+    while True:
         name = rng.choice(list(TASKS))
-        question = TASKS[name].draw(rng, rng.choice(TASKS[name].SEEN))
-        if _paragraph(question) not in held_out:
-            samples.append((question, *_sample(name, question, rng, mix)))
+        cells = dict(list(CELLS[name].items())[:1]) if short else CELLS[name]
+        question = TASKS[name].draw(rng, rng.choices(list(cells), list(cells.values()))[0])
+        if question not in forbidden:
+            break
+    module = steps.task(name)
+    gold = steps.write(module.solve(module.read(question)))
+    praise = steps.feedback(gold, module.check(question, gold))
+    if rng.random() < wrong:
+        attempt = wrong_attempt(name, question, rng)
+        verdict = module.check(question, attempt)
+        if not verdict.correct:
+            repaired = steps.repair(module, question, attempt, verdict)
+            texts = (attempt, steps.feedback(attempt, verdict), repaired, praise)
+            return conversation(name, question, *texts)[:-1], [False, True, True, True]
+    return conversation(name, question, gold, praise)[:-1], [True, True]
+
+
+def make_tokenizer(conversations: list[list[Message]], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over the text between words of the list and digits, so that a fixed phrase becomes one token."""
+    texts = [turn["content"] for turns in conversations for turn in turns]
+    seen = Counter(word for text in texts for word in set(re.findall(r"(?<!\")\b[a-z]+\b(?!\")", text)))
+    words = [word for word in word_sorting.words() if seen[word] < 0.02 * len(texts)]  # the others are of phrases
+    between = re.compile(rf"\b(?:{'|'.join(sorted(words, key=len, reverse=True))})\b")
+    bpe = Tokenizer(token_models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\d"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=make_nano.SPECIAL,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        max_token_length=60,
+        show_progress=False,
+    )
+    bpe.train_from_iterator([chunk for text in texts for chunk in between.split(text) if chunk], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token=make_nano.SPECIAL[0],
+        eos_token=make_nano.SPECIAL[1],
+        additional_special_tokens=make_nano.SPECIAL[2:],
+        chat_template=make_nano.CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=CONTEXT,
+        padding_side="left",
+    )
+    tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in words])
+    return tokenizer
+
+
+def encode(drawn: list[tuple[list[Message], list[bool]]], tokenizer: Any) -> list[Sample]:
+    """The chat template's ids, turn by turn, with labels on the answers that are learned and their end tokens."""
+    read = iter(tokenizer([t["content"] for turns, _ in drawn for t in turns], add_special_tokens=False)["input_ids"])
+    role = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("user", "assistant")}
+    samples = []
+    for turns, learned in drawn:
+        ids: list[int] = []
+        labels: list[int] = []
+        wanted = iter(learned)
+        for turn in turns:
+            answer = turn["role"] == "assistant"
+            body = next(read) + [tokenizer.eos_token_id] * answer
+            ids += [role[turn["role"]], *body]
+            labels += [-100, *(body if answer and next(wanted) else [-100] * len(body))]
+        samples.append((ids, labels))
     return samples
 
 
-def _paragraph(question: str) -> str:
-    return question.partition("\nOptions:")[0]
+def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]) -> Iterator[list[Sample]]:
+    """The batches of block ``number``: samples of like length, at most ``tokens_a_step`` tokens with their padding."""
+    rng = random.Random(f"{settings.seed}-{number}")
+    short = number < settings.short_blocks
+    block = encode([draw(rng, settings.wrong / (1 + short), forbidden, short) for _ in range(BLOCK)], tokenizer)
+    found: list[list[Sample]] = [[]]
+    for sample in sorted(block, key=lambda sample: len(sample[0])):
+        if found[-1] and (len(found[-1]) + 1) * len(sample[0]) > settings.tokens_a_step:
+            found.append([])
+        found[-1].append(sample)
+    rng.shuffle(found)
+    yield from found
 
 
-def _sample(name: str, question: str, rng: random.Random, mix: Mix) -> tuple[list[dict[str, str]], str]:
-    module, draw = steps.task(name), rng.random()
-    gold = steps.write(module.solve(module.read(question)))
-    if draw < mix.answers:
-        return conversation(name, question), gold
-    if draw < mix.answers + mix.feedback / 2:
-        return conversation(name, question, gold), steps.feedback(gold, module.check(question, gold))
-    wrong = rng.choice(list(mutants(name, question, rng))).text
-    verdict = module.check(question, wrong)
-    criticism = steps.feedback(wrong, verdict)
-    if draw < mix.answers + mix.feedback:
-        return conversation(name, question, wrong), criticism
-    return conversation(name, question, wrong, criticism), steps.repair(module, question, wrong, verdict)
+def padded(batch: list[Sample], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    longest = max(len(ids) for ids, _ in batch)
+    ids, labels = torch.full((len(batch), longest), pad), torch.full((len(batch), longest), -100)
+    for row, (tokens, learned) in enumerate(batch):
+        ids[row, : len(tokens)], labels[row, : len(tokens)] = torch.tensor(tokens), torch.tensor(learned)
+    return ids, labels
 
 
-def encode(samples: list[Any], tokenizer: Any) -> list[tuple[list[int], list[int]]]:
-    """``(prompt, answer)`` token ids, by the chat template that evaluation uses."""
-    heads = tokenizer.apply_chat_template(
-        [turns for _, turns, _ in samples], add_generation_prompt=True, tokenize=False
-    )
-    tails = [response + make_nano.SPECIAL[1] for _, _, response in samples]
-    read = [tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (heads, tails)]
-    return [(head, tail) for head, tail in zip(*read, strict=True) if len(head) + len(tail) <= CONTEXT]
+def warm_start(model: LlamaForCausalLM, tokenizer: Any) -> None:
+    """Take over what nano has learned of copying and arithmetic: its layers, and its vectors of the same texts.
+
+    A token that nano lacks starts as the mean of the vectors of nano's tokens for its text, and some noise.
+    """
+    nano, reader = LlamaForCausalLM.from_pretrained(NANO), PreTrainedTokenizerFast.from_pretrained(NANO)
+    known = nano.get_input_embeddings().weight.detach()
+    noise = torch.randn(len(tokenizer), known.shape[1], generator=torch.Generator().manual_seed(0)) * known.std()
+    vectors = torch.empty_like(noise)
+    for at in range(len(tokenizer)):
+        same = reader(tokenizer.decode([at]), add_special_tokens=False)["input_ids"]
+        vectors[at] = known[same].mean(0) + (noise[at] * (len(same) > 1) if same else noise[at])
+    state = nano.state_dict() | {"model.embed_tokens.weight": vectors, "lm_head.weight": vectors}
+    model.load_state_dict(state)
 
 
-def measure(out: Path) -> dict[str, dict[str, float]]:
-    """First-attempt accuracy on the test splits, by bucket."""
+def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Path) -> dict[str, float]:
+    """Train. The state is kept after each hundred steps: a training that was stopped goes on from there."""
+    adam = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95),
+                             weight_decay=settings.weight_decay, fused=True)  # fmt: skip
+    done: dict[str, float] = {"step": 0, "block": 0, "tokens": 0, "samples": 0, "seconds": 0.0}
+    if kept.is_file():
+        state = torch.load(kept, weights_only=True)
+        model.load_state_dict(state["model"])
+        adam.load_state_dict(state["adam"])
+        done = state["done"]
+    forbidden, saved = held_out(), done["step"]
+    began, before, losses = time.process_time(), done["seconds"], list[float]()
+    model.train()
+    while done["step"] < settings.steps:
+        for batch in batches(int(done["block"]), settings, tokenizer, forbidden):
+            left = (settings.steps - done["step"]) / (settings.decay * settings.steps)
+            pace = min(1.0, (done["step"] + 1) / settings.warm_steps, max(0.01, left))
+            adam.param_groups[0]["lr"] = settings.learning_rate * pace
+            ids, labels = padded(batch, tokenizer.pad_token_id)
+            loss = make_nano.answer_loss(model, ids, labels)
+            losses.append(loss.item())
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            adam.step()
+            adam.zero_grad()
+            done["step"] += 1
+            done["tokens"] += ids.numel()
+            done["samples"] += len(batch)
+        done["block"] += 1
+        done["seconds"] = before + time.process_time() - began
+        if done["step"] - saved >= 100 or done["step"] >= settings.steps:
+            saved = done["step"]
+            torch.save(
+                {"model": model.state_dict(), "adam": adam.state_dict(), "done": done}, kept.with_suffix(".part")
+            )
+            kept.with_suffix(".part").replace(kept)
+            print(
+                f"step {saved:.0f} loss {sum(losses) / len(losses):.4f} CPU seconds {done['seconds']:.0f}", flush=True
+            )
+            losses.clear()
+    return done
+
+
+def measure(out: Path, limit: int = 300) -> dict[str, dict[str, float]]:
+    """Self-repair of the fresh target on the test splits' seen buckets: first and last answer, contribution, harm."""
     scores = {}
     for name in TASKS:
-        bench = benchmarks.get(name)
-        examples = bench.load("test")[:300]
-        done = generate(str(out), [bench.messages(e) for e in examples], max_new_tokens=600, progress=False)
-        for bucket in sorted({e.fields["bucket"] for e in examples}):
-            right = [bench.grade(e, c.text).correct for e, c in zip(examples, done, strict=True)
-                     if e.fields["bucket"] == bucket]  # fmt: skip
-            low, high = wilson(sum(right), len(right))
-            scores[f"{name}: {bucket}"] = {"n": len(right), "accuracy": round(sum(right) / len(right), 4),
-                                           "low": round(low, 4), "high": round(high, 4)}  # fmt: skip
+        items = [e for e in benchmarks.get(name).load("test") if e.fields["seen"]][:limit]
+        done = loop.run(str(out), items, updates=2)
+        for bucket in sorted({e.fields["bucket"] for e in items}):
+            here = [each for each in done if each.example.fields["bucket"] == bucket]
+            right = [[benchmarks.get(name).grade(e.example, text).correct for text in (e.said[0], e.answers[-1])]
+                     for e in here]  # fmt: skip
+            first, last = (sum(pair[at] for pair in right) for at in (0, 1))
+            low, high = wilson(first, len(right))
+            scores[f"{name} {bucket}"] = {"n": len(right), "first": first / len(right), "low": low, "high": high,
+                                          "last": last / len(right)}  # fmt: skip
     return scores
 
 
@@ -132,51 +260,52 @@ tags: [reasoning, tiny, educational]
 ---
 # nano_tripost
 
-A Llama of {parameters:,} parameters, trained from scratch by `python data/make_tripost_nano.py` as a target for
-self-repair. It sorts words and orders objects step by step, writes feedback on an answer and repairs it; what it knows
-of errors comes from errors that a script put in. It is good for nothing else.
+A Llama of {parameters:,} parameters, trained from nano by `python data/make_tripost_nano.py` as a target for
+self-repair. It sorts words and does multistep arithmetic step by step, writes feedback on an answer and repairs it;
+what it knows of errors comes from errors that a script put in. It is good for nothing else.
 
-{samples:,} samples of {tokens_a_sample} tokens ({answers:.0%} answers, {feedback:.0%} feedback, the rest repairs) in
-the seen buckets of `word_sorting` and `logical_deduction`, none of them a question of a split. {steps} steps of
-{batch_size}, AdamW, peak learning rate {learning_rate}, cosine, seed {seed}; {seconds} s on {threads} CPU threads.
+{samples:,} conversations of {tokens_a_sample} tokens (a share of {wrong} holds an attempt with an error, its feedback
+and its repair; the attempt itself is not learned) in the seen buckets of `word_sorting` and `multistep_arithmetic`,
+none of them a question of a split. {steps} steps of at most {tokens_a_step} tokens, AdamW (0.9, 0.95), peak learning
+rate {learning_rate} (down to 0 over the last {decay:.0%}), seed {seed}; {seconds} s of processor time.
 
-| test items | N | accuracy of the first attempt | 95 % interval |
-|---|---|---|---|
+| test items | N | first answer right | 95 % interval | last answer right |
+|---|---|---|---|---|
 {table}
+
+First and last answer of the loop of notebook 08, greedy, at most two updates.
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
-    defaults = replace(make_nano.Settings(), steps=500, batch_size=24, vocabulary=768)
-    for key, value in asdict(defaults).items():
+    for key, value in asdict(Settings()).items():
         parser.add_argument(f"--{key}", type=type(value), default=value)
     given = vars(parser.parse_args())
-    out, settings, mix = given.pop("out"), make_nano.Settings(**given), Mix()
+    out = given.pop("out")
+    settings = Settings(**given)
     torch.set_num_threads(settings.threads)
-    began = time.perf_counter()
-    drawn = practice_data(settings, mix)
-    texts = [SimpleNamespace(question=turns[-1]["content"], response=response) for _, turns, response in drawn]
-    tokenizer = make_nano.make_tokenizer(texts, settings)
-    tokenizer.model_max_length = CONTEXT
-    tokenizer.add_tokens(list(PHRASES))
-    samples = encode(drawn, tokenizer)
-    length = sum(len(head) + len(tail) for head, tail in samples) / len(samples)
-    model: LlamaForCausalLM = make_nano.make_model(tokenizer, settings)
+    rng = random.Random(settings.seed)
+    tokenizer = make_tokenizer([draw(rng, settings.wrong, set())[0] for _ in range(1500)], settings.vocabulary)
+    model = make_nano.make_model(tokenizer, settings)
     model.config.max_position_embeddings = CONTEXT
-    print(f"{model.num_parameters():,} parameters, {len(samples):,} samples of {length:.1f} tokens", flush=True)
-    make_nano.train(model, samples, settings, tokenizer.pad_token_id)
-    seconds = round(time.perf_counter() - began)
+    warm_start(model, tokenizer)
+    print(f"{model.num_parameters():,} parameters, {len(tokenizer):,} tokens in the vocabulary", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    kept = out / "training.pt"
+    done = train(model, tokenizer, settings, kept)
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     scores = measure(out)
-    facts = {"parameters": model.num_parameters(), "seconds": seconds, "tokens_a_sample": round(length, 1)}
-    write_json(out / "scores.json", {"settings": asdict(settings), "mix": asdict(mix), **facts, "scores": scores})
-    rows = [f"| {k} | {s['n']} | {s['accuracy']:.3f} | {s['low']:.3f}–{s['high']:.3f} |" for k, s in scores.items()]
-    write_text(out / "README.md", CARD.format(**asdict(settings), **asdict(mix), **facts, samples=len(samples),
-                                              table="\n".join(rows)))  # fmt: skip
+    facts = {"parameters": model.num_parameters(), "seconds": round(done["seconds"]), "samples": int(done["samples"]),
+             "tokens_a_sample": round(done["tokens"] / done["samples"])}  # fmt: skip
+    write_json(out / "scores.json", {"settings": asdict(settings), **facts, "scores": scores})
+    rows = [f"| {k} | {s['n']} | {s['first']:.3f} | {s['low']:.3f}–{s['high']:.3f} | {s['last']:.3f} |"
+            for k, s in scores.items()]  # fmt: skip
+    write_text(out / "README.md", CARD.format(**asdict(settings), **facts, table="\n".join(rows)))
+    kept.unlink()
     print(scores)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 from collections import Counter
 from typing import Any
 
@@ -170,6 +171,36 @@ def test_a_question_that_is_no_item_is_a_class_of_its_own(why: str) -> None:
     for attempt in (RIGHT, "(Final response) So the answer is (A).", ""):
         verdict = check(name, question, attempt)
         assert (verdict.correct, verdict.readable, verdict.kind) == (False, False, "question")
+
+
+LISTED = "Sort the following words alphabetically:\nList: noon dawn"
+SORTED = steps.write(word_sorting.solve(word_sorting.read(LISTED)))
+ATTEMPTS = {
+    "another format": ("multistep_arithmetic", SUMS, "The answer is 199.", "format", False),
+    "endless": ("multistep_arithmetic", SUMS, RIGHT + "\nand so on" * 3000, "endless", False),
+    "periodic": ("multistep_arithmetic", SUMS, "\n".join(RIGHT.splitlines()[:2] * 40), "repeated_step", True),
+    "cut off": ("multistep_arithmetic", SUMS, "\n".join(RIGHT.splitlines()[:3]), "unfinished", False),
+    "beyond 10^12": ("multistep_arithmetic", SUMS, RIGHT.replace("= 199.", f"= {-(10**12) - 1}."), "too_large", False),
+    "apostrophe": ("word_sorting", LISTED, SORTED.replace("dawn", "da'wn"), "format", False),
+    "upper case": ("word_sorting", LISTED, SORTED.replace("dawn", "Dawn"), "format", False),
+    "beyond a to z": ("word_sorting", LISTED, SORTED.replace("dawn", "dåwn"), "format", False),
+}
+
+
+@pytest.mark.parametrize("why", ATTEMPTS)
+def test_a_bad_attempt_has_a_kind_of_its_own(why: str) -> None:
+    name, question, attempt, kind, readable = ATTEMPTS[why]
+    verdict = check(name, question, attempt)
+    assert (verdict.correct, verdict.kind, verdict.readable) == (False, kind, readable)
+
+
+def test_an_impossible_date_in_an_attempt_is_a_wrong_step() -> None:
+    example = benchmarks.get("date_understanding").load("test")[0]
+    day = re.findall(r"so it is (\S+)\.", example.rationale)[0]
+    verdict = check(
+        "date_understanding", example.question, example.rationale.replace(f"so it is {day}", "so it is 02/30/1999")
+    )
+    assert (verdict.step, verdict.kind, verdict.readable) == ("1", "impossible_date", True)
 
 
 HOSTILE: list[Any] = [

@@ -57,6 +57,10 @@ def honest(question: str, turns: list[Message], sample: int) -> str:
     return solved(question) if turns[-1]["content"] == REPAIR else mutated(question, 0, ("final_answer",))
 
 
+ANOTHER = solved(benchmarks.get(NAME).load("validation")[0].question)
+"""A right answer to another question."""
+
+
 @pytest.fixture
 def target(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], None]:
     """Put a scripted model behind ``models.generate``."""
@@ -142,7 +146,8 @@ def test_records_that_are_too_long_are_counted_by_bucket(target: Callable[[Answe
     lost = Counter(each.status for each in found if each.status.startswith("longer"))
     assert lost and all("bucket" in status for status in lost)
     counted = tables.counts(found, rows)[NAME]
-    assert sum(counted[status] for status in lost) == lost.total()
+    assert sum(counted[f"lost: {status}"] for status in lost) == lost.total()
+    assert list(tables.funnel(found, rows).index)[:3] == ["sampled", "right", "wrong"]
 
 
 def test_a_task_without_errors_ends_its_arm_well(target: Callable[[Answer], None]) -> None:
@@ -191,7 +196,7 @@ def test_baselines_make_other_records_of_the_same_attempts(target: Callable[[Ans
 
 @pytest.mark.parametrize(
     ("reply", "count"),
-    [("", 0), ("Another question entirely.", 0), ("(1) Place 1: nobody.", 0)],
+    [("", 0), ("Another question entirely.", 0), ("(1) Place 1: nobody.", 0), (ANOTHER, 0)],
 )
 def test_an_improver_that_returns_nothing_or_something_else_makes_no_record(
     target: Callable[[Answer], None], monkeypatch: pytest.MonkeyPatch, reply: str, count: int
@@ -202,6 +207,20 @@ def test_an_improver_that_returns_nothing_or_something_else_makes_no_record(
     assert sum(row["source"] == "repair" for row in rows) == count
     lost = {each.status for each in found if each.outcome != tripost.RIGHT and each.status != "repeated"}
     assert lost <= {"the improver returned no answer", "not repaired"} and lost
+
+
+def test_a_paid_improver_is_quoted_before_it_is_asked(target: Callable[[Answer], None]) -> None:
+    target(weak)
+    prices = {"m": {"input": 1.0, "output": 2.0}}
+    p = parameters(instructor="llm", instructor_model="m", prices=prices, updates=2, quote_only=True, max_usd=0.001)
+    found = tripost.sample(p, tripost.questions(p))
+    quoted = improve.quote(found, p)
+    wrong = [each for each in found if each.status == "kept" and each.outcome in ("wrong", "right_answer_wrong_step")]
+    assert quoted.requests == len(wrong) > 20 and quoted.usd
+    assert quoted.usd[0] == pytest.approx((quoted.input_tokens[0] + 2 * quoted.output_tokens[0]) / 1e6)
+    assert quoted.input_tokens[1] > 2 * quoted.input_tokens[0]
+    assert "max_usd 0.001 may stop it" in quoted.observation and "Nothing is sent" in quoted.observation
+    assert not any(each.updates for each in tripost.edit(found, p))
 
 
 def test_an_improver_is_asked_again_until_it_is_right(
@@ -309,3 +328,37 @@ def test_repair_of_all_arms_stands_in_one_table(tmp_path: Path, target: Callable
     assert set(wanted.split()) <= lines[0].keys()
     assert {line["arm"] for line in lines} == {"vanilla", "tripost"}
     assert {"3", "7", "seen", "unseen", "all"} <= {line["bucket"] for line in lines}
+
+
+def test_repair_is_tested_against_votes_and_plain_fine_tuning(tmp_path: Path, target: Callable[[Answer], None]) -> None:
+    target(honest)
+    loop.measured(parameters(arm="tripost", run=str(tmp_path), limit=30))
+    target(lambda question, turns, sample: mutated(question, 0, ("final_answer",)))
+    loop.measured(parameters(arm="fine_tuning", run=str(tmp_path), limit=30))
+    lines = {
+        line["arm"]: line for line in repair.table(tmp_path, ["fine_tuning", "tripost"], 1) if line["bucket"] == "all"
+    }
+    mine, plain = lines["tripost"], lines["fine_tuning"]
+    assert mine["over_sft"] == mine["accuracy_last"] - plain["accuracy_first"] == 1
+    assert mine["over_majority"] == mine["accuracy_last"] - mine["majority"]
+    assert mine["sft_p"] == mine["sft_p_holm"] < 0.001 and plain["sft_p"] is plain["over_sft"] is None
+    assert mine["majority_p_holm"] >= mine["majority_p"] and mine["k"] >= 3
+
+
+def test_attempts_are_followed_into_the_next_iteration(tmp_path: Path, target: Callable[[Answer], None]) -> None:
+    target(weak)
+    first = parameters(run=str(tmp_path), iterations=2)
+    found, _ = collected(first)
+    write_jsonl(first.folder.trajectories, found)
+    assert tables.followed(first, found).empty
+    target(lambda question, turns, sample: solved(question))
+    second = parameters(run=str(tmp_path), iteration=2, iterations=2)
+    again, _ = collected(second)
+    write_jsonl(second.folder.trajectories, again)
+    rows = repair.followed(tmp_path, ["tripost"], 2)
+    before = [row for row in rows if row["iteration"] == 1]
+    assert len(before) == len(found) and {row["later_right"] for row in before} == {1.0}
+    assert {row["trained"] for row in before} >= {"repair", "right", ""}
+    assert {row["later_right"] for row in rows if row["iteration"] == 2} == {None}
+    table = tables.followed(second, again)
+    assert table["attempts"].sum() == len(found) and set(table["right now (%)"]) == {100.0}

@@ -86,13 +86,9 @@ def followed(p: StageParameters, found: Sequence[Trajectory]) -> "pd.DataFrame":
     now = [{"benchmark": each.benchmark, "item": each.item, "outcome": each.outcome} for each in found]
     table = pd.DataFrame(repair.later(before, now), columns=["benchmark", "outcome", "trained", "later_right"])
     table = table.assign(trained=table["trained"].where(table["trained"] != "", "nothing"))
-    grouped = table.groupby(["benchmark", "outcome", "trained"])["later_right"].agg(["size", "mean"])
-    names = {"size": "attempts", "mean": "right now (%)"}
-    return (
-        grouped.rename(columns=names)
-        .reset_index()
-        .assign(**{"right now (%)": lambda t: (100 * t["right now (%)"].astype(float)).round(1)})
-    )
+    grouped = table.groupby(["benchmark", "outcome", "trained"])["later_right"].agg(["size", "mean"]).reset_index()
+    grouped["mean"] = (100 * grouped["mean"].astype(float)).round(1)
+    return grouped.rename(columns={"size": "attempts", "mean": "right now (%)"})
 
 
 def mixed(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":

@@ -138,7 +138,7 @@ def _judged(judge: Judge, item: Any, expected: list[Step], found: list[str], at:
         return want.label if want else FINAL, Fault("format", found[at], "the line is no numbered step", False)
     label, text = match.groups()
     if want is None or label != want.label:
-        return label, _out_of_place(label, want, expected, found[at + 1 :])
+        return label, _out_of_place(label, want, expected, (found[:at], found[at + 1 :]))
     if re.search(r"\d{13}", text):
         return label, Fault("too_large", text, "a number is larger than any in this task", False)
     fault = judge(item, want, text)
@@ -147,10 +147,14 @@ def _judged(judge: Judge, item: Any, expected: list[Step], found: list[str], at:
     return label, fault
 
 
-def _out_of_place(label: str, want: Step | None, expected: list[Step], later: list[str]) -> Fault:
+def _out_of_place(label: str, want: Step | None, expected: list[Step], around: tuple[list[str], list[str]]) -> Fault:
+    """Why the line with this label may not stand here; ``around``: the lines above and below it."""
+    above, below = around
+    if any(line.startswith(f"({label})") for line in above):
+        return Fault("repeated_step", f"({label})", f"step ({label}) stands above already")
     if want is None or label not in {step.label for step in expected}:
         return Fault("extra", f"({label})", f"no step ({label}) belongs here")
-    if any(line.startswith(f"({want.label})") for line in later):
+    if any(line.startswith(f"({want.label})") for line in below):
         return Fault("order", f"({label})", f"step ({want.label}) must come before it")
     return Fault("missing_step", f"({label})", f"step ({want.label}) is missing before it")
 
