@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from laif_helpers.compare import seeds
-from laif_helpers.compare.costs import RATES
+from laif_helpers.compare.costs import COLUMNS, RATES
 from laif_helpers.compare.tables import as_markdown
 from laif_helpers.paths import NOTEBOOKS, ROOT, RunDir
 from laif_helpers.runner import notebook
@@ -126,6 +126,7 @@ LEAGUE = {
     "league_smollm2": "SmolLM2-135M-Instruct after practice, taught by the same model after practice on all concepts",
 }
 LEAGUE_TABLES = ("results.csv", "learned_kept.csv", "counterparts.csv", "costs.csv")
+PARTS = "parts.csv"
 LEAGUE_TEXT = """# The league
 
 Every way of learning from errors that is here, at one budget. Made by `python docs/refresh.py league` of the runs of
@@ -143,15 +144,35 @@ def league() -> str:
             kept.mkdir(parents=True, exist_ok=True)
             for file in LEAGUE_TABLES:
                 pd.read_csv(run.compare / file).round(4).to_csv(kept / file, index=False)
+            sliced = pd.read_csv(run.compare / "slices.csv").query("facet == 'gap'").round(4)
+            sliced[["seed", "arm", "iteration", "benchmark", "value", "n", "accuracy"]].to_csv(
+                kept / PARTS, index=False
+            )
             shutil.copyfile(run.compare / "learned_kept.png", ROOT / "figures" / f"{name}.png")
         if (kept / "results.csv").is_file():
             results, learned, pairs, costs = (pd.read_csv(kept / file) for file in LEAGUE_TABLES)
             accuracies = as_markdown(seeds.as_text(seeds.summary(results)))
             first = first or accuracies
             parts += [f"## {about[0].upper()}{about[1:]}\n", f"Seeds: {results.seed.nunique()}.\n", accuracies]
+            parts += ["The part that needs a planted gap, and the rest, which was practised:\n"]
+            parts += [as_markdown(parts_table(pd.read_csv(kept / PARTS)))]
             parts += [f"![learned against kept](../figures/{name}.png)\n", *league_tables(learned, pairs, costs)]
     (ROOT / "docs" / "league.md").write_text("\n".join(parts), "utf-8")
     return first.strip()
+
+
+def parts_table(sliced: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy on gaps and on practised concepts, per cent, mean ± sd over seeds, a column for each arm."""
+    cells = (
+        sliced.groupby(["benchmark", "value", "iteration", "arm"], sort=False)["accuracy"].agg(["mean", "std"]).mul(100)
+    )
+    spread = cells["std"].map(" ± {:.1f}".format).where(cells["std"].notna(), "")
+    wide = (cells["mean"].map("{:.1f}".format) + spread).unstack("arm", sort=False)
+    start = wide.xs(0, level="iteration")["vanilla"].str.partition(" ")[0].rename("vanilla")
+    after = wide.drop(columns="vanilla").query("iteration > 0").reset_index()
+    return after.merge(start.reset_index(), on=["benchmark", "value"])[
+        [*after.columns[:3], "vanilla", *after.columns[3:]]
+    ]
 
 
 def league_tables(learned: pd.DataFrame, pairs: pd.DataFrame, costs: pd.DataFrame) -> list[str]:
@@ -176,17 +197,31 @@ def league_tables(learned: pd.DataFrame, pairs: pd.DataFrame, costs: pd.DataFram
     ]
     found = [(name, costs.loc[costs[name].idxmax()]) for name in RATES if costs[name].notna().any()]
     best = [f"{name.removeprefix('points_').replace('_', ' ')}: {row['arm']} ({row[name]:,.2f})" for name, row in found]
-    rounded = costs.assign(**{name: costs[name].round(2) for name in costs.select_dtypes("number")}).fillna("–")
+    took = [
+        {_words(name): _number(row[name]) for name in ("arm", "points", *COLUMNS)} for row in costs.to_dict("records")
+    ]
+    gained = [{_words(name): _number(row[name]) for name in ("arm", *RATES)} for row in costs.to_dict("records")]
     return [
         "**Learned**: of what the untouched target had wrong, right now. **Kept**: of what was right, still right.\n",
         as_markdown(shown),
         "Arms against the one that differs from them in one thing, paired by seed, 95 % interval of the t-test.\n",
-        as_markdown(pd.DataFrame(against)),
-        "What each arm took over all its iterations (mean over seeds), and points gained on the in-domain test for it. "
-        "An instructor that is a program reads and writes no tokens and costs nothing.\n",
-        as_markdown(rounded),
+        as_markdown(pd.DataFrame(against)) if against else "No such pair was run.\n",
+        "What each arm took over all its iterations (mean over seeds) for the points that it gained on the in-domain "
+        "test. An instructor that is a program reads and writes no tokens and costs nothing.\n",
+        as_markdown(pd.DataFrame(took)),
+        as_markdown(pd.DataFrame(gained)),
         f"Best points {'; '.join(best)}.\n",
     ]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace("per usd", "per dollar").replace("usd", "dollars")
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "–" if pd.isna(value) else f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.1f}"
 
 
 TABLES = {"practice_seeds": ("seeds", seeds_table), "practice_claim": ("claim", claim_table)}
