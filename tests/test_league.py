@@ -1,17 +1,18 @@
 """The league: what an arm took beside what it gained, learned against kept, arms against their counterparts."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from laif_helpers import benchmarks, figures, lessons, recipe
+from laif_helpers import benchmarks, compare, figures, lessons, recipe
 from laif_helpers.compare import costs, effects, league
 from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Reply, open_ledger
-from laif_helpers.paths import NANO, RunDir
-from laif_helpers.records import Lesson, write_json, write_jsonl
+from laif_helpers.paths import NANO, ROOT, RunDir
+from laif_helpers.records import Lesson, write_json, write_jsonl, write_text
 from laif_helpers.train import token_budget
 
 
@@ -74,6 +75,42 @@ def test_arms_are_set_against_their_counterparts_seed_by_seed() -> None:
     assert (lec["against"], lec["seeds"]) == ("auggpt", 3)
     assert lec["difference"] == pytest.approx(0.1) and lec["error_ratio"] == pytest.approx(0.09 / 0.19)
     assert lec["p"] < 0.001 and table.loc["opd_contrast", "p_holm"] > 0.05
+
+
+def test_the_document_is_made_of_the_run_and_then_of_what_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import refresh
+
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(refresh, "ROOT", tmp_path)
+    for seed in range(2):
+        point = RunDir(tmp_path / "runs" / "league_practice" / "points" / f"seed{seed}")
+        compared = {"split": "test", "n": 100, "p_value": None, "delta": 0.1}
+        scores = {"vanilla": 0.75, "opd": 0.85, "opd_contrast": 0.95}
+        results = [accuracy(arm, seed, value) | compared for arm, value in scores.items()]
+        results[0] |= {"iteration": 0, "delta": None}
+        write_text(point.compare / "results.csv", pd.DataFrame(results).to_csv(index=False))
+        slices = [slice_row(arm, seed, 9, 3) for arm in scores]
+        slices += [row | {"facet": "gap", "value": "gaps", "n": 100, "accuracy": scores[row["arm"]]} for row in slices]
+        slices = [row | {"iteration": int(row["arm"] != "vanilla")} for row in slices]
+        write_text(point.compare / "slices.csv", pd.DataFrame(slices).to_csv(index=False))
+        took = [{"arm": arm, "iteration": 1, "points": 10.0} | dict.fromkeys(costs.COLUMNS, 60) for arm in scores][1:]
+        write_text(point.compare / "costs.csv", pd.DataFrame(took).to_csv(index=False))
+        write_text(point.recipe, f"seed: {seed}\nbudget: 300\nin_domain: [practice]\n")
+    compare.collect_points(tmp_path / "runs" / "league_practice")
+    refresh.league()
+    page = (tmp_path / "docs" / "league.md").read_text()
+    assert "| 1 | practice | opd_contrast | opd | 0.33 | +10.0 [+10.0, +10.0] | 0.000 |" in page
+    assert "| practice | gaps | 1 | 75.0 | 85.0 ± 0.0 | 95.0 ± 0.0 |" in page and "| opd | 10 | 60 | 60 |" in page
+    assert (tmp_path / "figures" / "league_practice.png").is_file()
+    shutil.rmtree(tmp_path / "runs")
+    (tmp_path / "docs" / "league.md").unlink()
+    refresh.league()
+    assert (tmp_path / "docs" / "league.md").read_text() == page, "the tables that are tracked are enough"
 
 
 def test_one_seed_is_no_test() -> None:
