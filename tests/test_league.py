@@ -123,7 +123,7 @@ def test_questions_that_were_rolled_out_and_own_answers_count_as_shown(tmp_path:
     write_jsonl(folder.training_set, [row("q1", "rollout"), row("q2", "replay")])
     assert effects._lineage(folder, "opd").asked == {("practice", "q1")}
     folder = RunDir(tmp_path).iteration("rft", 1)
-    about = {"arm": "rft", "iteration": 1, "instructor": "self", "request_key": ""}
+    about: dict[str, Any] = {"arm": "rft", "iteration": 1, "instructor": "self", "request_key": ""}
     write_jsonl(folder.lessons("rft"), [Lesson("rft1-q1-0", "practice", "Q?", "A", ["q1"], **about)])
     write_jsonl(folder.training_set, [row("rft1-q1-0"), row("q2", "replay")])
     assert effects._lineage(folder, "rft").asked == {("practice", "q1")}
