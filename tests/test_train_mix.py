@@ -11,7 +11,7 @@ import pytest
 from laif_helpers import benchmarks, lessons, recipe
 from laif_helpers.answers import joined
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Response, read_jsonl, write_jsonl
+from laif_helpers.records import Lesson, Response, read_jsonl, write_jsonl
 from laif_helpers.train import mix as train_mix
 from laif_helpers.train import settings as train_settings
 
@@ -194,3 +194,14 @@ def test_own_answers_of_which_none_is_right(parameters: Callable[..., StageParam
     write_jsonl(p.previous.responses("practice", "train"), [replace(answer, correct=False) for answer in answers])
     with pytest.raises(ValueError, match=r"own right answers to practice train, and there are none; set replay_fract"):
         train_mix.make(p)
+
+
+def test_equal_tokens_take_lessons_that_the_budget_did_not_need(parameters: Callable[..., StageParameters]) -> None:
+    for match, taught in (("items", 4), ("tokens", 10)):
+        p = parameters(match=match)
+        write_lessons(p)
+        written = read_jsonl(p.folder.lessons("le"), Lesson)
+        spare = [replace(lesson, status="kept" if at < 4 else "surplus") for at, lesson in enumerate(written)]
+        write_jsonl(p.folder.lessons("le"), spare)
+        sources = Counter(row["source"] for row in train_mix.make(p).rows)
+        assert sources["lesson"] == pytest.approx(taught, abs=1) and sources["replay"] == pytest.approx(10, abs=1)

@@ -72,13 +72,14 @@ def make(p: StageParameters) -> Mix:
         strict=p.strict and not by_tokens,
         tests=tests,
     )
-    if by_tokens:
-        rows = token_budget.fit(p, rows, {name: _examples(p, name) for name in p.in_domain})
     if p.replay_from == "own":
         rows = [_in_own_words(row, right) for row in rows]
+    short = lessons.shortfalls(rows, p.budget, p.replay_fraction)
+    if by_tokens:
+        rows, short = token_budget.fit(p, rows, {name: _examples(p, name) for name in p.in_domain})
     write_jsonl(p.folder.training_set, rows)
     absent = [f"{name}: no items at all" for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
-    return Mix(rows, absent + ([] if by_tokens else lessons.shortfalls(rows, p.budget, p.replay_fraction)))
+    return Mix(rows, absent + short)
 
 
 def _usable(p: StageParameters) -> tuple[str, ...]:
@@ -96,10 +97,11 @@ def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
             raise ValueError(f"training row {row['id']} of {row['benchmark']} asks a test question; {again}")
     if not rows:
         raise ValueError(f"{p.folder.repair_records} holds no record; look at the funnel of {p.row.notebook}")
+    short: list[str] = []
     if p.match == "tokens":
-        rows = token_budget.fit(p, rows, {name: _examples(p, name) for name in p.in_domain})
+        rows, short = token_budget.fit(p, rows, {name: _examples(p, name) for name in p.in_domain})
     write_jsonl(p.folder.training_set, rows)
-    return Mix(rows, [])
+    return Mix(rows, short)
 
 
 def _ended(p: StageParameters) -> str:

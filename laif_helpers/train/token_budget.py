@@ -16,29 +16,44 @@ from laif_helpers.records import ROLLOUT, Example
 Row = dict[str, Any]
 MEASURED = 200
 """Worked items whose mean length stands for all."""
+FILLED = 0.95
+"""Share of its allowance from which a benchmark counts as full: rows are whole."""
 CANDIDATES = 4
 """Times the budget: rows to choose from if an arm's rows are short."""
 
 
-def fit(p: StageParameters, rows: Sequence[Row], items: dict[str, list[Example]]) -> list[Row]:
-    """The first rows of each benchmark that its allowance takes, lessons and replay in their shares.
+def fit(p: StageParameters, rows: Sequence[Row], items: dict[str, list[Example]]) -> tuple[list[Row], list[str]]:
+    """The first rows of each benchmark that its allowance takes, lessons and replay in their shares, and a sentence for
+    each benchmark whose rows do not fill it.
 
     Rollouts come again until it is used up. ``items``: training items by benchmark, whose worked answers are measured.
+    Raises ValueError for such a sentence if the recipe is ``strict``.
     """
     from transformers import AutoTokenizer
 
-    tokenizer, found = AutoTokenizer.from_pretrained(p.base_model), list[Row]()
+    tokenizer, found, short = AutoTokenizer.from_pretrained(p.base_model), list[Row](), []
     for name, examples in items.items():
         allowed = p.budget * _typical(tokenizer, name, examples, p.draw)
         here = [row for row in rows if row["benchmark"] == name]
-        if any(row["source"] == ROLLOUT for row in here):
-            found += _until(itertools.cycle(here), tokenizer, allowed)
-            continue
-        for share, replayed in ((1 - p.replay_fraction, False), (p.replay_fraction, True)):
-            part = [row for row in here if (row["source"] == "replay") == replayed]
-            found += _until(part, tokenizer, share * allowed)
+        taken = list[Row]()
+        for share, source in _parts(p, here):
+            taken += _until(source, tokenizer, share * allowed)
+        used = sum(size(tokenizer, row) for row in taken)
+        if used < FILLED * allowed:
+            short.append(f"{name}: {used:,} tokens of the {allowed:,.0f} that budget {p.budget} asks for")
+        found += taken
+    if p.strict and short:
+        raise ValueError("; ".join(short) + "; lower budget, or set strict: false to train on what there is")
     random.Random(f"{p.draw}-mix").shuffle(found)
-    return found
+    return found, short
+
+
+def _parts(p: StageParameters, rows: list[Row]) -> list[tuple[float, Iterable[Row]]]:
+    """Shares of the allowance and the rows that fill them: rollouts, or what is taught and what is replayed."""
+    if any(row["source"] == ROLLOUT for row in rows):
+        return [(1.0, itertools.cycle(rows))]
+    taught = [row for row in rows if row["source"] != "replay"]
+    return [(1 - p.replay_fraction, taught), (p.replay_fraction, [row for row in rows if row["source"] == "replay"])]
 
 
 def _typical(tokenizer: Any, name: str, items: Sequence[Example], seed: int) -> float:
