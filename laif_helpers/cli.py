@@ -21,14 +21,14 @@ commands.add_typer(data_app, name="data")
 
 RecipePath = Annotated[Path, typer.Argument(help="papermill_runs/<recipe>.yaml", show_default=False)]
 Name = Annotated[str, typer.Option(help="name of the run folder; default: the recipe's name")]
-Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="override a recipe key; repeatable")]
+Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="override a recipe key; repeatable")]
 
 
 @commands.command()
 def run(
     recipe: RecipePath,
     name: Name = "",
-    settings: Settings = [],  # noqa: B006  typer reads the default, nobody changes it
+    settings: Overrides = [],  # noqa: B006  typer reads the default, nobody changes it
     executor: Annotated[str, typer.Option(help="local | ray")] = "local",
     workers: Annotated[int, typer.Option(min=0, help="stages side by side; 0: as the recipe says")] = 0,
     redo: Annotated[list[str], typer.Option(help="run these notebooks again, e.g. 05; repeatable")] = [],  # noqa: B006
@@ -73,7 +73,7 @@ def status(run: Annotated[str, typer.Argument(help="name of the run", show_defau
 def params(
     recipe: RecipePath,
     name: Name = "",
-    settings: Settings = [],  # noqa: B006
+    settings: Overrides = [],  # noqa: B006
     notebook: Annotated[str, typer.Option(help="only what this notebook reads, e.g. 05; default: every key")] = "",
 ) -> None:
     """Print a recipe as papermill parameters: papermill notebooks/0N_….ipynb out.ipynb -f params.yaml."""

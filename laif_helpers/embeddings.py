@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from laif_helpers import locks
+from laif_helpers import locks, machine
+from laif_helpers.records import written_whole
 
 BERT_MEAN = "bert-mean"
 TFIDF_DIMENSIONS = 128
-QUERY_BLOCK, POOL_BLOCK = 1_024, 8_192
-"""One block of scores is 1,024 x 8,192 float32 = 32 MiB, whatever the sizes of both sides: one buffer, used again."""
 
 
 def embed(
@@ -173,10 +172,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _write(path: Path, known: dict[str, np.ndarray]) -> None:
-    half = path.with_name(f".{path.name}.part")
-    with half.open("wb") as file:
-        np.savez(file, keys=np.array(list(known)), vectors=np.stack(list(known.values())))
-    half.replace(path)
+    with written_whole(path) as half:
+        np.savez(half, keys=np.array(list(known)), vectors=np.stack(list(known.values())))
 
 
 # -- neighbours
@@ -185,8 +182,8 @@ def _write(path: Path, known: dict[str, np.ndarray]) -> None:
 def nearest(queries: np.ndarray, pool: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of ``pool`` for every query, nearest first, exact, by Euclidean distance.
 
-    ``queries`` (n, d), ``pool`` (m, d) -> indices (n, k) int64 and distances (n, k) float32; ties
-    fall the same way on every run. Works in blocks: beside the vectors, memory stays at about 0.2 GiB whatever n and m.
+    ``queries`` (n, d), ``pool`` (m, d) -> indices (n, k) int64 and distances (n, k) float32; of equal distances the
+    first row of the pool comes first. scikit-learn works in blocks, so no matrix of n x m is made.
     Raises ValueError when k exceeds the pool or the dimensions differ.
     """
     queries, pool = np.asarray(queries, dtype=np.float32), np.asarray(pool, dtype=np.float32)
@@ -194,56 +191,17 @@ def nearest(queries: np.ndarray, pool: np.ndarray, k: int) -> tuple[np.ndarray, 
         raise ValueError(f"nearest: queries {queries.shape} and pool {pool.shape} must be (n, d) and (m, d)")
     if not 1 <= k <= len(pool):
         raise ValueError(f"nearest: k = {k}, but the pool holds {len(pool)}; choose k between 1 and {len(pool)}")
-    indices = np.zeros((len(queries), k), dtype=np.int64)
-    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    # argmin |q - p|² = argmax q·p - |p|²/2: one more column makes a single matrix product of it.
-    asked = np.column_stack([queries, np.ones(len(queries), dtype=np.float32)])
-    space = np.empty(QUERY_BLOCK * POOL_BLOCK, dtype=np.float32)
-    for start in range(0, len(pool), POOL_BLOCK):
-        block = pool[start : start + POOL_BLOCK]
-        block = np.column_stack([block, -0.5 * np.einsum("ij,ij->i", block, block)])
-        for first in range(0, len(queries), QUERY_BLOCK):
-            rows = slice(first, first + QUERY_BLOCK)
-            some = asked[rows]
-            found = space[: len(some) * len(block)].reshape(len(some), len(block))
-            _keep_best(np.matmul(some, block.T, out=found), start, indices[rows], scores[rows])
-    distances = _distances(queries, pool, indices)
-    # q·p loses digits that |q - p| keeps: order what was found by the distance itself.
-    order = np.argsort(distances, axis=1, kind="stable")
-    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(distances, order, axis=1)
+    from sklearn.neighbors import NearestNeighbors
+    from threadpoolctl import threadpool_limits
 
-
-def _keep_best(found: np.ndarray, start: int, indices: np.ndarray, scores: np.ndarray) -> None:
-    """Merge one block of scores into the best so far, in place. Only rows with a score above their k-th best are
-    looked at, and in those only such scores: after the first blocks these are few."""
-    k = indices.shape[1]
-    touched = np.flatnonzero(found.max(axis=1) > scores[:, -1])
-    if touched.size == 0:
-        return
-    found = found[touched]
-    better = found > scores[touched, -1:]
-    if np.count_nonzero(better) <= 64 * k * len(touched):
-        rows, columns = np.nonzero(better)
-    else:  # the first block, or texts that are all alike: every row sorted after all
-        kept = min(k, found.shape[1])
-        columns = np.argpartition(-found, kept - 1, axis=1)[:, :kept].ravel()
-        rows = np.repeat(np.arange(len(touched)), kept)
-    old = scores[touched] > -np.inf
-    every_row = np.concatenate([np.repeat(np.arange(len(touched)), k)[old.ravel()], rows])
-    every_index = np.concatenate([indices[touched][old], columns + start])
-    every_score = np.concatenate([scores[touched][old], found[rows, columns]])
-    order = np.lexsort((every_index, -every_score, every_row))
-    every_row = every_row[order]
-    rank = np.arange(order.size) - np.searchsorted(every_row, every_row)
-    best = rank < k
-    indices[touched[every_row[best]], rank[best]] = every_index[order][best]
-    scores[touched[every_row[best]], rank[best]] = every_score[order][best]
-
-
-def _distances(queries: np.ndarray, pool: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    # Threads share the queries if there are many. Few would be compared with a part of the pool by each thread, and
+    # equal distances would then fall as the threads do.
+    threads = machine.cores() if len(queries) > 1024 * machine.cores() else 1
+    with threadpool_limits(threads):
+        search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(pool)
+        indices = search.kneighbors(queries, return_distance=False)
     distances = np.empty(indices.shape, dtype=np.float32)
-    for column in range(indices.shape[1]):
-        for first in range(0, len(queries), QUERY_BLOCK):
-            rows = slice(first, first + QUERY_BLOCK)
-            distances[rows, column] = np.linalg.norm(queries[rows] - pool[indices[rows, column]], axis=1)
-    return distances
+    for column in range(k):
+        distances[:, column] = np.linalg.norm(queries - pool[indices[:, column]], axis=1)
+    order = np.lexsort((indices, distances))
+    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(distances, order, axis=1)

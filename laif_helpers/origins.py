@@ -127,6 +127,14 @@ def p_value(items: Paired) -> float:
     return sign_flips(steps[steps != 0].tolist())
 
 
+def tested(items: Paired, seed: int) -> dict[str, Any]:
+    """All that a table says of a difference: counts of changed items, delta with its interval, p, the smallest
+    difference that these items would show, and the test's name."""
+    low, high = interval(items, seed)
+    row = {"fixed": items.fixed, "broken": items.broken, "delta": items.delta, "delta_low": low, "delta_high": high}
+    return row | {"p_value": p_value(items), "detectable": detectable(items), "test": items.test}
+
+
 def _denominator(items: Paired) -> int:
     """A number that turns all shares into whole numbers: 1, the number of samples, or 1,000 if these vary much."""
     for denominator in range(1, 65):

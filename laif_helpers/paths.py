@@ -61,6 +61,16 @@ def resolve(name: str) -> Path:
     return path if path.is_absolute() else ROOT / path
 
 
+class _At:
+    """A file or folder of a fixed name, as an attribute of the folder that it lies in."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: "IterationDir | RunDir", _: type) -> Path:
+        return owner.path / self.name
+
+
 @dataclass(frozen=True)
 class IterationDir:
     """One arm's one iteration: ``papermill_runs/<run>/<arm>/iter<k>/``."""
@@ -90,51 +100,23 @@ class IterationDir:
         """Attempts, feedback and updates of the model by itself, on a split."""
         return self.path / "repair" / f"{file_label(benchmark)}.{split}.jsonl"
 
-    @property
-    def trajectories(self) -> Path:
-        return self.path / "trajectories.jsonl"
-
-    @property
-    def attempts(self) -> Path:
-        """The model's own sampled answers to training questions, as they were drawn."""
-        return self.path / "attempts.jsonl"
-
-    @property
-    def repair_records(self) -> Path:
-        """The training rows that 07 makes of the trajectories, and the questions that 10 chooses."""
-        return self.path / "records.jsonl"
+    trajectories = _At("trajectories.jsonl")
+    attempts = _At("attempts.jsonl")
+    """The model's own sampled answers to training questions, as they were drawn."""
+    repair_records = _At("records.jsonl")
+    """The training rows that 07 makes of the trajectories, and the questions that 10 chooses."""
 
     def metrics(self, notebook: str) -> Path:
         """The small JSON file that a notebook's last cell writes; tests read it by name."""
         return self.path / "metrics" / f"{notebook}.json"
 
-    @property
-    def errors(self) -> Path:
-        return self.path / "errors.parquet"
-
-    @property
-    def error_map(self) -> Path:
-        return self.path / "error_map.html"
-
-    @property
-    def selection(self) -> Path:
-        return self.path / "selection.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint"
-
-    @property
-    def train_metrics(self) -> Path:
-        return self.path / "train_metrics.json"
-
-    @property
-    def training_set(self) -> Path:
-        return self.path / "train.jsonl"
-
-    @property
-    def notebooks(self) -> Path:
-        return self.path / "notebooks"
+    errors = _At("errors.parquet")
+    error_map = _At("error_map.html")
+    selection = _At("selection.json")
+    checkpoint = _At("checkpoint")
+    train_metrics = _At("train_metrics.json")
+    training_set = _At("train.jsonl")
+    notebooks = _At("notebooks")
 
 
 @dataclass(frozen=True)
@@ -152,19 +134,8 @@ class RunDir:
         """Arm's iteration k; iteration 0 of every arm is the untouched target, kept once under ``vanilla``."""
         return IterationDir(self.path / ("vanilla" if k == 0 else arm) / f"iter{k}")
 
-    @property
-    def recipe(self) -> Path:
-        return self.path / "recipe.yaml"
-
-    @property
-    def parameters(self) -> Path:
-        """The resolved recipe as papermill parameters (``papermill … -f recipe-params.yaml``)."""
-        return self.path / "recipe-params.yaml"
-
-    @property
-    def manifest(self) -> Path:
-        return self.path / "manifest.jsonl"
-
-    @property
-    def compare(self) -> Path:
-        return self.path / "compare"
+    recipe = _At("recipe.yaml")
+    parameters = _At("recipe-params.yaml")
+    """The resolved recipe as papermill parameters (``papermill … -f recipe-params.yaml``)."""
+    manifest = _At("manifest.jsonl")
+    compare = _At("compare")

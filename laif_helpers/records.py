@@ -1,9 +1,11 @@
 """Defines the rows that stages exchange, and reads and writes them."""
 
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -138,6 +140,17 @@ def _not_utf_8(path: Path, error: UnicodeDecodeError) -> ValueError:
     )
 
 
+def read_json(path: Path, missing: Any = None) -> Any:
+    """One JSON document, or ``missing`` if that is given and there is no such file. Raises ValueError naming a file
+    that holds anything else."""
+    if missing is not None and not path.is_file():
+        return missing
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); correct or remove it") from None
+
+
 def read_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     """Rows of a JSONL file, or of one JSON array (some public files are arrays named ``.jsonl``).
 
@@ -207,6 +220,30 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file atomically."""
     _write_lines(Path(path), [text.removesuffix("\n")])
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A place to write to that takes ``path``'s place once the block has ended well; it keeps the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.stem}.part{path.suffix}")
+    yield half
+    half.replace(path)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def file_hash(files: Iterable[Path]) -> str:
+    """SHA-256 over the files' contents, in the order given."""
+    found = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 22):
+                found.update(block)
+    return found.hexdigest()
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> int:

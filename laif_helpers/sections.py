@@ -4,13 +4,16 @@ A recipe holds all sections (``recipe.Recipe``); a notebook is given those that 
 settings are the section about training and a few values more. So a new key is one line here.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from laif_helpers import arms as _arms
 from laif_helpers import benchmarks as _benchmarks
 from laif_helpers.key_types import Price, RequestOptions, read_list, read_mapping
+
+Listed, Mapped = BeforeValidator(read_list), BeforeValidator(read_mapping)
+Names = Annotated[list[str], Listed]
 
 
 class Section(BaseModel):
@@ -28,19 +31,15 @@ class TargetSection(Section):
     serve: str = Field("", description="command with {model} and {port} that serves a checkpoint for stage 1")
     max_new_tokens: int = Field(256, ge=1, description="longest answer")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of a local target; auto: bfloat16 if the processor has it and the model is large"
+        "auto",
+        description="of a local target's products; auto: bfloat16 if the processor has it and the model is large",
     )
     samples: int = Field(1, ge=1, description="answers to each question; more than one needs a temperature")
     temperature: float = Field(0.0, ge=0, le=2, description="of the target's answers; 0: greedy")
-    request_options: RequestOptions = Field(
+    request_options: Annotated[RequestOptions, Mapped] = Field(
         default_factory=RequestOptions,
         description="{target: {add: {}, rename: {}, leave_out: []}, instructor: …} for servers",
     )
-
-    @field_validator("request_options", mode="before")
-    @classmethod
-    def _read_options(cls, value: Any) -> Any:
-        return read_mapping(value)
 
     @model_validator(mode="after")
     def _answers_differ(self) -> "TargetSection":
@@ -55,18 +54,13 @@ class TargetSection(Section):
 class QuestionSection(Section):
     """What is asked and graded."""
 
-    benchmarks: list[str] = Field(["practice", "practice_plus"], min_length=1, description="benchmarks measured")
-    in_domain: list[str] = Field(["practice"], description="benchmarks whose error_split supplies errors")
+    benchmarks: Names = Field(["practice", "practice_plus"], min_length=1, description="benchmarks measured")
+    in_domain: Names = Field(["practice"], description="benchmarks whose error_split supplies errors")
     error_split: str = Field("train", description="split that supplies errors")
     test_split: str = Field("test", description="split that is only ever measured")
     data_dir: str = Field("", description="folder of benchmark files; empty: LAIF_DATA, then the usual places")
     audit: bool = Field(True, description="a second grader reads too; errors are what both call wrong")
     limit: int = Field(0, ge=0, description="items per split, for trying out; 0: all")
-
-    @field_validator("benchmarks", "in_domain", mode="before")
-    @classmethod
-    def _read_names(cls, value: Any) -> Any:
-        return read_list(value)
 
     @field_validator("benchmarks", "in_domain")
     @classmethod
@@ -91,15 +85,10 @@ class QuestionSection(Section):
 class ArmSection(Section):
     """How far the run goes. The plan reads these; the stages of one iteration do not depend on them."""
 
-    arms: list[str] = Field(["fine_tuning", "auggpt", "le", "lec"], description="arms compared with vanilla")
+    arms: Names = Field(["fine_tuning", "auggpt", "le", "lec"], description="arms compared with vanilla")
     iterations: int = Field(2, ge=0, description="turns of the cycle")
     map_iterations: bool = Field(True, description="02 maps the errors of later iterations too, not only the target's")
     measure_errors: bool = Field(True, description="the last iteration answers error_split too: what was repaired")
-
-    @field_validator("arms", mode="before")
-    @classmethod
-    def _read_names(cls, value: Any) -> Any:
-        return read_list(value)
 
     @field_validator("arms")
     @classmethod
@@ -141,18 +130,15 @@ class RepairSection(Section):
     attempts: int = Field(4, ge=1, description="sampled attempts at each train question, in every iteration")
     attempt_temperature: float = Field(1.0, ge=0, le=2, description="of those attempts")
     updates: int = Field(2, ge=1, description="edits of an attempt, and own updates at test time, at most")
-    mix: list[float] = Field([1.5, 1.0, 1.0], description="repairs : right at once : gold, in the training set")
+    mix: Annotated[list[float], Listed] = Field(
+        [1.5, 1.0, 1.0], description="repairs : right at once : gold, in the training set"
+    )
     feedback_weight: float = Field(1.5, gt=0, description="weight in the loss, from the feedback on")
     learn_attempts: bool = Field(False, description="the wrong attempt of a repair carries loss too")
     wrong_steps: Literal["repair", "leave_out"] = Field(
         "repair", description="attempts with the right answer through a wrong step"
     )
     false_alarms: bool = Field(True, description="right attempts that the model blames are trained on first")
-
-    @field_validator("mix", mode="before")
-    @classmethod
-    def _read_mix(cls, value: Any) -> Any:
-        return read_list(value)
 
     @field_validator("mix")
     @classmethod
@@ -177,7 +163,9 @@ class InstructorSection(Section):
     instructor_model: str = Field("", description="model name asked for at the endpoint; also named in the quote")
     instructor_url: str = Field("", description="base URL of the endpoint; empty: OpenAI's")
     max_usd: float = Field(0.0, ge=0, description="hard cap on what the instructor may cost; 0: nothing is sent")
-    prices: dict[str, Price] = Field({}, description="model: {input: …, output: …}, dollars per million tokens")
+    prices: Annotated[dict[str, Price], Mapped] = Field(
+        {}, description="model: {input: …, output: …}, dollars per million tokens"
+    )
     probe: int = Field(5, ge=0, description="requests sent first, from which the rest is quoted (llm)")
     reply_format: Literal["auto", "json", "text"] = Field("auto", description="JSON schema, if the endpoint knows it")
     agreement: int = Field(0, ge=0, description="answers of the instructor that must confirm a choice lesson's letter")
@@ -185,11 +173,6 @@ class InstructorSection(Section):
     batch: bool = Field(False, description="OpenAI's Batch endpoint: half the price, answers within a day")
     quote_only: bool = Field(False, description="stop after the requests and the price quote; nothing is sent")
     lessons_only: bool = Field(False, description="stop after the first lessons; nothing is trained")
-
-    @field_validator("prices", mode="before")
-    @classmethod
-    def _read_prices(cls, value: Any) -> Any:
-        return read_mapping(value)
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> "InstructorSection":
@@ -205,13 +188,13 @@ class TrainingSection(Section):
 
     deepspeed: Literal["none", "zero1", "zero2", "zero3", "zero3_offload"] = "none"
     num_processes: int = Field(1, ge=1, description="training processes (GPUs) on this node")
-    learning_rate: float = Field(5e-4, gt=0)
-    epochs: float = Field(5.0, gt=0)
-    batch_size: int = Field(32, ge=1, description="per device")
-    gradient_accumulation: int = Field(1, ge=1)
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    learning_rate: float = Field(5e-4, gt=0, description="the highest, after the warm-up")
+    epochs: float = Field(5.0, gt=0, description="passes over the training items")
+    batch_size: int = Field(32, ge=1, description="items a process and step")
+    gradient_accumulation: int = Field(1, ge=1, description="batches a step")
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
     warmup_steps: int = Field(0, ge=0, description="in place of warmup_ratio, at most half of all steps; 0: the ratio")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="pull of the weights towards 0")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped at this norm")
     gradient_checkpointing: bool = Field(True, description="on GPUs: less memory for a third more time")
     packing: bool = Field(False, description="pack samples; pays only with variable-length attention kernels")

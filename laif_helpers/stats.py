@@ -86,7 +86,7 @@ def over_seeds(differences: Sequence[float]) -> dict[str, float]:
     differences, without spread: p is 0, or 1 if they are all 0.
     """
     import numpy as np
-    from scipy.stats import t
+    from scipy.stats import ttest_1samp
 
     values = np.asarray(differences, dtype=float)
     n, mean = len(values), float(values.mean()) if len(values) else math.nan
@@ -96,10 +96,9 @@ def over_seeds(differences: Sequence[float]) -> dict[str, float]:
     sd = float(values.std(ddof=1))
     if sd < 1e-12:
         return found | {"sd": 0.0, "low": mean, "high": mean, "p": 1.0 if abs(mean) < 1e-12 else 0.0}
-    error = sd / math.sqrt(n)
-    half = float(t.ppf(0.975, n - 1)) * error
-    p = 2 * float(t.sf(abs(mean) / error, n - 1))
-    return found | {"sd": sd, "low": mean - half, "high": mean + half, "p": p}
+    test = ttest_1samp(values, 0.0)
+    low, high = map(float, test.confidence_interval(0.95))
+    return found | {"sd": sd, "low": low, "high": high, "p": float(test.pvalue)}
 
 
 def detectable(n: float, changed: float) -> float:
@@ -119,6 +118,12 @@ def detectable(n: float, changed: float) -> float:
         needed = (Z95 * math.sqrt(changed) + Z80 * math.sqrt(changed - middle * middle)) / math.sqrt(n)
         low, high = (middle, high) if middle < needed else (low, middle)
     return high
+
+
+def percent(share: float, *interval: float, sign: str = "", digits: int = 1, unit: str = "") -> str:
+    """A share in per cent, with its interval if that is given: ``86.1 [84.0, 88.0]``. ``sign`` "+": a difference."""
+    shown, *ends = (f"{100 * value:{sign}.{digits}f}" for value in (share, *interval))
+    return f"{shown}{unit} [{', '.join(ends)}]" if ends else shown + unit
 
 
 def verdict(delta: float, p_holm: float | None, smallest: float | None = None) -> str:

@@ -110,7 +110,7 @@ def practice_server(**settings: Any) -> Iterator[tuple[str, Any]]:
     from laif_helpers.instructors import practice_server
     from laif_helpers.instructors.practice_server import answers as practice_answers
 
-    app = practice_server.make(practice_answers.Settings(**settings))
+    app = practice_server.make(practice_answers.Behaviour(**settings))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -1,6 +1,7 @@
 """The control arm and the switches: what they ask, which notebook makes their lessons, what they share."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from laif_helpers import arms, instruct, lessons, recipe
 from laif_helpers.arms import ARMS
 from laif_helpers.benchmarks.practice.reading import recognise
 from laif_helpers.figures import style
-from laif_helpers.instruct import requests
 from laif_helpers.instructors import prompts
 from laif_helpers.records import Lesson, read_jsonl
 from laif_helpers.runner import manifest
@@ -126,13 +126,14 @@ def test_an_arm_is_one_row_and_one_prompt(toy: Toy, monkeypatch: pytest.MonkeyPa
         f"toy/iter1/{name}" for name in ("03_instruct_LE", "05_train_deepspeed", "01_evaluate", "02_error_analysis")
     ]
     assert planned["compare/06_compare"].after[2:] == ("fine_tuning/iter2/01_evaluate", "toy/iter2/01_evaluate")
-    real = prompts.template
-    monkeypatch.setattr(prompts, "template", lambda name: real(name.replace("toy.", "le.")))
-    monkeypatch.setattr(requests, "template", prompts.template)
+    folder = shutil.copytree(prompts.FOLDER, tmp_path / "prompts")
+    (folder / "toy.j2").write_text("You write rhymes about what a student of {{ family_name }} got wrong.")
+    monkeypatch.setattr(prompts, "FOLDER", folder)
     p = parameters("toy")
     answer_items(p)
     asked = instruct.plan(p).requests
-    assert asked and asked[0].messages[1]["content"].endswith("new questions with their answers, that rhyme.")
+    assert asked and asked[0].messages[0]["content"] == "You write rhymes about what a student of math got wrong."
+    assert asked[0].messages[1]["content"].endswith("new questions with their answers, that rhyme.")
     assert style.arm_look("toy") == look and arms.studies_errors("toy")
 
 

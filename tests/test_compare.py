@@ -17,6 +17,7 @@ from laif_helpers.answers import joined
 from laif_helpers.compare import effects, gains, report
 from laif_helpers.compare import tables as compare_tables
 from laif_helpers.figures import html as safe_html
+from laif_helpers.figures import markup
 from laif_helpers.paths import RunDir
 from laif_helpers.records import Response, write_json, write_jsonl
 from laif_helpers.runner import notebook
@@ -260,8 +261,8 @@ def test_one_bad_label_of_many_is_chance(tmp_path: Path) -> None:
 
 def test_tables_escape_for_their_language() -> None:
     table = pd.DataFrame({"a_b": ["x|y", "50 % & < 1"]})
-    assert "x\\|y" in compare_tables.as_markdown(table)
-    latex = compare_tables.as_latex(table)
+    assert "x\\|y" in markup.as_markdown(table)
+    latex = markup.as_latex(table)
     assert r"a\_b" in latex
     assert r"50 \% \& $<$ 1" in latex
     assert SCRIPT not in safe_html.escaped(pd.DataFrame({"text": [SCRIPT]}))

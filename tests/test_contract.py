@@ -248,13 +248,9 @@ MANY_PARAMETERS = {
     "instructors.practice_server.__main__.main": OPTIONS,
     "models.generate": "the fixed interface to every model: sampling settings are named one by one",
     "models.server.ask": "what generate hands on",
-    "benchmarks._files.of_family": "the parts in which two benchmarks of a family differ",
-    "lessons.mix": "what decides a mix, named one by one",
-    "lessons._row": "the parts of one training row",
 }
 LONG = {
     "models.generate": "its docstring explains ten parameters",
-    "train.child.sft.trainer_arguments": "one line for each argument of TRL's",
     "benchmarks._reasoning.benchmark": "a benchmark's nine small functions, which share its name and sizes",
 }
 """Functions that may be longer than 40 lines or take more than six parameters, each with its reason."""

@@ -419,7 +419,7 @@ def test_too_few_lessons_are_told_or_refused() -> None:
     assert len(rows) == 8
     assert len(lessons.shortfalls(rows, 40, 0.25)) == 2
     with pytest.raises(ValueError, match="5 lessons of the 30"):
-        lessons.mix(kept(5), PRACTICE.load("train"), budget=40, replay_fraction=0.25, seed=0, strict=True)
+        lessons.shortfalls(rows, 40, 0.25, strict=True)
 
 
 def test_a_test_question_never_trains() -> None:

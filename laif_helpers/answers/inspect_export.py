@@ -14,7 +14,7 @@ from typing import Any
 
 from laif_helpers.answers import joined
 from laif_helpers.paths import RunDir
-from laif_helpers.records import Response
+from laif_helpers.records import Response, written_whole
 
 Document = dict[str, Any]
 SCORER = "laif"
@@ -44,11 +44,10 @@ def _write(path: Path, folder: Path) -> Path:
     name = Path(name).stem.replace("_", "-") if name.endswith((".jsonl", ".json")) else name.replace("/", "-")
     key = hashlib.sha256(path.read_bytes()).hexdigest()[:22]
     log = folder / f"{answered_at:%Y-%m-%dT%H-%M-%S}-00-00_{name.replace('_', '-')}_{key}.eval"
-    half = log.with_name(f".{log.name}.part")
     samples = [_sample(row) for row in rows]
     about = {"arm": arm, "iteration": int(turn.removeprefix("iter")), "split": rows[0].split if rows else ""}
     header = _header(rows, {"key": key, "created": answered_at.isoformat(), "task": name, "args": about})
-    with zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED) as archive:
+    with written_whole(log) as half, zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("_journal/start.json", _text({name: header[name] for name in ("version", "eval", "plan")}))
         for sample in samples:
             safe = str(sample["id"]).replace("/", "_")
@@ -56,7 +55,6 @@ def _write(path: Path, folder: Path) -> Path:
         shown = ("id", "epoch", "input", "target", "scores")
         archive.writestr("summaries.json", _text([{name: sample[name] for name in shown} for sample in samples]))
         archive.writestr("header.json", _text(header))
-    half.replace(log)
     return log
 
 

@@ -5,7 +5,6 @@ Files and benchmarks are read once a process: both readers are cached by path, s
 
 import functools
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from laif_helpers import benchmarks
 from laif_helpers.paths import IterationDir, data_dirs, file_label, short_names, stamp_of
 from laif_helpers.recipe import Recipe
-from laif_helpers.records import Example, Response, read_jsonl
+from laif_helpers.records import Example, Response, read_json, read_jsonl
 from laif_helpers.target import Target
 
 if TYPE_CHECKING:
@@ -101,8 +100,7 @@ def same_graders(before: Path, after: Path, who: str) -> None:
 
 def graders_of(responses: Path) -> str:
     """Hash of the graders that graded a file of responses; "" if it has no stamp."""
-    path = stamp_of(responses)
-    return str(json.loads(path.read_text(encoding="utf-8")).get("graders", "")) if path.is_file() else ""
+    return str(read_json(stamp_of(responses), {}).get("graders", ""))
 
 
 def shortened(table: "pd.DataFrame") -> "pd.DataFrame":

@@ -45,9 +45,8 @@ class Benchmark:
         from_row: one row of any public schema -> Example; the id depends on the row's content alone.
         question_text: all that a person answering would be shown (with options or signature), without the
             prompt's fixed words; this is what a lesson's ``question`` holds and what gets embedded.
-        messages: the chat turns that the target is asked with.
-        messages_for: the same turns for a question text of a lesson: ``messages(e) ==
-            messages_for(question_text(e))`` unless the prompt carries examples of its own (BBH).
+        messages_for: the chat turns that a question text is asked with, an item's or a lesson's.
+        worked_examples: what stands before an item's own question in the prompt (BBH); a lesson goes without.
         gold_response: the gold answer written as a response (what plain fine-tuning trains on), or None
             if the data holds no worked answer.
         grade: ``grade(example, text) -> Grade``; never raises on model text.
@@ -64,17 +63,22 @@ class Benchmark:
     family: str
     load: Callable[..., list[Example]]
     from_row: Callable[[dict[str, Any]], Example]
-    question_text: Callable[[Example], str]
-    messages: Callable[[Example], list[Message]]
     messages_for: Callable[[str], list[Message]]
     gold_response: Callable[[Example], str | None]
     grade: Callable[[Example, str], Grade]
-    chance: Callable[[Example], float]
+    question_text: Callable[[Example], str] = lambda example: example.question
+    chance: Callable[[Example], float] = lambda example: 0.0
+    worked_examples: Callable[[Example], str] = lambda example: ""
     facets: tuple[str, ...] = ()
     sources: Mapping[str, "Source"] = field(default_factory=dict)
     licence: str = ""
     origin: str = ""
     own_files: tuple[Path, ...] = ()
+
+    def messages(self, example: Example) -> list[Message]:
+        """The chat turns that the target is asked with."""
+        turns, before = self.messages_for(self.question_text(example)), self.worked_examples(example)
+        return [turns[0] | {"content": f"{before}\n\n{turns[0]['content']}"}, *turns[1:]] if before else turns
 
     @property
     def split_names(self) -> tuple[str, ...]:

@@ -2,17 +2,16 @@
 
 import hashlib
 import itertools
-import json
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from laif_helpers.benchmarks import Benchmark
+from laif_helpers.graders.families import asking
 from laif_helpers.paths import data_dirs
 from laif_helpers.records import Example, read_rows
 
@@ -42,15 +41,13 @@ def loader(benchmark: str, sources: Mapping[str, Source], from_row: FromRow) -> 
 
 def of_family(
     family: str,
-    asks_and_grades: ModuleType,
     name: str,
     sources: Mapping[str, Source],
     from_row: FromRow,
     licence: str,
     facets: tuple[str, ...] = (),
 ) -> Benchmark:
-    """The benchmark of that name, whose items are asked and graded by the functions of a module (``_choice`` …)."""
-    asked = ("question_text", "messages", "messages_for", "gold_response", "grade", "chance")
+    """The benchmark of that name, whose items are asked and graded as its family's row says."""
     return Benchmark(
         name=name,
         splits=tuple(sources),
@@ -60,7 +57,7 @@ def of_family(
         facets=facets,
         sources=sources,
         licence=licence,
-        **{function: getattr(asks_and_grades, function) for function in asked},
+        **asking(family),
     )
 
 
@@ -121,6 +118,21 @@ def content_id(benchmark: str, *content: str) -> str:
     return f"{benchmark}-{hashlib.sha256(text.casefold().encode('utf-8', 'replace')).hexdigest()[:12]}"
 
 
+def item(benchmark: str, question: str, gold: str, *, id: str = "", rationale: str = "", **fields: Any) -> Example:
+    """An item of no split yet. Without an ``id`` it gets that of its content: the question and, because two questions
+    may share their words, its options."""
+    options = fields.get("options") or {}
+    id = id or content_id(benchmark, question, *options.values())
+    return Example(id, benchmark, "", question, gold, rationale, fields)
+
+
+def choice_item(benchmark: str, question: str, options: dict[str, str], gold: str, **more: str) -> Example:
+    """A multiple-choice item. Raises ValueError if ``gold`` is none of the options."""
+    if gold not in options:
+        raise ValueError(f"field 'answer' is {gold!r}; the options are {', '.join(options)}")
+    return item(benchmark, question.strip(), gold, options=options, **more)
+
+
 def field(row: Mapping[str, Any], *names: str) -> str:
     """The first of ``names`` that ``row`` has, as non-empty text. Raises ValueError naming the field."""
     for name in names:
@@ -133,14 +145,6 @@ def field(row: Mapping[str, Any], *names: str) -> str:
         raise ValueError(f"field {empty[0]!r} is null; write its value, or leave the row out")
     wanted = " or ".join(repr(name) for name in names)
     raise ValueError(f"no field {wanted}; the row has {sorted(map(str, row))}")
-
-
-def json_text(path: Path) -> Any:
-    """One JSON document. Raises ValueError naming the file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from None
 
 
 def _hub_rows(benchmark: str, split: str, source: Source, data_dir: DataDir) -> Iterator[dict[str, Any]]:

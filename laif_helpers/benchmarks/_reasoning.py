@@ -72,8 +72,6 @@ def benchmark(
         family=family,
         load=load,
         from_row=from_row,
-        question_text=lambda example: example.question,
-        messages=lambda example: messages_for(example.question),
         messages_for=messages_for,
         gold_response=lambda example: example.rationale or None,
         grade=grade,

@@ -9,9 +9,8 @@ from typing import Any
 
 from laif_helpers.benchmarks._files import field
 from laif_helpers.graders import numbers
+from laif_helpers.graders.families import GRADINGS
 
-GRADINGS = {"numeric": "math", "choice": "choice", "exact": "text"}
-"""How a row may be graded, and the family of a file whose rows are all graded so."""
 _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABELLED = re.compile(r"\(?(\w{1,3})[).:] *(\S.*)", re.DOTALL)
 _SPACES = re.compile(r"(?<=\d)[ \u00a0\u2009\u202f](?=\d{3}(?!\d))")

@@ -15,8 +15,7 @@ Prompt and metric: as MMLU.
 
 from typing import Any
 
-from laif_helpers.benchmarks._files import Source, content_id, field, of_family
-from laif_helpers.graders import choice
+from laif_helpers.benchmarks._files import Source, choice_item, field, of_family
 from laif_helpers.records import Example
 
 _REVISION = "210d026faf9955653af8916fad021475a3f00453"
@@ -32,20 +31,8 @@ _SOURCES = {
 def from_row(row: dict[str, Any]) -> Example:
     """Raises ValueError naming the field."""
     stem = row["question"] if isinstance(row.get("question"), dict) else row
-    question = field(stem, "question", "stem").strip()
-    options = _options(row, stem)
-    gold = field(row, "answer", "answerKey").strip().upper()
-    if gold not in options:
-        raise ValueError(f"field 'answer' is {gold!r}; the options are {', '.join(options)}")
-    given = str(row.get("id") or "").strip()
-    return Example(
-        id=given or content_id("arc_challenge", question, *options.values()),
-        benchmark="arc_challenge",
-        split="",
-        question=question,
-        gold=gold,
-        fields={"options": options},
-    )
+    question, gold = field(stem, "question", "stem"), field(row, "answer", "answerKey").strip().upper()
+    return choice_item("arc_challenge", question, _options(row, stem), gold, id=str(row.get("id") or "").strip())
 
 
 def _options(row: dict[str, Any], stem: dict[str, Any]) -> dict[str, str]:
@@ -64,4 +51,4 @@ def _options(row: dict[str, Any], stem: dict[str, Any]) -> dict[str, str]:
     return {str(label): str(text) for label, text in pairs}
 
 
-BENCHMARKS = {"arc_challenge": of_family("choice", choice, "arc_challenge", _SOURCES, from_row, "CC BY-SA 4.0")}
+BENCHMARKS = {"arc_challenge": of_family("choice", "arc_challenge", _SOURCES, from_row, "CC BY-SA 4.0")}

@@ -28,13 +28,12 @@ from laif_helpers.benchmarks._files import (
     examples,
     field,
     find,
-    json_text,
     missing,
 )
 from laif_helpers.graders import choice, final_number
 from laif_helpers.graders import text as free_text
 from laif_helpers.graders.turns import own_turn
-from laif_helpers.records import Example, Grade, Message
+from laif_helpers.records import Example, Grade, Message, read_json
 
 _COT = "Let's think step by step."
 _OPTION = re.compile(r"^\(([A-Z])\)\s*(.+)$", re.MULTILINE)
@@ -49,7 +48,7 @@ def load(split: str, data_dir: DataDir = None, limit: int | None = None) -> list
         raise missing("bbh", split, ["bbh/<task>.json"], data_dir, why)
     tasks = []
     for path in sorted(first.parent.glob("*.json")):
-        rows = json_text(path).get("examples")
+        rows = read_json(path).get("examples")
         if not isinstance(rows, list):
             raise ValueError(f"{path}: no list 'examples'")
         rows = [{"task": path.stem, **row} for row in rows]
@@ -81,24 +80,14 @@ def from_row(row: dict[str, Any]) -> Example:
     )
 
 
-def question_text(example: Example) -> str:
-    return example.question
-
-
 def messages_for(text: str) -> list[Message]:
     """Without worked examples: a lesson names no task."""
     return [{"role": "user", "content": f"Q: {text}\nA: {_COT}"}]
 
 
-def messages(example: Example) -> list[Message]:
-    """The task's worked examples, then the question. Raises FileNotFoundError if the examples are absent."""
-    examples_text = cot_prompt(example.fields["task"], example.fields.get("data_dir"))
-    return [{"role": "user", "content": f"{examples_text}\n\n{messages_for(example.question)[0]['content']}"}]
-
-
 @functools.cache
 def cot_prompt(task: str, data_dir: str | None = None) -> str:
-    """The task's instruction and three worked examples, without the canary line."""
+    """The task's instruction and three worked examples, without the canary line. Raises FileNotFoundError."""
     name = f"cot-prompts/{task}.txt"
     path = find("bbh", [name], data_dir)
     if path is None:
@@ -122,6 +111,10 @@ def grade(example: Example, text: str) -> Grade:
     return free_text.grade(example.gold, text)
 
 
+def _chance(example: Example) -> float:
+    return choice.chance(example) if example.fields["options"] else 0.5 * free_text.is_truth(example.gold)
+
+
 BENCHMARKS = {
     "bbh": Benchmark(
         name="bbh",
@@ -129,18 +122,13 @@ BENCHMARKS = {
         family="text",
         load=load,
         from_row=from_row,
-        question_text=question_text,
-        messages=messages,
         messages_for=messages_for,
         gold_response=gold_response,
         grade=grade,
-        chance=lambda example: 1 / len(example.fields["options"]) if example.fields["options"] else _chance(example),
+        chance=_chance,
+        worked_examples=lambda example: cot_prompt(example.fields["task"], example.fields.get("data_dir")),
         facets=("task",),
         licence="MIT",
         origin="clone https://github.com/suzgunmirac/BIG-Bench-Hard into the data folder as 'bbh'",
     )
 }
-
-
-def _chance(example: Example) -> float:
-    return 0.5 if free_text.is_truth(example.gold) else 0.0

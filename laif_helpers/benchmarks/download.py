@@ -1,7 +1,6 @@
 """Lists, for ``laif data``, each benchmark's files with size and licence, and downloads missing ones from the hub."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from laif_helpers import benchmarks
 from laif_helpers.benchmarks._files import Source, find, folders, hub_rows
 from laif_helpers.paths import ROOT
-from laif_helpers.records import write_json, write_jsonl
+from laif_helpers.records import file_hash, read_json, write_json, write_jsonl
 
 DOWNLOADS = ROOT / "data" / "downloads"
 NOTE = "SOURCE.json"
@@ -48,14 +47,14 @@ def get(name: str, folder: Path | None = None) -> list[Held]:
     noted = _noted(place)
     for split, source in _splits(name).items():
         path = place / f"{split}.jsonl"
-        if source.hub is None or (path.is_file() and noted.get(path.name, {}).get("sha256") == _sha256(path)):
+        if source.hub is None or (path.is_file() and noted.get(path.name, {}).get("sha256") == file_hash([path])):
             continue
         rows = _rows(name, source)
         count = write_jsonl(path, rows)
         dataset, config, hub_split, revision = source.hub
         noted[path.name] = {
             **{"dataset": dataset, "config": config, "split": hub_split, "revision": revision, "rows": count},
-            **{"bytes": path.stat().st_size, "sha256": _sha256(path), "licence": benchmarks.get(name).licence},
+            **{"bytes": path.stat().st_size, "sha256": file_hash([path]), "licence": benchmarks.get(name).licence},
         }
         write_json(place / NOTE, noted)
     return [_held(split, place / f"{split}.jsonl") for split in _splits(name)]
@@ -70,7 +69,7 @@ def here(name: str, data_dir: str = "") -> Iterator[Held]:
         first = next((folder for folder in folders(name, data_dir or None) if any(folder.rglob("*.json"))), None)
         if first:
             files = sorted(path for path in first.rglob("*") if path.suffix in (".json", ".txt"))
-            digest = hashlib.sha256("".join(map(_sha256, files)).encode()).hexdigest()
+            digest = hashlib.sha256("".join(file_hash([file]) for file in files).encode()).hexdigest()
             yield Held("test", first, sum(path.stat().st_size for path in files), digest, "")
 
 
@@ -89,19 +88,14 @@ def _rows(name: str, source: Source) -> Iterator[dict[str, Any]]:
 
 
 def _held(split: str, path: Path) -> Held:
-    digest, noted = _sha256(path), _noted(path.parent).get(path.name)
+    digest, noted = file_hash([path]), _noted(path.parent).get(path.name)
     state = "" if noted is None else "as fetched" if noted["sha256"] == digest else "changed since it was fetched"
     return Held(split, path, path.stat().st_size, digest, state)
 
 
 def _noted(place: Path) -> dict[str, Any]:
     try:
-        noted = json.loads((place / NOTE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        noted = read_json(place / NOTE, {})
+    except ValueError:
         return {}
     return noted if isinstance(noted, dict) else {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

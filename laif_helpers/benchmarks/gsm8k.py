@@ -15,8 +15,7 @@ Prompt: the question alone, zero-shot. Metric: exact match of the final number, 
 import re
 from typing import Any
 
-from laif_helpers.benchmarks import _word_problem
-from laif_helpers.benchmarks._files import Source, content_id, field, of_family
+from laif_helpers.benchmarks._files import Source, field, item, of_family
 from laif_helpers.graders import numbers
 from laif_helpers.records import Example
 
@@ -40,15 +39,8 @@ def from_row(row: dict[str, Any]) -> Example:
     if match is None or number is None:
         raise ValueError(f"field 'answer' ends on no line '#### <number>': …{answer[-60:]!r}")
     annotated = answer[: match.start()].strip()
-    return Example(
-        id=content_id("gsm8k", question),
-        benchmark="gsm8k",
-        split="",
-        question=question.strip(),
-        gold=match[1].strip().replace(",", ""),
-        rationale=re.sub(r"<<[^<>]*>>", "", annotated),
-        fields={"annotated": annotated},
-    )
+    rationale, gold = re.sub(r"<<[^<>]*>>", "", annotated), match[1].strip().replace(",", "")
+    return item("gsm8k", question.strip(), gold, rationale=rationale, annotated=annotated)
 
 
-BENCHMARKS = {"gsm8k": of_family("math", _word_problem, "gsm8k", _SOURCES, from_row, "MIT")}
+BENCHMARKS = {"gsm8k": of_family("math", "gsm8k", _SOURCES, from_row, "MIT")}

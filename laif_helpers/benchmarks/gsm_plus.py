@@ -17,8 +17,7 @@ Prompt and metric: as GSM8K.
 
 from typing import Any
 
-from laif_helpers.benchmarks import _word_problem
-from laif_helpers.benchmarks._files import Source, content_id, field, of_family
+from laif_helpers.benchmarks._files import Source, field, item, of_family
 from laif_helpers.graders import numbers
 from laif_helpers.records import Example
 
@@ -39,20 +38,8 @@ def from_row(row: dict[str, Any]) -> Example:
     if answer != numbers.NONE and numbers.parse(answer) is None:
         raise ValueError(f"field 'answer' is neither a number nor 'None': {answer!r}")
     solution = str(row.get("solution") or "").partition("####")[0].strip()
-    return Example(
-        id=content_id("gsm_plus", question),
-        benchmark="gsm_plus",
-        split="",
-        question=question.strip(),
-        gold=answer.replace(",", ""),
-        rationale=solution,
-        fields={
-            "perturbation_type": str(row.get("perturbation_type") or ""),
-            "seed_question": str(row.get("seed_question") or ""),
-        },
-    )
+    labels = {name: str(row.get(name) or "") for name in ("perturbation_type", "seed_question")}
+    return item("gsm_plus", question.strip(), answer.replace(",", ""), rationale=solution, **labels)
 
 
-BENCHMARKS = {
-    "gsm_plus": of_family("math", _word_problem, "gsm_plus", _SOURCES, from_row, "CC BY-SA 4.0", ("perturbation_type",))
-}
+BENCHMARKS = {"gsm_plus": of_family("math", "gsm_plus", _SOURCES, from_row, "CC BY-SA 4.0", ("perturbation_type",))}

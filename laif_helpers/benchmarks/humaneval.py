@@ -14,8 +14,7 @@ Prompt: the stub, zero-shot. Metric: pass@1, the check executed in the sandbox.
 
 from typing import Any
 
-from laif_helpers.benchmarks._files import Source, content_id, field, of_family
-from laif_helpers.graders import code as code_answers
+from laif_helpers.benchmarks._files import Source, field, item, of_family
 from laif_helpers.records import Example
 
 _REVISION = "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544"
@@ -33,15 +32,8 @@ def from_row(row: dict[str, Any]) -> Example:
     if not entry_point.isidentifier():
         raise ValueError(f"field 'entry_point' is no function name: {entry_point[:40]!r}")
     solution = str(row.get("canonical_solution") or "")
-    return Example(
-        id=str(row.get("task_id") or "").strip() or content_id("humaneval", prompt),
-        benchmark="humaneval",
-        split="",
-        question=prompt,
-        gold=entry_point,
-        rationale=prompt + solution if solution else "",
-        fields={"entry_point": entry_point, "stub": prompt, "test": test},
-    )
+    names = {"id": str(row.get("task_id") or "").strip(), "rationale": prompt + solution if solution else ""}
+    return item("humaneval", prompt, entry_point, **names, entry_point=entry_point, stub=prompt, test=test)
 
 
-BENCHMARKS = {"humaneval": of_family("code", code_answers, "humaneval", _SOURCES, from_row, "MIT")}
+BENCHMARKS = {"humaneval": of_family("code", "humaneval", _SOURCES, from_row, "MIT")}

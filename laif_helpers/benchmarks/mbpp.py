@@ -18,8 +18,7 @@ Prompt: the stub, zero-shot. Metric: pass@1, the check executed in the sandbox.
 import re
 from typing import Any
 
-from laif_helpers.benchmarks._files import Source, content_id, field, of_family
-from laif_helpers.graders import code as code_answers
+from laif_helpers.benchmarks._files import Source, field, item, of_family
 from laif_helpers.graders import find_code
 from laif_helpers.records import Example
 
@@ -72,15 +71,8 @@ def _from_original(row: dict[str, Any]) -> Example:
 
 def _example(row: dict[str, Any], question: str, entry_point: str, stub: str, test: str, code: str) -> Example:
     given = str(row.get("task_id") or "").strip()
-    return Example(
-        id=f"mbpp-{given}" if given else content_id("mbpp", question),
-        benchmark="mbpp",
-        split="",
-        question=question,
-        gold=entry_point,
-        rationale=code,
-        fields={"entry_point": entry_point, "stub": stub, "test": test},
-    )
+    names = {"id": f"mbpp-{given}" if given else "", "rationale": code}
+    return item("mbpp", question, entry_point, **names, entry_point=entry_point, stub=stub, test=test)
 
 
-BENCHMARKS = {"mbpp": of_family("code", code_answers, "mbpp", _SOURCES, from_row, "CC BY 4.0")}
+BENCHMARKS = {"mbpp": of_family("code", "mbpp", _SOURCES, from_row, "CC BY 4.0")}

@@ -15,8 +15,7 @@ Prompt: one instruction sentence, the question, one line per option; zero-shot. 
 
 from typing import Any
 
-from laif_helpers.benchmarks._files import Source, content_id, field, of_family
-from laif_helpers.graders import choice
+from laif_helpers.benchmarks._files import Source, choice_item, field, of_family
 from laif_helpers.records import Example
 
 _REVISION = "c30699e8356da336a370243923dbaf21066bb9fe"
@@ -34,18 +33,9 @@ _LETTERS = "ABCDEFGHIJ"
 
 def from_row(row: dict[str, Any]) -> Example:
     """Raises ValueError naming the field."""
-    question = field(row, "question").strip()
-    options = _options(row)
-    gold = _gold(row, options)
-    return Example(
-        # Two questions may share their words and differ in their options.
-        id=content_id("mmlu", question, *options.values()),
-        benchmark="mmlu",
-        split="",
-        question=question,
-        gold=gold,
-        fields={"options": options, "subject": str(row.get("subject") or "")},
-    )
+    options, answer = _options(row), field(row, "answer").strip()
+    gold = list(options)[int(answer)] if answer.isdigit() and int(answer) < len(options) else answer.upper()
+    return choice_item("mmlu", field(row, "question"), options, gold, subject=str(row.get("subject") or ""))
 
 
 def _options(row: dict[str, Any]) -> dict[str, str]:
@@ -56,12 +46,4 @@ def _options(row: dict[str, Any]) -> dict[str, str]:
     return {letter: field(row, letter) for letter in _LETTERS[: max(4, sum(letter in row for letter in _LETTERS))]}
 
 
-def _gold(row: dict[str, Any], options: dict[str, str]) -> str:
-    answer = field(row, "answer").strip()
-    letter = list(options)[int(answer)] if answer.isdigit() and int(answer) < len(options) else answer.upper()
-    if letter not in options:
-        raise ValueError(f"field 'answer' is {row['answer']!r}; the options are {', '.join(options)}")
-    return letter
-
-
-BENCHMARKS = {"mmlu": of_family("choice", choice, "mmlu", _SOURCES, from_row, "MIT", ("subject",))}
+BENCHMARKS = {"mmlu": of_family("choice", "mmlu", _SOURCES, from_row, "MIT", ("subject",))}

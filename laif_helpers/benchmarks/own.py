@@ -28,7 +28,6 @@ from typing import Any
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.benchmarks._files import DataDir, check_split, content_id, unique_ids
 from laif_helpers.benchmarks._row_fields import (
-    GRADINGS,
     accepted_answers,
     graded_by,
     label_of,
@@ -39,6 +38,7 @@ from laif_helpers.benchmarks._row_fields import (
 )
 from laif_helpers.graders import choice, final_number
 from laif_helpers.graders import text as free_text
+from laif_helpers.graders.families import GRADINGS
 from laif_helpers.paths import data_dirs, resolve
 from laif_helpers.records import Example, Grade, Message, read_rows
 
@@ -48,11 +48,6 @@ SETTINGS = {"decimal": (".", ",")}
 FACETS = ("subject", "task", "type", "topic")
 _OPTIONS = re.compile(r"^(?:A|1)\. (?:.*\n)+?(?:B|2)\. ", re.MULTILINE)
 _SPLIT_FILES = ("train", "validation", "test")
-
-
-def is_own(name: str) -> bool:
-    """Whether a benchmark's name is a file of the user's."""
-    return name.endswith((".jsonl", ".json"))
 
 
 def benchmark(name: str) -> Benchmark:
@@ -104,7 +99,6 @@ def _benchmark(name: str, files: tuple[tuple[Path, str], ...], _changed: tuple[i
         load=load,
         from_row=from_row,
         question_text=_question_text,
-        messages=lambda example: messages_for(_question_text(example)),
         messages_for=messages_for,
         gold_response=_gold_response,
         grade=grade,

@@ -13,7 +13,8 @@ from laif_helpers import benchmarks, origins, stats
 from laif_helpers.answers import joined, repair
 from laif_helpers.answers.joined import FLIPS
 from laif_helpers.compare.drawing import draw, flip_table, panels
-from laif_helpers.compare.tables import as_latex, as_markdown, headline
+from laif_helpers.compare.tables import headline
+from laif_helpers.figures.markup import as_latex, as_markdown
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_text
@@ -162,10 +163,8 @@ def results(answers: pd.DataFrame, seed: int) -> pd.DataFrame:
         row = {"arm": arm, "iteration": iteration, "benchmark": name, "split": split} | _score(part)
         row |= {"chance": float(part["chance"].mean()), "unreadable": int((~part["readable"]).sum()), "seed": seed}
         if row["delta"] is not None:
-            items = origins.paired(part["was_share"], part["share"], part["origin"])
-            low, high = origins.interval(items, seed)
-            row |= {"delta_low": low, "delta_high": high, "detectable": origins.detectable(items)}
-            row |= {"test": items.test}
+            tested = origins.tested(origins.paired(part["was_share"], part["share"], part["origin"]), seed)
+            row |= {name: tested[name] for name in ("delta_low", "delta_high", "detectable", "test")}
         rows.append(row)
     table = pd.DataFrame(rows).reindex(columns=[*COLUMNS, *(c for c in _EXTRA if c not in COLUMNS)])
     table["p_holm"] = stats.holm(table["p_value"].tolist())

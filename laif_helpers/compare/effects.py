@@ -16,7 +16,7 @@ from laif_helpers.answers import joined
 from laif_helpers.answers.joined import FLIPS
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import ROLLOUT, Response, read_rows, write_text
+from laif_helpers.records import ROLLOUT, Response, read_rows, write_text, written_whole
 
 COLUMNS = (
     *("arm", "iteration", "benchmark", "id", "question", "cluster", "cluster_name", "held_out", "asked", "diagnosis"),
@@ -234,11 +234,9 @@ def write(p: StageParameters, ledger: pd.DataFrame, ranked: pd.DataFrame) -> Non
     """Write into ``compare/``: ``effects.parquet`` (a row per item, arm and iteration), ``effects.csv`` (the flips of
     each cluster), ``fix_rates.csv`` and ``lessons.csv``."""
     folder = RunDir.named(p.run).compare
-    folder.mkdir(parents=True, exist_ok=True)
-    half = folder / ".effects.parquet.part"
     lists = {name: ledger[name].map(json.dumps) for name in ("neighbour_ids", "lesson_ids")}
-    ledger.assign(**lists).to_parquet(half, index=False)
-    half.replace(folder / "effects.parquet")
+    with written_whole(folder / "effects.parquet") as half:
+        ledger.assign(**lists).to_parquet(half, index=False)
     tables = {"effects": by_cluster(ledger), "fix_rates": fix_rates(ledger), "lessons": ranked}
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False))

@@ -1,13 +1,13 @@
 """Measures what learning cost: right answers kept, and the distance of the model from the untouched target."""
 
-import json
 from typing import Any
 
 import pandas as pd
 
 from laif_helpers.answers import joined
 from laif_helpers.paths import RunDir
-from laif_helpers.records import write_text
+from laif_helpers.records import read_json, write_text
+from laif_helpers.stats import percent
 
 _DRIFT = ("nats_before", "nats_after", "kl")
 
@@ -19,7 +19,7 @@ def drift(run: RunDir) -> pd.DataFrame:
     """
     rows = []
     for path in sorted(run.path.glob("*/iter*/train_metrics.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if moved := found.get("drift"):
             row: dict[str, Any] = {"arm": path.parts[-3], "iteration": int(path.parts[-2].removeprefix("iter"))}
             row |= {name: moved.get(name) for name in _DRIFT}
@@ -36,7 +36,8 @@ def table(sliced: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
     for row in part[part["arm"] != "vanilla"].itertuples(index=False):
         cells = rows.setdefault((row.arm, row.iteration), {"arm": row.arm, "iteration": row.iteration})
         where = row.benchmark if row.facet == "all" else f"{row.benchmark}: {row.value}"
-        cells[f"{where} kept (of {row.right_before:,})"] = _share(row)
+        kept = "–" if pd.isna(row.kept) else percent(row.kept, row.kept_low, row.kept_high)
+        cells[f"{where} kept (of {row.right_before:,})"] = kept
     drifts = moved[["arm", "iteration"]].assign(
         **{
             "loss on neutral text (nats)": [_change(row) for row in moved.itertuples(index=False)],
@@ -44,14 +45,8 @@ def table(sliced: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
             "way gone": moved["share"],
         }
     )
-    kept = pd.DataFrame(list(rows.values()), columns=None if rows else ["arm", "iteration"])
-    return kept.merge(drifts, on=["arm", "iteration"], how="left").astype(object).fillna("–")
-
-
-def _share(row: Any) -> str:
-    if pd.isna(row.kept):
-        return "–"
-    return f"{100 * row.kept:.1f} [{100 * row.kept_low:.1f}, {100 * row.kept_high:.1f}]"
+    shown = pd.DataFrame(list(rows.values()), columns=None if rows else ["arm", "iteration"])
+    return shown.merge(drifts, on=["arm", "iteration"], how="left").astype(object).fillna("–")
 
 
 def _change(row: Any) -> str:

@@ -1,6 +1,5 @@
 """Computes what an iteration gained, what it cost, and whether another iteration is worth running."""
 
-import json
 from typing import Any
 
 import pandas as pd
@@ -9,7 +8,7 @@ from laif_helpers import origins
 from laif_helpers.instructors import ledger
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_rows, write_text
+from laif_helpers.records import read_json, read_rows, write_text
 
 
 def averages(answers: pd.DataFrame, in_domain: list[str], seed: int) -> pd.DataFrame:
@@ -88,10 +87,8 @@ def _price(folder: IterationDir, arm: str, points: float) -> dict[str, Any]:
     taught = 0
     if folder.training_set.is_file():
         taught = sum(row["source"] != "replay" for row in read_rows(folder.training_set))
-    hours = 0.0
-    if folder.train_metrics.is_file():
-        found = json.loads(folder.train_metrics.read_text(encoding="utf-8"))
-        hours = found.get("seconds", 0.0) * found.get("world_size", 1) / 3600
+    found = read_json(folder.train_metrics, {})
+    hours = found.get("seconds", 0.0) * found.get("world_size", 1) / 3600
     usd = ledger.spent(folder.replies(arm))
     row: dict[str, Any] = {"lessons": taught, "usd": usd, "device_hours": hours}
     row["points_per_100_lessons"] = 100 * points / taught if taught else None

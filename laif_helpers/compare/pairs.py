@@ -7,16 +7,14 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from laif_helpers import benchmarks, origins, stats
 from laif_helpers.answers import joined, replay
 from laif_helpers.answers.logs import Logged
 from laif_helpers.compare.sides import Key, Log, content_key
 from laif_helpers.machine import cores
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SEED = 0
 """Of the bootstrap."""
@@ -141,22 +139,17 @@ def _our_grade(answer: Logged) -> bool | None:
     return benchmarks.get(answer.benchmark).grade(replay.item_of(answer), answer.text).correct
 
 
-def results(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> "pd.DataFrame":
+def results(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> pd.DataFrame:
     """A row for each task: benchmark, n, a, b (shares of right answers), fixed, broken, delta with its 95 % interval,
     p, p after Holm over the tasks, the smallest difference these items show four times in five, and the test's name.
     """
-    import pandas as pd
-
     rows = []
     for task in dict.fromkeys(task for task, _ in pairs.shared):
         keys = [key for key in pairs.shared if key[0] == task]
         items = origins.paired([before[k] for k in keys], [after[k] for k in keys], [_origin(pairs.a, k) for k in keys])
-        low, high = origins.interval(items, SEED)
         row = {"benchmark": task, "n": len(keys), "a": float(items.before.mean()), "b": float(items.after.mean())}
-        row |= {"fixed": items.fixed, "broken": items.broken, "delta": items.delta, "ci_low": low, "ci_high": high}
-        row |= {"p_value": origins.p_value(items), "detectable": origins.detectable(items)}
-        rows.append(row | {"origins": items.count, "test": items.test})
-    table = pd.DataFrame(rows)
+        rows.append(row | origins.tested(items, SEED) | {"origins": items.count, "test": items.test})
+    table = pd.DataFrame(rows).rename(columns={"delta_low": "ci_low", "delta_high": "ci_high"})
     table.insert(table.columns.get_loc("p_value") + 1, "p_holm", stats.holm(table["p_value"].tolist()))
     judged = zip(table["delta"], table["p_holm"], table["detectable"], strict=True)
     return table.assign(verdict=[stats.verdict(*values) for values in judged])
@@ -168,10 +161,8 @@ def _origin(log: Log, key: Key) -> str:
     return joined.origin(replay.item_of(answer)) if answer.benchmark == "gsm_plus" else key[1]
 
 
-def changed(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> "pd.DataFrame":
+def changed(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> pd.DataFrame:
     """The items whose share of right answers rose (``fixed``) or fell (``broken``), with their texts."""
-    import pandas as pd
-
     rows = []
     for key in pairs.shared:
         if before[key] != after[key]:
@@ -181,12 +172,11 @@ def changed(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> 
     return pd.DataFrame(rows, columns=["benchmark", "id", "flip", "question", "gold", "a", "b"])
 
 
-def groups(found: "pd.DataFrame", least: int = 10) -> "pd.DataFrame":
+def groups(found: pd.DataFrame, least: int = 10) -> pd.DataFrame:
     """The changed items by what their questions are about: a row a group with its leading words, how many of it were
     fixed and broken, and one question. Empty if fewer than ``least`` changed items have a question.
     """
     import numpy as np
-    import pandas as pd
 
     from laif_helpers import cluster_names
     from laif_helpers.embeddings import embed

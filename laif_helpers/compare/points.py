@@ -8,7 +8,7 @@ import yaml
 
 from laif_helpers import figures
 from laif_helpers.compare import league, seeds
-from laif_helpers.compare.tables import as_markdown
+from laif_helpers.figures.markup import as_markdown
 from laif_helpers.records import write_text
 
 

@@ -5,14 +5,12 @@ cent; a run's own are turned into per cent when they are read.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from laif_helpers import arms
 from laif_helpers.paths import ROOT, RunDir, short_names
 from laif_helpers.records import write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FOLDER = ROOT / "data" / "published"
 IN_DOMAIN = ("mmlu", "gsm8k", "mbpp")
@@ -20,21 +18,17 @@ BENCHMARKS = (*IN_DOMAIN, "arc_challenge", "gsm_plus", "humaneval", "bbh")
 """The paper's seven, those whose train split supplied errors first."""
 
 
-def numbers(name: str) -> "pd.DataFrame":
+def numbers(name: str) -> pd.DataFrame:
     """``main_table``, ``merge_table`` or ``iterations``, a row per number: model, arm, benchmark, accuracy (per cent),
     source, how, and in ``iterations`` the iteration."""
-    import pandas as pd
-
     return pd.read_csv(FOLDER / f"{name}.csv")
 
 
-def own(run: RunDir) -> "pd.DataFrame":
+def own(run: RunDir) -> pd.DataFrame:
     """A run's accuracies in the same form: model (the run's name), arm, iteration, benchmark, accuracy (per cent), n.
 
     Raises FileNotFoundError if 06 has not compared the run; a sweep's points are averaged over its seeds.
     """
-    import pandas as pd
-
     path = run.compare / "results.csv"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; run 06_compare on {run.path.name!r} first")
@@ -46,19 +40,17 @@ def own(run: RunDir) -> "pd.DataFrame":
     return named.assign(model=run.path.name, source=f"run {run.path.name}", how="measured")
 
 
-def last(own_rows: "pd.DataFrame") -> "pd.DataFrame":
+def last(own_rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of each arm's last iteration."""
     return own_rows[own_rows["iteration"] == own_rows.groupby("arm")["iteration"].transform("max")]
 
 
-def main_table(own_rows: "pd.DataFrame | None" = None, in_domain: tuple[str, ...] = ()) -> "pd.DataFrame":
+def main_table(own_rows: pd.DataFrame | None = None, in_domain: tuple[str, ...] = ()) -> pd.DataFrame:
     """Models and arms by benchmarks, in per cent; the in-domain ones of each are marked with a dagger.
 
     ``average`` is the paper's own; of a run it is the macro average over what it measured. The run's own benchmarks
     that the paper lacks come after the paper's; what was not measured is a dash.
     """
-    import pandas as pd
-
     rows = numbers("main_table")
     if own_rows is not None:
         ending = last(own_rows)
@@ -67,10 +59,8 @@ def main_table(own_rows: "pd.DataFrame | None" = None, in_domain: tuple[str, ...
     return _wide(rows, in_domain if own_rows is not None else (), average=True)
 
 
-def merge_table(own_rows: "pd.DataFrame | None" = None) -> "pd.DataFrame":
+def merge_table(own_rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """LE, LEC and their merged orders on the four benchmarks of the paper's second table, the run's own below."""
-    import pandas as pd
-
     rows = numbers("merge_table")
     if own_rows is not None:
         ending = last(own_rows)
@@ -78,7 +68,7 @@ def merge_table(own_rows: "pd.DataFrame | None" = None) -> "pd.DataFrame":
     return _wide(rows, (), average=False)
 
 
-def _wide(rows: "pd.DataFrame", in_domain: tuple[str, ...], average: bool) -> "pd.DataFrame":
+def _wide(rows: pd.DataFrame, in_domain: tuple[str, ...], average: bool) -> pd.DataFrame:
     known = [name for name in BENCHMARKS if name in set(rows["benchmark"])]
     more = [name for name in dict.fromkeys(rows["benchmark"]) if name not in (*known, "average")]
     cells = rows.assign(cell=rows["accuracy"].map("{:.1f}".format), order=range(len(rows)))
@@ -88,11 +78,9 @@ def _wide(rows: "pd.DataFrame", in_domain: tuple[str, ...], average: bool) -> "p
     return wide.reset_index().rename_axis(columns=None)
 
 
-def iterations(own_rows: "pd.DataFrame | None" = None) -> "pd.DataFrame":
+def iterations(own_rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """Rows of the iteration figure: the published LE and LEC, and the run's own of every arm; iteration 0 is the
     untouched target in each arm."""
-    import pandas as pd
-
     rows = numbers("iterations")
     if own_rows is None:
         return rows
@@ -131,10 +119,8 @@ def draw(folder: Path, run: RunDir | None = None) -> list[Path]:
     return written
 
 
-def _radar_rows(own_rows: "pd.DataFrame | None") -> "pd.DataFrame":
+def _radar_rows(own_rows: pd.DataFrame | None) -> pd.DataFrame:
     """The targets that the paper trained, and the run's own last iterations if they make an area."""
-    import pandas as pd
-
     rows = numbers("main_table")
     trained = set(rows.loc[rows["arm"] == "lec", "model"])
     rows = rows[rows["model"].isin(trained) & (rows["benchmark"] != "average")]

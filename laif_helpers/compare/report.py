@@ -2,21 +2,22 @@
 
 import base64
 import io
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from laif_helpers.answers.joined import shortened
 from laif_helpers.compare import effects
 from laif_helpers.compare.tables import average_table, headline, sentences, verdict_table
 from laif_helpers.paths import RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_rows, write_text
+from laif_helpers.records import read_json, read_rows, write_text
+from laif_helpers.stats import percent
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -59,8 +60,8 @@ COSTS = (
 
 def write(
     p: StageParameters,
-    tables: "dict[str, pd.DataFrame]",
-    examples: "dict[str, pd.DataFrame]",
+    tables: dict[str, pd.DataFrame],
+    examples: dict[str, pd.DataFrame],
     drawn: "dict[str, Figure]",
     missing: list[str],
 ) -> Path:
@@ -86,8 +87,8 @@ def write(
 
 def _parts(
     p: StageParameters,
-    tables: "dict[str, pd.DataFrame]",
-    examples: "dict[str, pd.DataFrame]",
+    tables: dict[str, pd.DataFrame],
+    examples: dict[str, pd.DataFrame],
     drawn: "dict[str, Figure]",
 ) -> list[dict[str, Any]]:
     """The page's sections in their order; those without rows are left out by ``write``."""
@@ -118,7 +119,7 @@ def _parts(
 def _part(
     title: str,
     note: str = "",
-    tables: "Sequence[pd.DataFrame]" = (),
+    tables: Sequence[pd.DataFrame] = (),
     pictures: dict[str, str] | None = None,
     text: str = "",
     open: bool = False,
@@ -129,24 +130,24 @@ def _part(
     return about | {"tables": shown, "pictures": pictures or {}, "text": text}
 
 
-def _made(found: "dict[str, pd.DataFrame]", name: str, way: "Callable[[Any], pd.DataFrame]") -> "list[pd.DataFrame]":
+def _made(found: dict[str, pd.DataFrame], name: str, way: Callable[[Any], pd.DataFrame]) -> list[pd.DataFrame]:
     """A table that need not be there, made ready for the page."""
     return [way(found[name])] if name in found else []
 
 
-def _lessons(ranked: "pd.DataFrame") -> "pd.DataFrame":
+def _lessons(ranked: pd.DataFrame) -> pd.DataFrame:
     """The best and the worst lessons, the question first, because a reader looks for it."""
     ends = _ends(ranked)
     return ends[["question", *(name for name in ends.columns if name != "question")]].map(_short)
 
 
-def _gains(table: "pd.DataFrame") -> "pd.DataFrame":
+def _gains(table: pd.DataFrame) -> pd.DataFrame:
     """The advice beside the points, not behind ten columns."""
     front = [name for name in ("arm", "iteration", "points", "low", "high", "advice") if name in table]
     return table[[*front, *(name for name in table.columns if name not in front)]].round(2).map(_number)
 
 
-def _rows(table: "pd.DataFrame") -> dict[str, Any]:
+def _rows(table: pd.DataFrame) -> dict[str, Any]:
     return {"columns": list(table.columns), "rows": table.to_numpy().tolist()}
 
 
@@ -161,31 +162,25 @@ def _png(figure: "Figure") -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _gap_rows(sliced: "pd.DataFrame") -> "pd.DataFrame":
+def _gap_rows(sliced: pd.DataFrame) -> pd.DataFrame:
     """Accuracy in all and on the parts that tell learning from forgetting, in per cent."""
     part = shortened(sliced[sliced["facet"].isin(["all", "gap", "twist"])])
     shown = part[["arm", "iteration", "benchmark", "value", "n"]].copy()
-    shown["accuracy"] = [
-        f"{100 * row.accuracy:.1f} [{100 * row.ci_low:.1f}, {100 * row.ci_high:.1f}]" for row in part.itertuples()
-    ]
+    shown["accuracy"] = [percent(row.accuracy, row.ci_low, row.ci_high) for row in part.itertuples()]
     shown["fixed"], shown["broken"] = part["fixed"], part["broken"]
     return shown
 
 
-def _rates(ledger: "pd.DataFrame") -> "pd.DataFrame":
+def _rates(ledger: pd.DataFrame) -> pd.DataFrame:
     """Shares of errors fixed, shown and held out, in per cent."""
     rates = effects.fix_rates(ledger)
     keep = ["arm", "iteration", "shown_n", "shown_fixed", "held_out_n", "held_out_fixed"]
-    facts = [f"{100 * r:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" for r, low, high in _gaps(rates)]
+    gaps = rates[["difference", "difference_low", "difference_high"]].astype(float)
+    facts = [percent(*gap, sign="+") for gap in gaps.itertuples(index=False)]
     return rates.reindex(columns=keep).assign(**{"shown - held out (points)": facts})
 
 
-def _gaps(rates: "pd.DataFrame") -> list[tuple[float, float, float]]:
-    columns = [rates[name].astype(float) for name in ("difference", "difference_low", "difference_high")]
-    return list(zip(*columns, strict=True))
-
-
-def _changed(clusters: "pd.DataFrame") -> "pd.DataFrame":
+def _changed(clusters: pd.DataFrame) -> pd.DataFrame:
     """The clusters that an arm's last iteration moved, alarms first."""
     moved = clusters[(clusters["fixed"] + clusters["broken"] > 0)]
     moved = moved[moved["iteration"] == moved.groupby("arm")["iteration"].transform("max")]
@@ -193,17 +188,13 @@ def _changed(clusters: "pd.DataFrame") -> "pd.DataFrame":
     return moved.sort_values("forgot", ascending=False, kind="stable")[columns].head(80)
 
 
-def _ends(ranked: "pd.DataFrame", n: int = 12) -> "pd.DataFrame":
+def _ends(ranked: pd.DataFrame, n: int = 12) -> pd.DataFrame:
     """The lessons that repaired most, and those that broke most."""
-    import pandas as pd
-
     return ranked if len(ranked) <= 2 * n else pd.concat([ranked.head(n), ranked.tail(n)])
 
 
-def environment(run: RunDir) -> "pd.DataFrame":
+def environment(run: RunDir) -> pd.DataFrame:
     """Versions and seconds per stage, from the run's manifest; empty if the run has none."""
-    import pandas as pd
-
     if not run.manifest.is_file():
         return pd.DataFrame(columns=["what", "value"])
     rows = [row for row in read_rows(run.manifest) if row["status"] in ("done", "ended")]
@@ -213,10 +204,8 @@ def environment(run: RunDir) -> "pd.DataFrame":
     return pd.DataFrame(facts, columns=["what", "value"])
 
 
-def training(run: RunDir) -> "pd.DataFrame":
+def training(run: RunDir) -> pd.DataFrame:
     """One row per training: steps, tokens, speed, the share of tokens that carry loss, seconds."""
-    import pandas as pd
-
     keys = (
         "steps",
         "world_size",
@@ -229,7 +218,7 @@ def training(run: RunDir) -> "pd.DataFrame":
     )
     rows = []
     for path in sorted(run.path.glob("*/iter*/train_metrics.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         arm, iteration = path.parts[-3], path.parts[-2].removeprefix("iter")
         rows.append({"arm": arm, "iteration": iteration} | {key: _number(found.get(key)) for key in keys})
     return pd.DataFrame(rows, columns=["arm", "iteration", *keys])
@@ -241,13 +230,11 @@ def _number(value: Any) -> str:
     return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def funnels(run: RunDir) -> "pd.DataFrame":
+def funnels(run: RunDir) -> pd.DataFrame:
     """One row per arm and iteration: how many lessons survived each step, from the notebooks' metrics files."""
-    import pandas as pd
-
     rows: list[dict[str, Any]] = []
     for path in sorted(run.path.glob("*/iter*/metrics/*.json")):
-        funnel = json.loads(path.read_text(encoding="utf-8")).get("funnel")
+        funnel = read_json(path).get("funnel")
         if isinstance(funnel, dict):
             rows.append({"arm": path.parts[-4], "iteration": path.parts[-3].removeprefix("iter")} | funnel)
     return pd.DataFrame(rows).astype(object).fillna("–") if rows else pd.DataFrame(columns=["arm", "iteration"])

@@ -2,16 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from laif_helpers.compare import pairs as paired
 from laif_helpers.compare import sides
-from laif_helpers.compare.tables import as_markdown, probability
+from laif_helpers.compare.tables import probability, smallest
+from laif_helpers.figures.markup import as_markdown
 from laif_helpers.paths import runs_dir
 from laif_helpers.records import write_json, write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
+from laif_helpers.stats import percent
 
 TEMPLATE = Path(__file__).with_name("verdicts.html.j2")
 MOST_LISTED = 40
@@ -38,23 +39,20 @@ def compare(a: str, b: str, *, regrade: bool = False, out: str = "") -> tuple[st
     return text, bool((table["verdict"] == "worse").any())
 
 
-def for_people(table: "pd.DataFrame") -> "pd.DataFrame":
+def for_people(table: pd.DataFrame) -> pd.DataFrame:
     """``pairs.results`` in per cent and points."""
-    import pandas as pd
-
     rows = []
     for row in table.to_dict("records"):
-        delta = f"{100 * row['delta']:+.1f} [{100 * row['ci_low']:+.1f}, {100 * row['ci_high']:+.1f}]"
+        delta = percent(row["delta"], row["ci_low"], row["ci_high"], sign="+")
         cells: dict[str, Any] = {"benchmark": row["benchmark"], "N": f"{row['n']:,}"}
-        cells |= {"A": f"{100 * row['a']:.1f}", "B": f"{100 * row['b']:.1f}", "fixed": row["fixed"]}
+        cells |= {"A": percent(row["a"]), "B": percent(row["b"]), "fixed": row["fixed"]}
         cells |= {"broken": row["broken"], "B - A (points, 95 %)": delta, "p": probability(row["p_value"])}
         cells |= {"p, Holm": probability(row["p_holm"]), "test": row["test"]}
-        smallest = f"{100 * row['detectable']:.1f}" if row["detectable"] < 1 else "–"
-        rows.append(cells | {"smallest shown": smallest, "verdict": row["verdict"].partition(";")[0]})
+        rows.append(cells | {"smallest shown": smallest(row), "verdict": row["verdict"].partition(";")[0]})
     return pd.DataFrame(rows)
 
 
-def _on_pairs(pairs: paired.Pairs, table: "pd.DataFrame") -> list[str]:
+def _on_pairs(pairs: paired.Pairs, table: pd.DataFrame) -> list[str]:
     n, (only_a, only_b) = len(pairs.shared), pairs.only
     notes = [f"{n:,} items paired; {len(only_a):,} only in {pairs.a.name}, {len(only_b):,} only in {pairs.b.name}."]
     for row in table.to_dict("records"):
@@ -73,7 +71,7 @@ def _folder_name(pairs: paired.Pairs) -> str:
 
 
 def _write(
-    folder: Path, pairs: paired.Pairs, table: "pd.DataFrame", found: "dict[str, pd.DataFrame]", notes: list[str]
+    folder: Path, pairs: paired.Pairs, table: pd.DataFrame, found: dict[str, pd.DataFrame], notes: list[str]
 ) -> None:
     only = {name: [list(key) for key in keys] for name, keys in zip("ab", pairs.only, strict=True)}
     changed = found["changed"][["benchmark", "id", "flip"]].to_dict("records")
@@ -85,7 +83,7 @@ def _write(
     write_text(folder / "compare.html", _page(pairs, table, found, notes))
 
 
-def _page(pairs: paired.Pairs, table: "pd.DataFrame", found: "dict[str, pd.DataFrame]", notes: list[str]) -> str:
+def _page(pairs: paired.Pairs, table: pd.DataFrame, found: dict[str, pd.DataFrame], notes: list[str]) -> str:
     """One page without script or network; everything that a model wrote is escaped."""
     from jinja2 import Environment
 

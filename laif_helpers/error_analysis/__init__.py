@@ -16,6 +16,7 @@ from laif_helpers.answers import joined
 from laif_helpers.embeddings import nearest
 from laif_helpers.error_analysis import frames, places
 from laif_helpers.recipe import StageParameters
+from laif_helpers.records import written_whole
 from laif_helpers.stats import wilson
 
 if TYPE_CHECKING:
@@ -183,11 +184,8 @@ def found_gaps(points: pd.DataFrame) -> dict[str, Any]:
 
 def save(p: StageParameters, points: pd.DataFrame) -> None:
     """Write ``errors.parquet``: every item with its place, cluster and grade; ``fields`` as JSON text."""
-    path = p.folder.errors
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.part")
-    points.assign(fields=points["fields"].map(json.dumps)).to_parquet(half, index=False)
-    half.replace(path)
+    with written_whole(p.folder.errors) as half:
+        points.assign(fields=points["fields"].map(json.dumps)).to_parquet(half, index=False)
 
 
 def draw(p: StageParameters, points: pd.DataFrame) -> "Figure | pd.DataFrame":

@@ -1,6 +1,5 @@
 """Writes the weakness profile: what this model cannot do, ranked, as Markdown and JSON, comparable across models."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,13 @@ import pandas as pd
 
 from laif_helpers import stats
 from laif_helpers.error_analysis import table, typical
+from laif_helpers.figures.markup import as_markdown
+from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE
 from laif_helpers.paths import IterationDir, short_names
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import write_json, write_text
+from laif_helpers.records import read_json, write_json, write_text
 
 EXAMPLES = 3
-TOKENS = (5.0, 3.0)
-"""Characters of a token, for a low and a high count: English prose is near 4.5, sums and code near 3."""
 REPLY = 900
 """Characters that an instructor writes about one error, three lessons: measured on practice and GSM8K lessons."""
 
@@ -52,7 +51,7 @@ def _weakness(p: StageParameters, points: pd.DataFrame, row: dict[str, Any]) -> 
 def _cost(p: StageParameters, wrong: pd.DataFrame) -> dict[str, Any]:
     """One request for each error: the question twice (asked and worked), the response, and the reply."""
     asked = int((2 * wrong["question"].str.len() + wrong["text"].fillna("").str.len()).sum())
-    counts = [[round(characters / per) for per in TOKENS] for characters in (asked, REPLY * len(wrong))]
+    counts = [[round(characters / per) for per in CHARS_PER_TOKEN_RANGE] for characters in (asked, REPLY * len(wrong))]
     cost: dict[str, Any] = {"requests": len(wrong), "input_tokens": counts[0], "output_tokens": counts[1]}
     if price := p.prices.get(p.instructor_model):
         prices = zip(counts[0], counts[1], strict=True)
@@ -60,20 +59,37 @@ def _cost(p: StageParameters, wrong: pd.DataFrame) -> dict[str, Any]:
     return cost
 
 
-def as_markdown(profile: dict[str, Any]) -> str:
+def weaknesses(profile: dict[str, Any]) -> pd.DataFrame:
+    """The profile as a table: rank, name, N, wrong, error rate with its interval, certain, what instructing costs."""
+    rows = []
+    with_sentences = any("sentence" in row for row in profile["weaknesses"])
+    for rank, row in enumerate(profile["weaknesses"], start=1):
+        cost = row["cost"]
+        low, high = (
+            asked + written for asked, written in zip(cost["input_tokens"], cost["output_tokens"], strict=True)
+        )
+        found = {"rank": rank, "what its questions share": row["name"], "N": row["n"], "wrong": row["wrong"]}
+        found |= {"the instructor says": row.get("sentence", "")} if with_sentences else {}
+        found |= {
+            "error rate, 95 %": rate_of(row),
+            "certain": "yes" if row["certain"] else "no",
+            "requests": cost["requests"],
+            "tokens": f"{low:,} – {high:,}",
+        }
+        rows.append(found | ({"dollars": " – ".join(f"{usd:.2f}" for usd in cost["usd"])} if "usd" in cost else {}))
+    return pd.DataFrame(rows)
+
+
+def report(profile: dict[str, Any]) -> str:
     """The profile for people: a ranked table, then examples of each weakness."""
     names = ", ".join(short_names(profile["benchmarks"]).values())
     head = f"# What this model cannot do\n\n{profile['wrong']:,} of {profile['n']:,} items of "
-    head += f"{names} ({profile['split']}) wrong: {_percent(profile)}. Model: "
+    head += f"{names} ({profile['split']}) wrong: {rate_of(profile)}. Model: "
     head += f"`{Path(profile['model']).name}`, {profile['arm']}, iteration {profile['iteration']}.\n"
     if not profile["weaknesses"]:
         return head + "\nNo cluster of errors was found.\n"
-    lines = ["", "| | what its questions share | N | wrong | error rate, 95 % | requests | certain |", "|---" * 7 + "|"]
-    for rank, row in enumerate(profile["weaknesses"], start=1):
-        sure = "yes" if row["certain"] else "no"
-        cells = [rank, row["name"], row["n"], row["wrong"], _percent(row), row["cost"]["requests"], sure]
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
-    lines += ["", "`certain`: the interval lies above the error rate of all items."]
+    lines = ["", as_markdown(weaknesses(profile))]
+    lines += ["`certain`: the interval lies above the error rate of all items."]
     for rank, row in enumerate(profile["weaknesses"], start=1):
         lines += ["", f"## {rank}. {row['name']}", ""]
         lines += [f"    the instructor says: {row['sentence']}"] if "sentence" in row else []
@@ -84,15 +100,16 @@ def as_markdown(profile: dict[str, Any]) -> str:
     return head + "\n".join(lines) + "\n"
 
 
-def _percent(row: dict[str, Any]) -> str:
-    return f"{100 * row['error_rate']:.0f} % [{100 * row['ci_low']:.0f}, {100 * row['ci_high']:.0f}]"
+def rate_of(row: dict[str, Any]) -> str:
+    """An error rate with its interval, for people."""
+    return stats.percent(row["error_rate"], row["ci_low"], row["ci_high"], digits=0, unit=" %")
 
 
 def write(p: StageParameters, points: pd.DataFrame) -> dict[str, Any]:
     """Write ``weaknesses.json`` and ``weaknesses.md`` beside the map; returns the profile."""
     profile = make(p, points)
     write_json(p.folder.path / "weaknesses.json", profile)
-    write_text(p.folder.path / "weaknesses.md", as_markdown(profile))
+    write_text(p.folder.path / "weaknesses.md", report(profile))
     return profile
 
 
@@ -102,7 +119,7 @@ def side_by_side(first: IterationDir, *others: IterationDir) -> pd.DataFrame:
     A row per weakness: name, n, then for each folder its error rate with bounds, columns named ``<arm>/iter<k>``.
     Raises FileNotFoundError if 02 has not run, ValueError if a model has not answered all those items.
     """
-    profile = json.loads((first.path / "weaknesses.json").read_text(encoding="utf-8"))
+    profile = read_json(first.path / "weaknesses.json")
     rows = [{"name": row["name"], "n": row["n"]} for row in profile["weaknesses"]]
     for folder in (first, *others):
         answers = pd.read_parquet(folder.errors, columns=["benchmark", "id", "correct"])
@@ -113,5 +130,5 @@ def side_by_side(first: IterationDir, *others: IterationDir) -> pd.DataFrame:
             wrong = sum(not right[id] for id in weakness["ids"])
             low, high = stats.wilson(wrong, weakness["n"])
             rate = {"error_rate": wrong / weakness["n"], "ci_low": low, "ci_high": high}
-            row["/".join(folder.path.parts[-2:])] = _percent(rate)
+            row["/".join(folder.path.parts[-2:])] = rate_of(rate)
     return pd.DataFrame(rows)

@@ -4,13 +4,12 @@ A reading of the cluster for people, under its words; no lesson is made from it.
 instructor are not shown here either.
 """
 
-from dataclasses import dataclass
-
 import pandas as pd
 
 from laif_helpers.answers import joined
 from laif_helpers.error_analysis import typical
 from laif_helpers.instructors import chat, ledger, llm, spending
+from laif_helpers.instructors.chat import Asked
 from laif_helpers.instructors.ledger import Reply
 from laif_helpers.instructors.prompts import shown, template
 from laif_helpers.recipe import StageParameters
@@ -20,15 +19,6 @@ WRONG, RIGHT = 5, 3
 """Items of a cluster that the model is shown: its most typical errors, and right answers from among them."""
 MOST_SHOWN, MOST_SAID = 1_500, 300
 """Characters of each text that is shown, and of the sentence that is kept."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """The request about one cluster. ``key`` is its hash in the ledger."""
-
-    key: str
-    benchmark: str
-    messages: list[Message]
 
 
 def added(p: StageParameters, points: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +44,7 @@ def sentence(reply: Reply) -> str:
     return words if len(words) <= MOST_SAID else f"{words[:MOST_SAID]} …"
 
 
-def _requests(p: StageParameters, points: pd.DataFrame) -> dict[int, Request]:
+def _requests(p: StageParameters, points: pd.DataFrame) -> dict[int, Asked]:
     """A request for each cluster that has an error which may be shown."""
     hidden = [joined.held_out(p, row.benchmark, row.id) for row in points[["benchmark", "id"]].itertuples()]
     open_ = points[[not held_out for held_out in hidden]]
@@ -67,7 +57,7 @@ def _requests(p: StageParameters, points: pd.DataFrame) -> dict[int, Request]:
     return found
 
 
-def _request(p: StageParameters, wrong: pd.DataFrame, right: pd.DataFrame) -> Request:
+def _request(p: StageParameters, wrong: pd.DataFrame, right: pd.DataFrame) -> Asked:
     rows = [
         {"question": shown(row.question, MOST_SHOWN), "answer": _answer(row.text), "gold": shown(row.gold, MOST_SHOWN)}
         for row in wrong.itertuples()
@@ -79,14 +69,14 @@ def _request(p: StageParameters, wrong: pd.DataFrame, right: pd.DataFrame) -> Re
     ]
     model = {"instructor": p.instructor, "model": p.instructor_model, "url": p.instructor_url}
     sampling = {"temperature": chat.TEMPERATURE, "max_tokens": spending.MAX_REPLY_TOKENS, "seed": p.seed}
-    return Request(ledger.key_of(messages, model | sampling), wrong["benchmark"].iloc[0], messages)
+    return Asked(ledger.key_of(messages, model | sampling), wrong["benchmark"].iloc[0], messages)
 
 
 def _answer(text: object) -> str:
     return shown(str(text or "(no answer)"), MOST_SHOWN)
 
 
-def _ask(p: StageParameters, requests: dict[int, Request]) -> dict[int, Reply]:
+def _ask(p: StageParameters, requests: dict[int, Asked]) -> dict[int, Reply]:
     """The replies that are there or come; what stopped the rest is printed."""
     about = {"arm": p.arm, "iteration": str(p.iteration), "target": p.target, "instructor": p.instructor}
     left = max(p.max_usd - ledger.spent(p.folder.replies(p.arm)), 0.0)

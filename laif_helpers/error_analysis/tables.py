@@ -7,8 +7,11 @@ import pandas as pd
 
 from laif_helpers.answers.joined import shortened
 from laif_helpers.error_analysis import MIN_ERRORS, typical
+from laif_helpers.error_analysis.profile import rate_of, weaknesses
 from laif_helpers.figures.html import escaped
 from laif_helpers.recipe import StageParameters
+
+__all__ = ["claims", "counts", "examples", "gap_observation", "hover", "observation", "weaknesses"]
 
 
 def counts(items: pd.DataFrame) -> pd.DataFrame:
@@ -39,9 +42,8 @@ def observation(points: pd.DataFrame, clusters: pd.DataFrame) -> str:
         f"{int((clusters['cluster'] >= 0).sum())} clusters. {len(weak)} of them are weaknesses and hold {explained:,} "
         f"of the wrong items ({100 * explained / wrong:.0f} %):\n"
     ]
-    for row in weak.head(12).itertuples():
-        share = f"{row.wrong} wrong, error rate {100 * row.error_rate:.0f} % "
-        lines.append(f"- `{row.name}`: {share}[{100 * row.ci_low:.0f}, {100 * row.ci_high:.0f}]")
+    for row in weak.head(12).to_dict("records"):
+        lines.append(f"- `{row['name']}`: {row['wrong']} wrong, error rate {rate_of(row)}")
     return "\n".join(lines)
 
 
@@ -76,22 +78,6 @@ def examples(points: pd.DataFrame, clusters: pd.DataFrame, most: int = 6, each: 
     columns = ["cluster", "cluster_name", "which", "question", "gold", "extracted", "text"]
     table = pd.concat(parts)[columns].astype(object)
     return escaped(table.rename(columns={"text": "response"}))
-
-
-def weaknesses(profile: dict[str, Any]) -> pd.DataFrame:
-    """The profile as a table: rank, name, N, wrong, error rate with its interval, certain, what instructing costs."""
-    rows = []
-    with_sentences = any("sentence" in row for row in profile["weaknesses"])
-    for rank, row in enumerate(profile["weaknesses"], start=1):
-        cost = row["cost"]
-        rate = f"{100 * row['error_rate']:.0f} % [{100 * row['ci_low']:.0f}, {100 * row['ci_high']:.0f}]"
-        tokens = f"{sum(t[0] for t in (cost['input_tokens'], cost['output_tokens'])):,} – "
-        tokens += f"{sum(t[1] for t in (cost['input_tokens'], cost['output_tokens'])):,}"
-        found = {"rank": rank, "what its questions share": row["name"], "N": row["n"], "wrong": row["wrong"]}
-        found |= {"the instructor says": row.get("sentence", "")} if with_sentences else {}
-        found |= {"error rate, 95 %": rate, "certain": row["certain"], "requests": cost["requests"], "tokens": tokens}
-        rows.append(found | ({"dollars": " – ".join(f"{usd:.2f}" for usd in cost["usd"])} if "usd" in cost else {}))
-    return pd.DataFrame(rows)
 
 
 def claims(found: dict[str, Any]) -> pd.DataFrame:

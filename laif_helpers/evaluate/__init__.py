@@ -33,7 +33,7 @@ from laif_helpers.evaluate.two_graders import browse, disputed, observation_on_a
 from laif_helpers.key_types import RequestChange
 from laif_helpers.paths import ROOT, IterationDir, stamp_of
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Completion, Example, Response, read_jsonl, write_json, write_jsonl
+from laif_helpers.records import Completion, Example, Response, read_json, read_jsonl, write_json, write_jsonl
 from laif_helpers.target import Target
 
 __all__ = [
@@ -191,10 +191,8 @@ def _hash(value: Any) -> str:
 
 def _finished_before(job: _Job) -> dict[str, Completion]:
     """Completions of the finished file, if the same model and settings wrote it."""
-    if not job.path.is_file() or not job.stamp.is_file():
-        return {}
-    stamp = json.loads(job.stamp.read_text(encoding="utf-8"))
-    if stamp["header"] != job.header:
+    stamp = read_json(job.stamp, {})
+    if not job.path.is_file() or stamp.get("header") != job.header:
         return {}
     known, took = {}, times.read(job.seconds)
     rows = read_jsonl(job.path, Response)
@@ -281,7 +279,7 @@ def _finish(job: _Job, model: str, audit: bool) -> Path:
         "unanswered": _ids(job, lambda completion: completion.unanswered),
     }
     stamp["audit"] = audit
-    if job.path.is_file() and job.stamp.is_file() and json.loads(job.stamp.read_text(encoding="utf-8")) == stamp:
+    if job.path.is_file() and read_json(job.stamp, {}) == stamp:
         return job.path
     completions = [job.known[key] for key in job.keys]
     graded = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)

@@ -8,6 +8,7 @@ from pathlib import Path
 from laif_helpers import machine, models, sandbox
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.graders import turns
+from laif_helpers.graders.families import FAMILIES
 from laif_helpers.graders.second import Second, second_grades
 from laif_helpers.records import Completion, Example, Grade, Response
 
@@ -68,7 +69,7 @@ def grade_all(benchmark: Benchmark, examples: list[Example], completions: list[C
         return benchmark.grade(example, completion.text)
 
     pairs = list(zip(examples, completions, strict=True))
-    if benchmark.family != "code" or not pairs:
+    if not FAMILIES[benchmark.family].runs_programs or not pairs:
         return [grade_of(pair) for pair in pairs]
     grades = []
     bar = models.progress_bar(len(pairs), f"running {benchmark.name}", "program")

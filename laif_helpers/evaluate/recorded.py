@@ -5,17 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from laif_helpers import benchmarks
 from laif_helpers.evaluate.grading import grade_all, graders_hash, items_hash, to_responses
 from laif_helpers.evaluate.tables import escape
 from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Completion, write_json, write_jsonl
+from laif_helpers.records import Completion, read_json, write_json, write_jsonl
 from laif_helpers.target import Target
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from laif_helpers.answers.replay import Recorded
 
 
@@ -55,7 +55,7 @@ def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str, audi
     stamp: dict[str, Any] = {"graders": graders_hash(), "items": items_hash(keys, [item.example for item in items])}
     stamp["audit"] = audit
     stamp_path = stamp_of(path)
-    if path.is_file() and stamp_path.is_file() and json.loads(stamp_path.read_text(encoding="utf-8")) == stamp:
+    if path.is_file() and read_json(stamp_path, {}) == stamp:
         return
     stamp_path.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     answers = [Completion(item.text, 0, 0) for item in items]
@@ -92,15 +92,13 @@ def _of_split(p: StageParameters, recorded: "list[Recorded]", name: str, split: 
     return [item for item in items if item.example.id in taken]
 
 
-def agreement(p: StageParameters, df: "pd.DataFrame") -> "tuple[pd.DataFrame, pd.DataFrame]":
+def agreement(p: StageParameters, df: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Our grades beside the recorded labels, for every model of the file, even if the target names one.
 
     Returns ``(table, disagreements)``: per benchmark and model n, agree, share and how the two differ; and one
     row per disagreement with what we read and why. Both are empty if the target is no recording.
     ``df``: graded answers, which are not graded again.
     """
-    import pandas as pd
-
     loaded = _load(p, _spec(p).partition("#")[0]) if Target.of(p.target).kind == "replay" else []
     recorded = [item for item in loaded if item.label is not None]
     recorded = [item for item in recorded if item.example.benchmark in p.benchmarks]
@@ -115,7 +113,7 @@ def agreement(p: StageParameters, df: "pd.DataFrame") -> "tuple[pd.DataFrame, pd
     return pd.DataFrame(counts, columns=columns), pd.DataFrame(differences)
 
 
-def observation(table: "pd.DataFrame") -> str:
+def observation(table: pd.DataFrame) -> str:
     """What ``agreement``'s table says, as Markdown."""
     if table.empty:
         return "**Observation.** The target is no recording with labels: there is nothing to compare with."
@@ -127,7 +125,7 @@ def observation(table: "pd.DataFrame") -> str:
     )
 
 
-def listing(p: StageParameters, disagreements: "pd.DataFrame") -> str:
+def listing(p: StageParameters, disagreements: pd.DataFrame) -> str:
     """HTML of every disagreement, model text escaped; with the answers' texts they go to ``disagreements.csv``."""
     if disagreements.empty:
         return ""

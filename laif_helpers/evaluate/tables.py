@@ -4,7 +4,9 @@ import html
 import random
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from laif_helpers import origins
 from laif_helpers.answers import joined
@@ -13,15 +15,12 @@ from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 KINDS = ("right", "wrong", "unreadable")
 SHOWN_CHARACTERS = 1200
 COLUMNS = ("n", "correct", "accuracy", "ci_low", "ci_high", "chance", "unreadable", "thought", "cut", "mean_tokens")
 
 
-def load_responses(folder: IterationDir) -> "pd.DataFrame":
+def load_responses(folder: IterationDir) -> pd.DataFrame:
     """All of an iteration's answers: one row per item with the columns of ``Response``, files by name.
 
     An item with several samples keeps the first one's row; ``samples``, ``share`` (of them right) and ``majority`` (is
@@ -29,8 +28,6 @@ def load_responses(folder: IterationDir) -> "pd.DataFrame":
 
     Raises FileNotFoundError when nothing was answered yet.
     """
-    import pandas as pd
-
     files = sorted((folder.path / "responses").glob("[!.]*.jsonl"))
     if not files:
         raise FileNotFoundError(f"{folder.path / 'responses'} holds no answers; run 01_evaluate for it first")
@@ -39,7 +36,7 @@ def load_responses(folder: IterationDir) -> "pd.DataFrame":
     return _first_samples(pd.DataFrame(rows, columns=columns))
 
 
-def _first_samples(answers: "pd.DataFrame") -> "pd.DataFrame":
+def _first_samples(answers: pd.DataFrame) -> pd.DataFrame:
     keys = ["benchmark", "split", "id"]
     first, right = answers.drop_duplicates(keys), answers["correct"].astype(bool)
     if len(first) == len(answers):
@@ -50,13 +47,11 @@ def _first_samples(answers: "pd.DataFrame") -> "pd.DataFrame":
     return first.merge(found.assign(majority=votes).reset_index(), on=keys)
 
 
-def labelled(responses: "pd.DataFrame", p: StageParameters) -> "pd.DataFrame":
+def labelled(responses: pd.DataFrame, p: StageParameters) -> pd.DataFrame:
     """``responses`` in the order of the recipe's benchmarks, with each item's ``question``, ``chance`` and ``fields``.
 
     Files of benchmarks that the recipe does not name are left out.
     """
-    import pandas as pd
-
     from laif_helpers import benchmarks
     from laif_helpers.answers import joined
 
@@ -76,7 +71,7 @@ def labelled(responses: "pd.DataFrame", p: StageParameters) -> "pd.DataFrame":
     return pd.concat(parts, ignore_index=True) if parts else responses.head(0)
 
 
-def summary(df: "pd.DataFrame") -> "pd.DataFrame":
+def summary(df: pd.DataFrame) -> pd.DataFrame:
     """Per benchmark and split: n, correct, accuracy with its 95 % Wilson interval, chance, unreadable, mean_tokens,
     and of how many answers a part was ``thought`` (not graded) or was ``cut`` at the token limit.
 
@@ -85,10 +80,8 @@ def summary(df: "pd.DataFrame") -> "pd.DataFrame":
     return shortened(_table(df, ["benchmark", "split"]))
 
 
-def by_facet(df: "pd.DataFrame", facets: Mapping[str, tuple[str, ...]] | None = None) -> "pd.DataFrame":
+def by_facet(df: pd.DataFrame, facets: Mapping[str, tuple[str, ...]] | None = None) -> pd.DataFrame:
     """The same, for each value of each label worth a look (``Benchmark.facets``); worst first within a facet."""
-    import pandas as pd
-
     from laif_helpers import benchmarks
 
     parts = []
@@ -102,16 +95,14 @@ def by_facet(df: "pd.DataFrame", facets: Mapping[str, tuple[str, ...]] | None = 
     return shortened(pd.concat(parts, ignore_index=True)) if parts else empty
 
 
-def weakest(facets: "pd.DataFrame", n: int = 8, at_least: int = 10) -> "pd.DataFrame":
+def weakest(facets: pd.DataFrame, n: int = 8, at_least: int = 10) -> pd.DataFrame:
     """The ``n`` lowest accuracies of each benchmark and split, over all facets, among values with items enough."""
     enough = facets[facets["n"] >= at_least].sort_values("accuracy", kind="stable")
     chosen = enough.groupby(["benchmark", "split"], sort=False).head(n)
     return chosen.sort_values(["benchmark", "split", "accuracy"], kind="stable").reset_index(drop=True)
 
 
-def _table(df: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
-    import pandas as pd
-
+def _table(df: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     rows = []
     several = "samples" in df and bool((df["samples"] > 1).any())
     for values, part in df.groupby(keys, sort=False):
@@ -127,7 +118,7 @@ def _table(df: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=[*keys, *COLUMNS, *(_of_samples(df) if several else ())])
 
 
-def _of_samples(part: "pd.DataFrame") -> dict[str, Any]:
+def _of_samples(part: pd.DataFrame) -> dict[str, Any]:
     """Of items answered several times ``accuracy`` is avg@n; beside it pass@k, unbiased, and majority@n."""
     least = int(part["samples"].min())
     right = (part["share"] * part["samples"]).round().astype(int)
@@ -138,7 +129,7 @@ def _of_samples(part: "pd.DataFrame") -> dict[str, Any]:
     return found | {f"majority@{found['samples']}": float(part["majority"].mean())}
 
 
-def observation(table: "pd.DataFrame") -> str:
+def observation(table: pd.DataFrame) -> str:
     """What ``summary`` says, as Markdown sentences: how good, how sure, how much above chance, how much unread."""
     lines = []
     for row in table.to_dict("records"):
@@ -174,7 +165,7 @@ def kind(row: Mapping[str, Any]) -> str:
     return "right" if row["correct"] else "wrong" if row["readable"] else "unreadable"
 
 
-def gallery(df: "pd.DataFrame", n: int = 5, seed: int = 0) -> str:
+def gallery(df: pd.DataFrame, n: int = 5, seed: int = 0) -> str:
     """HTML: ``n`` right, ``n`` wrong and ``n`` unreadable answers side by side, drawn at random from all rows.
 
     Everything a model or a benchmark wrote is escaped, and dollar signs are kept from becoming formulas.
@@ -190,7 +181,7 @@ def gallery(df: "pd.DataFrame", n: int = 5, seed: int = 0) -> str:
     return f'<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start">{"".join(columns)}</div>'
 
 
-def traced(df: "pd.DataFrame") -> str:
+def traced(df: pd.DataFrame) -> str:
     """HTML: one answer from question to grade, step by step: the first wrong one that could be read, else the first."""
     rows = df.to_dict("records")
     if not rows:
@@ -247,7 +238,7 @@ def escape(text: Any, most: int = SHOWN_CHARACTERS) -> str:
     return html.escape(text[:most] + cut).replace("$", "<span>$</span>")
 
 
-def longest(df: "pd.DataFrame", n: int = 5) -> "pd.DataFrame":
+def longest(df: pd.DataFrame, n: int = 5) -> pd.DataFrame:
     """The longest answers: where a model loops or rambles. Recorded answers come without token counts."""
     table = df.assign(characters=df["text"].str.len())
     columns = ["id", "benchmark", "split", "new_tokens", "characters", "thought", "cut", "correct", "reason"]
@@ -255,7 +246,7 @@ def longest(df: "pd.DataFrame", n: int = 5) -> "pd.DataFrame":
     return shortened(table.nlargest(n, ["new_tokens", "characters"])[columns].reset_index(drop=True))
 
 
-def metrics(df: "pd.DataFrame", p: StageParameters, agreement: "pd.DataFrame | None" = None) -> dict[str, Any]:
+def metrics(df: pd.DataFrame, p: StageParameters, agreement: pd.DataFrame | None = None) -> dict[str, Any]:
     """What notebook 01 records: per ``<benchmark>.<split>`` the row of ``summary``; agreement with recorded labels."""
     rows = summary(df).to_dict("records")
     results = {f"{row.pop('benchmark')}.{row.pop('split')}": row for row in rows}

@@ -4,14 +4,12 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from laif_helpers.answers.joined import shortened
 from laif_helpers.paths import IterationDir
 from laif_helpers.records import write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = ["id", "benchmark", "split", "seconds", "new_tokens", "tokens_per_s", "correct", "reason"]
 
@@ -32,7 +30,7 @@ def read(path: Path) -> dict[str, float]:
         return {row["id"]: float(row["seconds"]) for row in csv.DictReader(handle)}
 
 
-def slowest(df: "pd.DataFrame", folder: IterationDir, n: int = 5) -> "pd.DataFrame":
+def slowest(df: pd.DataFrame, folder: IterationDir, n: int = 5) -> pd.DataFrame:
     """The ``n`` answers of ``df`` (graded rows) that took longest, slowest first; empty for recorded answers.
 
     ``seconds`` are those of the clock from joining the batch, or from sending the request, to the last token. Many
@@ -44,8 +42,6 @@ def slowest(df: "pd.DataFrame", folder: IterationDir, n: int = 5) -> "pd.DataFra
         parts.append(part.assign(seconds=[took.get(identity, float("nan")) for identity in part["id"]]))
     if not parts:
         return df.reindex(columns=COLUMNS)
-    import pandas as pd
-
     timed = pd.concat(parts).dropna(subset=["seconds"])
     timed = timed.assign(tokens_per_s=(timed["new_tokens"] / timed["seconds"]).round(1))
     return shortened(timed.nlargest(n, "seconds")[COLUMNS].reset_index(drop=True))

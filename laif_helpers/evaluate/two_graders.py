@@ -1,13 +1,10 @@
 """Shows what a person checks before trusting the grades: where the two graders differ, and all answers to filter."""
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from laif_helpers.answers.joined import shortened
 from laif_helpers.evaluate.tables import kind
 from laif_helpers.figures.html import escaped
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _SHOWN = 400
 """Most rows in the table to filter; a notebook stays a few megabytes."""
@@ -24,13 +21,11 @@ _CELL = """function (td) {
 }"""
 
 
-def second_opinion(df: "pd.DataFrame") -> "pd.DataFrame":
+def second_opinion(df: pd.DataFrame) -> pd.DataFrame:
     """Per benchmark and split: n, how many the two graders call right and wrong alike, and how often they differ.
 
     ``second_read_nothing``: wrong by the first, nothing read by the second; these count as errors.
     """
-    import pandas as pd
-
     rows = []
     for (benchmark, split), part in shortened(df).groupby(["benchmark", "split"], sort=False):
         first, second = part["correct"].astype(bool), part["second_correct"]
@@ -46,7 +41,7 @@ def second_opinion(df: "pd.DataFrame") -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def observation_on_audit(table: "pd.DataFrame") -> str:
+def observation_on_audit(table: pd.DataFrame) -> str:
     """What ``second_opinion``'s table says, as Markdown."""
     n, differ = int(table["n"].sum()), int(table[["only_first_right", "only_second_right"]].sum().sum())
     if int(table["both_right"].sum() + table["both_wrong"].sum()) == 0:
@@ -60,7 +55,7 @@ def observation_on_audit(table: "pd.DataFrame") -> str:
     )
 
 
-def disputed(df: "pd.DataFrame", n: int = 20) -> str:
+def disputed(df: pd.DataFrame, n: int = 20) -> str:
     """HTML of up to ``n`` answers on which the graders differ, those called wrong by the first alone at the top."""
     second = df["second_correct"]
     differ = df[(df["correct"].astype(bool) & second.eq(False)) | (~df["correct"].astype(bool) & second.eq(True))]
@@ -71,7 +66,7 @@ def disputed(df: "pd.DataFrame", n: int = 20) -> str:
     return escaped(shown[columns].assign(response=ends).rename(columns=names))
 
 
-def browse(df: "pd.DataFrame") -> None:
+def browse(df: pd.DataFrame) -> None:
     """Show answers as a table to search, sort and filter (DataTables, works offline); texts are shown as text.
 
     Disputed, unreadable and wrong answers come first if there are more than fit.
@@ -101,10 +96,8 @@ def browse(df: "pd.DataFrame") -> None:
     )
 
 
-def for_browsing(df: "pd.DataFrame") -> "tuple[pd.DataFrame, int]":
+def for_browsing(df: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """The rows that ``browse`` shows, most informative first, and how many were left out."""
-    import pandas as pd
-
     kinds = [_kind(row) for row in df.to_dict("records")]
     order = {"disputed": 0, "unreadable": 1, "wrong": 2, "right": 3}
     places = sorted(range(len(df)), key=lambda place: order[kinds[place]])[:_SHOWN]

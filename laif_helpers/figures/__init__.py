@@ -8,12 +8,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from laif_helpers.figures.hover_map import error_map, error_map_html
 from laif_helpers.figures.responses import lengths
 from laif_helpers.figures.style import BLACK, BLUE, COLUMN, GREEN, RED, SKY, arm_look, canvas, percent_axis, save
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-def accuracy(summary: "pd.DataFrame") -> "Figure":
+def accuracy(summary: pd.DataFrame) -> "Figure":
     """Accuracy with its 95 % interval and the chance level, a row per benchmark and split.
 
     ``summary``: columns benchmark, split, n, accuracy, ci_low, ci_high, chance.
@@ -75,7 +76,7 @@ def funnel(counts: Mapping[str, int]) -> "Figure":
     return figure
 
 
-def loss_curve(log: "pd.DataFrame") -> "Figure":
+def loss_curve(log: pd.DataFrame) -> "Figure":
     """Training loss over steps, with its running mean if there are enough steps. ``log``: step, loss."""
     log = log.dropna(subset=["loss"])
     with canvas(figsize=(COLUMN + 1, 2.2)) as (figure, axes):
@@ -90,7 +91,7 @@ def loss_curve(log: "pd.DataFrame") -> "Figure":
     return figure
 
 
-def iteration_lines(results: "pd.DataFrame", most: int = 4) -> "Figure":
+def iteration_lines(results: pd.DataFrame, most: int = 4) -> "Figure":
     """Accuracy over iterations, a line per arm and a panel per benchmark (or per ``panel`` if given).
 
     ``results``: arm, iteration, benchmark, n, accuracy, ci_low, ci_high; every line starts at vanilla's point.
@@ -115,7 +116,7 @@ def iteration_lines(results: "pd.DataFrame", most: int = 4) -> "Figure":
     return figure
 
 
-def _lines(axis: Any, part: "pd.DataFrame", arms: list[str]) -> None:
+def _lines(axis: Any, part: pd.DataFrame, arms: list[str]) -> None:
     start = part[part["arm"] == "vanilla"]
     for number, arm in enumerate(arms or ["vanilla"]):
         rows = part[part["arm"] == arm]
@@ -140,13 +141,11 @@ def _lines(axis: Any, part: "pd.DataFrame", arms: list[str]) -> None:
     axis.set_ylabel("")
 
 
-def _concat(*parts: "pd.DataFrame") -> "pd.DataFrame":
-    import pandas as pd
-
+def _concat(*parts: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([part for part in parts if not part.empty])
 
 
-def _range_of(counts: "pd.Series") -> str:
+def _range_of(counts: pd.Series) -> str:
     low, high = int(counts.min()), int(counts.max())
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
@@ -159,7 +158,7 @@ FLIPS = (
 )
 
 
-def flips(table: "pd.DataFrame", title: str = "") -> "Figure":
+def flips(table: pd.DataFrame, title: str = "") -> "Figure":
     """What became of the items, a bar per row, in per cent of its items.
 
     ``table``: label, n, still_right, fixed, broken, still_wrong (counts).
@@ -187,7 +186,7 @@ def flips(table: "pd.DataFrame", title: str = "") -> "Figure":
     return figure
 
 
-def learned_kept(table: "pd.DataFrame", title: str = "") -> "Figure":
+def learned_kept(table: pd.DataFrame, title: str = "") -> "Figure":
     """What each arm taught against what it kept, a point per arm with both 95 % intervals; up and right is better.
 
     ``table``: arm, learned, kept and the bounds of both (``_low``, ``_high``), shares.
@@ -210,7 +209,7 @@ def learned_kept(table: "pd.DataFrame", title: str = "") -> "Figure":
     return figure
 
 
-def budget_curves(df: "pd.DataFrame") -> "Figure":
+def budget_curves(df: pd.DataFrame) -> "Figure":
     """Accuracy over budgets, a line per arm: mean over seeds ± one standard deviation.
 
     ``df``: budget, seed, arm, iteration, panel, accuracy; rows of ``vanilla`` give the horizontal line. Rows of
@@ -237,7 +236,7 @@ def budget_curves(df: "pd.DataFrame") -> "Figure":
     return figure
 
 
-def _budget_panel(axis: Any, part: "pd.DataFrame") -> None:
+def _budget_panel(axis: Any, part: pd.DataFrame) -> None:
     arms = list(dict.fromkeys(part["arm"]))
     for number, arm in enumerate(arms):
         seeds = part[part["arm"] == arm].groupby("budget")["accuracy"].agg(["mean", "std"]).fillna(0.0)

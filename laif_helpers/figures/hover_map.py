@@ -12,12 +12,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from laif_helpers.figures.style import WIDTH, canvas, cluster_look
 from laif_helpers.paths import short_names
 from laif_helpers.records import write_text
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
@@ -29,7 +30,7 @@ LONGEST = {"question": 500, "text": 400, "reason": 160, "gold": 120, "extracted"
 """Characters of each text that the map carries; the files in the run folder have them whole."""
 
 
-def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
+def error_map(points: pd.DataFrame, legend: int = 18) -> "Figure":
     """The map of wrong items over the right ones. ``points``: x, y, correct, cluster, cluster_name.
 
     The ``legend`` largest clusters are named beside the map; numbers on the map stand just above the clusters' medians.
@@ -66,7 +67,7 @@ def error_map(points: "pd.DataFrame", legend: int = 18) -> "Figure":
     return figure
 
 
-def error_map_html(points: "pd.DataFrame", path: Path, still: Path | None = None) -> None:
+def error_map_html(points: pd.DataFrame, path: Path, still: Path | None = None) -> None:
     """Write the map as one page with plotly.js and the points inside, both compressed; it needs no network.
 
     ``points``: as for ``error_map``, plus id, benchmark, near, question, gold, extracted, text, reason and, if there
@@ -100,7 +101,7 @@ def plotly_js() -> bytes:
     return gzip.compress(get_plotlyjs().encode("utf-8"), mtime=0)
 
 
-def payload(points: "pd.DataFrame") -> bytes:
+def payload(points: pd.DataFrame) -> bytes:
     """What the renderer draws, gzipped JSON: one array per column, every text once in a table of its own."""
     density, shown, note = None, points, ""
     if len(points) > MOST_POINTS:
@@ -140,14 +141,14 @@ _TEXTS = {"question": "question", "gold": "gold", "extracted": "extracted", "res
 """The renderer's name of each text, and the column that it comes from."""
 
 
-def _column(texts: "pd.Series", most: int, table: dict[str, int]) -> list[int]:
+def _column(texts: pd.Series, most: int, table: dict[str, int]) -> list[int]:
     """Each text's place in ``table``, which grows by those that are new."""
     cut = [str(text or "") for text in texts.astype(object).where(texts.notna(), "")]
     cut = [text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters)" for text in cut]
     return [table.setdefault(text, len(table)) for text in cut]
 
 
-def _density(points: "pd.DataFrame") -> dict[str, Any]:
+def _density(points: pd.DataFrame) -> dict[str, Any]:
     import numpy as np
 
     counts, x, y = np.histogram2d(points["x"], points["y"], bins=150)

@@ -1,13 +1,12 @@
 """Shows tables with words that a model wrote, in a notebook or on a page: always escaped."""
 
 import html
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 
-def escaped(table: "pd.DataFrame", most: int = 600) -> str:
+def escaped(table: pd.DataFrame, most: int = 600) -> str:
     """The table as HTML, every cell escaped and cut at ``most`` characters: models write HTML and script too."""
     if table.empty:
         return "<p>None.</p>"
@@ -31,7 +30,7 @@ def start_tables() -> None:
     itables.init_notebook_mode(all_interactive=False, connected=False)
 
 
-def sortable(table: "pd.DataFrame", most: int = 300, rows: int = 10) -> str:
+def sortable(table: pd.DataFrame, most: int = 300, rows: int = 10) -> str:
     """The table as HTML that sorts by a click and filters by typing; escaped, texts cut at ``most`` characters.
 
     Needs ``start_tables`` in the notebook; a viewer that runs no script shows a plain table instead.

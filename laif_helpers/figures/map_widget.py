@@ -1,16 +1,14 @@
 """Shows the error map inside JupyterLab; the kernel writes the lassoed items to ``selection.json``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anywidget
+import pandas as pd
 import traitlets
 
 from laif_helpers.figures.hover_map import RENDERER, payload, plotly_js
 from laif_helpers.records import write_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class ErrorMap(anywidget.AnyWidget):
@@ -25,7 +23,7 @@ class ErrorMap(anywidget.AnyWidget):
     selected = traitlets.List(traitlets.Unicode()).tag(sync=True)
     told = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, points: "pd.DataFrame", path: Path):
+    def __init__(self, points: pd.DataFrame, path: Path):
         super().__init__(payload=payload(points))
         self.path = path
         self.on_msg(self._send_plotly)

@@ -3,10 +3,12 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from laif_helpers.figures.markup import as_markdown, tabular, tex
 from laif_helpers.figures.style import COLUMN, GREY, WIDTH, arm_look, canvas
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 TITLES = {"mmlu": "MMLU †", "gsm8k": "GSM8K †", "mbpp": "MBPP †", "arc_challenge": "ARC-Challenge"} | {
@@ -17,7 +19,7 @@ TITLES = {"mmlu": "MMLU †", "gsm8k": "GSM8K †", "mbpp": "MBPP †", "arc_cha
 """Names as the paper prints them; †: its train split supplied errors there."""
 
 
-def iteration_panels(rows: "pd.DataFrame", width: float = WIDTH) -> "Figure":
+def iteration_panels(rows: pd.DataFrame, width: float = WIDTH) -> "Figure":
     """Accuracy over iterations, a panel per benchmark, a line per arm; of the paper, and of a run in panels of its own.
 
     ``rows``: model, arm, iteration, benchmark, accuracy (per cent), how. Hollow marks: read off the paper's figure.
@@ -46,7 +48,7 @@ def iteration_panels(rows: "pd.DataFrame", width: float = WIDTH) -> "Figure":
     return figure
 
 
-def _panel(axis: Any, part: "pd.DataFrame", shown: dict[str, Any]) -> None:
+def _panel(axis: Any, part: pd.DataFrame, shown: dict[str, Any]) -> None:
     for arm in dict.fromkeys(part["arm"]):
         line = part[part["arm"] == arm].sort_values("iteration")
         colour, marker, dashes = arm_look(str(arm))
@@ -59,7 +61,7 @@ def _panel(axis: Any, part: "pd.DataFrame", shown: dict[str, Any]) -> None:
     axis.set_xlabel("iteration")
 
 
-def radar(rows: "pd.DataFrame", width: float = WIDTH) -> "Figure":
+def radar(rows: pd.DataFrame, width: float = WIDTH) -> "Figure":
     """Arms of a model as areas over its benchmarks, a circle per model. ``rows``: model, arm, benchmark, accuracy.
 
     Each spoke runs over that benchmark's own range, whose ends are written on it: what is compared is arms.
@@ -79,7 +81,7 @@ def radar(rows: "pd.DataFrame", width: float = WIDTH) -> "Figure":
     return figure
 
 
-def _circle(axis: Any, part: "pd.DataFrame") -> None:
+def _circle(axis: Any, part: pd.DataFrame) -> None:
     names = list(dict.fromkeys(part["benchmark"]))
     turns = [2 * math.pi * at / len(names) for at in range(len(names))]
     range_of = {name: _range(part.loc[part["benchmark"] == name, "accuracy"]) for name in names}
@@ -99,37 +101,26 @@ def _circle(axis: Any, part: "pd.DataFrame") -> None:
     axis.set_theta_direction(-1)
 
 
-def _range(values: "pd.Series") -> tuple[float, float]:
+def _range(values: pd.Series) -> tuple[float, float]:
     """Round numbers of five around the values, with room below so that the worst arm is not the centre."""
     low, high = float(values.min()), float(values.max())
     return max(0.0, 5 * math.floor((low - (high - low) / 2) / 5)), max(5.0, 5 * math.ceil((high + 0.1) / 5))
 
 
-def markdown(table: "pd.DataFrame") -> str:
+def markdown(table: pd.DataFrame) -> str:
     """A Markdown table with what the marks mean."""
-    rows = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
-    text = "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)
-    return f"{text}\n\nRight answers in per cent; †: in-domain, its train split supplied errors; –: not measured.\n"
+    marks = "Right answers in per cent; †: in-domain, its train split supplied errors; –: not measured."
+    return f"{as_markdown(table)}\n{marks}\n"
 
 
-def latex(table: "pd.DataFrame", label: str) -> str:
+def latex(table: pd.DataFrame, label: str) -> str:
     """A LaTeX tabular with booktabs rules, a rule between models, the best arm of a model in bold."""
     names = [column for column in table.columns if column not in ("model", "arm")]
-    body = []
+    body: list[list[str]] = []
     for model, part in table.groupby("model", sort=False):
         best = {name: max(part[name].replace("–", "-1").astype(float)) for name in names}
         for row in part.to_dict("records"):
             cells = [rf"\textbf{{{row[n]}}}" if len(part) > 1 and row[n] == f"{best[n]:.1f}" else row[n] for n in names]
-            body.append(" & ".join([_tex(str(model)), _tex(row["arm"]), *map(_tex_keep, cells)]) + r" \\")
-        body.append(r"\midrule")
-    head = " & ".join(["model", "arm", *map(_tex, names)]) + r" \\"
-    lines = [rf"\begin{{tabular}}{{ll{'r' * len(names)}}}  % {label}", r"\toprule", head, r"\midrule", *body[:-1]]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def _tex_keep(cell: str) -> str:
-    return cell.replace("–", "--")
-
-
-def _tex(text: str) -> str:
-    return text.replace("_", r"\_").replace("†", r"$^\dagger$").replace("–", "--")
+            body.append([tex(str(model)), tex(row["arm"]), *(cell.replace("–", "--") for cell in cells)])
+        body.append([])
+    return tabular(["model", "arm", *names], body[:-1], "ll" + "r" * len(names), label)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers import arms
+from laif_helpers.records import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,14 +82,12 @@ def canvas(rows: int = 1, columns: int = 1, **options: Any) -> "Iterator[tuple[F
 def save(figure: "Figure", stem: Path) -> list[Path]:
     """Write ``stem``.png and ``stem``.pdf, without dates so that the same figure gives the same bytes."""
     plt = _pyplot()
-    stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
     with plt.rc_context(style()):
         for suffix, metadata in ((".png", {"Software": ""}), (".pdf", {"CreationDate": None})):
             path = stem.with_name(stem.name + suffix)
-            half = path.with_name(f".{path.name}.part{suffix}")
-            figure.savefig(half, metadata=metadata, bbox_inches="tight")
-            half.replace(path)
+            with written_whole(path) as half:
+                figure.savefig(half, metadata=metadata, bbox_inches="tight")
             written.append(path)
     return written
 

@@ -65,10 +65,6 @@ def messages_for(text: str) -> list[Message]:
     return [{"role": "user", "content": f"{INSTRUCTION}\n\n{text}"}]
 
 
-def messages(example: Example) -> list[Message]:
-    return messages_for(question_text(example))
-
-
 def gold_response(example: Example) -> str | None:
     """The right option's text, closed by the statement that the prompt asks for."""
     return f"{example.fields['options'][example.gold]}\n\nThe answer is {example.gold}."

@@ -44,21 +44,12 @@ _check["check"](_candidate)
 """
 
 
-def question_text(example: Example) -> str:
-    """The stub (signature and docstring), or the task's words if there is none."""
-    return example.question
-
-
 def messages_for(text: str) -> list[Message]:
     """The prompt for a programming task: a stub is to be completed, any other text asks for a whole program."""
     if re.search(r"^\s*(?:async\s+)?def \w+", text, re.MULTILINE):
         block = text if "```" in text else f"```python\n{text.rstrip()}\n```"
         return [{"role": "user", "content": f"{_WITH_STUB}\n\n{block}"}]
     return [{"role": "user", "content": f"{_WITHOUT}\n\n{text.strip()}"}]
-
-
-def messages(example: Example) -> list[Message]:
-    return messages_for(question_text(example))
 
 
 def gold_response(example: Example) -> str | None:
@@ -88,7 +79,3 @@ def program(example: Example, found: Found) -> str:
     if found.whole and not compiles(stub):
         parts = parts[1:]
     return _PROGRAM.format(parts=parts, test=example.fields["test"], entry_point=example.fields["entry_point"])
-
-
-def chance(example: Example) -> float:
-    return 0.0

@@ -27,20 +27,12 @@ _SCALES = {
 """Units that convert into one another: names, then their size in the smallest of them."""
 
 
-def _table() -> dict[str, tuple[str, int]]:
-    table: dict[str, tuple[str, int]] = {}
-    for dimension, row in _SCALES.items():
-        names: list[str] = []
-        for word in row.split():
-            if word.isdigit():
-                table |= {name: (dimension, int(word)) for name in names}
-                names = []
-            else:
-                names.append(word)
-    return table
-
-
-_UNITS = _table()
+_UNITS = {
+    name: (dimension, int(size))
+    for dimension, row in _SCALES.items()
+    for names, size in re.findall(r"([a-z ]+) (\d+)", row)
+    for name in names.split()
+}
 _BEHIND = re.compile(r"[\s*-]*((?:[a-zA-Z][\w'-]*[ \t]+){0,3}[a-zA-Z][\w'-]*)?")
 _GIVEN = re.compile(
     r"(?:\b(?:the|all|these|those|remaining|other|another|his|her|their|its|each|every|full|first|last|next|another|same"
@@ -141,9 +133,23 @@ def _counted(words: str) -> tuple[str, ...]:
     return tuple(kept)
 
 
-_HELPERS = set(
-    {"do", "does", "did", "is", "are", "was", "were", "will", "would", "can", "could", "has", "have", "had", "should"}
-    | {
+_HELPERS = frozenset(
+    [
+        "do",
+        "does",
+        "did",
+        "is",
+        "are",
+        "was",
+        "were",
+        "will",
+        "would",
+        "can",
+        "could",
+        "has",
+        "have",
+        "had",
+        "should",
         "must",
         "in",
         "on",
@@ -161,7 +167,7 @@ _HELPERS = set(
         "we",
         "per",
         "each",
-    }
+    ]
 )
 
 
@@ -194,17 +200,8 @@ def _merged(found: list[Number], text: str, asked: _Asked) -> list[Number]:
         unit, before = _unit(text, end), merged[-1] if merged else None
         between = text[before.start + len(before.text) : number.start] if before else ""
         larger = _unit(between, 0) if before else None
-        joined = before and unit and larger and re.fullmatch(r"[\s-]?[a-zA-Z]+,?\s*(?:and\s+)?", between)
-        if (
-            before
-            and joined
-            and unit
-            and larger
-            and unit[0] == larger[0]
-            and unit[1] < larger[1]
-            and asked.unit
-            and asked.unit[0] == unit[0]
-        ):
+        joined = re.fullmatch(r"[\s-]?[a-zA-Z]+,?\s*(?:and\s+)?", between)
+        if joined and before and unit and larger and asked.unit and _parts(larger, unit, asked.unit):
             value = (before.value * larger[1] + number.value * unit[1]) / asked.unit[1]
             behind = text[end : end + 20].split()[0] if text[end:].split() else ""
             words = f"{text[before.start : end]} {behind}".strip()
@@ -212,6 +209,11 @@ def _merged(found: list[Number], text: str, asked: _Asked) -> list[Number]:
         else:
             merged.append(number)
     return merged
+
+
+def _parts(larger: tuple[str, int], smaller: tuple[str, int], asked: tuple[str, int]) -> bool:
+    """Whether two units measure what is asked for, the larger one first."""
+    return larger[0] == smaller[0] == asked[0] and smaller[1] < larger[1]
 
 
 def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> float:

@@ -6,6 +6,7 @@ No ``eval``. ``final_number`` decides which of a text's numbers is its answer.
 import functools
 import math
 import re
+import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,29 +18,19 @@ _NO_END = 99
 """Decimals of a fraction: as many as one likes."""
 
 _UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-_UNITS += " seventeen eighteen nineteen"
-_WORDS = {word: value for value, word in enumerate(_UNITS.split())}
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_WORDS |= {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_EASTERN = {
-    "百": 100,
-    "千": 1000,
-    "천": 1000,
-    "万": 10**4,
-    "萬": 10**4,
-    "만": 10**4,
-    "亿": 10**8,
-    "億": 10**8,
-    "억": 10**8,
-}
+UNITS, TENS = f"{_UNITS} seventeen eighteen nineteen".split(), _TENS.split()
+WORDS = {word: value for value, word in enumerate(UNITS)} | {word: 20 + 10 * n for n, word in enumerate(TENS)}
+"""Number words from 0 to 90; this module holds the only table of them."""
+NUMERALS = {word: str(value) for word, value in WORDS.items() if value > 1}
+"""Number words as digits. "one" is a pronoun more often than a number."""
+SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
+PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10, "twelfth": 12, "twentieth": 20}
+_POWERS = (("百", 100), ("千천", 1000), ("万萬만", 10**4), ("亿億억", 10**8))
+_EASTERN = {sign: value for signs, value in _POWERS for sign in signs} | {"十": 10}
 _INDIAN = {"लाख": 10**5, "करोड़": 10**7}
 _LETTERS = {"k": 1000, "m": 10**6, "b": 10**9}
-_PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
-_PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10}
-_VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5"}
-_VULGAR |= {"⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8"}
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 # 1,234.5 | 1234.5 | .5 — at most 400 digits, so that no text makes the reader slow
 _PLAIN = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,400})(?:\.\d{1,400})?|\.\d{1,400}"
@@ -56,13 +47,13 @@ NUMBER = re.compile(
     r"(?P<percent>\s*(?:%|\\%|percent\b))?",
     re.IGNORECASE,
 )
-_WORD = "|".join(sorted([*_WORDS, *_SCALES], key=len, reverse=True))
-_PART = "|".join(sorted(_PARTS, key=len, reverse=True))
+_WORD = "|".join(sorted([*WORDS, *SCALES], key=len, reverse=True))
+_PART = "|".join(sorted(PARTS, key=len, reverse=True))
 _SPELLED = re.compile(
     rf"\b(?:(?P<negative>negative|minus)\s+)?"
-    rf"(?:(?P<words>(?:an?\s+(?=(?:{'|'.join(_SCALES)})\b))?(?:{_WORD})(?:(?:\s+|-|\s+and\s+)(?:{_WORD}))*)"
+    rf"(?:(?P<words>(?:an?\s+(?=(?:{'|'.join(SCALES)})\b))?(?:{_WORD})(?:(?:\s+|-|\s+and\s+)(?:{_WORD}))*)"
     rf"(?:(?P<of>[\s-](?:{_PART})s?)|\s+and\s+(?:a|one)[\s-](?P<part>half|third|quarter|fourth)"
-    rf"|\s+point(?P<digits>(?:[\s-](?:{_UNITS.replace(' ', '|')}))+))?"
+    rf"|\s+point(?P<digits>(?:[\s-](?:{'|'.join(UNITS)}))+))?"
     rf"|(?P<alone>half|(?:a|one)[\s-](?:half|third|quarter|fourth|fifth|tenth)))\b",
     re.IGNORECASE,
 )
@@ -82,7 +73,9 @@ _LABEL = re.compile(r"\b(?:day|week|month|year|step|part|room|question|number|no
 class Number:
     """A number read from a text.
 
-    ``text``: the words it was read from, at ``start`` of the ``plain`` text. ``decimals``: digits behind the point.
+    ``text``: the words it was read from, at ``start`` of the (``plain``) text. ``decimals``: digits behind the point.
+    ``style`` (which only the symbolic instructor tells apart): digits, word, fraction, spoken (two thirds), ordinal,
+    clock, scaled (5 thousand).
     """
 
     value: Fraction
@@ -91,6 +84,17 @@ class Number:
     decimals: int = 0
     start: int = 0
     spelled: bool = False
+    style: str = "digits"
+    money: bool = False
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+    @property
+    def kind(self) -> str:
+        """Numbers of one kind can be compared: percent, money or count."""
+        return "percent" if self.percent else "money" if self.money else "count"
 
 
 def numbers(text: str) -> list[Number]:
@@ -108,7 +112,7 @@ def numbers(text: str) -> list[Number]:
         # "5 thousand" is one number: the word is part of what the digits already took in
         if number.start > end:
             kept.append(number)
-            end = number.start + len(number.text) - 1
+            end = number.end - 1
     return kept
 
 
@@ -146,14 +150,17 @@ def plain(text: str) -> str:
     text = text.replace("\\$", "$").replace("{,}", ",").replace("\\,", "").replace("\\!", "").replace("~", " ")
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r" \1", text)
     text = _UNIT_POWER.sub("", text)
-    for sign, fraction in _VULGAR.items():
-        text = text.replace(sign, f" {fraction} ")
-    text = re.sub(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda match: "10^" + match[1].translate(_SUPERSCRIPTS), text)
+    text = re.sub("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]", lambda match: f" {_vulgar(match[0])} ", text)
+    text = re.sub(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda match: f"10^{unicodedata.normalize('NFKC', match[1])}", text)
     text = re.sub("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))", "", text)
     text = re.sub("[\u00a0\u2009\u202f]", " ", text)
     text = text if text.isascii() else re.sub(r"百分之\s?([\d.]+|[零〇一二两三四五六七八九十百]+)", r"\1%", text)
     text = re.sub(r"(?<![^\W_])_{1,40}(?=[-$\d])|(?<=\d)_{1,40}(?![^\W_])", "", text)
     return re.sub(r"\*\*(?!\s?\d)|__|`|(?<!\d)\*\*", "", text)
+
+
+def _vulgar(sign: str) -> str:
+    return unicodedata.normalize("NFKC", sign).replace("\N{FRACTION SLASH}", "/")
 
 
 def _repeating(whole: str, fixed: str, repeated: str) -> Fraction:
@@ -183,7 +190,7 @@ def _with_fraction(match: "re.Match[str]", value: Fraction) -> Fraction:
     if match["above"]:
         return value + Fraction(int(match["above"]), int(match["of"]))
     if match["part"]:
-        return value + Fraction(1, _PARTS[match["part"].lower()])
+        return value + Fraction(1, PARTS[match["part"].lower()])
     return value + Fraction(int(match["minutes"]), 60) if match["minutes"] else value
 
 
@@ -196,7 +203,7 @@ def _scaled(match: "re.Match[str]", value: Fraction) -> Fraction:
         return value * _LETTERS[match["letter"].lower()]
     if east := match["east"]:
         return value * (_INDIAN.get(east) or math.prod(_EASTERN[sign] for sign in east))
-    return value * _SCALES[match["scale"].lower()] if match["scale"] else value
+    return value * SCALES[match["scale"].lower()] if match["scale"] else value
 
 
 def _is_minus(match: "re.Match[str]") -> bool:
@@ -212,18 +219,23 @@ def _spelled(match: "re.Match[str]") -> Number | None:
     sign = -1 if match["negative"] else 1
     if match["alone"]:
         word = match["alone"].lower().replace("-", " ").split()[-1]
-        return Number(Fraction(sign, _PARTS[word]), match.group(0), False, _NO_END, match.start(), True)
+        return Number(Fraction(sign, PARTS[word]), match.group(0), False, _NO_END, match.start(), True)
     value = Fraction(_value(match["words"].lower()))
     if value < 0:
         return None
     if match["of"]:
-        value /= _PARTS[match["of"][1:].lower().removesuffix("s") if match["of"][1:].lower() != "halves" else "half"]
+        value /= part_of(match["of"][1:].lower())
     if match["part"]:
-        value += Fraction(1, _PARTS[match["part"].lower()])
-    digits = "".join(str(_WORDS[word]) for word in (match["digits"] or "").lower().replace("-", " ").split())
+        value += Fraction(1, PARTS[match["part"].lower()])
+    digits = "".join(str(WORDS[word]) for word in (match["digits"] or "").lower().replace("-", " ").split())
     value += Fraction(f"0.{digits or 0}")
     decimals = _NO_END if match["of"] else len(digits)
     return Number(sign * value, match.group(0), False, decimals, match.start(), True)
+
+
+def part_of(word: str) -> int:
+    """3 for "third" and "thirds"."""
+    return PARTS.get(word) or PARTS[word.removesuffix("s")]
 
 
 def _chinese(match: "re.Match[str]") -> Number | None:
@@ -251,7 +263,7 @@ def _chinese_value(words: str) -> int | None:
         elif not place and sign != "十":
             return None
         else:
-            total, current = total + (current or 1) * {"十": 10, "百": 100, "千": 1000}[sign], 0
+            total, current = total + (current or 1) * _EASTERN[sign], 0
     return total + current
 
 
@@ -259,15 +271,15 @@ def _value(text: str) -> int:
     """The value of number words; -1 if they name none ("hundreds", a bare "million")."""
     total = current = 0
     words = re.findall(rf"\b(?:{_WORD}|an?)\b", text)
-    if words[0] in _SCALES:
+    if words[0] in SCALES:
         return -1
     for word in words:
         if word in ("a", "an"):
             current = 1
-        elif word in _WORDS:
-            current += _WORDS[word]
+        elif word in WORDS:
+            current += WORDS[word]
         elif word == "hundred":
             current = (current or 1) * 100
         else:
-            total, current = total + (current or 1) * _SCALES[word], 0
+            total, current = total + (current or 1) * SCALES[word], 0
     return total + current

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from laif_helpers import machine, sandbox
 from laif_helpers.graders import fields
+from laif_helpers.graders.families import GRADINGS
 from laif_helpers.graders.languages import english
 from laif_helpers.graders.numbers import NONE, Number, equal, numbers, plain, with_point
 from laif_helpers.graders.turns import end_of_turn, own_turn
@@ -50,8 +51,9 @@ def second_grades(benchmark: HasFamily, examples: list[Example], texts: list[str
     verdicts: list[Second] = [(grade.correct, "") for grade in first]
     triples = enumerate(zip(examples, texts, first, strict=True))
     disputable = [n for n, (example, text, grade) in triples if not _sure(example, text, grade)]
+    families = [GRADINGS.get(example.fields.get("grading", ""), benchmark.family) for example in examples]
     for family, judge in _JUDGES.items():
-        mine = [n for n in disputable if _KINDS.get(examples[n].fields.get("grading", ""), benchmark.family) == family]
+        mine = [n for n in disputable if families[n] == family]
         asked = [(n, gold) for n in mine for gold in examples[n].fields.get("accepted") or [examples[n].gold]]
         items = [replace(examples[n], gold=gold) for n, gold in asked]
         judged = judge(items, [texts[n] for n, _ in asked]) if asked else []
@@ -219,5 +221,3 @@ def _squeezed(text: str) -> str:
 
 
 _JUDGES: dict[str, Judge] = {"math": _numbers, "choice": _choices, "code": _programs, "text": _texts}
-_KINDS = {"numeric": "math", "choice": "choice", "exact": "text"}
-"""Gradings of a user's own file, which may mix them, as families."""

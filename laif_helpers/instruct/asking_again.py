@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from laif_helpers import benchmarks
-from laif_helpers.instruct.requests import Request, settings
+from laif_helpers.instruct.requests import settings
+from laif_helpers.instructors.chat import Asked
 from laif_helpers.instructors.ledger import Ledger, key_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson
@@ -27,8 +28,8 @@ def answers(asked: Sequence[Lesson], p: StageParameters, ledger: Ledger) -> list
     return found
 
 
-def _question(p: StageParameters, lesson: Lesson, sample: int) -> Request:
+def _question(p: StageParameters, lesson: Lesson, sample: int) -> Asked:
     """The question as a target would be asked it; ``sample`` distinguishes repeated draws."""
     messages = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
     key = key_of(messages, settings(p) | {"sample": sample})
-    return Request(key, p.arm, lesson.benchmark, lesson.source_ids, [], 0, messages)
+    return Asked(key, lesson.benchmark, messages)

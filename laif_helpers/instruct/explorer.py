@@ -2,7 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from laif_helpers import lessons
 from laif_helpers.embeddings import words
@@ -11,9 +13,6 @@ from laif_helpers.instruct.planning import Plan
 from laif_helpers.instruct.requests import Answered, Near, Request, Study, request
 from laif_helpers.instruct.tables import Shown
 from laif_helpers.recipe import StageParameters
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST = 12
 """The largest k to slide to: more questions add nothing to a request."""
@@ -100,7 +99,5 @@ def _text(study: Study, item: Answered) -> str:
     return study.bench.question_text(item.example)
 
 
-def _table(rows: list[tuple[float, str, str]]) -> "pd.DataFrame":
-    import pandas as pd
-
+def _table(rows: list[tuple[float, str, str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["distance", "right neighbour", "words shared with the error"])

@@ -11,10 +11,11 @@ from typing import Any
 
 from laif_helpers import arms
 from laif_helpers.benchmarks import Benchmark
-from laif_helpers.instructors import ledger
+from laif_helpers.instructors import chat, ledger, spending
+from laif_helpers.instructors.chat import Asked
 from laif_helpers.instructors.prompts import shown, template
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Example, Message
+from laif_helpers.records import Example
 
 Near = list[tuple[str, float]]
 """(right item's id, Euclidean distance of unit vectors), nearest first."""
@@ -23,17 +24,14 @@ MAX_SHOWN = 4_000
 
 
 @dataclass(frozen=True)
-class Request:
-    """One request to the instructor, for ``n`` lessons. ``key`` is its hash in the ledger; ``cluster``: the name of the
-    cluster that 02 put its items into, "" if that is not known."""
+class Request(Asked):
+    """One request to the instructor, for ``n`` lessons. ``cluster``: the name of the cluster that 02 put its items
+    into, "" if that is not known."""
 
-    key: str
     arm: str
-    benchmark: str
     source_ids: list[str]
     neighbour_ids: list[str]
     n: int
-    messages: list[Message]
     cluster: str = ""
 
 
@@ -85,7 +83,7 @@ def request(
     user = template("user.j2").render(blocks)
     messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
     sources, key = [item.example.id for item in items], ledger.key_of(messages, settings(p))
-    return Request(key, p.arm, bench.name, sources, ids, n, messages, cluster)
+    return Request(key, bench.name, messages, p.arm, sources, ids, n, cluster)
 
 
 def task(strategy: str, n: int) -> str:
@@ -95,8 +93,6 @@ def task(strategy: str, n: int) -> str:
 
 def settings(p: StageParameters) -> dict[str, Any]:
     """All that shapes a reply besides the messages; part of every key."""
-    from laif_helpers.instructors import chat, spending
-
     model = {"instructor": p.instructor, "model": p.instructor_model, "url": p.instructor_url}
     model |= {"reply_format": p.reply_format} if p.instructor == "llm" else {}
     sampling = {"temperature": chat.TEMPERATURE, "max_tokens": spending.MAX_REPLY_TOKENS, "seed": p.draw, "sample": 0}

@@ -3,7 +3,9 @@
 import html
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from laif_helpers import lessons
 from laif_helpers.embeddings import words
@@ -15,9 +17,6 @@ from laif_helpers.instructors.ledger import Reply
 from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MAX_CELL = 800
 """Characters shown of one cell: a run-away answer must not fill the page."""
@@ -59,7 +58,7 @@ class Text:
 class Shown:
     """A table and what it says in a sentence; line breaks in the cells are kept, all text is escaped."""
 
-    table: "pd.DataFrame"
+    table: pd.DataFrame
     text: str = ""
 
     def __repr__(self) -> str:
@@ -74,8 +73,6 @@ class Shown:
 
 def overview(plan: Plan) -> Shown:
     """One row per benchmark: right, wrong, requests, lessons asked for; or why the arm ends here."""
-    import pandas as pd
-
     rows, short = [], short_names(plan.studies)
     for name, study in plan.studies.items():
         mine = [request for request in plan.requests if request.benchmark == name]
@@ -108,8 +105,6 @@ def first_reply(plan: Plan, replies: dict[str, Reply], which: int = 0) -> Text:
 
 def diagnoses(plan: Plan, replies: dict[str, Reply], n: int = 10) -> Shown:
     """What the instructor says is wrong, most frequent wording first: of how many items, and of which, for example."""
-    import pandas as pd
-
     about: dict[str, list[str]] = {}
     for row in diagnosed(plan, replies):
         about.setdefault(row["diagnosis"], []).extend(row["source_ids"])
@@ -137,10 +132,8 @@ def chosen(results: list[Lesson], plan: Plan, p: StageParameters) -> Text:
     return Text(f"{kept} of {needed} needed lessons kept, out of {plan.requested} asked for.{short}")
 
 
-def reasons(results: list[Lesson]) -> "pd.DataFrame":
+def reasons(results: list[Lesson]) -> pd.DataFrame:
     """Every rejection: status, how many, why such lessons are refused, and one reason as an example."""
-    import pandas as pd
-
     counts = Counter(lesson.status for lesson in results)
     example = {lesson.status: lesson.reason for lesson in reversed(results)}
     rows = [
@@ -153,8 +146,6 @@ def reasons(results: list[Lesson]) -> "pd.DataFrame":
 
 def examples(results: list[Lesson], status: str = "kept", n: int = 5) -> Shown:
     """A few lessons of one status, evenly spaced over the file: source error, question, response, reason."""
-    import pandas as pd
-
     mine = [lesson for lesson in results if lesson.status == status]
     chosen = mine[:: max(len(mine) // n, 1)][:n]
     rows = [(", ".join(item.source_ids), item.question, item.response, item.reason) for item in chosen]
@@ -167,8 +158,6 @@ def examples(results: list[Lesson], status: str = "kept", n: int = 5) -> Shown:
 
 def neighbours(plan: Plan, which: int = 0) -> Shown:
     """The nearest right questions of one request's error, with their distance (0: same, 1.41: nothing in common)."""
-    import pandas as pd
-
     columns = ["distance", "question", "the target's answer"]
     if not plan.requests:
         return Shown(pd.DataFrame(columns=columns))

@@ -1,6 +1,7 @@
 """Builds what is sent to a language model and reads its answer, call by call or in a batch."""
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from laif_helpers import benchmarks
 from laif_helpers.instructors.ledger import Ledger, Reply
@@ -19,15 +20,13 @@ SCHEMA = "response_format"
 """The parameter that holds the JSON schema of a reply."""
 
 
-class Asked(Protocol):
-    """The part of a request that is sent."""
+@dataclass(frozen=True)
+class Asked:
+    """What is sent: messages about a benchmark's items. ``key`` is their hash in the ledger."""
 
-    @property
-    def key(self) -> str: ...
-    @property
-    def benchmark(self) -> str: ...
-    @property
-    def messages(self) -> list[Message]: ...
+    key: str
+    benchmark: str
+    messages: list[Message]
 
 
 def url_of(p: StageParameters) -> str:

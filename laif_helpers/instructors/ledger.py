@@ -9,8 +9,8 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +95,7 @@ class Ledger:
             self.base.execute(
                 "UPDATE calls SET status = 'done', reply = ?, finish = ?, prompt_tokens = ?, new_tokens = ?, "
                 "attempts = attempts + ?, usd = MAX(usd - ?, 0) + ? WHERE key = ?",
-                (
-                    reply.text,
-                    reply.finish,
-                    reply.prompt_tokens,
-                    reply.new_tokens,
-                    reply.attempts,
-                    reserved,
-                    reply.usd,
-                    reply.key,
-                ),
+                (*astuple(reply)[1:6], reserved, reply.usd, reply.key),
             )
 
     def note(self, name: str, value: str) -> None:
@@ -167,28 +158,21 @@ def open_ledger(path: Path, about: Mapping[str, str], items: Mapping[str, str]) 
             for file in path.parent.glob(f"{path.name}*"):
                 if not file.name.endswith(".lock"):
                     file.unlink()
-        base = _connect(path)
-        try:
+        with closing(_connect(path)) as base:
             with base:
                 base.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", list(about.items()))
                 base.executemany("INSERT OR IGNORE INTO items VALUES (?, ?)", list(_digests(items).items()))
             yield Ledger(path, base)
-        finally:
-            base.close()
 
 
 def totals(path: Path) -> dict[str, float]:
     """``usd``, ``tokens`` (read and written) and ``seconds`` that a ledger of replies counts; 0 if there is none."""
     if not path.is_file():
         return {"usd": 0.0, "tokens": 0, "seconds": 0.0}
-    base = sqlite3.connect(_address(path, "mode=ro"), uri=True)
-    try:
-        sums = "COALESCE(SUM(usd), 0), COALESCE(SUM(prompt_tokens + new_tokens), 0)"
-        usd, tokens = base.execute(f"SELECT {sums} FROM calls").fetchone()
-        seconds = base.execute("SELECT value FROM about WHERE name = ?", (SECONDS,)).fetchone()
-        return {"usd": float(usd), "tokens": int(tokens), "seconds": float(seconds[0]) if seconds else 0.0}
-    finally:
-        base.close()
+    with closing(sqlite3.connect(_address(path, "mode=ro"), uri=True)) as base:
+        tokens = base.execute("SELECT COALESCE(SUM(prompt_tokens + new_tokens), 0) FROM calls").fetchone()[0]
+        kept = Ledger(path, base)
+        return {"usd": kept.spent(), "tokens": int(tokens), "seconds": float(kept.noted(SECONDS) or 0)}
 
 
 def spent(path: Path) -> float:
@@ -242,11 +226,8 @@ def _conflict(path: Path, about: Mapping[str, str], items: Mapping[str, str]) ->
 
 
 def _is_free(path: Path) -> bool:
-    base = _connect(path)
-    try:
-        return base.execute("SELECT value FROM about WHERE name = ?", (PAID,)).fetchone() == ("no",)
-    finally:
-        base.close()
+    with closing(_connect(path)) as base:
+        return Ledger(path, base).noted(PAID) == "no"
 
 
 def _digests(items: Mapping[str, str]) -> dict[str, str]:

@@ -176,7 +176,6 @@ def mix(
     budget: int,
     replay_fraction: float,
     seed: int,
-    strict: bool = False,
     tests: Iterable[tuple[str, str]] = (),
 ) -> list[dict[str, Any]]:
     """Rows of ``train.jsonl``: per benchmark ``budget`` items, ``replay_fraction`` of them right-answered ones.
@@ -184,7 +183,7 @@ def mix(
     ``right_examples``: training items that the target answered right, the replay pool; an item that is
     already among the lessons is not replayed. ``tests``: (name, question) that must not be trained on
     (``test_questions``). Where too few lessons or right items exist, the rows are what there is
-    (``shortfalls`` says how few), or ValueError if ``strict``. Raises ValueError for a test question.
+    (``shortfalls`` says how few). Raises ValueError for a test question.
     """
     wanted, replay = shares(budget, replay_fraction)
     forbidden = {normalise(question): name for name, question in tests}
@@ -195,8 +194,6 @@ def mix(
         pool = [example for example in right_examples if example.benchmark == name]
         rows += [_lesson_row(lesson, forbidden) for lesson in mine]
         rows += [_replay_row(example, forbidden) for example in _replayed(name, pool, taken, replay, seed)]
-    if strict and (short := shortfalls(rows, budget, replay_fraction)):
-        raise ValueError("; ".join(short) + "; lower budget, or set strict: false to train on what there is")
     random.Random(f"{seed}-mix").shuffle(rows)
     return rows
 
@@ -210,34 +207,29 @@ def _replayed(name: str, pool: list[Example], taken: set[str], n: int, seed: int
 def _lesson_row(lesson: Lesson, forbidden: Mapping[str, str]) -> dict[str, Any]:
     asked = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
     source = "gold" if lesson.instructor == "gold" else "lesson"
-    return _row(lesson.id, lesson.benchmark, source, lesson.question, asked, lesson.response, forbidden)
+    row = {"id": lesson.id, "benchmark": lesson.benchmark, "source": source}
+    return _row(row, lesson.question, asked, lesson.response, forbidden)
 
 
 def _replay_row(example: Example, forbidden: Mapping[str, str]) -> dict[str, Any]:
     bench = benchmarks.get(example.benchmark)
-    answer = worked(bench, example)
-    return _row(
-        example.id, bench.name, "replay", bench.question_text(example), bench.messages(example), answer, forbidden
-    )
+    row = {"id": example.id, "benchmark": bench.name, "source": "replay"}
+    return _row(row, bench.question_text(example), bench.messages(example), worked(bench, example), forbidden)
 
 
 def _row(
-    id: str,
-    benchmark: str,
-    source: str,
-    question: str,
-    asked: list[Message],
-    answer: str,
-    forbidden: Mapping[str, str],
+    row: dict[str, Any], question: str, asked: list[Message], answer: str, forbidden: Mapping[str, str]
 ) -> dict[str, Any]:
     if found := forbidden.get(normalise(question)):
-        raise ValueError(f"training item {id} is test item {found}; run the lessons' checks again")
-    messages = [*asked, {"role": "assistant", "content": answer}]
-    return {"id": id, "benchmark": benchmark, "source": source, "messages": messages, "weight": 1.0}
+        raise ValueError(f"training item {row['id']} is test item {found}; run the lessons' checks again")
+    return row | {"messages": [*asked, {"role": "assistant", "content": answer}], "weight": 1.0}
 
 
-def shortfalls(rows: Sequence[dict[str, Any]], budget: int, replay_fraction: float) -> list[str]:
-    """One sentence per benchmark that has fewer lessons or replay items than the budget asks for."""
+def shortfalls(
+    rows: Sequence[dict[str, Any]], budget: int, replay_fraction: float, *, strict: bool = False
+) -> list[str]:
+    """One sentence per benchmark that has fewer lessons or replay items than the budget asks for; with ``strict`` they
+    are a ValueError."""
     wanted, replay = shares(budget, replay_fraction)
     short = []
     for name in sorted({row["benchmark"] for row in rows}):
@@ -247,4 +239,6 @@ def shortfalls(rows: Sequence[dict[str, Any]], budget: int, replay_fraction: flo
             short.append(f"{name}: {taught} lessons of the {wanted} that budget {budget} asks for")
         if replayed < replay:
             short.append(f"{name}: {replayed} right-answered items of the {replay} to replay")
+    if short and strict:
+        raise ValueError("; ".join(short) + "; lower budget, or set strict: false to train on what there is")
     return short

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from laif_helpers.graders.arithmetic import DIGITS, value
-from laif_helpers.lessons.text import NUMERALS
+from laif_helpers.graders.numbers import NUMERALS
 from laif_helpers.lessons.values import holds
 
 _MARK = re.compile(r"<<([^<>]*)>>")

@@ -10,7 +10,7 @@ import yaml
 from laif_helpers import arms, benchmarks, lessons
 from laif_helpers.arms import ARMS
 from laif_helpers.paths import RunDir, short_names
-from laif_helpers.records import Lesson, Message, read_jsonl, write_text
+from laif_helpers.records import Lesson, Message, read_jsonl, write_text, written_whole
 
 Row = dict[str, Any]
 READERS = {
@@ -119,12 +119,11 @@ def _write(path: Path, rows: list[Row], *, parquet: bool) -> None:
     from datasets import Dataset
 
     data = Dataset.from_list(rows)
-    half = path.with_name(f".{path.name}.part")
-    if parquet:
-        data.to_parquet(half)
-    else:
-        data.to_json(half, lines=True, force_ascii=False)
-    half.replace(path)
+    with written_whole(path) as half:
+        if parquet:
+            data.to_parquet(half)
+        else:
+            data.to_json(half, lines=True, force_ascii=False)
 
 
 def _settings(folder: RunDir) -> Mapping[str, Any]:

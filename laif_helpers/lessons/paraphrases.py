@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laif_helpers import benchmarks
+from laif_helpers.graders.numbers import NUMERALS
 from laif_helpers.lessons import families
-from laif_helpers.lessons.text import NUMERALS, numbers, words
+from laif_helpers.lessons.text import numbers, words
 
 if TYPE_CHECKING:
     import numpy as np

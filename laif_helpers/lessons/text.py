@@ -34,9 +34,6 @@ _NUMBER = r"[-+−]?\s?[$€£]?\s?[-−]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?
 _MARKED = re.compile(rf"^{_DECORATION}(?:(?:final\s+)?answer\s*[:：])?\W*?####+[\s*_]*({_NUMBER})", re.I)
 _STATED = re.compile(rf"(?:final\s+answer|answer\s+is|^{_DECORATION}answer)\W*?({_NUMBER})", re.I)
 _RULE = re.compile(r"^\s*(?:[-*_=]\s*){3,}$")
-NUMERALS = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}
-NUMERALS |= {"ten": "10", "eleven": "11", "twelve": "12"}
-"""Numbers in words. "one" is a pronoun more often than a number."""
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]+")
 
 

@@ -5,7 +5,6 @@ started it, so that threads of their own would make a killed runner leave traini
 """
 
 import contextlib
-import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers import machine, target
-from laif_helpers.records import write_json
+from laif_helpers.records import digest, read_json, write_json
 from laif_helpers.runner import executors, forecast, history, manifest, plan, scratch, shared_folders
 from laif_helpers.runner import report as report_run
 from laif_helpers.runner.outcome import Outcome
@@ -139,7 +138,7 @@ def _begin(stage: Stage, progress: Progress) -> None:
         ended = last["status"] == "ended"
         progress.outcomes[stage.key] = Outcome("ended" if ended else "unchanged", last.get("reason", ""), ended)
         return
-    row = _row(stage) | {"status": "running", "why": why, "inputs_hash": manifest.digest(found), "inputs": found}
+    row = _row(stage) | {"status": "running", "why": why, "inputs_hash": digest(found)[:16], "inputs": found}
     progress.running[stage.key] = _start(stage, parameters, row, progress)
 
 
@@ -227,7 +226,7 @@ def _finish(attempt: Attempt, code: int, progress: Progress) -> None:
     """Turn the child's result, or its silence, into a manifest row, and show a failure."""
     stage = attempt.stage
     if attempt.result.is_file():
-        result = json.loads(attempt.result.read_text(encoding="utf-8"))
+        result = read_json(attempt.result)
     else:
         how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
         result = {"status": "failed", "reason": f"its process ended without a result ({how}); see run.log"}

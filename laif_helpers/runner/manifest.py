@@ -5,9 +5,7 @@ every cell marked ``completed``.
 """
 
 import functools
-import hashlib
 import importlib.metadata
-import json
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from laif_helpers import arms
+from laif_helpers import arms, records
 from laif_helpers import benchmarks as _benchmarks
 from laif_helpers.answers import joined
 from laif_helpers.evaluate.grading import graders_hash
@@ -68,10 +66,6 @@ def inputs(stage: Stage, parameters: dict[str, Any], notebooks: Path) -> dict[st
         "notebook": notebook.source_hash(notebooks / f"{stage.notebook}.ipynb"),
         "files": {label: file_hash(path) for label, path in sorted(_files_read(stage))},
     }
-
-
-def digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def outputs(stage: Stage) -> list[str]:
@@ -135,8 +129,7 @@ def file_hash(path: Path) -> str:
 def _hash(path: Path, size: int, modified: int) -> str:
     if size > WHOLE_FILE:
         return f"{size}-{modified}"
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+    return records.file_hash([path])[:16]
 
 
 def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:

@@ -5,7 +5,6 @@ printed goes to the run's one log. The result file is this process's word on how
 takes the stage for killed.
 """
 
-import json
 import logging
 import os
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.paths import ROOT
-from laif_helpers.records import write_json
+from laif_helpers.records import read_json, write_json
 from laif_helpers.runner import kernel, notebook, scratch
 
 IPC_LIMIT = 40  # characters of a folder name; with the socket's name after it, Unix allows 107
@@ -76,7 +75,7 @@ def _outcome(job: dict[str, Any]) -> dict[str, Any]:
     metrics = Path(job["metrics"])
     if not metrics.is_file():
         return _failed(f"the notebook ended early: its last cell did not write metrics/{metrics.name}")
-    ended = json.loads(metrics.read_text(encoding="utf-8")).get("ended")
+    ended = read_json(metrics).get("ended")
     return {"status": "ended", "reason": str(ended)} if ended else {"status": "done"}
 
 
@@ -107,7 +106,7 @@ def _startup(job: dict[str, Any], imports: Path) -> dict[str, float]:
 
 def _imports_of_training(metrics: Path, elapsed: float) -> float:
     """What the training process that a notebook started spent on imports; 0 if an old checkpoint was kept."""
-    found = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
+    found = read_json(metrics, {})
     return found.get("import_seconds", 0.0) if 0 < found.get("child_seconds", 0) <= elapsed else 0.0
 
 
@@ -131,7 +130,7 @@ def _log_as(stage: str) -> None:
 
 def main(path: str, parent: int = 0) -> None:
     kernel.die_with_parent(parent)
-    job = json.loads(Path(path).read_text(encoding="utf-8"))
+    job = read_json(Path(path))
     with scratch.folder(Path(path)) as private:
         result = execute(job, private)
     write_json(job["result"], result)

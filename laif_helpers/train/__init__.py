@@ -19,9 +19,9 @@ from laif_helpers import benchmarks
 from laif_helpers import launch as processes
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_rows, write_json, write_jsonl
+from laif_helpers.records import read_json, read_rows, write_json, write_jsonl
 from laif_helpers.train import lease, snapshots
-from laif_helpers.train.settings import Row, Settings, finished, make_settings, read_json, read_log
+from laif_helpers.train.settings import Row, Settings, finished, make_settings, read_log
 
 
 def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None) -> Row:

@@ -176,3 +176,24 @@ def _activations(model: Shape, settings: Settings, gpu: bool, longest: int) -> f
     # a batch of replayed items alone: passed through twice, its whole logits beside those of the starting model
     start = 0 if settings.lora_rank else (2 if gpu else 4) * model.weights
     return 2 * kept + start + max(head, PENALTY_COPIES * 4 * tokens * model.vocabulary)
+
+
+def held_mb() -> int:
+    """Memory of this process now: of the GPU if there is one, else resident."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.memory_allocated() >> 20)
+    return int(psutil.Process().memory_info().rss >> 20)
+
+
+def peak_mb() -> int:
+    """Largest memory of this process until now: of the GPU if there is one, else resident."""
+    import resource
+
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated() >> 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

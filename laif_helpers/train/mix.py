@@ -2,7 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from laif_helpers import benchmarks, lessons
 from laif_helpers.answers import joined
@@ -12,9 +14,6 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Lesson, Response, read_jsonl, read_rows, write_jsonl
 from laif_helpers.train import token_budget
 from laif_helpers.train.settings import read_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,8 @@ class Mix:
     ended: str = ""
 
     @property
-    def table(self) -> "pd.DataFrame":
+    def table(self) -> pd.DataFrame:
         """Items by benchmark and source (lesson, gold, replay)."""
-        import pandas as pd
-
         counts = Counter((row["benchmark"], row["source"]) for row in self.rows)
         short = short_names(name for name, _ in counts)
         table = [(short[name], source, n) for (name, source), n in sorted(counts.items())]
@@ -69,12 +66,11 @@ def make(p: StageParameters) -> Mix:
         budget=p.budget * (token_budget.CANDIDATES if by_tokens else 1),
         replay_fraction=p.replay_fraction,
         seed=p.draw,
-        strict=p.strict and not by_tokens,
         tests=tests,
     )
     if p.replay_from == "own":
         rows = [_in_own_words(row, right) for row in rows]
-    short = lessons.shortfalls(rows, p.budget, p.replay_fraction)
+    short = lessons.shortfalls(rows, p.budget, p.replay_fraction, strict=p.strict and not by_tokens)
     if by_tokens:
         rows, short = token_budget.fit(p, rows, {name: _examples(p, name) for name in p.in_domain})
     write_jsonl(p.folder.training_set, rows)

@@ -14,11 +14,11 @@ from typing import Any
 from laif_helpers.launch import environment
 from laif_helpers.paths import runs_dir
 from laif_helpers.recipe import Recipe, local_target
-from laif_helpers.records import write_json
+from laif_helpers.records import read_json, write_json
 from laif_helpers.target import Target
 from laif_helpers.train import memory
 from laif_helpers.train.memory import GIB, Need
-from laif_helpers.train.settings import Row, Settings, read_json
+from laif_helpers.train.settings import Row, Settings
 
 STAGES = ("none", "zero1", "zero2", "zero3", "zero3_offload")
 SMALL = 200e6
@@ -92,7 +92,7 @@ def _steps(shares: Row, settings: Settings, arguments: Any) -> list[Row]:
 def tell_duration(folder: Path, tokens: float, rate: float) -> None:
     """Put into ``preflight.json`` how long ``tokens`` take at the ``rate`` of the first steps (tokens a second)."""
     path = folder / "preflight.json"
-    rows = [row for row in json.loads(path.read_text(encoding="utf-8")) if row["check"] != "duration"]
+    rows = [row for row in read_json(path) if row["check"] != "duration"]
     found = f"about {_clock(tokens / rate)} for {tokens:,.0f} tokens, by the speed of the first {MEASURED} steps"
     write_json(path, [*rows, _row("duration", found)])
 

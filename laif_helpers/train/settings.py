@@ -4,7 +4,6 @@
 checkpoint that lies there is the one these settings would make.
 """
 
-import hashlib
 import json
 import math
 from collections import Counter
@@ -18,7 +17,7 @@ from laif_helpers.arms import Signal
 from laif_helpers.models import vocabulary
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir, resolve
 from laif_helpers.recipe import Recipe, StageParameters, local_target
-from laif_helpers.records import ROLLOUT, read_rows
+from laif_helpers.records import ROLLOUT, digest, file_hash, read_json, read_rows
 from laif_helpers.sections import TrainingSection
 from laif_helpers.train import measured, trackers
 
@@ -92,7 +91,7 @@ class Settings(TrainingSection):
     @property
     def identity(self) -> str:
         """SHA-256 of all that decides the weights."""
-        return hashlib.sha256(json.dumps(self.deciding, sort_keys=True).encode()).hexdigest()
+        return digest(self.deciding)
 
 
 def make_settings(p: StageParameters) -> Settings:
@@ -222,16 +221,6 @@ def deepspeed_config(name: str) -> Row:
     return read_json(path)
 
 
-def file_hash(files: list[Path]) -> str:
-    """SHA-256 over the files' contents, in the order given."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as handle:
-            while block := handle.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def weights(folder: Path) -> list[Path]:
     """The weight files of a checkpoint or adapter."""
     return sorted(folder.glob("*.safetensors"))
@@ -251,12 +240,3 @@ def read_log(path: Path) -> list[Row]:
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
-
-
-def read_json(path: Path) -> Row:
-    """One JSON object. Raises ValueError naming the file if it holds anything else."""
-    try:
-        value: Row = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); correct or remove it") from None
-    return value

@@ -1,63 +1,42 @@
 """Shows a training in notebook 05: its settings and their sources, what it found, what it cost, what it changed."""
 
 import html
-import json
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from laif_helpers import benchmarks
 from laif_helpers.models import ask
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_rows
+from laif_helpers.records import read_json, read_rows
 from laif_helpers.train.settings import BETAS, SCHEDULE, Row, read_log
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-DECIDING = {
-    "learning_rate": "the highest, after the warm-up",
-    "epochs": "passes over the training items",
-    "batch_size": "items a process and step",
-    "gradient_accumulation": "batches a step",
-    "num_processes": "processes",
-    "warmup_ratio": "share of the steps in which the rate rises",
-    "warmup_steps": "in place of warmup_ratio; 0: the ratio",
-    "weight_decay": "pull of the weights towards 0",
-    "max_grad_norm": "longer gradients are cut to this norm",
-    "dtype": "precision of the products; weights are kept in float32",
-    "max_length": "longest item in tokens",
-    "curriculum": "order of the items",
-    "lora_rank": "0: all weights are trained",
-    "replay_fraction": "share of the items that were answered right",
-    "replay_from": "replayed: the gold answer, or the target's own",
-    "kl_weight": "pull towards the model before training, on replayed answers",
-    "average": "share of the way from the weights before to those after",
-    "match": "what the budget holds equal over the arms",
-    "teacher": "scores the tokens of rollouts, if the arm has any",
-    "seed": "of the draw and the order of the items",
-}
+DECIDING = (
+    *("learning_rate", "epochs", "batch_size", "gradient_accumulation", "num_processes", "warmup_ratio"),
+    *("warmup_steps", "weight_decay", "max_grad_norm", "dtype", "max_length", "curriculum", "lora_rank"),
+    *("replay_fraction", "replay_from", "kl_weight", "average", "match", "teacher", "seed"),
+)
 """The recipe's keys that decide a training, as 05 lists them."""
 _ORIGIN = re.compile(r"^(\w+):.*  # (\S+)$", re.M)
 
 
-def settings_table(p: StageParameters) -> "pd.DataFrame":
+def settings_table(p: StageParameters) -> pd.DataFrame:
     """What decides this training: setting, value, where the value comes from, meaning.
 
     The origin is ``recipe``, ``--set`` or ``default`` as the run's ``recipe.yaml`` has it. If no run has written one,
     it is ``default``, or ``notebook`` for a value that its parameters cell changes.
     """
-    import pandas as pd
-
     path = RunDir.named(p.run).recipe
     origins = dict(_ORIGIN.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     fields = type(p).model_fields
     rows: list[tuple[str, Any, str, str]] = []
-    for key, meaning in DECIDING.items():
-        value = getattr(p, key)
-        origin = "default" if value == fields[key].get_default() else "notebook"
-        rows.append((key, value, origins.get(key, origin), meaning))
+    for key in DECIDING:
+        value, field = getattr(p, key), fields[key]
+        origin = "default" if value == field.get_default() else "notebook"
+        rows.append((key, value, origins.get(key, origin), str(field.description)))
     batch = p.batch_size * p.gradient_accumulation * p.num_processes
     rows.append(("effective batch", batch, "computed", "items a step: batch size x accumulation x processes"))
     rows.append(("schedule", SCHEDULE, "fixed", "how the rate falls after the warm-up, as in the papers"))
@@ -65,33 +44,24 @@ def settings_table(p: StageParameters) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=["setting", "value", "from", "meaning"])
 
 
-def log_table(folder: IterationDir) -> "pd.DataFrame":
+def log_table(folder: IterationDir) -> pd.DataFrame:
     """The training log: step, of, loss (nats per answer token), learning_rate, epoch, seconds."""
-    import pandas as pd
-
     columns = ["step", "of", "loss", "learning_rate", "epoch", "seconds"]
     return pd.DataFrame(read_log(folder.path / "train_log.jsonl"), columns=columns)
 
 
-def preflight_table(folder: IterationDir) -> "pd.DataFrame":
+def preflight_table(folder: IterationDir) -> pd.DataFrame:
     """What the child found before it loaded the model, and how long the first steps took: check, found, verdict."""
-    import pandas as pd
-
-    path = folder.path / "preflight.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return pd.DataFrame(rows, columns=["check", "found", "verdict"])
+    return pd.DataFrame(read_json(folder.path / "preflight.json", []), columns=["check", "found", "verdict"])
 
 
 def row_html(folder: IterationDir) -> str:
     """One training row as the template writes it: grey is only read, underlined is learned. Escaped."""
-    path = folder.path / "train_row.json"
-    if not path.is_file():
+    row = read_json(folder.path / "train_row.json", [])
+    if not row:
         return "<p>No training row.</p>"
     styles = {True: "text-decoration:underline;background:#e3f1e3;color:#111", False: "color:#888"}
-    parts = [
-        f'<span style="{styles[part["learned"]]}">{html.escape(part["text"])}</span>'
-        for part in json.loads(path.read_text(encoding="utf-8"))
-    ]
+    parts = [f'<span style="{styles[part["learned"]]}">{html.escape(part["text"])}</span>' for part in row]
     return f'<pre class="tex2jax_ignore mathjax_ignore" style="white-space:pre-wrap">{"".join(parts)}</pre>'
 
 
@@ -118,10 +88,8 @@ MEANING = {
 }
 
 
-def metrics_table(metrics: Row) -> "pd.DataFrame":
+def metrics_table(metrics: Row) -> pd.DataFrame:
     """What a person wants to know of ``train_metrics.json``: measure, value, meaning."""
-    import pandas as pd
-
     known = [(key, metrics[key], meaning) for key, meaning in MEANING.items() if key in metrics]
     known += [(f"drift: {key}", value, DRIFT[key]) for key, value in metrics.get("drift", {}).items() if key in DRIFT]
     if average := metrics.get("average"):
@@ -143,10 +111,8 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def probe_table(folder: IterationDir) -> "pd.DataFrame":
+def probe_table(folder: IterationDir) -> pd.DataFrame:
     """The probed items: question, gold, what was answered before and after, and whether that was right."""
-    import pandas as pd
-
     path = folder.path / "probe.jsonl"
     columns = ["id", "question", "gold", "before", "before_correct", "after", "after_correct"]
     return pd.DataFrame(read_rows(path) if path.is_file() else [], columns=columns)

@@ -1,16 +1,15 @@
 """Improves a wrong answer: a script or a language model writes it anew."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps import Verdict
 from laif_helpers.instructors import ledger, spending
+from laif_helpers.instructors.chat import Asked
 from laif_helpers.instructors.quotes import Quote, dollars, notes
 from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Message
 from laif_helpers.tripost.trajectories import Trajectory, Update, editable
 from laif_helpers.tripost.turns import conversation
 
@@ -20,15 +19,6 @@ INSTRUCTION = (
     "step, and derive all later lines anew. Write nothing else."
 )
 METHOD = "tokens = characters / 5 (low) to / 3 (high); an update is as long as the gold answer"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request for one update, as the instructor's ledger keeps it."""
-
-    key: str
-    benchmark: str
-    messages: list[Message]
 
 
 def improve(found: Sequence[Trajectory], p: StageParameters) -> dict[str, list[Update]]:

@@ -14,15 +14,16 @@ calculating. They are known here to score a diagnosis; no instructor sees them.
 
 import hashlib
 import random
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from laif_helpers.benchmarks import Benchmark
+from laif_helpers.benchmarks._files import DataDir, check_split
 from laif_helpers.benchmarks.practice.concepts import CONCEPTS
 from laif_helpers.benchmarks.practice.reading import recognise
 from laif_helpers.benchmarks.practice.world import TWISTS, Problem, compose, draw_concepts
-from laif_helpers.graders import final_number
-from laif_helpers.records import Example, Grade, Message
+from laif_helpers.graders.families import asking
+from laif_helpers.records import Example
 
 GAPS = frozenset({"dozen", "score", "fortnight", "dime", "spider", "quarter", "quadruple"})
 PRACTISED = tuple(name for name in CONCEPTS if name not in GAPS)
@@ -91,34 +92,27 @@ def _attributes(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _loader(name: str, splits: tuple[str, ...]) -> Any:
-    def load(split: str, data_dir: str | None = None, limit: int | None = None) -> list[Example]:
-        """Items of a split, always the same ones in the same order; made on the spot, ``data_dir`` is not read."""
-        if split not in splits:
-            raise ValueError(f"benchmark {name!r} has no split {split!r}; it has {', '.join(splits)}")
-        return _world()[name, split][: limit or None]
-
-    return load
+def _load(
+    name: str, splits: tuple[str, ...], split: str, data_dir: DataDir = None, limit: int | None = None
+) -> list[Example]:
+    """Items of a split, always the same ones in the same order; made on the spot, ``data_dir`` is not read."""
+    check_split(name, split, splits)
+    return _world()[name, split][: limit or None]
 
 
-def _row_reader(name: str) -> Any:
-    def from_row(row: dict[str, Any]) -> Example:
-        """A row with ``question`` and ``answer`` (worked, ending in ``#### number``); missing labels are read from
-        the question if it belongs to this world. Raises ValueError naming the field that is missing or wrong."""
-        for key in ("question", "answer"):
-            if not isinstance(row.get(key), str):
-                raise ValueError(f"{name} row: field {key!r} must be a text, found {row.get(key)!r}")
-        rationale, mark, gold = row["answer"].rpartition("####")
-        if not mark or not gold.strip():
-            raise ValueError(f"{name} row: field 'answer' must end in '#### <number>', found {row['answer'][-40:]!r}")
-        known = ("concept", "concepts", "operation", "steps", "magnitude", "phrasing", "gap", "twist")
-        labels = {key: row[key] for key in known if key in row} or _labels(row["question"])
-        identity = _identity(name, row["question"])
-        return Example(
-            identity, name, row.get("split", ""), row["question"], gold.strip(), rationale.rstrip("\n"), labels
-        )
-
-    return from_row
+def _from_row(name: str, row: dict[str, Any]) -> Example:
+    """A row with ``question`` and ``answer`` (worked, ending in ``#### number``); missing labels are read from
+    the question if it belongs to this world. Raises ValueError naming the field that is missing or wrong."""
+    for key in ("question", "answer"):
+        if not isinstance(row.get(key), str):
+            raise ValueError(f"{name} row: field {key!r} must be a text, found {row.get(key)!r}")
+    rationale, mark, gold = row["answer"].rpartition("####")
+    if not mark or not gold.strip():
+        raise ValueError(f"{name} row: field 'answer' must end in '#### <number>', found {row['answer'][-40:]!r}")
+    known = ("concept", "concepts", "operation", "steps", "magnitude", "phrasing", "gap", "twist")
+    labels = {key: row[key] for key in known if key in row} or _labels(row["question"])
+    split, question = row.get("split", ""), row["question"]
+    return Example(_identity(name, question), name, split, question, gold.strip(), rationale.rstrip("\n"), labels)
 
 
 def _labels(question: str) -> dict[str, Any]:
@@ -128,51 +122,15 @@ def _labels(question: str) -> dict[str, Any]:
         return {}
 
 
-def to_row(example: Example) -> dict[str, Any]:
-    """The row that ``from_row`` reads back into the same example."""
-    row = {"id": example.id, "split": example.split, "question": example.question, "answer": gold_response(example)}
-    return {**row, **example.fields}
-
-
-def question_text(example: Example) -> str:
-    return example.question
-
-
-def messages_for(question: str) -> list[Message]:
-    """The question alone, zero-shot, as the papers ask GSM8K."""
-    return [{"role": "user", "content": question}]
-
-
-def messages(example: Example) -> list[Message]:
-    return messages_for(example.question)
-
-
-def gold_response(example: Example) -> str:
-    return f"{example.rationale}\n#### {example.gold}"
-
-
-def grade(example: Example, text: str) -> Grade:
-    return final_number.grade(example.gold, text, example.question)
-
-
-def chance(example: Example) -> float:
-    return 0.0
-
-
 def _benchmark(name: str, splits: tuple[str, ...], facets: tuple[str, ...]) -> Benchmark:
     return Benchmark(
         name=name,
         splits=splits,
         family="math",
-        load=_loader(name, splits),
-        from_row=_row_reader(name),
-        question_text=question_text,
-        messages=messages,
-        messages_for=messages_for,
-        gold_response=gold_response,
-        grade=grade,
-        chance=chance,
+        load=partial(_load, name, splits),
+        from_row=partial(_from_row, name),
         facets=facets,
+        **asking("math"),
     )
 
 

@@ -42,84 +42,93 @@ class Concept:
     equation: tuple[Operand, str, Operand]
     phrasings: tuple[str, ...]
     plus: tuple[str, ...]
-    n: tuple[int, int] = (2, 9)
-    m: tuple[int, int] = (2, 9)
-    unit: str = ""
+    n: tuple[int, int]
+    m: tuple[int, int]
+    unit: str
+
+
+def _row(
+    about: str, *phrasings: str, plus: str, n: tuple[int, int] = (2, 9), m: tuple[int, int] = (2, 9), unit: str = ""
+) -> Concept:
+    """``about``: name, operation, role and the three parts of the equation."""
+    name, operation, role, left, sign, right = about.split()
+    equation = (left, sign, int(right) if right.isdigit() else right)
+    return Concept(name, operation, role, equation, phrasings, (plus,), n, m, unit)
 
 
 def _counted(name: str, group: str, size: int, most: int) -> Concept:
-    phrasings = (
+    return _row(
+        f"{name} groups open n * {size}",
         f"{{name}} has {{n}} {group} {{things}}.",
         f"{{name}} buys {{n}} {group} {{things}} {{place}}.",
         f"In a drawer {{name}} keeps {{n}} {group} {{things}}.",
+        plus=f"Counted by the {name}, the {{things}} of {{name}} come to {{n}}.",
+        n=(2, most),
     )
-    plus = (f"Counted by the {name}, the {{things}} of {{name}} come to {{n}}.",)
-    return Concept(name, "groups", "open", ("n", "*", size), phrasings, plus, n=(2, most))
 
 
 def _lasting(name: str, period: str, step: str, times: Operand, most: int) -> Concept:
-    phrasings = (
+    return _row(
+        f"{name} rates open n * {times}",
         f"{{name}} collects {{n}} {{things}} a {step} for {period}.",
         f"For {period} {{name}} finds {{n}} {{things}} every {step}.",
         f"{{name}} gets {{n}} {{things}} each {step} and does so for {period}.",
+        plus=f"Over {period}, each {step} brings {{name}} {{n}} {{things}}.",
+        n=(2, most),
     )
-    plus = (f"Over {period}, each {step} brings {{name}} {{n}} {{things}}.",)
-    return Concept(name, "rates", "open", ("n", "*", times), phrasings, plus, n=(2, most))
 
 
 def _coin(name: str, cents: int, most: int) -> Concept:
-    phrasings = (
+    return _row(
+        f"{name} money open n * {cents}",
         f"{{name}} has {{n}} {name}s.",
         f"{{name}} finds {{n}} {name}s {{place}}.",
         f"In a jar {{name}} keeps {{n}} {name}s.",
+        plus=f"All that {{name}} saved is {{n}} {name}s.",
+        n=(2, most),
+        unit="cents",
     )
-    plus = (f"All that {{name}} saved is {{n}} {name}s.",)
-    return Concept(name, "money", "open", ("n", "*", cents), phrasings, plus, n=(2, most), unit="cents")
 
 
 def _legged(name: str, legs: int, most: int) -> Concept:
-    phrasings = (
+    return _row(
+        f"{name} parts open n * {legs}",
         f"{{name}} wins one {{thing}} for each leg of {{n}} {name}s.",
         f"For each leg of {{n}} {name}s {{name}} gets one {{thing}}.",
         f"{{name}} draws {{n}} {name}s and puts one {{thing}} on every leg.",
+        plus=f"{{n}} {name}s walk by, and {{name}} takes one {{thing}} per leg.",
+        n=(2, most),
     )
-    plus = (f"{{n}} {name}s walk by, and {{name}} takes one {{thing}} per leg.",)
-    return Concept(name, "parts", "open", ("n", "*", legs), phrasings, plus, n=(2, most))
 
 
 def _share(name: str, fraction: str, parts: int) -> Concept:
-    phrasings = (
+    return _row(
+        f"{name} fractions change x / {parts}",
         f"{{who}} keeps {fraction} of the {{unit}}.",
         f"Only {fraction} of the {{unit}} are left.",
         f"{{who}} takes home {fraction} of the {{unit}}.",
+        plus=f"Of all those {{unit}}, {{name}} can hold on to {fraction}.",
     )
-    plus = (f"Of all those {{unit}}, {{name}} can hold on to {fraction}.",)
-    return Concept(name, "fractions", "change", ("x", "/", parts), phrasings, plus)
 
 
 def _scaled(name: str, noun: str, verb: str, times: int) -> Concept:
-    phrasings = (
+    return _row(
+        f"{name} comparison change x * {times}",
         f"{{new}} has {noun} the {{unit}} of {{name}}.",
         f"{{who}} {verb} the number of {{unit}}.",
         f"{{new}} owns the {noun} of {{name}}'s {{unit}}.",
+        plus=f"Next to {{name}}, {{new}} boasts {noun} the number of {{unit}}.",
     )
-    plus = (f"Next to {{name}}, {{new}} boasts {noun} the number of {{unit}}.",)
-    return Concept(name, "comparison", "change", ("x", "*", times), phrasings, plus)
 
 
 _TABLE = (
     # -- groups
-    Concept(
-        "box",
-        "groups",
-        "open",
-        ("n", "*", "m"),
-        (
-            "{name} has {n} boxes of {m} {things} each.",
-            "{name} fills {n} bags with {m} {things} each.",
-            "{name} lays out {n} rows of {m} {things}.",
-        ),
-        ("Each of the {n} crates of {name} holds {m} {things}.",),
+    _row(
+        "box groups open n * m",
+        "{name} has {n} boxes of {m} {things} each.",
+        "{name} fills {n} bags with {m} {things} each.",
+        "{name} lays out {n} rows of {m} {things}.",
+        plus="Each of the {n} crates of {name} holds {m} {things}.",
     ),
     _counted("pair", "pairs of", 2, 30),
     _counted("dozen", "dozen", 12, 9),
@@ -131,17 +140,12 @@ _TABLE = (
     _lasting("year", "a year", "month", 12, 9),
     _lasting("fortnight", "a fortnight", "day", 14, 8),
     # -- money
-    Concept(
-        "price",
-        "money",
-        "open",
-        ("n", "*", "m"),
-        (
-            "{name} sells {n} {things} for {m} dollars each.",
-            "{name} gets {m} dollars for each of {n} {things}.",
-            "{n} {things} earn {name} {m} dollars apiece.",
-        ),
-        ("A buyer pays {name} {m} dollars a piece for {n} {things}.",),
+    _row(
+        "price money open n * m",
+        "{name} sells {n} {things} for {m} dollars each.",
+        "{name} gets {m} dollars for each of {n} {things}.",
+        "{n} {things} earn {name} {m} dollars apiece.",
+        plus="A buyer pays {name} {m} dollars a piece for {n} {things}.",
         unit="dollars",
     ),
     _coin("nickel", 5, 20),
@@ -151,111 +155,72 @@ _TABLE = (
     _legged("ant", 6, 15),
     _legged("spider", 8, 12),
     # -- addition
-    Concept(
-        "join",
-        "addition",
-        "open",
-        ("n", "+", "m"),
-        (
-            "{name} has {n} red and {m} blue {things}.",
-            "{name} finds {n} {things} {place} and {m} at home.",
-            "{name} got {n} {things} yesterday and {m} today.",
-        ),
-        ("Of the {things} that {name} owns, {n} are old and {m} are new.",),
+    _row(
+        "join addition open n + m",
+        "{name} has {n} red and {m} blue {things}.",
+        "{name} finds {n} {things} {place} and {m} at home.",
+        "{name} got {n} {things} yesterday and {m} today.",
+        plus="Of the {things} that {name} owns, {n} are old and {m} are new.",
         n=(11, 60),
-        m=(2, 9),
     ),
-    Concept(
-        "more",
-        "addition",
-        "change",
-        ("x", "+", "n"),
-        ("{who} gets {n} more {unit}.", "{who} finds another {n} {unit}.", "Later {name} picks up {n} more {unit}."),
-        ("An extra {n} {unit} then reach {name}.",),
-        n=(2, 9),
+    _row(
+        "more addition change x + n",
+        "{who} gets {n} more {unit}.",
+        "{who} finds another {n} {unit}.",
+        "Later {name} picks up {n} more {unit}.",
+        plus="An extra {n} {unit} then reach {name}.",
     ),
-    Concept(
-        "gift",
-        "addition",
-        "change",
-        ("x", "+", "n"),
-        (
-            "{other} gives {name} {n} {unit}.",
-            "{name} is given {n} {unit} by {other}.",
-            "A present from {other} adds {n} {unit}.",
-        ),
-        ("Out of kindness {other} lets {name} have {n} {unit}.",),
-        n=(2, 9),
+    _row(
+        "gift addition change x + n",
+        "{other} gives {name} {n} {unit}.",
+        "{name} is given {n} {unit} by {other}.",
+        "A present from {other} adds {n} {unit}.",
+        plus="Out of kindness {other} lets {name} have {n} {unit}.",
     ),
     # -- subtraction
-    Concept(
-        "give",
-        "subtraction",
-        "change",
-        ("x", "-", "n"),
-        (
-            "{who} gives {n} {unit} to {other}.",
-            "{other} takes {n} of the {unit}.",
-            "{who} hands {n} {unit} over to {other}.",
-        ),
-        ("To please {other}, {name} parts with {n} {unit}.",),
-        n=(2, 9),
+    _row(
+        "give subtraction change x - n",
+        "{who} gives {n} {unit} to {other}.",
+        "{other} takes {n} of the {unit}.",
+        "{who} hands {n} {unit} over to {other}.",
+        plus="To please {other}, {name} parts with {n} {unit}.",
     ),
-    Concept(
-        "lose",
-        "subtraction",
-        "change",
-        ("x", "-", "n"),
-        ("{who} loses {n} {unit}.", "Then {n} of the {unit} get lost.", "{who} drops {n} {unit} {place}."),
-        ("Bad luck costs {name} {n} {unit}.",),
-        n=(2, 9),
+    _row(
+        "lose subtraction change x - n",
+        "{who} loses {n} {unit}.",
+        "Then {n} of the {unit} get lost.",
+        "{who} drops {n} {unit} {place}.",
+        plus="Bad luck costs {name} {n} {unit}.",
     ),
     # -- fractions
     _share("half", "half", 2),
     _share("third", "a third", 3),
     _share("quarter", "a quarter", 4),
     _share("fifth", "a fifth", 5),
-    Concept(
-        "pile",
-        "fractions",
-        "change",
-        ("x", "/", "n"),
-        (
-            "{who} makes {n} equal piles of the {unit} and keeps one.",
-            "The {unit} are split into {n} equal parts, one for {name}.",
-            "{who} shares the {unit} evenly, {n} people in all.",
-        ),
-        ("There being {n} people, {name} takes just a fair part of the {unit}.",),
+    _row(
+        "pile fractions change x / n",
+        "{who} makes {n} equal piles of the {unit} and keeps one.",
+        "The {unit} are split into {n} equal parts, one for {name}.",
+        "{who} shares the {unit} evenly, {n} people in all.",
+        plus="There being {n} people, {name} takes just a fair part of the {unit}.",
     ),
     # -- comparison
     _scaled("double", "double", "doubles", 2),
     _scaled("triple", "triple", "triples", 3),
     _scaled("quadruple", "quadruple", "quadruples", 4),
-    Concept(
-        "exceed",
-        "comparison",
-        "change",
-        ("x", "+", "n"),
-        (
-            "{new} has {n} more {unit} than {name}.",
-            "{new} beats {name} by {n} {unit}.",
-            "{name} has {n} {unit} less than {new}.",
-        ),
-        ("Compared with {name}, {new} is {n} {unit} ahead.",),
-        n=(2, 9),
+    _row(
+        "exceed comparison change x + n",
+        "{new} has {n} more {unit} than {name}.",
+        "{new} beats {name} by {n} {unit}.",
+        "{name} has {n} {unit} less than {new}.",
+        plus="Compared with {name}, {new} is {n} {unit} ahead.",
     ),
-    Concept(
-        "fewer",
-        "comparison",
-        "change",
-        ("x", "-", "n"),
-        (
-            "{new} has {n} fewer {unit} than {name}.",
-            "{new} trails {name} by {n} {unit}.",
-            "{new} is {n} {unit} short of {name}.",
-        ),
-        ("Compared with {name}, {new} is {n} {unit} behind.",),
-        n=(2, 9),
+    _row(
+        "fewer comparison change x - n",
+        "{new} has {n} fewer {unit} than {name}.",
+        "{new} trails {name} by {n} {unit}.",
+        "{new} is {n} {unit} short of {name}.",
+        plus="Compared with {name}, {new} is {n} {unit} behind.",
     ),
 )
 CONCEPTS = {concept.name: concept for concept in _TABLE}

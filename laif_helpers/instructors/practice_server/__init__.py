@@ -13,35 +13,18 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
-from starlette.types import Receive, Scope, Send
 
-from laif_helpers.instructors.practice_server import batches as practice_batches
-from laif_helpers.instructors.practice_server import faults as practice_faults
-from laif_helpers.instructors.practice_server.answers import (
-    MODEL,
-    Counts,
-    Settings,
-    complete,
-    digest_of,
-    key_of,
-    refusal,
-    unwelcome,
-)
+from laif_helpers.instructors.practice_server import batches, faults
+from laif_helpers.instructors.practice_server.answers import MODEL, Behaviour, Dropped, Service
 
 HANG_S = 3600.0
 
 
-class Dropped(Response):
-    """A response that begins and never ends: the server closes the connection."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
-
-
-def make(settings: Settings) -> FastAPI:
+def make(settings: Behaviour) -> FastAPI:
     """The application; its counts are at ``app.state.counts``."""
     app = FastAPI(title="practice instructor", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.settings, app.state.counts = settings, Counts()
+    service = Service(settings)
+    app.state.counts = service.counts
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -49,28 +32,22 @@ def make(settings: Settings) -> FastAPI:
 
     @app.get("/stats")
     def stats() -> dict[str, Any]:
-        return app.state.counts.summary()
+        return service.counts.summary()
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        if turned_away := unwelcome(request, settings):
+        if turned_away := service.unwelcome(request):
             return turned_away
         body = await request.json()
-        digest = digest_of(body)
-        counts: Counts = app.state.counts
-        fault = practice_faults.draw(settings.faults, settings.seed, digest, counts.attempts[digest])
-        counts.attempts[digest] += 1
-        counts.faults.update([fault] if fault else [])
+        fault = service.met(body)
         await asyncio.sleep(HANG_S if fault == "hang" else settings.delay_s)
         if fault == "drop":
             return Dropped()
-        if fault in practice_faults.REFUSED:
-            status, code, message = practice_faults.REFUSED[fault]
-            wait = {"retry-after": f"{settings.retry_after_s:g}"} if fault == "rate_limit" else {}
-            return refusal(status, code, message.format(key=key_of(request)), wait)
-        return complete(body, digest, fault, settings, counts)
+        if fault in faults.REFUSED:
+            return service.refused(fault, request)
+        return service.complete(body, fault)
 
-    practice_batches.add(app)
+    batches.add(app, service)
     return app
 
 

@@ -7,7 +7,7 @@ import typer
 
 from laif_helpers.instructors.practice_server import faults as practice_faults
 from laif_helpers.instructors.practice_server import make, serve
-from laif_helpers.instructors.practice_server.answers import RETRY_AFTER_S, Settings
+from laif_helpers.instructors.practice_server.answers import RETRY_AFTER_S, Behaviour
 
 
 def main(
@@ -21,7 +21,7 @@ def main(
 ) -> None:
     """Serve until interrupted. With LAIF_PRACTICE_KEY set, only that API key is let in."""
     key = os.environ.get("LAIF_PRACTICE_KEY", "")
-    app = make(Settings(practice_faults.rates(faults), seed, key, schema, delay, batch_seconds, retry_after))
+    app = make(Behaviour(practice_faults.rates(faults), seed, key, schema, delay, batch_seconds, retry_after))
     serve(app, port)
 
 

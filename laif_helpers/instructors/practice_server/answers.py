@@ -1,6 +1,5 @@
 """Answers requests for the practice server, and counts them."""
 
-import hashlib
 import json
 import time
 from collections import Counter
@@ -9,17 +8,19 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from laif_helpers import lessons
 from laif_helpers.instructors import scripted
-from laif_helpers.instructors.practice_server import faults as practice_faults
+from laif_helpers.instructors.practice_server import faults
+from laif_helpers.records import digest
 
 MODEL = "practice"
 RETRY_AFTER_S = 1.0
 
 
 @dataclass
-class Settings:
+class Behaviour:
     """``key``: the only API key that is let in ("" lets everybody in); ``schema``: whether JSON schemas are known."""
 
     faults: dict[str, float] = field(default_factory=dict)
@@ -46,56 +47,78 @@ class Counts:
         return found | {"answered_again": paid - len(self.answered), "faults": dict(self.faults)}
 
 
+class Dropped(Response):
+    """A response that begins and never ends: the server closes the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+
+
 def refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
     """An error as OpenAI words it."""
     body = {"error": {"message": message, "type": code, "param": None, "code": code}}
     return JSONResponse(body, status, headers)
 
 
-def key_of(request: Request) -> str:
+class Service:
+    """Answers requests one by one and counts them."""
+
+    def __init__(self, settings: Behaviour) -> None:
+        self.settings, self.counts = settings, Counts()
+
+    def unwelcome(self, request: Request) -> Response | None:
+        """The refusal of a request with another key than the one that is let in."""
+        return self.refused("unauthorized", request) if self.settings.key not in ("", _key(request)) else None
+
+    def met(self, body: dict[str, Any]) -> str:
+        """The fault that this attempt of a request meets, "" for none; both are counted."""
+        digest = digest_of(body)
+        fault = faults.draw(self.settings.faults, self.settings.seed, digest, self.counts.attempts[digest])
+        self.counts.attempts[digest] += 1
+        self.counts.faults.update([fault] if fault else [])
+        return fault
+
+    def refused(self, fault: str, request: Request) -> Response:
+        """The refusal that a fault is; it repeats the key, as OpenAI's does."""
+        status, code, message = faults.REFUSED[fault]
+        wait = {"retry-after": f"{self.settings.retry_after_s:g}"} if fault == "rate_limit" else {}
+        return refusal(status, code, message.format(key=_key(request)), wait)
+
+    def complete(self, body: dict[str, Any], fault: str) -> Response:
+        """The answer to one chat completion, spoilt as the fault says; counted as paid if there is one."""
+        if body.get("model") != MODEL:
+            return refusal(404, "model_not_found", f"The model `{body.get('model')}` does not exist; it is {MODEL!r}")
+        if "response_format" in body and not self.settings.schema:
+            return refusal(400, "invalid_request_error", "Unsupported parameter: 'response_format' json_schema")
+        try:
+            text = scripted.answer(body["messages"], seed=int(body.get("seed") or 0))
+        except (ValueError, KeyError, TypeError) as error:
+            sentence = f"The practice instructor cannot read this request: {error}"
+            return refusal(400, "invalid_request_error", sentence)
+        self.counts.answered[digest_of(body)] += 1
+        text, finish = faults.spoil(as_json(text) if "response_format" in body else text, fault)
+        reply = completion(body, text, finish, refused=fault == "refusal")
+        if fault == "garbled":
+            return Response(json.dumps(reply)[: len(text) // 2], media_type="application/json")
+        return JSONResponse(reply)
+
+
+def _key(request: Request) -> str:
     return request.headers.get("authorization", "").removeprefix("Bearer ")
-
-
-def unwelcome(request: Request, settings: Settings) -> Response | None:
-    """The refusal of a request with another key than the one that is let in; it repeats the key, as OpenAI does."""
-    key = key_of(request)
-    wrong = settings.key and key != settings.key
-    return refusal(401, "invalid_api_key", f"Incorrect API key provided: {key}") if wrong else None
 
 
 def digest_of(body: dict[str, Any]) -> str:
     """What makes two calls the same request."""
-    values = {name: body.get(name) for name in ("model", "messages", "seed", "temperature")}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return digest({name: body.get(name) for name in ("model", "messages", "seed", "temperature")})
 
 
-def complete(body: dict[str, Any], digest: str, fault: str, settings: Settings, counts: Counts) -> Response:
-    """The answer to one chat completion, spoilt as the fault says; counted as paid if there is one."""
-    if body.get("model") != MODEL:
-        return refusal(404, "model_not_found", f"The model `{body.get('model')}` does not exist; it is {MODEL!r}")
-    if "response_format" in body and not settings.schema:
-        return refusal(400, "invalid_request_error", "Unsupported parameter: 'response_format' json_schema")
-    try:
-        text = scripted.answer(body["messages"], seed=int(body.get("seed") or 0))
-    except (ValueError, KeyError, TypeError) as error:
-        return refusal(400, "invalid_request_error", f"The practice instructor cannot read this request: {error}")
-    counts.answered[digest] += 1
-    if "response_format" in body:
-        text = as_json(text)
-    text, finish = practice_faults.spoil(text, fault)
-    reply = completion(body, digest, text, finish, refused=fault == "refusal")
-    if fault == "garbled":
-        return Response(json.dumps(reply)[: len(text) // 2], media_type="application/json")
-    return JSONResponse(reply)
-
-
-def completion(body: dict[str, Any], digest: str, text: str, finish: str, *, refused: bool) -> dict[str, Any]:
+def completion(body: dict[str, Any], text: str, finish: str, *, refused: bool) -> dict[str, Any]:
     """An OpenAI chat completion, with its usage."""
     message = {"role": "assistant", "content": None if refused else text, "refusal": text if refused else None}
     asked = sum(len(turn["content"]) for turn in body["messages"]) // lessons.CHARS_PER_TOKEN + 1
     got = len(text) // lessons.CHARS_PER_TOKEN + 1
     return {
-        "id": f"chatcmpl-{digest[:24]}",
+        "id": f"chatcmpl-{digest_of(body)[:24]}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": MODEL,

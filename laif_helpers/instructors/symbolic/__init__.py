@@ -11,10 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from laif_helpers.graders.numbers import Number
 from laif_helpers.instructors import prompts
 from laif_helpers.instructors.prompts import LABELS
 from laif_helpers.instructors.symbolic.chain import Solution, understand
-from laif_helpers.instructors.symbolic.numbers import Number, find, plain
+from laif_helpers.instructors.symbolic.numbers import find, plain
 from laif_helpers.instructors.symbolic.program import NotVariable
 from laif_helpers.instructors.symbolic.vary import Variation, Variator
 from laif_helpers.records import Message

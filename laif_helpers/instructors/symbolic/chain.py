@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from laif_helpers.graders.arithmetic import Tree
-from laif_helpers.instructors.symbolic.numbers import Number, find
+from laif_helpers.graders.numbers import Number
+from laif_helpers.instructors.symbolic.numbers import find
 from laif_helpers.instructors.symbolic.program import NotVariable, Program, parse, worth
 from laif_helpers.instructors.symbolic.wording import cues, listed, parts_of, question_numbers
 from laif_helpers.lessons.equations import equations, unknowns

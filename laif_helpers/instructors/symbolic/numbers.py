@@ -2,53 +2,24 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
-UNITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-UNITS += ["thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
-TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-WORDS = {word: value for value, word in enumerate(UNITS)} | {word: 20 + 10 * i for i, word in enumerate(TENS)}
-PARTS = {"half": 2, "halves": 2, "third": 3, "fourth": 4, "quarter": 4, "fifth": 5, "sixth": 6, "seventh": 7}
-PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10, "twelfth": 12, "twentieth": 20}
+from laif_helpers.graders.arithmetic import DIGITS
+from laif_helpers.graders.numbers import NUMERALS, PARTS, SCALES, TENS, UNITS, WORDS, Number, part_of
 
-# "one" is a pronoun more often than a number ("each one"), and 1 never varies: it is not read as a number word.
-_UNIT = "|".join(sorted((w for w in UNITS if w not in ("zero", "one")), key=len, reverse=True))
+# 1 never varies, so that "one" is not read as a number word
+_UNIT = "|".join(sorted((word for word in UNITS if word in NUMERALS), key=len, reverse=True))
 _WORD = rf"(?:(?:{'|'.join(TENS)})(?:[- ](?:one|{_UNIT})\b)?|{_UNIT})"
-_PART = rf"(?:{'|'.join(PARTS)})s?"
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|(?<![\d.])\.\d+)"
 _PATTERN = re.compile(
     rf"""(?P<clock>\b\d{{1,2}}:\d{{2}}\b)
     |(?P<fraction>(?<![\d.,/])(?:\d+\s+(?:and\s+)?)?\d+\s*/\s*\d+(?![\d/]))
-    |(?P<spoken>\b(?:{_WORD}|one|an?)[- ]{_PART}\b)
+    |(?P<spoken>\b(?:{_WORD}|one|an?)[- ](?:{"|".join(PARTS)})s?\b)
     |(?P<ordinal>\b\d+(?:st|nd|rd|th)\b)
-    |(?P<digits>{_DIGITS})
+    |(?P<digits>{DIGITS})
     |(?P<word>\b{_WORD}\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
-_SCALE = re.compile(r"[\s-]*(?:hundred|thousand|million|billion)\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """One number of a text. ``style``: digits, word, fraction, spoken (two thirds), ordinal or clock."""
-
-    start: int
-    end: int
-    text: str
-    value: Fraction
-    style: str
-    money: bool = False
-    percent: bool = False
-
-    @property
-    def places(self) -> int:
-        return len(self.text.partition(".")[2])
-
-    @property
-    def kind(self) -> str:
-        """Numbers of one kind can be compared: percent, money or count."""
-        return "percent" if self.percent else "money" if self.money else "count"
+_SCALE = re.compile(rf"[\s-]*(?:{'|'.join(SCALES)})\b", re.IGNORECASE)
 
 
 def find(text: str, *, fractions: bool = True) -> list[Number]:
@@ -68,13 +39,13 @@ def find(text: str, *, fractions: bool = True) -> list[Number]:
 def _number(text: str, match: re.Match[str], style: str) -> Number:
     before, after = text[: match.start()].rstrip(), text[match.end() :]
     return Number(
-        match.start(),
-        match.end(),
-        match.group(),
         _value(match.group().lower(), style),
-        style if not (style in ("digits", "word") and _SCALE.match(after)) else "scaled",
-        money=before.endswith("$") or bool(re.match(r"\s*(?:dollars?|cents?)\b", after)),
+        match.group(),
         percent=bool(re.match(r"\s*(?:%|percent\b)", after)),
+        decimals=len(match.group().partition(".")[2]),
+        start=match.start(),
+        style=style if not (style in ("digits", "word") and _SCALE.match(after)) else "scaled",
+        money=before.endswith("$") or bool(re.match(r"\s*(?:dollars?|cents?)\b", after)),
     )
 
 
@@ -84,7 +55,7 @@ def _value(text: str, style: str) -> Fraction:
     if style == "spoken":
         *count, part = re.split(r"[- ]+", text)
         number = sum(WORDS.get(word, 1) for word in count)
-        return Fraction(number, PARTS.get(part) or PARTS[part.removesuffix("s")])
+        return Fraction(number, part_of(part))
     if style == "fraction":
         whole, over = re.fullmatch(r"(?:(\d+)\s+(?:and\s+)?)?(\d+\s*/\s*\d+)", text).groups()  # type: ignore[union-attr]
         top, bottom = (int(part) for part in over.split("/"))
@@ -126,7 +97,7 @@ def render(number: Number, value: Fraction | int, *, commas: bool = False) -> st
     if number.style == "word":
         word = spell(int(value))
         return word.capitalize() if number.text[0].isupper() else word
-    cents = number.money and (places(value) in (1, 2) or number.places == 2)
+    cents = number.money and (places(value) in (1, 2) or number.decimals == 2)
     return plain(value, commas=commas or "," in number.text, decimals=2 if cents else 0)
 
 

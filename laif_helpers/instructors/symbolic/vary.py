@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from laif_helpers.graders.numbers import Number
 from laif_helpers.instructors.symbolic.chain import Solution, equations_hold
-from laif_helpers.instructors.symbolic.numbers import Number, find, places, plain, replace
+from laif_helpers.instructors.symbolic.numbers import find, places, plain, replace
 from laif_helpers.instructors.symbolic.program import Exact
 from laif_helpers.instructors.symbolic.wording import answer_limit, limit, relations
 
@@ -140,7 +141,7 @@ def _choices(solution: Solution, leaf: int) -> list[Fraction]:
     caps = [cap for number in shown if (cap := limit(solution.question, number))]
     if any(number.style == "word" for number in shown + [n for n, r in solution.tokens if r == leaf]):
         caps.append(Fraction(20 if old <= 20 else 99))
-    decimals = max(places(old), max(number.places for number in shown) if old.denominator > 1 else 0)
+    decimals = max(places(old), max(number.decimals for number in shown) if old.denominator > 1 else 0)
     scaled = int(old * 10**decimals)
     rough = any(number.percent for number in shown) and old % 5 == 0
     unit = max(u for u in _UNITS if u == 1 or (scaled % u == 0 and scaled >= (2 if rough and u == 5 else 6) * u))

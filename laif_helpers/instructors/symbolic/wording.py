@@ -3,7 +3,8 @@
 import re
 from fractions import Fraction
 
-from laif_helpers.instructors.symbolic.numbers import WORDS, Number, find
+from laif_helpers.graders.numbers import PARTS, WORDS, Number
+from laif_helpers.instructors.symbolic.numbers import find
 
 # Facts rather than quantities: another number of them makes the sentence untrue.
 _ANATOMY = (
@@ -105,8 +106,8 @@ def cues(text: str, *, strong: bool = False) -> set[Fraction]:
     lower = text.lower()
     found = {Fraction(value) for value, cue in (_STRONG if strong else _CUES).items() if re.search(cue, lower)}
     for part in re.findall(r"\b(half|third|quarter|fourth|fifth|tenth)", lower):
-        size = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "tenth": 10}[part]
-        found |= {Fraction(size), Fraction(1, size), 1 - Fraction(1, size)}
+        share = Fraction(1, PARTS[part])
+        found |= {1 / share, share, 1 - share}
     if not strong and re.search(r"half|halves|time and a half", lower):
         found |= {Fraction(1, 2), Fraction(3, 2)}
     return found

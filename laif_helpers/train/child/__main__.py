@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 from laif_helpers import launch
+from laif_helpers.records import read_json
 from laif_helpers.train import lease
-from laif_helpers.train.settings import Settings, read_json
+from laif_helpers.train.settings import Settings
 
 
 def main(config: str) -> None:

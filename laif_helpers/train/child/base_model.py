@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.train.settings import Row, Settings, read_json
+from laif_helpers.records import read_json
+from laif_helpers.train.settings import Row, Settings
 
 
 def load_model(settings: Settings) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 
 from laif_helpers.models import card as model_card
 from laif_helpers.paths import SENTINEL, IterationDir
-from laif_helpers.records import write_json, write_jsonl
+from laif_helpers.records import file_hash, write_json, write_jsonl
 from laif_helpers.train.child import average, drift
 from laif_helpers.train.child.base_model import merge
-from laif_helpers.train.settings import Row, Settings, file_hash, weights
+from laif_helpers.train.settings import Row, Settings, weights
 
 
 def save(trainer: Any, tokenizer: Any, settings: Settings) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from laif_helpers.models import precision
 from laif_helpers.records import write_json
-from laif_helpers.train import preflight, snapshots, trackers
+from laif_helpers.train import memory, preflight, snapshots, trackers
 from laif_helpers.train.child import order, rollouts
 from laif_helpers.train.child.base_model import load_model
 from laif_helpers.train.child.callbacks import make_log, make_saver
@@ -61,7 +61,7 @@ def train(settings: Settings) -> None:
     log = make_log(settings, shares["sample_tokens"], resumed)
     trainer.add_callback(log)
     trainer.add_callback(make_saver(settings, trainer, log))
-    setup_seconds, start_memory = time.perf_counter() - begin, memory_mb()
+    setup_seconds, start_memory = time.perf_counter() - begin, memory.held_mb()
     if resumed:
         trainer._total_train_tokens = resumed.tokens
     trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
@@ -89,7 +89,7 @@ def describe(trainer: Any, settings: Settings, seconds: float) -> Row:
         **{"steps": trainer.state.global_step, "world_size": arguments.world_size, "deepspeed": settings.deepspeed},
         **throughput(history, seconds),
         **{"start_loss": first, "final_loss": _last(history, "loss"), "seconds": round(seconds, 2)},
-        **{"peak_memory_mb": peak_memory_mb(), "learning_rate": settings.learning_rate, "epochs": settings.epochs},
+        **{"peak_memory_mb": memory.peak_mb(), "learning_rate": settings.learning_rate, "epochs": settings.epochs},
         **{"packing": getattr(arguments, "packing", False), "lora_rank": settings.lora_rank},
         "device": str(arguments.device),
         "computed_in": "bfloat16" if arguments.bf16 else "float32",
@@ -145,17 +145,7 @@ def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) 
     gpu = torch.cuda.is_available()
     common = {
         "output_dir": str(settings.snapshots),
-        "per_device_train_batch_size": settings.batch_size,
-        "gradient_accumulation_steps": settings.gradient_accumulation,
-        "num_train_epochs": settings.epochs,
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": SCHEDULE,
-        "warmup_steps": warmup(settings, len(samples)),
-        "weight_decay": settings.weight_decay,
-        "adam_beta1": BETAS[0],
-        "adam_beta2": BETAS[1],
-        "max_grad_norm": settings.max_grad_norm,
-        "seed": settings.seed,
+        **_descent(settings, len(samples)),
         "bf16": _halves(settings, weights, gpu),
         "use_cpu": not gpu,
         "gradient_checkpointing": gpu and settings.gradient_checkpointing,
@@ -176,6 +166,20 @@ def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) 
     # Rows are tokenised already; TRL's preparation would walk through them four times more.
     prepared = None if packing else {"skip_prepare_dataset": True}
     return SFTConfig(**common, max_length=settings.max_length, packing=packing, dataset_kwargs=prepared)
+
+
+def _descent(settings: Settings, samples: int) -> Row:
+    """The arguments that decide the steps: how many, how large, how the rate changes."""
+    same = ("learning_rate", "weight_decay", "max_grad_norm", "seed")
+    return {name: getattr(settings, name) for name in same} | {
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "num_train_epochs": settings.epochs,
+        "lr_scheduler_type": SCHEDULE,
+        "warmup_steps": warmup(settings, samples),
+        "adam_beta1": BETAS[0],
+        "adam_beta2": BETAS[1],
+    }
 
 
 def _packs(settings: Settings, samples: list[Row], gpu: bool) -> bool:
@@ -254,27 +258,6 @@ def throughput(history: list[Row], seconds: float) -> Row:
 
 def _last(history: list[Row], key: str) -> float:
     return float(next(row[key] for row in reversed(history) if key in row))
-
-
-def memory_mb() -> int:
-    """Memory of this process now: of the GPU if there is one, else resident."""
-    import psutil
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.memory_allocated() >> 20)
-    return int(psutil.Process().memory_info().rss >> 20)
-
-
-def peak_memory_mb() -> int:
-    """Largest memory of this process until now: of the GPU if there is one, else resident."""
-    import resource
-
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated() >> 20)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def versions() -> Row:

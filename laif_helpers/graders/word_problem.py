@@ -1,19 +1,12 @@
-"""Builds benchmarks of word problems: the question is the prompt, the final number is the answer."""
+"""Word problems: the question is the prompt, the final number is the answer."""
 
 from laif_helpers.graders import final_number
 from laif_helpers.records import Example, Grade, Message
 
 
-def question_text(example: Example) -> str:
-    return example.question
-
-
 def messages_for(text: str) -> list[Message]:
+    """The question alone, zero-shot."""
     return [{"role": "user", "content": text}]
-
-
-def messages(example: Example) -> list[Message]:
-    return messages_for(question_text(example))
 
 
 def gold_response(example: Example) -> str | None:
@@ -22,8 +15,5 @@ def gold_response(example: Example) -> str | None:
 
 
 def grade(example: Example, text: str) -> Grade:
+    """The number that ``text`` ends on, compared with the gold number."""
     return final_number.grade(example.gold, text, example.question)
-
-
-def chance(example: Example) -> float:
-    return 0.0
