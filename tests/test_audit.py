@@ -109,6 +109,7 @@ def test_text_by_exact_match() -> None:
         ("The answer is 4.", True),
         ("#### 4\nNo:\n#### 5", True),
         ("#### 4.5", True),
+        ("#### 4 nuts\nWait, the answer is 5.", True),
     ],
 )
 def test_a_sure_grade_alone_is_not_given_again(text: str, again: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +119,13 @@ def test_a_sure_grade_alone_is_not_given_again(text: str, again: bool, monkeypat
     item = bench.from_row({"question": "How many?", "answer": "#### 3"})
     [(right, _)] = second.second_grades(bench, [item], [text], [bench.grade(item, text)])
     assert bool(asked) == again and (again or right == (text == "#### 3"))
+
+
+def test_an_exact_match_of_words_is_not_graded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(second._JUDGES, "text", lambda items, texts: pytest.fail("asked"))
+    bench, text = benchmarks.get("bbh"), "So the answer is a b."
+    item = bench.from_row({"task": "t", "input": "Sort: b a", "target": "a b"})
+    assert second.second_grades(bench, [item], [text], [bench.grade(item, text)]) == [(True, "")]
 
 
 # -- who listens
