@@ -20,6 +20,11 @@ def runs_dir() -> Path:
     return Path(os.environ.get("LAIF_RUNS") or ROOT / "papermill_runs")
 
 
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists: where it would lie."""
+    return path if path.exists() else existing(path.parent)
+
+
 def data_dirs(data_dir: str | os.PathLike[str] | None = None) -> list[Path]:
     """Folders searched for benchmark files, first match wins.
 

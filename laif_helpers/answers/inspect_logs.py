@@ -8,7 +8,6 @@ import contextlib
 import json
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +17,14 @@ Document = dict[str, Any]
 _TASKS = ("gsm_plus", "gsm8k", "mmlu", "arc_challenge", "arc", "humaneval", "mbpp", "bbh")
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One answered sample. ``row`` has the fields of ``benchmark``'s public schema, for code only the task's id;
-    ``benchmark`` is None if the task is none of ours. ``epoch``: 1, 2, … if each item was asked several times.
-    """
-
-    task: str
-    id: str
-    epoch: int
-    benchmark: str | None
-    row: Document
-    question: str
-    gold: str
-    text: str
-    model: str
-    label: bool | None
-
-
 def is_log(document: object) -> bool:
     """Whether a JSON document is such a log."""
     return isinstance(document, dict) and {"eval", "samples"} <= document.keys() and "task" in document["eval"]
 
 
-def samples(path: Path) -> Iterator[Sample]:
-    """The answered samples of all epochs. Raises ValueError naming what cannot be read, and what to do."""
+def samples(path: Path) -> Iterator[Document]:
+    """The answered samples of all epochs, as fields of ``logs.Logged``; ``item`` has the fields of the benchmark's
+    public schema, for code only the task's id. Raises ValueError naming what cannot be read, and what to do."""
     head, found = _archive(path) if path.suffix == ".eval" else _document(path)
     task, model = str(head["eval"]["task"]), str(head["eval"].get("model", path.stem))
     answered = [sample for sample in found if _text(sample)]
@@ -54,8 +36,15 @@ def samples(path: Path) -> Iterator[Sample]:
             row = _row(name, sample) if name else {}
         except (ValueError, KeyError, TypeError, IndexError):  # named like a benchmark, but its items are others
             name, row = None, {}
-        about = (task, str(sample["id"]), int(sample.get("epoch", 1)), name, row, _question(sample), _target(sample))
-        yield Sample(*about, _text(sample), model, _label(sample))
+        about: Document = {
+            "task": task,
+            "id": str(sample["id"]),
+            "text": _text(sample),
+            "label": _label(sample),
+            "model": model,
+        }
+        about |= {"source": path.name, "sample": int(sample.get("epoch", 1)) - 1, "question": _question(sample)}
+        yield about | {"gold": _target(sample), "benchmark": name, "item": row, "split": "test"}
 
 
 def _document(path: Path) -> tuple[Document, list[Document]]:

@@ -232,10 +232,7 @@ def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
 
 def _inspect(row: Row, path: Path) -> Iterator[Logged]:
     """A sample of an Inspect log; its epochs are samples of one item."""
-    sample: inspect_logs.Sample = row["inspect"]
-    about: Row = {"question": sample.question, "gold": sample.gold, "benchmark": sample.benchmark, "item": sample.row}
-    about |= {"split": "test", "sample": sample.epoch - 1}
-    yield Logged(sample.task, sample.id, sample.text, sample.label, sample.model, path.name, **about)
+    yield Logged(**row["inspect"])
 
 
 def _code_samples(row: Row, path: Path) -> Iterator[Logged]:

@@ -12,6 +12,7 @@ import pandas as pd
 from laif_helpers.answers.joined import shortened
 from laif_helpers.compare import effects
 from laif_helpers.compare.tables import average_table, headline, sentences, verdict_table
+from laif_helpers.figures.html import cut
 from laif_helpers.paths import RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import read_json, read_rows, write_text
@@ -152,8 +153,7 @@ def _rows(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _short(cell: Any) -> str:
-    text = str(cell)
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} … ({len(text):,} characters)"
+    return cut(str(cell), MOST_CHARACTERS)
 
 
 def _png(figure: "Figure") -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from laif_helpers.figures.html import cut
 from laif_helpers.figures.style import WIDTH, canvas, cluster_look
 from laif_helpers.paths import short_names
 from laif_helpers.records import write_text
@@ -143,9 +144,8 @@ _TEXTS = {"question": "question", "gold": "gold", "extracted": "extracted", "res
 
 def _column(texts: pd.Series, most: int, table: dict[str, int]) -> list[int]:
     """Each text's place in ``table``, which grows by those that are new."""
-    cut = [str(text or "") for text in texts.astype(object).where(texts.notna(), "")]
-    cut = [text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters)" for text in cut]
-    return [table.setdefault(text, len(table)) for text in cut]
+    shown = [cut(str(text or ""), most) for text in texts.astype(object).where(texts.notna(), "")]
+    return [table.setdefault(text, len(table)) for text in shown]
 
 
 def _density(points: pd.DataFrame) -> dict[str, Any]:

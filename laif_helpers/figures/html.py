@@ -16,10 +16,11 @@ def escaped(table: pd.DataFrame, most: int = 600) -> str:
 
 
 def _escape(text: str, most: int) -> str:
-    return html.escape(_cut(text, most)).replace("\n", "<br>")
+    return html.escape(cut(text, most)).replace("\n", "<br>")
 
 
-def _cut(text: str, most: int) -> str:
+def cut(text: str, most: int) -> str:
+    """A text, or its first ``most`` characters and how many it has."""
     return text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters)"
 
 
@@ -43,5 +44,5 @@ def sortable(table: pd.DataFrame, most: int = 300, rows: int = 10) -> str:
     layout = {"topStart": "search" if len(table) > 5 else None, "topEnd": None, "bottomStart": None}
     layout |= {"bottomEnd": "paging" if len(table) > rows else None}
     options |= {"layout": layout, "pageLength": rows, "classes": "display compact", "style": "width:auto;margin:0"}
-    shown = table.map(lambda cell: _cut(cell, most) if isinstance(cell, str) else cell)
+    shown = table.map(lambda cell: cut(cell, most) if isinstance(cell, str) else cell)
     return f'<div class="tex2jax_ignore mathjax_ignore">{itables.to_html_datatable(shown, **options)}</div>'

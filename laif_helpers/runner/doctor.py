@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from laif_helpers import benchmarks, machine
-from laif_helpers.paths import NANO, ROOT, data_dirs, runs_dir
+from laif_helpers.paths import NANO, ROOT, data_dirs, existing, runs_dir
 from laif_helpers.runner import forecast, manifest, plan, target_missing
 from laif_helpers.target import Target
 from laif_helpers.train import preflight
@@ -37,7 +37,7 @@ def _machine() -> Iterator[str]:
     yield _line("python", f"{sys.version.split()[0]} ({sys.executable})")
     yield _line("cores", f"{machine.cores()} usable of {os.cpu_count()}")
     yield _line("memory", _memory())
-    free = shutil.disk_usage(_existing(runs_dir())).free
+    free = shutil.disk_usage(existing(runs_dir())).free
     yield _line("disk", f"{free / 2**30:.0f} GiB free for runs ({runs_dir()})")
 
 
@@ -46,10 +46,6 @@ def _memory() -> str:
 
     memory = psutil.virtual_memory()
     return f"{memory.available / 2**30:.1f} GiB free of {memory.total / 2**30:.1f}"
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)
 
 
 def _installed() -> Iterator[str]:

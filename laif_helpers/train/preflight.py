@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.launch import environment
-from laif_helpers.paths import runs_dir
+from laif_helpers.paths import existing, runs_dir
 from laif_helpers.recipe import Recipe, local_target
 from laif_helpers.records import read_json, write_json
 from laif_helpers.target import Target
@@ -166,7 +166,7 @@ def of_recipe(settings: Settings) -> list[str]:
         host = f", {needed.host / GIB:.0f} GiB of host memory" if stage == "zero3_offload" else ""
         each = f"{needed.device / GIB:6.1f} GiB on each of {settings.num_processes} {here}(s)"
         lines.append(f"memory: {stage:<13} {each}{host}{mark}")
-    free = shutil.disk_usage(_existing(Path(settings.folder))).free
+    free = shutil.disk_usage(existing(Path(settings.folder))).free
     needed = memory.need(model, settings, gpu=here == "GPU", longest=settings.max_length)
     lines.append(f"disk: up to {needed.disk / GIB:.0f} GiB while one training runs, {free / GIB:.0f} GiB free")
     return [*lines, *_have(needed, gpus, settings)]
@@ -179,10 +179,6 @@ def _have(needed: Need, gpus: int, settings: Settings) -> list[str]:
     enough = "enough" if needed.device < free else "NOT enough"
     short = f"; the recipe asks for {settings.num_processes}" if gpus < settings.num_processes else ""
     return [f"device: {gpus} GPU(s) with {free / GIB:.0f} of {total / GIB:.0f} GiB free: {enough}{short}"]
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)
 
 
 def ask(recipe: Recipe) -> list[str]:
