@@ -3,6 +3,7 @@
 # make bench  speed and memory, side by side              make lint   ruff (notebooks too) and mypy
 # make clean  remove .venv (runs, data and lab/ stay)     make smollm2  a real chat model into data/downloads (15 min)
 # make servers  vLLM for a CPU, in an environment of its own under data/downloads (3.4 GB)
+# make run-tripost  the second method: a target that learns to repair its own answers
 #
 # Each builds .venv when it is needed, and again when pyproject.toml changed.
 
@@ -22,13 +23,18 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run lab test quick lint bench smollm2 servers clean
+.PHONY: help run run-tripost lab test quick lint bench smollm2 servers clean
 
 help:
-	@sed -n '1,5s/^# \{0,1\}//p' Makefile
+	@sed -n '1,6s/^# \{0,1\}//p' Makefile
 
 run: $(VENV)/.base
 	$(BIN)/laif run $(RECIPE)
+
+# the target is made once, unless it came with the repository; a training that was stopped goes on
+run-tripost: $(VENV)/.base
+	test -f data/nano_tripost/scores.json || $(BIN)/python data/make_tripost_nano.py
+	$(BIN)/laif run papermill_runs/tripost.yaml
 
 # The tracked notebooks carry no outputs, so people work on a copy: lab/, which git ignores. A notebook that changed in
 # notebooks/ since is copied again; what it replaces stays beside it as NAME.ipynb.~1~.
