@@ -212,6 +212,28 @@ def test_a_line_that_is_no_json_costs_itself_alone_and_no_request_is_asked_for_e
         assert calls.spent() == pytest.approx(8 * 600e-6 / 2)
 
 
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ({"response": {"status_code": 502, "body": "<html>"}, "error": None}, "<html>"),
+        ({"response": None, "error": "expired"}, "expired"),
+        ({"response": "timeout", "error": {"message": "too late"}}, "too late"),
+        ({"response": {"status_code": 200, "body": []}}, "200"),
+    ],
+)
+def test_a_result_of_any_shape_costs_itself_alone(odd: dict[str, Any], said: str) -> None:
+    def line(key: str, at: int) -> str:
+        row = json.dumps({"custom_id": key} | odd) if at == 0 else result(key, GOOD.format(n=at + 1000, m=at + 1002))
+        return row + "\r"
+
+    with shelf(line) as (url, _):
+        p = llm_parameters(url, batch=True, probe=0)
+        with pytest.raises(RuntimeError, match=rf"brought no reply \({said}"):
+            asked(p)
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+        assert calls.open_batches() == [] and calls.spent() == pytest.approx(9 * 600e-6 / 2)
+
+
 def test_a_batch_that_the_endpoint_knows_no_more_is_told_once_and_no_obstacle() -> None:
     with shelf(lambda key, at: result(key, GOOD.format(n=at + 1000, m=at + 1002))) as (url, store):
         p = llm_parameters(url, batch=True, probe=0)

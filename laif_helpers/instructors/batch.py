@@ -210,17 +210,19 @@ def _record(content: str, sent: Sent, to: Batching) -> list[str]:
     for line in filter(str.strip, content.split("\n")):
         try:
             row = json.loads(line)
-            key, response = row.get("custom_id"), row.get("response") or {}
+            key, response = str(row.get("custom_id")), row.get("response")
         except (json.JSONDecodeError, AttributeError):
             problems.append(f"a line of the result file is no JSON object: {line[:100]!r}")
             continue
         if key not in sent.reserved or key in known:
             continue
+        response = response if isinstance(response, dict) else {}
         body, most = response.get("body"), sent.reserved[key]
         if response.get("status_code") == 200 and protocol.first_choice(body):
             to.ledger.record(chat.read(key, body, to.p, most, BATCH_SHARE), most)
             continue
-        error = (body or {}).get("error") or row.get("error") or {}
-        problems.append(str(error.get("message") or response.get("status_code")))
+        error = (body.get("error") if isinstance(body, dict) else body) or row.get("error")
+        words = error.get("message") if isinstance(error, dict) else error
+        problems.append(str(words or response.get("status_code"))[:200])
         to.refused |= {key} if response.get("status_code") in REFUSED else set()
     return problems
