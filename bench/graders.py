@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from laif_helpers import benchmarks
+from laif_helpers.graders.numbers import equal, numbers
 from laif_helpers.paths import data_dirs
 from laif_helpers.records import Example, read_rows
 
@@ -45,13 +46,20 @@ def math_eval(model: str) -> Iterator[Answer]:
 
 
 def sentences(split: str) -> Iterator[Answer]:
-    """The last sentence of GSM8K's worked solutions, without its calculation: "She sells 9 eggs for $18 a day."."""
+    """The last sentence of GSM8K's worked solutions, without its calculation: "She sells 9 eggs for $18 a day.".
+
+    Left out are those from which the calculation took more ("She had 44 marbles 54 marbles.", no result at all).
+    """
     gsm8k = benchmarks.get("gsm8k")
     for row in rows(f"gsm8k/{split}.jsonl"):
         item = gsm8k.from_row(row)
         last = item.fields["annotated"].rsplit("\n", 1)[-1]
-        sentence = re.sub(r"[-\d$.,%/+*x×()= ]*<<[^<>]*>>", lambda m: " $" if "$" in m[0].split("<<")[0] else " ", last)
-        if last.count("<<") == 1 and not re.search(r"[-+*/=×%]|\bx\b", sentence):
+        sentence = re.sub(
+            r"[-\d$.,%/+*x×()= ]*<<[^<>]*>>", lambda m: "\0$" if "$" in m[0].split("<<")[0] else "\0", last
+        )
+        broken = re.search(r"[-+*/=×%–−÷]|\bx\b|\bbecause \0|\d[\w.,]*(?:\s+[^\W\d]+){0,3}\s*\0\$?\d", sentence)
+        sentence = sentence.replace("\0", " ")
+        if last.count("<<") == 1 and not broken and any(equal(number, item.gold) for number in numbers(sentence)):
             yield item, sentence, True
 
 

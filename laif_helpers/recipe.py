@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from laif_helpers import arms as _arms
-from laif_helpers.key_types import TEMPLATE_KEY, Price
+from laif_helpers.key_types import Price
 from laif_helpers.paths import ROOT, IterationDir, RunDir
 from laif_helpers.sections import (
     ArmSection,
@@ -64,12 +64,6 @@ class Recipe(
         target = Target.of(self.target)
         if target.kind == "server" and not self.target_url:
             raise ValueError(f"target {self.target!r} needs target_url, the server's base URL (http://…/v1)")
-        change = self.request_options.target.model_dump()
-        if target.local and not self.serve and change.keys() - {"add"} | change.get("add", {}).keys() - {TEMPLATE_KEY}:
-            raise ValueError(
-                f"request_options.target changes the requests to a server, and target {self.target!r} answers on this "
-                f"machine, where only add: {{{TEMPLATE_KEY}: …}} counts; leave the rest out, or set serve"
-            )
         # A notebook on the untouched target only asks and analyses; it need not declare how far the run goes.
         trains = self.iterations and not self.stops_early and getattr(self, "iteration", 1) > 0
         if not target.local and trains:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from train_toys import TEMPLATE
 
 from laif_helpers import evaluate, models, recipe
@@ -14,6 +15,7 @@ from laif_helpers.key_types import RequestChange
 from laif_helpers.models import template
 from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import Recipe, StageParameters
+from laif_helpers.runner import forecast, plan
 from laif_helpers.train import settings as train_settings
 from laif_helpers.train.child import samples as sft_samples
 
@@ -101,13 +103,21 @@ def test_a_training_sees_the_prompt_that_is_asked(parameters: Callable[..., Stag
     assert "template_values" not in old.deciding, "without values, a checkpoint of an earlier release is still whole"
 
 
-def test_what_only_a_server_can_be_told_is_refused_for_a_model_of_this_machine() -> None:
+def test_what_only_a_server_can_be_told_is_noted_for_a_model_of_this_machine(tmp_path: Path) -> None:
+    def noted(target: dict[str, Any], **more: Any) -> list[str]:
+        (tmp_path / "r.yaml").write_text(
+            yaml.safe_dump({"request_options": {"target": target}, "iterations": 0} | more)
+        )
+        return forecast.warnings(plan.make(tmp_path / "r.yaml").stages)
+
+    values = OPTIONS["request_options"]["target"]
     assert recipe.build(Recipe, OPTIONS).request_options.target.template_values == OFF
-    wanted = {"request_options": {"target": {"add": {"top_p": 0.9, **OPTIONS["request_options"]["target"]["add"]}}}}
-    assert recipe.build(Recipe, wanted | {"serve": "vllm serve {model} --port {port}"})
-    for more in (wanted, {"request_options": {"target": {"leave_out": ["seed"]}}}):
-        with pytest.raises(ValueError, match="answers on this machine, where only add"):
-            recipe.build(Recipe, more)
-    for bad in ("no", {"enable thinking": False}):
-        with pytest.raises(ValueError, match="a mapping of names"):
-            recipe.build(Recipe, {"request_options": {"target": {"add": {"chat_template_kwargs": bad}}}})
+    assert noted(values) == [] == noted({"leave_out": ["seed"]}, serve="vllm serve {model} --port {port}")
+    assert "nothing but add: {chat_template_kwargs: …} counts" in noted({"leave_out": ["seed"]})[0]
+    assert len(noted({"add": {"top_p": 0.9, **values["add"]}})) == 1
+
+
+@pytest.mark.parametrize("bad", ["no", {"enable thinking": False}])
+def test_values_for_templates_have_names(bad: Any) -> None:
+    with pytest.raises(ValueError, match="a mapping of names"):
+        recipe.build(Recipe, {"request_options": {"target": {"add": {"chat_template_kwargs": bad}}}})

@@ -46,7 +46,8 @@ _ADJUNCT = re.compile(
     re.IGNORECASE,
 )
 _TOTAL = re.compile(
-    r"\b(?:total|sum|average|maximum|minimum|amount|rest)(?: \w+)? (?:of|is|to)\s+(?:about |only |exactly )?\$?$",
+    r"\b(?:total|sum|combined|average|maximum|minimum|amount|rest)(?: \w+)? (?:of|is|to)\s+"
+    r"(?:about |only |exactly )?\$?$",
     re.IGNORECASE,
 )
 _VERB = re.compile(
@@ -57,14 +58,31 @@ _VERB = re.compile(
 _SO = re.compile(
     r"\b(?:so|therefore|thus|hence|means|meaning|leaving|leaves|then|for a total of|gives|makes it)\b", re.IGNORECASE
 )
+_THEREFORE = re.compile(
+    r"\b(?:so(?! (?:that|far|many|much))|therefore|thus|hence|which means|that means|meaning|leaving|making|will leave"
+    r"|for a (?:\w+ )?(?:total|profit|balance|difference|cost|loss) of)\b",
+    re.IGNORECASE,
+)
+"""What stands behind it in a sentence is the conclusion, what stands before it is not."""
+_MAIN = re.compile(
+    r"^\W*(?:since|because|if|as|when|given|assuming|having|after|with)\b[^.;]*,\s+(?:then\s+)?"
+    r"(?=(?:he|she|it|they|we|you|I|there|the|his|her|their|[A-Z][\w']+)\b)",
+    re.IGNORECASE,
+)
+"""A sentence's subordinate clause and what lies before the main one, whose numbers are given and not found."""
 _CLAUSE = re.compile(
     r"(?:^|[,;])\W*(?:since|if|to|having|as|because|when|given|assuming|while|after|with)\b[^,;]*$|\b(?:because|since|if)\b[^,;]*$",
     re.IGNORECASE,
 )
+_STATES = re.compile(r"(?:[a-z]:|\b(?:is|are|was|be|equals?))\s*\$?$", re.IGNORECASE)
+_LAST = re.compile(r"(?:\s+[a-z][\w-]*){0,2}\W*$", re.IGNORECASE)
 _CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|o'clock)", re.IGNORECASE)
 _ENDS = re.compile(
     r"\s+(?:[\w-]+\s+){0,3}?(?:more|left|in total|altogether|in all|total|remaining|each)\b", re.IGNORECASE
 )
+
+
+_WHAT_TIME = r"\bwhat (?:is the |will the )?(?:\w+ )?time\b|\bwhen\b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +109,19 @@ def choose(sentence: str, question: str, leading: bool = False) -> Number:
     found = _merged(numbers(sentence), bare, asked)
     if len(found) == 1:
         return found[0]
-    so = max((match.end() for match in _SO.finditer(bare) if match.end() <= found[-1].start), default=0)
-    weights = [_weight(number, found, bare, asked) + 3.5 * (number.start >= so > 0) for number in found]
+    so, therefore = (
+        max((match.end() for match in pattern.finditer(bare) if match.end() <= found[-1].start), default=0)
+        for pattern in (_SO, _THEREFORE)
+    )
+    begins = _MAIN.match(bare)
+    main = begins.end() if begins and begins.end() <= found[-1].start else 0
+    weights = [
+        _weight(number, found, bare, asked)
+        + 3.5 * (number.start >= so > 0)
+        + 4.0 * (number.start >= therefore > 0)
+        + 3.0 * (number.start >= main > 0)
+        for number in found
+    ]
     if leading:
         weights[0] += 4
     return found[max(range(len(found)), key=lambda place: (weights[place], place))]
@@ -117,8 +146,8 @@ def _asked(question: str) -> _Asked:
             )
         ),
         bool(re.search(r"\bpercent|%", ask)),
-        bool(re.search(r"\bwhat time\b|\bwhen\b", ask)),
-        "how long" in ask or "what time" in ask,
+        bool(re.search(_WHAT_TIME, ask)),
+        "how long" in ask or re.search(_WHAT_TIME, ask) is not None,
         frozenset(map(_stem, re.findall(r"[a-z]{3,}", ask))) - _HELPERS,
     )
 
@@ -241,6 +270,8 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
         weight += 2.5
     if number.percent:
         weight += 4.0 if asked.percent else -1.5
+    if _LAST.match(text, end) and _STATES.search(before):
+        weight += 2.5
     depth = text.count("(", 0, number.start) - text.count(")", 0, number.start)
     return weight - (2.0 if depth > 0 and not (asked.unit and unit == asked.unit) else 0.0)
 

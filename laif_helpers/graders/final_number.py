@@ -44,7 +44,10 @@ _ROUNDED = re.compile(
     r"≈|\\approx|\b(?:rounds?|rounded|rounding)(?: it)?(?: (?:up|down|off))? to(?! the| \d+ (?:decimal|significant))",
     re.IGNORECASE,
 )
-_SENTENCE = re.compile(r"(?<=[^\d\s][.!?])\s+|(?<=\d[.!?])\s+(?=[A-Z])|\n+")
+_SENTENCE = re.compile(
+    r"(?<=[^\d\s][.!?])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bvs\.)\s+"
+    r"|(?<=\d[.!?])\s+(?=[A-Z])|\n+"
+)
 
 _CANNOT = (
     r"\b(?:can\s?not|can't|could not|couldn't|impossible to|not possible to|unable to|no way to|difficult to)"

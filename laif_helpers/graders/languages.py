@@ -23,6 +23,33 @@ PHRASES = {
     "Russian": r"(?:\b(?:правильный|верный|окончательный)\s+)?\bответ\s*(?:[:—–-]|равен|будет|это|является)+",
 }
 """What announces an answer, a number or an option, by language; read without regard to case."""
+_COUNTED = (
+    "zwei drei vier fünf sechs sieben acht neun zehn elf? zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn achtzehn"
+    " neunzehn zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig hundert",
+    "deux trois quatre cinq six? sept huit neuf? dix onze douze treize quatorze quinze seize dix-sept dix-huit dix-neuf"
+    " vingt trente quarante cinquante soixante soixante-dix quatre-vingts quatre-vingt-dix cent?",
+    "dos tres cuatro cinco seis siete ocho nueve diez once? doce trece catorce quince dieciséis diecisiete dieciocho"
+    " diecinueve veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa cien",
+    "dois três quatro cinco seis sete oito nove dez onze doze treze quatorze quinze dezesseis dezessete dezoito"
+    " dezenove vinte trinta quarenta cinquenta sessenta setenta oitenta noventa cem",
+    "due? tre quattro cinque sei? sette otto nove dieci undici dodici tredici quattordici quindici sedici diciassette"
+    " diciotto diciannove venti trenta quaranta cinquanta sessanta settanta ottanta novanta cento",
+    "два три четыре пять шесть семь восемь девять десять одиннадцать двенадцать тринадцать четырнадцать пятнадцать"
+    " шестнадцать семнадцать восемнадцать девятнадцать двадцать тридцать сорок пятьдесят шестьдесят семьдесят"
+    " восемьдесят девяносто сто",
+)
+"""Two to twenty, the tens, a hundred; "?": another word too, so it is not read. They count in texts without digits, in
+which they can put no other number aside."""
+_VALUES = (*range(2, 21), *range(30, 101, 10))
+COUNTED = {
+    word: value for row in _COUNTED for word, value in zip(row.split(), _VALUES, strict=True) if not word.endswith("?")
+}
+_KOREAN = {
+    word: n
+    for row in ("하나 둘 셋 넷 다섯 여섯 일곱 여덟 아홉", "한 두 세 네")
+    for n, word in enumerate(row.split(), 1)
+}
+_KOREAN_TENS = {"열": 10, "스물": 20, "스무": 20, "서른": 30, "마흔": 40, "쉰": 50}
 _LABEL = r"(?-i:[A-J])(?![A-Za-zÀ-ÿ\d_'])"
 OPTIONS = {
     "Chinese": r"【答案】|(?:正确|正確)的?(?:选项|選項)(?:是|为|為|：|:)|我(?:认为|認為|觉得|覺得)(?:是|选|選)?",
@@ -59,6 +86,12 @@ CONCLUDES = (
     r"|\bno total\b|\bquindi\b|\bитого\b|\bвсего\b|\bзначит\b"
 )
 """What opens a conclusion or names a total, in these languages."""
+_word = "|".join(sorted(map(re.escape, COUNTED), key=len, reverse=True))
+_NUMBER_WORDS = re.compile(
+    rf"(?<![\w-])(?:{_word})(?:(?:[\s-]|\s(?:et|y|e|und)\s)+(?:{_word}))*(?![\w-])(?!\s(?:et|y|e)\s)"
+    rf"|(?<!\w)({'|'.join(_KOREAN_TENS)})?({'|'.join(_KOREAN)})?\s?(?=(?:개|명|마리|권|살|시간|송이|자루|대|번)(?!\w*\d))",
+    re.IGNORECASE,
+)
 _ANNOUNCED = re.compile("|".join(f"(?:{phrase})" for phrase in PHRASES.values()), re.IGNORECASE)
 _CHOSEN = re.compile("|".join(f"(?:{phrase})" for phrase in OPTIONS.values()), re.IGNORECASE | re.MULTILINE)
 _BEFORE_LABEL = re.compile(
@@ -98,11 +131,20 @@ def spaced(text: str) -> str:
     return text if text.isascii() else _BESIDE.sub(" ", ascii_signs(text))
 
 
+def _digits(words: "re.Match[str]") -> str:
+    """A number word in digits; several in a row ("treinta y dos") are left, because only one is sure."""
+    if words[1] or words[2]:
+        return str(_KOREAN_TENS.get(words[1], 0) + _KOREAN.get(words[2], 0)) + " "
+    return str(COUNTED.get(words[0].casefold(), words[0]))
+
+
 def english(text: str, options: bool = False) -> str:
     """``text`` with ASCII signs, sentences that end on a full stop, and "the answer is" for each language's phrase.
 
     ``options``: a letter directly before a script without spaces is closed off, as "B." is in "選Bです".
     """
+    if not options and not re.search(r"\d", text):
+        text = _NUMBER_WORDS.sub(_digits, text)
     if text.isascii() and not _SHARED_LETTERS.search(text):
         return text
     text = text.translate(_STOPS)

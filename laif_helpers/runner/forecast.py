@@ -10,8 +10,10 @@ from typing import Any
 
 from laif_helpers import benchmarks, instructors, lessons
 from laif_helpers.instructors import spending
+from laif_helpers.key_types import TEMPLATE_KEY
 from laif_helpers.recipe import Recipe
 from laif_helpers.runner.plan import Stage
+from laif_helpers.target import Target
 
 WRONG = (0.2, 0.6)
 FRAME = 1800  # characters of instructions in a request, beside the item and the answer to it
@@ -27,10 +29,22 @@ def lines(stages: Iterable[Stage]) -> list[str]:
 
 
 def warnings(stages: Iterable[Stage]) -> list[str]:
-    """What keeps instructors of a plan from teaching; the run would end without lessons."""
+    """What a run would do without, unnoticed: lessons that its instructor cannot write, requests that nobody sends."""
+    stages = list(stages)
     asking = next((stage.recipe for stage in stages if stage.row.needs == "instructor"), None)
-    found = instructors.warning(asking) if asking else ""
-    return [found] if found else []
+    found = [instructors.warning(asking) if asking else "", _unsent(stages[0].recipe) if stages else ""]
+    return [sentence for sentence in found if sentence]
+
+
+def _unsent(recipe: Recipe) -> str:
+    change = recipe.request_options.target.model_dump()
+    beside = change.keys() - {"add"} | change.get("add", {}).keys() - {TEMPLATE_KEY}
+    if not beside or recipe.serve or not Target.of(recipe.target).local:
+        return ""
+    return (
+        f"request_options.target changes what a server is sent, and target {recipe.target!r} answers on this machine: "
+        f"nothing but add: {{{TEMPLATE_KEY}: …}} counts"
+    )
 
 
 def _cost(stages: list[Stage]) -> list[str]:
