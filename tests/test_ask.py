@@ -42,6 +42,7 @@ def test_page_grades_marks_and_escapes() -> None:
     assert "not graded: a question of your own" in own and "All answers are the same." in own
 
 
+@pytest.mark.model
 def test_widget_asks_both_models_and_writes_into_itself(tmp_path: Path) -> None:
     pytest.importorskip("ipywidgets")
     other = shutil.copytree(NANO, tmp_path / "other")

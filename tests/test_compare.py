@@ -269,6 +269,7 @@ def test_tables_escape_for_their_language() -> None:
     assert "…" in safe_html.escaped(pd.DataFrame({"text": ["a" * 900]}))
 
 
+@pytest.mark.slow
 def test_report_is_one_safe_small_page(run: Path) -> None:
     p = parameters(run)
     trained = {"steps": 57, "tokens": 73456, "tokens_per_s": 5012.2, "seconds": 14.7, "loss_token_share": 0.44}
@@ -293,6 +294,7 @@ def test_report_is_one_safe_small_page(run: Path) -> None:
         assert (text in page) == (text != "Not there"), text
 
 
+@pytest.mark.slow
 def test_points_of_a_sweep(tmp_path: Path) -> None:
     for budget in (150, 300):
         for seed in (0, 1):

@@ -40,6 +40,7 @@ def questions(arm: str, wrong: int = 12, **more: Any) -> tuple[recipe.StageParam
 
 
 @pytest.mark.parametrize(("arm", "failed"), [("opd", None), ("opd_errors", 40), ("opd_contrast", 20)])
+@pytest.mark.model
 def test_every_arm_rolls_out_the_budget_and_no_held_out_item(arm: str, failed: int | None) -> None:
     p, chosen = questions(arm)
     assert len(chosen) == p.budget == 40

@@ -37,6 +37,7 @@ def test_transformers_serve_gives_the_texts_of_local_decoding(tmp_path: Path, mo
     assert not [words for words in left if "serve" in words], "the server ended with the evaluation"
 
 
+@pytest.mark.model
 def test_a_full_disk_is_told_and_costs_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

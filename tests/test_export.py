@@ -70,6 +70,7 @@ def test_the_card_states_sources_instructor_checks_and_counts(run: RunDir) -> No
     assert "must not be judged" in (export.export("r", "le") / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.model
 def test_trl_tokenises_the_messages(run: RunDir, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer

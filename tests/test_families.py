@@ -44,6 +44,7 @@ def test_at_least_45_families_are_tried_and_every_name_of_the_tables_is() -> Non
     assert not families.OWN_LOOP & families.PADDED
 
 
+@pytest.mark.model
 def test_an_unknown_family_shares_batches_of_one_length_only(
     prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +67,7 @@ def test_an_unknown_family_shares_batches_of_one_length_only(
     assert len(seen) == 2, "ten prompts in batches of six"
 
 
+@pytest.mark.model
 def test_plain_generate_draws_the_same_samples_as_the_loop(
     prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +86,7 @@ def test_plain_generate_draws_the_same_samples_as_the_loop(
     assert drawn(2) == drawn(10) == ours
 
 
+@pytest.mark.model
 def test_plain_generate_halves_its_batch_when_memory_runs_out(
     prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_iteration_lines_have_a_line_per_arm_and_the_untouched_level() -> None:
     assert figures.iteration_lines(lines(("vanilla",))).axes[0].has_data()
 
 
+@pytest.mark.slow
 def test_figures_for_a_column_fit_into_it(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -235,6 +236,7 @@ def test_published_numbers_are_the_papers(tmp_path: Path) -> None:
         assert published.numbers(name)["source"].str.startswith("arXiv 2407.00497").all()
 
 
+@pytest.mark.slow
 def test_a_run_stands_beside_the_published_numbers(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "mine")
     results = lines().assign(split="test", benchmark="gsm8k")

@@ -27,6 +27,7 @@ def llamacpp() -> Any:
         return importlib.import_module("llamacpp")
 
 
+@pytest.mark.model
 def test_the_folder_holds_the_same_model(tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
@@ -44,6 +45,7 @@ def test_the_folder_holds_the_same_model(tmp_path: Path) -> None:
     assert [f.name for f in tmp_path.iterdir() if f.name.endswith(".partial")] == []
 
 
+@pytest.mark.model
 def test_a_gguf_file_is_a_target_and_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gguf, "ROOT", tmp_path / "root")
     write_gguf(file := tmp_path / "nano.gguf")

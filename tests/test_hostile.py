@@ -20,7 +20,10 @@ import pytest
 from laif_helpers import sandbox
 
 REAL_CAGES = [name for name in ("bubblewrap", "unshare") if not sandbox.why_not(name)]
-pytestmark = pytest.mark.skipif(not REAL_CAGES, reason="neither bubblewrap nor unshare works on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not REAL_CAGES, reason="neither bubblewrap nor unshare works on this machine"),
+]
 
 MARK = f"canary{os.getpid()}"
 PRELUDE = """

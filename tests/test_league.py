@@ -143,6 +143,7 @@ def parameters(**more: Any) -> recipe.StageParameters:
     return recipe.build(recipe.StageParameters, values | more)
 
 
+@pytest.mark.model
 def test_tokens_are_held_equal_whatever_the_rows_length() -> None:
     from transformers import AutoTokenizer
 
