@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from laif_helpers.compare import seeds
 from laif_helpers.compare.costs import COLUMNS, RATES
@@ -153,12 +154,21 @@ def league() -> str:
             results, learned, pairs, costs = (pd.read_csv(kept / file) for file in LEAGUE_TABLES)
             accuracies = as_markdown(seeds.as_text(seeds.summary(results)))
             first = first or accuracies
-            parts += [f"## {about[0].upper()}{about[1:]}\n", f"Seeds: {results.seed.nunique()}.\n", accuracies]
+            parts += [f"## {about[0].upper()}{about[1:]}\n", ran(name, results), accuracies]
             parts += ["The part that needs a planted gap, and the rest, which was practised:\n"]
             parts += [as_markdown(parts_table(pd.read_csv(kept / PARTS)))]
             parts += [f"![learned against kept](../figures/{name}.png)\n", *league_tables(learned, pairs, costs)]
     (ROOT / "docs" / "league.md").write_text("\n".join(parts), "utf-8")
     return first.strip()
+
+
+def ran(name: str, results: pd.DataFrame) -> str:
+    """How much of its recipe a league has run: seeds, iterations, and the arms that are still to come."""
+    planned = yaml.safe_load((ROOT / "papermill_runs" / f"{name}.yaml").read_text("utf-8"))
+    lacking = [arm for arm in planned["arms"] if arm not in set(results["arm"])]
+    done = f"Run: {results.seed.nunique()} of {len(planned['seed'])} seeds, {results.iteration.max()} of "
+    rest = f" Not run: {', '.join(lacking)}." if lacking else ""
+    return f"{done}{planned['iterations']} iterations.{rest} Seconds are those of the machine that it ran on.\n"
 
 
 def parts_table(sliced: pd.DataFrame) -> pd.DataFrame:
@@ -190,7 +200,8 @@ def league_tables(learned: pd.DataFrame, pairs: pd.DataFrame, costs: pd.DataFram
         {
             **{"iteration": row.iteration, "benchmark": row.benchmark, "arm": row.arm, "against": row.against},
             "error left, ratio": f"{row.error_ratio:.2f}",
-            "difference (points)": f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]",
+            "difference (points)": f"{100 * row.difference:+.1f}"
+            + ("" if pd.isna(row.low) else f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"),
             "p, Holm": "one seed" if pd.isna(row.p_holm) else f"{row.p_holm:.3f}",
         }
         for row in pairs.itertuples()

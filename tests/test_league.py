@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from laif_helpers import benchmarks, compare, figures, lessons, recipe
 from laif_helpers.compare import costs, effects, league
@@ -87,6 +88,8 @@ def test_the_document_is_made_of_the_run_and_then_of_what_was_kept(
     (tmp_path / "figures").mkdir()
     (tmp_path / "docs").mkdir()
     monkeypatch.setattr(refresh, "ROOT", tmp_path)
+    planned = {"arms": ["rft", "opd", "opd_contrast"], "seed": [0, 1, 2], "iterations": 1}
+    write_text(tmp_path / "papermill_runs" / "league_practice.yaml", yaml.safe_dump(planned))
     for seed in range(2):
         point = RunDir(tmp_path / "runs" / "league_practice" / "points" / f"seed{seed}")
         compared = {"split": "test", "n": 100, "p_value": None, "delta": 0.1}
@@ -106,6 +109,7 @@ def test_the_document_is_made_of_the_run_and_then_of_what_was_kept(
     page = (tmp_path / "docs" / "league.md").read_text()
     assert "| 1 | practice | opd_contrast | opd | 0.33 | +10.0 [+10.0, +10.0] | 0.000 |" in page
     assert "| practice | gaps | 1 | 75.0 | 85.0 ± 0.0 | 95.0 ± 0.0 |" in page and "| opd | 10 | 60 | 60 |" in page
+    assert "Run: 2 of 3 seeds, 1 of 1 iterations. Not run: rft." in page
     assert (tmp_path / "figures" / "league_practice.png").is_file()
     shutil.rmtree(tmp_path / "runs")
     (tmp_path / "docs" / "league.md").unlink()
