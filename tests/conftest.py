@@ -113,7 +113,8 @@ class InProcess:
         return type("Done", (), {"poll": lambda self: 0})()
 
     def _execute(self, job: dict[str, Any]) -> dict[str, Any]:
-        cells = [cell for cell in json.loads(Path(job["notebook"]).read_text())["cells"] if cell["cell_type"] == "code"]
+        read = json.loads(Path(job["notebook"]).read_text())["cells"]
+        cells = [cell | {"source": "".join(cell["source"])} for cell in read if cell["cell_type"] == "code"]
         space: dict[str, Any] = {"__name__": "__main__"}
         for cell in cells:
             try:
@@ -123,7 +124,7 @@ class InProcess:
                 trace = traceback.format_exc().splitlines()
                 reason = f"{type(error).__name__}: {error}"
                 return {"status": "failed", "reason": reason, "source": cell["source"], "traceback": trace}
-            if "parameters" in cell["metadata"]["tags"]:
+            if "parameters" in cell["metadata"].get("tags", ()):
                 space |= job["parameters"]
         ended = json.loads(Path(job["metrics"]).read_text()).get("ended")
         return {"status": "ended", "reason": ended} if ended else {"status": "done"}
