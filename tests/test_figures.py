@@ -16,6 +16,7 @@ from laif_helpers import figures
 from laif_helpers.arms import ARMS
 from laif_helpers.compare import published
 from laif_helpers.figures import FLIPS, hover_map
+from laif_helpers.figures.repair import repair_lines
 from laif_helpers.figures.responses import LOOKS as LENGTHS
 from laif_helpers.figures.style import COLUMN, cluster_look
 from laif_helpers.paths import RunDir
@@ -68,6 +69,16 @@ def test_figures_are_closed_for_pyplot() -> None:
 
     figures.funnel({"requested": 1})
     assert plt.get_fignums() == []
+
+
+def test_repair_shows_first_and_last_answers_and_harm_below_zero() -> None:
+    places = (("vanilla", 0), ("fine_tuning", 1), ("tripost", 1), ("tripost", 2))
+    shares = {"n": 50, "accuracy_first": 0.4, "accuracy_last": 0.5, "contribution": 0.2, "harm": 0.1}
+    rows = [{"arm": arm, "iteration": k, "benchmark": "b", **shares} for arm, k in places]
+    above, below = repair_lines(pd.DataFrame(rows)).axes
+    assert len(above.lines) == 4 and list(above.lines[2].get_xdata()) == [0, 1, 2]
+    assert sorted(round(bar.get_height(), 3) for bar in below.patches) == [-0.1] * 4 + [0.2] * 4
+    assert len(repair_lines(pd.DataFrame(rows[:1])).axes[1].patches) == 2
 
 
 def test_iteration_lines_have_a_line_per_arm_and_the_untouched_level() -> None:

@@ -24,12 +24,14 @@ def repair_lines(table: "pd.DataFrame") -> "Figure":
             for at, arm in enumerate(arms or ["vanilla"]):
                 line = here[here["arm"].isin(["vanilla", arm])].sort_values("iteration")
                 _lines(above, line, arm)
-                _bars(below, line[line["arm"] == arm], (at - (len(arms) - 1) / 2) * 0.8 / max(1, len(arms)), len(arms))
+                aside = (at - (len(arms) - 1) / 2) * 0.8 / max(1, len(arms))
+                _bars(below, line[line["iteration"] > 0], aside, len(arms))
+            _bars(below, here[here["arm"] == "vanilla"], 0.0, len(arms))
             above.set_title(f"{name} (N = {int(here['n'].iloc[0]):,})", loc="left")
             below.axhline(0, color="black", linewidth=0.8)
             below.set_xticks(sorted(set(here["iteration"])))
             below.set_xlabel("iteration")
-            for axis, label in ((above, "right answers"), (below, "harm (down), contribution (up)")):
+            for axis, label in ((above, "right answers"), (below, "− harm, + contribution")):
                 percent_axis(axis.yaxis, label if column == 0 else "")
                 axis.set_ylabel(axis.get_ylabel() if column == 0 else "")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

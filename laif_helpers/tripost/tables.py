@@ -36,7 +36,7 @@ def traced(found: Sequence[Trajectory], chosen: int = 0) -> str:
     parts = [("question", trajectory.question), ("attempt", trajectory.attempt)]
     parts += [("the model's own feedback", trajectory.own_feedback)] * bool(trajectory.own_feedback)
     for update in trajectory.updates:
-        parts += [("the verifier's feedback", update.feedback), (f"update by {update.by}", update.text)]
+        parts += [("the verifier's feedback", update.feedback), (f"update by the improver ({update.by})", update.text)]
     trained = ", ".join(trajectory.trained) or "nothing"
     return "\n\n".join(f"[{name}]\n{text}" for name, text in [*parts, ("trained in records", trained)])
 
@@ -121,15 +121,17 @@ def ended(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[dict[s
 
 
 def observation(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> str:
-    """The collection in two sentences."""
-    outcomes = Counter(each.outcome for each in found)
+    """The collection in three sentences."""
+    different = [each for each in found if each.status != "repeated"]
+    outcomes = Counter(each.outcome for each in different)
     classes = ", ".join(f"{n} {outcome.replace('_', ' ')}" for outcome, n in outcomes.most_common())
-    repaired = sum(bool(each.updates) and each.updates[-1].correct for each in found)
-    alarms = sum(each.false_alarm for each in found)
+    repaired = sum(each.status == "kept" and bool(each.updates) for each in found)
+    alarms = sum(each.false_alarm for each in different)
     sources = ", ".join(f"{n} {source}" for source, n in Counter(row["source"] for row in rows).most_common())
     return (
-        f"{len(found)} attempts: {classes}. {repaired} were repaired; the model itself blames {alarms} right ones. "
-        f"{len(rows)} training records of arm {p.arm}: {sources or 'none'}."
+        f"{len(found)} attempts, {len(different)} of them different: {classes}. {repaired} were repaired and fit the "
+        f"context; the model itself blames {alarms} right ones. {len(rows)} training records of arm {p.arm}: "
+        f"{sources or 'none'}."
     )
 
 
