@@ -29,7 +29,7 @@ def run(
     recipe: RecipePath,
     name: Name = "",
     settings: Overrides = [],  # noqa: B006  typer reads the default, nobody changes it
-    executor: Annotated[str, typer.Option(help="local | ray")] = "local",
+    executor: Annotated[str, typer.Option(help="local | ray | slurm")] = "local",
     workers: Annotated[int, typer.Option(min=0, help="stages side by side; 0: as the recipe says")] = 0,
     redo: Annotated[list[str], typer.Option(help="run these notebooks again, e.g. 05; repeatable")] = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, show the stages, run none")] = False,

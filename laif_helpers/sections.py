@@ -244,6 +244,9 @@ class MachineSection(Section):
     """The machine that the runner is on."""
 
     workers: int = Field(2, ge=1, description="stages run side by side")
+    slurm: dict[str, str | int] = Field(
+        {}, description="what a job asks of SLURM beside cores and GPUs: partition, account, mem, time (minutes) …"
+    )
 
 
 _ASKING = (TargetSection, QuestionSection, LessonSection, InstructorSection)

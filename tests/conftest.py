@@ -173,7 +173,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("LAIF_DATA", str(tmp_path / "no-data"))
     engine = InProcess()
-    monkeypatch.setattr(executors, "get", lambda name: engine)
+    monkeypatch.setattr(executors, "get", lambda name, slurm: engine)
     values = {
         "target": str(tmp_path / "model"),
         "benchmarks": ["practice"],
@@ -189,7 +189,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
 def real_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Call it after ``toy`` to execute the notebooks in real kernels."""
     local = executors.Local()
-    return lambda: monkeypatch.setattr(executors, "get", lambda name: local)
+    return lambda: monkeypatch.setattr(executors, "get", lambda name, slurm: local)
 
 
 @pytest.fixture

@@ -103,8 +103,8 @@ def test_run_names_that_leave_the_runs_folder_are_refused(toy: Toy, name: str) -
 
 
 def test_unknown_executor_and_missing_ray_have_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="unknown executor 'slurm'; known: local, ray"):
-        executors.get("slurm")
+    with pytest.raises(ValueError, match="unknown executor 'pbs'; known: local, ray, slurm"):
+        executors.get("pbs")
     monkeypatch.setattr(executors.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install -e '\.\[cluster\]'"):
         executors.get("ray")
@@ -531,7 +531,7 @@ def test_killed_in_the_middle_leaves_no_process_and_resumes(toy: Toy, victim: st
 def test_ray_runs_the_same_stages(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is the extra 'cluster'")
     engine = executors.Ray()
-    monkeypatch.setattr(executors, "get", lambda name: engine)
+    monkeypatch.setattr(executors, "get", lambda name, slurm: engine)
     assert runner.run(toy.plan(iterations=0)) == 0
     assert {row["status"] for row in manifest.rows(toy.run_dir)} == {"done"}
 

@@ -61,7 +61,9 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
     if why := target_missing(run_plan):
         raise ValueError(why)
     with lock(run_plan.run) as say, executors.interruptible():
-        progress = Progress(run_plan, executors.get(executor), workers or run_plan.settings.workers, redo)
+        progress = Progress(
+            run_plan, executors.get(executor, run_plan.settings.slurm), workers or run_plan.settings.workers, redo
+        )
         for change in manifest.write_recipe(run_plan):
             print(f"changed since the last call: {change}")
         for warning in forecast.warnings(run_plan.stages):

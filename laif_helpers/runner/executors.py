@@ -1,4 +1,4 @@
-"""Starts a stage's process: on this machine, or as a Ray task on a cluster that shares the run folder.
+"""Starts a stage's process: on this machine, as a Ray task, or as a SLURM job, on nodes that share the run folder.
 
 Each executor has ``start(job, log, threads, gpus)`` → a handle with ``poll() -> exit code | None``, and
 ``end(handles)``; that is all the runner knows of them.
@@ -7,6 +7,7 @@ Each executor has ``start(job, log, threads, gpus)`` → a handle with ``poll() 
 import contextlib
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,14 +163,104 @@ class Ray:
         ray.shutdown()
 
 
+class SlurmJob:
+    """A SLURM job that looks like a process: ``poll()``."""
+
+    def __init__(self, job: Any) -> None:
+        self.job = job
+        self.looked, self.gone = time.monotonic(), 0
+
+    def poll(self) -> int | None:
+        """The stage's exit code once its result lies in the shared folder; 1 if SLURM no longer knows the job."""
+        if not self.job.paths.result_pickle.exists() and not self._lost():
+            return None
+        try:
+            return int(self.job.result())
+        except Exception as error:  # submitit has a class for each way to fail; its sentence goes to the user
+            print(f"SLURM job {self.job.job_id}: {str(error).splitlines()[0]}", file=sys.stderr)
+            return 1
+
+    def _lost(self) -> bool:
+        """Whether the queue has lacked the job so long that a slow file system is no excuse.
+
+        ``sacct``, which submitit asks, needs accounting, which small clusters do not keep.
+        """
+        if time.monotonic() - self.looked < LOOK_S:
+            return False
+        self.looked = time.monotonic()
+        queued = ["squeue", "--noheader", "--jobs", str(self.job.job_id), "--format", "%T"]
+        found = subprocess.run(queued, capture_output=True, text=True, check=False)
+        known = bool(found.stdout.strip()) or (found.returncode != 0 and "Invalid job id" not in found.stderr)
+        self.gone = 0 if known else self.gone + 1
+        return self.gone * LOOK_S > LOST_S
+
+
+LOOK_S, LOST_S = 5.0, 60.0
+
+
+class Slurm:
+    """Stages as SLURM jobs with their cores and GPUs; every node needs the checkout and the run folder at its path.
+
+    ``options`` are sbatch's own (``partition``, ``account``, ``mem``, ``time`` in minutes …). A job that is pre-empted
+    or reaches its time limit is queued again, at most three times, and goes on from what it has left.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        if not importlib.util.find_spec("submitit"):
+            raise ValueError("executor 'slurm' needs submitit; install it with: pip install -e '.[cluster]'")
+        if not shutil.which("sbatch"):
+            raise ValueError("executor 'slurm' needs sbatch, which this machine does not have; use a login node")
+        self.options = {"time": 24 * 60, **options}
+        self._executor(Path(tempfile.gettempdir()), {})
+        offered = subprocess.run(["sinfo", "--noheader", "--format", "%G"], capture_output=True, text=True, check=False)
+        self.has_gpus = "gpu" in offered.stdout
+
+    def _executor(self, folder: Path, needs: dict[str, Any]) -> Any:
+        import submitit
+
+        executor = submitit.SlurmExecutor(folder=folder / "slurm", max_num_timeout=3)
+        try:
+            executor.update_parameters(**needs, **self.options)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"slurm: {' '.join(str(error).split())[:300]}; name options as submitit does") from None
+        return executor
+
+    def start(self, job: Path, log: Path, threads: int, gpus: int) -> SlurmJob:
+        needs = {"job_name": f"laif-{job.stem}"[:60], "cpus_per_task": threads}
+        executor = self._executor(job.parent, needs | ({"gpus_per_node": gpus} if gpus and self.has_gpus else {}))
+        try:
+            return SlurmJob(executor.submit(Resumed(), str(job), str(log), threads))
+        except Exception as error:  # sbatch's own words, under submitit's class
+            raise ValueError(f"SLURM took no job: {error}; see the key slurm of the recipe") from None
+
+    def end(self, handles: Iterable[SlurmJob]) -> None:
+        for handle in handles:
+            handle.job.cancel()
+
+
+class Resumed:
+    """``run_here`` as submitit's job: queued again when SLURM takes its node away."""
+
+    def __call__(self, job: str, log: str, threads: int) -> int:
+        return run_here(job, log, threads)
+
+    def checkpoint(self, job: str, log: str, threads: int) -> Any:
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, job, log, threads)
+
+
 def run_here(job: str, log: str, threads: int) -> int:
-    """What a Ray worker does for a stage: the same child process as on one machine."""
+    """What a worker of Ray or a job of SLURM does for a stage: the same child process as on one machine."""
     handle = Local().start(Path(job), Path(log), threads, 0)
     return handle.wait()
 
 
-def get(name: str) -> Local | Ray:
-    """The executor of that name. Raises ValueError for an unknown name or a missing extra."""
-    if name not in ("local", "ray"):
-        raise ValueError(f"unknown executor {name!r}; known: local, ray")
+def get(name: str, slurm: dict[str, Any] | None = None) -> Local | Ray | Slurm:
+    """The executor of that name; ``slurm``: options for sbatch. Raises ValueError for an unknown name, a missing extra
+    or a machine without SLURM."""
+    if name not in ("local", "ray", "slurm"):
+        raise ValueError(f"unknown executor {name!r}; known: local, ray, slurm")
+    if name == "slurm":
+        return Slurm(slurm or {})
     return Ray() if name == "ray" else Local()
