@@ -30,6 +30,7 @@ FIGURES = {
     },
     "practice_seeds": {"compare/budget_curves.png": "practice_seeds_budgets.png"},
     "practice_claim": {},
+    "smollm2_small": {},
 }
 
 
@@ -81,6 +82,10 @@ LONGEST_OUTPUT = 30_000
 """Characters of HTML or text kept of one output: tables stay, interactive maps (megabytes of script) go."""
 
 
+INTERACTIVE = re.compile(r'<script.*?</script>|<table id="itables_[^>]*hidden.*?</table>|<sup><noscript>.*?</sup>', re.S)
+"""What itables adds to the plain table that a page without scripts shows."""
+
+
 def gallery(run: RunDir) -> None:
     """Executed copies of the run's notebooks in ``docs/gallery/``. Raises ValueError if one exceeds ``MOST_BYTES``."""
     folder = ROOT / "docs" / "gallery"
@@ -107,6 +112,8 @@ def _small(output: dict[str, Any]) -> dict[str, Any]:
     data = {kind: "".join(value) for kind, value in output.get("data", {}).items() if isinstance(value, str | list)}
     if "image/png" in data:
         return output | {"data": {"image/png": _scaled(data["image/png"])}, "metadata": {}}
+    if "text/html" in data:
+        data["text/html"] = INTERACTIVE.sub("", data["text/html"])
     kept = {kind: value for kind, value in data.items() if len(value) <= LONGEST_OUTPUT and "widget" not in kind}
     return output | {"data": kept, "metadata": {}} if kept else {}
 
