@@ -108,7 +108,7 @@ def make_tokenizer(problems: list[Problem], settings: Settings) -> PreTrainedTok
 
 def encode(problems: list[Problem], tokenizer: Any) -> list[tuple[list[int], list[int]]]:
     """``(prompt, answer)`` token ids, by the same chat template and prompt as evaluation uses."""
-    prompts = [practice.messages_for(p.question) for p in problems]
+    prompts = [benchmarks.get("practice").messages_for(p.question) for p in problems]
     head = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=False)
     whole = tokenizer.apply_chat_template(
         [[*m, {"role": "assistant", "content": p.response}] for m, p in zip(prompts, problems, strict=True)],
@@ -192,8 +192,10 @@ def measure(folder: Path, limit: int | None = None) -> dict[str, dict[str, float
     scores: dict[str, dict[str, float]] = {}
     for name in ("practice", "practice_plus"):
         examples = benchmarks.get(name).load("test", limit=limit)
-        answers = models.generate(str(folder), [practice.messages(e) for e in examples], max_new_tokens=64)
-        right = [practice.grade(e, answer.text).correct for e, answer in zip(examples, answers, strict=True)]
+        asked = [benchmarks.get(name).messages(e) for e in examples]
+        answers = models.generate(str(folder), asked, max_new_tokens=64)
+        grade = benchmarks.get(name).grade
+        right = [grade(e, answer.text).correct for e, answer in zip(examples, answers, strict=True)]
         groups: dict[str, list[bool]] = {}
         for example, correct in zip(examples, right, strict=True):
             concept, gap = example.fields["concept"], example.fields["gap"]

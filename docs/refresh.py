@@ -82,7 +82,9 @@ LONGEST_OUTPUT = 30_000
 """Characters of HTML or text kept of one output: tables stay, interactive maps (megabytes of script) go."""
 
 
-INTERACTIVE = re.compile(r'<script.*?</script>|<table id="itables_[^>]*hidden.*?</table>|<sup><noscript>.*?</sup>', re.S)
+INTERACTIVE = re.compile(
+    r'<script.*?</script>|<table id="itables_[^>]*hidden.*?</table>|<sup><noscript>.*?</sup>', re.S
+)
 """What itables adds to the plain table that a page without scripts shows."""
 
 

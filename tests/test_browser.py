@@ -126,10 +126,15 @@ def run_all(page: Any, address: str) -> None:
     """Run > Run All Cells, once the notebook's kernel is there; before, Lab would ask for one."""
     wait_until(page, lambda: _has_idle_kernel(address))
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=WAIT)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
     prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
-    wait_until(page, lambda: any(sign.isdigit() or sign == "*" for sign in prompt.inner_text()))
+    for _ in range(WAIT // 20_000):  # a click that comes before Lab has joined page and kernel does nothing
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+        for _ in range(80):
+            if any(sign.isdigit() or sign == "*" for sign in prompt.inner_text()):
+                return
+            page.wait_for_timeout(250)
+    raise AssertionError(f"no cell was started; the page shows: {page.locator('body').inner_text()[-2000:]}")
 
 
 def _has_idle_kernel(address: str) -> bool:

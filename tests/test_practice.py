@@ -14,6 +14,8 @@ from laif_helpers.benchmarks.practice.concepts import CONCEPTS
 from laif_helpers.paths import NANO
 from laif_helpers.records import Example
 
+BENCH = benchmarks.get("practice")
+
 SPLITS = list(practice.SIZES)
 
 
@@ -127,7 +129,7 @@ def test_grader_triad(name: str, split: str) -> None:
 
 
 def test_grader_counts_what_it_cannot_read() -> None:
-    grade = benchmarks.get("practice").grade(items("practice", "test")[0], "I am not sure.")
+    grade = BENCH.grade(items("practice", "test")[0], "I am not sure.")
     assert not grade.readable and not grade.correct and grade.extracted is None
 
 
@@ -254,14 +256,14 @@ def test_nano_tokenizer_round_trips_random_text(tokenizer) -> None:
 
 def test_nano_chat_template_gives_prefixes_and_masks_the_answer(tokenizer) -> None:
     example = items("practice", "test")[0]
-    messages = practice.messages(example)
-    whole = [*messages, {"role": "assistant", "content": practice.gold_response(example)}]
+    messages = BENCH.messages(example)
+    whole = [*messages, {"role": "assistant", "content": BENCH.gold_response(example)}]
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     text = tokenizer.apply_chat_template(whole, tokenize=False)
-    assert text == f"{prompt}{practice.gold_response(example)}{tokenizer.eos_token}"
+    assert text == f"{prompt}{BENCH.gold_response(example)}{tokenizer.eos_token}"
     masked = tokenizer.apply_chat_template(whole, return_dict=True, return_assistant_tokens_mask=True)
     kept = [i for i, mark in zip(masked["input_ids"], masked["assistant_masks"], strict=True) if mark]
-    assert tokenizer.decode(kept) == f"{practice.gold_response(example)}{tokenizer.eos_token}"
+    assert tokenizer.decode(kept) == f"{BENCH.gold_response(example)}{tokenizer.eos_token}"
     system = tokenizer.apply_chat_template([{"role": "system", "content": "Be brief."}, *messages], tokenize=False)
     assert system == f"<|system|>Be brief.<|user|>{example.question}"
 
@@ -283,7 +285,7 @@ def test_nano_loads_plainly_and_scores_as_its_card_says(tokenizer) -> None:
 
     model = AutoModelForCausalLM.from_pretrained(NANO)
     examples = items("practice", "test")[:200]
-    prompts = [practice.messages(e) for e in examples]
+    prompts = [BENCH.messages(e) for e in examples]
     inputs = tokenizer.apply_chat_template(
         prompts, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
     )
@@ -292,7 +294,7 @@ def test_nano_loads_plainly_and_scores_as_its_card_says(tokenizer) -> None:
     texts = tokenizer.batch_decode(out, skip_special_tokens=True)
     right = {True: [], False: []}
     for example, text in zip(examples, texts, strict=True):
-        right[example.fields["gap"]].append(practice.grade(example, text).correct)
+        right[example.fields["gap"]].append(BENCH.grade(example, text).correct)
     scores = json.loads((NANO / "scores.json").read_text())["scores"]
     for gap, key, tolerance in ((False, "practice: practised", 0.05), (True, "practice: gaps", 0.15)):
         accuracy = sum(right[gap]) / len(right[gap])

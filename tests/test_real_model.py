@@ -125,7 +125,8 @@ def test_the_small_models_are_the_usual_ones() -> None:
 @pytest.mark.parametrize("name,whole,adapter", SMALL, ids=[row[0] for row in SMALL])
 def test_each_small_model_has_a_plan_and_the_memory_that_the_recipe_tells(name: str, whole: str, adapter: str) -> None:
     for recipe, expected in (("small_models", whole), ("small_models_lora", adapter)):
-        settings = plan.make(RECIPES / f"{recipe}.yaml", overrides={"target": name}).settings
+        values = plan.make(RECIPES / f"{recipe}.yaml", overrides={"target": name}).settings.model_dump()
+        settings = SimpleNamespace(**values, signal="answers")
         need = memory.need(memory.shape(name), settings, gpu=True, longest=1024)
         assert need.device / 2**30 == pytest.approx(float(expected), rel=0.1)
 
