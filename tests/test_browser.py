@@ -124,26 +124,28 @@ def wait_until(page: Any, is_so: Callable[[], bool]) -> None:
 
 def run_all(page: Any, address: str) -> None:
     """Run > Run All Cells, once the notebook's kernel is there; before, Lab would ask for one."""
-    wait_until(page, lambda: _has_idle_kernel(address))
+    wait_until(page, lambda: _idle_kernel(address) != "")
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=WAIT)
-    prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
     for _ in range(WAIT // 20_000):  # a click that comes before Lab has joined page and kernel does nothing
+        before = _idle_kernel(address)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
         for _ in range(80):
-            if any(sign.isdigit() or sign == "*" for sign in prompt.inner_text()):
+            if _idle_kernel(address) != before:
                 return
             page.wait_for_timeout(250)
     raise AssertionError(f"no cell was started; the page shows: {page.locator('body').inner_text()[-2000:]}")
 
 
-def _has_idle_kernel(address: str) -> bool:
+def _idle_kernel(address: str) -> str:
+    """When the kernel that a page has joined was last active; "" while there is none, or while it works."""
     try:
         with urllib.request.urlopen(f"{address}/api/kernels", timeout=60) as reply:
             kernels = json.load(reply)
     except urllib.error.HTTPError:  # while a kernel starts, jupyter-server lists it without its model and answers 500
-        return False
-    return any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels)
+        return ""
+    idle = [kernel for kernel in kernels if kernel["execution_state"] == "idle" and kernel["connections"]]
+    return str(idle[0]["last_activity"]) if idle else ""
 
 
 def hover(page: Any) -> str:
