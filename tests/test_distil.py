@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from instructing import TRAIN, answer_items
 from instructing import parameters as asking
-from test_train_resume import Killed, losses, train_here, weights
-from train_toys import make_base
+from test_train_resume import killed_at, losses, weights
+from train_toys import make_base, train_here
 
 from laif_helpers import distil, instructors, recipe, target, train
 from laif_helpers.answers import joined
@@ -165,7 +165,7 @@ def test_a_model_trains_on_its_own_rollouts(
     """A killed training goes on as if nothing had happened: the rollouts that follow are the same too."""
     teacher = make_base(tmp_path / "teacher", hidden=64)
     whole = rolled(parameters, arm, teacher=str(teacher), save_steps=2)
-    metrics = train_here(whole, monkeypatch)
+    metrics = train_here(whole)
     assert metrics["steps"] == 6, "12 questions twice, in steps of 4"
     found, _ = samples.make_samples(train.make_settings(whole), samples.load_tokenizer(whole.target))
     asked = 2 * sum(len(sample["input_ids"]) for sample in found)
@@ -173,8 +173,7 @@ def test_a_model_trains_on_its_own_rollouts(
     more = metrics["teacher_tokens"] - metrics["tokens"]
     assert more == 0 if arm == "opd" else more > 24 * 30, "shown the lesson, it reads more"
     killed = rolled(parameters, arm, teacher=str(teacher), save_steps=2, run="killed")
-    with pytest.raises(Killed):
-        train_here(killed, monkeypatch, kill_at=3)
-    again = train_here(killed, monkeypatch)
+    killed_at(3, killed, monkeypatch)
+    again = train_here(killed)
     assert again["resumed_from"] == 2 and again["generated_tokens"] == metrics["generated_tokens"]
     assert losses(killed) == losses(whole) and weights(killed) == weights(whole)
