@@ -201,8 +201,8 @@ LOOK_S, LOST_S = 5.0, 60.0
 class Slurm:
     """Stages as SLURM jobs with their cores and GPUs; every node needs the checkout and the run folder at its path.
 
-    ``options`` are sbatch's own (``partition``, ``account``, ``mem``, ``time`` in minutes …). A job that is pre-empted
-    or reaches its time limit is queued again, at most three times, and goes on from what it has left.
+    ``options`` are sbatch's own (``partition``, ``account``, ``mem``, ``time`` in minutes …). A stage whose job SLURM
+    ends (its time is over, its node is gone) has failed; the same command goes on from what it has left.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -218,7 +218,7 @@ class Slurm:
     def _executor(self, folder: Path, needs: dict[str, Any]) -> Any:
         import submitit
 
-        executor = submitit.SlurmExecutor(folder=folder / "slurm", max_num_timeout=3)
+        executor = submitit.SlurmExecutor(folder=folder / "slurm")
         try:
             executor.update_parameters(**needs, **self.options)
         except (TypeError, ValueError) as error:
@@ -229,25 +229,13 @@ class Slurm:
         needs = {"job_name": f"laif-{job.stem}"[:60], "cpus_per_task": threads}
         executor = self._executor(job.parent, needs | ({"gpus_per_node": gpus} if gpus and self.has_gpus else {}))
         try:
-            return SlurmJob(executor.submit(Resumed(), str(job), str(log), threads))
+            return SlurmJob(executor.submit(run_here, str(job), str(log), threads))
         except Exception as error:  # sbatch's own words, under submitit's class
             raise ValueError(f"SLURM took no job: {error}; see the key slurm of the recipe") from None
 
     def end(self, handles: Iterable[SlurmJob]) -> None:
         for handle in handles:
             handle.job.cancel()
-
-
-class Resumed:
-    """``run_here`` as submitit's job: queued again when SLURM takes its node away."""
-
-    def __call__(self, job: str, log: str, threads: int) -> int:
-        return run_here(job, log, threads)
-
-    def checkpoint(self, job: str, log: str, threads: int) -> Any:
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self, job, log, threads)
 
 
 def run_here(job: str, log: str, threads: int) -> int:
