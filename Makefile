@@ -1,5 +1,5 @@
-# make run    the whole cycle on the embedded target      make test   lint and all tests (twelve minutes)
-# make lab    JupyterLab on a copy of the notebooks       make quick  lint and the tests that load no model (90 s)
+# make run    the whole cycle on the embedded target      make test   lint and all tests
+# make lab    JupyterLab on a copy of the notebooks       make quick  lint and the tests that load no model
 # make bench  speed and memory, side by side              make lint   ruff (notebooks too) and mypy
 # make clean  remove .venv (runs, data and lab/ stay)     make smollm2  a real chat model into data/downloads (15 min)
 # make servers  vLLM for a CPU, in an environment of its own under data/downloads (3.4 GB)
