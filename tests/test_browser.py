@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -122,30 +123,32 @@ def wait_until(page: Any, is_so: Callable[[], bool]) -> None:
     raise AssertionError(f"still not so after {WAIT // 1000} s: {is_so}; the page shows: {seen}")
 
 
-def run_all(page: Any, address: str) -> None:
+def run_all(page: Any, address: str, ended: Callable[[], bool]) -> None:
     """Run > Run All Cells, once the notebook's kernel is there; before, Lab would ask for one."""
-    wait_until(page, lambda: _idle_kernel(address) != "")
+    wait_until(page, lambda: "idle" in _joined_kernels(address))
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=WAIT)
     for _ in range(WAIT // 20_000):  # a click that comes before Lab has joined page and kernel does nothing
-        before = _idle_kernel(address)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+        busy = 0
         for _ in range(80):
-            if _idle_kernel(address) != before:
+            busy = busy + 1 if "busy" in _joined_kernels(address) else 0
+            prompts = "".join(page.locator(".jp-InputPrompt").all_inner_texts())
+            # a kernel is busy for a moment when a page joins it; twice in a row means cells
+            if busy > 1 or ended() or re.search(r"[0-9*]", prompts):
                 return
             page.wait_for_timeout(250)
     raise AssertionError(f"no cell was started; the page shows: {page.locator('body').inner_text()[-2000:]}")
 
 
-def _idle_kernel(address: str) -> str:
-    """When the kernel that a page has joined was last active; "" while there is none, or while it works."""
+def _joined_kernels(address: str) -> list[str]:
+    """The states of the kernels that a page has joined."""
     try:
         with urllib.request.urlopen(f"{address}/api/kernels", timeout=60) as reply:
             kernels = json.load(reply)
     except urllib.error.HTTPError:  # while a kernel starts, jupyter-server lists it without its model and answers 500
-        return ""
-    idle = [kernel for kernel in kernels if kernel["execution_state"] == "idle" and kernel["connections"]]
-    return str(idle[0]["last_activity"]) if idle else ""
+        return []
+    return [kernel["execution_state"] for kernel in kernels if kernel["connections"]]
 
 
 def hover(page: Any) -> str:
@@ -176,8 +179,9 @@ def test_lasso_in_jupyterlab_reaches_the_instructor(run: recipe.StageParameters,
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.goto(f"{lab}/lab/tree/notebooks/02_error_analysis.ipynb", timeout=WAIT)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
-    run_all(page, lab)
-    wait_until(page, run.folder.metrics("02_error_analysis").is_file)
+    ended = run.folder.metrics("02_error_analysis").is_file
+    run_all(page, lab, ended)
+    wait_until(page, ended)
     plot = page.locator(".laif-map .nsewdrag").first
     plot.wait_for(state="attached", timeout=WAIT)
     plot.scroll_into_view_if_needed()
@@ -229,8 +233,9 @@ def test_the_contrast_explorer_answers_to_list_and_slider(run: recipe.StageParam
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.goto(f"{lab}/lab/tree/notebooks/04_instruct_LEC.ipynb", timeout=WAIT)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
-    run_all(page, lab)
-    wait_until(page, recipe_of(run, "lec").folder.metrics("04_instruct_LEC").is_file)
+    ended = recipe_of(run, "lec").folder.metrics("04_instruct_LEC").is_file
+    run_all(page, lab, ended)
+    wait_until(page, ended)
     explorer = page.locator(".widget-vbox", has=page.locator(".widget-slider")).first
     explorer.wait_for(state="attached", timeout=WAIT)
     explorer.scroll_into_view_if_needed()
