@@ -1,7 +1,5 @@
 """Sets what an arm gained beside all that it took: items, tokens of three kinds, dollars, seconds."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,7 +8,7 @@ from laif_helpers import arms
 from laif_helpers.instructors import ledger
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_rows, write_text
+from laif_helpers.records import read_json, read_rows, write_text
 
 TOKENS = ("training_tokens", "generated_tokens", "instructor_tokens", "teacher_tokens")
 SECONDS = ("teach_seconds", "train_seconds")
@@ -27,7 +25,8 @@ def spent(folder: IterationDir, arm: str, notebook: str) -> dict[str, Any]:
     """
     rows = list(read_rows(folder.training_set)) if folder.training_set.is_file() else []
     asked = {(row["benchmark"], _question(row)) for row in rows}
-    trained, taught = _read(folder.train_metrics), _read(folder.metrics(notebook)) if notebook else {}
+    trained = read_json(folder.train_metrics, {})
+    taught = read_json(folder.metrics(notebook), {}) if notebook else {}
     paid = ledger.totals(folder.replies(arm))
     return {
         **{"items": len(rows), "questions": len(asked), "training_tokens": trained.get("tokens", 0)},
@@ -41,10 +40,6 @@ def spent(folder: IterationDir, arm: str, notebook: str) -> dict[str, Any]:
 
 def _question(row: dict[str, Any]) -> str:
     return next((turn["content"] for turn in reversed(row["messages"]) if turn["role"] == "user"), "")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def table(p: StageParameters, gained: pd.DataFrame) -> pd.DataFrame:

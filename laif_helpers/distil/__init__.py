@@ -97,14 +97,13 @@ def scored(p: StageParameters, question: Question) -> list[dict[str, Any]]:
     that teacher and target give it, and the divergence KL(target || teacher) of the whole distributions there."""
     from laif_helpers.models import local
 
-    by_id = {
-        example.id: answer for example, answer in joined.pairs(p, p.previous, question.example.benchmark, p.error_split)
-    }
-    said, scores, ids, start = by_id[question.example.id].text, [], [], 0
+    answered = joined.pairs(p, p.previous, question.example.benchmark, p.error_split)
+    by_id = {example.id: response for example, response in answered}
+    answer, scores, ids, start = by_id[question.example.id].text, [], [], 0
     for name in (local_target(p.teacher), p.base_model):
         loaded = local.load(name, p.dtype, p.request_options.target.template_values)
         prompt = local.prompt_ids(loaded, [question.messages])[0]
-        ids = prompt + loaded.tokenizer(said, add_special_tokens=False)["input_ids"] + loaded.stop_ids[:1]
+        ids = prompt + loaded.tokenizer(answer, add_special_tokens=False)["input_ids"] + loaded.stop_ids[:1]
         start = len(prompt)
         scores.append(local.log_probabilities(loaded.model, ids)[start - 1 : -1])
     teacher, target = scores

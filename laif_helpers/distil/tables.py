@@ -1,31 +1,26 @@
 """Shows for 10: which questions are rolled out, and whether the teacher can answer them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from laif_helpers.distil import Question
 from laif_helpers.recipe import StageParameters
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Row = dict[str, Any]
 
 
-def chosen(questions: Sequence[Question]) -> "pd.DataFrame":
+def chosen(questions: Sequence[Question]) -> pd.DataFrame:
     """Rollouts an epoch and distinct questions, by benchmark and by what the target made of them before."""
-    import pandas as pd
-
     rows = [(q.example.benchmark, "failed" if q.failed else "passed", q.example.id) for q in questions]
     table = pd.DataFrame(rows, columns=["benchmark", "target", "id"])
     grouped = table.groupby(["benchmark", "target"])["id"].agg(rollouts="size", questions="nunique")
     return grouped.reset_index()
 
 
-def teacher(answers: Sequence[Row]) -> "pd.DataFrame":
+def teacher(answers: Sequence[Row]) -> pd.DataFrame:
     """How many of the questions the teacher answers right, by what the target made of them."""
-    import pandas as pd
-
     table = pd.DataFrame(answers, columns=["benchmark", "target failed", "teacher right"])
     grouped = table.groupby(["benchmark", "target failed"])["teacher right"].agg(asked="size", right="sum")
     return grouped.reset_index()

@@ -59,7 +59,8 @@ def samples(text: str, family: str) -> list[tuple[str, str, str]]:
     text = turns.end_of_turn(text)
     reply = _object(text)
     if reply is None:
-        return plain.samples(text, families.get(family))
+        row = families.get(family)
+        return plain.samples(text, row.read, row.needed)
     found = reply.get("samples")
     return [_sample(item, families.get(family)) for item in found] if isinstance(found, list) else []
 

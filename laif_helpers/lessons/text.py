@@ -3,11 +3,7 @@
 import ast
 import re
 import unicodedata
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from laif_helpers.lessons.families import Family
+from collections.abc import Callable, Iterable
 
 Sample = tuple[str, str]
 """One lesson as (question, response)."""
@@ -72,7 +68,9 @@ def diagnosis(text: str) -> str:
     return ""
 
 
-def samples(text: str, family: "Family") -> list[tuple[str, str, str]]:
+def samples(
+    text: str, read: Callable[[list[str], list[str]], Sample | None], needed: str
+) -> list[tuple[str, str, str]]:
     """Every sample that a reply begins, in order: ``(question, response, problem)``.
 
     Read are numbered samples with plain, bold or heading labels, ``####`` answers, fenced code and option
@@ -82,12 +80,10 @@ def samples(text: str, family: "Family") -> list[tuple[str, str, str]]:
     """
     found = []
     for asked, answered in _split(text):
-        sample = family.read(asked, answered)
+        sample = read(asked, answered)
         raw = ("\n".join(asked).strip(), "\n".join(answered).strip())
         missing = [name for name, part in zip(("a question", "an answer"), raw, strict=True) if not part]
-        found.append(
-            (*sample, "") if sample else (*raw, f"a sample without {missing[0]}" if missing else family.needed)
-        )
+        found.append((*sample, "") if sample else (*raw, f"a sample without {missing[0]}" if missing else needed))
     return found
 
 

@@ -139,8 +139,8 @@ def learn(p: StageParameters, attempts: Sequence[Attempt]) -> list[Lesson]:
 def _lesson(p: StageParameters, attempt: Attempt) -> Lesson:
     item, bench = attempt.example, benchmarks.get(attempt.example.benchmark)
     id = f"{p.arm}{p.iteration}-{item.id}-{attempt.sample}"
-    asked, said = bench.question_text(item), attempt.done.text
-    return Lesson(id, bench.name, asked, said, [item.id], p.arm, p.iteration, instructor="self", request_key="")
+    question, response = bench.question_text(item), attempt.done.text
+    return Lesson(id, bench.name, question, response, [item.id], p.arm, p.iteration, instructor="self", request_key="")
 
 
 def _refused(p: StageParameters, attempt: Attempt) -> str:

@@ -2,21 +2,18 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from laif_helpers import lessons
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson
 from laif_helpers.self_training import Attempt, drawn
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-def by_question(attempts: Sequence[Attempt]) -> "pd.DataFrame":
+def by_question(attempts: Sequence[Attempt]) -> pd.DataFrame:
     """Questions by benchmark, by whether the greedy answer was right, and by how many of the samples are right."""
-    import pandas as pd
-
     right: dict[tuple[str, str, str], int] = defaultdict(int)
     for attempt in attempts:
         greedy = "failed greedily" if attempt.failed else "passed greedily"
@@ -26,10 +23,8 @@ def by_question(attempts: Sequence[Attempt]) -> "pd.DataFrame":
     return pd.crosstab([table["benchmark"], table["greedy"]], table["samples"]).reset_index()
 
 
-def examples(found: Sequence[Lesson], n: int = 4) -> "pd.DataFrame":
+def examples(found: Sequence[Lesson], n: int = 4) -> pd.DataFrame:
     """A few answers of each fate."""
-    import pandas as pd
-
     shown: Counter[str] = Counter()
     rows = []
     for lesson in found:
