@@ -33,9 +33,10 @@ VLLM_CPU_KVCACHE_SPACE=${{VLLM_CPU_KVCACHE_SPACE:-1}} exec {python} -m vllm.entr
 COMMANDS = {
     "llama.cpp": f"{sys.executable} '{ROOT / 'data' / 'llamacpp.py'}' {{model}} {{port}}",
     "transformers": "transformers serve {model} --host 127.0.0.1 --port {port} --device cpu",
-    "vllm": f"'{SERVERS / 'vllm' / 'bin' / 'serve'}' {{model}} {{port}} --dtype float32",
+    "vllm": f"'{SERVERS / 'vllm' / 'bin' / 'serve'}' {{model}} {{port}} --dtype float32 --enforce-eager",
 }
-"""vLLM computes in bfloat16 unless it is told not to: slow without instructions for it, and other texts than here."""
+"""vLLM computes in bfloat16 unless it is told not to: slow without instructions for it, and other texts than here. It
+compiles each model when it starts, minutes on two cores, which a few hundred answers never pay back."""
 
 
 def missing(name: str) -> str:

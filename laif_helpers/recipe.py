@@ -129,6 +129,11 @@ class StageParameters(Recipe):
         return 1000 * self.seed + self.iteration
 
     @property
+    def asking(self) -> dict[str, Any]:
+        """How the target is asked, as ``models.generate`` takes it."""
+        return {"url": self.target_url, "change": self.request_options.target, "dtype": self.dtype}
+
+    @property
     def folder(self) -> IterationDir:
         """Where this notebook writes."""
         return RunDir.named(self.run).iteration(self.arm, self.iteration)

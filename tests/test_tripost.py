@@ -57,18 +57,29 @@ def honest(question: str, turns: list[Message], sample: int) -> str:
     return solved(question) if turns[-1]["content"] == REPAIR else mutated(question, 0, ("final_answer",))
 
 
+def ask_model(conversations: list[list[Message]], **how: Any) -> list[Completion]:
+    return models.generate("m", conversations, **how)
+
+
 ANOTHER = solved(benchmarks.get(NAME).load("validation")[0].question)
 """A right answer to another question."""
 
 
 @pytest.fixture
-def target(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], None]:
-    """Put a scripted model behind ``models.generate``."""
+def target(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Answer], None]:
+    """Put a scripted model behind ``models.generate``, and no answer of another one before it."""
 
     def use(answer: Answer) -> None:
-        def generate(model: str, conversations: list[list[Message]], n: int = 1, **_: Any) -> list[Completion]:
-            texts = [answer(turns[0]["content"], turns, sample) for turns in conversations for sample in range(n)]
-            return [Completion(text, 10, len(text.split())) for text in texts]
+        monkeypatch.setenv("LAIF_RUNS", str(tmp_path_factory.mktemp("runs")))
+
+        def generate(model: str, conversations: list[list[Message]], n: int = 1, **how: Any) -> list[Completion]:
+            asked = [turns for turns in conversations for _ in range(n)]
+            numbers = how.get("numbers") or models.sample_numbers(asked)
+            texts = [answer(turns[0]["content"], turns, sample) for turns, sample in zip(asked, numbers, strict=True)]
+            done = [Completion(text, 10, len(text.split())) for text in texts]
+            for at, completion in enumerate(done):
+                how.get("on_done", lambda *_: None)(at, completion)
+            return done
 
         monkeypatch.setattr(models, "generate", generate)
 
@@ -250,10 +261,10 @@ def test_an_improver_is_asked_again_until_it_is_right(
 def test_the_loop_stops_when_the_model_says_so_and_counts_what_it_gave(target: Callable[[Answer], None]) -> None:
     items = benchmarks.get(NAME).load("test")[:30]
     target(honest)
-    done = loop.run("m", items, updates=2)
+    done = loop.run(ask_model, items, updates=2)
     assert {each.stopped for each in done} == {"says it is right"} and {len(each.answers) for each in done} == {2}
-    samples = loop.at_equal_tokens("m", done)
-    of = repair.summary(loop.rows(done, samples, loop.injected_found("m", items)))
+    samples = loop.at_equal_tokens(ask_model, done)
+    of = repair.summary(loop.rows(done, samples, loop.injected_found(ask_model, items)))
     assert of["accuracy_last"] == 1 and of["harm"] == 0 and of["false_alarms"] is None
     assert of["contribution"] == of["accuracy_last"] - of["accuracy_first"] > 0
     assert of["detection_recall"] == of["step_found"] == of["injected_found"] == of["changed"] == 1
@@ -268,16 +279,16 @@ def test_a_model_that_spoils_right_answers_shows_harm_and_false_alarms(target: C
 
     target(spoiler)
     items = benchmarks.get(NAME).load("test")[:20]
-    done = loop.run("m", items, updates=1)
+    done = loop.run(ask_model, items, updates=1)
     assert {each.stopped for each in done} == {"limit of updates"}
-    of = repair.summary(loop.rows(done, loop.at_equal_tokens("m", done), [False] * 20))
+    of = repair.summary(loop.rows(done, loop.at_equal_tokens(ask_model, done), [False] * 20))
     assert (of["accuracy_first"], of["accuracy_last"], of["harm"], of["false_alarms"]) == (1, 0, 1, 1)
     assert of["accuracy_oracle"] == 1
 
 
 def test_unreadable_feedback_ends_the_loop_with_the_answer_as_it_is(target: Callable[[Answer], None]) -> None:
     target(lambda question, turns, sample: "hm" if turns[-1]["content"] == CHECK else solved(question))
-    done = loop.run("m", benchmarks.get(NAME).load("test")[:5], updates=3)
+    done = loop.run(ask_model, benchmarks.get(NAME).load("test")[:5], updates=3)
     assert {(each.stopped, len(each.said)) for each in done} == {("feedback unreadable", 2)}
 
 
@@ -362,3 +373,25 @@ def test_attempts_are_followed_into_the_next_iteration(tmp_path: Path, target: C
     assert {row["later_right"] for row in rows if row["iteration"] == 2} == {None}
     table = tables.followed(second, again)
     assert table["attempts"].sum() == len(found) and set(table["right now (%)"]) == {100.0}
+
+
+def test_attempts_of_a_killed_draw_are_kept_and_more_attempts_draw_only_the_new_ones(
+    target: Callable[[Answer], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target(weak)
+    asked: list[int] = []
+    whole = models.generate
+
+    def counted(model: str, conversations: list[list[Message]], **how: Any) -> list[Completion]:
+        asked.append(len(conversations))
+        return whole(model, conversations, **how)
+
+    monkeypatch.setattr(models, "generate", counted)
+    p = parameters(attempts=2)
+    first, _ = collected(p)
+    assert asked == [80, 80], "two attempts at 40 questions, and feedback on each"
+    lines = p.folder.attempts.read_text().splitlines(keepends=True)
+    p.folder.attempts.write_text("".join(lines[:30]) + '{"key": "half a li')
+    assert collected(p)[0] == first and asked[2:] == [50, 80]
+    collected(p.model_copy(update={"attempts": 3}))
+    assert asked[4] == 40

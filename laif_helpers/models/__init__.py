@@ -64,7 +64,7 @@ def generate(
     if not conversations:
         return []
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    options["numbers"] = _turns(conversations) if numbers is None else numbers
+    options["numbers"] = sample_numbers(conversations) if numbers is None else numbers
     ask = (
         partial(_ask_server, change=change)
         if Target.of(model).kind == "server"
@@ -88,8 +88,8 @@ def _ask_server(model: str, conversations: list[list[Message]], **options: Any) 
     server_model.ask(Target.of(model).name, conversations, **options)
 
 
-def _turns(conversations: list[list[Message]]) -> list[int]:
-    """How many equal conversations came before each."""
+def sample_numbers(conversations: list[list[Message]]) -> list[int]:
+    """Which sample of its conversation each is: how many equal ones stand before it."""
     before: Counter[str] = Counter()
     found = []
     for turns in conversations:

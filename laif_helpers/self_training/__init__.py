@@ -5,22 +5,17 @@ only what the target fails greedily; ``self`` keeps every answer that came to an
 shows what any training on own words does. Answers go to disk as they are drawn, so that a killed run goes on there.
 """
 
-import hashlib
-import json
-import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from laif_helpers import arms, benchmarks, lessons, models
+from laif_helpers import arms, benchmarks, lessons
 from laif_helpers.answers import pools
+from laif_helpers.models import kept
 from laif_helpers.paths import RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, Lesson, write_jsonl
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,56 +66,14 @@ def _answers(
     p: StageParameters, bench: benchmarks.Benchmark, items: Sequence[Example]
 ) -> list[tuple[Example, int, Completion]]:
     """(item, number of the sample, answer); what this arm, or another beside it, has drawn is not drawn again."""
-    how = drawn(p) | {"max_new_tokens": p.max_new_tokens, "seed": p.draw}
-    made_by = {"model": models.fingerprint(p.base_model), **how, "dtype": models.chosen_dtype(p.base_model, p.dtype)}
-    made_by |= {"template_values": p.request_options.target.template_values}
-    n = how.pop("n")
-    wanted = [(item, number) for item in items for number in range(n)]
-    keys = [_key(made_by, bench, item, number) for item, number in wanted]
-    known = _drawn_beside(p, set(keys)) | _kept(p.folder.attempts)
-    missing = [at for at, key in enumerate(keys) if key not in known]
-    write_jsonl(p.folder.attempts, known.values())
-    with p.folder.attempts.open("a", encoding="utf-8") as handle:
-        before = time.perf_counter()
-
-        def keep(at: int, done: Completion) -> None:
-            nonlocal before
-            now = time.perf_counter()
-            row = {"key": keys[missing[at]], **asdict(done), "seconds": round(now - before, 4)}
-            known[row["key"]], before = row, now
-            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
-            handle.flush()
-
-        models.generate(
-            p.base_model,
-            [bench.messages(wanted[at][0]) for at in missing],
-            numbers=[wanted[at][1] for at in missing],
-            dtype=p.dtype,
-            change=p.request_options.target,
-            on_done=keep,
-            **how,
-        )
-    rows = [{field: value for field, value in known[key].items() if field != "key"} for key in keys]
-    return [(*of, Completion(**row)) for of, row in zip(wanted, rows, strict=True)]
-
-
-def _key(made_by: Row, bench: benchmarks.Benchmark, item: Example, number: int) -> str:
-    """Names an answer by all that decides it, so that none is taken from another model, setting or question."""
-    what = json.dumps([made_by, bench.name, bench.messages(item)], sort_keys=True)
-    return f"{item.id}#{number}:{hashlib.sha256(what.encode()).hexdigest()[:16]}"
-
-
-def _drawn_beside(p: StageParameters, wanted: set[str]) -> dict[str, Row]:
-    """The very same answers that other arms of this notebook have drawn: in the first iteration all ask one model."""
-    beside = [arm.name for arm in arms.ARMS.values() if arm.notebook == p.row.notebook and arm.name != p.arm]
-    files = [RunDir.named(p.run).iteration(arm, p.iteration).attempts for arm in beside]
-    return {key: row for file in files for key, row in _kept(file).items() if key in wanted}
-
-
-def _kept(path: Path) -> dict[str, Row]:
-    """Answers that an earlier call left, by key. The line it was writing when it was killed is dropped."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-    return {row["key"]: row for row in map(json.loads, lines)}
+    how = drawn(p) | {"max_new_tokens": p.max_new_tokens, "seed": p.draw, **p.asking}
+    # in the first iteration all arms of this notebook ask one model
+    arms_beside = [arm.name for arm in arms.ARMS.values() if arm.notebook == p.row.notebook and arm.name != p.arm]
+    beside = [RunDir.named(p.run).iteration(arm, p.iteration).attempts for arm in arms_beside]
+    asked = [bench.messages(item) for item in items]
+    done = kept.generate(p.folder.attempts, p.base_model, asked, beside=beside, **how)
+    wanted = [(item, number) for item in items for number in range(how["n"])]
+    return [(*of, answer) for of, answer in zip(wanted, done, strict=True)]
 
 
 def learn(p: StageParameters, attempts: Sequence[Attempt]) -> list[Lesson]:

@@ -9,12 +9,14 @@ stays on disk with what became of it. The baselines of the method make other rec
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
-from laif_helpers import benchmarks, models
+from laif_helpers import benchmarks
 from laif_helpers.answers import joined
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps.mutations import mutants
+from laif_helpers.models import kept
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example
 from laif_helpers.tripost import improve
@@ -24,6 +26,7 @@ from laif_helpers.tripost.turns import conversation
 
 __all__ = ["collect", "edit", "questions", "records", "sample", "traced"]
 
+FEEDBACK_TOKENS = 160
 CHARACTERS_A_TOKEN = 2.5
 """Digits and short words: a repair record's tokens are estimated with this, and counted by the training."""
 
@@ -56,14 +59,17 @@ def collect(p: StageParameters, items: dict[str, list[Example]]) -> list[Traject
     feedback on each of them. Equal attempts at a question count one time."""
     found: list[Trajectory] = []
     for name, listed in items.items():
-        options: dict[str, Any] = {"url": p.target_url, "seed": 1000 * p.seed + p.iteration}
-        options |= {"temperature": p.attempt_temperature, "max_new_tokens": budget(listed)}
-        prompts = [conversation(name, item.question) for item in listed]
-        done = models.generate(p.base_model, prompts, n=p.attempts, **options)
+        ask: kept.Ask = partial(kept.generate, p.folder.attempts, p.base_model, **p.asking)
+        options: dict[str, Any] = {
+            "temperature": p.attempt_temperature,
+            "max_new_tokens": budget(listed),
+            "seed": p.draw,
+        }
+        done = ask([conversation(name, item.question) for item in listed], n=p.attempts, **options)
         drawn = [(item, sample) for item in listed for sample in range(p.attempts)]
         drawn_trajectories = [_trajectory(name, *of, answer.text) for of, answer in zip(drawn, done, strict=True)]
         asked = [conversation(name, each.question, each.attempt) for each in drawn_trajectories]
-        feedback = models.generate(p.base_model, asked, max_new_tokens=160, url=p.target_url)
+        feedback = ask(asked, max_new_tokens=FEEDBACK_TOKENS)
         found += [_with_feedback(each, answer.text) for each, answer in zip(drawn_trajectories, feedback, strict=True)]
     return _once(found)
 

@@ -5,17 +5,18 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from laif_helpers import benchmarks, models
+from laif_helpers import benchmarks
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps.mutations import mutants
+from laif_helpers.models import kept
+from laif_helpers.models.kept import Ask
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, write_jsonl
-from laif_helpers.tripost import budget
+from laif_helpers.tripost import FEEDBACK_TOKENS, budget
 from laif_helpers.tripost.turns import conversation
-
-FEEDBACK_TOKENS = 160
 
 
 @dataclass
@@ -38,22 +39,25 @@ def measured(p: StageParameters) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for name in [name for name in p.benchmarks if name in steps.TASKS]:
         items = benchmarks.get(name).load(p.test_split, data_dir=p.data_dir or None, limit=p.limit or None)
-        done = run(p.model, items, updates=p.updates, url=p.target_url)
-        samples = at_equal_tokens(p.model, done, url=p.target_url)
-        found[name] = rows(done, samples, injected_found(p.model, items, url=p.target_url))
-        write_jsonl(p.folder.repairs(name, p.test_split), found[name])
+        path = p.folder.repairs(name, p.test_split)
+        partial_answers = path.with_name(f".{path.stem}.partial")
+        ask: Ask = partial(kept.generate, partial_answers, p.model, **p.asking)
+        done = run(ask, items, updates=p.updates)
+        found[name] = rows(done, at_equal_tokens(ask, done), injected_found(ask, items))
+        write_jsonl(path, found[name])
+        partial_answers.unlink(missing_ok=True)
     return found
 
 
-def run(model: str, items: Sequence[Example], *, updates: int, url: str = "") -> list[Repair]:
+def run(ask: Ask, items: Sequence[Example], *, updates: int) -> list[Repair]:
     """Greedy loops over all items at once, at most ``updates`` updates each. All items are of one benchmark."""
     repairs = [Repair(item) for item in items]
     for _ in range(updates + 1):
         open_ones = [repair for repair in repairs if not repair.stopped]
-        _turn(model, open_ones, url)
+        _turn(ask, open_ones)
         for repair in open_ones:
             repair.first_tokens = repair.first_tokens or repair.tokens
-        _turn(model, open_ones, url)
+        _turn(ask, open_ones)
         for repair in open_ones:
             read = steps.read_feedback(repair.said[-1])
             repair.stopped = {True: "says it is right", None: "feedback unreadable", False: ""}[read.correct]
@@ -62,7 +66,7 @@ def run(model: str, items: Sequence[Example], *, updates: int, url: str = "") ->
     return repairs
 
 
-def _turn(model: str, repairs: Sequence[Repair], url: str) -> None:
+def _turn(ask: Ask, repairs: Sequence[Repair]) -> None:
     """The next answer or feedback of each, longest budgets apart so that no bucket waits for another's."""
     by_bucket: dict[str, list[Repair]] = {}
     for repair in repairs:
@@ -71,7 +75,7 @@ def _turn(model: str, repairs: Sequence[Repair], url: str) -> None:
         prompts = [conversation(repair.example.benchmark, repair.example.question, *repair.said) for repair in group]
         feedback = len(group[0].said) % 2
         limit = FEEDBACK_TOKENS if feedback else budget([repair.example for repair in group])
-        for repair, done in zip(group, models.generate(model, prompts, max_new_tokens=limit, url=url), strict=True):
+        for repair, done in zip(group, ask(prompts, max_new_tokens=limit), strict=True):
             repair.said.append(done.text)
             repair.tokens += done.new_tokens
 
@@ -86,9 +90,7 @@ class Samples:
     tokens: int
 
 
-def at_equal_tokens(
-    model: str, repairs: Sequence[Repair], *, temperature: float = 0.7, seed: int = 0, url: str = ""
-) -> list[Samples]:
+def at_equal_tokens(ask: Ask, repairs: Sequence[Repair], *, temperature: float = 0.7, seed: int = 0) -> list[Samples]:
     """Majority vote and best by the step verifier, of samples that cost at least the loops' tokens.
 
     At least three are drawn, because a vote of two is a single sample.
@@ -97,8 +99,7 @@ def at_equal_tokens(
     k = max(3, math.ceil(spent / max(1, first)))
     items = [repair.example for repair in repairs]
     prompts = [conversation(item.benchmark, item.question) for item in items]
-    options: dict[str, Any] = {"temperature": temperature, "seed": seed, "url": url, "max_new_tokens": budget(items)}
-    done = models.generate(model, prompts, n=k, **options)
+    done = ask(prompts, n=k, temperature=temperature, seed=seed, max_new_tokens=budget(items))
     return [_samples(item, done[at * k : (at + 1) * k]) for at, item in enumerate(items)]
 
 
@@ -112,14 +113,14 @@ def _samples(item: Example, done: Sequence[Completion]) -> Samples:
     return Samples(len(done), majority, best, sum(answer.new_tokens for answer in done))
 
 
-def injected_found(model: str, items: Sequence[Example], seed: int = 0, url: str = "") -> list[bool]:
+def injected_found(ask: Ask, items: Sequence[Example], seed: int = 0) -> list[bool]:
     """Of one error put into each item's gold answer: whether the model's feedback names its step."""
     rng = random.Random(seed)
     drawn = [rng.choice(list(mutants(item.benchmark, item.question, rng))) for item in items]
     prompts = [
         conversation(item.benchmark, item.question, answer.text) for item, answer in zip(items, drawn, strict=True)
     ]
-    feedback = models.generate(model, prompts, max_new_tokens=FEEDBACK_TOKENS, url=url)
+    feedback = ask(prompts, max_new_tokens=FEEDBACK_TOKENS)
     read = [steps.read_feedback(done.text) for done in feedback]
     return [answer.correct is False and answer.step == mutant.step for answer, mutant in zip(read, drawn, strict=True)]
 
