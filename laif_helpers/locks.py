@@ -2,18 +2,22 @@
 
 A lock of the operating system ends when its holder ends, however it ends. Some shared file systems have no locks
 (Lustre mounted without ``flock``, some NFS and FUSE). There the holder keeps a lease: a file beside the lock that it
-touches regularly. A lease is void once its process has ended or once it was not touched for a minute.
+touches regularly. A lease is void once its process has ended, or once it was not touched for a minute by the file
+system's own clock and nobody touches it while it is watched.
 """
 
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import socket
+import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -30,9 +34,13 @@ class Held(Exception):
 
 
 @contextlib.contextmanager
-def hold(path: Path, *, wait: bool = False) -> Iterator[Say]:
+def hold(path: Path, *, wait: bool = False, everywhere: bool = False) -> Iterator[Say]:
     """Hold ``path``. Raises ``Held`` if another process does (with ``wait``: waits for it), OSError if the file cannot
-    be written."""
+    be written.
+
+    ``everywhere``: keep a lease too, because a shared file system may be mounted so that its locks hold on one machine
+    alone (NFS with ``local_lock``).
+    """
     with path.open("a+", encoding="utf-8") as handle:
         while True:
             try:
@@ -42,17 +50,14 @@ def hold(path: Path, *, wait: bool = False) -> Iterator[Say]:
                     raise
                 break
             if taken:
-                yield from _locked(path)
+                with _lease(_lease_path(path), wait) if everywhere else contextlib.nullcontext():
+                    yield from _locked(path)
                 return
             if not wait:
                 raise Held
             time.sleep(WAIT_S)
-    lease = _lease_path(path)
-    while not _make(lease):
-        if not wait:
-            raise Held
-        time.sleep(WAIT_S)
-    yield from _kept(lease)
+    with _lease(_lease_path(path), wait) as say:
+        yield say
 
 
 def holder(path: Path) -> dict[str, Any]:
@@ -62,11 +67,14 @@ def holder(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open(encoding="utf-8") as handle:
-            return {} if _take(handle, fcntl.LOCK_SH) else json.loads(handle.read())
+            if not _take(handle, fcntl.LOCK_SH):
+                found: dict[str, Any] = json.loads(handle.read())
+                return found
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
-    except OSError:
-        return _leased(_lease_path(path))
+    except OSError:  # no locks here
+        pass
+    return _leased(_lease_path(path))
 
 
 def known(folder: Path) -> bool:
@@ -118,50 +126,132 @@ def _lease_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.lease{path.suffix}")
 
 
-def _make(lease: Path) -> bool:
-    """Make the file that only one process can make; one of a process that has gone is put aside first."""
+@contextlib.contextmanager
+def _lease(lease: Path, wait: bool) -> Iterator[Say]:
+    """Keep the lease that only one process can make, and touch it until the end of the block."""
+    me = _me() | {"token": uuid.uuid4().hex}
+    while not _make(lease, me):
+        if not wait:
+            raise Held
+        time.sleep(WAIT_S)
+    over = threading.Event()
+    beating = threading.Thread(target=_beat, args=(lease, me, over), daemon=True)
+    beating.start()
+
+    def say(more: dict[str, Any]) -> None:
+        lease.write_text(json.dumps(me | more), encoding="utf-8")
+
+    try:
+        yield say
+    finally:
+        over.set()
+        beating.join()
+        if _read(lease).get("token") == me["token"]:
+            lease.unlink(missing_ok=True)
+
+
+def _make(lease: Path, me: dict[str, Any]) -> bool:
+    text = _text(lease)  # read before it is judged: what is removed below is what was judged, not its successor
     if _leased(lease):
         return False
-    with contextlib.suppress(FileNotFoundError):
-        # a renamed file is gone for everybody at once, so that two cannot remove two leases after each other
-        lease.rename(lease.with_name(f"{lease.name}.{os.getpid()}")).unlink()
+    if text and not _gone(_read(lease)) and _moves(lease):
+        return False
+    _remove(lease, text)
     try:
         with lease.open("x", encoding="utf-8") as handle:
-            handle.write(json.dumps(_me()))
+            handle.write(json.dumps(me))
     except FileExistsError:
         return False
     return True
 
 
-def _kept(lease: Path) -> Iterator[Say]:
-    over = threading.Event()
-    beating = threading.Thread(target=_beat, args=(lease, over), daemon=True)
-    beating.start()
+def _moves(lease: Path) -> bool:
+    """Whether the holder of a lease that looks old touches it. A clock that was set, or another machine's, says nothing
+    about the holder, so it is watched for longer than it may stand still."""
+    before, ends = _state(lease), time.monotonic() + 2.5 * BEAT_S
+    while time.monotonic() < ends:
+        time.sleep(min(WAIT_S, BEAT_S))
+        if _state(lease) != before:
+            return True
+    return False
+
+
+def _state(lease: Path) -> Any:
     try:
-        yield _writer(lease)
-    finally:
-        over.set()
-        beating.join()
-        lease.unlink(missing_ok=True)
+        return lease.stat().st_mtime_ns, _text(lease)
+    except OSError:
+        return None
 
 
-def _beat(lease: Path, over: threading.Event) -> None:
+def _remove(lease: Path, seen: str) -> None:
+    """Remove a void lease that reads ``seen``. Only the holder of a claim on this very lease may: else the slower one
+    of two would remove the lease that the faster one has just made."""
+    claim = lease.with_name(f"{lease.name}.{hashlib.sha256(seen.encode()).hexdigest()[:12]}")
+    with contextlib.suppress(FileNotFoundError):
+        if abs(_now(lease.parent) - claim.stat().st_mtime) > STALE_S:  # of a process that was killed right here
+            claim.unlink()
+    with contextlib.suppress(FileExistsError):
+        claim.open("x").close()
+        if _text(lease) == seen:
+            lease.unlink(missing_ok=True)
+        claim.unlink(missing_ok=True)
+
+
+def _beat(lease: Path, me: dict[str, Any], over: threading.Event) -> None:
+    """Touch the lease. Who finds another's there has stood still and was taken for dead: the process ends, with its
+    children, because the other one does their work now."""
     while not over.wait(BEAT_S):
-        with contextlib.suppress(OSError):
-            lease.touch()
+        with contextlib.suppress(OSError, FileExistsError):
+            found = _read(lease)
+            if found.get("token") == me["token"]:
+                lease.touch()
+            elif found.get("token"):
+                who = f"process {found.get('pid')} on {found.get('host')}"
+                print(f"laif: {lease} is held by {who} now, because this process stood still; it ends", file=sys.stderr)
+                sys.stderr.flush()
+                os._exit(3)
+            elif not lease.exists():
+                with lease.open("x", encoding="utf-8") as handle:
+                    handle.write(json.dumps(me))
+
+
+def _text(lease: Path) -> str:
+    try:
+        return lease.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _read(lease: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(_text(lease))
+        return found
+    except json.JSONDecodeError:
+        return {}
 
 
 def _leased(lease: Path) -> dict[str, Any]:
-    """What a lease that still holds says; {} if there is none, or if its process has gone."""
-    import psutil
-
+    """What a lease that holds by its age says; {} if there is none, or if its process has gone."""
     try:
-        text, age = lease.read_text(encoding="utf-8"), time.time() - lease.stat().st_mtime
+        age = abs(_now(lease.parent) - lease.stat().st_mtime)
     except FileNotFoundError:
         return {}
+    owner = _read(lease) or {"pid": "unknown"}  # being written just now
+    return {} if _gone(owner) or age > STALE_S else owner
+
+
+def _gone(owner: dict[str, Any]) -> bool:
+    import psutil
+
+    return owner.get("host") == socket.gethostname() and not psutil.pid_exists(owner["pid"])
+
+
+def _now(folder: Path) -> float:
+    """The time by the clock that stamps files in this folder, which may be a server's."""
     try:
-        owner: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError:  # being written just now
-        owner = {"pid": "unknown"}
-    gone = owner.get("host") == socket.gethostname() and not psutil.pid_exists(owner["pid"])
-    return {} if gone or age > STALE_S else owner
+        with tempfile.TemporaryFile(dir=folder) as handle:
+            handle.write(b".")
+            handle.flush()
+            return os.fstat(handle.fileno()).st_mtime
+    except OSError:
+        return time.time()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -229,6 +230,14 @@ def written_whole(path: Path) -> Iterator[Path]:
     half = path.with_name(f".{path.stem}.part{path.suffix}")
     yield half
     half.replace(path)
+
+
+_HALF = re.compile(r"\..+\.([a-z0-9_]{8}|part\.\w+)")
+
+
+def halves(folder: Path) -> list[Path]:
+    """What writers that were killed have left under a folder; whoever removes it knows that nobody is writing."""
+    return [path for path in folder.rglob(".*") if _HALF.fullmatch(path.name) and path.is_file()]
 
 
 def digest(value: Any) -> str:

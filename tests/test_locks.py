@@ -10,7 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,85 @@ def test_a_lease_of_another_machine_holds_while_it_is_touched(monkeypatch: pytes
             time.sleep(0.02)
         assert locks.holder(path)["pid"] == os.getpid(), "its holder touches it"
     assert not lease.exists()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases alone, with a beat of a tenth of a second."""
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    monkeypatch.setattr(locks, "BEAT_S", 0.1)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_was_set_takes_nobody_his_lease_and_keeps_nobodys(tmp_path: Path, hours: int) -> None:
+    """The times of a lease are off by an hour: it holds if it is touched, and is void if it is not."""
+    path, over = tmp_path / "x.lock", threading.Event()
+    lease, off = locks._lease_path(path), time.time() + 3600 * hours
+
+    def beat() -> None:
+        while not over.wait(0.05):
+            os.utime(lease, (off + time.monotonic() % 60,) * 2)
+
+    lease.write_text(json.dumps({"pid": 1, "host": "node7"}))
+    os.utime(lease, (off, off))
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        with pytest.raises(locks.Held), locks.hold(path):
+            pass
+    finally:
+        over.set()
+        beating.join()
+    with locks.hold(path):
+        assert locks.holder(path)["pid"] == os.getpid()
+
+
+@pytest.mark.usefixtures("quick")
+def test_of_many_that_find_a_void_lease_one_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_moves", lambda lease: False)
+    lease = tmp_path / "x.lease"
+    for _ in range(100):
+        lease.write_text(json.dumps({"pid": 1, "host": "node7"}))
+        os.utime(lease, (1, 1))
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda at: locks._make(lease, locks._me() | {"token": str(at)}), range(8)))
+        assert sum(made) == 1
+        assert json.loads(lease.read_text())["token"] == str(made.index(True))
+        assert [path.name for path in tmp_path.iterdir()] == ["x.lease"]
+
+
+def test_who_stood_still_and_lost_the_lease_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that sleeps, or a process that is stopped, must not go on beside its successor."""
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    monkeypatch.setattr(locks, "BEAT_S", 0.1)
+    monkeypatch.setattr(locks, "STALE_S", 0.5)
+    path = tmp_path / "x.lock"
+    short = NO_FLOCK + HOLD + "locks.BEAT_S, locks.STALE_S = 0.1, 0.5\n" + STAY
+    child = subprocess.Popen(
+        [sys.executable, "-c", short, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout and child.stderr and child.stdout.readline() == "held\n"
+        child.send_signal(signal.SIGSTOP)
+        with locks.hold(path, wait=True):
+            child.send_signal(signal.SIGCONT)
+            assert child.wait(30) == 3
+            assert f"is held by process {os.getpid()} on {socket.gethostname()} now" in child.stderr.read()
+            assert locks.holder(path)["pid"] == os.getpid(), "it has not taken the successor's lease away"
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_locks_that_hold_on_one_machine_alone_do_not_let_two_runners_in(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)  # as NFS mounted with local_lock on two machines
+    toy.plan()
+    with run_lock.lock(toy.run_dir), pytest.raises(ValueError, match=f"is being run by process {os.getpid()} on "):
+        toy.run()
+    assert toy.run()[0] == 0
 
 
 def test_a_run_goes_through_without_locks(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

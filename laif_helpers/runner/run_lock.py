@@ -22,7 +22,7 @@ def lock(run_dir: RunDir) -> Iterator[Say]:
         why = f"run folder {run_dir.path} cannot be written ({error.strerror})"
         raise ValueError(f"{why}; set LAIF_RUNS to a folder of yours") from None
     try:
-        with locks.hold(run_dir.path / ".lock") as say:
+        with locks.hold(run_dir.path / ".lock", everywhere=True) as say:
             yield lambda running: say({"running": running})
     except locks.Held:
         holder = lock_holder(run_dir)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from laif_helpers import records
 from laif_helpers.paths import RunDir
 
 PREFIX = "laif-"
@@ -34,9 +35,11 @@ def folder(job: Path) -> Iterator[Path]:
 
 
 def remove_all(run: RunDir) -> None:
-    """Remove the folders of all stages of a run that no runner holds."""
+    """Remove the folders of all stages of a run that no runner holds, and halves of files that killed ones wrote."""
     for note in jobs(run).glob("*.scratch"):
         _remove(note)
+    for half in records.halves(run.path):
+        half.unlink(missing_ok=True)
 
 
 def _remove(note: Path) -> None:
