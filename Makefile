@@ -23,7 +23,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run run-tripost lab test quick lint bench smollm2 servers clean
+.PHONY: help run run-tripost lab test quick thorough lint bench smollm2 servers clean
 
 help:
 	@sed -n '1,6s/^# \{0,1\}//p' Makefile
@@ -46,7 +46,11 @@ test: lint
 	$(PYTEST) --durations=15
 
 quick: lint
-	$(PYTEST) -q -m "not (model or slow or smoke or real)"
+	$(PYTEST) -q -m "not (model or slow or smoke or real or faults or thorough)"
+
+# what make test takes samples of: every gold answer and mutant, every shape of model
+thorough: $(VENV)/.test
+	$(PYTEST) -m thorough --durations=15
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

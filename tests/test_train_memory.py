@@ -47,7 +47,12 @@ WIDE_HEAD = DEEP | {"vocab_size": 32768, "num_hidden_layers": 3}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "shape, values", [(DEEP, {}), (WIDE_HEAD, {}), (WIDE_HEAD, {"kl_weight": 0.1})], ids=["layers", "head", "start"]
+    "shape, values",
+    [
+        pytest.param(DEEP, {}, id="layers"),
+        pytest.param(WIDE_HEAD, {}, id="head", marks=pytest.mark.thorough),
+        pytest.param(WIDE_HEAD, {"kl_weight": 0.1}, id="start", marks=pytest.mark.thorough),
+    ],
 )
 def test_memory_is_estimated_within_15_percent(
     parameters: Make, tmp_path: Path, shape: dict[str, Any], values: dict[str, Any]
