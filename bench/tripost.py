@@ -8,7 +8,9 @@ one), in the same run. Any target that knows the step format will do: `--target 
 import argparse
 import importlib
 import json
+import os
 import random
+import tempfile
 import time
 
 from laif_helpers import models, recipe, tripost
@@ -49,9 +51,11 @@ def collection(target: str, limit: int) -> dict[str, float]:
     p = recipe.build(StageParameters, {**values, "benchmarks": names, "in_domain": names})
     items = tripost.questions(p)
     models.generate(p.base_model, [conversation(names[0], items[names[0]][0].question)], max_new_tokens=8)  # load it
-    began = time.perf_counter()
-    found = tripost.edit(tripost.collect(p, items), p)
-    ours = time.perf_counter() - began
+    with tempfile.TemporaryDirectory() as runs:  # an earlier trial's answers would be taken, not drawn
+        os.environ["LAIF_RUNS"] = runs
+        began = time.perf_counter()
+        found = tripost.edit(tripost.collect(p, items), p)
+        ours = time.perf_counter() - began
     began = time.perf_counter()
     edited = sum(_serial(p, name, items[name]) for name in names)
     theirs = time.perf_counter() - began

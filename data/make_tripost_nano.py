@@ -25,12 +25,13 @@ import make_nano
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as token_models
-from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tripost_slips import wrong_attempt
 
 from laif_helpers import benchmarks, models
 from laif_helpers.benchmarks import multistep_arithmetic, word_sorting
 from laif_helpers.graders import steps
+from laif_helpers.graders.steps.word_sorting import ORDINALS
 from laif_helpers.paths import NANO, ROOT
 from laif_helpers.records import Message, write_json, write_text
 from laif_helpers.stats import wilson
@@ -61,7 +62,7 @@ class Settings:
     warm_steps: int = 40
     decay: float = 0.3
     copy_blocks: int = 150
-    copies: float = 0.3
+    drills: float = 0.3
     short_blocks: int = 40
     weight_decay: float = 0.01
     vocabulary: int = 1100
@@ -71,6 +72,8 @@ class Settings:
     heads: int = 4
     wrong: float = 0.5
     seed: int = 7
+    start: str = ""
+    spread: float = 1.7
     threads: int = 2
 
 
@@ -123,6 +126,36 @@ def draw_copy(rng: random.Random) -> tuple[list[Message], list[bool]]:
             "(Final response) So the answer is: " + " ".join(chosen),
         )
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}], [True]
+
+
+def draw_letters(rng: random.Random) -> tuple[list[Message], list[bool]]:
+    """The letters of words at one place: what a word's token hides."""
+    place = rng.randint(1, 4)
+    chosen = rng.sample([word for word in word_sorting.words() if len(word) > place], rng.randint(4, 10))
+    lettered = ", ".join(f'"{word}"="{word[place]}" ({ord(word[place]) - 96})' for word in chosen)
+    head = f"by looking at their {ORDINALS[place]} letters:"
+    question = "Now sort this subpart [" + " ? ".join(f'"{word}"' for word in chosen) + f"] {head}"
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": f"{head} {lettered}."}], [True]
+
+
+def draw_sums(rng: random.Random) -> tuple[list[Message], list[bool]]:
+    """The single sums and products of an expression, one after the other."""
+    cell = rng.choice(list(CELLS["multistep_arithmetic"]))
+    question = multistep_arithmetic.draw(rng, cell)
+    module = steps.task("multistep_arithmetic")
+    gold = steps.write(module.solve(module.read(question)))
+    found = dict.fromkeys(re.findall(r"\((-?\d+) ([-+*]) (-?\d+)\)", gold))
+    work = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
+    sums = [(f"({a} {sign} {b})", work[sign](int(a), int(b))) for a, sign, b in found][:10]
+    rng.shuffle(sums)
+    answer = ", ".join(f"{text} = {value}" for text, value in sums)
+    return [
+        {"role": "user", "content": ", ".join(text for text, _ in sums)},
+        {"role": "assistant", "content": answer},
+    ], [True]
+
+
+DRILLS = (draw_copy, draw_letters, draw_sums, draw_sums)
 
 
 def make_tokenizer(conversations: list[list[Message]], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -182,13 +215,14 @@ def encode(drawn: list[tuple[list[Message], list[bool]]], tokenizer: Any) -> lis
 def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]) -> Iterator[list[Sample]]:
     """The batches of block ``number``: samples of like length, at most ``tokens_a_step`` tokens with their padding."""
     rng = random.Random(f"{settings.seed}-{number}")
-    short = number - settings.copy_blocks < settings.short_blocks
-    if number < settings.copy_blocks:
+    early = 0 if settings.start else settings.copy_blocks
+    short = not settings.start and number - early < settings.short_blocks
+    if number < early:
         drawn = [draw_copy(rng) for _ in range(BLOCK)]
     else:
         drawn = [
-            draw_copy(rng)
-            if rng.random() < settings.copies
+            rng.choice(DRILLS)(rng)
+            if rng.random() < settings.drills
             else draw(rng, settings.wrong / (1 + short), forbidden, short)
             for _ in range(BLOCK)
         ]
@@ -234,6 +268,21 @@ def warm_start(model: LlamaForCausalLM, tokenizer: Any) -> None:
     model.load_state_dict(nano.state_dict() | {"model.embed_tokens.weight": vectors, "lm_head.weight": vectors})
 
 
+def word_rows(tokenizer: Any) -> torch.Tensor:
+    """The ids of the list's words that are one token."""
+    read = tokenizer(word_sorting.words(), add_special_tokens=False)["input_ids"]
+    return torch.tensor([ids[0] for ids in read if len(ids) == 1])
+
+
+def spread(model: LlamaForCausalLM, tokenizer: Any, by: float) -> None:
+    """Move the words' vectors apart. Each is a wrong answer at nearly every step, which pushes all of them the same
+    way: after the first round two of them have a cosine of 0.92, and a word is lost between its neighbours."""
+    rows, vectors = word_rows(tokenizer), model.get_input_embeddings().weight
+    with torch.no_grad():
+        middle = vectors[rows].mean(0)
+        vectors[rows] = middle + by * (vectors[rows] - middle)
+
+
 def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Path) -> dict[str, float]:
     """Train. The state is kept after each hundred steps: a training that was stopped goes on from there."""
     adam = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95),
@@ -244,7 +293,7 @@ def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Pat
         model.load_state_dict(state["model"])
         adam.load_state_dict(state["adam"])
         done = state["done"]
-    forbidden, saved = held_out(), done["step"]
+    forbidden, saved, words = held_out(), done["step"], word_rows(tokenizer)
     began, before, losses = time.process_time(), done["seconds"], list[float]()
     model.train()
     while done["step"] < settings.steps:
@@ -256,6 +305,8 @@ def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Pat
             loss = make_nano.answer_loss(model, ids, labels)
             losses.append(loss.item())
             loss.backward()
+            if settings.start:  # the words' vectors stay apart
+                model.get_input_embeddings().weight.grad[words] = 0
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             adam.step()
             adam.zero_grad()
@@ -320,6 +371,23 @@ First and last answer of the loop of notebook 08, greedy, at most two updates.
 """
 
 
+def begin(settings: Settings) -> tuple[LlamaForCausalLM, Any]:
+    """nano with a tokenizer for these tasks; or, with ``start``, a finished target that goes on."""
+    if settings.start:
+        model, tokenizer = (
+            LlamaForCausalLM.from_pretrained(settings.start),
+            AutoTokenizer.from_pretrained(settings.start),
+        )
+        spread(model, tokenizer, settings.spread)
+        return model, tokenizer
+    rng = random.Random(settings.seed)
+    tokenizer = make_tokenizer([draw(rng, settings.wrong, set())[0] for _ in range(1500)], settings.vocabulary)
+    model = make_nano.make_model(tokenizer, settings)
+    model.config.max_position_embeddings = CONTEXT
+    warm_start(model, tokenizer)
+    return model, tokenizer
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
@@ -329,11 +397,7 @@ def main() -> None:
     out = given.pop("out")
     settings = Settings(**given)
     torch.set_num_threads(settings.threads)
-    rng = random.Random(settings.seed)
-    tokenizer = make_tokenizer([draw(rng, settings.wrong, set())[0] for _ in range(1500)], settings.vocabulary)
-    model = make_nano.make_model(tokenizer, settings)
-    model.config.max_position_embeddings = CONTEXT
-    warm_start(model, tokenizer)
+    model, tokenizer = begin(settings)
     print(f"{model.num_parameters():,} parameters, {len(tokenizer):,} tokens in the vocabulary", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     kept = out / "training.pt"
