@@ -53,7 +53,10 @@ def run(
 
 
 @commands.command()
-def status(run: Annotated[str, typer.Argument(help="name of the run", show_default=False)]) -> None:
+def status(
+    run: Annotated[str, typer.Argument(help="name of the run", show_default=False)],
+    watch: Annotated[bool, typer.Option("--watch", help="redraw until the run ends: place, progress, speed")] = False,
+) -> None:
     """Every stage of a run: done, failed, running, to do."""
     from laif_helpers.paths import RunDir
     from laif_helpers.runner import plan, run_lock
@@ -63,6 +66,11 @@ def status(run: Annotated[str, typer.Argument(help="name of the run", show_defau
     if not folder.recipe.is_file():
         raise FileNotFoundError(f"no run {run!r}: {folder.path} holds no recipe.yaml; start one with `laif run`")
     run_plan = plan.make(folder.recipe, folder.path.name)
+    if watch:
+        from laif_helpers.runner import watch as watcher
+
+        watcher.watch(run_plan)
+        return
     at_work = run_lock.lock_holder(folder)
     print(report_run.status_table(run_plan, at_work.get("running", [])))
     if at_work:

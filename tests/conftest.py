@@ -129,6 +129,15 @@ class InProcess:
         ended = json.loads(Path(job["metrics"]).read_text()).get("ended")
         return {"status": "ended", "reason": ended} if ended else {"status": "done"}
 
+    def find(self, job: Path) -> None:
+        return None
+
+    def threads(self, workers: int) -> int:
+        return 1
+
+    def check(self, run: Path, processes: int) -> None:
+        pass
+
     def end(self, handles: Any) -> None:
         assert not list(handles)
 

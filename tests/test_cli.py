@@ -1,16 +1,23 @@
 """The ``laif`` command as a person types it: sentences on standard error, exit status, no traceback."""
 
+import contextlib
 import json
+import os
+import pty
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import Toy
 
-from laif_helpers import benchmarks, cli, target
-from laif_helpers.runner import doctor, plan
+from laif_helpers import benchmarks, cli, runner, target
+from laif_helpers.runner import attempts, doctor, plan, run_lock, scratch, watch
 
 LAIF = [sys.executable, "-c", "from laif_helpers.cli import app; app()"]
 QUICK = "papermill_runs/quickstart.yaml"
@@ -73,6 +80,63 @@ def test_dry_run_runs_nothing_then_run_and_status(
     assert out.count("done") == len(toy.engine.ran)
     assert call(monkeypatch, toy, "run", path, "--name", "other", "--set", "arms=fine_tuning", "--dry-run") == 0
     assert "not done yet" not in capsys.readouterr().out
+
+
+def test_watch_shows_place_progress_and_speed_of_what_runs(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = toy.plan(iterations=0)
+    assert runner.run(made) == 0
+    first = made.stages[0]
+    partial = first.folder.responses("practice", "test").with_name(".practice.test.partial")
+    partial.write_text("{}\n" * 3)
+    seen: dict[str, watch._Seen] = {}
+    with run_lock.lock(made.run) as say, scratch.alone(attempts.job_of(made, first)):
+        say([first.key])
+        watch.table(made, seen)
+        partial.write_text("{}\n" * 1003)
+        rows = watch.table(made, seen)
+    assert rows[0][:4] == (first.key, "running", f"{socket.gethostname()}:{os.getpid()}", "1,003")
+    assert float(rows[0][4]) > 0
+    assert [row[1] for row in rows[1:]] == ["done", "done"]
+    monkeypatch.chdir(toy.root)
+    watch.watch(made)
+    assert "1,003" not in (text := capsys.readouterr().out) and text.count("done") >= 3
+
+
+@pytest.mark.parametrize("ends", ["run", "ctrl-c"])
+def test_watch_in_a_terminal_ends_with_the_run_or_on_ctrl_c(toy: Toy, ends: str) -> None:
+    made = toy.plan(iterations=0)
+    assert runner.run(made) == 0
+    code = (
+        "import sys; from pathlib import Path; from laif_helpers.runner import plan, watch\n"
+        "made = plan.make(Path(sys.argv[1]), notebooks=Path(sys.argv[2]))\nwatch.watch(made, 0.1)\nprint('left')"
+    )
+    master, slave = pty.openpty()
+    argv = [sys.executable, "-c", code, str(toy.root / "toy.yaml"), str(toy.notebooks)]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "160"}
+    seen: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the other end is closed
+            while more := os.read(master, 4096):
+                seen.append(more)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    with run_lock.lock(made.run) as say:
+        say([made.stages[0].key])
+        process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=environment)
+        os.close(slave)
+        while b"waiting" not in b"".join(seen):
+            time.sleep(0.05)
+            assert process.poll() is None, seen
+        if ends == "ctrl-c":
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+    assert process.wait(60) == 0
+    reader.join(60)
+    assert b"left" in b"".join(seen) and b"Traceback" not in b"".join(seen)
 
 
 def test_status_of_no_run(toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

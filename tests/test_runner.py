@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import Toy, write_notebook, write_toy
 
-from laif_helpers import runner, sections
+from laif_helpers import sections
 from laif_helpers.arms import ARMS
 from laif_helpers.evaluate.grading import graders_hash
 from laif_helpers.paths import stamp_of
@@ -528,12 +528,16 @@ def test_killed_in_the_middle_leaves_no_process_and_resumes(toy: Toy, victim: st
     assert not [folder for folder in left if folder.exists()]
 
 
-def test_ray_runs_the_same_stages(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason="Ray is the extra 'cluster'")
-    engine = executors.Ray()
-    monkeypatch.setattr(executors, "get", lambda name, slurm: engine)
-    assert runner.run(toy.plan(iterations=0)) == 0
-    assert {row["status"] for row in manifest.rows(toy.run_dir)} == {"done"}
+@pytest.mark.parametrize("status", ["done", "failed"])
+def test_what_a_stage_said_after_its_runner_was_killed_counts_if_it_is_good(toy: Toy, status: str) -> None:
+    assert toy.run(iterations=0)[0] == 0
+    row = manifest.latest(toy.run_dir)["vanilla/iter0/01_evaluate"]
+    manifest.record(toy.run_dir, row | {"status": "running"})
+    result = scratch.jobs(toy.run_dir) / "vanilla__iter0__01_evaluate.result.json"
+    write_json(result, {"status": status, "reason": ""})
+    _, ran = toy.run()
+    assert ("vanilla/iter0/01_evaluate" in ran) == (status == "failed")
+    assert manifest.latest(toy.run_dir)["vanilla/iter0/01_evaluate"]["status"] == "done"
 
 
 def test_source_hash_reads_code_alone(toy: Toy) -> None:

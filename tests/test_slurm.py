@@ -7,12 +7,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Toy, write_toy
 
 from laif_helpers import runner
-from laif_helpers.runner import executors, manifest
+from laif_helpers.runner import attempts, executors, manifest, scratch, slurm_jobs
 
 pytestmark = pytest.mark.slow
 CONFIGURATION = """ClusterName=laif
@@ -39,7 +40,12 @@ ReturnToService=2
 JobRequeue=1
 KillWait=5
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=4000 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+AuthInfo=cred_expire=5
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=cancelled Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=CANCEL
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 """
 
 
@@ -90,10 +96,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def slurm(toy: Toy, cluster: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """The toy recipe, whose stages go to the cluster."""
-    engine = executors.Slurm({"time": 10})
-    monkeypatch.setattr(executors, "get", lambda name, slurm: engine)
-    monkeypatch.setattr(executors, "LOOK_S", 0.5)
-    monkeypatch.setattr(executors, "LOST_S", 3.0)
+    monkeypatch.setattr(executors, "get", lambda name, slurm: slurm_jobs.Slurm({"time": 10, **slurm}))
+    monkeypatch.setattr(slurm_jobs, "LOOK_S", 0.5)
+    monkeypatch.setattr(slurm_jobs, "LOST_S", 3.0)
     return toy
 
 
@@ -125,13 +130,68 @@ def test_a_job_that_slurm_ended_is_a_failed_stage(slurm: Toy) -> None:
     assert runner.run(slurm.plan(iterations=0)) == 0, "the same command goes on"
 
 
+def begins(slurm: Toy, times: int) -> Path:
+    """01 notes that it begins, and works for ever until it has begun so often; the note."""
+    note = slurm.root / "began"
+    work = (
+        f"import time\nnote = Path({str(note)!r})\nwith note.open('a') as handle:\n    handle.write('x')\n"
+        f"while len(note.read_text()) < {times}:\n    time.sleep(0.1)"
+    )
+    write_toy(slurm.notebooks, "01_evaluate", work=work)
+    return note
+
+
+@pytest.mark.parametrize(("partition", "why"), [("all", "back into the queue"), ("cancelled", "pre-empted")])
+def test_a_pre_empted_stage_is_queued_again_and_goes_on(slurm: Toy, partition: str, why: str) -> None:
+    note = begins(slurm, 2)
+    urgent = "sbatch --parsable -p urgent -c 4 -o /dev/null --wrap 'sleep 1'"
+    other = subprocess.Popen(["bash", "-c", f"until [[ -e {note} ]]; do sleep 0.2; done; {urgent}"])
+    made = slurm.plan(iterations=0, slurm={"partition": partition})
+    del made.stages[1:]
+    assert runner.run(made) == 0
+    assert other.wait(60) == 0
+    row = manifest.latest(slurm.run_dir)["vanilla/iter0/01_evaluate"]
+    assert len(row["lost"]) == 1 and why in row["lost"][0]
+
+
+def test_a_stage_whose_time_is_over_fails_with_the_key_that_gives_it_more(slurm: Toy) -> None:
+    begins(slurm, 2)
+    assert runner.run(slurm.plan(iterations=0, slurm={"time": "0:01"})) == 1
+    row = manifest.latest(slurm.run_dir)["vanilla/iter0/01_evaluate"]
+    assert "time limit of" in row["reason"] and "slurm: {time: …}" in row["reason"] and "lost" not in row
+
+
+def test_a_runner_that_was_killed_finds_its_job(slurm: Toy) -> None:
+    note = begins(slurm, 1)
+    made = slurm.plan(iterations=0)
+    del made.stages[1:]
+    assert runner.run(made) == 0
+    (row,) = manifest.rows(slurm.run_dir)
+    assert note.read_text() == "x"
+    manifest.record(slurm.run_dir, row | {"status": "running"})
+    job = attempts.job_of(made, made.stages[0])
+    job.with_suffix(scratch.RESULT).unlink()
+    engine = slurm_jobs.Slurm({"time": 10})
+    note.unlink()
+    engine.submit(job)
+    assert runner.run(made) == 0
+    assert (note.read_text(), manifest.rows(slurm.run_dir)[-1]["why"]) == ("x", "taken over")
+
+
+@pytest.mark.parametrize("values", [{"num_processes": 64, "deepspeed": "zero2"}, {"slurm": {"cpus_per_task": 64}}])
+def test_more_cores_than_any_node_has(slurm: Toy, values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"asks for 64 cores .* no node of SLURM's has more than 4"):
+        runner.run(slurm.plan(iterations=1, **values))
+    assert not slurm.run_dir.manifest.exists()
+
+
 def test_options_that_sbatch_does_not_know(cluster: Path) -> None:
     with pytest.raises(ValueError, match=r"slurm: .*partitoin.*name options as submitit does"):
-        executors.Slurm({"partitoin": "gpu"})
+        slurm_jobs.Slurm({"partitoin": "gpu"})
 
 
 def test_a_machine_without_slurm_has_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit", reason="submitit is part of the extra 'cluster'")
-    monkeypatch.setattr(executors.shutil, "which", lambda name: None)
+    monkeypatch.setattr(slurm_jobs.shutil, "which", lambda name: None)
     with pytest.raises(ValueError, match="executor 'slurm' needs sbatch, which this machine does not have"):
         executors.get("slurm")

@@ -166,13 +166,15 @@ def open_ledger(path: Path, about: Mapping[str, str], items: Mapping[str, str]) 
 
 
 def totals(path: Path) -> dict[str, float]:
-    """``usd``, ``tokens`` (read and written) and ``seconds`` that a ledger of replies counts; 0 if there is none."""
+    """``usd``, ``tokens`` (read and written), ``seconds`` and ``replies`` of a ledger; 0 if there is none."""
     if not path.is_file():
-        return {"usd": 0.0, "tokens": 0, "seconds": 0.0}
+        return {"usd": 0.0, "tokens": 0, "seconds": 0.0, "replies": 0}
     with closing(sqlite3.connect(_address(path, "mode=ro"), uri=True)) as base:
         tokens = base.execute("SELECT COALESCE(SUM(prompt_tokens + new_tokens), 0) FROM calls").fetchone()[0]
+        replies = base.execute("SELECT COUNT(*) FROM calls WHERE status = 'done'").fetchone()[0]
         kept = Ledger(path, base)
-        return {"usd": kept.spent(), "tokens": int(tokens), "seconds": float(kept.noted(SECONDS) or 0)}
+        seconds = float(kept.noted(SECONDS) or 0)
+        return {"usd": kept.spent(), "tokens": int(tokens), "seconds": seconds, "replies": int(replies)}
 
 
 def spent(path: Path) -> float:

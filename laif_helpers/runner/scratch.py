@@ -10,11 +10,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from laif_helpers import records
+from laif_helpers import locks, records
 from laif_helpers.paths import RunDir
 
 PREFIX = "laif-"
+RESULT = ".result.json"
+"""Ends the name of the file in which a stage says how it went, beside its job file."""
 
 
 def jobs(run: RunDir) -> Path:
@@ -34,11 +37,35 @@ def folder(job: Path) -> Iterator[Path]:
         _remove(note)
 
 
+@contextmanager
+def alone(job: Path) -> Iterator[None]:
+    """Wait until no process is at work on the stage of a job file: one that a killed runner has left on a node, or that
+    its own node has lost, may take a while to end."""
+    own = job.with_suffix(".lock")
+    try:
+        with locks.hold(own):
+            yield
+    except locks.Held:
+        print(f"{job.stem}: waits for {worker(job)}, which is still at work on it", flush=True)
+        with locks.hold(own, wait=True):
+            yield
+
+
+def worker(job: Path) -> dict[str, Any]:
+    """``pid`` and ``host`` of the process at work on the stage of a job file; {} if there is none."""
+    return locks.holder(job.with_suffix(".lock"))
+
+
 def remove_all(run: RunDir) -> None:
-    """Remove the folders of all stages of a run that no runner holds, and halves of files that killed ones wrote."""
+    """Remove the folders of all stages of a run that no runner holds, and halves of files that killed ones wrote.
+
+    Stages of a killed runner that are still at work on a node keep theirs.
+    """
+    at_work = [lock for lock in jobs(run).glob("*.lock") if worker(lock)]
     for note in jobs(run).glob("*.scratch"):
-        _remove(note)
-    for half in records.halves(run.path):
+        if note.with_suffix(".lock") not in at_work:
+            _remove(note)
+    for half in [] if at_work else records.halves(run.path):
         half.unlink(missing_ok=True)
 
 

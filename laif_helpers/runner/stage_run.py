@@ -7,6 +7,7 @@ takes the stage for killed.
 
 import logging
 import os
+import socket
 import sys
 import time
 from datetime import datetime
@@ -131,8 +132,8 @@ def _log_as(stage: str) -> None:
 def main(path: str, parent: int = 0) -> None:
     kernel.die_with_parent(parent)
     job = read_json(Path(path))
-    with scratch.folder(Path(path)) as private:
-        result = execute(job, private)
+    with scratch.alone(Path(path)), scratch.folder(Path(path)) as private:
+        result = execute(job, private) | {"host": socket.gethostname()}
     write_json(job["result"], result)
 
 

@@ -1,0 +1,199 @@
+"""How far the runner and the way from errors to lessons reach, if no model has to think.
+
+    python bench/scale.py lessons 100 1000 10000         errors: wall time, peak memory, files, bytes
+    python bench/scale.py runner 1000 --workers 1 4 16 64    stages: seconds, seconds of an idle resume, manifest
+    python bench/scale.py stage                          what an empty stage costs, kernel start and imports included
+
+Real: recipe, plan, runner, manifest, ledger, the join of answers and items, the scripted instructor, the checks, the
+writer of lessons. Simulated: the target, which answers every question wrong, and, for ``runner``, the stages: they take
+``THINKS_S`` and leave small files of the right names. Each size runs in a process of its own. The rows are appended to
+``scale.json`` in the folder that ``--out`` names.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from laif_helpers import benchmarks, instruct, recipe, runner
+from laif_helpers.benchmarks import practice
+from laif_helpers.evaluate import grading
+from laif_helpers.paths import IterationDir
+from laif_helpers.records import Completion, read_json, write_json, write_jsonl, write_text
+from laif_helpers.runner import executors, plan
+
+THINKS_S = 0.05
+TESTS = 1200
+
+
+# -- from errors to lessons
+
+
+def lessons(errors: int, folder: Path) -> dict[str, Any]:
+    """Seconds of each step of 03 for so many wrong answers, and what they leave."""
+    practice.SIZES["practice", "train"] = errors
+    seconds: dict[str, float] = {}
+    begin = time.perf_counter()
+
+    def lap(step: str) -> None:
+        nonlocal begin
+        seconds[step], begin = round(time.perf_counter() - begin, 2), time.perf_counter()
+
+    bench = benchmarks.get("practice")
+    items = bench.load("train")
+    lap("world")
+    values = {"budget": errors, "replay_fraction": 0.0, "holdout_fraction": 0.0, "limit": 0, "workers": 2}
+    p = recipe.build(recipe.StageParameters, {**values, "run": str(folder), "arm": "le", "iteration": 1})
+    wrong = [Completion("He has #### -1", 40, 8, "stop")] * len(items)
+    write_jsonl(p.previous.responses("practice", "train"), grading.to_responses(bench, items, wrong, "none", "train"))
+    lap("answers")
+    planned = instruct.plan(p)
+    lap("plan")
+    replies = instruct.ask(planned, p)
+    lap("ask")
+    found = instruct.read_lessons(planned, replies, p)
+    lap("read")
+    checked = instruct.check(found, planned, p)
+    lap("check")
+    chosen = instruct.choose(checked, p)
+    lap("choose")
+    kept = sum(lesson.status == "kept" for lesson in chosen)
+    return {"errors": len(items), "lessons": len(chosen), "kept": kept, "steps": seconds} | _left(folder, seconds)
+
+
+def _left(folder: Path, seconds: dict[str, float]) -> dict[str, Any]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    after = round(sum(value for step, value in seconds.items() if step not in ("world", "answers")), 2)
+    size = sum(path.stat().st_size for path in files) / 1e6
+    return {"seconds": after, "peak_gb": round(peak, 2), "files": len(files), "mb": round(size, 1)}
+
+
+# -- the runner
+
+
+class Simulated:
+    """An executor whose stages think for a moment and leave small files of the right names."""
+
+    def start(self, job: Path, log: Path, threads: int, gpus: int) -> Any:
+        worker = threading.Timer(THINKS_S, _leave, (read_json(job),))
+        worker.start()
+        return type("Stage", (), {"poll": lambda self: None if worker.is_alive() else 0})()
+
+    def find(self, job: Path) -> None:
+        return None
+
+    def threads(self, workers: int) -> int:
+        return 1
+
+    def check(self, run: Path, processes: int) -> None:
+        return None
+
+    def end(self, handles: Any) -> None:
+        assert not list(handles)
+
+
+def _leave(job: dict[str, Any]) -> None:
+    folder = IterationDir(Path(job["metrics"]).parents[1])
+    stem = Path(job["notebook"]).stem
+    if stem == plan.EVALUATE:
+        for split in ("train", "test"):
+            write_text(folder.responses("practice", split), "{}\n")
+    elif stem == plan.TRAIN:
+        write_text(folder.checkpoint / "model.safetensors", job["stage"])
+    elif stem != plan.COMPARE:
+        write_text(folder.lessons(job["parameters"].get("ARM", "le")), job["stage"])
+    write_json(Path(job["metrics"]), {})
+    write_json(Path(job["result"]), {"status": "done"})
+
+
+def stages(wanted: int, workers: int, folder: Path) -> dict[str, Any]:
+    """Seconds of a run of so many stages and of its idle resume: a sweep over seeds, four stages a point."""
+    os.environ["LAIF_RUNS"] = str(folder)
+    executors.get = lambda name, slurm=None: Simulated()
+    values = {"target": "data/nano", "benchmarks": ["practice"], "in_domain": ["practice"], "arms": ["le"]}
+    values |= {"iterations": 1, "seed": list(range(max(1, wanted // 4))), "map_iterations": False}
+    path = folder / "scale.yaml"
+    path.write_text(yaml.safe_dump(values))
+    took, cpu = [], []
+    for _ in range(2):
+        begin, before = time.perf_counter(), time.process_time()
+        planned = plan.make(path)
+        assert runner.run(planned, workers=workers) == 0
+        took.append(round(time.perf_counter() - begin, 1))
+        cpu.append(round(time.process_time() - before, 1))
+    left = _left(planned.run.path, {})
+    manifests = sum(path.stat().st_size for path in planned.run.path.rglob("manifest.jsonl")) / 1e6
+    ideal = len(planned.stages) * THINKS_S / workers
+    return left | {
+        "stages": len(planned.stages),
+        "workers": workers,
+        "seconds": took[0],
+        "cpu_seconds": cpu[0],
+        "thinking": round(ideal, 1),
+        "idle_resume": took[1],
+        "idle_resume_cpu": cpu[1],
+        "manifest_mb": round(manifests, 2),
+    }
+
+
+# -- an empty stage
+
+
+def stage(folder: Path) -> dict[str, Any]:
+    """Processor seconds of a stage whose notebook is one assignment: its process, its kernel, and their imports."""
+    cells = [
+        {"cell_type": "code", "id": "a", "metadata": {"tags": ["parameters"]}, "source": "A = 1", "outputs": []},
+        {"cell_type": "code", "id": "b", "metadata": {}, "source": f"open({str(folder / 'm')!r}, 'w').write('{{}}')"},
+    ]
+    cells = [{"execution_count": None, "outputs": [], **cell} for cell in cells]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    write_json(folder / "n.ipynb", {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5})
+    job = {"stage": "empty", "notebook": str(folder / "n.ipynb"), "output": str(folder / "out.ipynb")}
+    job |= {"parameters": {"A": 2}, "metrics": str(folder / "m"), "result": str(folder / "r.json")}
+    write_json(folder / "job.json", job | {"launched": time.time()})
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    assert executors.run_here(str(folder / "job.json"), str(folder / "log"), 1) == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert read_json(folder / "r.json")["status"] == "done"
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"cpu_seconds": round(cpu, 2), "seconds": round(time.perf_counter() - begin, 2)}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("what", choices=["lessons", "runner", "stage"])
+    options.add_argument("sizes", nargs="*", type=int, default=[0])
+    options.add_argument("--workers", nargs="*", type=int, default=[1])
+    options.add_argument("--out", type=Path, default=Path("scale"))
+    options.add_argument("--alone", action="store_true", help="in this process, the row on the last line")
+    given = options.parse_args()
+    if given.alone:
+        with tempfile.TemporaryDirectory() as place:
+            folder, size = Path(place), given.sizes[0]
+            ways = {"lessons": lambda: lessons(size, folder), "stage": lambda: stage(folder)}
+            ways["runner"] = lambda: stages(size, given.workers[0], folder)
+            print(json.dumps(ways[given.what]()))
+        return
+    known = read_json(given.out / "scale.json", [])
+    for size in given.sizes:
+        for workers in given.workers:
+            argv = [sys.executable, __file__, given.what, str(size), "--workers", str(workers), "--alone"]
+            done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
+            row = {"what": given.what, "load": round(os.getloadavg()[0], 1)} | json.loads(done.stdout.splitlines()[-1])
+            print(json.dumps(row), flush=True)
+            known.append(row)
+            write_json(given.out / "scale.json", known)
+
+
+if __name__ == "__main__":
+    main()

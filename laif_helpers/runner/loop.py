@@ -1,0 +1,268 @@
+"""Runs a plan: what is ready runs side by side, what is done is left alone, a failure is shown in one screen.
+
+One loop in one thread starts child processes and watches them: Linux ties a child's life to the *thread* that
+started it, so that threads of their own would make a killed runner leave trainings behind.
+"""
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from laif_helpers import target
+from laif_helpers.records import digest, read_json
+from laif_helpers.runner import attempts, executors, forecast, history, manifest, plan, scratch, shared_folders
+from laif_helpers.runner import report as report_run
+from laif_helpers.runner.outcome import Outcome
+from laif_helpers.runner.plan import COMPARE, RunPlan, Stage
+from laif_helpers.runner.run_lock import Say, lock
+
+POLL_S = 0.05
+
+
+@dataclass
+class Progress:
+    """State of one call: what to run and how, the outcome of every settled stage, the running ones, the rows written.
+
+    Attributes:
+        redo: beginnings of notebook names that run again although nothing changed.
+    """
+
+    plan: RunPlan
+    engine: Any
+    workers: int
+    redo: tuple[str, ...] = ()
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    running: dict[str, attempts.Attempt] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: tuple[str, ...] = ()) -> int:
+    """Run or resume a plan; returns the exit status: 0, 1 after a failed stage, 130 after Ctrl-C or SIGTERM.
+
+    ``redo`` holds beginnings of notebook names (``05``) that run again although nothing changed. Raises
+    ValueError before anything runs if the executor is missing or the run is being run already.
+    """
+    _known_notebooks(run_plan, redo)
+    if why := target_missing(run_plan):
+        raise ValueError(why)
+    with lock(run_plan.run) as say, executors.interruptible():
+        engine = executors.get(executor, run_plan.settings.slurm)
+        progress = Progress(run_plan, engine, workers or run_plan.settings.workers, redo)
+        try:
+            engine.check(run_plan.run.path, _most_processes(run_plan))
+            for change in manifest.write_recipe(run_plan):
+                print(f"changed since the last call: {change}")
+            for warning in forecast.warnings(run_plan.stages):
+                print(warning)
+            shared_folders.link(run_plan)
+            scratch.remove_all(run_plan.run)
+            _loop(progress, say)
+        except KeyboardInterrupt:
+            _interrupt(progress)
+            print("\ninterrupted; the same command goes on from here")
+            return 130
+        finally:
+            engine.end([attempt.handle for attempt in progress.running.values()])
+            scratch.remove_all(run_plan.run)
+            with contextlib.suppress(OSError):  # a full disk: the long form holds the same
+                for run in {stage.run for stage in run_plan.stages}:
+                    history.compact(run.manifest)
+        _collect(run_plan)
+        report_run.show_end(run_plan, progress.rows, progress.outcomes)
+    return int(any(outcome.status == "failed" for outcome in progress.outcomes.values()))
+
+
+def _loop(progress: Progress, say: Say) -> None:
+    stages = progress.plan.stages
+    weight = _weights(stages)
+    with report_run.bar(len(stages)) as bar:
+        while len(progress.outcomes) < len(stages):
+            before = len(progress.outcomes), sorted(progress.running)
+            for stage in sorted(stages, key=lambda stage: -weight[stage.key]):
+                if len(progress.running) < progress.workers and _ready(stage, progress):
+                    _begin(stage, progress)
+            for attempt in list(progress.running.values()):
+                if (code := attempt.handle.poll()) is not None:
+                    _finish(attempt, code, progress)
+            report_run.advance(bar, progress.outcomes, progress.rows, list(progress.running))
+            if before == (len(progress.outcomes), sorted(progress.running)):
+                time.sleep(POLL_S)
+            else:
+                say(list(progress.running))
+
+
+def _weights(stages: list[Stage]) -> dict[str, int]:
+    """Stages that follow each, in the longest line: what many wait for goes first, error maps fill the gaps."""
+    weight = dict.fromkeys((stage.key for stage in stages), 0)
+    for stage in reversed(stages):
+        for key in stage.after:
+            weight[key] = max(weight[key], weight[stage.key] + 1)
+    return weight
+
+
+def _ready(stage: Stage, progress: Progress) -> bool:
+    waiting = stage.key not in progress.outcomes and stage.key not in progress.running
+    return waiting and all(key in progress.outcomes for key in stage.after)
+
+
+def _begin(stage: Stage, progress: Progress) -> None:
+    """Settle a ready stage at once if nothing is to do, else start its process."""
+    replaced: dict[str, Any] = {}
+    if stage.notebook == COMPARE:
+        replaced, stopped = _comparable(stage, progress)
+    else:
+        stopped = _stopped_by(stage, progress)
+    if stopped:
+        _skip(stage, stopped, progress)
+        return
+    parameters = plan.parameters(stage, progress.plan.parameters[stage.notebook], **replaced)
+    found = manifest.inputs(stage, parameters, progress.plan.notebooks)
+    last = manifest.latest(stage.run).get(stage.key)
+    why = manifest.why(stage, last, found) or manifest.other_graders(stage)
+    if stage.notebook.startswith(progress.redo or ("-",)):
+        why = "asked for"
+    if last and not why:
+        ended = last["status"] == "ended"
+        progress.outcomes[stage.key] = Outcome("ended" if ended else "unchanged", last.get("reason", ""), ended)
+        return
+    known = digest(found)[:16]
+    attempt = attempts.adopt(stage, last, known, progress.plan, progress.engine) if why != "asked for" else None
+    if not attempt:
+        row = _row(stage) | {"status": "running", "why": why, "inputs_hash": known, "inputs": found}
+        row["threads"] = _threads(stage, progress)
+        attempt = attempts.start(stage, parameters, row, progress.plan, progress.engine)
+    progress.running[stage.key] = attempt
+
+
+def _stopped_by(stage: Stage, progress: Progress) -> Outcome | None:
+    """Why a stage cannot run although all before it are settled; None if it can."""
+    for key in (key for key in stage.after if key not in stage.optional):
+        before = progress.outcomes[key]
+        if before.status == "ended":
+            return Outcome("skipped", f"the arm ended at {key}: {before.reason}", arm_ended=True)
+        if before.status == "skipped":
+            return before
+        if not before.good:
+            return Outcome("skipped", f"{key} failed")
+    return None
+
+
+def _comparable(stage: Stage, progress: Progress) -> tuple[dict[str, Any], Outcome | None]:
+    """The arms to compare: those that came through. None of them, or no untouched target: nothing to compare."""
+    vanilla, *ends = (progress.outcomes[key] for key in stage.after if key not in stage.optional)
+    arms = [arm for arm, end in zip(stage.recipe.arms, ends, strict=False) if end.good or end.arm_ended]
+    missing = [arm for arm in stage.recipe.arms[: len(ends)] if arm not in arms]
+    if not vanilla.good or (missing and not arms):
+        lacking = "no arm finished" if vanilla.good else f"{stage.after[0]} failed"
+        return {}, Outcome("skipped", f"nothing to compare: {lacking}")
+    return ({"arms": arms} if ends else {}), None
+
+
+def _left_out(stage: Stage, progress: Progress) -> str:
+    """What a comparison has to do without; "" if nothing."""
+    if stage.notebook != COMPARE:
+        return ""
+    _, *ends = (progress.outcomes[key] for key in stage.after if key not in stage.optional)
+    named = zip(stage.recipe.arms, ends, strict=False)
+    missing = [arm for arm, end in named if not (end.good or end.arm_ended)]
+    missing += [key for key in stage.optional if progress.outcomes[key].status in ("failed", "skipped")]
+    return f"without {', '.join(missing)}, which failed" if missing else ""
+
+
+def _skip(stage: Stage, outcome: Outcome, progress: Progress) -> None:
+    progress.outcomes[stage.key] = outcome
+    before = [row for row in manifest.rows(stage.run) if row["stage"] == stage.key]
+    if not before or (before[-1]["status"], before[-1].get("reason")) != ("skipped", outcome.reason):
+        manifest.record(stage.run, _row(stage) | {"status": "skipped", "reason": outcome.reason})
+
+
+def _threads(stage: Stage, progress: Progress) -> int:
+    """Threads of a stage: its share of the cores, or all of them if no other stage can run beside it."""
+    alone = [other for other in progress.plan.stages if not other.after] == [stage]
+    return max(1, progress.engine.threads(1 if alone else progress.workers))
+
+
+def _most_processes(run_plan: RunPlan) -> int:
+    """Processes of the largest training; one over several nodes reaches them by its hostfile."""
+    trained = [stage.recipe for stage in run_plan.stages if stage.notebook == plan.TRAIN and not stage.recipe.hostfile]
+    return max((recipe.num_processes for recipe in trained), default=1)
+
+
+def _row(stage: Stage) -> dict[str, Any]:
+    return {"stage": stage.key, "notebook": stage.notebook, "arm": stage.arm, "iteration": stage.iteration}
+
+
+def _finish(attempt: attempts.Attempt, code: int, progress: Progress) -> None:
+    """Turn the child's result, or its silence, into a manifest row, and show a failure."""
+    stage = attempt.stage
+    if attempt.result.is_file():
+        result = read_json(attempt.result)
+    else:
+        how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+        lost = f"its process ended without a result ({how}); see run.log"
+        result = {"status": "failed", "reason": getattr(attempt.handle, "failure", "") or lost}
+    if begun_again := getattr(attempt.handle, "lost", []):
+        result["lost"] = begun_again
+    source, traceback = result.pop("source", ""), result.pop("traceback", [])
+    _close(attempt, result, progress)
+    if result["status"] == "failed":
+        report_run.show_failure(stage, result["reason"], source, traceback)
+
+
+def _close(attempt: attempts.Attempt, result: dict[str, Any], progress: Progress) -> None:
+    stage, ended = attempt.stage, time.time()
+    row = {
+        **attempt.row,
+        **result,
+        "seconds": round(ended - attempt.launched, 3),
+        "ended": attempts.stamp(ended),
+        "outputs": manifest.outputs(stage),
+        "versions": manifest.versions(),
+    }
+    manifest.record(stage.run, row)
+    status, reason = result["status"], result.get("reason", "")
+    report_run.mark(stage, status, reason)
+    progress.rows.append(row)
+    progress.outcomes[stage.key] = Outcome(status, _left_out(stage, progress) or reason, status == "ended")
+    progress.running.pop(stage.key)
+
+
+def _interrupt(progress: Progress) -> None:
+    attempts = list(progress.running.values())
+    for attempt in attempts:
+        attempt.handle.poll()
+        manifest.record(attempt.stage.run, attempt.row | {"status": "failed", "reason": "interrupted", "outputs": []})
+
+
+def _collect(run_plan: RunPlan) -> None:
+    """A sweep's one table and figure, once its points are through."""
+    folder = run_plan.run.path
+    if not run_plan.swept or run_plan.settings.stops_early or not any(folder.glob("points/*/compare/results.csv")):
+        return
+    os.environ["MPLBACKEND"] = "Agg"  # whatever a user has set for programs with windows
+    from laif_helpers import compare
+
+    compare.collect_points(folder)
+
+
+def target_missing(run_plan: RunPlan) -> str:
+    """Why the target cannot be loaded, in one sentence, before a minute is spent on trying; "" if it can be, or if it
+    has answered already. Raises FileNotFoundError for a path that leads nowhere."""
+    name = run_plan.settings.target
+    if any(stage.row.needs == "teacher" for stage in run_plan.stages):
+        target.check(run_plan.settings.teacher, "teacher")
+    rows = manifest.latest(run_plan.stages[0].run)
+    if rows.get(run_plan.stages[0].key, {}).get("status") == "done":
+        return ""
+    target.check(name)
+    return target.unreachable(name)
+
+
+def _known_notebooks(run_plan: RunPlan, redo: tuple[str, ...]) -> None:
+    for start in redo:
+        if not any(stem.startswith(start) for stem in run_plan.parameters):
+            raise ValueError(
+                f"--redo {start!r}: no notebook of this run begins so; it has {', '.join(run_plan.parameters)}"
+            )
