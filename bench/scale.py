@@ -3,6 +3,7 @@
     python bench/scale.py lessons 100 1000 10000         errors: wall time, peak memory, files, bytes
     python bench/scale.py runner 1000 --workers 1 4 16 64    stages: seconds, seconds of an idle resume, manifest
     python bench/scale.py stage                          what an empty stage costs, kernel start and imports included
+    python bench/scale.py write                          docs/scale.md and figures/scale.png from the rows so far
 
 Real: recipe, plan, runner, manifest, ledger, the join of answers and items, the scripted instructor, the checks, the
 writer of lessons. Simulated: the target, which answers every question wrong, and, for ``runner``, the stages: they take
@@ -27,12 +28,22 @@ import yaml
 from laif_helpers import benchmarks, instruct, recipe, runner
 from laif_helpers.benchmarks import practice
 from laif_helpers.evaluate import grading
-from laif_helpers.paths import IterationDir
+from laif_helpers.paths import ROOT, IterationDir
 from laif_helpers.records import Completion, read_json, write_json, write_jsonl, write_text
 from laif_helpers.runner import executors, plan
 
 THINKS_S = 0.05
-TESTS = 1200
+ERRORS = {"errors": "errors", "lessons": "lessons", "seconds": "seconds", "peak_gb": "peak GB", "files": "files"}
+ERRORS |= {"mb": "MB on disk", "load": "load of the machine"}
+STAGES = {"stages": "stages", "workers": "workers", "thinking": "the stages' own seconds", "seconds": "seconds"}
+STAGES |= {"cpu_seconds": "CPU seconds", "idle_resume": "idle resume, s", "idle_resume_cpu": "idle resume, CPU s"}
+STAGES |= {"peak_gb": "peak GB", "files": "files", "manifest_mb": "manifest MB", "load": "load of the machine"}
+EMPTY = {"cpu_seconds": "CPU seconds", "seconds": "seconds", "load": "load of the machine"}
+PAGE = """# How far it scales
+
+Made by `python bench/scale.py` on {day}, on {cores} cores that other work shared: read CPU seconds and ratios first.
+The runner, the manifest, the ledger, the checks and the writers are real; target, instructor and the stages' work are
+simulated. Seconds of lessons count 03 alone: plan, ask, read, check, choose."""
 
 
 # -- from errors to lessons
@@ -169,9 +180,46 @@ def stage(folder: Path) -> dict[str, Any]:
     return {"cpu_seconds": round(cpu, 2), "seconds": round(time.perf_counter() - begin, 2)}
 
 
+# -- the page
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    """The page and its figure. Of rows with equal sizes the last one counts."""
+    last = {(row["what"], row.get("errors"), row.get("stages"), row.get("workers")): row for row in rows}
+    ways = {what: [row for row in last.values() if row["what"] == what] for what in ("lessons", "runner", "stage")}
+    parts = [PAGE.format(day=time.strftime("%Y-%m-%d"), cores=os.cpu_count())]
+    parts += [
+        "## From errors to lessons",
+        _table(ways["lessons"], ERRORS),
+        "![seconds and memory](../figures/scale.png)",
+    ]
+    parts += ["## The runner", _table(ways["runner"], STAGES), "## An empty stage", _table(ways["stage"], EMPTY)]
+    write_text(ROOT / "docs" / "scale.md", "\n\n".join(parts) + "\n")
+    _draw(sorted(ways["lessons"], key=lambda row: row["errors"]))
+
+
+def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
+    lines = [" | ".join(columns.values()), " | ".join("---" for _ in columns)]
+    lines += [
+        " | ".join(f"{row[key]:,}" for key in columns) for row in sorted(rows, key=lambda row: [*row.values()][2])
+    ]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _draw(rows: list[dict[str, Any]]) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    errors = [row["errors"] for row in rows]
+    for axis, key, name in ((left, "seconds", "seconds, 03 to lessons"), (right, "peak_gb", "peak memory, GB")):
+        axis.plot(errors, [row[key] for row in rows], marker="o")
+        axis.set(xscale="log", yscale="log", xlabel="errors", ylabel=name)
+    figure.savefig(ROOT / "figures" / "scale.png", dpi=150)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("what", choices=["lessons", "runner", "stage"])
+    options.add_argument("what", choices=["lessons", "runner", "stage", "write"])
     options.add_argument("sizes", nargs="*", type=int, default=[0])
     options.add_argument("--workers", nargs="*", type=int, default=[1])
     options.add_argument("--out", type=Path, default=Path("scale"))
@@ -185,6 +233,9 @@ def main() -> None:
             print(json.dumps(ways[given.what]()))
         return
     known = read_json(given.out / "scale.json", [])
+    if given.what == "write":
+        write(known)
+        return
     for size in given.sizes:
         for workers in given.workers:
             argv = [sys.executable, __file__, given.what, str(size), "--workers", str(workers), "--alone"]

@@ -105,7 +105,7 @@ def test_run_names_that_leave_the_runs_folder_are_refused(toy: Toy, name: str) -
 def test_unknown_executor_and_missing_ray_have_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="unknown executor 'pbs'; known: local, ray, slurm"):
         executors.get("pbs")
-    monkeypatch.setattr(executors.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install -e '\.\[cluster\]'"):
         executors.get("ray")
 

@@ -6,6 +6,7 @@ every cell marked ``completed``.
 
 import functools
 import importlib.metadata
+import json
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,14 +231,20 @@ def parameters_text(values: dict[str, Any]) -> str:
 def write_recipe(run_plan: RunPlan) -> list[str]:
     """Write ``recipe.yaml`` and ``recipe-params.yaml`` of a run and of its points; return what changed since."""
     before = yaml.safe_load(run_plan.run.recipe.read_text(encoding="utf-8")) if run_plan.run.recipe.is_file() else {}
-    write_text(run_plan.run.recipe, recipe_text(_normal(run_plan), run_plan.origins))
+    _put(run_plan.run.recipe, recipe_text(_normal(run_plan), run_plan.origins))
     for point, settings in run_plan.points.items():
         folder = run_plan.folder(point)
-        write_text(folder.parameters, parameters_text({"run": plan.run_name(folder), **settings.model_dump()}))
+        _put(folder.parameters, parameters_text({"run": plan.run_name(folder), **settings.model_dump()}))
         if point:
-            write_text(folder.recipe, recipe_text(settings.model_dump(), run_plan.origins))
+            _put(folder.recipe, recipe_text(settings.model_dump(), run_plan.origins))
     now = yaml.safe_load(run_plan.run.recipe.read_text(encoding="utf-8"))
     return [f"{key}: {before[key]!r} -> {now[key]!r}" for key in now if before and before.get(key) != now[key]]
+
+
+def _put(path: Path, text: str) -> None:
+    """Write what changed; forcing 250 equal files to the disk takes seconds."""
+    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
+        write_text(path, text)
 
 
 def _normal(run_plan: RunPlan) -> dict[str, Any]:
@@ -251,6 +258,13 @@ def _normal(run_plan: RunPlan) -> dict[str, Any]:
 
 def _yaml(key: str, value: Any) -> str:
     """``key: value`` on one line; a list or mapping in brackets."""
+    return _dumped(key, json.dumps(value, ensure_ascii=False))
+
+
+@functools.lru_cache(maxsize=4096)
+def _dumped(key: str, as_json: str) -> str:
+    """Kept, because the points of a sweep differ in a few keys and YAML is slow: 100 points took half the resume."""
+    value = json.loads(as_json)
     if isinstance(value, list | dict):
         return f"{key}: {yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).strip()}"
     return yaml.safe_dump({key: value}, default_flow_style=False, width=10_000, allow_unicode=True).strip()

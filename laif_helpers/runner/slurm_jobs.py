@@ -159,7 +159,8 @@ class Slurm:
 
         executor = submitit.SlurmExecutor(folder=folder / "slurm")
         try:
-            executor.update_parameters(**{**needs, "additional_parameters": {"requeue": True}, **self.options})
+            ours = {"additional_parameters": {"requeue": True}, "signal_delay_s": 1}  # see in_job
+            executor.update_parameters(**{**needs, **ours, **self.options})
         except (TypeError, ValueError) as error:
             raise ValueError(f"slurm: {' '.join(str(error).split())[:300]}; name options as submitit does") from None
         return executor
@@ -198,6 +199,7 @@ class Slurm:
 
 
 def in_job(job: str, log: str, threads: int) -> int:
-    """What a job does. SLURM itself ends or requeues it: submitit's own handler would report a failure before that."""
+    """What a job does. SLURM itself ends or requeues it: submitit's own handler would report a failure before that, and
+    its signal would end a job that is still starting."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     return executors.run_here(job, log, threads)
