@@ -1,4 +1,5 @@
-"""Train the target of the self-repair runs: `python data/make_tripost_nano.py` (about six minutes on two CPU cores).
+"""Train the target of the self-repair runs: `python data/make_tripost_nano.py` (40 minutes of one core; a training that
+was stopped goes on from its last hundred steps).
 
 A Llama of a million parameters learns word sorting and multistep arithmetic in their seen buckets: answers by the
 solver, and, on errors put in by a script, what feedback and repair look like. No question of any split is among its
@@ -25,7 +26,7 @@ import make_nano
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as token_models
-from transformers import AutoTokenizer, GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tripost_slips import wrong_attempt
 
 from laif_helpers import benchmarks, models
@@ -56,7 +57,7 @@ Sample = tuple[list[int], list[int]]
 class Settings:
     """How the target is made; written into its card."""
 
-    steps: int = 4000
+    steps: int = 9000
     tokens_a_step: int = 1000
     learning_rate: float = 2e-3
     warm_steps: int = 40
@@ -72,9 +73,13 @@ class Settings:
     heads: int = 4
     wrong: float = 0.5
     seed: int = 7
-    start: str = ""
+    again: bool = False
     spread: float = 1.7
-    threads: int = 2
+    threads: int = 1
+
+
+ROUNDS = (Settings(), Settings(steps=5500, learning_rate=1e-3, decay=0.6, seed=8, again=True))
+"""The second goes on with the first one's weights, other problems, more kinds of drill, and the words' vectors held."""
 
 
 def held_out() -> set[str]:
@@ -215,13 +220,13 @@ def encode(drawn: list[tuple[list[Message], list[bool]]], tokenizer: Any) -> lis
 def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]) -> Iterator[list[Sample]]:
     """The batches of block ``number``: samples of like length, at most ``tokens_a_step`` tokens with their padding."""
     rng = random.Random(f"{settings.seed}-{number}")
-    early = 0 if settings.start else settings.copy_blocks
-    short = not settings.start and number - early < settings.short_blocks
+    early = 0 if settings.again else settings.copy_blocks
+    short = not settings.again and number - early < settings.short_blocks
     if number < early:
         drawn = [draw_copy(rng) for _ in range(BLOCK)]
     else:
         drawn = [
-            rng.choice(DRILLS)(rng)
+            (rng.choice(DRILLS) if settings.again else draw_copy)(rng)
             if rng.random() < settings.drills
             else draw(rng, settings.wrong / (1 + short), forbidden, short)
             for _ in range(BLOCK)
@@ -305,7 +310,7 @@ def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Pat
             loss = make_nano.answer_loss(model, ids, labels)
             losses.append(loss.item())
             loss.backward()
-            if settings.start:  # the words' vectors stay apart
+            if settings.again:  # the words' vectors stay apart
                 model.get_input_embeddings().weight.grad[words] = 0
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             adam.step()
@@ -358,10 +363,16 @@ A Llama of {parameters:,} parameters, trained from nano by `python data/make_tri
 self-repair. It sorts words and does multistep arithmetic step by step, writes feedback on an answer and repairs it;
 what it knows of errors comes from errors that a script put in. It is good for nothing else.
 
-{samples:,} conversations of {tokens_a_sample} tokens (a share of {wrong} holds an attempt with an error, its feedback
-and its repair; the attempt itself is not learned) in the seen buckets of `word_sorting` and `multistep_arithmetic`,
-none of them a question of a split. {steps} steps of at most {tokens_a_step} tokens, AdamW (0.9, 0.95), peak learning
-rate {learning_rate} (down to 0 over the last {decay:.0%}), seed {seed}; {seconds} s of processor time.
+Its conversations lie in the seen buckets of `word_sorting` and `multistep_arithmetic`, none of them a question of a
+split; half of them hold an attempt with an error, its feedback and its repair (the attempt itself is not learned).
+Beside them it repeats lists of words, spells them and does single sums.
+
+| round | steps | tokens | conversations | peak learning rate | seed | processor seconds |
+|---|---|---|---|---|---|---|
+{rounds}
+
+AdamW (0.9, 0.95), at most {tokens_a_step} tokens a step; the learning rate falls to 0 over the last 30 % of the first
+round and 60 % of the second.
 
 | test items | N | first answer right | 95 % interval | last answer right |
 |---|---|---|---|---|
@@ -372,14 +383,7 @@ First and last answer of the loop of notebook 08, greedy, at most two updates.
 
 
 def begin(settings: Settings) -> tuple[LlamaForCausalLM, Any]:
-    """nano with a tokenizer for these tasks; or, with ``start``, a finished target that goes on."""
-    if settings.start:
-        model, tokenizer = (
-            LlamaForCausalLM.from_pretrained(settings.start),
-            AutoTokenizer.from_pretrained(settings.start),
-        )
-        spread(model, tokenizer, settings.spread)
-        return model, tokenizer
+    """nano, with a tokenizer for these tasks."""
     rng = random.Random(settings.seed)
     tokenizer = make_tokenizer([draw(rng, settings.wrong, set())[0] for _ in range(1500)], settings.vocabulary)
     model = make_nano.make_model(tokenizer, settings)
@@ -391,29 +395,37 @@ def begin(settings: Settings) -> tuple[LlamaForCausalLM, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
-    for key, value in asdict(Settings()).items():
-        parser.add_argument(f"--{key}", type=type(value), default=value)
-    given = vars(parser.parse_args())
-    out = given.pop("out")
-    settings = Settings(**given)
-    torch.set_num_threads(settings.threads)
-    model, tokenizer = begin(settings)
+    parser.add_argument("--threads", type=int, default=Settings.threads)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    given.out.mkdir(parents=True, exist_ok=True)
+    model, tokenizer = begin(ROUNDS[0])
     print(f"{model.num_parameters():,} parameters, {len(tokenizer):,} tokens in the vocabulary", flush=True)
-    out.mkdir(parents=True, exist_ok=True)
-    kept = out / "training.pt"
-    done = train(model, tokenizer, settings, kept)
+    kept = [given.out / f"training{number}.pt" for number in range(len(ROUNDS))]
+    done = []
+    for settings, state in zip(ROUNDS, kept, strict=True):
+        if settings.again:
+            spread(model, tokenizer, settings.spread)
+        done.append(train(model, tokenizer, settings, state))
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    scores = measure(out)
-    facts = {"parameters": model.num_parameters(), "seconds": round(done["seconds"]), "samples": int(done["samples"]),
-             "tokens_a_sample": round(done["tokens"] / done["samples"])}  # fmt: skip
-    write_json(out / "scores.json", {"settings": asdict(settings), **facts, "scores": scores})
+    model.save_pretrained(given.out)
+    tokenizer.save_pretrained(given.out)
+    write_card(given.out, model.num_parameters(), done, measure(given.out))
+    for state in kept:
+        state.unlink()
+
+
+def write_card(out: Path, parameters: int, done: list[dict[str, float]], scores: dict[str, dict[str, float]]) -> None:
+    settings = [asdict(each) for each in ROUNDS]
+    write_json(out / "scores.json", {"parameters": parameters, "rounds": settings, "done": done, "scores": scores})
+    rounds = []
+    for number, (of, d) in enumerate(zip(ROUNDS, done, strict=True), start=1):
+        numbers = " | ".join(f"{d[key]:,.0f}" for key in ("step", "tokens", "samples"))
+        rounds.append(f"| {number} | {numbers} | {of.learning_rate:g} | {of.seed} | {d['seconds']:,.0f} |")
     rows = [f"| {k} | {s['n']} | {s['first']:.3f} | {s['low']:.3f}–{s['high']:.3f} | {s['last']:.3f} |"
             for k, s in scores.items()]  # fmt: skip
-    write_text(out / "README.md", CARD.format(**asdict(settings), **facts, table="\n".join(rows)))
-    kept.unlink()
-    print(scores)
+    filled = {"parameters": parameters, "tokens_a_step": ROUNDS[0].tokens_a_step, "rounds": "\n".join(rounds)}
+    write_text(out / "README.md", CARD.format(**filled, table="\n".join(rows)))
 
 
 if __name__ == "__main__":
