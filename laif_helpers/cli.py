@@ -3,12 +3,13 @@
 import io
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 import yaml
 
 from laif_helpers import __version__
+from laif_helpers.terminal import plain
 
 commands = typer.Typer(
     add_completion=False,
@@ -149,7 +150,7 @@ def compare(
     from laif_helpers.compare import verdicts
 
     text, worse = verdicts.compare(a, b, regrade=regrade, out=out)
-    print(text)
+    print(plain(text))
     raise typer.Exit(int(worse and fail_if_worse))
 
 
@@ -216,8 +217,14 @@ def app() -> None:
     try:
         commands()
     except (ValueError, FileNotFoundError, ConnectionError) as error:
-        print(f"laif: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _end(str(error))
+    except OSError as error:  # a full disk, a right that was taken away: what is on the disk is whole
+        _end(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}; the same command goes on")
+
+
+def _end(sentence: str) -> NoReturn:
+    print(f"laif: {plain(sentence)}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

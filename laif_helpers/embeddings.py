@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             return dict(zip(file["keys"].tolist(), file["vectors"], strict=True))
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} holds no vectors ({error}); remove it, it will be made again") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        print(f"{path} holds no vectors; they are made again")
+        return {}
 
 
 def _write(path: Path, known: dict[str, np.ndarray]) -> None:

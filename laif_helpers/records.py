@@ -1,5 +1,6 @@
 """Defines the rows that stages exchange, and reads and writes them."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -150,6 +151,29 @@ def read_json(path: Path, missing: Any = None) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON ({error}); correct or remove it") from None
+
+
+def read_state(path: Path) -> Any:
+    """What this program has written down for itself; {} if there is none, or if a fault has left it unreadable."""
+    try:
+        return read_json(path, {})
+    except (ValueError, OSError):
+        return {}
+
+
+def sound_rows(path: Path, more: bool = True) -> list[dict[str, Any]]:
+    """The rows of a JSONL file that can still be read, whatever a fault has done to the others.
+
+    Not ``more``: a last line without its end is no row yet.
+    """
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_bytes().split(b"\n")[: None if more else -1]:
+        with contextlib.suppress(ValueError):
+            if isinstance(row := json.loads(line), dict):
+                rows.append(row)
+    return rows
 
 
 def read_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:

@@ -171,9 +171,9 @@ def test_a_run_embeds_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert first.tolist() == [[3, 1], [5, 1]] and again.tolist() == [[5, 1], [3, 1], [5, 1]]
     embeddings.embed(["one"], "other-model", cache=tmp_path)
     assert asked[-1] == ["one"], "another model's vectors are others"
-    next(tmp_path.glob("some-model-*.npz")).write_bytes(b"PK")
-    with pytest.raises(ValueError, match="remove it, it will be made again"):
-        embeddings.embed(["one"], "some-model", cache=tmp_path)
+    for damage in (b"PK", b"", b"\x93NUMPY"):
+        next(tmp_path.glob("some-model-*.npz")).write_bytes(damage)
+        assert embeddings.embed(["one"], "some-model", cache=tmp_path).tolist() == [[3, 1]], "they are made again"
 
 
 def test_stages_side_by_side_lose_no_vector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,12 +86,18 @@ def test_another_file_of_the_same_name_is_read_from_its_beginning(manifest: Path
     assert [row["stage"] for row in history.rows(manifest)] == ["x", "y", "z"]
 
 
-def test_a_line_that_is_no_row_is_named(manifest: Path) -> None:
+@pytest.mark.parametrize("line", ["oops", "[1]", '{"stage": "a"}', "\0\0\0", '{"stage": "a", "started": "1", "sta'])
+def test_a_line_that_a_fault_has_spoilt_is_named_and_costs_that_attempt_alone(
+    manifest: Path, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     history.append(manifest, DONE)
     with manifest.open("a") as handle:
-        handle.write("oops\n")
-    with pytest.raises(ValueError, match=r"manifest\.jsonl: a line is no row of a manifest .*oops.*remove the line"):
-        history.rows(manifest)
+        handle.write(f"{line}\n")
+    history.append(manifest, DONE | {"stage": "b"})
+    assert [row["stage"] for row in history.rows(manifest)] == ["a", "b"]
+    assert "manifest.jsonl: a line is no row of a manifest" in capsys.readouterr().err
+    history.compact(manifest)
+    assert len(manifest.read_text().splitlines()) == 2
 
 
 def test_a_writer_that_is_killed_loses_no_line_it_finished(manifest: Path) -> None:

@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 import yaml
 from conftest import Toy, write_notebook, write_toy
 
-from laif_helpers import sections
+from laif_helpers import cli, sections
 from laif_helpers.arms import ARMS
 from laif_helpers.evaluate.grading import graders_hash
 from laif_helpers.paths import stamp_of
 from laif_helpers.records import write_json
-from laif_helpers.runner import executors, manifest, notebook, plan, run_lock, scratch
+from laif_helpers.runner import executors, manifest, notebook, outputs, plan, run_lock, scratch
 
 CYCLE = ["vanilla/iter0/01_evaluate", "le/iter1/03_instruct_LE", "le/iter1/05_train_deepspeed", "le/iter1/01_evaluate"]
 
@@ -209,7 +210,8 @@ def test_the_untouched_targets_map_is_an_input_of_later_maps(toy: Toy) -> None:
     values = {"arms": ["le"], "iterations": 2, "map_iterations": True}
     toy.run(**values)
     assert toy.run(**values) == (0, [])
-    toy.run_dir.iteration("vanilla", 0).errors.write_text("another map, into which later maps are drawn")
+    # another map, into which later maps are drawn
+    pd.DataFrame({"x": [1.0]}).to_parquet(toy.run_dir.iteration("vanilla", 0).errors)
     assert "le/iter1/02_error_analysis" in toy.run(**values)[1]
 
 
@@ -552,3 +554,70 @@ def test_source_hash_reads_code_alone(toy: Toy) -> None:
     planned["cells"][-1]["source"] = "1 + 1"
     path.write_text(json.dumps(planned))
     assert notebook.source_hash(path) != before
+
+
+# -- damaged results
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+@pytest.mark.parametrize(
+    ("file", "stage"),
+    [
+        ("vanilla/iter0/responses/practice.test.jsonl", "vanilla/iter0/01_evaluate"),
+        ("le/iter1/lessons/le.jsonl", "le/iter1/03_instruct_LE"),
+        ("vanilla/iter0/metrics/01_evaluate.json", "vanilla/iter0/01_evaluate"),
+        ("le/iter1/checkpoint/model.safetensors", "le/iter1/05_train_deepspeed"),
+    ],
+)
+def test_a_damaged_result_is_made_again(toy: Toy, capsys: pytest.CaptureFixture[str], file: str, stage: str) -> None:
+    toy.run(arms=["le"])
+    whole = (toy.run_dir.path / file).read_bytes()
+    cut(toy.run_dir.path / file)
+    code, ran = toy.run()
+    assert (code, ran) == (0, [stage]) and f"{file} is damaged" in capsys.readouterr().out
+    assert (toy.run_dir.path / file).read_bytes() == whole
+    assert toy.run() == (0, [])
+
+
+def test_lessons_that_somebody_has_corrected_stand_and_are_trained_on(toy: Toy) -> None:
+    toy.run(arms=["le"])
+    lessons = toy.run_dir.iteration("le", 1).lessons("le")
+    lessons.write_text(json.dumps({"n": 9}) + "\n")
+    assert toy.run()[1][0] == "le/iter1/05_train_deepspeed"
+    assert json.loads(lessons.read_text()) == {"n": 9}
+
+
+def test_rows_that_are_gone_are_damage_too(tmp_path: Path) -> None:
+    answers = tmp_path / "responses" / "x.jsonl"
+    answers.parent.mkdir()
+    answers.write_text('{"a": 1}\n{"a": 2}\n')
+    left = outputs.hashes(tmp_path, ["responses/x.jsonl"])
+    assert outputs.damaged(tmp_path, left) == ""
+    answers.write_text('{"a": 1}\n')
+    assert outputs.damaged(tmp_path, left) == "responses/x.jsonl"
+
+
+@pytest.mark.parametrize("text", ["budget: 99\n", "\0\0", "- 1\n", "target: [\n"])
+def test_a_recipe_of_a_run_that_is_old_or_damaged_is_written_anew(toy: Toy, text: str) -> None:
+    """An older release's recipe lacks keys that were added since."""
+    toy.run(arms=["le"])
+    toy.run_dir.recipe.write_text(text)
+    assert toy.run() == (0, [])
+    assert "budget: 10" in toy.run_dir.recipe.read_text()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device", "manifest.jsonl"), PermissionError(13, "no")])
+def test_a_disk_that_is_full_ends_in_a_sentence(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "commands", full)
+    with pytest.raises(SystemExit) as ended:
+        cli.app()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"laif: {error.strerror}")

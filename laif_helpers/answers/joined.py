@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from laif_helpers import benchmarks
 from laif_helpers.paths import IterationDir, data_dirs, file_label, short_names, stamp_of
 from laif_helpers.recipe import Recipe
-from laif_helpers.records import Example, Response, read_json, read_jsonl
+from laif_helpers.records import Example, Response, read_jsonl, read_state
 from laif_helpers.target import Target
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def same_graders(before: Path, after: Path, who: str) -> None:
 
 def graders_of(responses: Path) -> str:
     """Hash of the graders that graded a file of responses; "" if it has no stamp."""
-    return str(read_json(stamp_of(responses), {}).get("graders", ""))
+    return str(read_state(stamp_of(responses)).get("graders", ""))
 
 
 def shortened(table: "pd.DataFrame") -> "pd.DataFrame":

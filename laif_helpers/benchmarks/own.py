@@ -130,10 +130,17 @@ def _all(
     for path, default in files:
         for number, row in _rows(path):
             try:
-                found.append(replace(from_row(row), split=str(row.get("split") or default)))
+                found.append(replace(from_row(row), split=_split(str(row.get("split") or default))))
             except ValueError as error:
                 raise ValueError(f"{path}: row {number}: {error}") from None
     return unique_ids(found)
+
+
+def _split(name: str) -> str:
+    """A split's name, which becomes part of a file's. Raises ValueError for one that would lead elsewhere."""
+    if not re.fullmatch(r"\w[\w.-]*", name) or ".." in name:
+        raise ValueError(f"split {name!r}: name it with letters, digits, '_', '-' and '.' alone")
+    return name
 
 
 def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, ...]]:

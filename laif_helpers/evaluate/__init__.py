@@ -7,7 +7,7 @@ if the model, the settings or the question changed, and graded again if the grad
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -33,7 +33,7 @@ from laif_helpers.evaluate.two_graders import browse, disputed, observation_on_a
 from laif_helpers.key_types import RequestChange
 from laif_helpers.paths import ROOT, IterationDir, stamp_of
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Completion, Example, Response, read_json, read_jsonl, write_json, write_jsonl
+from laif_helpers.records import Completion, Example, Response, read_state, sound_rows, write_json, write_jsonl
 from laif_helpers.target import Target
 
 __all__ = [
@@ -115,6 +115,8 @@ class _Job:
     """Which sample of its item each row is; ``examples`` and ``keys`` hold an item once for each of its samples."""
     keys: list[str]
     known: dict[str, Completion]
+    damaged: bool = False
+    """Whether the finished file lacks rows that it should hold if its stamp is right."""
 
     @property
     def path(self) -> Path:
@@ -190,12 +192,16 @@ def _hash(value: Any) -> str:
 
 
 def _finished_before(job: _Job) -> dict[str, Completion]:
-    """Completions of the finished file, if the same model and settings wrote it."""
-    stamp = read_json(job.stamp, {})
+    """Completions of the finished file, if the same model and settings wrote it; of a damaged one, those left."""
+    stamp = read_state(job.stamp)
     if not job.path.is_file() or stamp.get("header") != job.header:
         return {}
     known, took = {}, times.read(job.seconds)
-    rows = read_jsonl(job.path, Response)
+    rows = list[Response]()
+    for fields in sound_rows(job.path):
+        with suppress(TypeError):
+            rows.append(Response(**fields))
+    job.damaged = not len(rows) == len(job.keys) == job.path.read_bytes().count(b"\n")
     # a stamp of an earlier release does not name them: nothing was read, so the text is empty
     unanswered = set(stamp.get("unanswered", [row.id for row in rows if not row.text]))
     cut = set(stamp["cut"])
@@ -209,12 +215,9 @@ def _finished_before(job: _Job) -> dict[str, Completion]:
 
 def _partial_before(job: _Job) -> dict[str, Completion]:
     """Completions that a stopped run left. The line it was writing when it was killed is dropped."""
-    if not job.partial.is_file():
-        return {}
-    lines = job.partial.read_text(encoding="utf-8").split("\n")[:-1]
-    rows = [json.loads(line) for line in lines]
+    rows = sound_rows(job.partial, more=False)
     if not rows or rows[0] != job.header:
-        job.partial.unlink()
+        job.partial.unlink(missing_ok=True)
         return {}
     return {row.pop("key"): Completion(**row) for row in rows[1:]}
 
@@ -279,7 +282,7 @@ def _finish(job: _Job, model: str, audit: bool) -> Path:
         "unanswered": _ids(job, lambda completion: completion.unanswered),
     }
     stamp["audit"] = audit
-    if job.path.is_file() and read_json(job.stamp, {}) == stamp:
+    if job.path.is_file() and not job.damaged and read_state(job.stamp) == stamp:
         return job.path
     completions = [job.known[key] for key in job.keys]
     graded = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)

@@ -12,7 +12,7 @@ from laif_helpers.evaluate.grading import grade_all, graders_hash, items_hash, t
 from laif_helpers.evaluate.tables import escape
 from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Completion, read_json, write_json, write_jsonl
+from laif_helpers.records import Completion, read_state, write_json, write_jsonl
 from laif_helpers.target import Target
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str, audi
     stamp: dict[str, Any] = {"graders": graders_hash(), "items": items_hash(keys, [item.example for item in items])}
     stamp["audit"] = audit
     stamp_path = stamp_of(path)
-    if path.is_file() and read_json(stamp_path, {}) == stamp:
+    if path.is_file() and read_state(stamp_path) == stamp:
         return
     stamp_path.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     answers = [Completion(item.text, 0, 0) for item in items]

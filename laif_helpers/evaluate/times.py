@@ -23,11 +23,12 @@ def write(path: Path, seconds: Mapping[str, float]) -> None:
 
 
 def read(path: Path) -> dict[str, float]:
-    """Seconds by item id; {} if there is no such file, as beside answers of earlier releases."""
-    if not path.is_file():
+    """Seconds by item id; {} if there is no such file, as beside answers of earlier releases, or a damaged one."""
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            return {row["id"]: float(row["seconds"]) for row in csv.DictReader(handle)}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return {}
-    with path.open(encoding="utf-8", newline="") as handle:
-        return {row["id"]: float(row["seconds"]) for row in csv.DictReader(handle)}
 
 
 def slowest(df: pd.DataFrame, folder: IterationDir, n: int = 5) -> pd.DataFrame:

@@ -99,6 +99,9 @@ class _Asked:
     words: frozenset[str]
 
 
+MOST_NUMBERS = 80
+
+
 def choose(sentence: str, question: str, leading: bool = False) -> Number:
     """The number of ``sentence`` (it has one at least) that answers ``question``; the last of equals.
 
@@ -109,6 +112,8 @@ def choose(sentence: str, question: str, leading: bool = False) -> Number:
     found = _merged(numbers(sentence), bare, asked)
     if len(found) == 1:
         return found[0]
+    if len(found) > MOST_NUMBERS:  # the first and the last ones: those can be the answer
+        found = [found[0], *found[1 - MOST_NUMBERS :]]
     so, therefore = (
         max((match.end() for match in pattern.finditer(bare) if match.end() <= found[-1].start), default=0)
         for pattern in (_SO, _THEREFORE)

@@ -1,6 +1,7 @@
 """Finds the number of a response that is its answer: statements first, else the conclusion's last number."""
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,8 @@ from laif_helpers.records import Grade
 
 TAIL = 8000
 """Characters at the end of a text that are read; the answer stands there, and no text makes the reader slow."""
+MOST_STATEMENTS = 100
+"""The last ones of each kind are read: a model that loops states its answer a thousand times."""
 
 _HASHES = re.compile(r"####[ \t]*(?:\n[ \t]*)?(.*)")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\}){1,200})\}")
@@ -139,10 +142,10 @@ def _statements(text: str, question: str) -> Iterator[_Statement]:
     ):
         yield replace(found, start=field.end, end=field.end)
     for how, pattern in (("boxed", _BOXED), ("final line", _LINE)):
-        for match in pattern.finditer(text):
+        for match in deque(pattern.finditer(text), MOST_STATEMENTS):
             if found := _read(match[1], match.start(1), how, question, sure=how == "boxed"):
                 yield found
-    for head in _HEAD.finditer(text):
+    for head in deque(_HEAD.finditer(text), MOST_STATEMENTS):
         if behind := _BEHIND.match(text, head.end()):
             group = 1 if behind[1] is not None else 2
             if found := _read(behind[group], behind.start(group), "answer is", question, sure=False):

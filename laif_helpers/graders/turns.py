@@ -115,10 +115,10 @@ def _by_marks(text: str) -> tuple[str, str, bool]:
     """Text outside ``<think> … </think>``. A thought may lack its first mark, which some templates write."""
     thoughts: list[str] = []
     answers: list[str] = []
-    place, inside, closed = 0, False, False
+    place, inside, closed, ends = 0, False, False, len(text.rstrip())
     for mark in _MARK.finditer(text):
         piece, opens = text[place : mark.start()], mark["opens"] is not None
-        if opens or (closed and not inside and not text[mark.end() :].strip()):
+        if opens or (closed and not inside and mark.end() >= ends):
             (thoughts if inside else answers).append(piece)
         else:
             thoughts += [piece] if inside else [*answers, piece]

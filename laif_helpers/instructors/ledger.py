@@ -213,8 +213,14 @@ def _conflict(path: Path, about: Mapping[str, str], items: Mapping[str, str]) ->
         return ""
     try:
         base = _connect(path)
+        base.execute("SELECT COUNT(*), MAX(LENGTH(reply)) FROM calls").fetchone()  # reads every page of them
+    except sqlite3.OperationalError as error:
+        raise OSError(f"ledger {path} cannot be written ({error}); make room, or give the right to write") from None
     except sqlite3.DatabaseError as error:
-        raise ValueError(f"{path} is no ledger ({error}); remove it or use another run name") from None
+        raise ValueError(
+            f"{path} is no ledger, or a damaged one ({error}); put back a copy of it, or remove it and its "
+            f"{path.name}-wal and -shm: what was paid is then asked for and paid again"
+        ) from None
     try:
         then = dict(base.execute("SELECT name, value FROM about"))
         for name, value in about.items():

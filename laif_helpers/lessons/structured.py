@@ -107,7 +107,7 @@ def _values(text: str) -> Iterator[Any]:
 def _cut(text: str) -> Any:
     """A JSON value as far as it goes, or without its slips (commas, quotes, comments); None if it is none."""
     try:
-        return pydantic_core.from_json(text, allow_partial=True)
+        return pydantic_core.from_json(text.encode("utf-8", "replace"), allow_partial=True)  # half a surrogate pair
     except (ValueError, RecursionError):
         pass
     # Only what closes: a repair would end a cut sample in the middle of a word.

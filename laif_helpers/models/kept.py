@@ -9,7 +9,7 @@ from typing import Any
 
 from laif_helpers import models
 from laif_helpers.key_types import RequestChange
-from laif_helpers.records import Completion, Message, digest, write_jsonl
+from laif_helpers.records import Completion, Message, digest, sound_rows, write_jsonl
 
 Ask = Callable[..., list[Completion]]
 """``ask(conversations, **options)``: ``models.generate`` for one model; or ``generate`` below, for a file too."""
@@ -57,6 +57,5 @@ def _made_by(model: str, how: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """Answers that an earlier call left, by key. The line that it was writing when it was killed is dropped."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-    return {row["key"]: row for row in map(json.loads, lines)}
+    """Answers that an earlier call left, by key. A line that it was writing when it was killed is dropped."""
+    return {row["key"]: row for row in sound_rows(path, more=False) if "key" in row}

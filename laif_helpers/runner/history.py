@@ -6,6 +6,7 @@ costs the same however long the manifest is, and so does a look at a manifest th
 
 import json
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def append(path: Path, row: Row) -> None:
 
 
 def rows(path: Path) -> list[Row]:
-    """Attempts, oldest first; none if there is no manifest. Raises ValueError for a line that is not JSON."""
+    """Attempts, oldest first; none if there is no manifest."""
     if not path.is_file():
         _READ.pop(path, None)
         return []
@@ -58,7 +59,8 @@ def rows(path: Path) -> list[Row]:
             handle.seek(0)
         new = handle.read()
     for line in new.split(b"\n")[:-1]:
-        _add(seen, _parsed(path, line))
+        if row := _parsed(path, line):
+            _add(seen, row)
         seen.size, seen.line = seen.size + len(line) + 1, line + b"\n"
     _READ[path] = seen
     return list(seen.attempts.values())
@@ -76,11 +78,14 @@ def _add(seen: _Read, row: Row) -> None:
 
 
 def _parsed(path: Path, line: bytes) -> Row:
+    """The row on a line. Of one that holds none, which a fault left there, stderr says so, and the row is {}: that
+    attempt is unknown, and its stage runs again."""
     try:
         row: Row = json.loads(line)
-        return row | {"stage": row["stage"]}
+        return row | {"stage": row["stage"], "status": row["status"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: a line is no row of a manifest ({error}): {line[:80]!r}; remove the line") from None
+        print(f"{path}: a line is no row of a manifest ({error}) and is passed over: {line[:80]!r}", file=sys.stderr)
+        return {}
 
 
 def compact(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from laif_helpers import target
 from laif_helpers.records import digest, read_json
-from laif_helpers.runner import attempts, executors, forecast, history, manifest, plan, scratch, shared_folders
+from laif_helpers.runner import attempts, executors, forecast, history, manifest, outputs, plan, scratch, shared_folders
 from laif_helpers.runner import report as report_run
 from laif_helpers.runner.outcome import Outcome
 from laif_helpers.runner.plan import COMPARE, RunPlan, Stage
@@ -53,7 +53,7 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
         try:
             engine.check(run_plan.run.path, _most_processes(run_plan))
             for change in manifest.write_recipe(run_plan):
-                print(f"changed since the last call: {change}")
+                report_run.say(f"changed since the last call: {change}")
             for warning in forecast.warnings(run_plan.stages):
                 print(warning)
             shared_folders.link(run_plan)
@@ -213,12 +213,14 @@ def _finish(attempt: attempts.Attempt, code: int, progress: Progress) -> None:
 
 def _close(attempt: attempts.Attempt, result: dict[str, Any], progress: Progress) -> None:
     stage, ended = attempt.stage, time.time()
+    left = manifest.outputs(stage)
     row = {
         **attempt.row,
         **result,
         "seconds": round(ended - attempt.launched, 3),
         "ended": attempts.stamp(ended),
-        "outputs": manifest.outputs(stage),
+        "outputs": left,
+        "hashes": outputs.hashes(stage.run.path, left),
         "versions": manifest.versions(),
     }
     manifest.record(stage.run, row)

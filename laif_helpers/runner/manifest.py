@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from laif_helpers import arms, records
+from laif_helpers import arms
 from laif_helpers import benchmarks as _benchmarks
 from laif_helpers.answers import joined
 from laif_helpers.evaluate.grading import graders_hash
@@ -22,11 +22,11 @@ from laif_helpers.paths import SENTINEL, RunDir, data_dirs, file_label
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import write_text
 from laif_helpers.runner import history, notebook, plan
+from laif_helpers.runner.outputs import damaged, file_hash
 from laif_helpers.runner.plan import RunPlan, Stage
 from laif_helpers.target import Target
 
 PACKAGES = "laif-helpers torch transformers trl peft deepspeed openai papermill pandas numpy scikit-learn umap-learn"
-WHOLE_FILE = 64 << 20  # bytes; a larger file counts by size and time, reading 15 GB of weights takes minutes
 OUTPUTS = {
     plan.EVALUATE: ["responses/*.jsonl"],
     plan.ANALYSE: ["errors.parquet", "error_map.*", "weaknesses.*"],
@@ -84,6 +84,8 @@ def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any]) -> str:
         return "was interrupted" if row["status"] == "running" else "failed last time"
     if lost := [path for path in row["outputs"] if not (stage.run.path / path).exists()]:
         return f"{lost[0]} is missing"
+    if torn := damaged(stage.run.path, row.get("hashes", {})):
+        return f"{torn} is damaged"
     before = row["inputs"]
     if before["notebook"] != now["notebook"]:
         return "the notebook changed"
@@ -119,18 +121,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def file_hash(path: Path) -> str:
-    stat = path.stat()
-    return _hash(path, stat.st_size, stat.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=4096)
-def _hash(path: Path, size: int, modified: int) -> str:
-    if size > WHOLE_FILE:
-        return f"{size}-{modified}"
-    return records.file_hash([path])[:16]
 
 
 def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
@@ -230,7 +220,7 @@ def parameters_text(values: dict[str, Any]) -> str:
 
 def write_recipe(run_plan: RunPlan) -> list[str]:
     """Write ``recipe.yaml`` and ``recipe-params.yaml`` of a run and of its points; return what changed since."""
-    before = yaml.safe_load(run_plan.run.recipe.read_text(encoding="utf-8")) if run_plan.run.recipe.is_file() else {}
+    before = _before(run_plan.run.recipe)
     _put(run_plan.run.recipe, recipe_text(_normal(run_plan), run_plan.origins))
     for point, settings in run_plan.points.items():
         folder = run_plan.folder(point)
@@ -238,12 +228,21 @@ def write_recipe(run_plan: RunPlan) -> list[str]:
         if point:
             _put(folder.recipe, recipe_text(settings.model_dump(), run_plan.origins))
     now = yaml.safe_load(run_plan.run.recipe.read_text(encoding="utf-8"))
-    return [f"{key}: {before[key]!r} -> {now[key]!r}" for key in now if before and before.get(key) != now[key]]
+    return [f"{key}: {before[key]!r} -> {now[key]!r}" for key in now if key in before and before[key] != now[key]]
+
+
+def _before(recipe: Path) -> dict[str, Any]:
+    """The values that the run's own recipe names; {} if there is none, or no whole one."""
+    try:
+        found = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _put(path: Path, text: str) -> None:
     """Write what changed; forcing 250 equal files to the disk takes seconds."""
-    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
+    if not (path.is_file() and path.read_bytes() == text.encode()):
         write_text(path, text)
 
 

@@ -196,7 +196,7 @@ def _points(values: dict[str, Any]) -> tuple[dict[str, Recipe], dict[str, Home],
     """Every combination of the keys that hold a list although the recipe model wants a number."""
     axes = [key for key, value in values.items() if isinstance(value, list) and _sweepable(key)]
     for key in axes:
-        if not values[key] or len(set(values[key])) != len(values[key]):
+        if not values[key] or len(set(map(repr, values[key]))) != len(values[key]):
             raise ValueError(f"{key}: {values[key]}: a sweep needs one or more different values")
     points, homes = {}, {}
     for combination in itertools.product(*(values[key] for key in axes)):

@@ -1,7 +1,6 @@
 """Prints what the runner shows: a line per finished stage, a failure in one screen, where the seconds went."""
 
 import os
-import re
 import shutil
 import sys
 from collections import Counter, defaultdict
@@ -12,8 +11,8 @@ from laif_helpers.paths import NOTEBOOKS, RunDir, runs_dir
 from laif_helpers.runner import manifest, plan
 from laif_helpers.runner.outcome import Outcome
 from laif_helpers.runner.plan import RunPlan, Stage
+from laif_helpers.terminal import plain
 
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
 SCREEN = 14  # lines shown of a failing cell, and of its traceback
 
 
@@ -42,20 +41,20 @@ def advance(progress_bar: Any, outcomes: dict[str, Outcome], rows: list[dict[str
 
 
 def say(text: str) -> None:
-    """Print a line without tearing the bar."""
+    """Print a line without tearing the bar. Models and servers have written parts of it."""
     from tqdm.auto import tqdm
 
-    tqdm.write(text, file=sys.stdout)
+    tqdm.write(plain(text), file=sys.stdout)
     sys.stdout.flush()
 
 
 def show_failure(stage: Stage, reason: str, source: str, traceback: list[str]) -> None:
     """The failing cell's source and error in one screen."""
     line = "-" * min(shutil.get_terminal_size().columns, 100)
-    trace = ANSI.sub("", "\n".join(traceback)).splitlines()
+    trace = plain("\n".join(traceback)).splitlines()
     parts = [line, f"FAILED {stage.key}", *_ends(source.splitlines(), first=True)]
     parts += [line, *_ends(trace, first=False)] if trace else []
-    parts += [line, ANSI.sub("", reason), f"the notebook so far: {stage.folder.notebooks / stage.notebook}.ipynb", line]
+    parts += [line, reason, f"the notebook so far: {stage.folder.notebooks / stage.notebook}.ipynb", line]
     say("\n".join(parts))
 
 
@@ -138,7 +137,7 @@ def status_table(run_plan: RunPlan, running: list[str]) -> str:
         took = f"{row['seconds']:7.1f} s" if "seconds" in row else " " * 9
         reason = str(row.get("reason", "")).splitlines()
         lines.append(f"{state:<9} {took}  {stage.key}" + (f"  ({reason[0][:120]})" if reason else ""))
-    return "\n".join(lines)
+    return plain("\n".join(lines))
 
 
 def dry_run(run_plan: RunPlan) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from laif_helpers.paths import ROOT
 from laif_helpers.records import read_json, write_json
 from laif_helpers.runner import kernel, notebook, scratch
+from laif_helpers.terminal import plain
 
 IPC_LIMIT = 40  # characters of a folder name; with the socket's name after it, Unix allows 107
 
@@ -66,9 +67,11 @@ def _transport(private: Path) -> dict[str, str]:
     The folder is named because jupyter_client's default for ``ipc`` lies in the working directory, where two
     kernels take each other's sockets (measured: of 24 started in pairs, 2 never answered).
     """
+    # else it lies in the folder for temporary files, and stays there if this process is killed
+    settings = {"connection_file": str(private / "connection.json")}
     if len(str(private)) > IPC_LIMIT or sys.platform == "win32":
-        return {"transport": "tcp"}
-    return {"transport": "ipc", "ip": str(private / "kernel")}
+        return settings | {"transport": "tcp"}
+    return settings | {"transport": "ipc", "ip": str(private / "kernel")}
 
 
 def _outcome(job: dict[str, Any]) -> dict[str, Any]:
@@ -112,12 +115,12 @@ def _imports_of_training(metrics: Path, elapsed: float) -> float:
 
 
 class _Prefixed(logging.Formatter):
-    """Every line with its stage in front: several stages share one log."""
+    """Every line with its stage in front: several stages share one log, which people read in a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         lines = record.getMessage().rstrip("\n").splitlines() or [""]
         head = f"{self.formatTime(record, '%H:%M:%S')} {record.name} | "
-        return "\n".join(head + line for line in lines)
+        return "\n".join(head + plain(line) for line in lines)
 
 
 def _log_as(stage: str) -> None:

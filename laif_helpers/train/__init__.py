@@ -36,6 +36,7 @@ def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None
     """
     settings = make_settings(p)
     if finished(settings):
+        shutil.rmtree(settings.snapshots, ignore_errors=True)  # a kill may have come before they were thrown away
         if on_row and (rows := read_log(p.folder.path / "train_log.jsonl")):
             on_row(rows)
         return read_json(p.folder.train_metrics)

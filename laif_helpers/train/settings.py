@@ -4,7 +4,6 @@
 checkpoint that lies there is the one these settings would make.
 """
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -17,7 +16,7 @@ from laif_helpers.arms import Signal
 from laif_helpers.models import vocabulary
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir, resolve
 from laif_helpers.recipe import Recipe, StageParameters, local_target
-from laif_helpers.records import ROLLOUT, digest, file_hash, read_json, read_rows
+from laif_helpers.records import ROLLOUT, digest, file_hash, read_json, read_rows, read_state, sound_rows
 from laif_helpers.sections import TrainingSection
 from laif_helpers.train import measured, trackers
 
@@ -231,12 +230,14 @@ def finished(settings: Settings) -> bool:
     sentinel = settings.checkpoint / SENTINEL
     if not sentinel.is_file() or not IterationDir(Path(settings.folder)).train_metrics.is_file():
         return False
-    done = read_json(sentinel)
-    return done["identity"] == settings.identity and file_hash(weights(settings.checkpoint)) == done["weights_sha256"]
+    done = read_state(sentinel)
+    if not read_state(IterationDir(Path(settings.folder)).train_metrics) or done.get("identity") != settings.identity:
+        return False
+    return file_hash(weights(settings.checkpoint)) == done["weights_sha256"]
 
 
 def read_log(path: Path) -> list[Row]:
     """Rows of a training log that may still be growing: a line without its end is left for the next look."""
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    return sound_rows(path, more=False)

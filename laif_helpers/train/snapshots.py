@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from laif_helpers.records import file_hash, read_json, write_json, write_jsonl
+from laif_helpers.records import file_hash, read_json, read_state, write_json, write_jsonl
 from laif_helpers.train.settings import Row, Settings, read_log
 
 MARKER = "laif_whole.json"
@@ -80,7 +80,7 @@ def prepare(settings: Settings) -> tuple[Snapshot | None, str]:
     """
     owner = settings.snapshots / OWNER
     mine = {"identity": settings.identity, "settings": settings.deciding}
-    note = _changed(read_json(owner), mine) if owner.is_file() else ""
+    note = _changed(read_state(owner), mine) if owner.is_file() else ""
     if note:
         shutil.rmtree(settings.snapshots)
     snapshot = latest(settings)

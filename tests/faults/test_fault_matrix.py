@@ -9,11 +9,12 @@ from pathlib import Path
 
 import cells
 import pytest
+import table
 import world as worlds
 
 from laif_helpers.paths import ROOT
 
-TABLE = cells.table()
+TABLE = table.all_cells()
 FOLDER = ROOT / "build" / "faults"
 RECORD = FOLDER / "record.jsonl"
 HEAD = ["git", "rev-parse", "--short", "HEAD"]

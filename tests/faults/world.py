@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from laif_helpers.paths import ROOT, RunDir
 
 HERE = Path(__file__).resolve().parent
 PATIENCE_S = 240.0
+KEY = "sk-planted-in-the-environment-0123456789"
+"""A key in every run's environment, which no file of the run may hold."""
 MODULES = {
     "runner": "laif_helpers.cli",
     "stage": "laif_helpers.runner.stage_run",
@@ -59,27 +62,34 @@ max_new_tokens: 64
     + "limit: 40\nbudget: 40\nreplay_fraction: 0\nmax_new_tokens: 32\nbatch_size: 4\nepochs: 8\nsave_steps: 10\n"
     "deepspeed: zero2\nnum_processes: 2\n",
 }
+RECIPES["train"] = RECIPES["full"]
 SMALL_STAGES = {
-    "vanilla/iter0/01_evaluate": ("responses", "metrics/01_evaluate.json"),
-    "vanilla/iter0/02_error_analysis": ("errors.parquet", "error_map.html", "weaknesses.*", "metrics/02_*"),
-    "le/iter1/03_instruct_LE": ("instruct", "lessons", "metrics/03_*"),
+    "vanilla/iter0/01_evaluate": ("responses",),
+    "vanilla/iter0/02_error_analysis": ("errors.parquet", "error_map.html", "weaknesses.*"),
+    "le/iter1/03_instruct_LE": ("instruct", "lessons"),
 }
 FILES = {
     **SMALL_STAGES,
-    "le/iter1/05_train_deepspeed": ("checkpoint*", "train*", "probe.jsonl", "preflight.json", "metrics/05_*"),
-    "fine_tuning/iter1/05_train_deepspeed": ("checkpoint*", "train*", "probe.jsonl", "lessons", "metrics/05_*"),
-    "le/iter1/01_evaluate": ("responses", "metrics/01_evaluate.json"),
+    "le/iter1/05_train_deepspeed": ("checkpoint*", "train*", "probe.jsonl", "preflight.json"),
+    "fine_tuning/iter1/05_train_deepspeed": ("checkpoint*", "train*", "probe.jsonl", "lessons"),
+    "le/iter1/01_evaluate": ("responses",),
     "compare/06_compare": ("*",),
 }
 """What each stage leaves, relative to its folder: it is taken away for a cell that breaks this stage."""
+ALONE = {
+    "train": ("vanilla/iter0/01_evaluate", "le/iter1/03_instruct_LE", "le/iter1/05_train_deepspeed"),
+    "ranks": ("vanilla/iter0/01_evaluate", "fine_tuning/iter1/05_train_deepspeed"),
+}
+"""Worlds that are made by stages alone, without notebooks: their cells break trainings and nothing else."""
 
 # -- what must be the same
 
 LEFT_OUT = re.compile(
     r"(^|/)(run\.log|\.lock|.*\.lease|\.jobs/.*|manifest\.jsonl|notebooks/.*|.*\.seconds\.csv|logs/.*|train\.out"
-    r"|.*\.sqlite(-wal|-shm|\.lock)?|preflight\.json|.*\.pdf|checkpoint\.steps/.*|costs\.csv|report\.html)$"
+    r"|.*\.sqlite(-wal|-shm|\.lock)?|preflight\.json|.*\.pdf|checkpoint\.steps/.*|checkpoint/README\.md|train_config\.json|costs\.csv|report\.html)$"
 )
-"""Times and process numbers: logs, locks, the ledger (compared by its rows), PDF files (they hold the date), costs."""
+"""Times, process numbers and places: logs, locks, the ledger (compared by its rows), PDF files (they hold the date),
+costs, the checkpoint's card, and the configuration of a training, which names its folder."""
 TIMES = re.compile(
     r"second|_s$|started|ended|created|time|tokens_per|memory|peak|_gb$|_mb$|resumed_from|elapsed|speed|_bytes$|usd"
 )
@@ -156,6 +166,7 @@ class Servers:
     options: list[str] = field(default_factory=list)
     running: dict[str, "subprocess.Popen[str]"] = field(default_factory=dict)
     paid_before: int = 0
+    wanted: tuple[str, ...] = ("target", "instructor")
 
     def start(self, who: str) -> None:
         port, delay = str(self.ports[who]), str(self.delays.get(who, 0.0))
@@ -192,7 +203,7 @@ class Servers:
         return log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
 
     def __enter__(self) -> "Servers":
-        for who in ("target", "instructor"):
+        for who in self.wanted:
             self.start(who)
         return self
 
@@ -245,7 +256,7 @@ class Run:
             "OMP_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+        environment = os.environ | {"OPENAI_API_KEY": KEY, "HF_TOKEN": KEY}
         with (self.folder / "output").open("ab") as log:
             return subprocess.Popen(
                 argv,
@@ -309,6 +320,11 @@ class Run:
         notes = [path.name for path in self.dir.path.glob(".jobs/*.scratch")]
         return own + notes + [path.name for path in self.dir.path.rglob("*") if half.match(path.name)]
 
+    def metrics(self, stage: str) -> dict[str, Any]:
+        """What a training has measured of itself."""
+        found: dict[str, Any] = json.loads((self.dir.path / stage).parent.joinpath("train_metrics.json").read_text())
+        return found
+
     def undo(self, *stages: str) -> None:
         """As if these stages had not run yet."""
         for stage in stages:
@@ -321,6 +337,11 @@ class Run:
         rows = [json.loads(line) for line in self.dir.manifest.read_text(encoding="utf-8").splitlines()]
         kept = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows if row["stage"] not in stages]
         self.dir.manifest.write_text("".join(kept), encoding="utf-8")
+
+    def holding(self, word: str) -> list[str]:
+        """Files of the run that hold a word."""
+        files = [path for path in self.dir.path.rglob("*") if path.is_file()]
+        return [path.name for path in files if word.encode() in path.read_bytes()]
 
     def ledger_rows(self, status: str) -> int:
         ledger = self.dir.path / "le" / "iter1" / "instruct" / "le.replies.sqlite"
@@ -341,6 +362,23 @@ def wait(condition: Callable[[], Any], what: str, patience: float = PATIENCE_S) 
         time.sleep(0.002)
 
 
+@contextlib.contextmanager
+def small_disk(place: Path, size_mb: int) -> Iterator[None]:
+    """A file system of so many megabytes at ``place``; none if 0."""
+    if not size_mb:
+        yield
+        return
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size_mb}m", "laif-faults", str(place)]
+    mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no small disk: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
 @dataclass
 class World:
     """A finished run that nobody disturbed, and copies of it."""
@@ -356,10 +394,10 @@ class World:
         return self.folder / f"{self.name}.yaml"
 
     @contextlib.contextmanager
-    def copy(self, *undone: str) -> Iterator[Run]:
-        """The finished run in a folder of its own, without what these stages had done."""
-        with tempfile.TemporaryDirectory(prefix="lf", dir="/tmp", ignore_cleanup_errors=True) as place:
-            shutil.copytree(self.folder / "reference" / "runs", Path(place) / "runs", symlinks=True)
+    def copy(self, *undone: str, disk_mb: int = 0) -> Iterator[Run]:
+        """The finished run in a folder of its own, without what these stages had done; on a small disk if asked."""
+        with tempfile.TemporaryDirectory(prefix="lf", dir="/tmp") as place, small_disk(Path(place) / "runs", disk_mb):
+            shutil.copytree(self.folder / "reference" / "runs", Path(place) / "runs", symlinks=True, dirs_exist_ok=True)
             run = Run(Path(place), self.recipe)
             run.undo(*undone)
             try:
@@ -379,7 +417,7 @@ def source_hash() -> str:
 
 def make(name: str, folder: Path, stages: tuple[str, ...] = ()) -> World:
     """The world of that name under ``folder``, as it was left there or made anew; with ``stages`` by these alone."""
-    place = folder / name
+    place, stages = folder / name, stages or ALONE.get(name, ())
     about = place / "about.json"
     if not about.is_file():
         shutil.rmtree(place, ignore_errors=True)
@@ -390,8 +428,9 @@ def make(name: str, folder: Path, stages: tuple[str, ...] = ()) -> World:
         (place / "reference").mkdir()
         run = Run(place / "reference", world.recipe)
         with Servers(place, world.ports) as servers:
-            run.dir.path.mkdir(parents=True)
-            shutil.copy(world.recipe, run.dir.recipe)
+            if stages:
+                run.dir.path.mkdir(parents=True)
+                shutil.copy(world.recipe, run.dir.recipe)
             for stage in stages or ("",):
                 assert run.finish(stage) == 0, run.output[-3000:]
             about.write_text(json.dumps({"ports": world.ports, "paid": servers.paid()}), encoding="utf-8")
