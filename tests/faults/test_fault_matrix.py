@@ -17,7 +17,7 @@ from laif_helpers.paths import ROOT
 TABLE = table.all_cells()
 FOLDER = ROOT / "build" / "faults"
 RECORD = FOLDER / "record.jsonl"
-HEAD = ["git", "rev-parse", "--short", "HEAD"]
+HEAD = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
 
 
 @pytest.fixture(scope="session")
