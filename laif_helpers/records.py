@@ -155,21 +155,17 @@ def read_json(path: Path, missing: Any = None) -> Any:
 
 def read_state(path: Path) -> Any:
     """What this program has written down for itself; {} if there is none, or if a fault has left it unreadable."""
-    try:
+    with contextlib.suppress(ValueError, OSError):
         return read_json(path, {})
-    except (ValueError, OSError):
-        return {}
+    return {}
 
 
 def sound_rows(path: Path, more: bool = True) -> list[dict[str, Any]]:
-    """The rows of a JSONL file that can still be read, whatever a fault has done to the others.
-
-    Not ``more``: a last line without its end is no row yet.
-    """
-    if not path.is_file():
-        return []
+    """The rows of a JSONL file that can still be read, whatever a fault has done to the others. Not ``more``: a last
+    line without its end is no row yet."""
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
     rows = []
-    for line in path.read_bytes().split(b"\n")[: None if more else -1]:
+    for line in lines if more else lines[:-1]:
         with contextlib.suppress(ValueError):
             if isinstance(row := json.loads(line), dict):
                 rows.append(row)
