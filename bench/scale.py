@@ -194,15 +194,27 @@ def write(rows: list[dict[str, Any]]) -> None:
         "![seconds and memory](../figures/scale.png)",
     ]
     parts += ["## The runner", _table(ways["runner"], STAGES), "## An empty stage", _table(ways["stage"], EMPTY)]
+    parts += ["## Where it ends", _limits(max(ways["lessons"], key=lambda row: row["errors"]), ways["runner"])]
     write_text(ROOT / "docs" / "scale.md", "\n\n".join(parts) + "\n")
     _draw(sorted(ways["lessons"], key=lambda row: row["errors"]))
 
 
+def _limits(largest: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+    times = 1_000_000 / largest["errors"]
+    rate = min(row["stages"] / row["cpu_seconds"] for row in runs)
+    return (
+        f"The largest size that ran is {largest['errors']:,} errors. If the way from there is straight, a million\n"
+        f"errors of one benchmark take 03 {largest['seconds'] * times / 3600:.1f} hours of this machine and "
+        f"{largest['peak_gb'] * times:.0f} GB of memory, which is the\nfirst limit: 03 holds its requests, replies and "
+        f"lessons in memory. The runner settles {rate:.0f} stages a second of\nprocessor time, so that stages of "
+        f"{64 / rate:.1f} s or more keep 64 workers busy."
+    )
+
+
 def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
     lines = [" | ".join(columns.values()), " | ".join("---" for _ in columns)]
-    lines += [
-        " | ".join(f"{row[key]:,}" for key in columns) for row in sorted(rows, key=lambda row: [*row.values()][2])
-    ]
+    ordered = sorted(rows, key=lambda row: [row[key] for key in columns])
+    lines += [" | ".join(f"{row[key]:,}" for key in columns) for row in ordered]
     return "\n".join(f"| {line} |" for line in lines)
 
 
