@@ -235,7 +235,9 @@ def write(record: Path, page: Path) -> int:
     good, seconds = sum(row["ok"] for row in known), sum(row["seconds"] for row in known)
     counts = {"planned": len(all_cells()), "count": len(known), "good": good}
     head = INTRO.format(tolerance=TOLERANCE, seconds=seconds, **counts)
-    page.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    missing = [cell.name for cell in all_cells() if cell.name not in rows]
+    behind = ["", "Not recorded yet:", "", *(f"- {name}" for name in missing)] if missing else []
+    page.write_text(head + "\n".join([*lines, *behind]) + "\n", encoding="utf-8")
     print(f"{good} of {len(known)} recovered; {page}")
     return int(good < len(known))
 
