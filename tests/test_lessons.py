@@ -405,6 +405,15 @@ def test_every_arm_gets_the_same_mix() -> None:
     assert rows == lessons.mix(gold, train, budget=40, replay_fraction=0.25, seed=0)
 
 
+@pytest.mark.parametrize("name", ["word_sorting", "multistep_arithmetic", "date_understanding", "logical_deduction"])
+def test_tasks_with_step_verifiers_have_gold_lessons_and_lose_copies_of_test_questions(name: str) -> None:
+    bench = benchmarks.get(name)
+    train, tests = bench.load("train", limit=30), bench.load("test", limit=1)
+    found = lessons.gold_lessons({name: [*train, tests[0]]}, [(name, tests[0].question)], 31, seed=0)
+    status = {lesson.question == tests[0].question: lesson.status for lesson in found}
+    assert status == {False: "kept", True: "contaminated"} and len(found) == 31
+
+
 def test_gold_lessons_are_graded_right_and_training_text_equals_the_evaluation_prompt() -> None:
     train = {e.id: e for e in PRACTICE.load("train")}
     (each,) = lessons.from_gold(list(train.values()), "practice", 1, seed=3, iteration=2)

@@ -118,7 +118,8 @@ FAMILIES = {
     ),
     "code": Family(CodeSample, _code_lines, text.code, "no code", checks.check_code),
 }
-"""By the names that ``Benchmark.family`` has; ``text`` is measured only, since no lesson about it can be checked."""
+"""By the names that ``Benchmark.family`` has. ``text`` has no row: its gold answers can be trained on, but no lesson
+about it can be read or checked."""
 
 
 def get(name: str) -> Family:
@@ -126,6 +127,14 @@ def get(name: str) -> Family:
     if name not in FAMILIES:
         raise ValueError(f"no lessons can be read for family {name!r}; known: {', '.join(FAMILIES)}")
     return FAMILIES[name]
+
+
+def gram(benchmark: str) -> int:
+    """Words in a row that make a copy of a test question, for a benchmark without a row too."""
+    from laif_helpers import benchmarks
+
+    row = FAMILIES.get(benchmarks.get(benchmark).family)
+    return row.gram if row else Family.gram
 
 
 def of(benchmark: str) -> Family:

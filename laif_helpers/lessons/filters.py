@@ -131,7 +131,7 @@ def decontaminate(lessons: Sequence[Lesson], tests: TestIndex) -> list[Lesson]:
     multiset of numbers, or the vectors are close (``Paraphrases``). Words alone are no evidence: problems of one
     kind share whole sentences, and with other numbers they are other problems; a copy keeps its numbers.
     """
-    sizes = {name: families.of(name).gram for name in {lesson.benchmark for lesson in lessons}}
+    sizes = {name: families.gram(name) for name in {lesson.benchmark for lesson in lessons}}
     problems = []
     for lesson in lessons:
         found, how = (_leak(lesson.question, tests, sizes[lesson.benchmark])) if lesson.status == "kept" else ("", "")
@@ -146,6 +146,7 @@ def _rewordings(lessons: Sequence[Lesson], tests: Paraphrases) -> list[str]:
     for at, lesson in enumerate(lessons):
         if lesson.status == "kept":
             by_family[benchmarks.get(lesson.benchmark).family].append(at)
+    by_family.pop("text", None)  # all questions of such a task share their words
     for family, members in by_family.items():
         found = tests.closest([lessons[at].question for at in members], family)
         for at, (name, cosine) in zip(members, found, strict=True):
