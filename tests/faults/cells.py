@@ -289,7 +289,7 @@ def stalled(world: World, *, stage: str, who: str, sign: signal.Signals) -> str:
 
 
 def clock_back(world: World, *, stage: str, match: str, whole: bool = False) -> str:
-    """The clock jumps three hours back in the middle, the stage is killed at a write, and runs again in the past."""
+    """The clock jumps three hours back in the middle, the stage ends, is undone, and runs again in the past."""
     if not FAKETIME:
         pytest.skip("no libfaketime (Debian: libfaketime)")
     with broken(world, stage) as (run, servers):
@@ -309,7 +309,7 @@ def clock_back(world: World, *, stage: str, match: str, whole: bool = False) -> 
         run.fault = None
         assert run.finish(by) == 0, run.output[-3000:]
         sweep(run)
-        return recovered(world, run, servers, in_flight=1_000)
+        return "made twice, the second time in the past; " + recovered(world, run, servers, in_flight=1_000)
 
 
 # -- files that are damaged
