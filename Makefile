@@ -4,7 +4,8 @@
 # make clean  remove .venv (runs, data and lab/ stay)     make smollm2  a real chat model into data/downloads (15 min)
 # make servers  vLLM for a CPU, in an environment of its own under data/downloads (3.4 GB)
 # make run-tripost  the second method: a target that learns to repair its own answers
-# make faults  break real runs in every way, write docs/faults.md     make audit  known vulnerabilities of what is installed
+# make thorough  the whole of the checks that make test samples    make audit  known vulnerabilities of what is installed
+# make faults  break real runs in every way and write docs/faults.md (half an hour)
 #
 # Each builds .venv when it is needed, and again when pyproject.toml changed.
 
