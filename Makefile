@@ -28,7 +28,7 @@ SHELL := /bin/bash
 .PHONY: help run run-tripost lab test quick thorough lint bench smollm2 servers faults audit clean
 
 help:
-	@sed -n '1,7s/^# \{0,1\}//p' Makefile
+	@sed -n '/^#$$/q; s/^# \{0,1\}//p' Makefile
 
 run: $(VENV)/.base
 	$(BIN)/laif run $(RECIPE)
