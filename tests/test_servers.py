@@ -23,7 +23,13 @@ sys.path.insert(0, str(ROOT / "data"))
 servers = importlib.import_module("make_servers")  # a script and no package
 COMMANDS = servers.COMMANDS
 SERVERS = [
-    pytest.param(name, marks=pytest.mark.skipif(bool(wanted), reason=f"no server to try: {wanted}"))
+    pytest.param(
+        name,
+        marks=[
+            pytest.mark.skipif(bool(wanted), reason=f"no server to try: {wanted}"),
+            *[pytest.mark.thorough] * (name == "transformers"),  # make test asks it in test_evaluate_for_real
+        ],
+    )
     for name, wanted in ((name, servers.missing(name)) for name in COMMANDS)
 ]
 REFUSE_LONG = {"llama.cpp", "vllm"}

@@ -15,6 +15,7 @@ from laif_helpers.key_types import RequestChange
 from laif_helpers.models import template
 from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import Recipe, StageParameters
+from laif_helpers.records import Response, read_jsonl
 from laif_helpers.runner import forecast, plan
 from laif_helpers.train import settings as train_settings
 from laif_helpers.train.child import samples as sft_samples
@@ -83,7 +84,7 @@ def test_answers_say_with_which_values_they_were_asked(
         p = recipe.build(StageParameters, asked | {"max_new_tokens": 4} | more)
         (path,) = evaluate.evaluate(p)
         headers.append(json.loads(stamp_of(path).read_text())["header"])
-        prompts.append([row.prompt_tokens for row in evaluate.read_jsonl(path, evaluate.Response)])
+        prompts.append([row.prompt_tokens for row in read_jsonl(path, Response)])
     assert headers[0]["dtype"] == "float32" and "request_options" not in headers[0]
     assert headers[1]["request_options"] == {"add": {"chat_template_kwargs": OFF}}
     assert [after - before for before, after in zip(*prompts, strict=True)] == [len("<think></think>")] * 2

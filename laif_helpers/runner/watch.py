@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from laif_helpers.instructors import ledger
-from laif_helpers.runner import attempts, manifest, run_lock, scratch
+from laif_helpers.runner import attempts, executors, manifest, run_lock, scratch
 from laif_helpers.runner.plan import TRAIN, RunPlan, Stage
 
 COLUMNS = ("stage", "state", "where", "done so far", "items/s", "dollars")
@@ -85,7 +85,7 @@ def watch(run_plan: RunPlan, every: float = EVERY_S) -> None:
         console.print(drawn())
         return
     try:
-        with Live(drawn(), console=console, auto_refresh=False) as live:
+        with executors.interruptible(), Live(drawn(), console=console, auto_refresh=False) as live:
             while run_lock.lock_holder(run_plan.run):
                 time.sleep(every)
                 live.update(drawn(), refresh=True)
