@@ -7,6 +7,7 @@ notebook failed has a result, and is never repeated.
 
 import contextlib
 import importlib.util
+import logging
 import os
 import socket
 import sys
@@ -132,7 +133,7 @@ class Ray:
         _knock(address)
         try:
             with _lean():
-                ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level="error", include_dashboard=False)
+                ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         except (ConnectionError, RuntimeError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConnectionError(f"Ray could not join a cluster ({_at(address)}): {why}") from None
