@@ -207,7 +207,11 @@ def training_stopped(world: World, *, stage: str, who: str, moment: Callable[[Ru
 
 
 early = step(1)
-middle = step(6)
+
+
+def middle(run: Run) -> bool:
+    """Some steps are logged and a state is whole, from which a training can go on."""
+    return step(6)(run) and any(run.dir.path.glob("*/iter1/checkpoint.steps/checkpoint-*/laif_whole.json"))
 
 
 # -- servers and the network

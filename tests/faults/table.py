@@ -80,7 +80,6 @@ def _writes() -> Iterator[Cell]:
         yield Cell("runner", f"while a kernel writes {what}", "kill -9", "small", act)
     for what, match, event in (
         ("the manifest's line", r"manifest\.jsonl$", "open"),
-        ("the run's recipe", r"recipe\.yaml$", "os.rename"),
         ("a job", r"\.jobs/le__.*03_instruct_LE\.json$", "os.rename"),
     ):
         act = functools.partial(cells.during_write, stage=TEACH, match=match, event=event, action="kill", whole=True)
