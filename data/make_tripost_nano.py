@@ -79,7 +79,8 @@ class Settings:
 
 
 ROUNDS = (Settings(), Settings(steps=5500, learning_rate=1e-3, decay=0.6, seed=8, again=True))
-"""The second goes on with the first one's weights, other problems, more kinds of drill, and the words' vectors held."""
+"""The second goes on with the first one's weights, other problems and more kinds of drill; the words' vectors get no
+gradient any more."""
 
 
 def held_out() -> set[str]:
@@ -310,7 +311,7 @@ def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Pat
             loss = make_nano.answer_loss(model, ids, labels)
             losses.append(loss.item())
             loss.backward()
-            if settings.again:  # the words' vectors stay apart
+            if settings.again:  # so the words' vectors stay apart
                 model.get_input_embeddings().weight.grad[words] = 0
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             adam.step()
@@ -322,15 +323,17 @@ def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Pat
         done["seconds"] = before + time.process_time() - began
         if done["step"] - saved >= 100 or done["step"] >= settings.steps:
             saved = done["step"]
-            torch.save(
-                {"model": model.state_dict(), "adam": adam.state_dict(), "done": done}, kept.with_suffix(".part")
-            )
-            kept.with_suffix(".part").replace(kept)
-            print(
-                f"step {saved:.0f} loss {sum(losses) / len(losses):.4f} CPU seconds {done['seconds']:.0f}", flush=True
-            )
+            save({"model": model.state_dict(), "adam": adam.state_dict(), "done": done}, kept)
+            loss_now = sum(losses) / len(losses)
+            print(f"step {saved:.0f} loss {loss_now:.4f} CPU seconds {done['seconds']:.0f}", flush=True)
             losses.clear()
     return done
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a state; a kill leaves the old one."""
+    torch.save(state, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
 
 
 def measure(out: Path, limit: int = 160) -> dict[str, dict[str, float]]:

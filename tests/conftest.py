@@ -22,7 +22,7 @@ from train_toys import base_fixture, parameters_fixture  # noqa: F401  of the te
 
 from laif_helpers import runner
 from laif_helpers.paths import RunDir
-from laif_helpers.runner import executors, plan
+from laif_helpers.runner import engines, executors, plan
 
 LONGEST = ("smoke", "by_hand", "real_model", "train", "browser", "servers", "train_options", "families", "hostile")
 """Files to start with, so that no worker is left with a long one at the end."""
@@ -182,7 +182,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("LAIF_DATA", str(tmp_path / "no-data"))
     engine = InProcess()
-    monkeypatch.setattr(executors, "get", lambda name, slurm: engine)
+    monkeypatch.setattr(engines, "get", lambda name, slurm: engine)
     values = {
         "target": str(tmp_path / "model"),
         "benchmarks": ["practice"],
@@ -198,7 +198,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
 def real_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Call it after ``toy`` to execute the notebooks in real kernels."""
     local = executors.Local()
-    return lambda: monkeypatch.setattr(executors, "get", lambda name, slurm: local)
+    return lambda: monkeypatch.setattr(engines, "get", lambda name, slurm: local)
 
 
 @pytest.fixture

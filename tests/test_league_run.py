@@ -9,7 +9,7 @@ import yaml
 from conftest import InProcess
 
 from laif_helpers import runner
-from laif_helpers.runner import executors, manifest, plan
+from laif_helpers.runner import engines, manifest, plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.model]
 def test_every_kind_of_arm_runs_to_its_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
     engine, handle = InProcess(), SimpleNamespace(update=lambda _: None)
-    monkeypatch.setattr(executors, "get", lambda name, slurm: engine)
+    monkeypatch.setattr(engines, "get", lambda name, slurm: engine)
     monkeypatch.setattr("IPython.display.display", lambda *_, **options: handle if options else None)
     values = {"arms": ["rft", "rft_errors", "opd_contrast", "sdft"], "iterations": 1, "benchmarks": ["practice"]}
     # nano as its own teacher has nothing to teach; what is tested is the way there

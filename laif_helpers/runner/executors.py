@@ -14,7 +14,6 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from laif_helpers import machine
 from laif_helpers.paths import ROOT
@@ -129,19 +128,3 @@ def run_here(job: str, log: str, threads: int) -> int:
     """What a worker of Ray or a job of SLURM does for a stage: the same child process as on one machine."""
     handle = Local().start(Path(job), Path(log), threads, 0)
     return handle.wait()
-
-
-def get(name: str, slurm: dict[str, Any] | None = None) -> Any:
-    """The executor of that name; ``slurm``: options for sbatch. Raises ValueError for an unknown name, a missing extra
-    or a machine without SLURM."""
-    if name not in ("local", "ray", "slurm"):
-        raise ValueError(f"unknown executor {name!r}; known: local, ray, slurm")
-    if name == "slurm":
-        from laif_helpers.runner.slurm_jobs import Slurm
-
-        return Slurm(slurm or {})
-    if name == "ray":
-        from laif_helpers.runner.ray_tasks import Ray
-
-        return Ray()
-    return Local()

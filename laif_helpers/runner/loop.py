@@ -12,7 +12,18 @@ from typing import Any
 
 from laif_helpers import target
 from laif_helpers.records import digest, read_json
-from laif_helpers.runner import attempts, executors, forecast, history, manifest, outputs, plan, scratch, shared_folders
+from laif_helpers.runner import (
+    attempts,
+    engines,
+    executors,
+    forecast,
+    history,
+    manifest,
+    outputs,
+    plan,
+    scratch,
+    shared_folders,
+)
 from laif_helpers.runner import report as report_run
 from laif_helpers.runner.outcome import Outcome
 from laif_helpers.runner.plan import COMPARE, RunPlan, Stage
@@ -48,7 +59,7 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
     if why := target_missing(run_plan):
         raise ValueError(why)
     with lock(run_plan.run) as say, executors.interruptible():
-        engine = executors.get(executor, run_plan.settings.slurm)
+        engine = engines.get(executor, run_plan.settings.slurm)
         progress = Progress(run_plan, engine, workers or run_plan.settings.workers, redo)
         try:
             engine.check(run_plan.run.path, _most_processes(run_plan))
@@ -232,8 +243,7 @@ def _close(attempt: attempts.Attempt, result: dict[str, Any], progress: Progress
 
 
 def _interrupt(progress: Progress) -> None:
-    attempts = list(progress.running.values())
-    for attempt in attempts:
+    for attempt in list(progress.running.values()):
         attempt.handle.poll()
         manifest.record(attempt.stage.run, attempt.row | {"status": "failed", "reason": "interrupted", "outputs": []})
 

@@ -52,20 +52,20 @@ def differences(nodes: list[dict[str, Any]], run: Path) -> list[str]:
     task = ray.remote(num_cpus=0, max_retries=0)(ask)
     asked = {}
     for node in nodes:
-        there = task.options(scheduling_strategy=On(node["NodeID"], soft=False))
-        asked[there.remote(str(ROOT), str(folder), node["NodeID"])] = node
+        on_node = task.options(scheduling_strategy=On(node["NodeID"], soft=False))
+        asked[on_node.remote(str(ROOT), str(folder), node["NodeID"])] = node
     try:
-        told, late = [], list(asked)
+        sentences, late = [], list(asked)
         while late:
             ready, late = ray.wait(late, timeout=max(0.0, sent + PROBE_S - time.time()))
             if not ready:
                 raise ValueError(f"{_name(asked[late[0]])} did not answer within {PROBE_S:.0f} s; is it overloaded?")
-            told += [_difference(asked[one], ray.get(one), own, (sent, time.time()), folder) for one in ready]
+            sentences += [_difference(asked[one], ray.get(one), own, (sent, time.time()), folder) for one in ready]
     except ray.exceptions.RayError as error:
         raise ValueError(f"a node of the Ray cluster could not be asked: {str(error).splitlines()[0]}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return [sentence for sentence in told if sentence]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _name(node: dict[str, Any]) -> str:

@@ -55,8 +55,7 @@ class SlurmJob:
 
     def poll(self) -> int | None:
         """The stage's exit code once its result lies in the shared folder, or once SLURM has ended its job."""
-        said = self.slurm.paths.result_pickle
-        if said.exists() and self.job.with_suffix(RESULT).exists():
+        if self.slurm.paths.result_pickle.exists() and self.job.with_suffix(RESULT).exists():
             return 0
         if time.monotonic() - self.looked < LOOK_S:
             return None

@@ -73,12 +73,12 @@ def watch(run_plan: RunPlan, every: float = EVERY_S) -> None:
     console, seen = Console(), dict[str, _Seen]()
 
     def drawn() -> Table:
-        made = Table(title=run_plan.run.path.name, title_justify="left", box=None)
+        drawing = Table(title=run_plan.run.path.name, title_justify="left", box=None)
         for name in COLUMNS:
-            made.add_column(name, justify="right" if name in COLUMNS[3:] else "left", overflow="fold")
+            drawing.add_column(name, justify="right" if name in COLUMNS[3:] else "left", overflow="fold")
         for row in table(run_plan, seen):
-            made.add_row(*row)
-        return made
+            drawing.add_row(*row)
+        return drawing
 
     if not console.is_terminal:
         console = Console(width=160)
