@@ -151,12 +151,13 @@ def _lease(lease: Path, wait: bool) -> Iterator[Say]:
 
 
 def _make(lease: Path, me: dict[str, Any]) -> bool:
-    text = _text(lease)  # read before it is judged: what is removed below is what was judged, not its successor
+    seen = _state(lease)  # looked at before it is judged: what is removed below is what was judged, not its successor
     if _leased(lease):
         return False
-    if text and not _gone(_read(lease)) and _moves(lease):
-        return False
-    _remove(lease, text)
+    if seen:
+        if seen[1] and not _gone(_read(lease)) and _moves(lease):
+            return False
+        _remove(lease, seen)
     try:
         with lease.open("x", encoding="utf-8") as handle:
             handle.write(json.dumps(me))
@@ -176,23 +177,24 @@ def _moves(lease: Path) -> bool:
     return False
 
 
-def _state(lease: Path) -> Any:
+def _state(lease: Path) -> tuple[int, str] | None:
+    """When a lease was touched and what it says; None if there is none."""
     try:
         return lease.stat().st_mtime_ns, _text(lease)
     except OSError:
         return None
 
 
-def _remove(lease: Path, seen: str) -> None:
-    """Remove a void lease that reads ``seen``. Only the holder of a claim on this very lease may: else the slower one
-    of two would remove the lease that the faster one has just made."""
-    claim = lease.with_name(f"{lease.name}.{hashlib.sha256(seen.encode()).hexdigest()[:12]}")
+def _remove(lease: Path, seen: tuple[int, str]) -> None:
+    """Remove a void lease in the state ``seen``. Only the holder of a claim on this very lease may: else the slower one
+    of two would remove the lease that the faster one has just made, and which is empty for a moment."""
+    claim = lease.with_name(f"{lease.name}.{hashlib.sha256(repr(seen).encode()).hexdigest()[:12]}")
     with contextlib.suppress(FileNotFoundError):
         if abs(_now(lease.parent) - claim.stat().st_mtime) > STALE_S:  # of a process that was killed right here
             claim.unlink()
     with contextlib.suppress(FileExistsError):
         claim.open("x").close()
-        if _text(lease) == seen:
+        if _state(lease) == seen:
             lease.unlink(missing_ok=True)
         claim.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Toy
@@ -237,3 +238,18 @@ def test_a_run_folder_that_cannot_be_written_is_named(toy: Toy) -> None:
     (toy.root / "runs" / "toy").write_text("a file where the folder should be")
     with pytest.raises(ValueError, match=r"run folder .*/toy cannot be written .* set LAIF_RUNS"):
         toy.run()
+
+
+def test_a_lease_that_another_has_just_made_and_not_yet_written_is_not_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lease, judge = tmp_path / "x.lease.lock", locks._leased
+
+    def late(path: Path) -> dict[str, Any]:
+        found = judge(path)  # nobody has it yet
+        path.open("x").close()  # and now another process makes it
+        return found
+
+    monkeypatch.setattr(locks, "_leased", late)
+    assert not locks._make(lease, {"pid": 1, "host": "here", "token": "mine"})
+    assert lease.read_text() == "", "it is still the other one's"
