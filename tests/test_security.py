@@ -179,6 +179,39 @@ def test_weights_that_are_a_pickle_run_nothing(copied: Path, tmp_path: Path) -> 
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.model
+def test_deepspeed_reads_its_states_without_running_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    from laif_helpers.train.child import zero
+
+    class Runs:
+        def __reduce__(self) -> tuple[object, tuple[str, str]]:
+            return open, (str(tmp_path / "ran"), "w")
+
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "0")
+    engine = TorchCheckpointEngine()
+    torch.save({"optimizer": Runs()}, tmp_path / "state.pt")
+    engine.load(str(tmp_path / "state.pt"))
+    assert (tmp_path / "ran").exists(), "what DeepSpeed does by itself"
+    (tmp_path / "ran").unlink()
+
+    zero.states_hold_only_data()
+    with pytest.raises(Exception, match="Weights only load failed"):
+        engine.load(str(tmp_path / "state.pt"))
+    assert not (tmp_path / "ran").exists()
+
+    dynamic = DynamicLossScaler(2**16, 1000, 1, 1, False, dtype=torch.float16)
+    scalers = [LossScaler(2.0), dynamic]
+    own = {"scalers": scalers, "stage": ZeroStageEnum.weights, "at": fragment_address(numel=3, start=4)}
+    torch.save(own, tmp_path / "own.pt")
+    assert engine.load(str(tmp_path / "own.pt"))["at"].start == 4
+
+
 # -- keys
 
 

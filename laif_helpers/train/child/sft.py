@@ -20,7 +20,7 @@ from laif_helpers.train.child.base_model import load_model
 from laif_helpers.train.child.callbacks import make_log, make_saver
 from laif_helpers.train.child.checkpoint import finish, save
 from laif_helpers.train.child.samples import load_tokenizer, make_samples, parts
-from laif_helpers.train.child.zero import check_deepspeed_keys, gloo_on_cpu
+from laif_helpers.train.child.zero import check_deepspeed_keys, gloo_on_cpu, states_hold_only_data
 from laif_helpers.train.settings import BETAS, SCHEDULE, Row, Settings, read_log
 
 
@@ -52,6 +52,7 @@ def train(settings: Settings) -> None:
     arguments = trainer_arguments(settings, samples, 0 if isinstance(size, str) else size.weights)
     if settings.deepspeed_config:
         gloo_on_cpu()
+        states_hold_only_data()
     check_world(settings, arguments)
     needed = preflight.before_loading(settings, size, shares, arguments)
     model = load_model(settings)

@@ -1,4 +1,6 @@
-"""Prepares DeepSpeed inside the training process: checks its file key by key, sets its CPU backend."""
+"""Prepares DeepSpeed inside the training process: its file's keys, its CPU backend, how it reads its states."""
+
+import os
 
 from laif_helpers.train.settings import Settings
 
@@ -24,6 +26,22 @@ def gloo_on_cpu() -> None:
     if get_accelerator().device_name() == "cpu":
         deepspeed.ops.__compatible_ops__ = {}  # also spares the probing of every operator there is
         deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
+
+
+def states_hold_only_data() -> None:
+    """Let DeepSpeed read tensors and its own few classes from a training's states, and nothing that could run.
+
+    DeepSpeed asks torch to unpickle whatever a state holds. Torch's environment variable overrules that for the whole
+    process; a state that holds anything else then raises ``pickle.UnpicklingError``.
+    """
+    import torch
+    from deepspeed.runtime.fp16 import loss_scaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    scalers = [loss_scaler.LossScaler, loss_scaler.DynamicLossScaler]
+    torch.serialization.add_safe_globals([*scalers, ZeroStageEnum, fragment_address])
 
 
 def check_deepspeed_keys(settings: Settings) -> None:
