@@ -96,6 +96,7 @@ class StageParameters(Recipe):
     run: str = Field("explore", min_length=1, description="name of the run folder, or an absolute path")
     arm: str = Field("vanilla", description="the arm whose turn it is")
     iteration: int = Field(0, ge=0, description="0: the untouched target")
+    part: int = Field(1, ge=1, description="which of the shards of an evaluation 01_part answers")
 
     @field_validator("arm")
     @classmethod
@@ -111,6 +112,8 @@ class StageParameters(Recipe):
                 f"arm {self.arm!r} with iteration {self.iteration}: iteration 0 is the untouched target, "
                 "arm 'vanilla'; every other arm starts at iteration 1"
             )
+        if self.part > self.shards:
+            raise ValueError(f"part {self.part} of {self.shards}: set part to {self.shards} or less, or shards higher")
         return self
 
     @property

@@ -244,6 +244,7 @@ class MachineSection(Section):
     """The machine that the runner is on."""
 
     workers: int = Field(2, ge=1, description="stages run side by side")
+    shards: int = Field(1, ge=1, description="stages that answer one evaluation's questions side by side")
     slurm: dict[str, str | int] = Field(
         {}, description="what a job asks of SLURM beside cores and GPUs: partition, account, mem, time (minutes) …"
     )
@@ -252,6 +253,7 @@ class MachineSection(Section):
 _ASKING = (TargetSection, QuestionSection, LessonSection, InstructorSection)
 READS: dict[str, tuple[type[Section], ...]] = {
     "01_evaluate": (TargetSection, QuestionSection),
+    "01_part": (TargetSection, QuestionSection),
     "02_error_analysis": (TargetSection, QuestionSection, InstructorSection),
     "03_instruct_LE": _ASKING,
     "04_instruct_LEC": _ASKING,

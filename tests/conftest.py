@@ -41,6 +41,7 @@ TOYS = {
         'text = "".join(f.read_text() for f in sorted(Path(p.model).glob("*.safetensors")))\n'
         'for split in ("train", "test"):\n    put(p.folder.responses("practice", split), json.dumps({"text": text}))',
     ),
+    "01_part": (PLACE + 'TARGET = "data/nano"\nSHARDS = 2\nPART = 1\n', ""),
     "02_error_analysis": (PLACE + "SEED = 0\n", 'put(p.folder.errors, "map")'),
     "03_instruct_LE": (
         PLACE + "BUDGET = 600\n",
@@ -87,6 +88,8 @@ def write_toy(folder: Path, name: str, work: str = "", parameters: str = "") -> 
     """The toy of that name; ``work`` is put before its own work, ``parameters`` replaces its parameters cell."""
     own_parameters, own_work = TOYS[name]
     metrics = METRICS.format(name=name)
+    if name == plan.PART:
+        metrics = 'put(p.folder.metrics(f"01_part{p.part}"), "{}")'
     if name == plan.COMPARE:
         metrics = 'put(RunDir.named(p.run).compare / "metrics" / "06_compare.json", "{}")'
     cells = [

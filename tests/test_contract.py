@@ -22,7 +22,7 @@ from laif_helpers.sections import READS, keys_of
 from laif_helpers.train import settings as train_settings
 
 SIX = ["01_evaluate", "02_error_analysis", "03_instruct_LE", "04_instruct_LEC", "05_train_deepspeed", "06_compare"]
-SIX += ["07_tripost", "08_repair", "09_self_training", "10_distil"]
+SIX += ["07_tripost", "08_repair", "09_self_training", "10_distil", "01_part"]
 STAGES = {
     "01_evaluate": "evaluate",
     "02_error_analysis": "error_analysis",
@@ -34,6 +34,7 @@ STAGES = {
     "08_repair": "tripost",
     "09_self_training": "self_training",
     "10_distil": "distil",
+    "01_part": "evaluate",
 }
 SHARED = {"records", "paths", "recipe", "benchmarks", "models", "sandbox", "embeddings", "stats", "lessons", "figures"}
 PACKAGE = ROOT / "laif_helpers"

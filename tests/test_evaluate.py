@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from laif_helpers import benchmarks, evaluate, models, paths, recipe
-from laif_helpers.evaluate import grading, times
+from laif_helpers.evaluate import grading, jobs, times
 from laif_helpers.evaluate import recorded as evaluate_recorded
 from laif_helpers.evaluate import tables as evaluate_tables
 from laif_helpers.records import Completion, Message, Response, read_jsonl, read_rows, write_jsonl
@@ -70,6 +70,39 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., reci
 
 def texts(files: list[Path]) -> list[bytes]:
     return [path.read_bytes() for path in files]
+
+
+def test_parts_ask_what_one_stage_would_and_the_files_are_the_same(
+    target: Target, stage: Callable[..., recipe.StageParameters]
+) -> None:
+    whole = texts(evaluate.evaluate(stage(run="whole", temperature=0.5, samples=2)))
+    once = sorted(map(json.dumps, target.asked))
+    target.asked.clear()
+    p = stage(temperature=0.5, samples=2)
+    answered = [evaluate.answer_part(p, part, 3) for part in (1, 2)]
+    assert answered[0] == {"practice, test": 8, "practice, train": 8}
+    target.dies_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.answer_part(p, 3, 3)
+    target.dies_after = 10**9
+    evaluate.answer_part(p, 3, 3)
+    evaluate.answer_part(p, 3, 3)
+    assert sorted(map(json.dumps, target.asked)) == once, "each question once over all parts, also after a kill"
+    assert texts(evaluate.evaluate(p)) == whole
+    assert not list(p.folder.path.rglob(".*.partial"))
+    assert sorted(map(json.dumps, target.asked)) == once, "01 asks nothing that the parts have asked"
+
+
+def test_01_asks_what_a_failed_part_left_out(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:
+    p = stage()
+    evaluate.answer_part(p, 2, 2)
+    evaluate.evaluate(p)
+    assert len(target.asked) == 2 * LIMIT
+    target.name = "another"
+    evaluate.answer_part(p, 1, 2)
+    target.asked.clear()
+    evaluate.evaluate(p)
+    assert len(target.asked) == LIMIT, "the other half came from the part, and nothing from the model before"
 
 
 def test_rows_are_whole_in_order_and_graded(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:
@@ -136,7 +169,7 @@ def test_finished_files_are_left_alone_and_grow_with_the_limit(
     assert len(target.asked) == len(refused), "prompts that did not fit are looked at again, nothing else"
     assert [path.stat().st_mtime_ns for path in files] == times
     target.asked.clear()
-    monkeypatch.setattr(evaluate, "graders_hash", lambda: "newer graders")
+    monkeypatch.setattr(jobs, "graders_hash", lambda: "newer graders")
     evaluate.evaluate(stage())
     assert [path.stat().st_mtime_ns for path in files] != times and texts(files) == before
     target.asked.clear()

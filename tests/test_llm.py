@@ -350,8 +350,8 @@ def test_endless_refusals_for_coming_too_fast_end_too(monkeypatch: pytest.Monkey
 
 
 def test_retry_after_holds_everybody_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = server.Connections(start=4)
-    monkeypatch.setattr(server, "Connections", lambda **_: few)
+    whole = server.Connections
+    monkeypatch.setattr(server, "Connections", lambda **_: whole(start=4))  # each call has an event loop of its own
     times: list[float] = []
 
     def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -197,7 +197,7 @@ def test_the_smallest_cycle(runs: Path) -> None:
         read_jsonl(run / place / "responses" / "practice.test.jsonl", Response)
         for place in ("vanilla/iter0", "le/iter1")
     )
-    assert len(before) == len(after) == 24 and all(response.text for response in before)
+    assert len(before) == len(after) == 12 and all(response.text for response in before)
     metrics = json.loads((run / "le" / "iter1" / "train_metrics.json").read_text())
     assert metrics["steps"] == 2 and metrics["truncated_share"] == 0
     assert metrics["drift"]["nats_before"] < 4

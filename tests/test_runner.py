@@ -139,6 +139,25 @@ def test_every_stage_comes_after_what_it_waits_for(toy: Toy) -> None:
         seen.add(stage.key)
 
 
+def test_parts_of_an_evaluation_run_before_it(toy: Toy) -> None:
+    code, ran = toy.run(arms=["le"], shards=2)
+    parts = ["vanilla/iter0/01_part1", "vanilla/iter0/01_part2"]
+    assert (code, ran[:3]) == (0, [*parts, "vanilla/iter0/01_evaluate"])
+    last = ran.index("le/iter1/01_evaluate")
+    assert ran[last - 2 : last] == ["le/iter1/01_part1", "le/iter1/01_part2"]
+    assert toy.run()[1] == [], "what the parts left has been taken up, and they stand"
+    assert toy.run(shards=1)[1] == [], "the answers are the same"
+    with pytest.raises(ValueError, match="shards"):
+        toy.plan(shards=[1, 2])
+
+
+def test_a_part_that_fails_leaves_its_questions_to_the_evaluation(toy: Toy) -> None:
+    write_toy(toy.notebooks, "01_part", work="if p.part == 2:\n    raise RuntimeError('a lost node')")
+    code, ran = toy.run(arms=["le"], shards=2)
+    assert code == 1 and ran[-1] == "compare/06_compare"
+    assert "le/iter1/05_train_deepspeed" in ran
+
+
 def test_quote_only_stops_after_the_requests(toy: Toy) -> None:
     planned = toy.plan(quote_only=True, arms=["fine_tuning", "le", "lec"], iterations=2)
     assert keys(planned) == [

@@ -9,7 +9,7 @@ from instructing import endpoint, good
 
 from laif_helpers import arms, compare
 from laif_helpers.paths import NOTEBOOKS
-from laif_helpers.runner import manifest, notebook, plan, report
+from laif_helpers.runner import manifest, notebook, plan, points, report
 from laif_helpers.runner.plan import RunPlan
 from laif_helpers.sections import READS, keys_of
 
@@ -56,8 +56,8 @@ def test_points_with_other_lessons_ask_for_themselves(toy: Toy) -> None:
 @pytest.mark.parametrize("stem", sorted({arm.notebook for arm in arms.ARMS.values() if arm.notebook}))
 def test_the_real_notebooks_about_lessons_see_no_key_that_is_left_out(stem: str) -> None:
     declared = {name.lower() for name in notebook.check(NOTEBOOKS / f"{stem}.ipynb", plan.StageParameters.model_fields)}
-    assert not plan.AFTER_LESSONS & (declared | keys_of(READS[stem]))
-    assert "max_length" in declared and "learning_rate" in plan.AFTER_LESSONS
+    assert not points.AFTER_LESSONS & (declared | keys_of(READS[stem]))
+    assert "max_length" in declared and "learning_rate" in points.AFTER_LESSONS
 
 
 # -- the files

@@ -4,18 +4,14 @@ Answers go to disk as they finish, so that a killed run goes on where it was; an
 if the model, the settings or the question changed, and graded again if the graders did.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from laif_helpers import benchmarks, models
-from laif_helpers.benchmarks import Benchmark
-from laif_helpers.evaluate import times
-from laif_helpers.evaluate.grading import graders_hash, items_hash, to_responses
+from laif_helpers.evaluate.jobs import Job, finish, finished_before, key_of, name_of, partial_before, trim, write_line
 from laif_helpers.evaluate.tables import (
     by_facet,
     gallery,
@@ -31,12 +27,13 @@ from laif_helpers.evaluate.tables import (
 from laif_helpers.evaluate.times import slowest
 from laif_helpers.evaluate.two_graders import browse, disputed, observation_on_audit, second_opinion
 from laif_helpers.key_types import RequestChange
-from laif_helpers.paths import ROOT, IterationDir, stamp_of
+from laif_helpers.paths import ROOT
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Completion, Example, Response, read_state, sound_rows, write_json, write_jsonl
+from laif_helpers.records import Completion
 from laif_helpers.target import Target
 
 __all__ = [
+    "answer_part",
     "answered",
     "browse",
     "by_facet",
@@ -70,11 +67,21 @@ def evaluate(p: StageParameters) -> list[Path]:
         return evaluate_recorded.evaluate(p, splits_needed(p))
     models.prepare(p.target)
     jobs = [_plan(p, name, split) for name, split in splits_needed(p)]
-    if any(job.missing for job in jobs):
-        with _endpoint(p) as (model, url):
-            for job in jobs:
-                _ask(job, p, model, url)
-    return [_finish(job, display_name(p.model), p.audit) for job in jobs]
+    _ask_all(jobs, p)
+    return [finish(job, displayname_of(p.model), p.audit) for job in jobs]
+
+
+def answer_part(p: StageParameters, part: int, parts: int) -> dict[str, int]:
+    """Answer every ``parts``-th question that ``evaluate`` will ask, from number ``part`` (counted from 1) on.
+
+    Nothing is graded. Returns how many answers each benchmark's split has in this part; raises as ``evaluate`` does.
+    """
+    if Target.of(p.model).kind == "replay":
+        return {}
+    models.prepare(p.target)
+    jobs = [replace(_plan(p, name, split), part=part, parts=parts) for name, split in splits_needed(p)]
+    _ask_all(jobs, p)
+    return {f"{job.benchmark.name}, {job.split}": len(job.own) - len(job.missing) for job in jobs}
 
 
 def splits_needed(p: StageParameters) -> list[tuple[str, str]]:
@@ -96,50 +103,13 @@ def splits_needed(p: StageParameters) -> list[tuple[str, str]]:
     return pairs
 
 
-def display_name(model: str) -> str:
+def displayname_of(model: str) -> str:
     """A model as rows and tables name it: folders of this project by their path inside it."""
     path = Path(model)
     return str(path.relative_to(ROOT)) if path.is_absolute() and path.is_relative_to(ROOT) else model
 
 
-@dataclass
-class _Job:
-    """One file of responses: what it needs, what is known already, and what must be asked."""
-
-    benchmark: Benchmark
-    folder: IterationDir
-    split: str
-    examples: list[Example]
-    header: dict[str, Any]
-    samples: list[int]
-    """Which sample of its item each row is; ``examples`` and ``keys`` hold an item once for each of its samples."""
-    keys: list[str]
-    known: dict[str, Completion]
-    damaged: bool = False
-    """Whether the finished file lacks rows that it should hold if its stamp is right."""
-
-    @property
-    def path(self) -> Path:
-        return self.folder.responses(self.benchmark.name, self.split)
-
-    @property
-    def partial(self) -> Path:
-        return self.path.with_name(f".{self.path.stem}.partial")
-
-    @property
-    def seconds(self) -> Path:
-        return self.folder.seconds(self.benchmark.name, self.split)
-
-    @property
-    def stamp(self) -> Path:
-        return stamp_of(self.path)
-
-    @property
-    def missing(self) -> list[int]:
-        return [index for index, key in enumerate(self.keys) if key not in self.known]
-
-
-def _plan(p: StageParameters, name: str, split: str) -> _Job:
+def _plan(p: StageParameters, name: str, split: str) -> Job:
     if p.iteration and not Path(p.model).is_dir():
         raise FileNotFoundError(f"checkpoint {p.model} does not exist; run 05_train_deepspeed for this iteration first")
     benchmark = benchmarks.get(name)
@@ -155,9 +125,9 @@ def _plan(p: StageParameters, name: str, split: str) -> _Job:
     examples = [example for example in examples for _ in range(p.samples)]
     samples = [*range(p.samples)] * (len(examples) // p.samples)
     rows = zip(examples, samples, strict=True)
-    keys = [_key(_name(example.id, sample), benchmark.messages(example)) for example, sample in rows]
-    job = _Job(benchmark, p.folder, split, examples, header, samples, keys, {})
-    job.known = _finished_before(job) | _partial_before(job)
+    keys = [key_of(name_of(example.id, sample), benchmark.messages(example)) for example, sample in rows]
+    job = Job(benchmark, p.folder, split, examples, header, samples, keys, {})
+    job.known = finished_before(job) | partial_before(job)
     return job
 
 
@@ -177,49 +147,11 @@ def answered(p: StageParameters) -> str:
     return f"by `{p.serve}`" if p.serve else f"in {models.chosen_dtype(p.model, p.dtype)} on this machine"
 
 
-def _name(identity: str, sample: int) -> str:
-    """A row's name in files beside the answers: the item's id, with a number for each sample after the first."""
-    return f"{identity}#{sample}" if sample else identity
-
-
-def _key(identity: str, messages: list[dict[str, str]]) -> str:
-    """An item's id with a hash of what is asked, so that a changed prompt is asked anew."""
-    return f"{identity}:{_hash(messages)}"
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
-
-
-def _finished_before(job: _Job) -> dict[str, Completion]:
-    """Completions of the finished file, if the same model and settings wrote it; of a damaged one, those left."""
-    stamp = read_state(job.stamp)
-    if not job.path.is_file() or stamp.get("header") != job.header:
-        return {}
-    known, took = {}, times.read(job.seconds)
-    rows = list[Response]()
-    for fields in sound_rows(job.path):
-        with suppress(TypeError):
-            rows.append(Response(**fields))
-    job.damaged = not len(rows) == len(job.keys) == job.path.read_bytes().count(b"\n")
-    # a stamp of an earlier release does not name them: nothing was read, so the text is empty
-    unanswered = set(stamp.get("unanswered", [row.id for row in rows if not row.text]))
-    cut = set(stamp["cut"])
-    for row in rows:
-        if (name := _name(row.id, row.sample)) not in unanswered:
-            known[_key(name, row.messages)] = Completion(
-                row.text, row.prompt_tokens, row.new_tokens, "length" if name in cut else "stop", took.get(name, 0.0)
-            )
-    return known
-
-
-def _partial_before(job: _Job) -> dict[str, Completion]:
-    """Completions that a stopped run left. The line it was writing when it was killed is dropped."""
-    rows = sound_rows(job.partial, more=False)
-    if not rows or rows[0] != job.header:
-        job.partial.unlink(missing_ok=True)
-        return {}
-    return {row.pop("key"): Completion(**row) for row in rows[1:]}
+def _ask_all(jobs: list[Job], p: StageParameters) -> None:
+    if any(job.missing for job in jobs):
+        with _endpoint(p) as (model, url):
+            for job in jobs:
+                _ask(job, p, model, url)
 
 
 @contextmanager
@@ -232,19 +164,19 @@ def _endpoint(p: StageParameters) -> Iterator[tuple[str, str]]:
         yield f"server:{p.model}", url
 
 
-def _ask(job: _Job, p: StageParameters, model: str, url: str) -> None:
+def _ask(job: Job, p: StageParameters, model: str, url: str) -> None:
     """Ask for what is missing; every answer is written to the partial file as it finishes."""
     missing = job.missing
     if not missing:
         return
-    have = len(job.keys) - len(missing)
-    print(f"{job.benchmark.name}, {job.split}: asking {len(missing):,} of {len(job.keys):,} items ({have:,} kept)")
+    have = len(job.own) - len(missing)
+    print(f"{job.benchmark.name}, {job.split}: asking {len(missing):,} of {len(job.own):,} items ({have:,} kept)")
     job.partial.parent.mkdir(parents=True, exist_ok=True)
-    _trim(job)
+    trim(job)
     with job.partial.open("a", encoding="utf-8") as handle:
 
         def keep(number: int, completion: Completion) -> None:
-            _write_line(handle, {"key": job.keys[missing[number]], **asdict(completion)})
+            write_line(handle, {"key": job.keys[missing[number]], **asdict(completion)})
             job.known[job.keys[missing[number]]] = completion
 
         models.generate(
@@ -259,42 +191,3 @@ def _ask(job: _Job, p: StageParameters, model: str, url: str) -> None:
             dtype=p.dtype,
             on_done=keep,
         )
-
-
-def _trim(job: _Job) -> None:
-    """Leave only whole lines in the partial file, under its header."""
-    known = _partial_before(job)
-    write_jsonl(job.partial, [job.header, *({"key": key, **asdict(known[key])} for key in known)])
-
-
-def _write_line(handle: IO[str], row: dict[str, Any]) -> None:
-    handle.write(json.dumps(row, ensure_ascii=False) + "\n")
-    handle.flush()
-
-
-def _finish(job: _Job, model: str, audit: bool) -> Path:
-    """Grade and write the finished file, unless it holds these very items graded by these graders."""
-    stamp: dict[str, Any] = {
-        "header": job.header,
-        "graders": graders_hash(),
-        "items": items_hash(job.keys, job.examples),
-        "cut": _ids(job, lambda completion: completion.finish == "length"),
-        "unanswered": _ids(job, lambda completion: completion.unanswered),
-    }
-    stamp["audit"] = audit
-    if job.path.is_file() and not job.damaged and read_state(job.stamp) == stamp:
-        return job.path
-    completions = [job.known[key] for key in job.keys]
-    graded = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)
-    rows = [replace(row, sample=sample) for row, sample in zip(graded, job.samples, strict=True)]
-    job.stamp.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
-    write_jsonl(job.path, rows)
-    times.write(job.seconds, {_name(r.id, r.sample): done.seconds for r, done in zip(rows, completions, strict=True)})
-    write_json(job.stamp, stamp)
-    job.partial.unlink(missing_ok=True)
-    return job.path
-
-
-def _ids(job: _Job, chosen: Callable[[Completion], bool]) -> list[str]:
-    rows = zip(job.examples, job.samples, job.keys, strict=True)
-    return [_name(example.id, sample) for example, sample, key in rows if chosen(job.known[key])]

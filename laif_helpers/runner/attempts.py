@@ -37,7 +37,7 @@ def job_of(run_plan: RunPlan, stage: Stage) -> Path:
 
 def start(stage: Stage, parameters: dict[str, Any], row: dict[str, Any], run_plan: RunPlan, engine: Any) -> Attempt:
     """Start a stage's process; ``row["threads"]`` are its cores."""
-    output = stage.folder.notebooks / f"{stage.notebook}.ipynb"
+    output = stage.folder.notebooks / f"{stage.name}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
     stage.metrics.unlink(missing_ok=True)
     launched, job, log = time.time(), job_of(run_plan, stage), run_plan.run.path / "run.log"

@@ -29,6 +29,7 @@ from laif_helpers.target import Target
 PACKAGES = "laif-helpers torch transformers trl peft deepspeed openai papermill pandas numpy scikit-learn umap-learn"
 OUTPUTS = {
     plan.EVALUATE: ["responses/*.jsonl"],
+    plan.PART: [],
     plan.ANALYSE: ["errors.parquet", "error_map.*", "weaknesses.*"],
     "03_instruct_LE": ["instruct/*.jsonl", "lessons/*.jsonl"],
     "04_instruct_LEC": ["instruct/*.jsonl", "lessons/*.jsonl"],
@@ -71,7 +72,7 @@ def inputs(stage: Stage, parameters: dict[str, Any], notebooks: Path) -> dict[st
 
 def outputs(stage: Stage) -> list[str]:
     """Files that a stage has left, relative to its run folder."""
-    patterns = [*OUTPUTS[stage.notebook], f"metrics/{stage.notebook}.json"]
+    patterns = [*OUTPUTS[stage.notebook], f"metrics/{stage.name}.json"]
     found = (path for pattern in patterns for path in stage.folder.path.glob(pattern) if path.name[0] != ".")
     return sorted(path.relative_to(stage.run.path).as_posix() for path in found)
 
@@ -127,7 +128,7 @@ def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:
     """``(label, path)`` of the files behind a stage; labels hold no path of this machine."""
     settings, stem = stage.recipe, stage.notebook
     splits = [f"{file_label(name)}.{settings.error_split}.jsonl" for name in settings.in_domain]
-    if stem == plan.EVALUATE:
+    if stem in (plan.EVALUATE, plan.PART):
         yield from _model(stage, stage.iteration)
         yield from _benchmark_files(settings)
     elif stem in (plan.TRIPOST, plan.REPAIR):

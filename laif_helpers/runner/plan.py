@@ -1,10 +1,9 @@
 """Plans the stages of a run and what each waits for, and expands sweeps into points. Nothing is executed here."""
 
 import functools
-import itertools
 import re
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,20 @@ from laif_helpers import arms, instructors, recipe
 from laif_helpers.paths import NOTEBOOKS, IterationDir, RunDir, runs_dir
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.runner import notebook
-from laif_helpers.sections import READS, InstructorSection, LessonSection, TrainingSection, keys_of
+from laif_helpers.runner.points import Home, expand
+from laif_helpers.sections import READS, keys_of
 
 EVALUATE, ANALYSE, TRAIN, COMPARE = "01_evaluate", "02_error_analysis", "05_train_deepspeed", "06_compare"
+PART = "01_part"
 TRIPOST, REPAIR, SELF, DISTIL = "07_tripost", "08_repair", "09_self_training", "10_distil"
-ASK = (EVALUATE, TRIPOST, REPAIR, SELF, DISTIL)
+ASK = (EVALUATE, PART, TRIPOST, REPAIR, SELF, DISTIL)
 """Notebooks that let the target answer in their own kernel."""
-
-BEYOND_ITERATION_0 = keys_of((LessonSection, InstructorSection, TrainingSection))
-"""Keys that leave the untouched target's greedy answers as they are: a sweep over them evaluates it once."""
-AFTER_LESSONS = keys_of((TrainingSection,))
-"""Keys that leave the first lessons as they are: a sweep over them asks the instructor once."""
 
 
 @dataclass(frozen=True)
 class Stage:
     """One notebook for one arm's one iteration. ``after`` holds keys of the stages whose files it reads; those in
-    ``optional`` may fail."""
+    ``optional`` may fail. ``part``: which share of an evaluation's questions it answers; 0: it is no such stage."""
 
     run: RunDir
     recipe: Recipe
@@ -38,11 +34,17 @@ class Stage:
     after: tuple[str, ...] = ()
     point: str = ""
     optional: tuple[str, ...] = ()
+    part: int = 0
+
+    @property
+    def name(self) -> str:
+        """The notebook, with the number of a part: what its executed copy and its metrics are called."""
+        return f"{self.notebook}{self.part or ''}"
 
     @property
     def key(self) -> str:
         place = "compare" if self.notebook == COMPARE else f"{self.arm}/iter{self.iteration}"
-        return f"{self.point}/{place}/{self.notebook}" if self.point else f"{place}/{self.notebook}"
+        return f"{self.point}/{place}/{self.name}" if self.point else f"{place}/{self.name}"
 
     @property
     def row(self) -> arms.Arm:
@@ -66,20 +68,7 @@ class Stage:
 
     @property
     def metrics(self) -> Path:
-        return self.folder.metrics(self.notebook)
-
-
-@dataclass(frozen=True)
-class Home:
-    """Names of the folders, under ``points/``, where a point finds what it shares with others; "": the run's own.
-
-    Attributes:
-        vanilla: holds iteration 0, named by the swept keys that change the untouched target's answers.
-        lessons: holds the lessons of iteration 1, named by the swept keys that change those too.
-    """
-
-    vanilla: str
-    lessons: str
+        return self.folder.metrics(self.name)
 
 
 @dataclass(frozen=True)
@@ -126,9 +115,9 @@ def make(
     notebook without its one parameters cell, or a parameter that is no recipe key.
     """
     values, origins = recipe.load(path, overrides)
-    points, homes, axes = _points(values)
+    settings, homes, axes = expand(values)
     run = RunDir(_run_path(name or path.stem))
-    stages = _all_stages(run, points, homes)
+    stages = _all_stages(run, settings, homes)
     checked = {
         stem: notebook.check(notebooks / f"{stem}.ipynb", StageParameters.model_fields, _required(stem))
         for stem in sorted({stage.notebook for stage in stages})
@@ -137,13 +126,14 @@ def make(
         _fits(stage, checked[stage.notebook])
         if stage.row.needs and (reason := instructors.problem(stage.recipe, stage.row.needs)):
             raise ValueError(reason)
-    return RunPlan(run, values, origins, axes, points, stages, checked, notebooks, homes)
+    return RunPlan(run, values, origins, axes, settings, stages, checked, notebooks, homes)
 
 
 def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any]:
     """Values for a notebook in UPPER_CASE: of each key that it declares, and of each that its sections hold and that is
     not at its default."""
     values = {**stage.recipe.model_dump(), "run": run_name(stage.run), "arm": stage.arm, "iteration": stage.iteration}
+    values["part"] = stage.part or 1
     defaults = _defaults()
     # Only a switch cares which iteration is the last; the other arms' stages stand when a run is made longer.
     beside = {"iterations"} if arms.row(stage.arm).halves and stage.notebook != EVALUATE else set()
@@ -192,36 +182,10 @@ def _folder(run: RunDir, point: str) -> RunDir:
     return RunDir(run.path / "points" / point) if point else run
 
 
-def _points(values: dict[str, Any]) -> tuple[dict[str, Recipe], dict[str, Home], list[str]]:
-    """Every combination of the keys that hold a list although the recipe model wants a number."""
-    axes = [key for key, value in values.items() if isinstance(value, list) and _sweepable(key)]
-    for key in axes:
-        if not values[key] or len(set(map(repr, values[key]))) != len(values[key]):
-            raise ValueError(f"{key}: {values[key]}: a sweep needs one or more different values")
-    points, homes = {}, {}
-    for combination in itertools.product(*(values[key] for key in axes)):
-        chosen = dict(zip(axes, combination, strict=True))
-        name = _name(chosen)
-        points[name] = recipe.build(Recipe, {**values, **chosen})
-        # answers that are drawn depend on the seed
-        same = BEYOND_ITERATION_0 - ({"seed"} if points[name].temperature else set())
-        homes[name] = Home(_name(chosen, without=same), _name(chosen, without=AFTER_LESSONS))
-    return points, homes, axes
-
-
-def _name(chosen: Mapping[str, Any], without: Set[str] = frozenset()) -> str:
-    return "_".join(f"{key}{value}" for key, value in chosen.items() if key not in without)
-
-
-def _sweepable(key: str) -> bool:
-    known = Recipe.model_fields.get(key)
-    return known is not None and known.annotation in (int, float) and key != "workers"
-
-
-def _all_stages(run: RunDir, points: dict[str, Recipe], homes: dict[str, Home]) -> list[Stage]:
+def _all_stages(run: RunDir, named: dict[str, Recipe], homes: dict[str, Home]) -> list[Stage]:
     """Every point's stages; what points share each of them plans under the same key, and the first one stands."""
     planned: dict[str, Stage] = {}
-    for point, settings in points.items():
+    for point, settings in named.items():
         for stage in _stages(run, point, settings, homes[point]):
             planned.setdefault(stage.key, stage)
     return list(planned.values())
@@ -247,11 +211,21 @@ def _without_analysis(chain: list[Stage]) -> list[Stage]:
 
 
 def _vanilla(run: RunDir, settings: Recipe, point: str) -> Iterator[Stage]:
-    first = Stage(run, settings, EVALUATE, point=point)
-    yield first
+    *parts, first = _evaluation(Stage(run, settings, EVALUATE, point=point))
+    yield from (*parts, first)
     yield Stage(run, settings, ANALYSE, after=(first.key,), point=point)
     if settings.measures_repair:
         yield Stage(run, settings, REPAIR, after=(first.key,), point=point)
+
+
+def _evaluation(stage: Stage) -> list[Stage]:
+    """The stages that answer parts of its questions side by side, and itself, which asks what a failed one left out."""
+    shards = stage.recipe.shards
+    if shards == 1:
+        return [stage]
+    parts = [replace(stage, notebook=PART, part=part) for part in range(1, shards + 1)]
+    keys = tuple(part.key for part in parts)
+    return [*parts, replace(stage, after=(*stage.after, *keys), optional=keys)]
 
 
 def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Iterator[Stage]:
@@ -279,7 +253,7 @@ def _arm(run: RunDir, settings: Recipe, arm: str, point: str, home: Home) -> Ite
             waits = (last, mapped) if mapped and stem == row.notebook and row.studies_errors else (last,)
             optional = waits[1:] if settings.per == "error" else ()
             stage = Stage(_folder(run, place), settings, stem, arm, k, waits, place, optional)
-            yield stage
+            yield from _evaluation(stage) if stem == EVALUATE else (stage,)
             last = stage.key
         mapped = ""
         if _mapped(settings, row, k):

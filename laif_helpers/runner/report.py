@@ -54,7 +54,7 @@ def show_failure(stage: Stage, reason: str, source: str, traceback: list[str]) -
     trace = plain("\n".join(traceback)).splitlines()
     parts = [line, f"FAILED {stage.key}", *_ends(source.splitlines(), first=True)]
     parts += [line, *_ends(trace, first=False)] if trace else []
-    parts += [line, reason, f"the notebook so far: {stage.folder.notebooks / stage.notebook}.ipynb", line]
+    parts += [line, reason, f"the notebook so far: {stage.folder.notebooks / stage.name}.ipynb", line]
     say("\n".join(parts))
 
 
@@ -62,7 +62,7 @@ def mark(stage: Stage, status: str, reason: str) -> None:
     """Write the true status into the executed copy: after a killed kernel its own metadata claims success."""
     import nbformat
 
-    path = stage.folder.notebooks / f"{stage.notebook}.ipynb"
+    path = stage.folder.notebooks / f"{stage.name}.ipynb"
     if path.is_file():
         try:
             copy = nbformat.read(path, as_version=4)

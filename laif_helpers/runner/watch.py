@@ -57,7 +57,8 @@ def _progress(stage: Stage) -> tuple[int, int]:
         return last.get("step", 0), last.get("of", 0)
     if stage.makes_lessons:
         return int(ledger.totals(folder.replies(stage.arm))["replies"]), 0
-    return sum(len(_lines(path)) for path in folder.path.rglob(".*.partial")), 0
+    part = f".{stage.part}" if stage.part else ""
+    return sum(len(_lines(path)) for path in folder.path.rglob(f".*{part}.partial")), 0
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -1,0 +1,154 @@
+"""One file of responses: which answers are known already, which are missing, and the finished, graded file."""
+
+import glob
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from laif_helpers.benchmarks import Benchmark
+from laif_helpers.evaluate import times
+from laif_helpers.evaluate.grading import graders_hash, items_hash, to_responses
+from laif_helpers.paths import IterationDir, stamp_of
+from laif_helpers.records import Completion, Example, Response, read_state, sound_rows, write_json, write_jsonl
+
+
+@dataclass
+class Job:
+    """One file of responses: what it needs, what is known already, and what must be asked."""
+
+    benchmark: Benchmark
+    folder: IterationDir
+    split: str
+    examples: list[Example]
+    header: dict[str, Any]
+    samples: list[int]
+    """Which sample of its item each row is; ``examples`` and ``keys`` hold an item once for each of its samples."""
+    keys: list[str]
+    known: dict[str, Completion]
+    part: int = 1
+    parts: int = 1
+    """Every ``parts``-th row, from row ``part`` on, is asked here; the other parts' stages ask the rest."""
+    damaged: bool = False
+    """Whether the finished file lacks rows that it should hold if its stamp is right."""
+
+    @property
+    def path(self) -> Path:
+        return self.folder.responses(self.benchmark.name, self.split)
+
+    @property
+    def partial(self) -> Path:
+        """Where answers go as they finish: a file for each part, so that no two processes write into one."""
+        number = f".{self.part}" if self.parts > 1 else ""
+        return self.path.with_name(f".{self.path.stem}{number}.partial")
+
+    @property
+    def partials(self) -> list[Path]:
+        """The answers of all parts, and of a stage that asked for everything."""
+        parts = self.path.parent.glob(f".{glob.escape(self.path.stem)}.[0-9]*.partial")
+        return [self.path.with_name(f".{self.path.stem}.partial"), *sorted(parts)]
+
+    @property
+    def seconds(self) -> Path:
+        return self.folder.seconds(self.benchmark.name, self.split)
+
+    @property
+    def stamp(self) -> Path:
+        return stamp_of(self.path)
+
+    @property
+    def own(self) -> range:
+        return range(self.part - 1, len(self.keys), self.parts)
+
+    @property
+    def missing(self) -> list[int]:
+        return [index for index in self.own if self.keys[index] not in self.known]
+
+
+def name_of(identity: str, sample: int) -> str:
+    """A row's name in files beside the answers: the item's id, with a number for each sample after the first."""
+    return f"{identity}#{sample}" if sample else identity
+
+
+def key_of(identity: str, messages: list[dict[str, str]]) -> str:
+    """An item's id with a hash of what is asked, so that a changed prompt is asked anew."""
+    return f"{identity}:{_hash(messages)}"
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+
+
+def finished_before(job: Job) -> dict[str, Completion]:
+    """Completions of the finished file, if the same model and settings wrote it; of a damaged one, those left."""
+    stamp = read_state(job.stamp)
+    if not job.path.is_file() or stamp.get("header") != job.header:
+        return {}
+    known, took = {}, times.read(job.seconds)
+    rows = list[Response]()
+    for fields in sound_rows(job.path):
+        with suppress(TypeError):
+            rows.append(Response(**fields))
+    job.damaged = not len(rows) == len(job.keys) == job.path.read_bytes().count(b"\n")
+    # a stamp of an earlier release does not name them: nothing was read, so the text is empty
+    unanswered = set(stamp.get("unanswered", [row.id for row in rows if not row.text]))
+    cut = set(stamp["cut"])
+    for row in rows:
+        if (name := name_of(row.id, row.sample)) not in unanswered:
+            known[key_of(name, row.messages)] = Completion(
+                row.text, row.prompt_tokens, row.new_tokens, "length" if name in cut else "stop", took.get(name, 0.0)
+            )
+    return known
+
+
+def partial_before(job: Job) -> dict[str, Completion]:
+    """Completions that other parts or a stopped run left. The line being written when one was killed is dropped."""
+    return {key: completion for path in job.partials for key, completion in _partial(job, path).items()}
+
+
+def _partial(job: Job, path: Path) -> dict[str, Completion]:
+    rows = sound_rows(path, more=False)
+    return {row.pop("key"): Completion(**row) for row in rows[1:]} if rows and rows[0] == job.header else {}
+
+
+def trim(job: Job) -> None:
+    """Leave only whole lines in the job's own partial file, under its header."""
+    known = _partial(job, job.partial)
+    write_jsonl(job.partial, [job.header, *({"key": key, **asdict(known[key])} for key in known)])
+
+
+def write_line(handle: IO[str], row: dict[str, Any]) -> None:
+    handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+    handle.flush()
+
+
+def finish(job: Job, model: str, audit: bool) -> Path:
+    """Grade and write the finished file, unless it holds these very items graded by these graders."""
+    stamp: dict[str, Any] = {
+        "header": job.header,
+        "graders": graders_hash(),
+        "items": items_hash(job.keys, job.examples),
+        "cut": _ids(job, lambda completion: completion.finish == "length"),
+        "unanswered": _ids(job, lambda completion: completion.unanswered),
+    }
+    stamp["audit"] = audit
+    if job.path.is_file() and not job.damaged and read_state(job.stamp) == stamp:
+        return job.path
+    completions = [job.known[key] for key in job.keys]
+    graded = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)
+    rows = [replace(row, sample=sample) for row, sample in zip(graded, job.samples, strict=True)]
+    job.stamp.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
+    write_jsonl(job.path, rows)
+    times.write(job.seconds, {name_of(r.id, r.sample): done.seconds for r, done in zip(rows, completions, strict=True)})
+    write_json(job.stamp, stamp)
+    for partial in job.partials:
+        partial.unlink(missing_ok=True)
+    return job.path
+
+
+def _ids(job: Job, chosen: Callable[[Completion], bool]) -> list[str]:
+    rows = zip(job.examples, job.samples, job.keys, strict=True)
+    return [name_of(example.id, sample) for example, sample, key in rows if chosen(job.known[key])]
