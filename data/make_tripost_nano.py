@@ -344,7 +344,7 @@ def measure(out: Path, limit: int = 160) -> dict[str, dict[str, float]]:
         done = loop.run(partial(models.generate, str(out)), items, updates=2)
         for bucket in sorted({e.fields["bucket"] for e in items}):
             here = [each for each in done if each.example.fields["bucket"] == bucket]
-            right = [[benchmarks.get(name).grade(e.example, text).correct for text in (e.said[0], e.answers[-1])]
+            right = [[benchmarks.get(name).grade(e.example, text).correct for text in (e.turns[0], e.answers[-1])]
                      for e in here]  # fmt: skip
             first, last = (sum(pair[at] for pair in right) for at in (0, 1))
             low, high = wilson(first, len(right))

@@ -228,7 +228,7 @@ def test_widget_writes_and_lets_go_of_a_selection(tmp_path: Path) -> None:
     widget = ErrorMap(points(), tmp_path / "selection.json")
     widget.selected = ["item-1", "item-3"]
     assert json.loads((tmp_path / "selection.json").read_text()) == {"ids": ["item-1", "item-3"]}
-    assert "2 wrong items written" in widget.told
+    assert "2 wrong items written" in widget.status
     widget.selected = []
     assert not (tmp_path / "selection.json").exists()
 

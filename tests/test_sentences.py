@@ -83,7 +83,7 @@ def test_the_sentence_is_shown_and_never_run(runs: Path) -> None:
     for table in (clusters, error_tables.weaknesses(written)):
         page = safe_html.sortable(table)
         assert "dozens" in page and "<img" not in page
-    assert json.loads(gzip.decompress(hover_map.payload(described)))["clusters"]["0"]["said"] == EVIL
+    assert json.loads(gzip.decompress(hover_map.payload(described)))["clusters"]["0"]["sentence"] == EVIL
 
 
 def test_the_cap_of_the_iteration_holds_and_the_map_goes_on(

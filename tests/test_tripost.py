@@ -289,7 +289,7 @@ def test_a_model_that_spoils_right_answers_shows_harm_and_false_alarms(target: C
 def test_unreadable_feedback_ends_the_loop_with_the_answer_as_it_is(target: Callable[[Answer], None]) -> None:
     target(lambda question, turns, sample: "hm" if turns[-1]["content"] == CHECK else solved(question))
     done = loop.run(ask_model, benchmarks.get(NAME).load("test")[:5], updates=3)
-    assert {(each.stopped, len(each.said)) for each in done} == {("feedback unreadable", 2)}
+    assert {(each.stopped, len(each.turns)) for each in done} == {("feedback unreadable", 2)}
 
 
 def test_turns_alternate_and_end_with_the_user() -> None:

@@ -116,7 +116,7 @@ def summary(rows: Sequence[Row]) -> Row:
         **{"accuracy_first": sum(first) / n, "accuracy_last": sum(last) / n, "ci_low": low, "ci_high": high},
         **{"contribution": fixed / n, "harm": broken / n, "net_low": net - half, "net_high": net + half},
         "p_value": stats.mcnemar(fixed, broken),
-        "changed": sum(len(row["right"]) > 1 and row["said"][0] != row["said"][-2] for row in rows) / n,
+        "changed": sum(len(row["right"]) > 1 and row["turns"][0] != row["turns"][-2] for row in rows) / n,
         **_detection(rows),
         "accuracy_oracle": sum(any(pair) for pair in zip(first, last, strict=True)) / n,
         "majority": sum(row["majority"] for row in rows) / n,

@@ -5,7 +5,7 @@ const STYLE = `
 .laif-map { position: relative; font: 13px/1.4 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
 .laif-map .bar { display: flex; flex-wrap: wrap; gap: .4em 1em; align-items: center; padding: .4em .2em; }
 .laif-map .bar input[type=search] { width: 15em; }
-.laif-map .told { color: #444; }
+.laif-map .status { color: #444; }
 .laif-map .tip { position: absolute; z-index: 9; display: none; width: 30em; max-width: 60%; padding: .5em .7em;
   background: #fff; border: 1px solid #999; box-shadow: 0 2px 8px #0003; pointer-events: none; font-size: 12px; }
 .laif-map .tip div { white-space: pre-wrap; overflow-wrap: anywhere; margin-bottom: .25em; }
@@ -83,7 +83,7 @@ function describe(tip, data, i) {
     ["read", textOf(data, "extracted", i) || "nothing"], ["response", textOf(data, "response", i) || "(empty)"],
     [data.right[i] ? "right" : "wrong", textOf(data, "reason", i)],
     ["cluster", data.clusters[data.near[i]]?.name || "none"]];
-  if (data.clusters[data.near[i]]?.said) rows.push(["the instructor says", data.clusters[data.near[i]].said]);
+  if (data.clusters[data.near[i]]?.sentence) rows.push(["the instructor says", data.clusters[data.near[i]].sentence]);
   if (data.flip) rows.push(["since the iteration before", data.flip[i]]);
   rows.push(["id", `${data.id[i]} (${data.benchmarks[data.benchmark[i]]})`]);
   tip.replaceChildren();
@@ -142,18 +142,18 @@ function mount(el, data, Plotly, chosen = null) {
     yaxis: { showticklabels: false, zeroline: false, title: { text: "UMAP 2 (no unit)" } } };
   const config = { displaylogo: false, responsive: true, modeBarButtons: [["lasso2d", "select2d", "pan2d"],
     ["zoomIn2d", "zoomOut2d", "resetScale2d"]] };
-  const told = document.createElement("span");
+  const status = document.createElement("span");
   const save = document.createElement("button");
-  const tell = text => { told.textContent = text; };
+  const show = text => { status.textContent = text; };
   const draw = () => {
     Plotly.react(plot, tracesOf(data, view), layout, config);
-    tell(view.found ? `${view.found.size.toLocaleString("en")} found` : data.note);
+    show(view.found ? `${view.found.size.toLocaleString("en")} found` : data.note);
   };
   controls(bar, data, view, draw);
-  Object.assign(told, { className: "told" });
+  Object.assign(status, { className: "status" });
   Object.assign(save, { className: "save", textContent: "lasso first", disabled: true,
     title: "draw around errors on the map; then this button downloads them as selection.json" });
-  bar.append(told, ...(chosen ? [] : [save]));
+  bar.append(status, ...(chosen ? [] : [save]));
   draw();
   let ids = [];
   save.onclick = () => download(ids);
@@ -171,13 +171,13 @@ function mount(el, data, Plotly, chosen = null) {
     ids = at.filter(i => !data.right[i]).map(i => data.id[i]);
     save.disabled = !ids.length;
     save.textContent = ids.length ? "download selection.json" : "lasso first";
-    tell(at.length ? `${ids.length.toLocaleString("en")} wrong items selected (${at.length - ids.length} right ones left out)` +
+    show(at.length ? `${ids.length.toLocaleString("en")} wrong items selected (${at.length - ids.length} right ones left out)` +
       "; double click lets go" : data.note);
     if (chosen) chosen(ids);
   };
   plot.on("plotly_selected", event => { if (event) select(event.points.map(point => point.customdata)); });
   plot.on("plotly_deselect", () => { select([]); });
-  return { tell };
+  return { show };
 }
 
 // plotly.js comes from the kernel, once for a page: the notebook stays small and nothing is fetched.
@@ -199,7 +199,7 @@ async function render({ model, el }) {
   const [Plotly, text] = await Promise.all([plotlyOf(model), gunzip(model.get("payload"))]);
   waiting.remove();
   const map = mount(el, JSON.parse(text), Plotly, ids => { model.set("selected", ids); model.save_changes(); });
-  model.on("change:told", () => map.tell(model.get("told")));
+  model.on("change:status", () => map.show(model.get("status")));
 }
 
 export default { render };

@@ -119,7 +119,7 @@ def payload(points: pd.DataFrame) -> bytes:
     labels = {int(row.near): f"{row.near}: {row.cluster_name}" for row in near.itertuples()}
     clusters = {number: {"name": label, "look": plotly_look(number)} for number, label in labels.items()}
     for row in near.itertuples():
-        clusters[int(row.near)] |= {"said": row.sentence} if getattr(row, "sentence", "") else {}
+        clusters[int(row.near)] |= {"sentence": row.sentence} if getattr(row, "sentence", "") else {}
     value: dict[str, Any] = {
         **{
             "note": note,

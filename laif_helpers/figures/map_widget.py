@@ -21,7 +21,7 @@ class ErrorMap(anywidget.AnyWidget):
     _esm = RENDERER
     payload = traitlets.Bytes().tag(sync=True)
     selected = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    told = traitlets.Unicode().tag(sync=True)
+    status = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, points: pd.DataFrame, path: Path):
         super().__init__(payload=payload(points))
@@ -37,7 +37,7 @@ class ErrorMap(anywidget.AnyWidget):
     def _write(self, change: Any) -> None:
         if change["new"]:
             write_json(self.path, {"ids": change["new"]})
-            self.told = f"{len(change['new']):,} wrong items written to {self.path.name}; 03 and 04 take these alone"
+            self.status = f"{len(change['new']):,} wrong items written to {self.path.name}; 03 and 04 take these alone"
         else:
             self.path.unlink(missing_ok=True)
-            self.told = f"no selection: {self.path.name} is gone, 03 and 04 take all errors"
+            self.status = f"no selection: {self.path.name} is gone, 03 and 04 take all errors"

@@ -21,17 +21,17 @@ from laif_helpers.tripost.turns import conversation
 
 @dataclass
 class Repair:
-    """One item's loop. ``said`` alternates answers and feedback; ``stopped`` is why it ended."""
+    """One item's loop. ``turns`` alternates answers and feedback; ``stopped`` is why it ended."""
 
     example: Example
-    said: list[str] = field(default_factory=list)
+    turns: list[str] = field(default_factory=list)
     stopped: str = ""
     tokens: int = 0
     first_tokens: int = 0
 
     @property
     def answers(self) -> list[str]:
-        return self.said[::2]
+        return self.turns[::2]
 
 
 def measured(p: StageParameters) -> dict[str, list[dict[str, Any]]]:
@@ -59,7 +59,7 @@ def run(ask: Ask, items: Sequence[Example], *, updates: int) -> list[Repair]:
             repair.first_tokens = repair.first_tokens or repair.tokens
         _turn(ask, open_ones)
         for repair in open_ones:
-            read = steps.read_feedback(repair.said[-1])
+            read = steps.read_feedback(repair.turns[-1])
             repair.stopped = {True: "says it is right", None: "feedback unreadable", False: ""}[read.correct]
     for repair in repairs:
         repair.stopped = repair.stopped or "limit of updates"
@@ -72,11 +72,11 @@ def _turn(ask: Ask, repairs: Sequence[Repair]) -> None:
     for repair in repairs:
         by_bucket.setdefault(str(repair.example.fields["bucket"]), []).append(repair)
     for group in by_bucket.values():
-        prompts = [conversation(repair.example.benchmark, repair.example.question, *repair.said) for repair in group]
-        feedback = len(group[0].said) % 2
+        prompts = [conversation(repair.example.benchmark, repair.example.question, *repair.turns) for repair in group]
+        feedback = len(group[0].turns) % 2
         limit = FEEDBACK_TOKENS if feedback else budget([repair.example for repair in group])
         for repair, done in zip(group, ask(prompts, max_new_tokens=limit), strict=True):
-            repair.said.append(done.text)
+            repair.turns.append(done.text)
             repair.tokens += done.new_tokens
 
 
@@ -134,11 +134,11 @@ def _row(repair: Repair, sampled: Samples, found: bool) -> dict[str, Any]:
     item, check = repair.example, steps.task(repair.example.benchmark).check
     grade = benchmarks.get(item.benchmark).grade
     verdicts = [check(item.question, text) for text in repair.answers]
-    feedback = [steps.read_feedback(text) for text in repair.said[1::2]]
+    feedback = [steps.read_feedback(text) for text in repair.turns[1::2]]
     return {
         **{"id": item.id, "benchmark": item.benchmark, **{key: item.fields[key] for key in ("bucket", "seen")}},
         **{
-            "said": repair.said,
+            "turns": repair.turns,
             "stopped": repair.stopped,
             "tokens": repair.tokens,
             "first_tokens": repair.first_tokens,
