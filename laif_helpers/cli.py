@@ -1,4 +1,4 @@
-"""Defines the ``laif`` command: run, status, params, figures, export, compare, doctor, data."""
+"""Defines the ``laif`` command: run, status, params, figures, export, archive, restore, compare, doctor, data."""
 
 import io
 import sys
@@ -136,6 +136,33 @@ def export(
     if not arm:
         raise ValueError("--arm: name the arm whose lessons are exported, e.g. --arm lec")
     print(exporter.export(run, arm, format=format, iteration=iteration, out=out, parquet=parquet))
+
+
+@commands.command()
+def archive(
+    run: Annotated[str, typer.Argument(help="name of a finished run", show_default=False)],
+    url: Annotated[str, typer.Argument(help="a folder, s3://bucket/runs, whatever fsspec opens", show_default=False)],
+) -> None:
+    """Copy a finished run to another place; only what has changed is sent again."""
+    from laif_helpers.paths import RunDir
+    from laif_helpers.runner import archive as archives
+
+    held, sent = archives.put(RunDir.named(run), url)
+    print(f"{url.rstrip('/')}/{RunDir.named(run).path.name}: {held:,} files, {sent:,} sent")
+
+
+@commands.command()
+def restore(
+    url: Annotated[str, typer.Argument(help="an archived run, e.g. s3://bucket/runs/quickstart", show_default=False)],
+    name: Annotated[str, typer.Option(help="name of the run folder; default: as archived")] = "",
+) -> None:
+    """Fetch an archived run; every command then reads it, and `laif run` goes on from it."""
+    from laif_helpers.paths import RunDir
+    from laif_helpers.runner import archive as archives
+
+    folder = RunDir.named(name or url.rstrip("/").rpartition("/")[2])
+    held, fetched = archives.get(url, folder)
+    print(f"{folder.path}: {held:,} files, {fetched:,} fetched")
 
 
 @commands.command()
