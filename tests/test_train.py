@@ -302,6 +302,10 @@ def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParamet
 
     before = (p.folder.checkpoint / "model.safetensors").stat().st_mtime_ns
     assert train.launch(p) == metrics, "a finished training is not repeated"
+    ungraded = [{key: value for key, value in row.items() if key != "after_correct"} for row in probed]
+    write_jsonl(p.folder.path / "probe.jsonl", ungraded)
+    train.launch(p)
+    assert list(read_rows(p.folder.path / "probe.jsonl")) == probed, "a kill right after the training costs no grade"
     assert (p.folder.checkpoint / "model.safetensors").stat().st_mtime_ns == before
     (p.folder.checkpoint / "model.safetensors").write_bytes(b"torn")
     assert not train_settings.finished(settings_of(p)), "a damaged checkpoint is noticed"

@@ -39,6 +39,7 @@ def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None
         shutil.rmtree(settings.snapshots, ignore_errors=True)  # a kill may have come before they were thrown away
         if on_row and (rows := read_log(p.folder.path / "train_log.jsonl")):
             on_row(rows)
+        _grade_probe(p)
         return read_json(p.folder.train_metrics)
     config = _fresh_folder(settings)
     log = p.folder.path / "train.out"
@@ -149,6 +150,8 @@ def _grade_probe(p: StageParameters) -> None:
     """Say of each probed answer whether it is right now; the child only generates."""
     path = p.folder.path / "probe.jsonl"
     rows = list(read_rows(path)) if path.is_file() else []
+    if all("after_correct" in row for row in rows):
+        return  # graded, before a kill or long ago
     for name in {row["benchmark"] for row in rows}:
         bench = benchmarks.get(name)
         known = {example.id: example for example in bench.load(p.error_split, data_dir=p.data_dir or None)}
