@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
-from conftest import Toy, write_notebook, write_toy
+from conftest import TOYS, Toy, write_notebook, write_toy
 
 from laif_helpers import cli, sections
 from laif_helpers.arms import ARMS
@@ -213,6 +213,12 @@ def test_changed_value_reruns_what_depends_on_it(toy: Toy, capsys: pytest.Captur
     row = manifest.latest(toy.run_dir)["le/iter1/05_train_deepspeed"]
     assert row["why"] == "BUDGET changed"
     assert toy.run() == (0, [])
+
+
+def test_more_workers_redo_nothing(toy: Toy) -> None:
+    write_toy(toy.notebooks, "03_instruct_LE", parameters=TOYS["03_instruct_LE"][0] + "WORKERS = 2\n")
+    toy.run(arms=["le"])
+    assert toy.run(workers=3) == (0, [])
 
 
 def test_a_lassoed_selection_is_an_input_of_the_lessons(toy: Toy) -> None:

@@ -27,6 +27,8 @@ from laif_helpers.runner.plan import RunPlan, Stage
 from laif_helpers.target import Target
 
 PACKAGES = "laif-helpers torch transformers trl peft deepspeed openai papermill pandas numpy scikit-learn umap-learn"
+NO_INPUTS = {"RUN", "WORKERS"}
+"""Parameters that no result depends on."""
 OUTPUTS = {
     plan.EVALUATE: ["responses/*.jsonl"],
     plan.PART: [],
@@ -60,11 +62,11 @@ def record(run: RunDir, row: dict[str, Any]) -> None:
 def inputs(stage: Stage, parameters: dict[str, Any], notebooks: Path) -> dict[str, Any]:
     """What a stage's result depends on: parameter values, the notebook's source, the files it reads.
 
-    ``RUN`` is left out, so that a run folder can be renamed. The helper's own code is left out too: a new
+    ``NO_INPUTS`` are left out: a run folder can be renamed, and more workers redo nothing. The helper's own code is left out too: a new
     release does not redo finished training; ``--redo`` does.
     """
     return {
-        "parameters": {name: value for name, value in parameters.items() if name != "RUN"},
+        "parameters": {name: value for name, value in parameters.items() if name not in NO_INPUTS},
         "notebook": notebook.source_hash(notebooks / f"{stage.notebook}.ipynb"),
         "files": {label: file_hash(path) for label, path in sorted(_files_read(stage))},
     }
@@ -91,7 +93,8 @@ def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any]) -> str:
     if before["notebook"] != now["notebook"]:
         return "the notebook changed"
     for kind in ("parameters", "files"):
-        if changed := sorted(k for k in before[kind] | now[kind] if before[kind].get(k) != now[kind].get(k)):
+        known = (before[kind] | now[kind]).keys() - NO_INPUTS  # a release before this one wrote WORKERS down
+        if changed := sorted(k for k in known if before[kind].get(k) != now[kind].get(k)):
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             return f"{changed[0]}{more} changed"
     return ""
