@@ -62,8 +62,8 @@ def record(run: RunDir, row: dict[str, Any]) -> None:
 def inputs(stage: Stage, parameters: dict[str, Any], notebooks: Path) -> dict[str, Any]:
     """What a stage's result depends on: parameter values, the notebook's source, the files it reads.
 
-    ``NO_INPUTS`` are left out: a run folder can be renamed, and more workers redo nothing. The helper's own code is left out too: a new
-    release does not redo finished training; ``--redo`` does.
+    ``NO_INPUTS`` are left out: a run folder can be renamed, and more workers redo nothing. The helper's own code is
+    left out too: a new release does not redo finished training; ``--redo`` does.
     """
     return {
         "parameters": {name: value for name, value in parameters.items() if name not in NO_INPUTS},
