@@ -59,13 +59,26 @@ def claim_table(run: RunDir) -> str:
         f"| {k} | practice: {part} | {start[part]:.1f} | {' | '.join(row)} |"
         for (k, part), row in after.drop("vanilla", level="arm").unstack("arm", sort=False).T.items()
     ]
+    return "\n".join([_over_seeds(run), *parts, "", _paired(run)])
+
+
+def real_model_table(run: RunDir) -> str:
+    """Mean ± sd over seeds of every arm, and LE and LEC against the other arms, paired by seed."""
+    return f"{_over_seeds(run)}\n\n{_paired(run)}"
+
+
+def _over_seeds(run: RunDir) -> str:
+    return (run.compare / "seeds.md").read_text("utf-8").strip()
+
+
+def _paired(run: RunDir) -> str:
     versus = pd.read_csv(run.compare / "versus.csv")
     versus = versus[versus["iteration"] == versus["iteration"].max()]
     lines = ["| after the last iteration | benchmark | difference, 95 % | p, Holm | verdict |", "|---" * 5 + "|"]
     for row in versus.itertuples():
         interval = f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
         lines.append(f"| {row.arm} − {row.against} | {row.benchmark} | {interval} | {row.p_holm:.3f} | {row.verdict} |")
-    return "\n".join([(run.compare / "seeds.md").read_text("utf-8").strip(), *parts, "", *lines])
+    return "\n".join(lines)
 
 
 GALLERY = {
@@ -244,7 +257,11 @@ def _number(value: Any) -> str:
     return "–" if pd.isna(value) else f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.1f}"
 
 
-TABLES = {"practice_seeds": ("seeds", seeds_table), "practice_claim": ("claim", claim_table)}
+TABLES = {
+    "practice_seeds": ("seeds", seeds_table),
+    "practice_claim": ("claim", claim_table),
+    "smollm2_small": ("smollm2_small", real_model_table),
+}
 
 
 def main(name: str) -> None:
