@@ -113,6 +113,16 @@ def test_refusals_name_the_place_and_the_fix(finished: Toy, tmp_path: Path) -> N
     assert not (tmp_path / "third" / "recipe.yaml").exists()
 
 
+def test_a_store_that_does_not_answer_is_named(finished: Toy, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    fsspec.filesystem("s3").clear_instance_cache()
+    with pytest.raises((ConnectionError, PermissionError), match=r"credentials|denied|Access"):
+        archive.put(finished.run_dir, store)
+    fsspec.filesystem("s3").clear_instance_cache()
+
+
 def test_an_index_that_leads_out_of_the_folder_fetches_nothing(finished: Toy, tmp_path: Path) -> None:
     archive.put(finished.run_dir, str(tmp_path / "place"))
     index = tmp_path / "place" / "toy" / archive.INDEX

@@ -4,6 +4,7 @@ A run is written where files can be locked and renamed; a place for objects know
 is finished, file by file, with an index of hashes that is written last: what has an index is whole.
 """
 
+import contextlib
 import json
 import os
 import posixpath
@@ -26,13 +27,13 @@ def put(run: RunDir, url: str) -> tuple[int, int]:
     """Copy a run's files to ``url/<run>``; those that lie there with the same hash are left alone.
 
     Returns (files in the archive, files sent). Raises FileNotFoundError without such a run, ValueError for an address
-    that fsspec cannot open or a run that is at work.
+    that fsspec cannot open or a run that is at work, ConnectionError for a store that fails.
     """
     if not run.recipe.is_file():
         raise FileNotFoundError(f"no run at {run.path}: it holds no recipe.yaml")
     system, place = _open(url)
     place = posixpath.join(place, run.path.name)
-    with lock(run):
+    with lock(run), _named(url):
         there = _index(system, place)
         here = {path.relative_to(run.path).as_posix(): _described(path) for path in _files(run.path)}
         new = [name for name, file in here.items() if there.get(name, {}).get("sha256") != file["sha256"]]
@@ -50,10 +51,11 @@ def get(url: str, run: RunDir) -> tuple[int, int]:
     """Copy the archived run at ``url`` into a run folder; returns (files of the archive, files fetched).
 
     Raises FileNotFoundError if no whole archive is there, ValueError if the folder holds a file of that name with
-    other content, or a file arrives with another hash than the index says.
+    other content, or a file arrives with another hash than the index says, ConnectionError for a store that fails.
     """
     system, place = _open(url)
-    index = _index(system, place)
+    with _named(url):
+        index = _index(system, place)
     if not index:
         raise FileNotFoundError(f"no archived run at {url}: there is no {INDEX}, which `laif archive` writes last")
     if outside := next((name for name in index if not _inside(name)), ""):
@@ -63,8 +65,9 @@ def get(url: str, run: RunDir) -> tuple[int, int]:
         if other := next((name for name in have if file_hash([run.path / name]) != index[name]["sha256"]), ""):
             raise ValueError(f"{run.path / other} has another content than in {url}; choose another --name")
         missing = [name for name in index if name not in have]
-        for name in tqdm(missing, unit="file", desc="restore"):
-            _fetch(system, posixpath.join(place, name), run.path / name, index[name])
+        with _named(url):
+            for name in tqdm(missing, unit="file", desc="restore"):
+                _fetch(system, posixpath.join(place, name), run.path / name, index[name])
     return len(index), len(missing)
 
 
@@ -85,13 +88,25 @@ def _fetch(system: Any, source: str, target: Path, file: dict[str, Any]) -> None
     half.replace(target)
 
 
+@contextlib.contextmanager
+def _named(url: str) -> Iterator[None]:
+    """Each store has errors of its own kinds; here they become one kind, which names the store."""
+    try:
+        yield
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
+        raise ConnectionError(f"{url}: {error}; what has been copied stays, the same command goes on") from None
+
+
 def _open(url: str) -> tuple[Any, str]:
     import fsspec
 
     try:
         return fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
-        raise ValueError(f"{url}: {error}; for s3:// install the extra: pip install -e '.[s3]'") from None
+        fix = "; pip install -e '.[s3]'" if url.startswith("s3:") else ""
+        raise ValueError(f"{url}: {error}{fix}") from None
 
 
 def _index(system: Any, place: str) -> dict[str, dict[str, Any]]:
