@@ -20,7 +20,7 @@ def held_out_accuracy(point: RunDir, iteration: int) -> pd.DataFrame:
     rows = []
     for arm in p.arms:
         folder = point.iteration(arm, iteration)
-        answers = pd.concat(joined.read(p, folder, name, p.error_split) for name in p.in_domain)
+        answers = pd.concat(joined.table(p, folder, name, p.error_split) for name in p.in_domain)
         unseen = [joined.held_out(p, *key) for key in zip(answers.benchmark, answers.id, strict=True)]
         rows.append({"arm": arm, "n": sum(unseen), "accuracy": 100 * answers.correct[unseen].mean()})
     return pd.DataFrame(rows)

@@ -15,10 +15,10 @@ import pytest
 import yaml
 from conftest import TOYS, Toy, write_notebook, write_toy
 
-from laif_helpers import cli, sections
+from laif_helpers import cli, compare, sections
 from laif_helpers.arms import ARMS
 from laif_helpers.evaluate.grading import graders_hash
-from laif_helpers.paths import stamp_of
+from laif_helpers.paths import RunDir, stamp_of
 from laif_helpers.records import write_json
 from laif_helpers.runner import engines, manifest, notebook, outputs, plan, run_lock, scratch
 
@@ -272,6 +272,19 @@ def test_verdicts_of_two_graders_become_those_of_todays(toy: Toy) -> None:
     assert toy.run()[1][0] == "vanilla/iter0/01_evaluate"
     graded(vanilla=graders_hash(), fine_tuning=graders_hash(), le=graders_hash())
     assert toy.run() == (0, [])
+
+
+def test_the_untouched_target_s_verdicts_follow_those_of_a_sweeps_points(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """06 of every point would refuse the pair for ever."""
+    monkeypatch.setattr(compare, "collect_points", lambda folder: None)
+    toy.run(arms=["le"], seed=[0, 1])
+    for point, place, graders in (("", ("vanilla", 0), "old"), ("seed1", ("le", 1), graders_hash())):
+        folder = RunDir(toy.run_dir.path / "points" / point if point else toy.run_dir.path).iteration(*place)
+        for file in folder.path.glob("responses/*.jsonl"):
+            write_json(stamp_of(file), {"graders": graders})
+    assert toy.run()[1][0] == "vanilla/iter0/01_evaluate"
 
 
 def test_new_iteration_and_new_arm_run_only_what_is_new(toy: Toy) -> None:

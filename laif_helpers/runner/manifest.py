@@ -108,7 +108,10 @@ def other_graders(stage: Stage) -> str:
     """
     if stage.notebook != plan.EVALUATE:
         return ""
-    stamped = {path: joined.graders_of(path) for path in stage.run.path.glob("*/iter*/responses/*.jsonl")}
+    # the untouched target's answers are paired with those of every point of a sweep
+    beside = stage.run.path.glob("points/*") if stage.arm == "vanilla" else ()
+    found = (path for folder in (stage.run.path, *beside) for path in folder.glob("*/iter*/responses/*.jsonl"))
+    stamped = {path: joined.graders_of(path) for path in found}
     own = {stamped[path] for path in stage.folder.path.glob("responses/*.jsonl")} - {""}
     if len(set(stamped.values()) - {""}) < 2 or own == {graders_hash()}:
         return ""
