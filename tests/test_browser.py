@@ -177,6 +177,7 @@ def lasso(page: Any) -> None:
 
 def test_lasso_in_jupyterlab_reaches_the_instructor(run: recipe.StageParameters, browser: Any, lab: str) -> None:
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(WAIT)
     page.goto(f"{lab}/lab/tree/notebooks/02_error_analysis.ipynb", timeout=WAIT)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
     ended = run.folder.metrics("02_error_analysis").is_file
@@ -231,6 +232,7 @@ def instruct_on_selection(run: recipe.StageParameters) -> set[str]:
 
 def test_the_contrast_explorer_answers_to_list_and_slider(run: recipe.StageParameters, browser: Any, lab: str) -> None:
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(WAIT)
     page.goto(f"{lab}/lab/tree/notebooks/04_instruct_LEC.ipynb", timeout=WAIT)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
     ended = recipe_of(run, "lec").folder.metrics("04_instruct_LEC").is_file
