@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -305,6 +306,10 @@ def clock_back(world: World, *, stage: str, match: str, whole: bool = False) -> 
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
+        sleep = [sys.executable, "-c", "import time; time.sleep(0.01)"]
+        slept = subprocess.run(sleep, env=os.environ | run.environment, capture_output=True, check=False)
+        if whole and slept.returncode:
+            pytest.skip("libfaketime breaks time.sleep of this Python (EINVAL), and the runner sleeps")
         run.fault = {"event": "open", "match": match, "action": "clock", "place": str(clock)}
         by = "" if whole else stage
         status = run.finish(by)
