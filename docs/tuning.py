@@ -2,12 +2,15 @@
 
 Prints, for every point of a finished sweep, the share of right answers among the train items that were held out from
 instructor and training, per arm, with their mean over arms: what learning rate, epochs and replay are chosen by.
+
+``python docs/tuning.py RUN against OTHER`` compares two sweeps over seeds on the test splits, paired by seed.
 """
 
 import sys
 
 import pandas as pd
 import yaml
+from scipy import stats
 
 from laif_helpers import recipe
 from laif_helpers.answers import joined
@@ -36,5 +39,28 @@ def main(name: str, iteration: int = 1) -> None:
     print(wide.round(1).to_string())
 
 
+def against(name: str, other: str) -> None:
+    """Points that each arm has more in the one sweep than in the other, and than the untouched target; 95 % of t."""
+    a, b = (pd.read_csv(RunDir.named(run).compare / "results.csv") for run in (name, other))
+    start = a[a.arm == "vanilla"].drop_duplicates("benchmark").set_index("benchmark").accuracy
+    keys = ["arm", "iteration", "benchmark", "seed"]
+    both = a[a.arm != "vanilla"].merge(b, on=keys, suffixes=("", "_other"))
+    for (arm, k, benchmark), rows in both.groupby(keys[:3], sort=False):
+        found = {
+            f"than {other}": rows.accuracy - rows.accuracy_other,
+            "than untouched": rows.accuracy - start[benchmark],
+        }
+        texts = (f"{_interval(100 * difference)} more {what}" for what, difference in found.items())
+        print(f"{arm}, iteration {k}, {benchmark}, {len(rows)} seeds: {', '.join(texts)}")
+
+
+def _interval(differences: pd.Series) -> str:
+    half = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
+    return f"{differences.mean():+.1f} [{differences.mean() - half:+.1f}, {differences.mean() + half:+.1f}]"
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], *(int(word) for word in sys.argv[2:3]))
+    if sys.argv[2:3] == ["against"]:
+        against(sys.argv[1], sys.argv[3])
+    else:
+        main(sys.argv[1], *(int(word) for word in sys.argv[2:3]))

@@ -159,8 +159,9 @@ def restore(
     """Fetch an archived run; every command then reads it, and `laif run` goes on from it."""
     from laif_helpers.paths import RunDir
     from laif_helpers.runner import archive as archives
+    from laif_helpers.runner import plan
 
-    folder = RunDir.named(name or url.rstrip("/").rpartition("/")[2])
+    folder = RunDir(plan.run_path(name or url.rstrip("/").rpartition("/")[2]))
     held, fetched = archives.get(url, folder)
     print(f"{folder.path}: {held:,} files, {fetched:,} fetched")
 

@@ -140,3 +140,5 @@ def test_the_commands(finished: Toy, tmp_path: Path) -> None:
     said = CliRunner().invoke(commands, ["restore", f"{place}/toy/", "--name", "again"])
     assert said.exit_code == 0 and " fetched" in said.output
     assert (finished.root / "runs" / "again" / "recipe.yaml").is_file()
+    with pytest.raises(ValueError, match=r"run name '\.\.'"):
+        CliRunner().invoke(commands, ["restore", f"{place}/toy", "--name", ".."], catch_exceptions=False)

@@ -68,7 +68,7 @@ def evaluate(p: StageParameters) -> list[Path]:
     models.prepare(p.target)
     jobs = [_plan(p, name, split) for name, split in splits_needed(p)]
     _ask_all(jobs, p)
-    return [finish(job, displayname_of(p.model), p.audit) for job in jobs]
+    return [finish(job, display_name(p.model), p.audit) for job in jobs]
 
 
 def answer_part(p: StageParameters, part: int, parts: int) -> dict[str, int]:
@@ -103,7 +103,7 @@ def splits_needed(p: StageParameters) -> list[tuple[str, str]]:
     return pairs
 
 
-def displayname_of(model: str) -> str:
+def display_name(model: str) -> str:
     """A model as rows and tables name it: folders of this project by their path inside it."""
     path = Path(model)
     return str(path.relative_to(ROOT)) if path.is_absolute() and path.is_relative_to(ROOT) else model

@@ -96,7 +96,7 @@ def _named(url: str) -> Iterator[None]:
     except (OSError, ValueError):
         raise
     except Exception as error:
-        raise ConnectionError(f"{url}: {error}; what has been copied stays, the same command goes on") from None
+        raise ConnectionError(f"{url}: {error}; what has been copied stays, run the same command again") from None
 
 
 def _open(url: str) -> tuple[Any, str]:

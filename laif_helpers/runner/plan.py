@@ -115,9 +115,9 @@ def make(
     notebook without its one parameters cell, or a parameter that is no recipe key.
     """
     values, origins = recipe.load(path, overrides)
-    settings, homes, axes = expand(values)
-    run = RunDir(_run_path(name or path.stem))
-    stages = _all_stages(run, settings, homes)
+    points, homes, axes = expand(values)
+    run = RunDir(run_path(name or path.stem))
+    stages = _all_stages(run, points, homes)
     checked = {
         stem: notebook.check(notebooks / f"{stem}.ipynb", StageParameters.model_fields, _required(stem))
         for stem in sorted({stage.notebook for stage in stages})
@@ -126,7 +126,7 @@ def make(
         _fits(stage, checked[stage.notebook])
         if stage.row.needs and (reason := instructors.problem(stage.recipe, stage.row.needs)):
             raise ValueError(reason)
-    return RunPlan(run, values, origins, axes, settings, stages, checked, notebooks, homes)
+    return RunPlan(run, values, origins, axes, points, stages, checked, notebooks, homes)
 
 
 def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any]:
@@ -172,7 +172,8 @@ def _required(stem: str) -> tuple[str, ...]:
     return ("run", "arm", "iteration", "target") if stem in (*ASK, TRAIN) else ("run", "arm", "iteration")
 
 
-def _run_path(name: str) -> Path:
+def run_path(name: str) -> Path:
+    """The folder of a run of that name. Raises ValueError for a name that is no plain folder name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in ("deepspeed", "slurm"):
         raise ValueError(f"run name {name!r}: use letters, digits, '.', '_' and '-' (deepspeed and slurm are taken)")
     return runs_dir().resolve() / name
@@ -182,10 +183,10 @@ def _folder(run: RunDir, point: str) -> RunDir:
     return RunDir(run.path / "points" / point) if point else run
 
 
-def _all_stages(run: RunDir, named: dict[str, Recipe], homes: dict[str, Home]) -> list[Stage]:
+def _all_stages(run: RunDir, points: dict[str, Recipe], homes: dict[str, Home]) -> list[Stage]:
     """Every point's stages; what points share each of them plans under the same key, and the first one stands."""
     planned: dict[str, Stage] = {}
-    for point, settings in named.items():
+    for point, settings in points.items():
         for stage in _stages(run, point, settings, homes[point]):
             planned.setdefault(stage.key, stage)
     return list(planned.values())
