@@ -225,6 +225,8 @@ def version() -> None:
 
 def overrides(settings: list[str]) -> dict[str, Any]:
     """``KEY=VALUE`` words as values; VALUE is YAML, so numbers, true/false and [lists] are read as such."""
+    from laif_helpers.key_types import NO_YAML
+
     values = {}
     for word in settings:
         key, equals, value = word.partition("=")
@@ -232,7 +234,7 @@ def overrides(settings: list[str]) -> dict[str, Any]:
             raise ValueError(f"--set {word!r}: write KEY=VALUE, for instance --set budget=300")
         try:
             values[key.strip()] = yaml.safe_load(value) if value else ""
-        except yaml.YAMLError:
+        except NO_YAML:
             values[key.strip()] = value
     return values
 

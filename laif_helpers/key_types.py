@@ -67,6 +67,10 @@ class RequestOptions(BaseModel):
         return {name: change for name, change in changes.items() if change}
 
 
+# PyYAML's constructors also raise these: 2026-13-45, !!bool x, !!timestamp x, [[[[...
+NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
+
+
 def read_list(value: Any) -> Any:
     """papermill's ``-p arms "[le, lec]"`` is a string; so is ``--set arms=le,lec``."""
     if not isinstance(value, str):
@@ -77,7 +81,10 @@ def read_list(value: Any) -> Any:
 
 def read_mapping(value: Any) -> Any:
     """papermill's ``-p PRICES "{m: {input: 1, output: 4}}"`` is a string. Raises ValueError if it is no mapping."""
-    read = yaml.safe_load(value) if isinstance(value, str) else value
+    try:
+        read = yaml.safe_load(value) if isinstance(value, str) else value
+    except NO_YAML:
+        read = None
     if not isinstance(read, Mapping | BaseModel):
         raise ValueError(f"{value!r} is no mapping; write {{name: value}}")
     return read

@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from laif_helpers import arms as _arms
-from laif_helpers.key_types import Price
+from laif_helpers.key_types import NO_YAML, Price
 from laif_helpers.paths import ROOT, IterationDir, RunDir
 from laif_helpers.sections import (
     ArmSection,
@@ -201,6 +201,26 @@ def _check_path(path: Path) -> None:
     raise FileNotFoundError(f"recipe {path} {what}; {hint}")
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """The mapping that a recipe file holds. Raises ValueError with a sentence for any other content."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    try:
+        values = yaml.safe_load(text) or {}
+        twice = _given_twice(yaml.compose(text))
+    except NO_YAML as error:
+        raise ValueError(f"{path}: not valid YAML: {error}") from None
+    if twice:
+        raise ValueError(f"{path}: {twice}")
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: a recipe is a mapping of keys to values, not a {type(values).__name__}")
+    if odd := [key for key in values if not isinstance(key, str)]:
+        raise ValueError(f"{path}: YAML reads the key {odd[0]!r} as {type(odd[0]).__name__}; a key is a setting's name")
+    return values
+
+
 def _given_twice(node: yaml.Node | None) -> str:
     """The first key that a mapping holds twice, with both lines; "" if none does. YAML itself keeps the last."""
     if isinstance(node, yaml.SequenceNode):
@@ -209,10 +229,10 @@ def _given_twice(node: yaml.Node | None) -> str:
         return ""
     lines: dict[str, int] = {}
     for key, value in node.value:
-        line = key.start_mark.line + 1
-        if key.value in lines:
-            return f"{key.value} is given twice, in line {lines[key.value]} and in line {line}; remove one of them"
-        lines[str(key.value)] = line
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in lines:
+            return f"{name} is given twice, in line {lines[name]} and in line {line}; remove one of them"
+        lines[name] = line
         if found := _given_twice(value):
             return found
     return ""
@@ -240,17 +260,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[dict[s
     Returns ``(values, origins)``; origins map a key to ``recipe`` or ``--set``. Raises ValueError.
     """
     _check_path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text) or {}
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {error}") from None
-    if twice := _given_twice(yaml.compose(text)):
-        raise ValueError(f"{path}: {twice}")
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: a recipe is a mapping of keys to values, not a {type(values).__name__}")
+    values = _read(path)
     origins = dict.fromkeys(values, "recipe")
     for key, value in (overrides or {}).items():
         values[key] = value

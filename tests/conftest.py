@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
 
@@ -23,6 +24,10 @@ from train_toys import base_fixture, parameters_fixture  # noqa: F401  of the te
 from laif_helpers import runner
 from laif_helpers.paths import RunDir
 from laif_helpers.runner import engines, executors, plan
+
+# The same tries each time: a new counterexample is for `make faults` to find, not for a change that has no part in it.
+hypothesis.settings.register_profile("tests", derandomize=not os.environ.get("LAIF_FAULTS_FULL"))
+hypothesis.settings.load_profile("tests")
 
 LONGEST = ("smoke", "by_hand", "real_model", "train", "browser", "servers", "train_options", "families", "hostile")
 """Files to start with, so that no worker is left with a long one at the end."""

@@ -39,6 +39,7 @@ def call(monkeypatch: pytest.MonkeyPatch, toy: Toy, *words: str) -> int:
     [
         (["--set", "budgt=3"], "unknown recipe key 'budgt'; did you mean 'budget'?"),
         (["--set", "budget"], "--set 'budget': write KEY=VALUE"),
+        (["--set", "seed=!!bool x"], "seed: Input should be a valid integer"),
         (["--set", "arms=lee"], "unknown arm 'lee'"),
         (["--executor", "pbs"], "unknown executor 'pbs'"),
         (["--name", "../up"], "run name '../up'"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from laif_helpers import benchmarks, lessons, recipe
@@ -280,6 +280,15 @@ def test_any_value_for_any_key_is_a_recipe_or_a_sentence(
 
 
 @settings(QUICK, max_examples=5_000 if FULL else 60)
+@example(b"?")
+@example(b"1: 2")
+@example(b"? [a]\n: b")
+@example(b"seed: 2026-13-45")
+@example(b"seed: !!bool x")
+@example(b"seed: !!timestamp x")
+@example(b"seed: &a [*a]")
+@example(b"[" * 3_000)
+@example(b"seed: " + b"9" * 5_000)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace")))
 def test_any_file_is_a_recipe_or_a_sentence(place: Path, data: bytes) -> None:
     path = place / "any.yaml"

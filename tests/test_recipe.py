@@ -53,6 +53,7 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"hostfile": "h"}, "set deepspeed: zero2"),
         ({"agreement": 2}, "set instructor: llm, or 0"),
         ({"prices": "cheap"}, "prices: 'cheap' is no mapping"),
+        ({"prices": "{cheap"}, "prices: '{cheap' is no mapping"),
         ({"request_options": {"targt": {}}}, "request_options.targt: "),
         ({"request_options": {"target": {"leave_out": ["messages"]}}}, "'messages' cannot be changed"),
         ({"request_options": {"instructor": {"add": {"api_key": "x"}}}}, "keys come from the environment"),
