@@ -61,6 +61,11 @@ class Recipe(
                 f"kl_weight {self.kl_weight:g} acts on replayed answers, and arm {rolled[0]!r} learns from rollouts, "
                 "which have none; leave the arm out, or set kl_weight: 0"
             )
+        if self.average == "auto" and not self.holdout_fraction:
+            raise ValueError(
+                "average: auto chooses on held-out items, and holdout_fraction is 0; raise holdout_fraction, or set "
+                "average to a share such as 0.5"
+            )
         target = Target.of(self.target)
         if target.kind == "server" and not self.target_url:
             raise ValueError(f"target {self.target!r} needs target_url, the server's base URL (http://…/v1)")

@@ -183,6 +183,11 @@ class InstructorSection(Section):
         return self
 
 
+def _average(given: dict[str, Any]) -> float | Literal["auto"]:
+    """Held-out items choose, if there are any: it forgets least in every measurement (docs/LOG.md)."""
+    return "auto" if given.get("holdout_fraction") else 1.0
+
+
 class TrainingSection(Section):
     """What decides a training, and where it runs. The trainer's settings hold this section as it is."""
 
@@ -203,7 +208,8 @@ class TrainingSection(Section):
     )
     kl_weight: float = Field(0.0, ge=0, description="weight of the distance to the model before training; 0: none")
     average: float | Literal["auto"] = Field(
-        1.0, description="share of the way from the weights before to those after training; auto: by held-out items"
+        default_factory=_average,
+        description="share of the way from the weights before to those after training; auto: by held-out items",
     )
     lora_rank: int = Field(0, ge=0, description="0: full fine-tuning")
     lora_alpha: int = Field(0, ge=0, description="the adapter's scale times its rank; 0: twice the rank")

@@ -44,9 +44,14 @@ def execute(name: str, options: list[str], out: Path, runs: Path) -> str:
     return json.dumps([cell["outputs"] for cell in cells], ensure_ascii=False)
 
 
-def test_every_notebook_runs_with_its_defaults(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "limit", [pytest.param([], marks=pytest.mark.thorough, id="300"), pytest.param(["-p", "LIMIT", "100"], id="100")]
+)
+def test_every_notebook_runs_with_its_defaults(limit: list[str], tmp_path: Path) -> None:
+    """In every run of the tests with a third of the items."""
     shown = [
-        execute(name, options, tmp_path / f"{number}.ipynb", tmp_path) for number, (name, options) in enumerate(PATH)
+        execute(name, [*options, *limit], tmp_path / f"{number}.ipynb", tmp_path)
+        for number, (name, options) in enumerate(PATH)
     ]
     compared = RunDir(tmp_path / "explore").compare
     assert "trained, not evaluated" in shown[6]

@@ -58,35 +58,48 @@ def local_answers(rows: list[Response]) -> list[Any]:
     return models.generate(str(NANO), [row.messages for row in rows], max_new_tokens=48, progress=False)
 
 
+def own_questions(folder: Path) -> str:
+    """A user's own file; its first question is longer than the target's context."""
+    questions = [CATS.format(4) * 120, CATS.format(3), CATS.format(2)]
+    own = folder / "own.jsonl"
+    own.write_text("\n".join(json.dumps({"question": text, "answer": "12"}) for text in questions))
+    return str(own)
+
+
+def check_own_answers(name: str, rows: list[Response]) -> None:
+    long, *short = rows
+    assert all(row.text and row.new_tokens for row in short)
+    if name in REFUSE_LONG:
+        assert (long.text, long.readable) == ("", False)
+        assert long.reason.startswith("no answer:") and "512" in long.reason, "the server's own words"
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_that_runs_already_is_a_target(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    own = tmp_path / "own.jsonl"
-    questions = [CATS.format(4) * 120, CATS.format(3), CATS.format(2)]
-    own.write_text("\n".join(json.dumps({"question": text, "answer": "12"}) for text in questions))
+    own = own_questions(tmp_path)
     with models.serve(COMMANDS[name], str(NANO), log=tmp_path / "serve.log") as url:
-        run = laif_run(tmp_path, target=f"server:{NANO}", target_url=url, benchmarks=["practice", str(own)])
+        run = laif_run(tmp_path, target=f"server:{NANO}", target_url=url, benchmarks=["practice", own])
     rows = answers(run)
     local = local_answers(rows)
     assert [row.prompt_tokens for row in rows] == [found.prompt_tokens for found in local], "another template"
     assert sum(row.text == found.text for row, found in zip(rows, local, strict=True)) >= 7
     assert all(row.text and row.readable and not row.cut for row in rows)
-    long, *short = answers(run, str(own))
-    assert all(row.text and row.new_tokens for row in short)
-    if name in REFUSE_LONG:
-        assert (long.text, long.readable) == ("", False)
-        assert long.reason.startswith("no answer:") and "512" in long.reason, "the server's own words"
+    check_own_answers(name, answers(run, own))
     assert (run.compare / "report.html").is_file()
 
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_recipe_starts_a_server_for_target_and_checkpoint(name: str, tmp_path: Path) -> None:
-    training = {"arms": ["fine_tuning"], "iterations": 1, "budget": 16}
-    run = laif_run(tmp_path, target=str(NANO), serve=COMMANDS[name], **training)
+    own = own_questions(tmp_path)
+    training = {"arms": ["fine_tuning"], "iterations": 1, "budget": 16, "average": 1.0}
+    run = laif_run(tmp_path, target=str(NANO), serve=COMMANDS[name], benchmarks=["practice", own], **training)
     target, trained = answers(run), answers(run, arm="fine_tuning", iteration=1)
     local = local_answers(target)
     assert sum(row.text == found.text for row, found in zip(target, local, strict=True)) >= 7
     assert len(trained) == 8 and all(row.text and row.readable for row in trained)
+    check_own_answers(name, answers(run, own))
     for arm, iteration in (("vanilla", 0), ("fine_tuning", 1)):
         assert (run.iteration(arm, iteration).path / "logs" / "serve.log").is_file()
     left = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from train_toys import TEMPLATE, sample
 
+from laif_helpers import recipe
 from laif_helpers.paths import NANO
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, write_jsonl
-from laif_helpers.train import measured
+from laif_helpers.train import measured, tables
 from laif_helpers.train import settings as train_settings
 from laif_helpers.train.child import average, base_model, drift, sft
 from laif_helpers.train.child import samples as sft_samples
@@ -257,8 +258,42 @@ def test_adapter_is_scaled(parameters: Make, base: Path) -> None:
 
 
 def test_average_without_held_out_items_is_refused(parameters: Make) -> None:
-    with pytest.raises(ValueError, match=r"average: auto chooses on held-out items, and there are none.*raise holdout"):
-        train_settings.make_settings(parameters(average="auto", holdout_fraction=0))
+    with pytest.raises(ValueError, match=r"average: auto chooses on held-out items, and holdout_fraction is 0; raise"):
+        parameters(average="auto", holdout_fraction=0)
+
+
+def test_held_out_items_choose_unless_there_are_none(parameters: Make, tmp_path: Path) -> None:
+    assert recipe.Recipe().average == "auto" and recipe.Recipe(holdout_fraction=0).average == 1.0
+    settings = train_settings.make_settings(parameters(average="auto", limit=1, holdout_fraction=0.01))
+    assert settings.held_out == [], "an item at random"
+    assert average.apply(settings, tmp_path) == {"average": {"share": 1.0, "curve": []}}
+    assert "trained weights stay" in tables._averaged({"share": 1.0, "curve": []})
+    assert "0.2: 3 of 4" in tables._averaged({"share": 0.2, "curve": [{"share": 0.2, "correct": 3, "n": 4}]})
+
+
+def test_weights_that_have_other_names_in_files(parameters: Make, tmp_path: Path) -> None:
+    """Mixtures of experts hold their experts as one tensor in memory and one by one in files."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
+
+    config = MixtralConfig(
+        vocab_size=300, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, num_local_experts=2, max_position_embeddings=64,
+    )  # fmt: skip
+    start, end = tmp_path / "start", tmp_path / "end"
+    model = MixtralForCausalLM(config)
+    model.save_pretrained(start)
+    before = load_file(start / "model.safetensors")
+    assert not before.keys() <= AutoModelForCausalLM.from_pretrained(start).state_dict().keys()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1)
+    model.save_pretrained(end)
+    settings = train_settings.make_settings(parameters(average=0.5)).model_copy(update={"base": str(start)})
+    average.apply(settings, end)
+    after = load_file(end / "model.safetensors")
+    assert all(torch.allclose(after[name], before[name] + 0.5, atol=1e-5) for name in before)
 
 
 def test_held_out_items_are_those_that_nobody_saw(parameters: Make) -> None:

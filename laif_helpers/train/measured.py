@@ -17,16 +17,8 @@ HELD_OUT, ANCHORS, SHOWN = 240, 32, 8
 
 
 def held_out(p: StageParameters) -> list[Row]:
-    """Training items that neither instructor nor training sees, as messages and example.
-
-    Raises ValueError if there are none.
-    """
+    """Training items that neither instructor nor training sees, as messages and example."""
     found = [(bench, item) for bench in map(benchmarks.get, p.in_domain) for item in _items(p, bench)]
-    if not found:
-        raise ValueError(
-            f"average: auto chooses on held-out items, and there are none (holdout_fraction {p.holdout_fraction:g}, "
-            f"limit {p.limit}); raise holdout_fraction, or set average to a share such as 0.5"
-        )
     chosen = random.Random(f"{p.seed}-average").sample(found, min(HELD_OUT, len(found)))
     return [{"messages": bench.messages(item), "example": asdict(item)} for bench, item in chosen]
 

@@ -18,7 +18,7 @@ from laif_helpers.records import read_json, write_json
 from laif_helpers.target import Target
 from laif_helpers.train import memory
 from laif_helpers.train.memory import GIB, Need
-from laif_helpers.train.settings import Row, Settings
+from laif_helpers.train.settings import SHARES, Row, Settings
 
 STAGES = ("none", "zero1", "zero2", "zero3", "zero3_offload")
 SMALL = 200e6
@@ -39,7 +39,7 @@ def size(settings: Settings) -> memory.Shape | str:
 
 def before_loading(settings: Settings, model: memory.Shape | str, shares: Row, arguments: Any) -> Row:
     """Write ``preflight.json`` (rank 0) and raise ValueError if a row says ``stop``; return the figures."""
-    rows = _samples(shares, settings) + _steps(shares, settings, arguments)
+    rows = _samples(shares, settings) + _steps(shares, settings, arguments) + _choice(settings)
     figures: Row = {}
     if isinstance(model, str):
         rows.append(_row("memory", model, "look"))
@@ -87,6 +87,13 @@ def _steps(shares: Row, settings: Settings, arguments: Any) -> list[Row]:
     warm = arguments.get_warmup_steps(steps)
     found = f"{steps} of {batch} samples ({arguments.world_size} process(es)), {warm} of them to warm up"
     return [_row("steps", found, "look" if steps < 10 else "fine")]
+
+
+def _choice(settings: Settings) -> list[Row]:
+    if settings.average != "auto":
+        return []
+    answers = len(SHARES) * len(settings.held_out)
+    return [_row("average", f"{answers:,} answers to held-out items choose how far to go; average: 1.0 asks none")]
 
 
 def tell_duration(folder: Path, tokens: float, rate: float) -> None:

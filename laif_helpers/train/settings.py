@@ -24,6 +24,8 @@ SCHEDULE, BETAS = "cosine", (0.9, 0.95)
 """As the papers train; no key of the recipe changes them."""
 DEEPSPEED = ROOT / "papermill_runs" / "deepspeed"
 Row = dict[str, Any]
+SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""Of the way from the weights before to those after training: what ``average: auto`` tries."""
 
 
 class Settings(TrainingSection):

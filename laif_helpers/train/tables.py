@@ -149,9 +149,11 @@ def cost(metrics: Row) -> str:
     if "seconds" not in metrics:
         return ""
     minutes = metrics["seconds"] / 60
+    choice = metrics.get("average", {}).get("seconds", 0) / 60
+    chosen = f"; {choice:,.1f} minutes more to choose how far to go" if choice else ""
     return (
         f"**{metrics['peak_memory_mb']:,} MB at the peak** ({metrics['start_memory_mb']:,} once the model was loaded), "
-        f"**{minutes:,.1f} minutes**, {metrics['tokens_per_s']:,.0f} tokens a second on {metrics['device']}. "
+        f"**{minutes:,.1f} minutes**, {metrics['tokens_per_s']:,.0f} tokens a second on {metrics['device']}{chosen}. "
     )
 
 
@@ -178,6 +180,8 @@ def _averaged(average: Row) -> str:
         return ""
     points = ", ".join(f"{point['share']:g}: {point['correct']} of {point['n']}" for point in average["curve"])
     curve = f" (held-out items right: {points})" if points else ""
+    if average["share"] == 1 and not points:
+        return "No item is held out at this limit, so the trained weights stay as they are. "
     return f"The weights lie {average['share']:.0%} of the way{curve}. "
 
 

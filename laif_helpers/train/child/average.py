@@ -6,32 +6,36 @@ nearer to the start has forgotten less.
 """
 
 import math
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from laif_helpers.paths import resolve
-from laif_helpers.train.settings import Row, Settings, weights
-
-SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+from laif_helpers.train.settings import SHARES, Row, Settings, weights
 
 
 def apply(settings: Settings, folder: Path) -> Row:
     """Replace the trained weights in ``folder`` by those at ``settings.average`` of the way; return what was found.
 
-    The curve holds (share, right answers, items) of each share that was tried; with ``auto`` only.
+    The curve holds (share, right answers, items) of each share that was tried; with ``auto`` only. Without held-out
+    items, of which a small ``limit`` leaves none, ``auto`` keeps the trained weights.
     """
     if settings.average == 1.0:
         return {}
+    if settings.average == "auto" and not settings.held_out:
+        return {"average": {"share": 1.0, "curve": []}}
     write = _writer(settings, folder)
     if settings.average != "auto":
         write(float(settings.average))
         return {"average": {"share": float(settings.average), "curve": []}}
+    begin = time.perf_counter()
     right = {share: _right(settings, folder, write(share)) for share in SHARES}
     share = smallest_as_good(right)
     write(share)
     curve = [{"share": at, "correct": sum(marks), "n": len(marks)} for at, marks in right.items()]
-    return {"average": {"share": share, "curve": curve}}
+    return {"average": {"share": share, "curve": curve, "seconds": round(time.perf_counter() - begin, 1)}}
 
 
 def smallest_as_good(right: dict[float, list[bool]]) -> float:
@@ -97,7 +101,10 @@ def _start(settings: Settings, folder: Path, names: set[str]) -> Row:
         return {name: torch.zeros_like(tensor) for name, tensor in ends.items() if ".lora_B." in name}
     from laif_helpers.train.child.base_model import load_base
 
-    state = load_base(settings.base, dtype=torch.float32).state_dict()
-    if missing := sorted(names - state.keys()):
-        raise ValueError(f"average: {settings.base} has no weights named {missing[0]}; set average: 1.0")
-    return dict(state)
+    before = load_base(settings.base, dtype=torch.float32)
+    if names <= before.state_dict().keys():
+        return dict(before.state_dict())
+    # a model whose weights have other names in files than in memory, as those of mixtures of experts
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+        before.save_pretrained(place)
+        return {name: tensor for path in weights(Path(place)) for name, tensor in load_file(path).items()}
