@@ -10,6 +10,7 @@ import pytest
 from laif_helpers import benchmarks, sandbox
 from laif_helpers.graders import choice, final_number, numbers, second
 from laif_helpers.graders import code as code_answers
+from laif_helpers.graders import text as free_text
 from laif_helpers.records import Example
 
 GSM8K = benchmarks.get("gsm8k")
@@ -355,3 +356,31 @@ def test_rules_that_one_answer_each_needs() -> None:
 def test_numbers_are_exact() -> None:
     read = numbers.parse("0.1")
     assert read is not None and read.value * 3 == numbers.parse("0.3").value  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("gold", "text"),
+    [
+        ("Paris", "It is the capital.\n#### Paris"),
+        ("Paris", "The answer is **Paris**!"),
+        ("Zürich", "The answer is Zu\u0308rich."),
+        ("Paris", "The answer is Ｐａｒｉｓ."),
+        ("it's", "The answer is it’s."),
+        ("Dr. No", "The answer is Dr. No. He is a doctor."),
+        ("東京", "答えは東京です。"),
+        ("서울", "정답은 서울입니다."),
+        ("दिल्ली", "उत्तर दिल्ली है।"),
+    ],
+)
+def test_words_are_the_same_however_they_are_typed_or_stated(gold: str, text: str) -> None:
+    assert free_text.grade(gold, text).correct and not free_text.grade("Rome", text).correct
+
+
+@pytest.mark.parametrize("stated", ["#### {}", "The answer is {}.", "So the answer: {}\nDone.", "\\boxed{{{}}}"])
+@pytest.mark.parametrize(
+    ("gold", "same", "other"),
+    [("x^2+1", "1+x^2", "x^2+2"), ("2\\sqrt{3}", "2√3", "2"), ("\\frac{\\pi}{2}", "π/2", "\\pi")],
+)
+def test_a_formula_is_read_without_latex_s_marks(stated: str, gold: str, same: str, other: str) -> None:
+    verdicts = [final_number.grade(gold, stated.format(text)).correct for text in (gold, same, other)]
+    assert verdicts == [True, True, False]

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from laif_helpers.graders import fields
+from laif_helpers.graders import fields, latex
 from laif_helpers.graders.conclusion import choose
 from laif_helpers.graders.languages import CONCLUDES, english
 from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, with_point
@@ -32,7 +32,7 @@ _BEHIND = re.compile(r"[ \t]*(?=\S)(.{1,300})|\s*\n[\s`]*(.{1,30})$", re.MULTILI
 # what exact fractions cannot express: roots, constants, functions, unknowns
 _SYMBOLIC = re.compile(
     r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
-    r"|[π√]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\d[a-z]\b\s*[-+]"
+    r"|[π√]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\d(?!e[-+]\d)[a-z]\b\s*[-+]"
 )
 _HEADING = re.compile(
     r"(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$",
@@ -262,18 +262,7 @@ def is_answer(gold: str) -> bool:
     """Whether a gold answer can be graded as a number or a formula: a number with at most a unit, or LaTeX."""
     return (
         _SYMBOLIC.search(gold) is not None
-        or re.fullmatch(rf"\W*{NUMBER.pattern}\W*(?:[a-z]{{1,12}}\W*)?", gold) is not None
-    )
-
-
-def _by_math_verify(gold: str, text: str) -> Grade:
-    from laif_helpers.graders import latex
-
-    verdict = latex.ask(gold, own_turn(text))
-    if verdict.right is None:
-        return Grade(False, None, False, f"math-verify: {verdict.read or 'no formula found'}")
-    return Grade(
-        verdict.right, verdict.read, True, f"math-verify: {verdict.read} {'=' if verdict.right else 'is not'} {gold}"
+        or re.fullmatch(rf"\W*{NUMBER.pattern}\W*(?:[a-z]{{1,12}}\W*)?", plain(gold)) is not None
     )
 
 
@@ -283,9 +272,9 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
     Where the gold answer or what the response boxes is a formula, math-verify compares them.
     """
     if gold != NONE and _SYMBOLIC.search(gold):
-        return _by_math_verify(gold, text)
+        return latex.grade(gold, text)
     if gold != NONE and any(_SYMBOLIC.search(box[1]) for box in _BOXED.finditer(text[-TAIL:])):
-        found = _by_math_verify(gold, text)
+        found = latex.grade(gold, text)
         if found.readable:
             return found
     number, how = final(text, question, decimal)

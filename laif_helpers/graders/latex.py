@@ -18,11 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from laif_helpers import machine
+from laif_helpers.graders.turns import own_turn
+from laif_helpers.records import Grade
 
 TIMEOUT_S = 5.0
 """Of processor time for one answer, which a busy machine does not stretch; the import comes on top."""
 _TAIL = 4000
 _MEMORY = 4 << 30
+_STATES = re.compile(r"####|\banswer[*_]*\s*(?:is\b|:)", re.IGNORECASE)
+_DELIMITED = re.compile(r"\$|\\\(|\\\[|\\(?:boxed|fbox)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,32 @@ def ask_all(pairs: Sequence[tuple[str, str]], workers: int = 0, timeout_s: float
         for judge in judges:
             judge.close()
             atexit.unregister(judge.close)
+
+
+def grade(gold: str, text: str) -> Grade:
+    """Grade a response against a formula; one that is stated without LaTeX's marks is found by the words before it."""
+    text = _tex(own_turn(text))
+    verdict = ask(_tex(gold), text)
+    if not verdict.right and (stated := _undelimited(text)):
+        verdict = ask(_tex(gold), f"${stated}$")
+    if verdict.right is None:
+        return Grade(False, None, False, f"math-verify: {verdict.read or 'no formula found'}")
+    return Grade(
+        verdict.right, verdict.read, True, f"math-verify: {verdict.read} {'=' if verdict.right else 'is not'} {gold}"
+    )
+
+
+def _undelimited(text: str) -> str:
+    """The line behind the last statement of an answer; "" if math-verify finds the formula in it by itself."""
+    ends = [match.end() for match in _STATES.finditer(text)]
+    line = text[max(ends, default=len(text)) :].strip().partition("\n")[0].strip(" .*")
+    return "" if len(line) > 200 or _DELIMITED.search(line) else line
+
+
+def _tex(formula: str) -> str:
+    """A formula with LaTeX's names for roots and pi."""
+    formula = re.sub(r"(?<!\\)(?:\bsqrt|√)\s?(?:\(([^()]*)\)|(\d+|[a-z]))", r"\\sqrt{\1\2}", formula)
+    return formula.replace("π", r"\pi ")
 
 
 def _serve(timeout_s: float) -> None:

@@ -32,8 +32,11 @@ _EASTERN = {sign: value for signs, value in _POWERS for sign in signs} | {"十":
 _INDIAN = {"लाख": 10**5, "करोड़": 10**7}
 _LETTERS = {"k": 1000, "m": 10**6, "b": 10**9}
 
-# 1,234.5 | 1234.5 | .5 — at most 400 digits, so that no text makes the reader slow
-_PLAIN = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,400})(?:\.\d{1,400})?|\.\d{1,400}"
+# 1,234.5 | 1'234.5 (Swiss) | 1,23,456 (Indian) | 1234.5 | .5 — at most 400 digits, so that no text makes it slow
+_PLAIN = (
+    r"(?:\d{1,3}(?:(?:,\d{3})+|(?:['’]\d{3})+)(?!\d)|\d{1,2}(?:,\d\d)+,\d{3}(?!\d)|\d{1,400})(?:\.\d{1,400})?"
+    r"|\.\d{1,400}"
+)
 _CURRENCY = r"(?:(?:US)?\$|€|£|¥|₹|Rs\.?\s?)?"
 NUMBER = re.compile(
     rf"(?<![\w.])(?P<sign>(?:[-−–]\s?|\+|\b(?:negative|minus)\s+)?){_CURRENCY}(?P<minus>[-−]?)"
@@ -170,7 +173,7 @@ def _repeating(whole: str, fixed: str, repeated: str) -> Fraction:
 
 
 def _digits(match: "re.Match[str]") -> Number | None:
-    first = match["first"].replace(",", "")
+    first = re.sub("[,'’]", "", match["first"])
     try:
         value = _scaled(match, _with_fraction(match, Fraction(first)))
     except (ValueError, ZeroDivisionError):

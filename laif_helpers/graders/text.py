@@ -1,6 +1,7 @@
 """Grades answers in words, by the kind of the gold answer: a truth value, a list of words, a row of brackets."""
 
 import re
+import unicodedata
 
 from laif_helpers.graders import fields
 from laif_helpers.graders.languages import english
@@ -11,7 +12,9 @@ TAIL = 8000
 """Characters at the end of a text that are read."""
 
 _HEAD = re.compile(
-    r"\b(?:answer|result|output)(?:\s?\([^()\n]{1,60}\))?(?:\s+is|\s{0,3}:)[*_]*\s{0,3}:?[*_]*[ \t]{0,9}", re.IGNORECASE
+    r"\b(?:answer|result|output)(?:\s?\([^()\n]{1,60}\))?(?:\s+is|\s{0,3}:)[*_]*\s{0,3}:?[*_]*[ \t]{0,9}"
+    r"|^####[ \t]{1,9}(?=[^\n]*\Z)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _EXPLAINS = re.compile(
     r"\n[^\w\n]{0,20}_{0,3}(?:explanation|reasoning|note|here(?:'s| is) (?:the|how|why)"
@@ -20,9 +23,15 @@ _EXPLAINS = re.compile(
 )
 _DRESS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathtt|boxed|fbox)\s?\{([^{}]*)\}")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n+")
+_STOP = re.compile(r"(?<=\w)(?<!\b[DJMS]r)(?<!\bMs)(?<!\bMrs)(?<!\bSt)\.\s+(?=[A-Z])")
 _TRUTH = {"true": "false", "yes": "no", "valid": "invalid"}
 _PAIRS = [frozenset(pair) for pair in _TRUTH.items()]
 _BRACKETS = re.compile(r"[()<>{}\[\]](?:[\s,\"'`]*[()<>{}\[\]])*")
+_SPELLED = str.maketrans("’‘‐‑", "''--")
+_COPULA = re.compile(
+    r"(?<=[\u3040-\u30ff\u4e00-\u9fff])(?:です|である)$|(?<=[\uac00-\ud7a3])입니다$|(?<=[\u0900-\u097f]) है$"
+)
+"""What closes a statement in languages that put their verb last; "।" and "。" are full stops by then."""
 _ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+", re.MULTILINE)
 
 
@@ -53,9 +62,10 @@ def _undressed(text: str) -> str:
 
 
 def normal(text: str) -> str:
-    """Case, spacing, commas between words, list marks, quotes and the final full stop do not count; brackets do."""
-    text = _ITEM.sub("", text.casefold())
-    text = re.sub(r"[*`\"“”$\\]", "", text).strip().rstrip(".").strip()
+    """Case, spacing, commas between words, list marks, quotes, the final stop and how a letter is composed do not
+    count; brackets do."""
+    text = _ITEM.sub("", unicodedata.normalize("NFKC", text).casefold().translate(_SPELLED))
+    text = _COPULA.sub("", re.sub(r"[*`\"“”$\\]", "", text).strip().rstrip(".!").strip())
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
     text = re.sub(r"(?<!\w)'|'(?!\w)|^\[|\]$|\s(?:->|<|→)\s|[,;]", " ", text)
@@ -72,7 +82,7 @@ def _words(text: str) -> str:
     """The words of an answer: behind the last statement, else the last paragraph or what a colon in it announces."""
     if (tail := _tail(text)) and tail.strip():
         line, _, rest = tail.partition("\n")
-        return re.split(r"(?<=\w)\.\s+(?=[A-Z])", line)[0] if line.strip(" .*:") else rest.strip().split("\n\n")[0]
+        return _STOP.split(line)[0] if line.strip(" .*:") else rest.strip().split("\n\n")[0]
     last = (_EXPLAINS.split(text)[0].strip() or text.strip()).split("\n\n")[-1].strip()
     head, colon, behind = last.partition(":")
     # "The sorted list is: a, b, c"

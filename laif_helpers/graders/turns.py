@@ -7,18 +7,24 @@ import re
 from typing import NamedTuple
 
 _NAMES = (
-    r"(?:\w{1,9}:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection|analysis|antthinking|cot|rationale"
-    r"|internal|inner_?(?:thoughts?|monologue))"
+    r"(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection|analysis|antthinking|cot(?!_budget)|rationale"
+    r"|internal|inner_?(?:thoughts?|monologue))(?:_\w{1,40})?"
 )
 _PIPED = r"(?:thinking|think|thoughts?|reasoning|reason|cot|inner)"
 _MARK = re.compile(
-    rf"(?<![`'\"])(?:(?P<opens><\s?{_NAMES}\s?>|&lt;{_NAMES}&gt;|\[think(?:ing)?\]|◁think▷"
-    rf"|<\|(?:(?:begin_of_|start_)?{_PIPED}|{_PIPED}_(?:start|begin|prefix))\|>|<unused94>|<\|channel>thought)"
+    rf"(?<![`'\"])(?:(?P<opens><\s?{_NAMES}(?:\s[\w-]{{1,20}}=[^<>\n]{{1,80}}|\s)?>|&lt;{_NAMES}&gt;"
+    rf"|\[think(?:ing)?\]|◁think▷"
+    rf"|<\|(?:(?:begin_of_|start_)?{_PIPED}|{_PIPED}_(?:start|begin|prefix))\|>|<unused94>|<\|channel>thought"
+    r"|<details(?: type=.reasoning[^<>]{0,99})?>"
+    r"(?:\s{0,9}<summary>\s{0,9}(?:thinking|thought|reasoning)[^<>]{0,99}</summary>)"
+    r"|<(?:tool|function)_call>|<\|python_tag\|>|\[TOOL_CALLS\]|<[|｜]tool[_▁]calls?(?:_section)?[_▁]begin[|｜]>)"
+    r"|(?P<pair></details>|</(?:tool|function)_call>|<[|｜]tool[_▁]calls?(?:_section)?[_▁]end[|｜]>)"
     rf"|<\s?/\s?{_NAMES}\s?>|&lt;/{_NAMES}&gt;|\[/think(?:ing)?\]|◁/think▷|<unused95>|<channel\|>"
     rf"|<\|(?:/{_PIPED}|end_(?:of_)?{_PIPED}|{_PIPED}_(?:end|suffix))\|>)",
     re.IGNORECASE,
 )
-"""Marks around a thought, as DeepSeek, Qwen, Magistral, Kimi, Command, Seed, Gemma and others write them."""
+"""Marks around what is no answer: a thought, as DeepSeek, Qwen, Magistral, Kimi, Command, Seed, Gemma, web interfaces
+and others write it, or a call of a tool. ``pair``: means nothing without its first mark."""
 _CHANNEL = re.compile(
     r"<\|channel\|>\s*(\w+)[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,20})?<\|message\|>|<\|im_start\|>(think|answer)\n"
 )
@@ -37,11 +43,12 @@ _HEADED_ENDS = {
 """What begins and ends a thought that only words set off."""
 _ANSWER_TAG = re.compile(r"<(?P<shut>/?)answer>", re.IGNORECASE)
 _WRAPPER = re.compile(
-    r"<\|(?:begin_of_solution|end_of_solution|start_response|end_response)\|>|<s>|\ufeff", re.IGNORECASE
+    r"<\|(?:begin_of_(?:solution|box)|end_of_(?:solution|box)|start_response|end_response)\|>|<s>|\ufeff", re.IGNORECASE
 )
 _END = (
     r"<\|?(?:im_end|im_start|eot_id|eom_id|eot|eos|eos_token|endoftext|end_of_text|end|return|call|user|start"
-    r"|start_header_id|end_of_turn|start_of_turn|end_of_turn_token|end_of_utterance|endofturn|pad)\|?>"
+    r"|start_header_id|end_of_turn|start_of_turn|end_of_turn_token|end_of_utterance|endofturn|pad|role_end|start_of_role"
+    r"|eod|human|system|separator|observation|endofmessage)\|?>|\[e~\["
     r"|</s>|\[/?INST\]|\[EOS\]|<turn\|>|<[|｜]end▁of▁sentence[|｜]>"
 )
 _END_OF_TURN = re.compile(_END, re.IGNORECASE)
@@ -117,6 +124,8 @@ def _by_marks(text: str) -> tuple[str, str, bool]:
     answers: list[str] = []
     place, inside, closed, ends = 0, False, False, len(text.rstrip())
     for mark in _MARK.finditer(text):
+        if mark["pair"] and not inside:
+            continue
         piece, opens = text[place : mark.start()], mark["opens"] is not None
         if opens or (closed and not inside and mark.end() >= ends):
             (thoughts if inside else answers).append(piece)
