@@ -1,6 +1,8 @@
 """TriPosT: trajectories, edits, records and the loop at test time, with a scripted model in the target's place."""
 
+import importlib
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -290,6 +292,17 @@ def test_unreadable_feedback_ends_the_loop_with_the_answer_as_it_is(target: Call
     target(lambda question, turns, sample: "hm" if turns[-1]["content"] == CHECK else solved(question))
     done = loop.run(ask_model, benchmarks.get(NAME).load("test")[:5], updates=3)
     assert {(each.stopped, len(each.turns)) for each in done} == {("feedback unreadable", 2)}
+
+
+@pytest.mark.parametrize("name", steps.TASKS)
+def test_slips_that_targets_learn_from_are_wrong_and_in_the_format(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(ROOT / "data"), *sys.path])
+    slips = importlib.import_module("tripost_slips").SLIPS[name]
+    bench, module, rng = importlib.import_module(f"laif_helpers.benchmarks.{name}"), steps.task(name), random.Random(0)
+    questions = [bench.draw(rng, cell) for cell in bench.SIZES["train"] for _ in range(20)]
+    found = [module.check(question, slips(question, rng)) for question in questions]
+    assert sum(not verdict.correct for verdict in found) >= 0.9 * len(found)  # a misread letter may not matter
+    assert all(verdict.readable for verdict in found)
 
 
 def test_turns_alternate_and_end_with_the_user() -> None:
