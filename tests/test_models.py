@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -782,6 +783,20 @@ def test_serve_waits_for_health_and_ends_every_child(tmp_path: Path) -> None:
         time.sleep(0.05)
     assert not any(alive(pid) for pid in children), "also the one in a session of its own"
     assert "serving my model" in log.read_text()
+
+
+def test_serve_leaves_no_temporary_log_unless_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    script = tmp_path / "server.py"
+    script.write_text(SERVER)
+    command = f"{sys.executable} {script} {{model}} {{port}} {tmp_path / 'pids'}"
+    with models.serve(command, "my model"):
+        [log] = (tmp_path / "temporary").glob("serve-*.log")
+    assert not log.exists()
+    with pytest.raises(KeyError), models.serve(command, "my model"):
+        raise KeyError("the evaluation failed")
+    assert len(list((tmp_path / "temporary").glob("serve-*.log"))) == 1
 
 
 def test_serve_failures_are_told_in_a_sentence(tmp_path: Path) -> None:

@@ -27,11 +27,11 @@ def serve(
 ) -> Iterator[str]:
     """Run ``command`` (with ``{model}`` and ``{port}``) for ``model``; yields the base URL once it is healthy.
 
-    The server runs in a session of its own; its output goes to ``log``. It ends, with all its descendants, when
-    the block is left, and with this process. Raises ValueError (command), RuntimeError (exited, never healthy).
+    The server runs in a session of its own; its output goes to ``log``, else to a temporary file that a failure leaves
+    for its reader. It ends, with all its descendants, when the block is left, and with this process. Raises ValueError (command), RuntimeError (exited, never healthy).
     """
     arguments = _arguments(command, model, port := _free_port())
-    log = log or Path(tempfile.mkstemp(prefix="serve-", suffix=".log")[1])
+    given, log = log, log or Path(tempfile.mkstemp(prefix="serve-", suffix=".log")[1])
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -45,6 +45,8 @@ def serve(
     try:
         _wait_until_healthy(process, port, log, healthy_within_s)
         yield f"http://127.0.0.1:{port}/v1"
+        if given is None:
+            log.unlink(missing_ok=True)
     finally:
         _end(process)
 
