@@ -23,7 +23,7 @@ def test_every_kind_of_arm_runs_to_its_costs(tmp_path: Path, monkeypatch: pytest
     # nano as its own teacher has nothing to teach; what is tested is the way there
     values |= {"teacher": "data/nano", "limit": 80, "budget": 24, "epochs": 1, "max_new_tokens": 64, "attempts": 1}
     # one answer at a temperature near greedy: nothing that was failed is answered right, so that rft_errors ends well
-    values |= {"attempt_temperature": 0.01, "map_iterations": False, "measure_errors": False}
+    values |= {"attempt_temperature": 0.01, "map_iterations": False, "measure_errors": False, "average": 1.0}
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(values))
     planned = plan.make(path)
