@@ -161,6 +161,62 @@ def test_inspect_opens_what_we_export(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(inspect_log.read_eval_log_sample_summaries(str(written[0]))) == 6
 
 
+HALF = {"doc_id": 0, "doc": {"id": "a", "question": "q", "choices": {"text": ["x", "y"], "label": ["A", "B"]},
+        "answerKey": "B"}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "label"),
+    [
+        ({"doc": "a story", "doc_id": 0, "resps": [["yes"]], "f1": 0.6, "metrics": ["f1"]}, "yes", None),
+        ({"doc": {}, "doc_id": 0, "resps": [["yes"]], "acc": float("nan")}, "yes", None),
+        ({"doc": {}, "doc_id": 0, "resps": [[None]], "exact_match": 0.0}, "", False),
+        (HALF | {"resps": [[[float("nan"), False]], [[-1.0, True]]], "acc": 1.0}, "B", True),
+        (HALF | {"resps": [[[-3, False]], [[-1, True]], [[-1, False]], [[-3, True]]], "acc": 1.0}, "B", True),
+        ({"task_id": "BigCodeBench/0", "solution": "a", "status": "pass"}, "a", True),
+        ({"task_id": "HumanEval/0", "completion": "a", "result": "failed: AssertionError"}, "a", False),
+        ({"idx": 0.0, "question": "q?", "gt": "2", "code": "It is 2.", "pred": "2", "score": True}, "It is 2.", True),
+        ({"id": 3.0, "correct": 1.0}, "", True),
+    ],
+)
+def test_rows_that_tools_write_now_and_then(tmp_path: Path, row: dict[str, Any], text: str, label: bool | None) -> None:
+    (found,) = read(tmp_path / "samples_x.jsonl", [row])
+    assert (found.text, found.label) == (text, label) and found.id in ("0", "3", row.get("task_id"))
+    assert found.benchmark != "mbpp"
+
+
+@pytest.mark.parametrize(
+    ("value", "label"), [("P", False), ("1.0", True), ("yes", True), (7, None), (0.5, None), (True, True)]
+)
+def test_scores_of_inspect(tmp_path: Path, value: Any, label: bool | None) -> None:
+    parts = [{"type": "reasoning", "reasoning": "3"}, {"type": "text", "text": "2"}]
+    sample = {"id": 1, "input": "q", "target": "2", "output": {"choices": [{"message": {"content": parts}}]}}
+    samples = [sample | {"scores": {"match": {"value": value}}}, {**sample, "id": 2, "output": {}, "error": {}}]
+    samples.append(
+        sample | {"id": 3, "output": {"choices": [{"message": {"content": ""}}]}, "scores": {"match": {"value": "I"}}}
+    )
+    log = {"eval": {"task": "t", "model": "m"}, "status": "success", "samples": samples}
+    (tmp_path / "a.json").write_text(json.dumps(log))
+    assert [(each.text, each.label) for each in logs.read(tmp_path / "a.json")] == [("2", label), ("", False)]
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ({"eval": {"task": "t", "model": "m"}, "status": "error"}, "without samples .its status is 'error'"),
+        ({"eval": {"HumanEval/0": {"base": [["success", []]]}}}, "results without texts, as EvalPlus wrote before 0.2"),
+        ({"htmls": ["<p>"], "convos": []}, "1 htmls for 0 convos"),
+        ({"id": 1, "correct": 0.5}, "'correct' is 0.5; write true or false"),
+        ({"id": 1, "correct": True, "sample": "a"}, "'sample' is 'a'; number"),
+        ({"idx": 0, "question": "q", "gt": "2", "code": ["a", "b"], "pred": [], "score": [1]}, "1 labels for the 2"),
+    ],
+)
+def test_logs_that_are_not_whole_are_told(tmp_path: Path, document: dict[str, Any], sentence: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=rf"a\.json: .*{sentence}"):
+        logs.read(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_other_encodings_are_named_with_the_fix(tmp_path: Path, encoding: str) -> None:
     row = json.dumps({"id": 1, "correct": True, "text": "Äpfel"}, ensure_ascii=False)
@@ -174,6 +230,21 @@ def test_other_encodings_are_named_with_the_fix(tmp_path: Path, encoding: str) -
 def test_half_a_surrogate_pair_is_no_reason_to_stop(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"id": 1, "correct": true, "text": "a \\ud800 b"}\n')
     assert logs.read(tmp_path / "a.jsonl")[0].text == "a ? b"
+
+
+def test_files_put_together_and_files_of_other_alphabets(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(b'{"id": 1, "correct": true}\n\xef\xbb\xbf{"id": 2, "correct": true}\n')
+    assert [each.id for each in logs.read(path)] == ["1", "2"], "each of two files had its byte order mark"
+    path.write_bytes('{"id": "りんご"}'.encode("shift-jis"))
+    with pytest.raises(ValueError, match=r"with the encoding that it was written in: GB18030"):
+        logs.read(path)
+    path.write_bytes('{"id": "It’s"}'.encode("cp1252"))
+    with pytest.raises(ValueError, match=r"iconv -f WINDOWS-1252"):
+        logs.read(path)
+    path.write_bytes(b'{"id": 1, "correct": true}\n\0\0\0')
+    with pytest.raises(ValueError, match=r"row 2 is not valid JSON \(zeros"):
+        logs.read(path)
 
 
 def test_line_separators_and_byte_order_marks_are_text(tmp_path: Path) -> None:

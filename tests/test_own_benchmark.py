@@ -44,6 +44,19 @@ def put(path: Path, *rows: Any) -> str:
         ),
         ({"question": "q?", "choices": {"i": "x", "ii": "y"}, "answer": "ii"}, "ii", "ii"),
         ({"question": "q?", "choices": ["3 m", "4 m"], "answer": "4 m"}, "B", "B"),
+        ({"question": "q?", "choices": ["A. a bat", "B) a wren"], "answer": "a wren"}, "B", "a wren"),
+        ({"question": "q?", "choices": ["x", "y"], "answer": "B", "answer_index": 1}, "B", "B"),
+        ({"question": "q?", "answer": "\\boxed{12}"}, "12", "#### 12"),
+        ({"question": "q?", "answer": "$12$"}, "12", "#### 12"),
+        ({"question": "q?", "answer": "\\frac{3}{4}"}, "\\frac{3}{4}", "#### 0.75"),
+        ({"question": "q?", "answer": "x^2+1"}, "x^2+1", "The answer is x^2 + 1."),
+        ({"question": "q?", "answer": 1e22}, "1" + 22 * "0", "#### 1" + 22 * "0"),
+        ({"question": "q?", "answer": 1e-05}, "0.00001", "#### 0.00001"),
+        ({"question": "q?", "answer": "1'234.50"}, "1234.50", "#### 1234.5"),
+        ({"question": "q?", "answer": "1,23,456"}, "123456", "#### 1,23,456"),
+        ({"question": "q?", "answer": True}, "True", "The answer is yes."),
+        ({"question": "q?", "answer": "first\nsecond"}, "first\nsecond", "The answer is:\nfirst\nsecond"),
+        ({"question": "q?", "answer": ["12", "a dozen"]}, "12", "#### 12"),
     ],
 )
 def test_rows_as_other_data_sets_write_them(tmp_path: Path, row: dict[str, Any], gold: str, right: str) -> None:
@@ -73,6 +86,12 @@ def test_a_gold_response_writes_its_number_as_the_file_does(tmp_path: Path) -> N
         ({"question": "q?", "choices": ["x", "y"], "answerKey": "B"}, "field 'answerKey': call it 'answer'"),
         ({"question": "q?", "choices": [f"x{n}" for n in range(30)], "answer": "A"}, "30 options; at most 26"),
         ({"question": "q?", "answer": "####"}, "field 'answer' is empty"),
+        ({"question": "q?", "answer": "Paris", "grading": "numeric"}, "'Paris', no number, and 'grading' is 'numeric'"),
+        ({"question": "q?", "answer": "a\n\nb"}, "field 'answer' has an empty line"),
+        (
+            {"question": "q?", "choices": ["x", "y"], "answer": "A", "answer_index": 1},
+            "'answer' means option A and 'answer_index' option B",
+        ),
     ],
 )
 def test_names_and_numbers_that_would_be_lost_are_told(tmp_path: Path, row: dict[str, Any], sentence: str) -> None:
@@ -86,6 +105,17 @@ def test_other_kinds_of_files_are_told_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_bytes(gzip.compress(b'{"question": "q?", "answer": "1"}'))
     with pytest.raises(ValueError, match=r"mine\.jsonl: a packed file; unpack it first"):
         benchmarks.get(str(tmp_path / "mine.jsonl"))
+
+
+def test_an_empty_cell_among_numbers_does_not_make_them_words(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"mine\.jsonl: row 2: answer 'nan' stands among numbers"):
+        benchmarks.get(put(tmp_path / "mine.jsonl", SUM, {**SUM, "answer": "nan"}))
+
+
+def test_a_number_for_a_repeated_id_is_nobody_s_own_id(tmp_path: Path) -> None:
+    rows = [{**SUM, "id": id} for id in ("a", "a", "a-2", "a", 0)]
+    items = benchmarks.get(put(tmp_path / "mine.jsonl", *rows)).load("test")
+    assert [item.id for item in items] == ["a", "a-3", "a-2", "a-4", "0"]
 
 
 def test_gradings_are_inferred_and_gold_is_right(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.answers.labels import truth, words
 from laif_helpers.records import read_text
 
 Document = dict[str, Any]
@@ -19,7 +20,8 @@ _TASKS = ("gsm_plus", "gsm8k", "mmlu", "arc_challenge", "arc", "humaneval", "mbp
 
 def is_log(document: object) -> bool:
     """Whether a JSON document is such a log."""
-    return isinstance(document, dict) and {"eval", "samples"} <= document.keys() and "task" in document["eval"]
+    found = document.get("eval") if isinstance(document, dict) else None
+    return isinstance(found, dict) and {"task", "model"} <= found.keys()
 
 
 def samples(path: Path) -> Iterator[Document]:
@@ -27,7 +29,8 @@ def samples(path: Path) -> Iterator[Document]:
     public schema, for code only the task's id. Raises ValueError naming what cannot be read, and what to do."""
     head, found = _archive(path) if path.suffix == ".eval" else _document(path)
     task, model = str(head["eval"]["task"]), str(head["eval"].get("model", path.stem))
-    answered = [sample for sample in found if _text(sample)]
+    # a model that says nothing is wrong; a sample that broke off has no choice at all
+    answered = [sample for sample in found if _text(sample) or (sample.get("output") or {}).get("choices")]
     if len(answered) < len(found):
         print(f"{path.name}: {len(found) - len(answered)} of {len(found)} samples have no answer and are left out")
     for sample in answered:
@@ -49,6 +52,9 @@ def samples(path: Path) -> Iterator[Document]:
 
 def _document(path: Path) -> tuple[Document, list[Document]]:
     document = json.loads(read_text(path))
+    if not document.get("samples"):
+        status = f"its status is {document['status']!r}" if "status" in document else "no status"
+        raise ValueError(f"{path}: an Inspect log without samples ({status}); name one that ran, with its samples")
     return document, document["samples"]
 
 
@@ -106,12 +112,7 @@ def _place(letter: str, choices: list[str]) -> int:
 
 def _question(sample: Document) -> str:
     asked = sample["input"]
-    return asked if isinstance(asked, str) else _content(asked[-1])
-
-
-def _content(message: Document) -> str:
-    parts = message["content"]
-    return parts if isinstance(parts, str) else "".join(str(part.get("text", "")) for part in parts)
+    return asked if isinstance(asked, str) else words(asked[-1]["content"])
 
 
 def _target(sample: Document) -> str:
@@ -120,12 +121,11 @@ def _target(sample: Document) -> str:
 
 
 def _text(sample: Document) -> str:
-    return str((sample.get("output") or {}).get("completion") or "")
+    output = sample.get("output") or {}
+    message = next((choice.get("message") or {} for choice in output.get("choices") or ()), {})
+    return str(output.get("completion") or words(message.get("content")))
 
 
 def _label(sample: Document) -> bool | None:
-    """What the first scorer said: C(orrect), I(ncorrect), N(o answer), or a number."""
-    value: Any = next((score.get("value") for score in (sample.get("scores") or {}).values()), None)
-    if isinstance(value, str):
-        return {"C": True, "I": False, "N": False}.get(value)
-    return value >= 1 if isinstance(value, int | float) else None
+    """What the first scorer said: C(orrect), I(ncorrect), N(o answer), P(artly), a word or a number."""
+    return truth(next((score.get("value") for score in (sample.get("scores") or {}).values()), None))

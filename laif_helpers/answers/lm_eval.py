@@ -1,5 +1,6 @@
 """Reads samples of lm-evaluation-harness (``--log_samples``): ``doc`` is the item, ``resps`` the unfiltered answers."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,16 @@ def texts(row: Row) -> list[str]:
     answers = row.get("resps") or row["filtered_resps"]
     if answers and all(_is_likelihood(answer) for answer in answers):
         likelihoods, labels = [float(answer[0][0]) for answer in answers], _options(row["doc"])
-        if labels and len(labels) != len(answers):
+        if labels and len(likelihoods) == 2 * len(labels):  # acc_mutual_info: those without the question follow
+            del likelihoods[len(labels) :]
+        if labels and len(labels) != len(likelihoods):
             raise ValueError(f"'resps' holds {len(answers)} likelihoods for {len(labels)} options")
+        likelihoods = [-math.inf if math.isnan(value) else value for value in likelihoods]
         best = likelihoods.index(max(likelihoods))
         return [labels[best] if labels else str(best)]
     while isinstance(answers, list) and answers and isinstance(answers[0], list):
         answers = answers[0]
-    found = answers if isinstance(answers, list) else [answers]
+    found = ["" if text is None else text for text in (answers if isinstance(answers, list) else [answers])]
     if not found or not all(isinstance(text, str) for text in found):
         raise ValueError("'resps' holds no generated text")
     return found

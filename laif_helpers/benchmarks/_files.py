@@ -102,11 +102,15 @@ def examples(rows: Iterable[Any], from_row: FromRow, source: str, split: str, li
 
 
 def unique_ids(found: list[Example]) -> list[Example]:
-    """A second item of the same id gets ``-2``, a third ``-3``: in this order, so that the ids never change."""
+    """A second item of the same id gets ``-2``, a third ``-3``: in this order, so that the ids never change. A number
+    that another item's own id has already is passed over."""
     seen: Counter[str] = Counter()
+    own = {example.id for example in found}
     result = []
     for example in found:
         seen[example.id] += 1
+        while seen[example.id] > 1 and f"{example.id}-{seen[example.id]}" in own:
+            seen[example.id] += 1
         again = seen[example.id]
         result.append(replace(example, id=f"{example.id}-{again}") if again > 1 else example)
     return result

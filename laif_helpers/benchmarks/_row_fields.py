@@ -5,6 +5,7 @@ Each function raises ValueError with a sentence that names the field; who reads 
 
 import math
 import re
+from decimal import Decimal
 from typing import Any
 
 from laif_helpers.benchmarks._files import field
@@ -13,6 +14,8 @@ from laif_helpers.graders.families import GRADINGS
 
 _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABELLED = re.compile(r"\(?(\w{1,3})[).:] *(\S.*)", re.DOTALL)
+EMPTY_CELLS = frozenset(("nan", "n/a", "na", "#n/a", "null", "-", "?", "<na>", "inf"))
+"""How spreadsheets and programs write a cell without a value."""
 _SPACES = re.compile(r"(?<=\d)[ \u00a0\u2009\u202f](?=\d{3}(?!\d))")
 """Between the thousands of a number, as French, Russian and others write them."""
 
@@ -44,15 +47,29 @@ def accepted_answers(row: dict[str, Any]) -> list[str]:
     """The answers that a row accepts, one at least; numbers with a decimal point, whatever the file writes."""
     answer = row.get("answer")
     if answer is None and row.get("answer_index") is not None:
-        place, labels = row["answer_index"], list(read_options(row))
-        if type(place) is not int or not 0 <= place < len(labels):
-            raise ValueError(f"field 'answer_index' is {place!r}, expected 0 to {len(labels) - 1}")
-        return [labels[place]]
+        return [counted(row)]
+    if isinstance(answer, bool) and not row.get("choices"):
+        return [str(answer), "yes" if answer else "no"]
     if not isinstance(answer, list):
-        return [scalar(answer, "answer", field(row, "answer").rpartition("####")[2].strip(), row)]
+        return [scalar(answer, "answer", _bare(field(row, "answer")), row)]
     if not answer:
         raise ValueError("field 'answer' is an empty list; write the accepted answers")
-    return [scalar(one, "answer", str(one).strip(), row) for one in answer]
+    return [scalar(one, "answer", _bare(str(one)), row) for one in answer]
+
+
+def counted(row: dict[str, Any]) -> str:
+    """The label of the option that ``answer_index`` counts to, from 0."""
+    place, labels = row["answer_index"], list(read_options(row))
+    if type(place) is not int or not 0 <= place < len(labels):
+        raise ValueError(f"field 'answer_index' is {place!r}, expected 0 to {len(labels) - 1}")
+    return labels[place]
+
+
+def _bare(answer: str) -> str:
+    """A gold answer without its worked solution and without the box or the dollars around all of it."""
+    answer = answer.rpartition("####")[2].strip()
+    found = re.fullmatch(r"\\boxed\s?\{(.*)\}|\$([^$]*)\$", answer, re.DOTALL)
+    return next(filter(None, found.groups()), "").strip() if found else answer
 
 
 def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
@@ -72,6 +89,8 @@ def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
         raise ValueError(f"field {name!r} is {value} (an empty cell?); write the answer, or leave the row out")
     if not text:
         raise ValueError(f"field {name!r} is empty")
+    if isinstance(value, float) and "e" in text:  # a number as large or small as JSON alone writes it
+        return f"{Decimal(text):f}"
     if row.get("decimal") == "," and isinstance(value, str):
         return numbers.with_point(text)
     return _SPACES.sub("", text) if name == "answer" and not re.search(r"[^\W\d]", text) else text
@@ -79,14 +98,14 @@ def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
 
 def plain_number(answer: str) -> str:
     """A gold number without marks of thousands. Raises ValueError for a comma that marks none."""
-    if not re.fullmatch(r"-?[\d,.]+", answer) or "," not in answer:
+    if not re.fullmatch(r"-?[\d,.'’]+", answer) or not re.search("[,'’]", answer):
         return answer
-    if not re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", answer):
+    if not re.fullmatch(r"-?(?:\d{1,3}((,\d{3})+|(['’]\d{3})+)|\d{1,2}(,\d\d)+,\d{3})(\.\d+)?", answer):
         raise ValueError(
             f"field 'answer' is {answer!r}, whose comma marks no thousands; write a decimal point, or declare the "
             'comma by a first row {"settings": {"decimal": ","}}'
         )
-    return answer.replace(",", "")
+    return re.sub("[,'’]", "", answer)
 
 
 def read_options(row: dict[str, Any]) -> dict[str, str]:
@@ -100,6 +119,9 @@ def read_options(row: dict[str, Any]) -> dict[str, str]:
     options = {label.upper() if letters else label: scalar(text, "choices", str(text), {}) for label, text in pairs}
     if len(options) < len(pairs):
         raise ValueError(f"field 'choices' has a label twice: {', '.join(label for label, _ in pairs)}")
+    labelled = [(label, _LABELLED.fullmatch(text)) for label, text in options.items()]
+    if all(found and found[1].upper() == label.upper() for label, found in labelled):  # "A. a bat", "B. a wren"
+        return {label: found[2] for label, found in labelled if found}
     return options
 
 

@@ -28,7 +28,9 @@ from typing import Any
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.benchmarks._files import DataDir, check_split, content_id, unique_ids
 from laif_helpers.benchmarks._row_fields import (
+    EMPTY_CELLS,
     accepted_answers,
+    counted,
     graded_by,
     label_of,
     plain_number,
@@ -36,7 +38,7 @@ from laif_helpers.benchmarks._row_fields import (
     read_options,
     solution_of,
 )
-from laif_helpers.graders import choice, final_number
+from laif_helpers.graders import choice, final_number, numbers
 from laif_helpers.graders import text as free_text
 from laif_helpers.graders.families import GRADINGS
 from laif_helpers.paths import data_dirs, resolve
@@ -146,27 +148,38 @@ def _split(name: str) -> str:
 def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, ...]]:
     """The gradings and splits that occur; every row is read, so that a bad one is named before anything is asked."""
     splits = {example.split for example in _all("", files, lambda row: _example("", row, True))}
-    rows = [row for path, _ in files for _, row in _rows(path)]
+    numbered = [(path, number, row) for path, _ in files for number, row in _rows(path)]
+    rows = [row for *_, row in numbered]
     if not rows:
         raise ValueError(f"{files[0][0]}: no rows; write one JSON object with 'question' and 'answer' a line")
     gradings = {graded_by(row) for row in rows} - {""}
-    open_ended = [answer for row in rows if not graded_by(row) for answer in accepted_answers(row)]
+    open_ended = [
+        (path, number, answer)
+        for path, number, row in numbered
+        if not graded_by(row)
+        for answer in accepted_answers(row)
+    ]
+    words = [found for found in open_ended if not final_number.is_answer(found[2])]
+    if words and len(words) < len(open_ended) and all(word.casefold() in EMPTY_CELLS for *_, word in words):
+        path, number, answer = words[0]
+        raise ValueError(
+            f"{path}: row {number}: answer {answer!r} stands among numbers (an empty cell?); write the answer, leave "
+            'the row out, or give every row "grading": "exact"'
+        )
     if open_ended:
-        gradings.add("numeric" if all(map(final_number.is_answer, open_ended)) else "exact")
+        gradings.add("exact" if words else "numeric")
     return gradings, tuple(sorted(splits, key=lambda split: (split != "train", split)))
 
 
 def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
     question, accepted = question_of(row), accepted_answers(row)
+    given = "" if row.get("id") is None else str(row["id"]).strip()
     grading = graded_by(row) or ("numeric" if numeric else "exact")
     options = read_options(row) if grading == "choice" else {}
-    if options:
-        accepted = [label_of(answer, options, isinstance(row["choices"], list)) for answer in accepted]
-    if grading == "numeric":
-        accepted = [plain_number(answer) for answer in accepted]
+    accepted = [_as_graded(answer, grading, options, row) for answer in accepted]
     labels = {facet: str(row[facet]) for facet in FACETS if row.get(facet) is not None}
     return Example(
-        id=str(row.get("id") or "").strip() or content_id(Path(name).stem, question, *options.values()),
+        id=given or content_id(Path(name).stem, question, *options.values()),
         benchmark=name,
         split="",
         question=question,
@@ -182,6 +195,20 @@ def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
     )
 
 
+def _as_graded(answer: str, grading: str, options: dict[str, str], row: dict[str, Any]) -> str:
+    """An accepted answer as its grader takes it. Raises ValueError for one that no response could ever meet."""
+    if options:
+        label = label_of(answer, options, isinstance(row["choices"], list))
+        if row.get("answer_index") is not None and label != (other := counted(row)):
+            raise ValueError(f"'answer' means option {label} and 'answer_index' option {other}; leave one of them out")
+        return label
+    if row.get("grading") == "numeric" and not final_number.is_answer(answer) and not numbers.parse(answer):
+        raise ValueError(f"field 'answer' is {answer!r}, no number, and 'grading' is 'numeric'; write 'exact'")
+    if re.search(r"\n\s*\n", answer):
+        raise ValueError("field 'answer' has an empty line, and an answer is read up to one; write it without")
+    return plain_number(answer) if grading == "numeric" else answer
+
+
 def _question_text(example: Example) -> str:
     return choice.question_text(example) if example.fields["options"] else example.question
 
@@ -192,7 +219,8 @@ def _gold_response(example: Example) -> str | None:
     # as the file writes its numbers, because training goes by it and grading reads it
     gold = example.gold.replace(".", ",") if example.fields["decimal"] == "," else example.gold
     numeric = f"\\boxed{{{gold}}}" if "\\" in gold else f"#### {gold}"
-    end = numeric if example.fields["grading"] == "numeric" else f"The answer is {example.gold}."
+    named = "The answer is:\n" if "\n" in gold else "The answer is "
+    end = numeric if example.fields["grading"] == "numeric" else f"{named}{example.gold}."
     return f"{example.rationale}\n{end}".strip()
 
 

@@ -47,7 +47,10 @@ def load(spec: str) -> Log:
         raise ValueError(f"{spec}: no answers in it" + (f"; it holds {', '.join(models)}" if models else ""))
     if len(models) > 1 and not model and _repeats(answers):
         raise ValueError(f"{spec}: {len(models)} models in one log; pick one with '#', e.g. {name}#{models[0]}")
-    if twice := _repeats(answers):
+    if (twice := _repeats(answers)) and twice[0].source != twice[1].source:
+        files = " and in ".join(sorted({answer.source for answer in twice}))
+        raise ValueError(f"{spec}: item {twice[0].id!r} of {twice[0].task} stands in {files}; name one of these files")
+    if twice:
         raise ValueError(
             f"{spec}: item {twice[0].id!r} of {twice[0].task} stands there {len(twice)} times; give each row an id, "
             "or number the samples of one item in a field 'sample'"
