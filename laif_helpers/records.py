@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import pydantic
 import pydantic.dataclasses
 
+from laif_helpers.encodings import not_utf_8
+
 Message = dict[str, str]
 """One chat turn, ``{"role": …, "content": …}``."""
 
@@ -74,6 +76,7 @@ class Response:
     ``second_read``: the answer that it read. Rows that were not audited have neither, nor have files that were written
     before the second grader existed. ``sample``: number of the answer if an item was answered several times.
     ``thought``: the part of the text that is thought and is not graded. ``cut``: the text ended at the token limit.
+    ``unanswered``: the prompt was refused, or what came is not the model's own answer.
     """
 
     id: str
@@ -94,11 +97,12 @@ class Response:
     sample: int = 0
     thought: str = ""
     cut: bool = False
+    unanswered: bool = False
 
     @property
     def is_error(self) -> bool:
-        """Wrong, and no second grader finds it right: what later stages study, teach and pay for."""
-        return not self.correct and self.second_correct is not True
+        """Answered, wrong, and no second grader finds it right: what later stages study, teach and pay for."""
+        return not self.correct and not self.unanswered and self.second_correct is not True
 
 
 @pydantic.dataclasses.dataclass(frozen=True, slots=True)
@@ -124,32 +128,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _not_utf_8(path, error) from None
-
-
-_BEGINNINGS = {b"\xff\xfe\0\0": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "", b"PK": ""}
-"""How files that are no text in UTF-8 begin, and their encoding; "" if they are packed."""
-_EASTERN = re.compile(rb"[\x80-\xff]{2}[\x40-\xff]?[\x80-\xff]")
-"""Letters of several bytes each, or a whole word of another alphabet: no text in a language of western Europe."""
-
-
-def _not_utf_8(path: Path, error: UnicodeDecodeError) -> ValueError:
-    with path.open("rb") as handle:
-        head = handle.read(1 << 16)
-    western = "WINDOWS-1252" if re.search(rb"[\x80-\x9f]", head) else "ISO-8859-1"
-    other = next((name for start, name in _BEGINNINGS.items() if head.startswith(start)), western)
-    if not other:
-        return ValueError(f"{path}: a packed file; unpack it first (gunzip or unzip)")
-    if other == western and _EASTERN.search(head):
-        return ValueError(
-            f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8, for instance by iconv -f ENCODING -t UTF-8 "
-            f"{path.name} > utf8-{path.name}, with the encoding that it was written in: GB18030, BIG5, SHIFT_JIS, "
-            "EUC-KR, WINDOWS-1251, …"
-        )
-    return ValueError(
-        f"{path}: not UTF-8 (byte {error.start}), it may be {other}: save it as UTF-8, for instance by "
-        f"iconv -f {other} -t UTF-8 {path.name} > utf8-{path.name}"
-    )
+        raise not_utf_8(path, error) from None
 
 
 def read_json(path: Path, missing: Any = None) -> Any:
@@ -190,7 +169,7 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     try:
         yield from _rows(Path(path))
     except UnicodeDecodeError as error:
-        raise _not_utf_8(Path(path), error) from None
+        raise not_utf_8(Path(path), error) from None
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -105,9 +105,12 @@ def test_01_asks_what_a_failed_part_left_out(target: Target, stage: Callable[...
     assert len(target.asked) == LIMIT, "the other half came from the part, and nothing from the model before"
 
 
-def test_rows_are_whole_in_order_and_graded(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:
+def test_rows_are_whole_in_order_and_graded(
+    target: Target, stage: Callable[..., recipe.StageParameters], capsys: pytest.CaptureFixture[str]
+) -> None:
     p = stage()
     files = evaluate.evaluate(p)
+    assert "of 12 items were not answered (the first: prompt of 900 tokens exceeds" in capsys.readouterr().out
     assert [path.name for path in files] == ["practice.test.jsonl", "practice.train.jsonl"]
     rows = list(read_rows(files[0]))
     examples = benchmarks.get("practice").load("test", limit=LIMIT)
@@ -121,6 +124,8 @@ def test_rows_are_whole_in_order_and_graded(target: Target, stage: Callable[...,
     refused = [row for row in rows if row["reason"].startswith(grading.NO_ANSWER)]
     assert refused and all(not row["readable"] and not row["correct"] for row in refused)
     assert refused[0]["reason"] == "no answer: prompt of 900 tokens exceeds the context of 512"
+    wrong = [row for row in rows if not row["correct"]]
+    assert [Response(**row).is_error for row in wrong] == [row not in refused for row in wrong], "it teaches nothing"
     assert {row["model"] for row in rows} == {"data/nano"}
     hidden = {path.suffix for path in files[0].parent.iterdir() if path.name.startswith(".")}
     assert hidden == {".made"}, "no partial file is left"

@@ -18,7 +18,7 @@ from laif_helpers.instruct import quotes, tables
 from laif_helpers.instructors import prompts
 from laif_helpers.lessons import families
 from laif_helpers.paths import NOTEBOOKS
-from laif_helpers.records import Lesson, read_jsonl, read_rows, write_json, write_jsonl
+from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_json, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("runs")
 
@@ -93,6 +93,16 @@ def test_more_neighbours_than_right_items_is_refused() -> None:
     answer_items(p)
     with pytest.raises(ValueError, match=r"k = 49, but only 37 .*lower k"):
         instruct.plan(p)
+
+
+def test_what_nobody_answered_is_not_taught() -> None:
+    p = parameters("le")
+    answer_items(p, wrong=3)
+    path = p.previous.responses("practice", "train")
+    rows = read_jsonl(path, Response)
+    write_jsonl(path, [replace(row, text="", unanswered=at < 2) if at < 3 else row for at, row in enumerate(rows)])
+    (study,) = instruct.plan(p).studies.values()
+    assert [answer.example.id for answer in study.wrong] == [rows[2].id] and study.hidden == 0
 
 
 def test_no_wrong_items_ends_the_arm_well() -> None:

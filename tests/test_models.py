@@ -433,6 +433,7 @@ class Stub(ThreadingHTTPServer):
         self.behave, self.requests, self.open, self.most_open = behave, 0, 0, 0
         self.models: dict[str, Any] = {}
         self.props: dict[str, Any] = {}
+        self.kind = "application/json"
         self.lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
 
@@ -462,9 +463,9 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             with self.server.lock:
                 self.server.open -= 1
-        data = json.dumps(body).encode()
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", self.server.kind)
         # A body cut short: the length promises more than is sent.
         self.send_header("content-length", str(len(data) + (50 if status == 299 else 0)))
         self.end_headers()
@@ -644,12 +645,21 @@ def _choice(finish: str | None, text: str | None = "7", **more: Any) -> dict[str
         ({"choices": [{"finish_reason": "stop", "text": "7"}]}, "7", "stop"),
         *(
             ({"choices": [_choice(reason)]}, "7", f"error: {reason.lower()}")
-            for reason in ("SAFETY", "abort", "RECITATION")
+            for reason in (
+                "SAFETY",
+                "abort",
+                "RECITATION",
+                "network_error",
+                "sensitive",
+                "insufficient_system_resource",
+            )
         ),
         ({"choices": [_choice("content_filter")]}, "7", "error: content_filter"),
         ({"choices": [_choice("new_reason", "")]}, "", "error: new_reason"),
         ({"choices": [_choice("stop", "", reasoning_content="7?")]}, "", "error: a thought came and no answer"),
         ({"choices": [_choice("length", "", reasoning="7?")]}, "", "length"),
+        ({"choices": [_choice("stop", None, reasoning_details=[{}])]}, "", "error: a thought came and no answer"),
+        ({"choices": [{"finish_reason": "stop", "delta": {"content": "7"}}]}, "7", "stop"),
         ({"choices": [_choice("stop", None, refusal="I will not")]}, "", "error: the model refused: I will not"),
         ({"choices": [_choice("stop", "7 \ud83d\u2028")]}, "7 \ufffd\u2028", "stop"),
         ({"choices": [{"finish_reason": "content_filter", "message": {"content": None}}]}, "", "error: content_filter"),
@@ -666,6 +676,28 @@ def _choice(finish: str | None, text: str | None = "7", **more: Any) -> dict[str
 def test_odd_replies_of_a_server_are_read(stub: Callable[..., Stub], change: Any, text: str, finish: str) -> None:
     (answer,) = generate_from(stub(lambda _, request: (200, reply(request) | change)), 1)
     assert (answer.text, answer.finish) == (text, finish)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain; charset=utf-8"])
+def test_bytes_that_are_not_quite_json_cost_one_letter_at_most(stub: Callable[..., Stub], kind: str) -> None:
+    def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
+        return 200, b"\xef\xbb\xbf" + json.dumps(reply(request)).encode().replace(b"echo", b"ech\xff")
+
+    server = stub(behave)
+    server.kind = kind
+    assert generate_from(server, 1)[0].text == "ech\ufffd 0"
+
+
+def test_what_failed_behind_a_router_is_asked_again(stub: Callable[..., Stub]) -> None:
+    failed = {"choices": [_choice("error", "") | {"error": {"code": 502, "message": "upstream"}}]}
+    server = stub(lambda number, request: (200, failed if number < 3 else reply(request)))
+    server.models = {"data": [{"id": "m", "meta": "of another form than llama.cpp's"}]}
+    assert generate_from(server, 1)[0].text == "echo 0"
+
+
+def test_a_refusal_is_told_in_the_server_s_words_whatever_they_hold(stub: Callable[..., Stub]) -> None:
+    with pytest.raises(server_model.ServerError, match="403: no access \ufffd in your region"):
+        generate_from(stub(lambda *_: (403, error("no access \ud83d in your region"))), 1)
 
 
 def test_hanging_server_times_out(stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Replies by JSON schema, whole, cut and wrong, and that both formats end in the same lesson."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,11 @@ PRETTY = json.dumps(json.loads(reply(MATH)), indent=2)
         PRETTY.replace('"samples"', '// three of them\n"samples"'),
         repr(json.loads(reply(MATH))),
         PRETTY.replace("  ", "\u00a0 "),
+        reply(MATH).replace('"', "&quot;"),
+        re.sub('"([^"]*)"', "“\\1”", reply(MATH)),
+        reply({"problem": MATH["question"], "solution": MATH["answer"], "final_answer": "5"}),
+        reply({"question": MATH["question"], "rationale": MATH["answer"], "answer": "5"}),
+        reply({"sample": MATH}),
         reply(MATH | {"final": 5.0}),
         reply(MATH | {"final": "\\boxed{5} pots"}),
         reply(MATH | {"answer": [MATH["answer"]]}),
@@ -157,6 +163,25 @@ PRETTY = json.dumps(json.loads(reply(MATH)), indent=2)
 def test_json_of_another_shape_or_with_slips_loses_no_sample(text: str) -> None:
     assert structured.samples(text, "math") == structured.samples(reply(MATH), "math")
     assert structured.diagnosis(text) == "It guesses."
+
+
+OPTIONS = CHOICE["options"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"letter": CHOICE["letter"].lower()},
+        {"letter": f"({CHOICE['letter']}) is right"},
+        {"options": list(OPTIONS.values())},
+        {"options": {f"({key.lower()})": f"{key}. {text}" for key, text in OPTIONS.items()}},
+    ],
+)
+def test_options_and_letters_in_other_forms_lose_no_sample(change: dict[str, Any]) -> None:
+    assert structured.samples(reply(CHOICE | change), "choice") == structured.samples(reply(CHOICE), "choice")
+    renamed = {"question": CHOICE["question"], "choices": OPTIONS, "correct_answer": CHOICE["letter"]}
+    renamed["explanation"] = CHOICE["why"]
+    assert structured.samples(reply(renamed), "choice") == structured.samples(reply(CHOICE), "choice")
 
 
 @pytest.mark.parametrize("text", [json.dumps([MATH, CHOICE]), f"Here:\n{json.dumps(MATH)}\n{json.dumps(CHOICE)}"])

@@ -191,3 +191,9 @@ def _ask(job: Job, p: StageParameters, model: str, url: str) -> None:
             dtype=p.dtype,
             on_done=keep,
         )
+    failed = [done.finish.removeprefix("error: ") for done in job.known.values() if done.unanswered]
+    if failed:
+        print(
+            f"{len(failed):,} of {len(job.own):,} items were not answered (the first: {failed[0][:120]}): they count "
+            "as wrong and teach nothing; another run of this stage asks them again"
+        )

@@ -52,6 +52,7 @@ def to_responses(
             second_read=second[1],
             thought=turns.split(completion.text).thought,
             cut=completion.finish == "length",
+            unanswered=completion.unanswered,
         )
         for example, completion, grade, second in zip(examples, completions, grades, seconds, strict=True)
     ]

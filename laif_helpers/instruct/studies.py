@@ -28,12 +28,13 @@ def read(p: StageParameters) -> dict[str, Study]:
         wrong: list[Answered] = []
         hidden = 0
         for example, response in joined.pairs(p, p.previous, name, p.error_split):
-            # what two graders read differently teaches nothing
-            agreed = response.correct or response.is_error
-            if agreed and not joined.held_out(p, name, response.id):
-                (right if response.correct else wrong).append(Answered(example, response.text))
+            # what two graders read differently, or nobody answered, teaches nothing
+            if not (response.correct or response.is_error):
+                continue
+            if joined.held_out(p, name, response.id):
+                hidden += response.is_error
             else:
-                hidden += not response.correct
+                (right if response.correct else wrong).append(Answered(example, response.text))
         studies[name] = Study(benchmarks.get(name), wrong, right, hidden)
     return studies
 

@@ -4,9 +4,10 @@ A reply that was cut is read as far as it goes; each sample is checked on its ow
 """
 
 import functools
+import html
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pydantic_core
@@ -19,6 +20,16 @@ from laif_helpers.lessons import text as plain
 _OPENS = re.compile(r"""\{\s*["'“]|\[\s*[{"]|"\{""")
 _LISTED = ("samples", "lessons", "problems", "examples", "questions")
 _NUMBERED = re.compile(r"(?:sample|lesson|problem|example|question)[ _-]?\d+")
+_STEPS = ("solution", "rationale", "reasoning", "explanation", "steps", "working")
+_CALLED = {
+    "question": ("problem", "prompt", "task"),
+    "answer": (*_STEPS, "code", "response"),
+    "final": ("final_answer", "final answer", "result"),
+    "options": ("choices",),
+    "letter": ("answer", "correct", "correct_answer", "correct_option", "label"),
+    "why": ("explanation", "reason", "rationale", "reasoning"),
+}
+"""A sample's fields, and what instructors that no schema holds call them."""
 _DECODER = json.JSONDecoder(strict=False)  # a line break inside a string is no reason to lose what was paid for
 
 
@@ -46,7 +57,7 @@ def _bare(node: Any) -> Any:
 
 def diagnosis(text: str) -> str:
     """What the instructor says is wrong, from either format; "" if it says nothing."""
-    text = turns.end_of_turn(text)
+    text = _with_quotes(turns.end_of_turn(text))
     reply = _object(text)
     return plain.diagnosis(text) if reply is None else " ".join(str(reply.get("diagnosis") or "").split())
 
@@ -56,7 +67,7 @@ def samples(text: str, family: str) -> list[tuple[str, str, str]]:
 
     A thought before the reply holds drafts, so nothing of it is read.
     """
-    text = turns.end_of_turn(text)
+    text = _with_quotes(turns.end_of_turn(text))
     reply = _object(text)
     if reply is None:
         row = families.get(family)
@@ -68,6 +79,11 @@ def samples(text: str, family: str) -> list[tuple[str, str, str]]:
 def parse(text: str, family: str) -> list[plain.Sample]:
     """Samples of one reply, ``(question, response)``, in order; what cannot be read is left out."""
     return [(question, response) for question, response, problem in samples(text, family) if not problem]
+
+
+def _with_quotes(text: str) -> str:
+    """A text whose JSON has no plain quote, because it was put into HTML or into typographic ones."""
+    return text if '"' in text else html.unescape(text).translate(dict.fromkeys(map(ord, "“”„"), '"'))
 
 
 def _object(text: str) -> dict[str, Any] | None:
@@ -154,9 +170,11 @@ def _sample(item: Any, family: families.Family) -> tuple[str, str, str]:
     """One sample in the form that plain text ends in too; fields that were not asked for are ignored."""
     if isinstance(item, str):
         item = _loaded(item) or item
-    if isinstance(item, dict):
-        item = {str(key).strip().casefold(): _plain(value) for key, value in item.items()}
     fields = family.sample.model_fields
+    if isinstance(item, dict):
+        values = list(item.values())
+        item = values[0] if len(values) == 1 and isinstance(values[0], dict) else item
+        item = _named({str(key).strip().casefold(): _plain(value) for key, value in item.items()}, fields)
     known = {key: value for key, value in item.items() if key in fields} if isinstance(item, dict) else item
     try:
         sample: Any = family.sample.model_validate(known)
@@ -172,6 +190,32 @@ def _sample(item: Any, family: families.Family) -> tuple[str, str, str]:
     asked, answered = family.lines(sample)
     read = family.read(asked, answered)
     return (*read, "") if read else (sample.question, "\n".join(answered), family.needed)
+
+
+def _named(item: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """A sample under the names that were asked for; options in a list get their letters."""
+    found = dict(item)
+    for name in fields:
+        found |= next(
+            ({name: item[other]} for other in _CALLED.get(name, ()) if name not in item and other in item), {}
+        )
+    steps = next((name for name in _STEPS if name in item), "")
+    if "final" in fields and "final" not in found and "answer" in item and steps:
+        found |= {"final": item["answer"], "answer": item[steps]}
+    if "options" in found:
+        options = found["options"]
+        options = options.split("\n") if isinstance(options, str) else options  # lines, as ``_plain`` leaves a list
+        options = dict(zip("ABCD", options, strict=False)) if isinstance(options, list) else options
+        found["options"] = _lettered(options) if isinstance(options, dict) else options
+    if isinstance(found.get("letter"), str) and (letter := re.match(r"\W*([A-Da-d])\b", found["letter"])):
+        found["letter"] = letter[1].upper()
+    return found
+
+
+def _lettered(options: dict[Any, Any]) -> dict[str, Any]:
+    """Options under capital letters, their texts without them."""
+    labels = {str(key).strip(" ().").upper(): text for key, text in options.items()}
+    return {label: re.sub(rf"^\(?{re.escape(label)}[).:]\s+", "", str(text)) for label, text in labels.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -25,9 +25,11 @@ MAX_REQUEST_S = 1_200.0
 FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", None), "stop")
 FINISHES |= dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length")
 """Finish reasons of OpenAI and of other makes, and what they mean here."""
-_BROKEN_OFF = "abort blocklist content_filter error error_toxic prohibited_content recitation safety spii user_cancel"
-FILTERED = frozenset(f"error: {reason}" for reason in _BROKEN_OFF.split())
-"""Here what came is not what the model would have answered."""
+FILTERED = re.compile(
+    r"error|abort|cancel|block|filter|prohibit|recitation|refus|safety|sensitive|spii|toxic|resource|timeout",
+    re.IGNORECASE,
+)
+"""Finish reasons of this kind: what came is not what the model would have answered."""
 _LONE = re.compile("[\ud800-\udfff]")
 
 
@@ -63,12 +65,21 @@ def connect(url: str, timeout_s: float) -> Any:
 
 async def complete(client: Any, body: dict[str, Any]) -> Any:
     """A chat completion as the server's own JSON. Raises one of ``recoverable()`` if none comes."""
+    import httpx
+
     # The client's typed call spends more time on its types than on the request (bench/server.py).
-    reply = await client.post("/chat/completions", body=body, cast_to=object)
-    if isinstance(reply, dict) and reply.get("error") and not reply.get("choices"):
-        raise ErrorBody(reply["error"])
-    if not first_choice(reply):
+    response = await client.post("/chat/completions", body=body, cast_to=httpx.Response)
+    text = response.content.decode("utf-8-sig", "replace")  # a token may end in the middle of a letter
+    is_json = "json" in response.headers.get("content-type", "json") or text.startswith("{")
+    reply = json.loads(text) if is_json else text
+    error = reply.get("error") if isinstance(reply, dict) else None
+    if error and not reply.get("choices"):
+        raise ErrorBody(error)
+    choice = first_choice(reply)
+    if not choice:
         raise ErrorBody(reply or "an empty reply")
+    if choice.get("error") and not plain_text((choice.get("message") or {}).get("content")):
+        raise ErrorBody(choice["error"])  # a router's: the server behind it failed
     return reply
 
 
@@ -107,9 +118,9 @@ def read_completion(reply: Any, seconds: float) -> Completion:
     finish, usage = choice.get("finish_reason"), reply.get("usage") or {}
     finish = finish.casefold() if isinstance(finish, str) else finish
     finish = FINISHES.get(finish, f"error: {finish}")
-    message = choice.get("message") or {"content": choice.get("text")}
+    message = choice.get("message") or choice.get("delta") or {"content": choice.get("text")}
     text = plain_text(message.get("content"))
-    if text and finish.startswith("error:") and finish not in FILTERED:
+    if text and finish.startswith("error:") and not FILTERED.search(finish.removeprefix("error:")):
         finish = "stop"  # a reason that nobody has named yet; the text is there
     return Completion(
         text, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"), finish, round(seconds, 3)
@@ -129,7 +140,7 @@ def target_answer(reply: Any, seconds: float) -> Completion:
     found, message = read_completion(reply, seconds), first_choice(reply).get("message") or {}
     if not found.text and (refusal := plain_text(message.get("refusal"))):
         return replace(found, finish=f"error: the model refused: {refusal[:200]}")
-    thought = message.get("reasoning_content") or message.get("reasoning")
+    thought = next(filter(None, map(message.get, ("reasoning_content", "reasoning", "reasoning_details"))), None)
     if not found.text and found.finish == "stop" and thought:
         return replace(found, finish="error: a thought came and no answer")
     return found
@@ -163,7 +174,8 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
     if status in OF_ONE_PROMPT and attempt < PROMPT_ATTEMPTS:
         return _wait(error, attempt)
     if status in {401, 403}:
-        raise ServerError(f"server {url} refuses the key ({status}): set OPENAI_API_KEY to a valid one") from None
+        why = f": {words}" if status == 403 else ""  # a 401 may repeat a part of the key
+        raise ServerError(f"server {url} refuses the key ({status}{why}): set OPENAI_API_KEY to a valid one") from None
     if status == 404:
         hint = "" if "/v1" in urlparse(url).path else "; most servers want …/v1 at the end of the URL"
         raise ServerError(f"server {url} knows no model {model!r} or no such address (404: {words}){hint}") from None
@@ -212,4 +224,4 @@ def error_text(error: Any) -> str:
     if isinstance(error, json.JSONDecodeError):
         message = f"the reply is no JSON: {error.doc[:100]!r}"
     key = os.environ.get("OPENAI_API_KEY", "").strip() or "\0"
-    return " ".join(str(message or _root(error)).split()).replace(key, "[key]")[:200]
+    return _LONE.sub("\ufffd", " ".join(str(message or _root(error)).split()).replace(key, "[key]")[:200])

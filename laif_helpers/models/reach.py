@@ -44,10 +44,10 @@ async def context(client: Any, model: str) -> int:
     # llama.cpp reports its own settings at the server's root, beside /v1.
     for address, read in (("/models", _of_list), (urljoin(str(client.base_url), "/props"), _of_props)):
         try:
-            reply = await client.get(address, cast_to=object, options={"timeout": CONNECT_S})
+            found = read(await client.get(address, cast_to=object, options={"timeout": CONNECT_S}), model)
         except Exception:  # a server need not know these addresses, and may answer them as it likes
             continue
-        if isinstance(reply, dict) and (found := read(reply, model)):
+        if found:
             return found
     return 0
 

@@ -1,0 +1,29 @@
+"""Says in which encoding a file may be that is not UTF-8, and how to save it as UTF-8."""
+
+import re
+from pathlib import Path
+
+_BEGINNINGS = {b"\xff\xfe\0\0": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "", b"PK": ""}
+"""How files that are no text in UTF-8 begin, and their encoding; "" if they are packed."""
+_EASTERN = re.compile(rb"[\x80-\xff]{2}[\x40-\xff]?[\x80-\xff]")
+"""Letters of several bytes each, or a whole word of another alphabet: no text in a language of western Europe."""
+
+
+def not_utf_8(path: Path, error: UnicodeDecodeError) -> ValueError:
+    """The error to raise for such a file."""
+    with path.open("rb") as handle:
+        head = handle.read(1 << 16)
+    western = "WINDOWS-1252" if re.search(rb"[\x80-\x9f]", head) else "ISO-8859-1"
+    other = next((name for start, name in _BEGINNINGS.items() if head.startswith(start)), western)
+    if not other:
+        return ValueError(f"{path}: a packed file; unpack it first (gunzip or unzip)")
+    if other == western and _EASTERN.search(head):
+        return ValueError(
+            f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8, for instance by iconv -f ENCODING -t UTF-8 "
+            f"{path.name} > utf8-{path.name}, with the encoding that it was written in: GB18030, BIG5, SHIFT_JIS, "
+            "EUC-KR, WINDOWS-1251, …"
+        )
+    return ValueError(
+        f"{path}: not UTF-8 (byte {error.start}), it may be {other}: save it as UTF-8, for instance by "
+        f"iconv -f {other} -t UTF-8 {path.name} > utf8-{path.name}"
+    )
