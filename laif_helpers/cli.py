@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-import yaml
 
 from laif_helpers import __version__
 from laif_helpers.terminal import plain
@@ -225,7 +224,7 @@ def version() -> None:
 
 def overrides(settings: list[str]) -> dict[str, Any]:
     """``KEY=VALUE`` words as values; VALUE is YAML, so numbers, true/false and [lists] are read as such."""
-    from laif_helpers.key_types import NO_YAML
+    from laif_helpers.key_types import NO_YAML, read_yaml
 
     values = {}
     for word in settings:
@@ -233,7 +232,7 @@ def overrides(settings: list[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ValueError(f"--set {word!r}: write KEY=VALUE, for instance --set budget=300")
         try:
-            values[key.strip()] = yaml.safe_load(value) if value else ""
+            values[key.strip()] = read_yaml(value) if value else ""
         except NO_YAML:
             values[key.strip()] = value
     return values

@@ -13,7 +13,7 @@ TEMPLATE_KEY = "chat_template_kwargs"
 class Price(BaseModel):
     """What a model costs, in dollars per million tokens; 0 for a server of your own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
@@ -35,6 +35,11 @@ class RequestChange(BaseModel):
             raise ValueError(f"{ours[0]!r} cannot be changed: it holds what is asked; change another parameter")
         if secret := [name for name in touched if name.lower().replace("-", "_") in ("api_key", "authorization")]:
             raise ValueError(f"{secret[0]!r}: keys come from the environment, never from a recipe; remove it here")
+        counts = {name: self.add[name] for name in ("max_tokens", "max_completion_tokens", "n") if name in self.add}
+        if odd := [f"{name}: {value!r}" for name, value in counts.items() if type(value) is not int or value < 1]:
+            raise ValueError(f"{odd[0]}: write a whole number from 1 on")
+        if self.add.get("stream"):
+            raise ValueError("stream: replies are read whole; remove it")
         if twice := sorted(name for name in set(touched) if touched.count(name) > 1):
             raise ValueError(f"{twice[0]!r} is named twice among add, rename and leave_out; name it once")
         values = self.template_values
@@ -71,6 +76,24 @@ class RequestOptions(BaseModel):
 NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 
 
+class _Yaml(yaml.SafeLoader):
+    """Numbers to the base of sixty are text: 24:00:00 is a time limit, and not 86,400."""
+
+    def number(self, node: yaml.ScalarNode) -> Any:
+        if ":" in (text := str(self.construct_scalar(node))):
+            return text
+        return self.construct_yaml_int(node) if node.tag.endswith("int") else self.construct_yaml_float(node)
+
+
+_Yaml.add_constructor("tag:yaml.org,2002:int", _Yaml.number)
+_Yaml.add_constructor("tag:yaml.org,2002:float", _Yaml.number)
+
+
+def read_yaml(text: str) -> Any:
+    """A YAML document's value. Raises one of ``NO_YAML``."""
+    return yaml.load(text, _Yaml)
+
+
 def read_list(value: Any) -> Any:
     """papermill's ``-p arms "[le, lec]"`` is a string; so is ``--set arms=le,lec``."""
     if not isinstance(value, str):
@@ -82,7 +105,7 @@ def read_list(value: Any) -> Any:
 def read_mapping(value: Any) -> Any:
     """papermill's ``-p PRICES "{m: {input: 1, output: 4}}"`` is a string. Raises ValueError if it is no mapping."""
     try:
-        read = yaml.safe_load(value) if isinstance(value, str) else value
+        read = read_yaml(value) if isinstance(value, str) else value
     except NO_YAML:
         read = None
     if not isinstance(read, Mapping | BaseModel):

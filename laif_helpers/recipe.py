@@ -5,15 +5,17 @@ refused with a sentence. Unknown keys are refused.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from laif_helpers import arms as _arms
-from laif_helpers.key_types import NO_YAML, Price
+from laif_helpers.key_types import NO_YAML, Price, read_yaml
 from laif_helpers.paths import ROOT, IterationDir, RunDir
 from laif_helpers.sections import (
     ArmSection,
@@ -66,6 +68,10 @@ class Recipe(
                 "average: auto chooses on held-out items, and holdout_fraction is 0; raise holdout_fraction, or set "
                 "average to a share such as 0.5"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _target_and_splits_fit(self) -> "Recipe":
         target = Target.of(self.target)
         if target.kind == "server" and not self.target_url:
             raise ValueError(f"target {self.target!r} needs target_url, the server's base URL (http://…/v1)")
@@ -76,8 +82,23 @@ class Recipe(
                 f"target {self.target!r} cannot be trained: set quote_only: true (requests and price only), "
                 "lessons_only: true (lessons too) or iterations: 0 (evaluation and error analysis only)"
             )
+        if trains and self.error_split == self.test_split and self.in_domain:
+            raise ValueError(
+                f"error_split and test_split are both {self.test_split!r}: what is trained on would be measured; set "
+                "another test_split, lessons_only: true or iterations: 0"
+            )
         if self.lessons_only and not self.iterations:
             raise ValueError("lessons_only with iterations: 0 makes no lessons; set iterations: 1")
+        return self
+
+    @model_validator(mode="after")
+    def _addresses_are_base_urls(self) -> "Recipe":
+        for key in ("target_url", "instructor_url"):
+            parts = urlsplit(getattr(self, key))
+            if parts.username or parts.password:
+                raise ValueError(f"{key} holds a user or password; recipes are written down: use OPENAI_API_KEY")
+            if end := re.search(r"/(?:chat/)?completions/?$|/models/?$", parts.path):
+                raise ValueError(f"{key} is the server's base URL, and {end[0]!r} is added to it: leave that out")
         return self
 
     @property
@@ -184,7 +205,7 @@ def build(model: type[Recipe], values: Mapping[str, Any]) -> Any:
     """``model(**values)``, with one sentence for every problem. Raises ValueError."""
     unknown = [key for key in values if key not in model.model_fields]
     if unknown:
-        close = difflib.get_close_matches(unknown[0], model.model_fields, n=1)
+        close = difflib.get_close_matches(unknown[0].lower().replace("-", "_"), model.model_fields, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(model.model_fields)}"
         raise ValueError(f"unknown recipe key {unknown[0]!r}{hint}")
     try:
@@ -213,7 +234,7 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     try:
-        values = yaml.safe_load(text) or {}
+        values = read_yaml(text) or {}
         twice = _given_twice(yaml.compose(text))
     except NO_YAML as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from None

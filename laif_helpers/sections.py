@@ -20,7 +20,9 @@ class Section(BaseModel):
     """Unknown keys are refused; a number is taken if a name is wanted (``instructor_model: 7``)."""
 
     # a class is finished when it is first used: importing eight of them would take a third of the import's time
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False, defer_build=True
+    )
 
 
 class TargetSection(Section):
@@ -121,7 +123,7 @@ class LessonSection(Section):
     max_length: int = Field(512, ge=16, description="tokens; longer samples are counted and left out")
     strict: bool = Field(False, description="stop when fewer lessons than the budget can be made")
     teacher: str = Field("", description="model whose answers or probabilities are learned from, as target is written")
-    seed: int = Field(0, ge=0, description="of every random choice")
+    seed: int = Field(0, ge=0, lt=2**32, description="of every random choice")
 
 
 class RepairSection(Section):

@@ -54,6 +54,16 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"agreement": 2}, "set instructor: llm, or 0"),
         ({"prices": "cheap"}, "prices: 'cheap' is no mapping"),
         ({"prices": "{cheap"}, "prices: '{cheap' is no mapping"),
+        ({"MAX-USD": 3}, "unknown recipe key 'MAX-USD'; did you mean 'max_usd'?"),
+        ({"learning_rate": float("inf")}, "learning_rate: .*finite"),
+        ({"prices": {"m": {"input": float("inf"), "output": 1}}}, "prices.m.input: .*finite"),
+        ({"seed": 2**32}, "seed: .*less than 4294967296"),
+        ({"test_split": "train"}, "both 'train': what is trained on would be measured"),
+        ({"target_url": "http://me:secret@h/v1"}, "target_url holds a user or password; [^s]*recipes are written down"),
+        ({"instructor_url": "https://h/v1/chat/completions"}, "'/chat/completions' is added to it: leave that out"),
+        ({"request_options": {"instructor": {"add": {"max_tokens": "many"}}}}, "max_tokens: 'many': write a whole"),
+        ({"request_options": {"instructor": {"add": {"n": 0}}}}, "n: 0: write a whole number"),
+        ({"request_options": {"target": {"add": {"stream": True}}}}, "stream: replies are read whole"),
         ({"request_options": {"targt": {}}}, "request_options.targt: "),
         ({"request_options": {"target": {"leave_out": ["messages"]}}}, "'messages' cannot be changed"),
         ({"request_options": {"instructor": {"add": {"api_key": "x"}}}}, "keys come from the environment"),
@@ -63,6 +73,12 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
 def test_bad_values_are_refused_in_a_sentence(values: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         build(Recipe, values)
+
+
+def test_a_time_limit_is_no_number_to_the_base_of_sixty(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("slurm: {time: 24:00:00, mem: 4G}\nlimit: 12\nlearning_rate: 1.5\n")
+    values, _ = recipe.load(tmp_path / "r.yaml")
+    assert values == {"slurm": {"time": "24:00:00", "mem": "4G"}, "limit": 12, "learning_rate": 1.5}
 
 
 def test_notebook_names_are_the_recipe_s_in_upper_case() -> None:

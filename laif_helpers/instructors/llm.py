@@ -54,8 +54,6 @@ def check(p: StageParameters, requests: Sequence[Asked] = ()) -> None:
         raise ValueError("instructor llm needs instructor_model, the model's name at the endpoint")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"instructor_url {url!r} is not a base URL; expected http://HOST:PORT/v1")
-    if parts.username or parts.password:
-        raise ValueError("instructor_url holds a user or password; recipes are written down: use OPENAI_API_KEY")
     if not machine.secret("OPENAI_API_KEY") and not protocol.is_local(url):
         raise ValueError(f"instructor {url} needs a key: set the environment variable OPENAI_API_KEY")
     form = Form(p.request_options.instructor)
