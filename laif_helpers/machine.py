@@ -25,8 +25,9 @@ def secret(variable: str) -> str:
     names the variable and shows nothing of its value.
     """
     value = os.environ.get(variable, "").strip()
-    if stray := re.search(r"[^!-~]", value):
+    if stray := re.search(r"[^!-~]|^[\"']|[\"']$", value):
         kind = "white space" if stray[0].isspace() else "a character that is not plain ASCII"
+        kind = "a quotation mark" if stray[0] in "\"'" else kind
         raise ValueError(f"the environment variable {variable} holds {kind} at place {stray.start() + 1}; set it again")
     return value
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import Toy, write_toy
 
 from laif_helpers import machine
+from laif_helpers.models import protocol
 from laif_helpers.runner import executors, manifest
 
 DRAWS = """
@@ -89,7 +90,7 @@ def test_a_home_folder_that_can_be_written_is_used(monkeypatch: pytest.MonkeyPat
     assert Path(executors.environment(1)["NUMBA_CACHE_DIR"]).is_dir()
 
 
-@pytest.mark.parametrize("value", ["sk-a\nb", "sk-ä", "sk a", "“sk”"])
+@pytest.mark.parametrize("value", ["sk-a\nb", "sk-ä", "sk a", "“sk”", "'sk-a'"])
 def test_a_key_with_stray_characters_is_refused_without_being_shown(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
@@ -97,6 +98,16 @@ def test_a_key_with_stray_characters_is_refused_without_being_shown(
     with pytest.raises(ValueError, match=r"variable OPENAI_API_KEY holds .* at place .; set it again") as refused:
         machine.secret("OPENAI_API_KEY")
     assert value not in str(refused.value) and "sk" not in str(refused.value)
+
+
+def test_an_account_s_name_with_stray_characters_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1\n")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-’")
+    with pytest.raises(ValueError, match="variable OPENAI_PROJECT_ID holds a character that is not plain ASCII"):
+        protocol.connect("http://127.0.0.1:9/v1", 1.0)
+    monkeypatch.setenv("OPENAI_PROJECT_ID", " p ")
+    client = protocol.connect("http://127.0.0.1:9/v1", 1.0)
+    assert (client.organization, client.project) == ("org-1", "p")
 
 
 def test_white_space_around_a_key_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,15 @@ def connect(url: str, timeout_s: float) -> Any:
     http = openai.DefaultAioHttpClient(timeout=timeout_s, trust_env=not is_local(url))
     # Retries are ours alone: two layers of them multiply.
     key = machine.secret("OPENAI_API_KEY") or "none"
-    return openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=timeout_s, http_client=http)
+    return openai.AsyncOpenAI(
+        base_url=url,
+        api_key=key,
+        organization=machine.secret("OPENAI_ORG_ID") or None,
+        project=machine.secret("OPENAI_PROJECT_ID") or None,
+        max_retries=0,
+        timeout=timeout_s,
+        http_client=http,
+    )
 
 
 async def complete(client: Any, body: dict[str, Any]) -> Any:
