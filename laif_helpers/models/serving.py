@@ -28,7 +28,8 @@ def serve(
     """Run ``command`` (with ``{model}`` and ``{port}``) for ``model``; yields the base URL once it is healthy.
 
     The server runs in a session of its own; its output goes to ``log``, else to a temporary file that a failure leaves
-    for its reader. It ends, with all its descendants, when the block is left, and with this process. Raises ValueError (command), RuntimeError (exited, never healthy).
+    for its reader. It ends, with all its descendants, when the block is left, and with this process. Raises ValueError
+    (command), RuntimeError (exited, never healthy).
     """
     arguments = _arguments(command, model, port := _free_port())
     given, log = log, log or Path(tempfile.mkstemp(prefix="serve-", suffix=".log")[1])
