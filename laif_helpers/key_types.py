@@ -79,14 +79,14 @@ NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, R
 class _Yaml(yaml.SafeLoader):
     """Numbers to the base of sixty are text: 24:00:00 is a time limit, and not 86,400."""
 
-    def number(self, node: yaml.ScalarNode) -> Any:
+    def _number(self, node: yaml.ScalarNode) -> Any:
         if ":" in (text := str(self.construct_scalar(node))):
             return text
         return self.construct_yaml_int(node) if node.tag.endswith("int") else self.construct_yaml_float(node)
 
 
-_Yaml.add_constructor("tag:yaml.org,2002:int", _Yaml.number)
-_Yaml.add_constructor("tag:yaml.org,2002:float", _Yaml.number)
+_Yaml.add_constructor("tag:yaml.org,2002:int", _Yaml._number)
+_Yaml.add_constructor("tag:yaml.org,2002:float", _Yaml._number)
 
 
 def read_yaml(text: str) -> Any:
