@@ -64,6 +64,7 @@ def _question(rng: random.Random, size: int) -> str:
 
 
 def given(rng: random.Random, subject: str, day: date) -> str:
+    """The sentence that gives ``day`` as the day of ``subject``; every fifth one names a person who is mistaken too."""
     verb = "is" if subject == "today" else "was on"
     if rng.random() < 0.2:
         right, mistaken = rng.sample(PEOPLE, 2)
