@@ -20,6 +20,7 @@ from typing import Any
 
 from laif_helpers import benchmarks, instruct, lessons, recipe
 from laif_helpers.instructors import ledger, llm
+from laif_helpers.records import Lesson
 
 FAULTS = "rate_limit=0.02,server_error=0.01,drop=0.01,malformed=0.01"
 RETRY_AFTER_S = "0.1"
@@ -66,7 +67,7 @@ def report(url: str, n: int, kept: int, in_flight: int, seconds: float, asked_ag
         replies = calls.replies(keys)
         spent = calls.spent()
     read = [
-        lessons.from_reply(reply.text, lessons.Origin("practice", key, (), "le", 1, MODEL))
+        lessons.from_reply(reply.text, Lesson("", "practice", "", "", [], "le", 1, MODEL, key))
         for key, reply in replies.items()
     ]
     bad = sum(all(lesson.status == "unparsable" for lesson in parsed) for parsed in read)

@@ -317,7 +317,7 @@ def run(n: int) -> float:
     read = [
         lesson
         for at, text in enumerate(texts)
-        for lesson in lessons.from_reply(text, lessons.Origin("practice", f"{at:012d}", (str(at),), "le", 1, "x"))
+        for lesson in lessons.from_reply(text, Lesson("", "practice", "", "", [str(at)], "le", 1, "x", f"{at:012d}"))
     ]
     checked = lessons.check(read, index("tfidf", 0.9), max_length=2048)
     seconds = time.perf_counter() - start

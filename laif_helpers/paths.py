@@ -20,6 +20,11 @@ def runs_dir() -> Path:
     return Path(os.environ.get("LAIF_RUNS") or ROOT / "papermill_runs")
 
 
+def in_runs(path: Path) -> Path:
+    """A path as people read it: relative to the folder of runs if it lies there."""
+    return path.relative_to(runs_dir()) if path.is_relative_to(runs_dir()) else path
+
+
 def existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists: where it would lie."""
     return path if path.exists() else existing(path.parent)
@@ -121,6 +126,8 @@ class IterationDir:
     checkpoint = _At("checkpoint")
     train_metrics = _At("train_metrics.json")
     training_set = _At("train.jsonl")
+    probe = _At("probe.jsonl")
+    """Items answered before and after a training."""
     notebooks = _At("notebooks")
 
 

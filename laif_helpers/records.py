@@ -172,6 +172,11 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
         raise not_utf_8(Path(path), error) from None
 
 
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file that need not be there."""
+    return list(read_rows(path)) if path.is_file() else []
+
+
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig") as handle:
         first = handle.read(1)

@@ -110,7 +110,7 @@ def test_labels_inside_code_are_no_samples() -> None:
     ],
 )
 def test_what_cannot_be_read_keeps_its_text_and_says_why(text: str, sentence: str) -> None:
-    (each,) = lessons.from_reply(text, lessons.Origin("practice", "abc", ("e1",), "le", 1, "x"))
+    (each,) = lessons.from_reply(text, Lesson("", "practice", "", "", ["e1"], "le", 1, "x", "abc"))
     assert (each.status, each.source_ids, each.request_key) == ("unparsable", ["e1"], "abc")
     assert sentence in each.reason
     assert each.response in text

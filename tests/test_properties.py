@@ -150,9 +150,9 @@ def true_equations(lesson: Lesson) -> bool:
 
 def test_no_mutated_reply_raises_or_teaches_a_wrong_sum() -> None:
     rng = random.Random(20261126)
-    tries, kept, asked = 100_000 if FULL else 200, 0, lessons.Origin("practice", "k" * 64, ("x",), "le", 1, "llm")
+    tries, kept, blank = 100_000 if FULL else 200, 0, Lesson("", "practice", "", "", ["x"], "le", 1, "llm", "k" * 64)
     for start in range(0, tries, 200):
-        found = [lesson for _ in range(200) for lesson in lessons.from_reply(mutated(rng), asked)]
+        found = [lesson for _ in range(200) for lesson in lessons.from_reply(mutated(rng), blank)]
         for lesson in lessons.verify(found, workers=1):
             kept += lesson.status == "kept"
             assert lesson.status != "kept" or true_equations(lesson), (start, lesson)
@@ -163,8 +163,7 @@ def test_no_mutated_reply_raises_or_teaches_a_wrong_sum() -> None:
 @given(st.text(max_size=300) | st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 @pytest.mark.parametrize("benchmark", ["practice", "mmlu", "mbpp"])
 def test_any_text_at_all_is_read_as_lessons(benchmark: str, text: str) -> None:
-    origin = lessons.Origin(benchmark, "k" * 64, ("x",), "le", 1, "llm")
-    assert lessons.from_reply(text, origin)
+    assert lessons.from_reply(text, Lesson("", benchmark, "", "", ["x"], "le", 1, "llm", "k" * 64))
     lessons.diagnosis(text)
 
 

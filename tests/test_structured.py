@@ -84,7 +84,7 @@ def test_a_cut_reply_gives_its_whole_samples() -> None:
 def test_a_bad_sample_costs_itself_and_says_why(sample: Any, family: str, problem: str) -> None:
     checked = lessons.from_reply(
         reply(sample, SAMPLE[family]),
-        lessons.Origin({"math": "practice", "choice": "arc_challenge"}[family], "k" * 12, ("e",), "le", 1, "m"),
+        Lesson("", {"math": "practice", "choice": "arc_challenge"}[family], "", "", ["e"], "le", 1, "m", "k" * 12),
     )
     assert [lesson.status for lesson in checked] == ["unparsable", "kept"]
     assert problem in checked[0].reason

@@ -118,6 +118,12 @@ def held_out(p: Recipe, benchmark: str, id: str) -> bool:
     return int.from_bytes(drawn, "big") < p.holdout_fraction * 2**64
 
 
+def learnable(p: Recipe, benchmark: str, *, hidden: bool = False) -> list[Example]:
+    """Items of the error split that an arm may learn from; ``hidden``: those that are held out instead."""
+    items = examples(p, benchmark, p.error_split).values()
+    return [item for item in items if held_out(p, benchmark, item.id) == hidden]
+
+
 # -- read once
 
 

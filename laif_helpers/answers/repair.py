@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers import stats
-from laif_helpers.records import read_rows
+from laif_helpers.records import read_rows, rows_of
 
 Row = dict[str, Any]
 
@@ -62,9 +62,7 @@ def followed(run: Path, arms: Iterable[str], iterations: int) -> list[Row]:
     found = []
     for arm, k in product(arms, range(1, iterations + 1)):
         before, after = (run / arm / f"iter{i}" / "trajectories.jsonl" for i in (k, k + 1))
-        if before.is_file():
-            now = list(read_rows(after)) if after.is_file() else []
-            found += [{"arm": arm, "iteration": k, **row} for row in later(read_rows(before), now)]
+        found += [{"arm": arm, "iteration": k, **row} for row in later(rows_of(before), rows_of(after))]
     return found
 
 

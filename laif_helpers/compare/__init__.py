@@ -13,7 +13,7 @@ from laif_helpers import benchmarks, origins, stats
 from laif_helpers.answers import joined, repair
 from laif_helpers.answers.joined import FLIPS
 from laif_helpers.compare.drawing import draw, flip_table, panels
-from laif_helpers.compare.tables import headline
+from laif_helpers.compare.tables import by_name, headline, last_turns
 from laif_helpers.figures.markup import as_latex, as_markdown
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
@@ -222,16 +222,11 @@ def forgotten(sliced: pd.DataFrame) -> pd.DataFrame:
 def repaired(answers: pd.DataFrame, flip: str = "fixed", n: int = 5) -> pd.DataFrame:
     """Up to n items per arm that its last iteration fixed (or broke), with both answers."""
     before = answers[answers["arm"] == "vanilla"].set_index(["benchmark", "id"])["text"]
-    picked = []
-    for _, part in answers[answers["arm"] != "vanilla"].groupby("arm", sort=False):
-        part = part[(part["iteration"] == part["iteration"].max()) & (part["flip"] == flip)]
-        picked.append(part.drop_duplicates("question").head(n))
-    if not picked:
-        return pd.DataFrame(columns=["arm", "iteration", "benchmark", "question", "gold", "before", "after"])
-    table = pd.concat(picked, ignore_index=True)
+    last = last_turns(answers[answers["arm"] != "vanilla"])
+    flipped = last[last["flip"] == flip].drop_duplicates(["arm", "question"])
+    table = flipped.groupby("arm", sort=False).head(n).rename(columns={"text": "after"}).reset_index(drop=True)
     table["before"] = [before[key] for key in zip(table["benchmark"], table["id"], strict=True)]
-    columns = ["arm", "iteration", "benchmark", "question", "gold", "before", "after"]
-    return joined.shortened(table.rename(columns={"text": "after"})[columns])
+    return joined.shortened(table[["arm", "iteration", "benchmark", "question", "gold", "before", "after"]])
 
 
 def run(p: StageParameters) -> RunDir:
@@ -262,15 +257,12 @@ def write(p: StageParameters, table: pd.DataFrame, sliced: pd.DataFrame) -> list
 
 def metrics(table: pd.DataFrame, sliced: pd.DataFrame, missing: list[str]) -> dict[str, Any]:
     """What notebook 06 records: accuracies, verdicts and alarms by name, e.g. ``practice.lec.2``."""
-    keys = table["benchmark"] + "." + table["arm"] + "." + table["iteration"].astype(str)
-    found: dict[str, Any] = {"accuracy": dict(zip(keys, table["accuracy"].round(4), strict=True))}
-    tested = table["verdict"] != "baseline"
-    found["delta"] = dict(zip(keys[tested], table["delta"][tested].astype(float).round(4), strict=True))
-    found["verdict"] = dict(zip(keys[tested], table["verdict"][tested], strict=True))
+    tested = table[table["verdict"] != "baseline"]
+    deltas = by_name(tested, "delta")
+    found: dict[str, Any] = {"accuracy": by_name(table, "accuracy"), "delta": deltas}
+    found["verdict"] = dict(zip(deltas, tested["verdict"], strict=True))
     for part in ("gaps", "practised"):
-        rows = sliced[(sliced["facet"] == "gap") & (sliced["value"] == part)]
-        keys = rows["benchmark"] + "." + rows["arm"] + "." + rows["iteration"].astype(str)
-        found[part] = dict(zip(keys, rows["accuracy"].round(4), strict=True))
+        found[part] = by_name(sliced[(sliced["facet"] == "gap") & (sliced["value"] == part)], "accuracy")
     alarms = sliced[sliced["forgot"]]
     where = zip(alarms["benchmark"], alarms["facet"], alarms["value"], alarms["arm"], alarms["iteration"], strict=True)
     found["forgot"] = [" ".join(map(str, key)) for key in where]

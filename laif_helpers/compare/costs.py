@@ -8,7 +8,7 @@ from laif_helpers import arms
 from laif_helpers.instructors import ledger
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_json, read_rows, write_text
+from laif_helpers.records import read_json, rows_of, write_text
 
 TOKENS = ("training_tokens", "generated_tokens", "instructor_tokens", "teacher_tokens")
 SECONDS = ("teach_seconds", "train_seconds")
@@ -23,7 +23,7 @@ def spent(folder: IterationDir, arm: str, notebook: str) -> dict[str, Any]:
     ``generated_tokens`` by the target: samples of 09, rollouts of 05; ``instructor_tokens`` read and written, with
     their ``usd``; ``teacher_tokens`` read to score. ``teach_seconds``: sampling, or asking the instructor.
     """
-    rows = list(read_rows(folder.training_set)) if folder.training_set.is_file() else []
+    rows = rows_of(folder.training_set)
     asked = {(row["benchmark"], _question(row)) for row in rows}
     trained = read_json(folder.train_metrics, {})
     taught = read_json(folder.metrics(notebook), {}) if notebook else {}

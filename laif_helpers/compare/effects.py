@@ -16,7 +16,7 @@ from laif_helpers.answers import joined
 from laif_helpers.answers.joined import FLIPS
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import ROLLOUT, Response, read_rows, write_text, written_whole
+from laif_helpers.records import ROLLOUT, Response, rows_of, write_text, written_whole
 
 COLUMNS = (
     *("arm", "iteration", "benchmark", "id", "question", "cluster", "cluster_name", "held_out", "asked", "diagnosis"),
@@ -107,36 +107,27 @@ def _places(folder: IterationDir, benchmark: str) -> dict[str, tuple[int, str]]:
 
 def _lineage(folder: IterationDir, arm: str) -> _Lineage:
     found = _Lineage()
-    by_request: dict[str, str] = {}
-    if folder.requests(arm).is_file():
-        for row in read_rows(folder.requests(arm)):
-            for id in row["source_ids"]:
-                found.asked.add((row["benchmark"], id))
-                found.neighbours[row["benchmark"], id] = row["neighbour_ids"]
-    diagnosed = folder.path / "instruct" / f"{arm}.diagnoses.jsonl"
-    if diagnosed.is_file():
-        by_request = {
-            row.get("request_key", row.get("key", "")): row.get("diagnosis", "") for row in read_rows(diagnosed)
-        }
+    for row in rows_of(folder.requests(arm)):
+        for id in row["source_ids"]:
+            found.asked.add((row["benchmark"], id))
+            found.neighbours[row["benchmark"], id] = row["neighbour_ids"]
+    diagnoses = {row["request_key"]: row["diagnosis"] for row in rows_of(folder.diagnoses(arm))}
     sources: dict[str, list[tuple[str, str]]] = {}
-    if folder.lessons(arm).is_file():
-        for row in read_rows(folder.lessons(arm)):
-            sources[row["id"]] = [(row["benchmark"], id) for id in row["source_ids"]]
-            told_here = row.get("diagnosis") or by_request.get(row["request_key"], "")
-            for key in sources[row["id"]]:
-                found.lessons[key] += 1
-                found.kept[key] += row["status"] == "kept"
-                found.diagnoses.setdefault(key, told_here)
-    if folder.training_set.is_file():
-        for row in read_rows(folder.training_set):
-            if row["source"] == "replay":
-                found.replayed.add((row["benchmark"], row["id"]))
-            for key in sources.get(row["id"], []):
-                found.trained[key].append(row["id"])
-                if not by_request:  # nobody was asked: the item whose answer was trained on is what was shown
-                    found.asked.add(key)
-            if row["source"] == ROLLOUT:
-                found.asked.add((row["benchmark"], row["id"]))
+    for row in rows_of(folder.lessons(arm)):
+        sources[row["id"]] = [(row["benchmark"], id) for id in row["source_ids"]]
+        for key in sources[row["id"]]:
+            found.lessons[key] += 1
+            found.kept[key] += row["status"] == "kept"
+            found.diagnoses.setdefault(key, diagnoses.get(row["request_key"], ""))
+    for row in rows_of(folder.training_set):
+        if row["source"] == "replay":
+            found.replayed.add((row["benchmark"], row["id"]))
+        for key in sources.get(row["id"], []):
+            found.trained[key].append(row["id"])
+            if not diagnoses:  # nobody was asked: the item whose answer was trained on is what was shown
+                found.asked.add(key)
+        if row["source"] == ROLLOUT:
+            found.asked.add((row["benchmark"], row["id"]))
     return found
 
 
@@ -209,7 +200,7 @@ def lessons_ranked(p: StageParameters, ledger: pd.DataFrame, embedding: str = "t
         folder = run.iteration(str(arm), int(k))
         used = {id for ids in part["lesson_ids"] for id in ids}
         # an arm that learns from rollouts or trajectories has no lessons
-        taught = pd.DataFrame([row for row in read_rows(folder.lessons(str(arm))) if row["id"] in used] if used else [])
+        taught = pd.DataFrame([row for row in rows_of(folder.lessons(str(arm))) if row["id"] in used] if used else [])
         if taught.empty:
             continue
         texts = [*taught["question"], *part["question"]]

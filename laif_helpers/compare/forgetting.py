@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from laif_helpers.answers import joined
+from laif_helpers.compare.tables import by_name
 from laif_helpers.paths import RunDir
 from laif_helpers.records import read_json, write_text
 from laif_helpers.stats import percent
@@ -40,17 +41,16 @@ def table(sliced: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
         cells[f"{where} kept (of {row.right_before:,})"] = kept
     drifts = moved[["arm", "iteration"]].assign(
         **{
-            "loss on neutral text (nats)": [_change(row) for row in moved.itertuples(index=False)],
+            "loss on neutral text (nats)": [
+                f"{row.nats_before:.2f} → {row.nats_after:.2f} ({row.nats_after - row.nats_before:+.2f})"
+                for row in moved.itertuples(index=False)
+            ],
             "KL (nats)": moved["kl"],
             "way gone": moved["share"],
         }
     )
     shown = pd.DataFrame(list(rows.values()), columns=None if rows else ["arm", "iteration"])
     return shown.merge(drifts, on=["arm", "iteration"], how="left").astype(object).fillna("–")
-
-
-def _change(row: Any) -> str:
-    return f"{row.nats_before:.2f} → {row.nats_after:.2f} ({row.nats_after - row.nats_before:+.2f})"
 
 
 def write(run: RunDir, shown: pd.DataFrame) -> None:
@@ -61,8 +61,6 @@ def write(run: RunDir, shown: pd.DataFrame) -> None:
 def metrics(sliced: pd.DataFrame, moved: pd.DataFrame) -> dict[str, Any]:
     """What notebook 06 records: shares kept by benchmark, arm and iteration, and each training's drift."""
     whole = sliced[(sliced["facet"] == "all") & sliced["kept"].notna()]
-    keys = whole["benchmark"] + "." + whole["arm"] + "." + whole["iteration"].astype(str)
-    kept = dict(zip(keys, whole["kept"].astype(float).round(4), strict=True))
     records = moved.astype(object).where(moved.notna(), None).to_dict("records")
     by_turn = {f"{row['arm']}.{row['iteration']}": {name: row[name] for name in (*_DRIFT, "share")} for row in records}
-    return {"kept": kept, "drift": by_turn}
+    return {"kept": by_name(whole, "kept"), "drift": by_turn}

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from laif_helpers import arms, stats
-from laif_helpers.compare import costs
+from laif_helpers.compare import costs, seeds
 from laif_helpers.records import write_text
 
 COUNTERPARTS = {
@@ -50,28 +50,8 @@ def learned_kept(sliced: pd.DataFrame, benchmark: str, iteration: int = 0) -> pd
 
 
 def against_counterparts(results: pd.DataFrame) -> pd.DataFrame:
-    """Each arm against its counterpart, paired by seed: a row per iteration, benchmark and pair that the sweep holds.
-
-    ``error_ratio``: what the arm leaves of the error that its counterpart leaves (means over seeds). ``difference`` in
-    accuracy with the t interval over seeds, ``p`` and ``p_holm`` over the table; NaN for one seed.
-    """
-    keys = ["iteration", "benchmark"]
-    wide = results[results["arm"] != "vanilla"].pivot_table("accuracy", [*keys, "seed"], "arm", sort=False)
-    rows = []
-    for place, part in wide.groupby(level=keys, sort=False):
-        for arm, other in COUNTERPARTS.items():
-            pair = part[[arm, other]].dropna() if {arm, other} <= set(part) else part.iloc[:0]
-            if len(pair):
-                over = stats.over_seeds((pair[arm] - pair[other]).tolist())
-                left = [1 - float(pair[name].mean()) for name in (arm, other)]
-                row = dict(zip(keys, place, strict=True)) | {"arm": arm, "against": other, "seeds": len(pair)}
-                row |= {"error_ratio": left[0] / left[1] if left[1] else None, "difference": over["mean"]}
-                rows.append(row | {name: over[name] for name in ("low", "high", "p")})
-    table = pd.DataFrame(rows, columns=[*keys, "arm", "against", "seeds", "error_ratio", *_TESTED])
-    return table.assign(p_holm=stats.holm(table["p"].tolist()))
-
-
-_TESTED = ("difference", "low", "high", "p")
+    """Each arm against its counterpart (``seeds.against``): a row per iteration, benchmark and pair in the sweep."""
+    return seeds.against(results, ["iteration", "benchmark"], COUNTERPARTS.items()).drop(columns="sd")
 
 
 def spent(run_path: Path) -> pd.DataFrame:

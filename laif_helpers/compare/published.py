@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from laif_helpers import arms
+from laif_helpers.compare.tables import last_turns
 from laif_helpers.paths import ROOT, RunDir, short_names
 from laif_helpers.records import write_text
 
@@ -40,11 +41,6 @@ def own(run: RunDir) -> pd.DataFrame:
     return named.assign(model=run.path.name, source=f"run {run.path.name}", how="measured")
 
 
-def last(own_rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each arm's last iteration."""
-    return own_rows[own_rows["iteration"] == own_rows.groupby("arm")["iteration"].transform("max")]
-
-
 def main_table(own_rows: pd.DataFrame | None = None, in_domain: tuple[str, ...] = ()) -> pd.DataFrame:
     """Models and arms by benchmarks, in per cent; the in-domain ones of each are marked with a dagger.
 
@@ -53,7 +49,7 @@ def main_table(own_rows: pd.DataFrame | None = None, in_domain: tuple[str, ...] 
     """
     rows = numbers("main_table")
     if own_rows is not None:
-        ending = last(own_rows)
+        ending = last_turns(own_rows)
         macro = ending.groupby(["model", "arm"], sort=False, as_index=False)["accuracy"].mean()
         rows = pd.concat([rows, ending, macro.assign(benchmark="average")], ignore_index=True)
     return _wide(rows, in_domain if own_rows is not None else (), average=True)
@@ -63,7 +59,7 @@ def merge_table(own_rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """LE, LEC and their merged orders on the four benchmarks of the paper's second table, the run's own below."""
     rows = numbers("merge_table")
     if own_rows is not None:
-        ending = last(own_rows)
+        ending = last_turns(own_rows)
         rows = pd.concat([rows, ending[ending["arm"].map(arms.studies_errors)]], ignore_index=True)
     return _wide(rows, (), average=False)
 
@@ -126,4 +122,4 @@ def _radar_rows(own_rows: pd.DataFrame | None) -> pd.DataFrame:
     rows = rows[rows["model"].isin(trained) & (rows["benchmark"] != "average")]
     if own_rows is None or own_rows["benchmark"].nunique() < 3:
         return rows
-    return pd.concat([rows, last(own_rows)], ignore_index=True)
+    return pd.concat([rows, last_turns(own_rows)], ignore_index=True)

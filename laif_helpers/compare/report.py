@@ -11,7 +11,7 @@ import pandas as pd
 
 from laif_helpers.answers.joined import shortened
 from laif_helpers.compare import effects
-from laif_helpers.compare.tables import average_table, headline, sentences, verdict_table
+from laif_helpers.compare.tables import average_table, headline, last_turns, page, sentences, verdict_table
 from laif_helpers.figures.html import cut
 from laif_helpers.paths import RunDir
 from laif_helpers.recipe import StageParameters
@@ -21,7 +21,6 @@ from laif_helpers.stats import percent
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
 MOST_CHARACTERS = 600
 """Of a question or an answer shown; what is cut is said to be cut."""
 ACCURACY = (
@@ -72,17 +71,12 @@ def write(
 
     All text is escaped: what a model wrote is shown, never run.
     """
-    from jinja2 import Environment
-
     run = RunDir.named(p.run)
     parts = _parts(p, tables, examples, drawn)
     values: dict[str, Any] = {"title": run.path.name, "missing": missing, "sentences": sentences(tables["results"])}
     values["sections"] = [part for part in parts if part["tables"] or part["pictures"] or part["text"]]
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        TEMPLATE.read_text(encoding="utf-8")
-    )
     path = run.compare / "report.html"
-    write_text(path, page.render(values))
+    write_text(path, page("report", values))
     return path
 
 
@@ -182,8 +176,7 @@ def _rates(ledger: pd.DataFrame) -> pd.DataFrame:
 
 def _changed(clusters: pd.DataFrame) -> pd.DataFrame:
     """The clusters that an arm's last iteration moved, alarms first."""
-    moved = clusters[(clusters["fixed"] + clusters["broken"] > 0)]
-    moved = moved[moved["iteration"] == moved.groupby("arm")["iteration"].transform("max")]
+    moved = last_turns(clusters[(clusters["fixed"] + clusters["broken"] > 0)])
     columns = ["arm", "iteration", "cluster", "name", "n", "fixed", "broken", "still_wrong", "still_right", "forgot"]
     return moved.sort_values("forgot", ascending=False, kind="stable")[columns].head(80)
 

@@ -1,5 +1,6 @@
 """Summarises several seeds of one setting: mean, standard deviation, and the test over seeds."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -40,20 +41,9 @@ def versus(results: pd.DataFrame, arms: tuple[str, ...] = ("le", "lec")) -> pd.D
     seeds, mean difference in accuracy, sd, 95 % interval, p of the paired t-test over seeds, p after Holm over the
     table, and a verdict. Differences within one seed share their test items and their untouched target.
     """
-    keys = [*axes(results), "iteration", "benchmark", "split"]
-    wide = results[results["arm"] != "vanilla"].pivot_table("accuracy", [*keys, "seed"], "arm", sort=False)
     others = list(dict.fromkeys(results.loc[results["arm"] != "vanilla", "arm"]))
-    rows = []
-    for place, part in wide.groupby(level=keys, sort=False):
-        for arm in (arm for arm in arms if arm in wide):
-            for other in (other for other in others if other != arm and (other not in arms or other > arm)):
-                pairs = part[[arm, other]].dropna()
-                found = stats.over_seeds((pairs[arm] - pairs[other]).tolist())
-                row = dict(zip(keys, place if isinstance(place, tuple) else (place,), strict=True))
-                rows.append(row | {"arm": arm, "against": other, "seeds": len(pairs)} | _named(found))
-    columns = [*keys, "arm", "against", "seeds", "difference", "sd", "low", "high", "p"]
-    table = pd.DataFrame(rows, columns=columns)
-    table["p_holm"] = stats.holm(table["p"].tolist())
+    pairs = [(arm, other) for arm in arms for other in others if other != arm and (other not in arms or other > arm)]
+    table = against(results, [*axes(results), "iteration", "benchmark", "split"], pairs).drop(columns="error_ratio")
     table["verdict"] = [
         stats.verdict(difference, p).replace("baseline", "one seed: no test")
         for difference, p in zip(table["difference"], table["p_holm"], strict=True)
@@ -61,8 +51,26 @@ def versus(results: pd.DataFrame, arms: tuple[str, ...] = ("le", "lec")) -> pd.D
     return table
 
 
-def _named(found: dict[str, float]) -> dict[str, float]:
-    return {"difference": found["mean"], **{name: found[name] for name in ("sd", "low", "high", "p")}}
+def against(results: pd.DataFrame, keys: list[str], pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
+    """Arms against others, paired by seed: a row per setting of ``keys`` and pair that answered there.
+
+    ``error_ratio``: what the arm leaves of the error that the other leaves (means over seeds). ``difference`` in
+    accuracy with its sd, the t interval over seeds, ``p`` and ``p_holm`` over the table; NaN for one seed.
+    """
+    wide = results[results["arm"] != "vanilla"].pivot_table("accuracy", [*keys, "seed"], "arm", sort=False)
+    rows = []
+    for place, part in wide.groupby(level=keys, sort=False):
+        for arm, other in pairs:
+            pair = part[[arm, other]].dropna() if {arm, other} <= set(part) else part.iloc[:0]
+            if len(pair):
+                over = stats.over_seeds((pair[arm] - pair[other]).tolist())
+                left = [1 - float(pair[name].mean()) for name in (arm, other)]
+                row = dict(zip(keys, place, strict=True)) | {"arm": arm, "against": other, "seeds": len(pair)}
+                row |= {"error_ratio": left[0] / left[1] if left[1] else None, "difference": over["mean"]}
+                rows.append(row | {name: over[name] for name in ("sd", "low", "high", "p")})
+    tested = ("error_ratio", "difference", "sd", "low", "high", "p")
+    table = pd.DataFrame(rows, columns=[*keys, "arm", "against", "seeds", *tested])
+    return table.assign(p_holm=stats.holm(table["p"].tolist()))
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:

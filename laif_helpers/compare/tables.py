@@ -1,5 +1,6 @@
 """Formats the comparison as tables for people: the headline table, and its Markdown and LaTeX."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -99,13 +100,17 @@ def probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def last_turns(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each arm's last iteration."""
+    return table[table["iteration"] == table.groupby("arm")["iteration"].transform("max")]
+
+
 def sentences(table: pd.DataFrame) -> list[str]:
     """The verdicts in words, a sentence per benchmark; the last iteration of every arm."""
     lines = []
     for name, part in shortened(table).groupby("benchmark", sort=False):
         before = part[part["verdict"] == "baseline"].iloc[0]
-        last = part[part["verdict"] != "baseline"]
-        last = last[last["iteration"] == last.groupby("arm")["iteration"].transform("max")]
+        last = last_turns(part[part["verdict"] != "baseline"])
         arms = [
             f"{row.arm} {percent(row.accuracy)} ({percent(row.delta, sign='+')}, {row.verdict})"
             for row in last.sort_values("accuracy", ascending=False).itertuples()
@@ -113,6 +118,20 @@ def sentences(table: pd.DataFrame) -> list[str]:
         text = "; ".join(arms) or "no arm to compare with yet"
         lines.append(f"{name}, N = {before['n']:,}: untouched {100 * before['accuracy']:.1f} %; {text}.")
     return lines
+
+
+def page(name: str, values: dict[str, Any]) -> str:
+    """A page of this folder's template; everything that is put into it is escaped, and nothing needs a network."""
+    from jinja2 import Environment
+
+    template = Path(__file__).with_name(f"{name}.html.j2").read_text(encoding="utf-8")
+    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template).render(values)
+
+
+def by_name(rows: pd.DataFrame, column: str) -> dict[str, float]:
+    """Values of a column by ``<benchmark>.<arm>.<iteration>``, for a notebook's metrics."""
+    keys = rows["benchmark"] + "." + rows["arm"] + "." + rows["iteration"].astype(str)
+    return dict(zip(keys, rows[column].astype(float).round(4), strict=True))
 
 
 def observation(table: pd.DataFrame, missing: list[str]) -> str:

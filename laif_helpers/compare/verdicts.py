@@ -8,13 +8,12 @@ import pandas as pd
 
 from laif_helpers.compare import pairs as paired
 from laif_helpers.compare import sides
-from laif_helpers.compare.tables import probability, smallest
+from laif_helpers.compare.tables import page, probability, smallest
 from laif_helpers.figures.markup import as_markdown
 from laif_helpers.paths import runs_dir
 from laif_helpers.records import write_json, write_text
 from laif_helpers.stats import percent
 
-TEMPLATE = Path(__file__).with_name("verdicts.html.j2")
 MOST_LISTED = 40
 """Changed and unpaired items that the page shows; ``compare.json`` has the ids of all."""
 
@@ -85,8 +84,6 @@ def _write(
 
 def _page(pairs: paired.Pairs, table: pd.DataFrame, found: dict[str, pd.DataFrame], notes: list[str]) -> str:
     """One page without script or network; everything that a model wrote is escaped."""
-    from jinja2 import Environment
-
     changed = found["changed"]
     listed = {
         flip: changed[changed["flip"] == flip].head(MOST_LISTED).to_dict("records") for flip in ("broken", "fixed")
@@ -95,5 +92,4 @@ def _page(pairs: paired.Pairs, table: pd.DataFrame, found: dict[str, pd.DataFram
     values = {"a": pairs.a.name, "b": pairs.b.name, "notes": notes, "table": for_people(table), "listed": listed}
     values |= {"groups": found["groups"], "counts": counts, "most": MOST_LISTED}
     values["unpaired"] = dict(zip((pairs.a.name, pairs.b.name), pairs.only, strict=True))
-    template = TEMPLATE.read_text(encoding="utf-8")
-    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template).render(values)
+    return page("verdicts", values)

@@ -45,29 +45,26 @@ def choose(p: StageParameters) -> list[Question]:
     if reason := vocabulary.problem(p.base_model, p.teacher):
         raise ValueError(reason)
     forbidden = {normalise(question) for _, question in lessons.test_questions(p)}
-    chosen = [question for name, pool in pools.read(p).items() for question in _drawn(p, name, pool, forbidden)]
+    chosen = [question for study in pools.read(p).values() for question in _drawn(p, study, forbidden)]
     write_jsonl(p.folder.repair_records, [_row(question) for question in chosen])
     return chosen
 
 
-def _drawn(p: StageParameters, name: str, pool: pools.Pool, forbidden: set[str]) -> list[Question]:
-    half, text = p.budget // 2, benchmarks.get(name).question_text
+def _drawn(p: StageParameters, study: pools.Study, forbidden: set[str]) -> list[Question]:
+    """As many as the budget takes in a drawn order; all of them again and again if there are fewer."""
+    half, text = p.budget // 2, study.bench.question_text
     wanted = {
-        "opd": [(pool.everything, p.budget)],
-        "opd_errors": [(pool.failed, p.budget)],
-        "opd_contrast": [(pool.failed, half), (pool.passed, p.budget - half)],
+        "opd": [([*study.everything.values()], p.budget)],
+        "opd_errors": [(study.wrong, p.budget)],
+        "opd_contrast": [(study.wrong, half), (study.right, p.budget - half)],
     }[p.strategy]
-    rng, failed = random.Random(f"{p.draw}-{name}-rollouts"), {item.id for item in pool.failed}
+    rng, failed = random.Random(f"{p.draw}-{study.bench.name}-rollouts"), {a.example.id for a in study.wrong}
     found = []
-    for items, n in wanted:
-        free = [item for item in items if normalise(text(item)) not in forbidden]
-        found += [Question(item, item.id in failed, pool.tokens[item.id]) for item in _as_many(free, n, rng)]
+    for answers, n in wanted:
+        free = [answer for answer in answers if normalise(text(answer.example)) not in forbidden]
+        drawn = itertools.islice(itertools.cycle(rng.sample(free, len(free))), n)
+        found += [Question(answer.example, answer.example.id in failed, answer.tokens) for answer in drawn]
     return found
-
-
-def _as_many(items: Sequence[Example], n: int, rng: random.Random) -> list[Example]:
-    """``n`` of the items in a drawn order; all of them again and again if there are fewer."""
-    return list(itertools.islice(itertools.cycle(rng.sample(list(items), len(items))), n))
 
 
 def _row(question: Question) -> dict[str, Any]:

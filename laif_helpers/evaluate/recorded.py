@@ -12,7 +12,7 @@ from laif_helpers.evaluate.grading import grade_all, graders_hash, items_hash, t
 from laif_helpers.evaluate.tables import escape
 from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Completion, read_state, write_json, write_jsonl
+from laif_helpers.records import Completion, Grade, read_state, write_json, write_jsonl
 from laif_helpers.target import Target
 
 if TYPE_CHECKING:
@@ -102,15 +102,20 @@ def agreement(p: StageParameters, df: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     loaded = _load(p, _spec(p).partition("#")[0]) if Target.of(p.target).kind == "replay" else []
     recorded = [item for item in loaded if item.label is not None]
     recorded = [item for item in recorded if item.example.benchmark in p.benchmarks]
-    done = {(row["model"], row["id"], row["text"]): row for row in df.to_dict("records")}
-    counts, differences = [], []
+    done = {
+        (row["model"], row["id"], row["text"]): Grade(row["correct"], row["extracted"], row["readable"], row["reason"])
+        for row in df.to_dict("records")
+    }
+    rows = []
     for name, model in dict.fromkeys((item.example.benchmark, item.model) for item in recorded):
         items = [item for item in recorded if (item.example.benchmark, item.model) == (name, model)]
-        rows = _graded(name, _spread(items, p.limit), done)
-        counts.append({"benchmark": name, "model": model} | _count(rows))
-        differences += [row for row in rows if row["ours"] != row["recorded"]]
-    columns = ["benchmark", "model", "n", "agree", "share", "only_ours_right", "only_recorded_right"]
-    return pd.DataFrame(counts, columns=columns), pd.DataFrame(differences)
+        rows += _graded(name, _spread(items, p.limit), done)
+    ours_and_theirs = pd.DataFrame(rows, columns=_COMPARED).astype({"ours": bool, "recorded": bool})
+    ours, theirs = ours_and_theirs["ours"], ours_and_theirs["recorded"]
+    marks = {"agree": ours == theirs, "only_ours_right": ours & ~theirs, "only_recorded_right": theirs & ~ours}
+    groups = ours_and_theirs.assign(**marks, n=1, share=ours == theirs).groupby(["benchmark", "model"], sort=False)
+    counts = groups.agg({"n": "sum", "agree": "sum", "share": "mean", **dict.fromkeys([*marks][1:], "sum")})
+    return counts.reset_index(), ours_and_theirs[ours != theirs].reset_index(drop=True)
 
 
 def observation(table: pd.DataFrame) -> str:
@@ -141,41 +146,19 @@ def _spread(items: "list[Recorded]", limit: int) -> "list[Recorded]":
     return items[:: -(-len(items) // limit)] if limit else items
 
 
-def _graded(name: str, items: "list[Recorded]", done: dict[Any, dict[str, Any]]) -> list[dict[str, Any]]:
+_COMPARED = ["benchmark", "model", "id", "gold", "read", "ours", "recorded", "reason", "text"]
+
+
+def _graded(name: str, items: "list[Recorded]", done: dict[tuple[str, str, str], Grade]) -> list[tuple[Any, ...]]:
+    """Rows of ``_COMPARED``; only answers that are not ``done`` are graded."""
     keys = [(item.model, item.example.id, item.text) for item in items]
     new = [item for item, key in zip(items, keys, strict=True) if key not in done]
-    answers = [Completion(item.text, 0, 0) for item in new]
-    fresh = iter(grade_all(benchmarks.get(name), [item.example for item in new], answers))
+    fresh = iter(
+        grade_all(benchmarks.get(name), [item.example for item in new], [Completion(item.text, 0, 0) for item in new])
+    )
     rows = []
     for item, key in zip(items, keys, strict=True):
-        old = done.get(key)
-        correct, extracted, reason = (old["correct"], old["extracted"], old["reason"]) if old else _parts(next(fresh))
-        rows.append(
-            {
-                "benchmark": name,
-                "model": item.model,
-                "id": item.example.id,
-                "gold": item.example.gold,
-                "read": extracted,
-                "ours": bool(correct),
-                "recorded": bool(item.label),
-                "reason": reason,
-                "text": item.text,
-            }
-        )
+        grade = done[key] if key in done else next(fresh)
+        about = (name, item.model, item.example.id, item.example.gold, grade.extracted)
+        rows.append((*about, grade.correct, item.label, grade.reason, item.text))
     return rows
-
-
-def _parts(grade: Any) -> tuple[bool, str | None, str]:
-    return grade.correct, grade.extracted, grade.reason
-
-
-def _count(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    agree = sum(row["ours"] == row["recorded"] for row in rows)
-    return {
-        "n": len(rows),
-        "agree": agree,
-        "share": agree / len(rows),
-        "only_ours_right": sum(row["ours"] and not row["recorded"] for row in rows),
-        "only_recorded_right": sum(row["recorded"] and not row["ours"] for row in rows),
-    }

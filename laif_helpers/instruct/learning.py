@@ -30,10 +30,10 @@ def lessons_of(requests: Sequence[Request], replies: Mapping[str, Reply], p: Sta
     found = []
     for item in requests:
         if item.key in replies:
-            origin = lessons.Origin(item.benchmark, item.key, tuple(item.source_ids), p.arm, p.iteration, instructor)
-            reply = replies[item.key]
+            reply, sources = replies[item.key], item.source_ids
             failed = reply.finish if reply.finish.startswith("error") else ""
-            found += lessons.from_reply(reply.text, origin, failed)
+            blank = Lesson("", item.benchmark, "", "", sources, p.arm, p.iteration, instructor, item.key)
+            found += lessons.from_reply(reply.text, blank, failed)
     return found
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from laif_helpers import embeddings
-from laif_helpers.instruct.requests import Answered, Near, Study
+from laif_helpers.answers.pools import Answered, Study
+from laif_helpers.instruct.requests import Near
 from laif_helpers.lessons.filters import resembles
 from laif_helpers.recipe import StageParameters
 

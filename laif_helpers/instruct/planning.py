@@ -7,9 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from laif_helpers import arms, instructors, lessons
-from laif_helpers.instruct import studies as answers
+from laif_helpers.answers import pools
+from laif_helpers.answers.pools import Answered, Study
+from laif_helpers.instruct import studies as left_by_02
 from laif_helpers.instruct.neighbours import nearest_right
-from laif_helpers.instruct.requests import Answered, Near, Request, Study, request
+from laif_helpers.instruct.requests import Near, Request, request
 from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Ledger
 from laif_helpers.paths import short_names
@@ -58,9 +60,9 @@ def plan(p: StageParameters) -> Plan:
     instructors that cost nothing, up to one item for every lesson needed, since they cannot vary every item.
     """
     _check(p)
-    found = answers.read(p)
-    chosen = answers.selected(p, found) if p.row.about != "items" else None
-    named = answers.clusters(p) if p.row.studies_errors else {}
+    found = pools.read(p)
+    chosen = left_by_02.selected(p, found) if p.row.about != "items" else None
+    named = left_by_02.clusters(p) if p.row.studies_errors else {}
     if p.per == "cluster" and not named and p.row.studies_errors:
         raise FileNotFoundError(
             f"per: cluster needs {p.previous.errors}; run 02_error_analysis for that iteration first"

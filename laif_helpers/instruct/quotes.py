@@ -5,8 +5,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from laif_helpers import lessons
+from laif_helpers.answers.pools import Study
 from laif_helpers.instruct.planning import Plan
-from laif_helpers.instruct.requests import Request, Study
+from laif_helpers.instruct.requests import Request
 from laif_helpers.instructors import spending
 from laif_helpers.instructors.ledger import Reply
 from laif_helpers.instructors.quotes import Quote, Range, dollars, notes

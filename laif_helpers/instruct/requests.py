@@ -4,12 +4,12 @@ The user message is labelled blocks, the same for every instructor; the system m
 the benchmark's family.
 """
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from laif_helpers import arms
+from laif_helpers.answers.pools import Answered, Study
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.instructors import chat, ledger, spending
 from laif_helpers.instructors.chat import Asked
@@ -33,28 +33,6 @@ class Request(Asked):
     neighbour_ids: list[str]
     n: int
     cluster: str = ""
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A question and what the target said to it."""
-
-    example: Example
-    text: str
-
-
-@dataclass(frozen=True)
-class Study:
-    """One benchmark's answers, as graded, in the order of their file; ``hidden``: how many wrong ones are held out."""
-
-    bench: Benchmark
-    wrong: list[Answered]
-    right: list[Answered]
-    hidden: int = 0
-
-    @functools.cached_property
-    def everything(self) -> dict[str, Answered]:
-        return {answer.example.id: answer for answer in (*self.wrong, *self.right)}
 
 
 def request(

@@ -1,46 +1,10 @@
-"""Reads the answers that lessons are made from: those of the previous iteration, with selection and clusters."""
+"""Reads what 02 has left for the planning of requests: a person's selection of errors, and the clusters' names."""
 
 import json
-from pathlib import Path
 
-from laif_helpers import benchmarks
-from laif_helpers.answers import joined
-from laif_helpers.instruct.requests import Answered, Study
-from laif_helpers.paths import runs_dir
+from laif_helpers.answers.pools import Study
+from laif_helpers.paths import in_runs
 from laif_helpers.recipe import StageParameters
-
-
-def read(p: StageParameters) -> dict[str, Study]:
-    """The previous iteration's answers to the error split, right and wrong, joined with their questions.
-
-    Held-out items are left out, as errors and as neighbours. Raises FileNotFoundError naming the file and what to run,
-    ValueError if answers and questions do not fit.
-    """
-    studies = {}
-    for name in p.in_domain:
-        path = p.previous.responses(name, p.error_split)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{_short(path)} does not exist; run 01_evaluate with RUN={p.run!r}, "
-                f"ARM={p.arm if p.iteration > 1 else 'vanilla'!r}, ITERATION={p.iteration - 1} first"
-            )
-        right: list[Answered] = []
-        wrong: list[Answered] = []
-        hidden = 0
-        for example, response in joined.pairs(p, p.previous, name, p.error_split):
-            # what two graders read differently, or nobody answered, teaches nothing
-            if not (response.correct or response.is_error):
-                continue
-            if joined.held_out(p, name, response.id):
-                hidden += response.is_error
-            else:
-                (right if response.correct else wrong).append(Answered(example, response.text))
-        studies[name] = Study(benchmarks.get(name), wrong, right, hidden)
-    return studies
-
-
-def _short(path: Path) -> str:
-    return str(path.relative_to(runs_dir())) if path.is_relative_to(runs_dir()) else str(path)
 
 
 def selected(p: StageParameters, studies: dict[str, Study]) -> set[str] | None:
@@ -51,7 +15,7 @@ def selected(p: StageParameters, studies: dict[str, Study]) -> set[str] | None:
         ids = {str(id) for id in json.loads(p.previous.selection.read_text(encoding="utf-8"))["ids"]}
     except (json.JSONDecodeError, KeyError, TypeError):
         raise ValueError(
-            f'{_short(p.previous.selection)} must read {{"ids": ["…", …]}}; pick again, or remove it'
+            f'{in_runs(p.previous.selection)} must read {{"ids": ["…", …]}}; pick again, or remove it'
         ) from None
     wrong = {answer.example.id for study in studies.values() for answer in study.wrong}
     if not ids & wrong:

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from laif_helpers import benchmarks
@@ -25,7 +25,6 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Lesson, Message
 
 __all__ = [
-    "Origin",
     "TestIndex",
     "check",
     "confirm_letters",
@@ -74,36 +73,21 @@ def typical_size(bench: benchmarks.Benchmark, items: Sequence[Example]) -> tuple
 # -- reading
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where the lessons of one reply come from; ``key`` is the request's."""
-
-    benchmark: str
-    key: str
-    source_ids: tuple[str, ...]
-    arm: str
-    iteration: int
-    instructor: str
-
-
-def from_reply(text: str, origin: Origin, failed: str = "") -> list[Lesson]:
+def from_reply(text: str, blank: Lesson, failed: str = "") -> list[Lesson]:
     """Lessons of one reply. What cannot be read becomes a lesson of status ``unparsable`` that keeps the text.
 
-    ``failed``: why the instructor gave no answer (it refused); then nothing of the text is read.
+    ``blank``: what all of them share, a lesson without texts. ``failed``: why the instructor gave no answer (it
+    refused); then nothing of the text is read.
     """
-    found = [] if failed else samples(text, benchmarks.get(origin.benchmark).family)
+    found = [] if failed else samples(text, benchmarks.get(blank.benchmark).family)
     missing = failed or ("no sample found in the reply" if text.strip() else "empty reply")
+    head = f"{blank.arm}{blank.iteration}-{blank.request_key[:12]}"
     return [
-        Lesson(
-            id=f"{origin.arm}{origin.iteration}-{origin.key[:12]}-{at}",
-            benchmark=origin.benchmark,
+        replace(
+            blank,
+            id=f"{head}-{at}",
             question=question,
             response=response,
-            source_ids=list(origin.source_ids),
-            arm=origin.arm,
-            iteration=origin.iteration,
-            instructor=origin.instructor,
-            request_key=origin.key,
             status="unparsable" if problem else "kept",
             reason=problem,
         )

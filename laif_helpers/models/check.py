@@ -11,6 +11,7 @@ from typing import Any
 
 from laif_helpers.models import gguf
 from laif_helpers.paths import resolve
+from laif_helpers.records import read_json
 from laif_helpers.target import Target
 
 PROBE = "How many qzvx are 7 and 5?"
@@ -54,7 +55,7 @@ def unreadable(folder: Path) -> Iterator[str]:
         elif wanted != size:
             yield f"{file}: cut or no safetensors file ({size:,} bytes, its header wants {wanted:,}); {fetch}"
     index = folder / "model.safetensors.index.json"
-    for name in sorted(set(_read(index)["weight_map"].values())) if index.is_file() else []:
+    for name in sorted(set(read_json(index, {"weight_map": {}})["weight_map"].values())):
         if not (folder / name).is_file():
             yield f"{folder / name}: this part of the weights is missing; fetch it too"
 
@@ -81,19 +82,20 @@ def _header(file: Path) -> tuple[dict[str, Any] | None, int]:
             return None, length
 
 
-def _read(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
 def adapter_base(folder: Path) -> str:
     """What to load below a LoRA adapter's folder; "" if it is none. Raises ValueError if the adapter does not say."""
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():
         return ""
-    base = _read(adapter).get("base_model_name_or_path")
+    base = read_json(adapter).get("base_model_name_or_path")
     if not base:
         raise ValueError(f"{adapter}: no base_model_name_or_path; the adapter's base model is unknown")
     return str(resolve(base)) if resolve(base).is_dir() else str(base)
+
+
+def base_of(name: str) -> str:
+    """The model that holds all weights: what lies below a LoRA adapter, else the model itself."""
+    return adapter_base(resolve(name)) or name
 
 
 def weights(name: str) -> int:

@@ -43,34 +43,32 @@ def drawn(p: StageParameters) -> dict[str, Any]:
     return {"n": p.attempts, "temperature": p.attempt_temperature}
 
 
-def questions(p: StageParameters) -> dict[str, pools.Pool]:
+def questions(p: StageParameters) -> dict[str, pools.Study]:
     """The training items to answer, by benchmark: for ``rft_errors`` only those that the target failed."""
     found = pools.read(p)
     if p.strategy == "rft_errors":
-        return {name: pools.Pool(pool.failed, [], pool.tokens) for name, pool in found.items()}
+        return {name: pools.Study(study.bench, study.wrong, []) for name, study in found.items()}
     return found
 
 
-def sample(p: StageParameters, asked: dict[str, pools.Pool]) -> list[Attempt]:
+def sample(p: StageParameters, asked: dict[str, pools.Study]) -> list[Attempt]:
     """``drawn(p)["n"]`` answers to every item, graded; a batched call for each benchmark."""
     found: list[Attempt] = []
-    for name, pool in asked.items():
-        bench, failed = benchmarks.get(name), {item.id for item in pool.failed}
-        for item, number, done in _answers(p, bench, pool.everything):
-            correct = bench.grade(item, done.text).correct
-            found.append(Attempt(item, number, done, correct, item.id in failed))
+    for study in asked.values():
+        failed = {answer.example.id for answer in study.wrong}
+        for item, number, done in _answers(p, study):
+            found.append(Attempt(item, number, done, study.bench.grade(item, done.text).correct, item.id in failed))
     return found
 
 
-def _answers(
-    p: StageParameters, bench: benchmarks.Benchmark, items: Sequence[Example]
-) -> list[tuple[Example, int, Completion]]:
+def _answers(p: StageParameters, study: pools.Study) -> list[tuple[Example, int, Completion]]:
     """(item, number of the sample, answer); what this arm, or another beside it, has drawn is not drawn again."""
     how = drawn(p) | {"max_new_tokens": p.max_new_tokens, "seed": p.draw, **p.asking}
     # in the first iteration all arms of this notebook ask one model
     arms_beside = [arm.name for arm in arms.ARMS.values() if arm.notebook == p.row.notebook and arm.name != p.arm]
     beside = [RunDir.named(p.run).iteration(arm, p.iteration).attempts for arm in arms_beside]
-    asked = [bench.messages(item) for item in items]
+    items = [answer.example for answer in study.everything.values()]
+    asked = [study.bench.messages(item) for item in items]
     done = kept.generate(p.folder.attempts, p.base_model, asked, beside=beside, **how)
     wanted = [(item, number) for item in items for number in range(how["n"])]
     return [(*of, answer) for of, answer in zip(wanted, done, strict=True)]

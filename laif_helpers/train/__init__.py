@@ -15,12 +15,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import benchmarks
 from laif_helpers import launch as processes
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_json, read_rows, write_json, write_jsonl
-from laif_helpers.train import lease, snapshots
+from laif_helpers.records import read_json, rows_of, write_json, write_jsonl
+from laif_helpers.train import lease, measured, snapshots
 from laif_helpers.train.settings import Row, Settings, finished, make_settings, read_log
 
 
@@ -148,17 +147,12 @@ class _Progress:
 
 def _grade_probe(p: StageParameters) -> None:
     """Say of each probed answer whether it is right now; the child only generates."""
-    path = p.folder.path / "probe.jsonl"
-    rows = list(read_rows(path)) if path.is_file() else []
-    if all("after_correct" in row for row in rows):
+    if all("after_correct" in row for row in rows_of(p.folder.probe)):
         return  # graded, before a kill or long ago
-    for name in {row["benchmark"] for row in rows}:
-        bench = benchmarks.get(name)
-        known = {example.id: example for example in bench.load(p.error_split, data_dir=p.data_dir or None)}
-        for row in rows:
-            if row["benchmark"] == name:
-                row["after_correct"] = bench.grade(known[row["id"]], row["after"]).correct
-    write_jsonl(path, rows)
+    probed = measured.probed(p)
+    write_jsonl(
+        p.folder.probe, [row | {"after_correct": b.grade(item, row["after"]).correct} for row, b, item in probed]
+    )
 
 
 def live_curve(every: float = 2.0) -> Callable[[list[Row]], None]:

@@ -9,7 +9,7 @@ from laif_helpers import benchmarks
 from laif_helpers.answers import joined
 from laif_helpers.paths import RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Response, read_jsonl
+from laif_helpers.records import Example, Response, read_jsonl, rows_of
 
 Row = dict[str, Any]
 HELD_OUT, ANCHORS, SHOWN = 240, 32, 8
@@ -18,14 +18,9 @@ HELD_OUT, ANCHORS, SHOWN = 240, 32, 8
 
 def held_out(p: StageParameters) -> list[Row]:
     """Training items that neither instructor nor training sees, as messages and example."""
-    found = [(bench, item) for bench in map(benchmarks.get, p.in_domain) for item in _items(p, bench)]
+    found = [item for name in p.in_domain for item in joined.learnable(p, name, hidden=True)]
     chosen = random.Random(f"{p.seed}-average").sample(found, min(HELD_OUT, len(found)))
-    return [{"messages": bench.messages(item), "example": asdict(item)} for bench, item in chosen]
-
-
-def _items(p: StageParameters, bench: benchmarks.Benchmark) -> list[benchmarks.Example]:
-    items = bench.load(p.error_split, data_dir=p.data_dir or None, limit=p.limit or None)
-    return [item for item in items if joined.held_out(p, bench.name, item.id)]
+    return [{"messages": benchmarks.get(item.benchmark).messages(item), "example": asdict(item)} for item in chosen]
 
 
 def anchors(p: StageParameters) -> list[Row]:
@@ -61,3 +56,13 @@ def shown(p: StageParameters) -> list[Row]:
 def responses(path: Path) -> list[Response]:
     """Rows of a file of responses; none if there is no file."""
     return read_jsonl(path, Response) if path.is_file() else []
+
+
+def probed(p: StageParameters) -> list[tuple[Row, benchmarks.Benchmark, Example]]:
+    """The items that were shown, as answered before and after, each with its benchmark and itself."""
+    rows = rows_of(p.folder.probe)
+    known = {
+        name: {item.id: item for item in benchmarks.get(name).load(p.error_split, data_dir=p.data_dir or None)}
+        for name in {row["benchmark"] for row in rows}
+    }
+    return [(row, benchmarks.get(row["benchmark"]), known[row["benchmark"]][row["id"]]) for row in rows]

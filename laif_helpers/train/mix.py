@@ -72,7 +72,7 @@ def make(p: StageParameters) -> Mix:
         rows = [_in_own_words(row, right) for row in rows]
     short = lessons.shortfalls(rows, p.budget, p.replay_fraction, strict=p.strict and not by_tokens)
     if by_tokens:
-        rows, short = token_budget.fit(p, rows, {name: _examples(p, name) for name in p.in_domain})
+        rows, short = token_budget.fit(p, rows)
     write_jsonl(p.folder.training_set, rows)
     absent = [f"{name}: no items at all" for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
     return Mix(rows, absent + short)
@@ -95,7 +95,7 @@ def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
         raise ValueError(f"{p.folder.repair_records} holds no record; look at the funnel of {p.row.notebook}")
     short: list[str] = []
     if p.match == "tokens":
-        rows, short = token_budget.fit(p, rows, {name: _examples(p, name) for name in p.in_domain})
+        rows, short = token_budget.fit(p, rows)
     write_jsonl(p.folder.training_set, rows)
     return Mix(rows, short)
 
@@ -114,7 +114,7 @@ def _ended(p: StageParameters) -> str:
 def _arm_lessons(p: StageParameters, tests: list[tuple[str, str]]) -> list[Lesson]:
     path = p.folder.lessons(p.arm)
     if not p.row.notebook:
-        items = {name: _examples(p, name) for name in p.in_domain}
+        items = {name: joined.learnable(p, name) for name in p.in_domain}
         needed = lessons.shares(p.budget, p.replay_fraction)[0]
         gold = lessons.gold_lessons(items, tests, needed, seed=p.draw, arm=p.arm, iteration=p.iteration)
         write_jsonl(path, gold)
@@ -152,7 +152,7 @@ def _replay_pool(p: StageParameters, tests: list[tuple[str, str]], right: dict[t
     pool = []
     for name in p.in_domain:
         text = benchmarks.get(name).question_text
-        pool += [e for e in _examples(p, name) if (name, e.id) in right and normalise(text(e)) not in forbidden]
+        pool += [e for e in joined.learnable(p, name) if (name, e.id) in right and normalise(text(e)) not in forbidden]
     return pool
 
 
@@ -162,8 +162,3 @@ def _in_own_words(row: dict[str, Any], right: dict[tuple[str, str], str]) -> dic
         return row
     answer = {"role": "assistant", "content": right[row["benchmark"], row["id"]]}
     return row | {"messages": [*row["messages"][:-1], answer]}
-
-
-def _examples(p: StageParameters, name: str) -> list[Example]:
-    items = benchmarks.get(name).load(p.error_split, data_dir=p.data_dir or None, limit=p.limit or None)
-    return [item for item in items if not joined.held_out(p, name, item.id)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.launch import environment
+from laif_helpers.models.check import base_of
 from laif_helpers.paths import existing, runs_dir
 from laif_helpers.recipe import Recipe, local_target
 from laif_helpers.records import read_json, write_json
@@ -32,7 +33,7 @@ def size(settings: Settings) -> memory.Shape | str:
     From then on ZeRO-3 changes every model that is created, also one without data.
     """
     try:
-        return memory.shape(_base_of(settings))
+        return memory.shape(base_of(settings.base))
     except ValueError as error:
         return str(error)
 
@@ -54,11 +55,6 @@ def before_loading(settings: Settings, model: memory.Shape | str, shares: Row, a
     if stops := [row["found"] for row in rows if row["verdict"] == "stop"]:
         raise ValueError("; ".join(stops))
     return figures
-
-
-def _base_of(settings: Settings) -> str:
-    adapter = Path(settings.base) / "adapter_config.json"
-    return str(read_json(adapter)["base_model_name_or_path"]) if adapter.is_file() else settings.base
 
 
 def _row(check: str, found: str, verdict: str = "fine") -> Row:
@@ -159,7 +155,7 @@ def of_recipe(settings: Settings) -> list[str]:
 
     gpus = torch.cuda.device_count()
     try:
-        model = memory.shape(_base_of(settings))
+        model = memory.shape(base_of(settings.base))
     except ValueError as error:
         return [f"training: {error}: no memory estimate; everything else of the recipe was checked"]
     origin = " (from the table of known models; its config cannot be read here)" if model.guessed else ""

@@ -11,7 +11,8 @@ from laif_helpers import benchmarks
 from laif_helpers.models import ask
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_json, read_rows
+from laif_helpers.records import read_json, rows_of
+from laif_helpers.train import measured
 from laif_helpers.train.settings import BETAS, SCHEDULE, Row, read_log
 
 DECIDING = (
@@ -113,25 +114,21 @@ def _shown(value: Any) -> str:
 
 def probe_table(folder: IterationDir) -> pd.DataFrame:
     """The probed items: question, gold, what was answered before and after, and whether that was right."""
-    path = folder.path / "probe.jsonl"
     columns = ["id", "question", "gold", "before", "before_correct", "after", "after_correct"]
-    return pd.DataFrame(read_rows(path) if path.is_file() else [], columns=columns)
+    return pd.DataFrame(rows_of(folder.probe), columns=columns)
 
 
 def questions(p: StageParameters) -> list[ask.Question]:
     """The probed items as questions that the models before and after can be asked again, with their graders."""
-    found = []
-    for row in read_rows(path) if (path := p.folder.path / "probe.jsonl").is_file() else []:
-        bench = benchmarks.get(row["benchmark"])
-        known = {item.id: item for item in bench.load(p.error_split, data_dir=p.data_dir or None)}
-        item = known[row["id"]]
-        found.append(ask.Question(bench.question_text(item), bench.messages(item), partial(bench.grade, item)))
-    return found
+    return [
+        ask.Question(bench.question_text(item), bench.messages(item), partial(bench.grade, item))
+        for _, bench, item in measured.probed(p)
+    ]
 
 
 def asked_html(p: StageParameters) -> str:
     """The first probed item as the models before and after the training answered it."""
-    rows = list(read_rows(path)) if (path := p.folder.path / "probe.jsonl").is_file() else []
+    rows = rows_of(p.folder.probe)
     if not rows:
         return "<p>Nothing was asked.</p>"
     return ask.page(questions(p)[0], {"before": rows[0]["before"], "after": rows[0]["after"]})

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from laif_helpers import benchmarks
+from laif_helpers.answers import joined
 from laif_helpers.lessons.gold import worked
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import ROLLOUT, Example
@@ -22,18 +23,17 @@ CANDIDATES = 4
 """Times the budget: rows to choose from if an arm's rows are short."""
 
 
-def fit(p: StageParameters, rows: Sequence[Row], items: dict[str, list[Example]]) -> tuple[list[Row], list[str]]:
+def fit(p: StageParameters, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """The first rows of each benchmark that its allowance takes, lessons and replay in their shares, and a sentence for
     each benchmark whose rows do not fill it.
 
-    Rollouts come again until it is used up. ``items``: training items by benchmark, whose worked answers are measured.
-    Raises ValueError for such a sentence if the recipe is ``strict``.
+    Rollouts come again until it is used up. Raises ValueError for such a sentence if the recipe is ``strict``.
     """
     from transformers import AutoTokenizer
 
     tokenizer, found, short = AutoTokenizer.from_pretrained(p.base_model), list[Row](), []
-    for name, examples in items.items():
-        allowed = p.budget * _typical(tokenizer, name, examples, p.draw)
+    for name in p.in_domain:
+        allowed = p.budget * _typical(tokenizer, name, joined.learnable(p, name), p.draw)
         here = [row for row in rows if row["benchmark"] == name]
         taken = list[Row]()
         for share, source in _parts(p, here):

@@ -41,12 +41,9 @@ def questions(p: StageParameters) -> dict[str, list[Example]]:
             f"attempts {p.attempts} at attempt_temperature {p.attempt_temperature:g}: TriPosT needs several different "
             "attempts at a question; set attempts: 2 or more and attempt_temperature above 0, for instance to 1"
         )
-    found = {}
     for name in p.in_domain:
         steps.task(name)
-        items = benchmarks.get(name).load(p.error_split, data_dir=p.data_dir or None, limit=p.limit or None)
-        found[name] = [item for item in items if not joined.held_out(p, name, item.id)]
-    return found
+    return {name: joined.learnable(p, name) for name in p.in_domain}
 
 
 def budget(items: Sequence[Example]) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from laif_helpers.answers import repair
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_rows
+from laif_helpers.records import rows_of
 from laif_helpers.tripost.trajectories import OUTCOMES, RIGHT, Trajectory
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ def followed(p: StageParameters, found: Sequence[Trajectory]) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    path = p.previous.trajectories
-    before = read_rows(path) if path.is_file() else []
     now = [{"benchmark": each.benchmark, "item": each.item, "outcome": each.outcome} for each in found]
-    table = pd.DataFrame(repair.later(before, now), columns=["benchmark", "outcome", "trained", "later_right"])
+    table = pd.DataFrame(
+        repair.later(rows_of(p.previous.trajectories), now), columns=["benchmark", "outcome", "trained", "later_right"]
+    )
     table = table.assign(trained=table["trained"].where(table["trained"] != "", "nothing"))
     grouped = table.groupby(["benchmark", "outcome", "trained"])["later_right"].agg(["size", "mean"]).reset_index()
     grouped["mean"] = (100 * grouped["mean"].astype(float)).round(1)

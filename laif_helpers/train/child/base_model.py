@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.records import read_json
+from laif_helpers.models.check import adapter_base, base_of
 from laif_helpers.train.settings import Row, Settings
 
 
@@ -23,14 +23,13 @@ def load_model(settings: Settings) -> Any:
         options["attn_implementation"] = "flash_attention_2"  # the kernel that keeps packed samples apart
     if settings.load_in_4bit:
         options |= four_bits(options["dtype"])
-    adapter = Path(settings.base) / "adapter_config.json"
-    base = read_json(adapter)["base_model_name_or_path"] if adapter.is_file() else settings.base
+    base = base_of(settings.base)
     model = load_base(base, **options)
     if settings.load_in_4bit:
         from peft import prepare_model_for_kbit_training
 
         model = prepare_model_for_kbit_training(model, gpu and settings.gradient_checkpointing)
-    if adapter.is_file():
+    if base != settings.base:
         return continue_adapter(model, settings.base, is_trainable=True)
     return _new_adapter(model, settings) if settings.lora_rank else model
 
@@ -90,15 +89,14 @@ def merge(adapter: str | Path, into: str | Path, base: str = "") -> Path:
     FileExistsError if ``into`` is there already.
     """
     adapter, into = Path(adapter), Path(into)
-    config = adapter / "adapter_config.json"
-    if not config.is_file():
+    below = base or adapter_base(adapter)
+    if not below:
         raise ValueError(f"{adapter} holds no adapter_config.json, so it is no LoRA adapter")
     if into.exists():
         raise FileExistsError(f"{into} exists; name a new folder for the merged model")
     from transformers import AutoTokenizer
 
-    model = load_base(base or read_json(config)["base_model_name_or_path"], dtype="auto")
-    merged = continue_adapter(model, str(adapter)).merge_and_unload(safe_merge=True)
+    merged = continue_adapter(load_base(below, dtype="auto"), str(adapter)).merge_and_unload(safe_merge=True)
     merged.save_pretrained(into)
     AutoTokenizer.from_pretrained(adapter).save_pretrained(into)
     return into

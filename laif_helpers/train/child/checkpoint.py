@@ -40,7 +40,7 @@ def finish(settings: Settings, metrics: Row) -> None:
         _merge_in_place(settings.unfinished)
     model_card.write(settings.unfinished, settings.card, settings.deciding, metrics)
     try:
-        probe(settings, folder.path / "probe.jsonl")
+        probe(settings, folder.probe)
         metrics["drift"] = drift.measure(settings)
     except Exception as error:  # a handful of answers is not worth the weights
         traceback.print_exc()

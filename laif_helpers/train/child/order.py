@@ -96,7 +96,8 @@ def confidence(model: Any, samples: list[Row], device: Any, batch: int = 16) -> 
         for begin in range(0, len(order), batch):
             part = order[begin : begin + batch]
             ids, labels = (_padded([samples[at][key] for at in part], fill) for key, fill in _FILL.items())
-            logits = model(input_ids=ids.to(device), attention_mask=(_mask(samples, part)).to(device)).logits[:, :-1]
+            mask = _padded([[1] * len(samples[at]["input_ids"]) for at in part], 0).to(device)
+            logits = model(input_ids=ids.to(device), attention_mask=mask).logits[:, :-1]
             wanted = labels[:, 1:].to(device)
             losses = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), wanted, reduction="none")
             means = -losses.sum(1) / (wanted != -100).sum(1).clamp(min=1)
@@ -114,7 +115,3 @@ def _padded(rows: list[list[int]], fill: int) -> Any:
 
     longest = max(map(len, rows))
     return torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
-
-
-def _mask(samples: list[Row], part: list[int]) -> Any:
-    return _padded([[1] * len(samples[at]["input_ids"]) for at in part], 0)

@@ -27,10 +27,11 @@ def make_samples(settings: Settings, tokenizer: Any, rows: list[Row]) -> tuple[l
     """
     prompts = [row["messages"] if settings.signal == "teacher" else row["messages"][:-1] for row in rows]
     contexts = ["" if settings.signal == "teacher" else row["messages"][-1]["content"] for row in rows]
-    ids = _rendered(tokenizer, prompts)
-    shown = (
-        _rendered(tokenizer, [_shown(*pair) for pair in zip(prompts, contexts, strict=True)]) if any(contexts) else ids
-    )
+    ids = rendered(tokenizer, prompts, add_generation_prompt=True)
+    shown = ids
+    if any(contexts):
+        together = [_shown(*pair) for pair in zip(prompts, contexts, strict=True)]
+        shown = rendered(tokenizer, together, add_generation_prompt=True)
     answers = [
         row.get("answer_tokens") or len(tokenizer(text)["input_ids"]) for row, text in zip(rows, contexts, strict=True)
     ]
@@ -57,9 +58,10 @@ def make_samples(settings: Settings, tokenizer: Any, rows: list[Row]) -> tuple[l
     }
 
 
-def _rendered(tokenizer: Any, conversations: list[list[Row]]) -> list[list[int]]:
-    texts = tokenizer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=True)
-    return list(tokenizer(texts, add_special_tokens=False)["input_ids"])
+def rendered(tokenizer: Any, conversations: list[list[Row]], **options: Any) -> list[list[int]]:
+    """Token ids of each conversation as the template writes it; ``options``: of ``apply_chat_template``."""
+    texts = [tokenizer.apply_chat_template(turns, tokenize=False, **options) for turns in conversations]
+    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
 
 
 def _shown(turns: list[Row], context: str) -> list[Row]:
@@ -114,6 +116,8 @@ def make_trainer(settings: Settings, trl_arguments: Any, model: Any, tokenizer: 
 
 def _counting(settings: Settings) -> Any:
     """The trainer's class with ``_total_train_tokens``: prompts and rollouts, as SFTTrainer counts what it learns."""
+    import torch
+
     if settings.signal == "teacher":
         from trl.trainer.distillation_trainer import DistillationTrainer as Base
     else:
@@ -124,20 +128,14 @@ def _counting(settings: Settings) -> Any:
 
         def _generate(self, *given: Any) -> Any:
             drawn = super()._generate(*given)
-            tokens = sum(map(len, drawn[0])) + sum(map(len, drawn[1]))
-            self._total_train_tokens += int(self.accelerator.reduce(_tensor(tokens, self.accelerator.device)))
+            tokens = torch.tensor(sum(map(len, (*drawn[0], *drawn[1]))), device=self.accelerator.device)
+            self._total_train_tokens += int(self.accelerator.reduce(tokens))
             return drawn
 
         def log(self, logs: Row, *given: Any) -> None:
             super().log(logs | {"num_tokens": self._total_train_tokens}, *given)
 
     return Counting
-
-
-def _tensor(value: int, device: Any) -> Any:
-    import torch
-
-    return torch.tensor(value, device=device)
 
 
 def cost(settings: Settings, samples: list[Row], metrics: Row) -> Row:

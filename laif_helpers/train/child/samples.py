@@ -6,6 +6,7 @@ from typing import Any
 from laif_helpers.models import template
 from laif_helpers.records import read_rows
 from laif_helpers.train.child import rollouts
+from laif_helpers.train.child.rollouts import rendered
 from laif_helpers.train.settings import Row, Settings
 
 
@@ -107,9 +108,9 @@ def encode(tokenizer: Any, conversations: list[list[Row]], stops: set[int]) -> t
     plain = [[{"role": turn["role"], "content": turn["content"]} for turn in turns] for turns in conversations]
     wanted = [(row, at, weight) for row, turns in enumerate(conversations) for at, weight in learned(turns)]
     inner = [(row, at) for row, at, _ in wanted if at + 1 < len(plain[row])]
-    whole = _rendered(tokenizer, plain)
-    prompts = _rendered(tokenizer, [plain[row][:at] for row, at, _ in wanted], add_generation_prompt=True)
-    ends = dict(zip(inner, _rendered(tokenizer, [plain[row][: at + 1] for row, at in inner]), strict=True))
+    whole = rendered(tokenizer, plain)
+    prompts = rendered(tokenizer, [plain[row][:at] for row, at, _ in wanted], add_generation_prompt=True)
+    ends = dict(zip(inner, rendered(tokenizer, [plain[row][: at + 1] for row, at in inner]), strict=True))
     samples: list[Row] = [{"input_ids": ids, "labels": [-100] * len(ids), "weights": [0.0] * len(ids)} for ids in whole]
     mismatches = set[int]()
     for (row, at, weight), prompt in zip(wanted, prompts, strict=True):
@@ -139,11 +140,6 @@ def parts(sample: Row, tokenizer: Any) -> list[Row]:
     for learned, span in itertools.groupby(range(len(sample["labels"])), key=lambda at: sample["labels"][at] != -100):
         found.append({"text": tokenizer.decode([sample["input_ids"][at] for at in span]), "learned": learned})
     return found
-
-
-def _rendered(tokenizer: Any, conversations: list[list[Row]], **options: Any) -> list[list[int]]:
-    texts = [tokenizer.apply_chat_template(turns, tokenize=False, **options) for turns in conversations]
-    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
 
 
 def _learn(sample: Row, start: int, end: int, weight: float) -> None:

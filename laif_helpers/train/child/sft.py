@@ -86,9 +86,10 @@ def describe(trainer: Any, settings: Settings, seconds: float) -> Row:
     """What ``train_metrics.json`` says of the training proper."""
     history, arguments = trainer.state.log_history, trainer.args
     first = read_log(Path(settings.folder) / "train_log.jsonl")[0]["loss"]  # of all attempts, not of this one
+    tokens = int(_last(history, "num_tokens"))  # without padding, over all epochs and ranks
     return {
         **{"steps": trainer.state.global_step, "world_size": arguments.world_size, "deepspeed": settings.deepspeed},
-        **throughput(history, seconds),
+        **{"tokens": tokens, "tokens_per_s": round(tokens / seconds, 1)},
         **{"start_loss": first, "final_loss": _last(history, "loss"), "seconds": round(seconds, 2)},
         **{"peak_memory_mb": memory.peak_mb(), "learning_rate": settings.learning_rate, "epochs": settings.epochs},
         **{"packing": getattr(arguments, "packing", False), "lora_rank": settings.lora_rank},
@@ -249,12 +250,6 @@ def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any,
         trainer._get_train_sampler = lambda *_: sampler
         trainer.add_callback(order.follow_epochs(sampler))
     return trainer
-
-
-def throughput(history: list[Row], seconds: float) -> Row:
-    """Real tokens (no padding) over all epochs and ranks, and their rate."""
-    tokens = int(_last(history, "num_tokens"))
-    return {"tokens": tokens, "tokens_per_s": round(tokens / seconds, 1)}
 
 
 def _last(history: list[Row], key: str) -> float:
