@@ -1,23 +1,20 @@
 """Lets one process at a time hold a file, also on file systems without locks.
 
 A lock of the operating system ends when its holder ends, however it ends. Some shared file systems have no locks
-(Lustre mounted without ``flock``, some NFS and FUSE). There the holder keeps a lease: a file beside the lock that it
-touches regularly. A lease is void once its process has ended, or once it was not touched for a minute by the file
-system's own clock and nobody touches it while it is watched.
+(Lustre mounted without ``flock``, some NFS and FUSE). There the holder keeps a lease (``filelock.SoftFileLease``): a
+file beside the lock that it touches regularly. A lease is void once its process has ended, or once it was not touched
+for a minute by the file system's own clock and nobody touches it while it is watched.
 """
 
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import socket
 import sys
 import tempfile
-import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -41,23 +38,22 @@ def hold(path: Path, *, wait: bool = False, everywhere: bool = False) -> Iterato
     ``everywhere``: keep a lease too, because a shared file system may be mounted so that its locks hold on one machine
     alone (NFS with ``local_lock``).
     """
+
+    def say(more: dict[str, Any]) -> None:
+        # in place: the lock is on this very file, and a renamed one would not be locked
+        path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()} | more), encoding="utf-8")
+
     with path.open("a+", encoding="utf-8") as handle:
-        while True:
-            try:
-                taken = _take(handle, fcntl.LOCK_EX)
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
-                break
-            if taken:
-                with _lease(_lease_path(path), wait) if everywhere else contextlib.nullcontext():
-                    yield from _locked(path)
-                return
+        while (taken := _take(handle, fcntl.LOCK_EX)) is False:
             if not wait:
                 raise Held
             time.sleep(WAIT_S)
-    with _lease(_lease_path(path), wait) as say:
-        yield say
+        with _lease(path, wait) if everywhere or taken is None else contextlib.nullcontext():
+            say({})
+            try:
+                yield say
+            finally:
+                path.write_text("")
 
 
 def holder(path: Path) -> dict[str, Any]:
@@ -67,14 +63,13 @@ def holder(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open(encoding="utf-8") as handle:
-            if not _take(handle, fcntl.LOCK_SH):
-                found: dict[str, Any] = json.loads(handle.read())
-                return found
-    except (FileNotFoundError, json.JSONDecodeError):
+            if _take(handle, fcntl.LOCK_SH) is not False and not _leased(path):
+                return {}
+            return dict(json.loads(handle.read()))
+    except json.JSONDecodeError:  # being written just now
+        return {"pid": "unknown"}
+    except OSError:
         return {}
-    except OSError:  # no locks here
-        pass
-    return _leased(_lease_path(path))
 
 
 def known(folder: Path) -> bool:
@@ -87,173 +82,89 @@ def known(folder: Path) -> bool:
     return True
 
 
-def _locked(path: Path) -> Iterator[Say]:
-    say = _writer(path)
-    say({})
-    try:
-        yield say
-    finally:
-        path.write_text("")
-
-
-def _take(handle: IO[str], kind: int) -> bool:
-    """Try for a lock a few times: ``holder`` looks at it for a moment."""
+def _take(handle: IO[str], kind: int) -> bool | None:
+    """Try for a lock a few times, since ``holder`` looks at it for a moment; None if the file system has none."""
     for _ in range(3):
-        with contextlib.suppress(BlockingIOError):
+        try:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
             return True
-        time.sleep(0.05)
+        except BlockingIOError:
+            time.sleep(0.05)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return None
     return False
 
 
-def _writer(path: Path) -> Say:
-    """Written in place: the lock is on this very file, and a renamed one would not be locked."""
-
-    def say(more: dict[str, Any]) -> None:
-        path.write_text(json.dumps(_me() | more), encoding="utf-8")
-
-    return say
-
-
-def _me() -> dict[str, Any]:
-    return {"pid": os.getpid(), "host": socket.gethostname()}
-
-
 # -- leases
+
+
+@contextlib.contextmanager
+def _lease(path: Path, wait: bool) -> Iterator[None]:
+    """Hold the lease of ``path``. A holder that stood still and was taken for dead ends, with its children, because
+    another process does its work now."""
+    from filelock import LeaseCompromise, Timeout
+
+    def lost(loss: LeaseCompromise) -> None:
+        if loss.reason == "owner-changed" and (owner := lease.owner):
+            who = f"process {owner.pid} on {owner.hostname}"
+            print(f"laif: {file} is held by {who} now, because this process stood still; it ends", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(3)
+
+    file, lease = _lease_path(path), _lease_of(path, lost)
+    if _age(file) > STALE_S and file.is_file() and not file.stat().st_size:
+        file.unlink(missing_ok=True)  # its machine lost power while it was made
+    touched = _touched(file)
+    # One that looks abandoned is watched until it moves or is void: a clock that was set says nothing about its holder.
+    patience = -1.0 if wait else 2 * STALE_S if _age(file) > STALE_S else 0.0
+    try:
+        lease.acquire(timeout=patience, cancel_check=lambda: not wait and _touched(file) != touched)
+    except Timeout:
+        raise Held from None
+    try:
+        yield
+    finally:
+        lease.release()
 
 
 def _lease_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.lease{path.suffix}")
 
 
-@contextlib.contextmanager
-def _lease(lease: Path, wait: bool) -> Iterator[Say]:
-    """Keep the lease that only one process can make, and touch it until the end of the block."""
-    me = _me() | {"token": uuid.uuid4().hex}
-    while not _make(lease, me):
-        if not wait:
-            raise Held
-        time.sleep(WAIT_S)
-    over = threading.Event()
-    beating = threading.Thread(target=_beat, args=(lease, me, over), daemon=True)
-    beating.start()
+def _lease_of(path: Path, lost: Callable[[Any], None] | None = None) -> Any:
+    from filelock import SoftFileLease
 
-    def say(more: dict[str, Any]) -> None:
-        lease.write_text(json.dumps(me | more), encoding="utf-8")
-
-    try:
-        yield say
-    finally:
-        over.set()
-        beating.join()
-        if _read(lease).get("token") == me["token"]:
-            lease.unlink(missing_ok=True)
+    beats: dict[str, Any] = {"lease_duration": STALE_S, "heartbeat_interval": BEAT_S, "poll_interval": WAIT_S}
+    return SoftFileLease(_lease_path(path), **beats, thread_local=False, on_compromise=lost)
 
 
-def _make(lease: Path, me: dict[str, Any]) -> bool:
-    seen = _state(lease)  # looked at before it is judged: what is removed below is what was judged, not its successor
-    if _leased(lease):
-        return False
-    if seen:
-        if seen[1] and not _gone(_read(lease)) and _moves(lease):
-            return False
-        _remove(lease, seen)
-    try:
-        with lease.open("x", encoding="utf-8") as handle:
-            handle.write(json.dumps(me))
-    except FileExistsError:
-        return False
-    return True
-
-
-def _moves(lease: Path) -> bool:
-    """Whether the holder of a lease that looks old touches it. A clock that was set, or another machine's, says nothing
-    about the holder, so it is watched for longer than it may stand still."""
-    before, ends = _state(lease), time.monotonic() + 2.5 * BEAT_S
-    while time.monotonic() < ends:
-        time.sleep(min(WAIT_S, BEAT_S))
-        if _state(lease) != before:
-            return True
-    return False
-
-
-def _state(lease: Path) -> tuple[int, str] | None:
-    """When a lease was touched and what it says; None if there is none."""
-    try:
-        return lease.stat().st_mtime_ns, _text(lease)
-    except OSError:
-        return None
-
-
-def _remove(lease: Path, seen: tuple[int, str]) -> None:
-    """Remove a void lease in the state ``seen``. Only the holder of a claim on this very lease may: else the slower one
-    of two would remove the lease that the faster one has just made, and which is empty for a moment."""
-    claim = lease.with_name(f"{lease.name}.{hashlib.sha256(repr(seen).encode()).hexdigest()[:12]}")
-    with contextlib.suppress(FileNotFoundError):
-        if abs(_now(lease.parent) - claim.stat().st_mtime) > STALE_S:  # of a process that was killed right here
-            claim.unlink()
-    with contextlib.suppress(FileExistsError):
-        claim.open("x").close()
-        if _state(lease) == seen:
-            lease.unlink(missing_ok=True)
-        claim.unlink(missing_ok=True)
-
-
-def _beat(lease: Path, me: dict[str, Any], over: threading.Event) -> None:
-    """Touch the lease. Who finds another's there has stood still and was taken for dead: the process ends, with its
-    children, because the other one does their work now."""
-    while not over.wait(BEAT_S):
-        with contextlib.suppress(OSError, FileExistsError):
-            found = _read(lease)
-            if found.get("token") == me["token"]:
-                lease.touch()
-            elif found.get("token"):
-                who = f"process {found.get('pid')} on {found.get('host')}"
-                print(f"laif: {lease} is held by {who} now, because this process stood still; it ends", file=sys.stderr)
-                sys.stderr.flush()
-                os._exit(3)
-            elif not lease.exists():
-                with lease.open("x", encoding="utf-8") as handle:
-                    handle.write(json.dumps(me))
-
-
-def _text(lease: Path) -> str:
-    try:
-        return lease.read_text(encoding="utf-8")
-    except OSError:
-        return ""
-
-
-def _read(lease: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(_text(lease))
-        return found
-    except json.JSONDecodeError:
-        return {}
-
-
-def _leased(lease: Path) -> dict[str, Any]:
-    """What a lease that holds by its age says; {} if there is none, or if its process has gone."""
-    try:
-        age = abs(_now(lease.parent) - lease.stat().st_mtime)
-    except FileNotFoundError:
-        return {}
-    owner = _read(lease) or {"pid": "unknown"}  # being written just now
-    return {} if _gone(owner) or age > STALE_S else owner
-
-
-def _gone(owner: dict[str, Any]) -> bool:
+def _leased(path: Path) -> bool:
+    """Whether a lease holds by its age, and its process has not ended."""
     import psutil
 
-    return owner.get("host") == socket.gethostname() and not psutil.pid_exists(owner["pid"])
+    if _age(_lease_path(path)) > STALE_S:
+        return False
+    owner = _lease_of(path).owner  # None while it is being written
+    return not owner or owner.hostname != socket.gethostname() or psutil.pid_exists(owner.pid)
 
 
-def _now(folder: Path) -> float:
-    """The time by the clock that stamps files in this folder, which may be a server's."""
+def _touched(file: Path) -> float:
+    """When a lease was touched last; 0 if there is none."""
     try:
-        with tempfile.TemporaryFile(dir=folder) as handle:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _age(file: Path) -> float:
+    """Seconds since a lease was touched by the clock that stamps files in its folder, which may be a server's."""
+    try:
+        with tempfile.TemporaryFile(dir=file.parent) as handle:
             handle.write(b".")
             handle.flush()
-            return os.fstat(handle.fileno()).st_mtime
+            now = os.fstat(handle.fileno()).st_mtime
     except OSError:
-        return time.time()
+        now = time.time()
+    return abs(now - _touched(file))

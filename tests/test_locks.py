@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import json
 import multiprocessing
 import os
 import shutil
@@ -14,7 +13,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Toy
@@ -87,16 +85,30 @@ def test_who_waits_gets_it_in_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert counter.read_text() == "30"
 
 
-def test_a_lease_of_another_machine_holds_while_it_is_touched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases alone, with a beat of a tenth of a second."""
     monkeypatch.setattr(fcntl, "flock", no_flock)
-    path = tmp_path / "x.lock"
+    monkeypatch.setattr(locks, "BEAT_S", 0.1)
+    monkeypatch.setattr(locks, "STALE_S", 0.5)
+
+
+def leave(path: Path, host: str = "node7", pid: int = 1) -> Path:
+    """A lease as another process has left it."""
     lease = locks._lease_path(path)
-    lease.write_text(json.dumps({"pid": 1, "host": "node7"}))
+    lease.write_text(f"filelock/2\npid={pid}\nhost={host}\nmode=lease\ntoken=x\nduration=0.5\nstart=1\n")
+    return lease
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_lease_of_another_machine_holds_while_it_is_touched(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    lease = leave(path)
     with pytest.raises(locks.Held), locks.hold(path):
         pass
-    old = time.time() - locks.STALE_S - 1
+    old = time.time() - 60
     os.utime(lease, (old, old))
-    monkeypatch.setattr(locks, "BEAT_S", 0.02)
+    assert locks.holder(path) == {}
     with locks.hold(path):
         os.utime(lease, (old, old))
         deadline = time.monotonic() + 30
@@ -106,25 +118,17 @@ def test_a_lease_of_another_machine_holds_while_it_is_touched(monkeypatch: pytes
     assert not lease.exists()
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases alone, with a beat of a tenth of a second."""
-    monkeypatch.setattr(fcntl, "flock", no_flock)
-    monkeypatch.setattr(locks, "BEAT_S", 0.1)
-
-
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_was_set_takes_nobody_his_lease_and_keeps_nobodys(tmp_path: Path, hours: int) -> None:
     """The times of a lease are off by an hour: it holds if it is touched, and is void if it is not."""
     path, over = tmp_path / "x.lock", threading.Event()
-    lease, off = locks._lease_path(path), time.time() + 3600 * hours
+    lease, off = leave(path), time.time() + 3600 * hours
 
     def beat() -> None:
         while not over.wait(0.05):
             os.utime(lease, (off + time.monotonic() % 60,) * 2)
 
-    lease.write_text(json.dumps({"pid": 1, "host": "node7"}))
     os.utime(lease, (off, off))
     beating = threading.Thread(target=beat)
     beating.start()
@@ -139,24 +143,40 @@ def test_a_clock_that_was_set_takes_nobody_his_lease_and_keeps_nobodys(tmp_path:
 
 
 @pytest.mark.usefixtures("quick")
-def test_of_many_that_find_a_void_lease_one_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "_moves", lambda lease: False)
-    lease = tmp_path / "x.lease"
-    for _ in range(100):
-        lease.write_text(json.dumps({"pid": 1, "host": "node7"}))
-        os.utime(lease, (1, 1))
-        with ThreadPoolExecutor(8) as pool:
-            made = list(pool.map(lambda at: locks._make(lease, locks._me() | {"token": str(at)}), range(8)))
-        assert sum(made) == 1
-        assert json.loads(lease.read_text())["token"] == str(made.index(True))
-        assert [path.name for path in tmp_path.iterdir()] == ["x.lease"]
+def test_of_many_that_find_a_void_lease_one_takes_it(tmp_path: Path) -> None:
+    path, others = tmp_path / "x.lock", 7
+    for _ in range(20):
+        leave(path, socket.gethostname(), pid=2**22 + 1)  # a process that is no more
+        lost = threading.Semaphore(0)
+
+        def tried(_: int, lost: threading.Semaphore = lost) -> bool:
+            try:
+                with locks.hold(path):
+                    return all(lost.acquire(timeout=30) for _ in range(others))
+            except locks.Held:
+                lost.release()
+                return False
+
+        with ThreadPoolExecutor(others + 1) as pool:
+            assert sum(pool.map(tried, range(others + 1))) == 1
+        assert [file.name for file in tmp_path.iterdir()] == ["x.lock"]
 
 
-def test_who_stood_still_and_lost_the_lease_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("quick")
+def test_a_lease_that_lost_its_content_with_the_power_is_void_after_a_while(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    lease = leave(path)
+    lease.write_text("")
+    with pytest.raises(locks.Held), locks.hold(path):
+        pass
+    os.utime(lease, (1, 1))
+    with locks.hold(path):
+        assert locks.holder(path)["pid"] == os.getpid()
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_stood_still_and_lost_the_lease_ends(tmp_path: Path) -> None:
     """A machine that sleeps, or a process that is stopped, must not go on beside its successor."""
-    monkeypatch.setattr(fcntl, "flock", no_flock)
-    monkeypatch.setattr(locks, "BEAT_S", 0.1)
-    monkeypatch.setattr(locks, "STALE_S", 0.5)
     path = tmp_path / "x.lock"
     short = NO_FLOCK + HOLD + "locks.BEAT_S, locks.STALE_S = 0.1, 0.5\n" + STAY
     child = subprocess.Popen(
@@ -238,18 +258,3 @@ def test_a_run_folder_that_cannot_be_written_is_named(toy: Toy) -> None:
     (toy.root / "runs" / "toy").write_text("a file where the folder should be")
     with pytest.raises(ValueError, match=r"run folder .*/toy cannot be written .* set LAIF_RUNS"):
         toy.run()
-
-
-def test_a_lease_that_another_has_just_made_and_not_yet_written_is_not_removed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    lease, judge = tmp_path / "x.lease.lock", locks._leased
-
-    def late(path: Path) -> dict[str, Any]:
-        found = judge(path)  # nobody has it yet
-        path.open("x").close()  # and now another process makes it
-        return found
-
-    monkeypatch.setattr(locks, "_leased", late)
-    assert not locks._make(lease, {"pid": 1, "host": "here", "token": "mine"})
-    assert lease.read_text() == "", "it is still the other one's"
