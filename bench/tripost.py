@@ -18,7 +18,7 @@ from laif_helpers.graders import steps
 from laif_helpers.graders.steps.mutations import mutants
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example
-from laif_helpers.tripost.turns import conversation
+from laif_helpers.tripost.trajectories import conversation
 
 
 def verifiers(n: int) -> dict[str, dict[str, float]]:

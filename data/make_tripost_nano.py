@@ -37,7 +37,7 @@ from laif_helpers.paths import NANO, ROOT
 from laif_helpers.records import Message, write_json, write_text
 from laif_helpers.stats import wilson
 from laif_helpers.tripost import loop
-from laif_helpers.tripost.turns import conversation
+from laif_helpers.tripost.trajectories import conversation
 
 OUT = ROOT / "data" / "nano_tripost"
 TASKS = {"word_sorting": word_sorting, "multistep_arithmetic": multistep_arithmetic}

@@ -144,6 +144,7 @@ def test_an_arm_without_lessons_ranks_none(tmp_path: Path) -> None:
 
 def parameters(**more: Any) -> recipe.StageParameters:
     values = {"run": "r", "arm": "le", "iteration": 1, "target": str(NANO), "budget": 40, "match": "tokens"}
+    values |= {"limit": 50, "holdout_fraction": 0.0}
     return recipe.build(recipe.StageParameters, values | more)
 
 
@@ -159,7 +160,7 @@ def test_tokens_are_held_equal_whatever_the_rows_length() -> None:
     sums = []
     for rows, replay in ((short, 0.25), (long, 0.0), (rollouts, 0.25)):
         p = parameters(replay_fraction=replay)
-        fitted, missing = token_budget.fit(p, rows, {"practice": items})
+        fitted, missing = token_budget.fit(p, rows)
         assert not missing
         sizes = dict.fromkeys(("lesson", "replay", "rollout"), 0)
         for each in fitted:
@@ -171,8 +172,8 @@ def test_tokens_are_held_equal_whatever_the_rows_length() -> None:
     gold = lessons.from_gold(items, "practice", 50, 0)
     whole = [{"messages": [*benchmarks.get("practice").messages_for(g.question), {"role": "assistant", "content": g.response}]} for g in gold]  # fmt: skip # noqa: E501
     mean = sum(token_budget.size(tokenizer, each) for each in whole) / 50
-    few, missing = token_budget.fit(p, long[:3], {"practice": items})
+    few, missing = token_budget.fit(p, long[:3])
     assert len(few) == 3 and "tokens of the" in missing[0]
     with pytest.raises(ValueError, match=r"tokens of the .* that budget 40 asks for; lower budget"):
-        token_budget.fit(parameters(strict=True), long[:3], {"practice": items})
+        token_budget.fit(parameters(strict=True), long[:3])
     assert sums == pytest.approx([40 * mean] * 3, rel=0.03)

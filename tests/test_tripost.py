@@ -20,7 +20,7 @@ from laif_helpers.records import Completion, Message, write_jsonl
 from laif_helpers.runner import plan
 from laif_helpers.train import mix
 from laif_helpers.tripost import improve, loop, tables
-from laif_helpers.tripost.turns import CHECK, REPAIR, conversation
+from laif_helpers.tripost.trajectories import CHECK, REPAIR, conversation
 
 NAME = "logical_deduction"
 Answer = Callable[[str, list[Message], int], str]

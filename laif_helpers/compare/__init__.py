@@ -48,8 +48,8 @@ def collect(p: StageParameters) -> tuple[pd.DataFrame, list[str]]:
     ``flip``. Raises FileNotFoundError when the untouched target has answered nothing, ValueError when two
     iterations answered different items, or different graders graded them.
     """
-    wanted, missing = _wanted(p)
-    baseline = {name: _baseline(p, name) for name in wanted}
+    baseline = {name: _baseline(p, name) for name in p.benchmarks if p.test_split in benchmarks.get(name).splits}
+    missing = [f"{name} has no split {p.test_split!r}" for name in p.benchmarks if name not in baseline]
     parts = [part for part in baseline.values() if part is not None]
     missing += [f"vanilla has not answered {name}, {p.test_split}" for name, part in baseline.items() if part is None]
     if not parts:
@@ -64,11 +64,6 @@ def collect(p: StageParameters) -> tuple[pd.DataFrame, list[str]]:
             missing += lacking
     answers = pd.concat(parts, ignore_index=True)
     return answers, missing
-
-
-def _wanted(p: StageParameters) -> tuple[list[str], list[str]]:
-    have = [name for name in p.benchmarks if p.test_split in benchmarks.get(name).splits]
-    return have, [f"{name} has no split {p.test_split!r}" for name in p.benchmarks if name not in have]
 
 
 def _baseline(p: StageParameters, benchmark: str) -> pd.DataFrame | None:

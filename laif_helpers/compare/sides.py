@@ -66,19 +66,15 @@ def _of_run(place: Path) -> list[Logged]:
     """Answers to the test splits below a folder; a task is named by arm and iteration if there are several."""
     found = []
     recipe = next((up / "recipe.yaml" for up in (place, *place.parents) if (up / "recipe.yaml").is_file()), None)
-    error_split = _error_split(recipe) if recipe else ""
+    settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe else {"error_split": ""}
     for path in sorted(place.glob("**/responses/[!.]*.jsonl")):
         where = path.parent.parent.relative_to(place).as_posix()
         for answer in logs.read(path):
-            if answer.split == error_split:
+            if answer.split == settings.get("error_split", "train"):
                 break
             named = f"{answer.task}, {where}" if where != "." else answer.task
             found.append(replace(answer, task=named))
     return found
-
-
-def _error_split(recipe: Path) -> str:
-    return str(yaml.safe_load(recipe.read_text(encoding="utf-8")).get("error_split", "train"))
 
 
 def _of_files(place: Path) -> list[Logged]:

@@ -29,7 +29,8 @@ def compare(a: str, b: str, *, regrade: bool = False, out: str = "") -> tuple[st
     table = paired.results(pairs, before, after)
     changed = paired.changed(pairs, before, after)
     notes = [*_on_pairs(pairs, table), *pairs.notes, *pairs.a.notes, *pairs.b.notes]
-    folder = Path(out).expanduser() if out else runs_dir() / "compared" / _folder_name(pairs)
+    names = [re.sub(r"[^\w.-]+", "-", log.name)[-60:].strip("-") for log in (pairs.a, pairs.b)]
+    folder = Path(out).expanduser() if out else runs_dir() / "compared" / "-against-".join(names)
     _write(folder, pairs, table, {"changed": changed, "groups": paired.groups(changed)}, notes)
     head = f"A: {pairs.a.name}\nB: {pairs.b.name}\n"
     text = "\n".join(
@@ -62,11 +63,6 @@ def _on_pairs(pairs: paired.Pairs, table: pd.DataFrame) -> list[str]:
                 f"{row['benchmark']}: {row['n']:,} items from {row['origins']:,} origins; the origin is the unit."
             )
     return notes
-
-
-def _folder_name(pairs: paired.Pairs) -> str:
-    names = [re.sub(r"[^\w.-]+", "-", log.name)[-60:].strip("-") for log in (pairs.a, pairs.b)]
-    return "-against-".join(names)
 
 
 def _write(

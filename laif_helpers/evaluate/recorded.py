@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from laif_helpers import benchmarks
+from laif_helpers.answers import replay
+from laif_helpers.answers.replay import Recorded
 from laif_helpers.evaluate.grading import grade_all, graders_hash, items_hash, to_responses
 from laif_helpers.evaluate.tables import escape
 from laif_helpers.paths import stamp_of
@@ -15,16 +17,13 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Grade, read_state, write_json, write_jsonl
 from laif_helpers.target import Target
 
-if TYPE_CHECKING:
-    from laif_helpers.answers.replay import Recorded
-
 
 def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
     """Grade the recorded answers to the splits ``wanted``; a split without answers is left out, and a line says so.
 
     Raises ValueError when the file holds several models and none is named, or no answer to anything wanted.
     """
-    recorded = _load(p, _spec(p))
+    recorded = replay.load(_spec(p), p.data_dir or None)
     if len(known := sorted({item.model for item in recorded})) > 1:
         spec = _spec(p)
         raise ValueError(
@@ -49,7 +48,7 @@ def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
     return paths
 
 
-def _grade_into(path: Path, items: "list[Recorded]", name: str, split: str, audit: bool) -> None:
+def _grade_into(path: Path, items: list[Recorded], name: str, split: str, audit: bool) -> None:
     """Grade and write the file, unless these very answers were graded by these graders before."""
     keys = [json.dumps([item.text, item.model]) for item in items]
     stamp: dict[str, Any] = {"graders": graders_hash(), "items": items_hash(keys, [item.example for item in items])}
@@ -69,13 +68,7 @@ def _spec(p: StageParameters) -> str:
     return Target.of(p.target).name
 
 
-def _load(p: StageParameters, spec: str) -> "list[Recorded]":
-    from laif_helpers.answers import replay
-
-    return replay.load(spec, p.data_dir or None)
-
-
-def _of_split(p: StageParameters, recorded: "list[Recorded]", name: str, split: str) -> "list[Recorded]":
+def _of_split(p: StageParameters, recorded: list[Recorded], name: str, split: str) -> list[Recorded]:
     """Recorded answers to one split, in the split's own order if its questions are on this machine; ``limit`` applies.
 
     The order matters: files of right and of wrong answers come one after the other, and a limit must not see
@@ -99,9 +92,9 @@ def agreement(p: StageParameters, df: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     row per disagreement with what we read and why. Both are empty if the target is no recording.
     ``df``: graded answers, which are not graded again.
     """
-    loaded = _load(p, _spec(p).partition("#")[0]) if Target.of(p.target).kind == "replay" else []
-    recorded = [item for item in loaded if item.label is not None]
-    recorded = [item for item in recorded if item.example.benchmark in p.benchmarks]
+    whole = _spec(p).partition("#")[0]
+    loaded = replay.load(whole, p.data_dir or None) if Target.of(p.target).kind == "replay" else []
+    recorded = [item for item in loaded if item.label is not None and item.example.benchmark in p.benchmarks]
     done = {
         (row["model"], row["id"], row["text"]): Grade(row["correct"], row["extracted"], row["readable"], row["reason"])
         for row in df.to_dict("records")
@@ -141,7 +134,7 @@ def listing(p: StageParameters, disagreements: pd.DataFrame) -> str:
     return f'<div style="max-height:30em;overflow:auto">{table}</div>'
 
 
-def _spread(items: "list[Recorded]", limit: int) -> "list[Recorded]":
+def _spread(items: list[Recorded], limit: int) -> list[Recorded]:
     """At most ``limit`` items (0: all), evenly from the whole list: recorded right answers come before wrong ones."""
     return items[:: -(-len(items) // limit)] if limit else items
 
@@ -149,7 +142,7 @@ def _spread(items: "list[Recorded]", limit: int) -> "list[Recorded]":
 _COMPARED = ["benchmark", "model", "id", "gold", "read", "ours", "recorded", "reason", "text"]
 
 
-def _graded(name: str, items: "list[Recorded]", done: dict[tuple[str, str, str], Grade]) -> list[tuple[Any, ...]]:
+def _graded(name: str, items: list[Recorded], done: dict[tuple[str, str, str], Grade]) -> list[tuple[Any, ...]]:
     """Rows of ``_COMPARED``; only answers that are not ``done`` are graded."""
     keys = [(item.model, item.example.id, item.text) for item in items]
     new = [item for item, key in zip(items, keys, strict=True) if key not in done]

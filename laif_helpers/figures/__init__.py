@@ -122,7 +122,7 @@ def _lines(axis: Any, part: pd.DataFrame, arms: list[str]) -> None:
         rows = part[part["arm"] == arm]
         if rows.empty:
             continue
-        line = rows if arm == "vanilla" else _concat(start, rows)
+        line = rows if arm == "vanilla" or start.empty else pd.concat([start, rows])
         line = line.sort_values("iteration")
         # Side by side rather than on top of each other: intervals stay readable.
         dodge = 0.06 * (number - (len(arms) - 1) / 2) if arms else 0.0
@@ -139,10 +139,6 @@ def _lines(axis: Any, part: pd.DataFrame, arms: list[str]) -> None:
     axis.set_xlabel(f"iteration (N = {_range_of(part['n'])})")
     percent_axis(axis.yaxis, "")
     axis.set_ylabel("")
-
-
-def _concat(*parts: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([part for part in parts if not part.empty])
 
 
 def _range_of(counts: pd.Series) -> str:

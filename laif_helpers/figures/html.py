@@ -11,12 +11,9 @@ def escaped(table: pd.DataFrame, most: int = 600) -> str:
     if table.empty:
         return "<p>None.</p>"
     style = "<style scoped>td, th { text-align: left !important; vertical-align: top; white-space: pre-wrap; }</style>"
-    body = table.map(lambda cell: _escape(str(cell), most)).to_html(index=False, escape=False, border=0)
+    cells = table.map(lambda cell: html.escape(cut(str(cell), most)).replace("\n", "<br>"))
+    body = cells.to_html(index=False, escape=False, border=0)
     return f'{style}<div class="tex2jax_ignore mathjax_ignore">{body}</div>'
-
-
-def _escape(text: str, most: int) -> str:
-    return html.escape(cut(text, most)).replace("\n", "<br>")
 
 
 def cut(text: str, most: int) -> str:

@@ -63,12 +63,10 @@ def _answers(plan: Plan, p: StageParameters) -> dict[str, Reply]:
         return {}
     if instructors.is_paid(p.instructor):
         lessons.test_questions(p)  # a test split that is not at hand must be known before anything is paid for
-    keys = [request.key for request in plan.requests]
     with open_ledger(plan, p) as replies:
-        known, begin = replies.replies(keys), time.perf_counter()
+        begin = time.perf_counter()
         try:
-            instructors.ask([request for request in plan.requests if request.key not in known], p, replies)
+            return replies.answered(plan.requests, lambda missing: instructors.ask(missing, p, replies))
         finally:
             waited = float(replies.noted(ledger.SECONDS) or 0) + time.perf_counter() - begin
             replies.note(ledger.SECONDS, f"{waited:.3f}")
-        return replies.replies(keys)

@@ -1,5 +1,6 @@
 """Asks the instructor the lessons' questions again, alone; its answers must confirm them (``lessons.confirmed``)."""
 
+import functools
 from collections.abc import Sequence
 
 from laif_helpers import benchmarks
@@ -19,12 +20,9 @@ def answers(asked: Sequence[Lesson], p: StageParameters, ledger: Ledger) -> list
         # another seed for each: servers that honour it would give one text again
         drawn = p.model_copy(update={"seed": p.seed + sample, "reply_format": "text"})
         requests = [_question(drawn, lesson, sample) for lesson in asked]
-        keys = [item.key for item in requests]
-        known = ledger.replies(keys)
-        llm.ask([item for item in requests if item.key not in known], drawn, ledger)
-        replies = ledger.replies(keys)
-        for texts, key in zip(found, keys, strict=True):
-            texts.append(replies[key].text if key in replies else "")
+        replies = ledger.answered(requests, functools.partial(llm.ask, p=drawn, ledger=ledger))
+        for texts, item in zip(found, requests, strict=True):
+            texts.append(replies[item.key].text if item.key in replies else "")
     return found
 
 

@@ -1,16 +1,14 @@
 """Builds what is sent to a language model and reads its answer, call by call or in a batch."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from laif_helpers import benchmarks
-from laif_helpers.instructors.ledger import Ledger, Reply
+from laif_helpers.instructors.ledger import Asked, Ledger, Reply
 from laif_helpers.instructors.spending import MAX_REPLY_TOKENS, price
 from laif_helpers.lessons import structured
 from laif_helpers.models import protocol
 from laif_helpers.models.form import Form
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Message
 
 OPENAI = "https://api.openai.com/v1"
 TEMPERATURE = 0.8
@@ -18,15 +16,6 @@ TEMPERATURE = 0.8
 TIMEOUT_S = 300.0
 SCHEMA = "response_format"
 """The parameter that holds the JSON schema of a reply."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is sent: messages about a benchmark's items. ``key`` is their hash in the ledger."""
-
-    key: str
-    benchmark: str
-    messages: list[Message]
 
 
 def url_of(p: StageParameters) -> str:

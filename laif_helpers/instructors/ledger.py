@@ -8,7 +8,7 @@ stored. A request is known by the hash of all that shapes its reply.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -38,6 +38,15 @@ PAID = "paid"
 """Of ``about``: "no" if replies cost nothing and come out the same again. Such a ledger may be started afresh."""
 SECONDS = "seconds"
 """Of ``about``: how long the instructor was waited for, over all calls."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is sent: messages about a benchmark's items. ``key`` is their hash in the ledger."""
+
+    key: str
+    benchmark: str
+    messages: list[Message]
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,13 @@ class Ledger:
         rows = self.base.execute(f"SELECT {columns} FROM calls WHERE status = 'done'")
         known = {row[0]: Reply(*row) for row in rows}
         return {key: known[key] for key in keys if key in known}
+
+    def answered(self, requests: Sequence[Asked], ask: Callable[[list[Asked]], None]) -> dict[str, Reply]:
+        """The replies to requests, by key; those that are not there are asked for by ``ask``, which records them."""
+        keys = [request.key for request in requests]
+        known = self.replies(keys)
+        ask([request for request in requests if request.key not in known])
+        return self.replies(keys)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from laif_helpers.benchmarks.practice.concepts import CONCEPTS
 from laif_helpers.benchmarks.practice.reading import recognise
 from laif_helpers.benchmarks.practice.world import Equation, Problem, compose, draw_concepts
-from laif_helpers.instructors.prompts import LABELS, blocks, numbered, wanted
+from laif_helpers.instructors.prompts import LABELS, blocks, numbered, reply, wanted
 from laif_helpers.records import Message
 
 _EQUATION = re.compile(r"(\d+)\s*([-+*/])\s*(\d+)\s*=\s*(\d+)")
@@ -41,8 +41,9 @@ def answer(messages: list[Message], *, seed: int) -> str:
     digest = hashlib.sha256(json.dumps([messages, seed], sort_keys=True).encode()).digest()
     rng = random.Random(int.from_bytes(digest[:8], "big"))
     if "vary" in found:
-        source = recognise(found["vary"])
-        return _reply(_describe(source), _samples(rng, [source.concepts] * n, found["vary"]))
+        concepts = recognise(found["vary"]).concepts
+        about = f"The question is about {_list(concepts)}; the samples vary its numbers, names and wording."
+        return _reply(about, _samples(rng, [concepts] * n, found["vary"]))
     if "answered" in found:
         return _practise(rng, recognise(found["answered"]), found.get("student", ""), n)
     if "group" in found:
@@ -196,16 +197,9 @@ def _instead(mistake: Mistake) -> str:
     return f": it wrote {mistake.written} where {mistake.right} is right"
 
 
-def _describe(source: Problem) -> str:
-    return f"The question is about {_list(source.concepts)}; the samples vary its numbers, names and wording."
-
-
 def _list(concepts: Sequence[str]) -> str:
     return " and ".join(repr(concept) for concept in concepts)
 
 
 def _reply(diagnosis: str, samples: Sequence[Problem]) -> str:
-    parts = [f"Diagnosis: {diagnosis}"]
-    for number, problem in enumerate(samples, start=1):
-        parts.append(f"Sample {number}:\nQuestion: {problem.question}\nAnswer: {problem.response}")
-    return "\n".join(parts) + "\n"
+    return reply(diagnosis, [(problem.question, problem.response) for problem in samples])

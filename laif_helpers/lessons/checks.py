@@ -5,9 +5,8 @@ import re
 from fractions import Fraction
 
 from laif_helpers.graders.arithmetic import DIGITS, value
-from laif_helpers.lessons.equations import equations, unknowns
+from laif_helpers.lessons.equations import computes, equations, unknowns
 from laif_helpers.lessons.text import words
-from laif_helpers.lessons.values import computes
 
 _NUMBER = re.compile(DIGITS)
 _FINAL = re.compile(r"####\s*(.+?)\s*$")

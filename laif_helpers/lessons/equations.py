@@ -7,11 +7,11 @@ are units, words that end a clause. Where an operand is a word (``price - 5 = 3`
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from laif_helpers.graders.arithmetic import DIGITS, value
 from laif_helpers.graders.numbers import NUMERALS
-from laif_helpers.lessons.values import holds
 
 _MARK = re.compile(r"<<([^<>]*)>>")
 _BULLET = re.compile(r"^\s*(?:[-*•]\s+|\(?\d{1,2}[.)]\s+|step\s+\d+\s*[:.)-]\s*)", re.I)
@@ -35,6 +35,7 @@ _SPOKEN = {"x": "*", "times": "*", "plus": "+", "minus": "-"}
 _STOPS = re.compile(r"because|so|and|then|is|are|was|were|or|if|but|since|means|gives|that|therefore|which")
 _UNKNOWN = re.compile(r"(?<![\w'’.])(?<!\d )([A-Za-z])(?=\s?[-+*/^=])")
 _SHARE = re.compile(r"\d+ / \d+ of .*")  # "1/3 of the sum = 66" states
+_COMPUTES = re.compile(r"[\d)%]\s*(?:\*\*|[-+*/^])")
 _LONGEST_UNIT = 9
 """Words after a number that may be its unit: ``24 hours from New York to San Francisco + …``."""
 
@@ -234,3 +235,33 @@ def _past_words(side: Sequence[_Token], at: int) -> int:
     while end < len(side) and side[end].kind == "word" and end - at < 3:
         end += 1
     return end if end < len(side) and side[end].kind in ("number", "open") else at
+
+
+# -- what sides are worth
+
+
+def computes(text: str) -> bool:
+    """Whether a side of an equation holds an operation."""
+    return bool(_COMPUTES.search(text))
+
+
+def holds(left: str, right: str) -> bool:
+    """Whether both sides are worth the same; a side with two or more decimals may be the rounded value, and ``%``
+    a hundredth or a unit."""
+    for percent in (True, False):
+        a, b = value(left, percent=percent), value(right, percent=percent)
+        if a is None or b is None:
+            return False
+        if a == b or _rounded(a, b, right, percent=percent) or _rounded(b, a, left, percent=percent):
+            return True
+    return False
+
+
+def _rounded(exact: Fraction, shown: Fraction, text: str, *, percent: bool = False) -> bool:
+    """Whether ``text`` shows ``exact`` to the two or more decimals that it writes."""
+    decimals = re.search(r"\.(\d+)", text)
+    places = len(decimals[1]) if decimals else 0
+    if places < 2 or computes(text):
+        return False
+    unit = Fraction(1, 10**places) / (100 if percent and "%" in text else 1)
+    return abs(exact - shown) < unit

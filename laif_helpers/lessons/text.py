@@ -61,7 +61,7 @@ def diagnosis(text: str) -> str:
         if match := _DIAGNOSIS.match(line):
             wording = [match[1]]
             for following in lines[at + 1 :]:
-                if not following.strip() or _starts_sample(following):
+                if not following.strip() or any(start.match(following) for start in (_SAMPLE, _QUESTION, _PROBLEM)):
                     break
                 wording.append(following.strip())
             return " ".join(wording).strip()
@@ -85,10 +85,6 @@ def samples(
         missing = [name for name, part in zip(("a question", "an answer"), raw, strict=True) if not part]
         found.append((*sample, "") if sample else (*raw, f"a sample without {missing[0]}" if missing else needed))
     return found
-
-
-def _starts_sample(line: str) -> bool:
-    return bool(_SAMPLE.match(line) or _QUESTION.match(line) or _PROBLEM.match(line))
 
 
 def _split(text: str) -> list[tuple[list[str], list[str]]]:

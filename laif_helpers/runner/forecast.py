@@ -48,7 +48,8 @@ def _unsent(recipe: Recipe) -> str:
 
 
 def _cost(stages: list[Stage]) -> list[str]:
-    turns = [stage for stage in stages if stage.makes_lessons and _asks(stage)]
+    asking = (stage for stage in stages if stage.row.needs == "instructor" and stage.recipe.instructor == "llm")
+    turns = [stage for stage in asking if stage.makes_lessons]
     if not turns:
         return []
     try:
@@ -62,10 +63,6 @@ def _cost(stages: list[Stage]) -> list[str]:
     asked = f"{low[0]:,.0f} to {high[0]:,.0f} requests"
     spent = f"{tokens[0]} million tokens in, {tokens[1]} out, {priced}"
     return [f"instructor: {who}, if {WRONG[0]:.0%} to {WRONG[1]:.0%} of the answers are wrong: {asked}, {spent}"]
-
-
-def _asks(stage: Stage) -> bool:
-    return stage.row.needs == "instructor" and stage.recipe.instructor == "llm"
 
 
 def _sum(turns: list[tuple[float, ...]]) -> tuple[float, ...]:

@@ -50,7 +50,7 @@ def declared(path: Path) -> dict[str, Any]:
     for node in ast.parse(text).body:
         key, value = _assignment(node, name)
         values[key] = value
-    if lost := set(values) ^ set(_seen_by_papermill(path)):
+    if lost := set(values) ^ set(import_papermill().inspect_notebook(str(path))):
         raise ValueError(
             f"{name}: papermill reads the parameters cell differently: {', '.join(sorted(lost))}; write each "
             "parameter as NAME = literal on a line of its own, without annotation or trailing comment"
@@ -91,10 +91,6 @@ def _assignment(node: ast.stmt, name: str) -> tuple[str, Any]:
         raise ValueError(
             f"{name}: parameter {target.id} is not a literal; derive it in the cell after the parameters"
         ) from None
-
-
-def _seen_by_papermill(path: Path) -> list[str]:
-    return list(import_papermill().inspect_notebook(str(path)))
 
 
 def import_papermill() -> Any:

@@ -203,12 +203,9 @@ def _stages(run: RunDir, point: str, settings: Recipe, home: Home) -> Iterator[S
         beside = [error_map]
         if settings.measures_repair:
             beside.append(Stage(run, settings, REPAIR, point=home.vanilla).key)
-        ends = [first, *beside, *(chain[-1].key for chain in map(_without_analysis, chains) if chain)]
+        shown = [[stage.key for stage in chain if stage.notebook != ANALYSE] for chain in chains]
+        ends = [first, *beside, *(keys[-1] for keys in shown if keys)]
         yield Stage(_folder(run, point), settings, COMPARE, after=tuple(ends), point=point, optional=tuple(beside))
-
-
-def _without_analysis(chain: list[Stage]) -> list[Stage]:
-    return [stage for stage in chain if stage.notebook != ANALYSE]
 
 
 def _vanilla(run: RunDir, settings: Recipe, point: str) -> Iterator[Stage]:

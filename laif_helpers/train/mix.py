@@ -54,12 +54,14 @@ def make(p: StageParameters) -> Mix:
     tests = lessons.test_questions(p)
     if p.folder.repair_records.is_file() and not p.folder.lessons(p.arm).is_file():
         return _repairs(p, tests)
-    kept = [lesson for lesson in _arm_lessons(p, tests) if lesson.status in _usable(p)]
+    by_tokens = p.match == "tokens"
+    # what the budget of items did not need serves if tokens are held equal
+    usable = ("kept", "surplus") if by_tokens else ("kept",)
+    kept = [lesson for lesson in _arm_lessons(p, tests) if lesson.status in usable]
     if not any(lesson.status == "kept" for lesson in kept):
         raise ValueError(f"{p.folder.lessons(p.arm)} holds no kept lesson; look at the reasons in its funnel")
     replay = lessons.shares(p.budget, p.replay_fraction)[1] > 0
     right = _right_answers(p) if replay else {}
-    by_tokens = p.match == "tokens"
     rows = lessons.mix(
         [replace(lesson, status="kept") for lesson in sorted(kept, key=lambda lesson: lesson.status)],
         _replay_pool(p, tests, right) if replay else [],
@@ -76,11 +78,6 @@ def make(p: StageParameters) -> Mix:
     write_jsonl(p.folder.training_set, rows)
     absent = [f"{name}: no items at all" for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
     return Mix(rows, absent + short)
-
-
-def _usable(p: StageParameters) -> tuple[str, ...]:
-    """Statuses of the lessons to choose from: those that the budget did not need serve if tokens are held equal."""
-    return ("kept", "surplus") if p.match == "tokens" else ("kept",)
 
 
 def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:

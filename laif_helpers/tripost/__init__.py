@@ -21,8 +21,7 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example
 from laif_helpers.tripost import improve
 from laif_helpers.tripost.mixing import records, traced
-from laif_helpers.tripost.trajectories import RIGHT, UNREADABLE, WRONG, WRONG_STEP, Trajectory, editable
-from laif_helpers.tripost.turns import conversation
+from laif_helpers.tripost.trajectories import RIGHT, UNREADABLE, WRONG, WRONG_STEP, Trajectory, conversation, editable
 
 __all__ = ["collect", "edit", "questions", "records", "sample", "traced"]
 

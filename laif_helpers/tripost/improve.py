@@ -1,6 +1,7 @@
 """Improves a wrong answer: a script or a language model writes it anew."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from laif_helpers.graders import steps
@@ -10,8 +11,7 @@ from laif_helpers.instructors.chat import Asked
 from laif_helpers.instructors.quotes import Quote, dollars, notes
 from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE
 from laif_helpers.recipe import StageParameters
-from laif_helpers.tripost.trajectories import Trajectory, Update, editable
-from laif_helpers.tripost.turns import conversation
+from laif_helpers.tripost.trajectories import Trajectory, Update, conversation, editable
 
 INSTRUCTION = (
     "You correct step by step answers. You get a question, an answer and feedback that names its first wrong step. "
@@ -99,10 +99,5 @@ def _ask(asked: list[Asked], p: StageParameters, found: Sequence[Trajectory]) ->
     about = {"arm": p.arm, "iteration": str(p.iteration), "target": p.target, "instructor": p.instructor}
     items = {request.id: request.question for request in found}
     with ledger.open_ledger(p.folder.replies(p.arm), about, items) as calls:
-        known = calls.replies([request.key for request in asked])
-        llm.ask(
-            [request for request in asked if request.key not in known],
-            p.model_copy(update={"reply_format": "text"}),
-            calls,
-        )
-        return {key: reply.text for key, reply in calls.replies([request.key for request in asked]).items()}
+        ask = partial(llm.ask, p=p.model_copy(update={"reply_format": "text"}), ledger=calls)
+        return {key: reply.text for key, reply in calls.answered(asked, ask).items()}

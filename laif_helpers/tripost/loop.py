@@ -16,7 +16,7 @@ from laif_helpers.models.kept import Ask
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, write_jsonl
 from laif_helpers.tripost import FEEDBACK_TOKENS, budget
-from laif_helpers.tripost.turns import conversation
+from laif_helpers.tripost.trajectories import conversation
 
 
 @dataclass

@@ -10,8 +10,7 @@ from laif_helpers import benchmarks
 from laif_helpers.graders import steps
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example
-from laif_helpers.tripost.trajectories import RIGHT, WRONG_STEP, Trajectory
-from laif_helpers.tripost.turns import conversation
+from laif_helpers.tripost.trajectories import RIGHT, WRONG_STEP, Trajectory, conversation
 
 
 def records(found: list[Trajectory], items: dict[str, list[Example]], p: StageParameters) -> list[dict[str, Any]]:

@@ -1,9 +1,11 @@
-"""Holds a trajectory: question, attempt, verdict, edits, and what became of them."""
+"""Holds a trajectory: question, attempt, verdict, edits, what became of them, and the conversation they make."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from laif_helpers import benchmarks
 from laif_helpers.recipe import StageParameters
+from laif_helpers.records import Message
 
 OUTCOMES = RIGHT, WRONG, WRONG_STEP, UNREADABLE = "right", "wrong", "right_answer_wrong_step", "unreadable"
 """Classes of an attempt. The third has the right answer through a wrong step; the last follows no format."""
@@ -53,3 +55,19 @@ def editable(trajectory: Trajectory, p: StageParameters) -> bool:
     return trajectory.status == "kept" and (
         trajectory.outcome == WRONG or (trajectory.outcome == WRONG_STEP and p.wrong_steps == "repair")
     )
+
+
+CHECK = "Is every step of this answer right?"
+REPAIR = "Write the answer again: keep the steps before the wrong one, and do the rest anew."
+
+
+def conversation(benchmark: str, question: str, *texts: str) -> list[Message]:
+    """The turns of a question and a model's ``texts``: an attempt, feedback, an update, feedback on it, and so on.
+
+    The last turn is the user's turn after the last text, so that a model continues from it.
+    """
+    turns = list(benchmarks.get(benchmark).messages_for(question))
+    for at, text in enumerate(texts):
+        turns.append({"role": "assistant", "content": text})
+        turns.append({"role": "user", "content": REPAIR if at % 2 else CHECK})
+    return turns

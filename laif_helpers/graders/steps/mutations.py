@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from string import ascii_lowercase
 
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps import FINAL, Step
@@ -86,47 +87,44 @@ def _other_number(match: re.Match[str], rng: random.Random) -> str:
     return str(int(match[1]) + rng.choice((-10, -2, -1, 1, 2, 10)))
 
 
-def _other_digit(match: re.Match[str], rng: random.Random) -> str:
-    return str(rng.choice([digit for digit in range(1, 10) if str(digit) != match[1]]))
+def _other(among: str) -> Callable[[re.Match[str], random.Random], str]:
+    """Another character of ``among`` than the one that stands there."""
+    return lambda match, rng: rng.choice([character for character in among if character != match[1]])
 
 
-def _other_letter(match: re.Match[str], rng: random.Random) -> str:
-    return rng.choice([letter for letter in "abcdefghijklmnopqrstuvwxyz" if letter != match[1]])
-
-
-def _other_operator(match: re.Match[str], rng: random.Random) -> str:
-    return rng.choice([operator for operator in "+-*" if operator != match[1]])
+_other_digit, _other_letter, _other_operator = map(_other, ("123456789", ascii_lowercase, "+-*"))
 
 
 def _other_day(match: re.Match[str], rng: random.Random) -> str:
     return f"{rng.choice([day for day in range(1, 29) if day != int(match[1])]):02}"
 
 
-def _exchanged(pattern: str, between: str) -> Edit:
-    """Two neighbours of what group 1 lists, exchanged."""
+def _listed(pattern: str, between: str, least: int, change: Callable[[list[str], random.Random], object]) -> Edit:
+    """What group 1 lists, changed in place, if it lists so many."""
 
     def edit(text: str, rng: random.Random) -> str | None:
         match = re.search(pattern, text)
         parts = match[1].split(between) if match else []
-        if not match or len(parts) < 2:
+        if not match or len(parts) < least:
             return None
-        at = rng.randrange(len(parts) - 1)
-        parts[at : at + 2] = parts[at + 1], parts[at]
+        change(parts, rng)
         return text[: match.start(1)] + between.join(parts) + text[match.end(1) :]
 
     return edit
+
+
+def _exchanged(pattern: str, between: str) -> Edit:
+    """Two neighbours exchanged."""
+
+    def exchange(parts: list[str], rng: random.Random) -> None:
+        at = rng.randrange(len(parts) - 1)
+        parts[at : at + 2] = parts[at + 1], parts[at]
+
+    return _listed(pattern, between, 2, exchange)
 
 
 def _without_one(pattern: str, between: str) -> Edit:
-    def edit(text: str, rng: random.Random) -> str | None:
-        match = re.search(pattern, text)
-        parts = match[1].split(between) if match else []
-        if not match or len(parts) < 3:
-            return None
-        parts.pop(rng.randrange(len(parts)))
-        return text[: match.start(1)] + between.join(parts) + text[match.end(1) :]
-
-    return edit
+    return _listed(pattern, between, 3, lambda parts, rng: parts.pop(rng.randrange(len(parts))))
 
 
 _LETTERS = r"letters?: (.*)\.$"

@@ -52,7 +52,14 @@ def families() -> list[str]:
     return sorted(path.stem.removeprefix("family_") for path in FOLDER.glob("family_*.j2"))
 
 
-# -- reading a request, as the local instructors do
+# -- reading a request and writing the reply, as the local instructors do
+
+
+def reply(diagnosis: str, samples: Sequence[tuple[str, str]]) -> str:
+    """A reply in the papers' form; ``samples``: (question, answer)."""
+    parts = [f"Diagnosis: {diagnosis}"]
+    parts += [f"Sample {n}:\nQuestion: {asked}\nAnswer: {answer}" for n, (asked, answer) in enumerate(samples, start=1)]
+    return "\n\n".join(parts) + "\n"
 
 
 def blocks(messages: Sequence[Message]) -> dict[str, str]:

@@ -52,13 +52,14 @@ def answer(messages: list[Message], *, seed: int) -> str:
     try:
         solution = understand(blocks["question"], blocks["gold"])
     except NotVariable as reason:
-        return _reply(f"{_UNABLE}{reason}.", [])
+        return prompts.reply(f"{_UNABLE}{reason}.", [])
     variator = Variator(solution)
     contrast, beyond = _contrast(solution, right) if right else ("", set())
     rng = random.Random(f"{seed} {blocks['question']}")
     samples = _samples(variator, wanted, beyond, rng)
     diagnosis = _diagnosis(solution, blocks.get("student"), contrast)
-    return _reply(diagnosis if samples else f"{diagnosis} {_UNABLE}{_NO_DRAW}.", samples)
+    pairs = [(sample.question, sample.response) for sample in samples]
+    return prompts.reply(diagnosis if samples else f"{diagnosis} {_UNABLE}{_NO_DRAW}.", pairs)
 
 
 def coverage(problems: Iterable[tuple[str, str]], *, seed: int = 0) -> Counter[str]:
@@ -162,10 +163,3 @@ def _diagnosis(solution: Solution, student: str | None, contrast: str) -> str:
         right = plain(solution.program.value(solution.answer))
         where = f"every step's result appears in the answer, but it does not end on {right}"
     return f"{contrast}: {where}." if contrast else f"{where[0].upper()}{where[1:]}."
-
-
-def _reply(diagnosis: str, samples: list[Variation]) -> str:
-    parts = [f"Diagnosis: {diagnosis}"]
-    for i, sample in enumerate(samples, start=1):
-        parts.append(f"Sample {i}:\nQuestion: {sample.question}\nAnswer: {sample.response}")
-    return "\n\n".join(parts) + "\n"

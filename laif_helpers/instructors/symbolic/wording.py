@@ -149,7 +149,7 @@ def stays(question: str, number: Number) -> str:
     checks = {
         "clock": re.match(r"\s*(?:[ap]\.?m\b|[AP]\.?M\b|o'? ?clock|noon)", after) or re.search(r"\bat $", before),
         "date": re.search(rf"(?:{_CALENDAR})\.? (?:the )?$", before) or re.match(rf" (?:of )?(?:{_CALENDAR})\b", after),
-        "year": _is_year(number, before),
+        "year": not number.money and re.fullmatch(r"(?:1[6-9]|20)\d\d", number.text),
         "label": re.search(rf"(?:\b{_LABELS} |#|\bNo\. ?|[A-Za-z]-?)$", before)
         or re.match(r"[A-Z]|-?(?:th|st)\b", after),
         "range": re.match(r"\s?[-–]\s?\$?\d", after) or re.search(r"\d\s?[-–]\s?\$?$", before),
@@ -166,11 +166,6 @@ def stays(question: str, number: Number) -> str:
         "members": small and number.kind == "count" and _names_members(question, number),
     }
     return next((reason for reason, hit in checks.items() if hit), "")
-
-
-def _is_year(number: Number, before: str) -> bool:
-    plain = re.fullmatch(r"(?:1[6-9]|20)\d\d", number.text)
-    return bool(plain) and not number.money
 
 
 def _names_members(question: str, number: Number) -> bool:
