@@ -7,7 +7,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -179,9 +178,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig") as handle:
-        first = handle.read(1)
-        while first.isspace():
-            first = handle.read(1)
+        first = next((character for character in iter(lambda: handle.read(1), "") if not character.isspace()), "")
         handle.seek(0)
         if first == "[":
             try:
@@ -239,7 +236,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     _write_lines(Path(path), [text.removesuffix("\n")])
 
 
-@contextmanager
+@contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A place to write to that takes ``path``'s place once the block has ended well; it keeps the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -273,8 +270,8 @@ def file_hash(files: Iterable[Path]) -> str:
 
 def _write_lines(path: Path, lines: Iterable[str]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    count = 0
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary, count = Path(name), 0
     try:
         # Half a surrogate pair, as a model's answer may hold, is no reason to lose the file.
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as handle:
@@ -286,9 +283,9 @@ def _write_lines(path: Path, lines: Iterable[str]) -> int:
         # mkstemp makes the file private; a result is as readable as any other file of the user's.
         umask = os.umask(0)
         os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return count

@@ -252,7 +252,6 @@ MANY_PARAMETERS = {
 }
 LONG = {
     "models.generate": "its docstring explains ten parameters",
-    "benchmarks._reasoning.benchmark": "a benchmark's nine small functions, which share its name and sizes",
 }
 """Functions that may be longer than 40 lines or take more than six parameters, each with its reason."""
 

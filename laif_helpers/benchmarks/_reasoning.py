@@ -7,8 +7,8 @@ options) stands in two splits, or twice in one.
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from laif_helpers.benchmarks import Benchmark
@@ -22,102 +22,86 @@ Sizes = Mapping[str, Mapping[str, int]]
 """Split -> cell -> number of items."""
 
 
-def benchmark(
-    name: str,
-    family: str,
-    draw: Callable[[random.Random, str], str],
-    bucket: Callable[[Any], str],
-    seen: tuple[str, ...],
-    sizes: Sizes,
-) -> Benchmark:
-    """A task as a benchmark.
+@dataclass(frozen=True)
+class Task:
+    """A task of this project's own.
 
-    Args:
+    Attributes:
         draw: ``draw(rng, cell)`` makes a question of a cell.
         bucket: the bucket that tables show, from the item as the task's verifier reads it.
         seen: the buckets of the train split.
         sizes: items of each cell in each split.
     """
-    task = steps.task(name)
 
-    @cache
-    def world() -> dict[str, list[Example]]:
-        return _draw_splits(name, draw, sizes, example_of)
+    name: str
+    draw: Callable[[random.Random, str], str]
+    bucket: Callable[[Any], str]
+    seen: tuple[str, ...]
+    sizes: Sizes
 
-    def example_of(question: str, split: str) -> Example:
-        return _example(name, task, labels, question, split)
+    def benchmark(self, family: str) -> Benchmark:
+        return Benchmark(
+            name=self.name,
+            splits=SPLITS,
+            family=family,
+            load=self.load,
+            from_row=self.from_row,
+            messages_for=messages_for,
+            gold_response=lambda example: example.rationale or None,
+            grade=grade,
+            chance=lambda example: choice.chance(example) if example.fields.get("options") else 0.0,
+            facets=("bucket", "seen"),
+            licence="Apache-2.0",
+        )
 
-    def labels(item: Any) -> dict[str, Any]:
-        return {"bucket": bucket(item), "seen": bucket(item) in seen}
-
-    def load(split: str, data_dir: DataDir = None, limit: int | None = None) -> list[Example]:
+    def load(self, split: str, data_dir: DataDir = None, limit: int | None = None) -> list[Example]:
         """Items of a split, always the same in the same order; ``limit`` keeps the mix of cells. No file is read."""
-        check_split(name, split, SPLITS)
-        return world()[split][: limit or None]
+        check_split(self.name, split, SPLITS)
+        return self._world[split][: limit or None]
 
-    def from_row(row: dict[str, Any]) -> Example:
+    @cached_property
+    def _world(self) -> dict[str, list[Example]]:
+        """Every split from one seed, cells mixed; a paragraph that was drawn before is drawn again."""
+        rng = random.Random(f"{self.name}-1")
+        taken: set[str] = set()
+        world: dict[str, list[Example]] = {}
+        for split in SPLITS:
+            cells = [cell for cell, n in self.sizes[split].items() for _ in range(n)]
+            rng.shuffle(cells)
+            world[split] = []
+            for cell in cells:
+                while (question := self.draw(rng, cell)).partition("\nOptions:")[0] in taken:
+                    pass
+                taken.add(question.partition("\nOptions:")[0])
+                world[split].append(self._example(question, split))
+        return world
+
+    def _example(self, question: str, split: str) -> Example:
+        """Raises ValueError if the task's solver cannot answer the question."""
+        task, bucket = steps.task(self.name), self.bucket
+        item = task.read(question)
+        solved = task.solve(item)
+        gold = steps.final(str(solved[-1])).rpartition("answer is")[2].strip(" :.()")
+        fields = {"bucket": bucket(item), "seen": bucket(item) in self.seen, "steps": len(solved) - 1}
+        fields |= _options(question)
+        return Example(content_id(self.name, question), self.name, split, question, gold, steps.write(solved), fields)
+
+    def from_row(self, row: dict[str, Any]) -> Example:
         """``question`` and ``answer``, or ``input`` and ``target`` as BIG-Bench Hard has them."""
         question = field(row, "question", "input").strip().removeprefix("Q:").strip()
         gold = field(row, "answer", "target", "correct_answer").strip().strip("()")
         try:
-            example = example_of(question, "")
+            example = self._example(question, "")
         except ValueError:  # a question that the solver cannot read still has an answer
             fields = {"bucket": "other", "seen": False, **_options(question)}
-            return Example(content_id(name, question), name, "", question, gold, "", fields)
+            return Example(content_id(self.name, question), self.name, "", question, gold, "", fields)
         return replace(example, gold=gold, rationale=example.rationale if example.gold == gold else "")
-
-    return Benchmark(
-        name=name,
-        splits=SPLITS,
-        family=family,
-        load=load,
-        from_row=from_row,
-        messages_for=messages_for,
-        gold_response=lambda example: example.rationale or None,
-        grade=grade,
-        chance=lambda example: choice.chance(example) if example.fields.get("options") else 0.0,
-        facets=("bucket", "seen"),
-        licence="Apache-2.0",
-    )
-
-
-def _draw_splits(
-    name: str, draw: Callable[..., str], sizes: Sizes, example_of: Callable[[str, str], Example]
-) -> dict[str, list[Example]]:
-    """Every split from one seed, cells mixed; a paragraph that was drawn before is drawn again."""
-    rng = random.Random(f"{name}-1")
-    taken: set[str] = set()
-    world: dict[str, list[Example]] = {}
-    for split in SPLITS:
-        cells = [cell for cell, n in sizes[split].items() for _ in range(n)]
-        rng.shuffle(cells)
-        world[split] = []
-        for cell in cells:
-            while (question := draw(rng, cell)).partition("\nOptions:")[0] in taken:
-                pass
-            taken.add(question.partition("\nOptions:")[0])
-            world[split].append(example_of(question, split))
-    return world
-
-
-def _example(name: str, task: Any, labels: Callable[[Any], dict[str, Any]], question: str, split: str) -> Example:
-    """Raises ValueError if the task's solver cannot answer the question."""
-    item = task.read(question)
-    solved = task.solve(item)
-    gold = read_final(steps.final(str(solved[-1])))
-    fields = {**labels(item), "steps": len(solved) - 1, **_options(question)}
-    return Example(content_id(name, question), name, split, question, gold, steps.write(solved), fields)
 
 
 def _options(question: str) -> dict[str, Any]:
     listed = question.partition("Options:")[2]
     found = dict(line[1:].split(") ", 1) for line in listed.strip().splitlines() if line[:1] == "(" and ") " in line)
     return {"options": found} if found else {}
-
-
-def read_final(text: str) -> str:
-    """The answer that a final response names: what follows "the answer is", bare."""
-    return text.rpartition("answer is")[2].strip(" :.()")
 
 
 def messages_for(question: str) -> list[Message]:

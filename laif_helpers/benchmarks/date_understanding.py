@@ -14,7 +14,7 @@ import random
 from datetime import date, timedelta
 from itertools import pairwise
 
-from laif_helpers.benchmarks._reasoning import benchmark
+from laif_helpers.benchmarks._reasoning import Task
 from laif_helpers.graders.steps.date_understanding import MONTHS, Item, read, write
 
 SEEN = ("1", "2")
@@ -108,4 +108,4 @@ def bucket(item: Item) -> str:
     return "1-2" if len(item.relations) <= 2 else "3+"
 
 
-BENCHMARKS = {"date_understanding": benchmark("date_understanding", "choice", draw, bucket, ("1-2",), SIZES)}
+BENCHMARKS = {"date_understanding": Task("date_understanding", draw, bucket, ("1-2",), SIZES).benchmark("choice")}

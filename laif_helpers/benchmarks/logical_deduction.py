@@ -14,7 +14,7 @@ import random
 from dataclasses import dataclass
 from itertools import islice, permutations
 
-from laif_helpers.benchmarks._reasoning import benchmark
+from laif_helpers.benchmarks._reasoning import Task
 from laif_helpers.graders.steps.logical_deduction import Item, orders, read_clue
 
 SEEN = ("3", "5")
@@ -138,4 +138,4 @@ def bucket(item: Item) -> str:
     return str(len(item.objects))
 
 
-BENCHMARKS = {"logical_deduction": benchmark("logical_deduction", "choice", draw, bucket, SEEN, SIZES)}
+BENCHMARKS = {"logical_deduction": Task("logical_deduction", draw, bucket, SEEN, SIZES).benchmark("choice")}

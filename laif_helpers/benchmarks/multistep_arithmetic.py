@@ -11,7 +11,7 @@ BIG-Bench Hard's items (``input``, ``target``) are read as well. Metric: the int
 
 import random
 
-from laif_helpers.benchmarks._reasoning import benchmark
+from laif_helpers.benchmarks._reasoning import Task
 from laif_helpers.graders.steps.multistep_arithmetic import Item
 
 SEEN = ("l3d2", "l4d2", "l3d22", "l4d22")
@@ -44,5 +44,5 @@ def bucket(item: Item) -> str:
 
 
 BENCHMARKS = {
-    "multistep_arithmetic": benchmark("multistep_arithmetic", "math", draw, bucket, ("l3-4d2", "l3-4d22"), SIZES)
+    "multistep_arithmetic": Task("multistep_arithmetic", draw, bucket, ("l3-4d2", "l3-4d22"), SIZES).benchmark("math")
 }

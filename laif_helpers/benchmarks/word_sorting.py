@@ -13,7 +13,7 @@ import random
 from functools import cache
 from pathlib import Path
 
-from laif_helpers.benchmarks._reasoning import benchmark
+from laif_helpers.benchmarks._reasoning import Task
 
 SEEN = ("2-3", "4-7")
 UNSEEN = ("8-10", "11-15", "16-20")
@@ -48,4 +48,4 @@ def bucket(listed: tuple[str, ...]) -> str:
     return next((b for b in (*SEEN, *UNSEEN) if len(listed) <= int(b.split("-")[1])), "21+")
 
 
-BENCHMARKS = {"word_sorting": benchmark("word_sorting", "text", draw, bucket, SEEN, SIZES)}
+BENCHMARKS = {"word_sorting": Task("word_sorting", draw, bucket, SEEN, SIZES).benchmark("text")}
