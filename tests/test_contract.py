@@ -244,11 +244,9 @@ def test_importing_a_module_loads_nothing_heavy(stage: str) -> None:
 
 OPTIONS = "each parameter is an option of the command line"
 MANY_PARAMETERS = {
-    "models.local.answer": "what generate takes, each named at the call",
     "cli.run": OPTIONS,
     "instructors.practice_server.__main__.main": OPTIONS,
     "models.generate": "the fixed interface to every model: sampling settings are named one by one",
-    "models.server.ask": "what generate hands on",
 }
 LONG = {
     "models.generate": "its docstring explains ten parameters",

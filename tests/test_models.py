@@ -24,6 +24,7 @@ from laif_helpers.models import check, decoding, protocol
 from laif_helpers.models import local as local_model
 from laif_helpers.models import server as server_model
 from laif_helpers.models.decoding import prefixes
+from laif_helpers.models.sampling import Sampling
 from laif_helpers.records import Completion
 
 TEMPLATE = (
@@ -124,8 +125,7 @@ def stopping_early(folder: Path) -> tuple[local_model.LocalModel, list[int]]:
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 64])
 def test_greedy_texts_equal_plain_generate(tiny: Path, batch_size: int) -> None:
     local, extra = stopping_early(tiny)
-    options = {"max_new_tokens": 40, "temperature": 0.0, "seed": 0}
-    found = dict(local_model.answer(local, CONVERSATIONS, batch_size=batch_size, **options))
+    found = dict(local_model.answer(local, CONVERSATIONS, Sampling(40), batch_size))
     expected = plain_generate(tiny, CONVERSATIONS, 40, extra)
     assert [found[i].text for i in range(len(CONVERSATIONS))] == expected
     lengths = {completion.new_tokens for completion in found.values()}
@@ -135,7 +135,7 @@ def test_greedy_texts_equal_plain_generate(tiny: Path, batch_size: int) -> None:
 def test_sliding_window_model_equals_plain_generate(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "window", "mistral", sliding_window=12)
     local, extra = stopping_early(folder)
-    found = dict(local_model.answer(local, CONVERSATIONS, max_new_tokens=30, temperature=0.0, seed=0, batch_size=6))
+    found = dict(local_model.answer(local, CONVERSATIONS, Sampling(30), 6))
     expected = plain_generate(folder, CONVERSATIONS, 30, extra)
     assert [found[i].text for i in range(len(CONVERSATIONS))] == expected
 
@@ -156,11 +156,10 @@ def test_a_beginning_that_prompts_share_is_read_once(
         read[0] += kwargs["input_ids"].numel()
 
     hook = local.model.register_forward_pre_hook(count, with_kwargs=True)
-    options = {"max_new_tokens": 20, "temperature": 0.0, "seed": 0, "batch_size": batch_size}
-    found = dict(local_model.answer(local, conversations, **options))
+    found = dict(local_model.answer(local, conversations, Sampling(20), batch_size))
     once, read[0] = read[0], 0
     monkeypatch.setattr(prefixes, "LEAST_TOKENS", 1000)
-    assert found.keys() == dict(local_model.answer(local, conversations, **options)).keys()
+    assert found.keys() == dict(local_model.answer(local, conversations, Sampling(20), batch_size)).keys()
     hook.remove()
     assert [found[i].text for i in range(len(asked))] == plain_generate(folder, conversations, 20, extra)
     assert once < (0.5 if batch_size == 7 else 0.25) * read[0], (once, read[0])
@@ -703,15 +702,9 @@ def test_a_refusal_is_told_in_the_server_s_words_whatever_they_hold(stub: Callab
 def test_hanging_server_times_out(stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "MAX_ATTEMPTS", 2)
     server = stub(lambda _, request: (time.sleep(1.0), (200, reply(request)))[1])
-    options: dict[str, Any] = {
-        "max_new_tokens": 1,
-        "temperature": 0.0,
-        "seed": 0,
-        "numbers": [0],
-        "on_done": lambda *_: None,
-    }
+    monkeypatch.setattr(server_model, "REQUEST_TIMEOUT_S", 0.2)
     with pytest.raises(server_model.ServerError, match=r"failed 2 times on one request .last: APITimeoutError"):
-        server_model.ask("m", [ask("a")], url=server.url, timeout_s=0.2, **options)
+        server_model.ask("m", server.url, RequestChange(), [ask("a")], Sampling(1), lambda *_: None)
 
 
 def test_nobody_listening_and_another_scheme_are_told_at_once(

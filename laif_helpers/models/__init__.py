@@ -1,26 +1,26 @@
 """Answers conversations (``generate``) with a model on this machine or with any OpenAI-compatible server."""
 
-import json
 import threading
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from laif_helpers.key_types import RequestChange
 from laif_helpers.models.gguf import prepare
+from laif_helpers.models.sampling import Sampling, sample_numbers
 from laif_helpers.models.serving import serve
 from laif_helpers.records import Completion, Message
 from laif_helpers.target import Target
 
-__all__ = ["chosen_dtype", "fingerprint", "generate", "prepare", "serve"]
+__all__ = ["chosen_dtype", "fingerprint", "generate", "prepare", "sample_numbers", "serve"]
 
 # A plain text bar is right for executed notebooks, which keep no widgets; so no word, whoever loads tqdm first.
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 OnDone = Callable[[int, Completion], None]
+Ask = Callable[[list[list[Message]], Sampling, OnDone], None]
 
 
 def generate(
@@ -63,13 +63,10 @@ def generate(
     completions: list[Completion | None] = [None] * len(conversations)
     if not conversations:
         return []
-    options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    options["numbers"] = sample_numbers(conversations) if numbers is None else numbers
-    ask = (
-        partial(_ask_server, change=change)
-        if Target.of(model).kind == "server"
-        else _ask_local(model, dtype, batch_size, (change or RequestChange()).template_values)
-    )
+    how = Sampling(max_new_tokens, temperature, seed, sample_numbers(conversations) if numbers is None else numbers)
+    change = change or RequestChange()
+    asks_server = Target.of(model).kind == "server"
+    ask = _ask_server(model, url, change) if asks_server else _ask_local(model, dtype, batch_size, change)
     with _Progress(len(conversations), shown=progress) as bar:
 
         def finished(index: int, completion: Completion) -> None:
@@ -78,35 +75,24 @@ def generate(
                 on_done(index, completion)
             bar.add(completion)
 
-        ask(model, conversations, url=url, on_done=finished, **options)
+        ask(conversations, how, finished)
     return [completion for completion in completions if completion is not None]
 
 
-def _ask_server(model: str, conversations: list[list[Message]], **options: Any) -> None:
+def _ask_server(model: str, url: str, change: RequestChange) -> Ask:
     from laif_helpers.models import server as server_model
 
-    server_model.ask(Target.of(model).name, conversations, **options)
+    return partial(server_model.ask, Target.of(model).name, url, change)
 
 
-def sample_numbers(conversations: list[list[Message]]) -> list[int]:
-    """Which sample of its conversation each is: how many equal ones stand before it."""
-    before: Counter[str] = Counter()
-    found = []
-    for turns in conversations:
-        key = json.dumps(turns)
-        found.append(before[key])
-        before[key] += 1
-    return found
-
-
-def _ask_local(model: str, dtype: str, batch_size: int, template_values: dict[str, Any]) -> Callable[..., None]:
+def _ask_local(model: str, dtype: str, batch_size: int, change: RequestChange) -> Ask:
     """Load the model now (a progress bar's rates should not count that), ask later."""
     from laif_helpers.models import local as local_model
 
-    local = local_model.load(model, dtype, template_values)
+    local = local_model.load(model, dtype, change.template_values)
 
-    def ask(_: str, conversations: list[list[Message]], url: str, on_done: OnDone, **options: Any) -> None:
-        for index, completion in local_model.answer(local, conversations, batch_size=batch_size, **options):
+    def ask(conversations: list[list[Message]], how: Sampling, on_done: OnDone) -> None:
+        for index, completion in local_model.answer(local, conversations, how, batch_size):
             on_done(index, completion)
 
     return ask

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.models import check, gguf, precision, template
+from laif_helpers.models.sampling import Sampling
 from laif_helpers.paths import resolve
 from laif_helpers.records import Completion, Message
 
@@ -186,32 +187,25 @@ def prompt_ids(local: LocalModel, conversations: list[list[Message]]) -> list[li
 
 
 def answer(
-    local: LocalModel,
-    conversations: list[list[Message]],
-    *,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-    batch_size: int,
-    numbers: list[int] | None = None,
+    local: LocalModel, conversations: list[list[Message]], how: Sampling, batch_size: int
 ) -> Iterator[tuple[int, Completion]]:
     """Yield ``(index, completion)`` as answers finish. A prompt that does not fit the context is not asked."""
     from laif_helpers.models import decoding
 
     ids = prompt_ids(local, conversations)
     prompts = []
-    for index, (prompt, row_seed) in enumerate(zip(ids, decoding.seeds(ids, seed, numbers), strict=True)):
+    for index, (prompt, row_seed) in enumerate(zip(ids, decoding.seeds(ids, how.seed, how.numbers), strict=True)):
         room = local.context - len(prompt)
         if room < 1 or not prompt:
             reason = f"prompt of {len(prompt)} tokens exceeds the context of {local.context}"
             yield index, Completion("", len(prompt), 0, f"error: {reason if prompt else 'the prompt is empty'}")
         else:
-            prompts.append(decoding.Prompt(index, prompt, min(max_new_tokens, room), row_seed))
+            prompts.append(decoding.Prompt(index, prompt, min(how.max_new_tokens, room), row_seed))
     if not prompts:
         return
     longest = max(len(prompt.ids) + prompt.limit for prompt in prompts)
     rows = batch_size or rows_that_fit(local.model, longest)
-    for answers in decoding.decode(local.model, prompts, local.stop_ids, batch_size=rows, temperature=temperature):
+    for answers in decoding.decode(local.model, prompts, local.stop_ids, batch_size=rows, temperature=how.temperature):
         texts = local.tokenizer.batch_decode([a.ids for a in answers], skip_special_tokens=True)
         for done, text in zip(answers, texts, strict=True):
             finish = "stop" if done.stopped else "length"

@@ -33,6 +33,7 @@ from laif_helpers.models.protocol import (
     too_fast,
     wait_or_raise,
 )
+from laif_helpers.models.sampling import Sampling, sample_numbers
 from laif_helpers.records import Completion, Message
 
 __all__ = ["MAX_ATTEMPTS", "Connections", "ServerError", "ask", "connect", "run_in_thread"]
@@ -114,32 +115,24 @@ class Connections:
 
 def ask(
     model: str,
-    conversations: list[list[Message]],
-    *,
     url: str,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-    numbers: list[int],
+    change: RequestChange,
+    conversations: list[list[Message]],
+    how: Sampling,
     on_done: Callable[[int, Completion], None],
-    timeout_s: float = REQUEST_TIMEOUT_S,
-    max_connections: int = MAX_CONNECTIONS,
-    change: RequestChange | None = None,
 ) -> None:
     """Ask a server for every conversation and call ``on_done(index, completion)`` as each answer arrives.
 
     The key is ``OPENAI_API_KEY``'s; servers of this machine need none. Works inside a running event loop
     (Jupyter's), since it runs one of its own in a thread. Raises ServerError on a refusal (401, 404, …) or when
     a request failed ``MAX_ATTEMPTS`` times; answers that arrived before have been handed to ``on_done``.
-    ``numbers``: which sample of its prompt each is; a sample's seed is ``seed`` and its number, since one seed would
-    give one text again. ``change``: what the recipe adds, renames or leaves out (``request_options.target``).
+    ``change``: what the recipe adds, renames or leaves out (``request_options.target``).
     """
     _check(model, url)
     reach.check(url)
-    options = {"max_tokens": max_new_tokens, "temperature": temperature}
-    asked = list(zip(conversations, [seed + number for number in numbers], strict=True))
-    form = Form(change or RequestChange())
-    run_in_thread(_ask_all(Address(model, url, timeout_s, max_connections), asked, options, form, on_done))
+    numbers = sample_numbers(conversations) if how.numbers is None else how.numbers
+    asked = list(zip(conversations, numbers, strict=True))
+    run_in_thread(_ask_all(Address(model, url), asked, how, Form(change), on_done))
 
 
 def _check(model: str, url: str) -> None:
@@ -179,54 +172,50 @@ def run_in_thread(work: Any) -> None:
 
 @dataclass(frozen=True)
 class Address:
-    """The model, the server that has it, how long to wait for one answer, and how many requests may be open."""
+    """The model and the server that has it."""
 
     model: str
     url: str
-    timeout_s: float
-    max_connections: int
 
 
 async def _ask_all(
     to: Address,
     asked: list[tuple[list[Message], int]],
-    options: dict[str, Any],
+    how: Sampling,
     form: Form,
     on_done: Callable[[int, Completion], None],
 ) -> None:
     # A server of answers is asked by as many as it may be at once: vLLM queues them, and a 429 halves them soon enough.
-    connections = Connections(most=to.max_connections, start=to.max_connections, name=f"server {to.url}")
+    connections = Connections(start=MAX_CONNECTIONS, name=f"server {to.url}")
     waiting = iter(enumerate(asked))
     failed: list[Exception] = []
 
-    async with connect(to.url, to.timeout_s) as client:
+    async with connect(to.url, REQUEST_TIMEOUT_S) as client:
         context = await reach.context(client, to.model)
 
         async def worker(place: int) -> None:
             await asyncio.sleep(place * APART_S)
             # After a failure nothing new is asked, but answers that are on their way (and paid for) are kept.
             while not failed and (following := next(waiting, None)):
-                index, (turns, seed) = following
+                index, (turns, number) = following
                 try:
-                    body = {"model": to.model, "messages": turns} | options | {"seed": seed}
-                    body["max_tokens"] = reach.room(context, turns, options["max_tokens"])
+                    # one seed would give one text again
+                    drawn = {"temperature": how.temperature, "seed": how.seed + number}
+                    room = reach.room(context, turns, how.max_new_tokens)
+                    body = {"model": to.model, "messages": turns, "max_tokens": room} | drawn
                     on_done(index, await _ask_one(client, body, form, connections, to))
                 except Exception as error:
                     failed.append(error)
             await connections.count(-1)
 
         # A pool of workers, not a task an item: 100,000 waiting tasks are memory for nothing.
-        count = min(to.max_connections, len(asked))
+        count = min(MAX_CONNECTIONS, len(asked))
         await connections.count(count)
-        workers = [asyncio.create_task(worker(place)) for place in range(count)]
-        try:
-            await asyncio.gather(*workers)
-            if failed:
-                raise failed[0]
-        finally:
-            for task in workers:
-                task.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        async with asyncio.TaskGroup() as workers:
+            for place in range(count):
+                workers.create_task(worker(place))
+    if failed:
+        raise failed[0]
 
 
 async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: Connections, to: Address) -> Completion:

@@ -1,6 +1,7 @@
 """Defines the rows of decoding: a prompt's tokens, an answer's tokens, and the seeds of sampling."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ class Answer:
     seconds: float
 
 
-def seeds(prompts: list[list[int]], seed: int, numbers: list[int] | None = None) -> list[tuple[int, ...]]:
+def seeds(prompts: list[list[int]], seed: int, numbers: Sequence[int] | None = None) -> list[tuple[int, ...]]:
     """A seed for each prompt from its own tokens and from which sample of it this is (None: its turn among equals).
 
     So a sampled answer depends neither on the batch it was in nor on what was asked beside it.

@@ -1,0 +1,30 @@
+"""Says how answers are drawn, by a model of this machine and by a server alike."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from laif_helpers.records import Message
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """``temperature`` 0 is greedy. ``numbers``: which sample of its conversation each is, from 0; each has a seed of
+    its own, made of ``seed`` and its number. None: its turn among equal ones."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
+    numbers: Sequence[int] | None = None
+
+
+def sample_numbers(conversations: list[list[Message]]) -> list[int]:
+    """Which sample of its conversation each is: how many equal ones stand before it."""
+    before: Counter[str] = Counter()
+    found = []
+    for turns in conversations:
+        key = json.dumps(turns)
+        found.append(before[key])
+        before[key] += 1
+    return found
