@@ -15,18 +15,9 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from laif_helpers import arms as _arms
+from laif_helpers import sections
 from laif_helpers.key_types import NO_YAML, Price, read_yaml
 from laif_helpers.paths import ROOT, IterationDir, RunDir
-from laif_helpers.sections import (
-    ArmSection,
-    InstructorSection,
-    LessonSection,
-    MachineSection,
-    QuestionSection,
-    RepairSection,
-    TargetSection,
-    TrainingSection,
-)
 from laif_helpers.target import Target
 
 __all__ = ["Price", "Recipe", "StageParameters", "build", "from_notebook", "load", "local_target"]
@@ -34,14 +25,14 @@ __all__ = ["Price", "Recipe", "StageParameters", "build", "from_notebook", "load
 
 class Recipe(
     # the last one's keys come first, in files and in messages
-    MachineSection,
-    TrainingSection,
-    RepairSection,
-    InstructorSection,
-    LessonSection,
-    ArmSection,
-    QuestionSection,
-    TargetSection,
+    sections.MachineSection,
+    sections.TrainingSection,
+    sections.RepairSection,
+    sections.InstructorSection,
+    sections.LessonSection,
+    sections.ArmSection,
+    sections.QuestionSection,
+    sections.TargetSection,
 ):
     """Settings of a run. Keys are the notebooks' parameter names in lower case."""
 

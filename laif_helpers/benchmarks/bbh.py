@@ -20,16 +20,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark
-from laif_helpers.benchmarks._files import (
-    DataDir,
-    check_split,
-    content_id,
-    examples,
-    field,
-    find,
-    missing,
-)
+from laif_helpers.benchmarks import Benchmark, _files
+from laif_helpers.benchmarks._files import DataDir
 from laif_helpers.graders import choice, final_number
 from laif_helpers.graders import text as free_text
 from laif_helpers.graders.turns import own_turn
@@ -41,18 +33,18 @@ _OPTION = re.compile(r"^\(([A-Z])\)\s*(.+)$", re.MULTILINE)
 
 def load(split: str, data_dir: DataDir = None, limit: int | None = None) -> list[Example]:
     """All tasks in alphabetical order; ``limit`` takes from each task in turn, so that few items still cover all."""
-    check_split("bbh", split, ("test",))
-    first = find("bbh", ["bbh/boolean_expressions.json", "boolean_expressions.json"], data_dir)
+    _files.check_split("bbh", split, ("test",))
+    first = _files.find("bbh", ["bbh/boolean_expressions.json", "boolean_expressions.json"], data_dir)
     if first is None:
         why = "no hub data set holds its worked examples (clone https://github.com/suzgunmirac/BIG-Bench-Hard as 'bbh')"
-        raise missing("bbh", split, ["bbh/<task>.json"], data_dir, why)
+        raise _files.missing("bbh", split, ["bbh/<task>.json"], data_dir, why)
     tasks = []
     for path in sorted(first.parent.glob("*.json")):
         rows = read_json(path).get("examples")
         if not isinstance(rows, list):
             raise ValueError(f"{path}: no list 'examples'")
         rows = [{"task": path.stem, **row} for row in rows]
-        tasks.append(examples(rows, from_row, str(path), split, limit))
+        tasks.append(_files.examples(rows, from_row, str(path), split, limit))
     found = list(itertools.chain(*tasks))
     if limit:
         turns = itertools.zip_longest(*tasks)
@@ -65,13 +57,17 @@ def load(split: str, data_dir: DataDir = None, limit: int | None = None) -> list
 
 def from_row(row: dict[str, Any]) -> Example:
     """``input`` and ``target`` of a row, with its ``task``. Raises ValueError naming the field."""
-    task, question, target = field(row, "task"), field(row, "input", "question"), field(row, "target", "answer").strip()
+    task, question, target = (
+        _files.field(row, "task"),
+        _files.field(row, "input", "question"),
+        _files.field(row, "target", "answer").strip(),
+    )
     options = dict(_OPTION.findall(question))
     label = re.fullmatch(r"\(?([A-Z])\)?", target)
     if options and label and label[1] not in options:
         raise ValueError(f"field 'target' is {target!r}; the options are {', '.join(options)}")
     return Example(
-        id=content_id("bbh", task, question),
+        id=_files.content_id("bbh", task, question),
         benchmark="bbh",
         split="",
         question=question.strip(),
@@ -89,9 +85,9 @@ def messages_for(text: str) -> list[Message]:
 def cot_prompt(task: str, data_dir: str | None = None) -> str:
     """The task's instruction and three worked examples, without the canary line. Raises FileNotFoundError."""
     name = f"cot-prompts/{task}.txt"
-    path = find("bbh", [name], data_dir)
+    path = _files.find("bbh", [name], data_dir)
     if path is None:
-        raise missing("bbh", "test", [name], data_dir, "no hub data set holds it")
+        raise _files.missing("bbh", "test", [name], data_dir, "no hub data set holds it")
     return Path(path).read_text(encoding="utf-8").partition("-----\n")[2].strip()
 
 

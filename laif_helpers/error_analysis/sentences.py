@@ -59,8 +59,8 @@ def _requests(p: StageParameters, points: pd.DataFrame) -> dict[int, Asked]:
 
 def _request(p: StageParameters, wrong: pd.DataFrame, right: pd.DataFrame) -> Asked:
     rows = [
-        {"question": shown(row.question, MOST_SHOWN), "answer": _answer(row.text), "gold": shown(row.gold, MOST_SHOWN)}
-        for row in wrong.itertuples()
+        {name: shown(str(text or "(no answer)"), MOST_SHOWN) for name, text in row.items()}
+        for row in wrong[["question", "text", "gold"]].rename(columns={"text": "answer"}).to_dict("records")
     ]
     blocks = {"wrong": rows, "right": [shown(question, MOST_SHOWN) for question in right["question"]]}
     messages: list[Message] = [
@@ -72,23 +72,17 @@ def _request(p: StageParameters, wrong: pd.DataFrame, right: pd.DataFrame) -> As
     return Asked(ledger.key_of(messages, model | sampling), wrong["benchmark"].iloc[0], messages)
 
 
-def _answer(text: object) -> str:
-    return shown(str(text or "(no answer)"), MOST_SHOWN)
-
-
 def _ask(p: StageParameters, requests: dict[int, Asked]) -> dict[int, Reply]:
     """The replies that are there or come; what stopped the rest is printed."""
     about = {"arm": p.arm, "iteration": str(p.iteration), "target": p.target, "instructor": p.instructor}
     left = max(p.max_usd - ledger.spent(p.folder.replies(p.arm)), 0.0)
     # A sentence has no schema, and a day is too long to wait for one.
     asking = p.model_copy(update={"reply_format": "text", "batch": False, "max_usd": left})
-    keys = [request.key for request in requests.values()]
     with ledger.open_ledger(p.folder.replies("clusters"), about, {}) as calls:
-        known = calls.replies(keys)
         try:
-            llm.ask([request for request in requests.values() if request.key not in known], asking, calls)
+            calls.answered([*requests.values()], lambda missing: llm.ask(missing, asking, calls))
         except (ValueError, RuntimeError) as error:
             print(f"Not every cluster has its sentence: {error}")
-        replies = calls.replies(keys)
+        replies = calls.replies(request.key for request in requests.values())
         print(f"{len(replies)} of {len(requests)} clusters put to {p.instructor_model}, {calls.spent():.4f} dollars")
     return {number: replies[request.key] for number, request in requests.items() if request.key in replies}

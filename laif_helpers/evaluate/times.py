@@ -1,7 +1,6 @@
 """Keeps how long each answer took, in a file beside the answers, so that equal answers stay equal files."""
 
 import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,10 +15,8 @@ COLUMNS = ["id", "benchmark", "split", "seconds", "new_tokens", "tokens_per_s", 
 
 def write(path: Path, seconds: Mapping[str, float]) -> None:
     """Write ``id,seconds`` rows; items that were never asked (0 seconds) are left out."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerows([("id", "seconds"), *((identity, took) for identity, took in seconds.items() if took)])
-    write_text(path, text.getvalue())
+    rows = [(identity, took) for identity, took in seconds.items() if took]
+    write_text(path, pd.DataFrame(rows, columns=["id", "seconds"]).to_csv(index=False))
 
 
 def read(path: Path) -> dict[str, float]:

@@ -14,25 +14,9 @@ from tqdm.auto import tqdm
 
 from laif_helpers import machine
 from laif_helpers.key_types import RequestChange
-from laif_helpers.models import reach
+from laif_helpers.models import protocol, reach
 from laif_helpers.models.form import Form
-from laif_helpers.models.protocol import (
-    MAX_ATTEMPTS,
-    MAX_REQUEST_S,
-    MAX_WAIT_S,
-    OF_ONE_PROMPT,
-    ServerError,
-    complete,
-    connect,
-    error_text,
-    give_up_after,
-    is_local,
-    recoverable,
-    retry_after,
-    target_answer,
-    too_fast,
-    wait_or_raise,
-)
+from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError, connect, is_local
 from laif_helpers.models.sampling import Sampling, sample_numbers
 from laif_helpers.records import Completion, Message
 
@@ -101,14 +85,14 @@ class Connections:
 
     def refused(self, sent_at: float, error: Any = None) -> None:
         """A 429. Requests sent before the last halving say nothing about the new limit."""
-        now, asked = time.monotonic(), min(retry_after(error), MAX_WAIT_S)
+        now, asked = time.monotonic(), min(protocol.retry_after(error), protocol.MAX_WAIT_S)
         if not self.halvings and error is not None:
-            tqdm.write(f"{self.name} takes no more requests for now (429: {error_text(error)}); waiting")
+            tqdm.write(f"{self.name} takes no more requests for now (429: {protocol.error_text(error)}); waiting")
         if sent_at >= self._last_halved:
             self._slow_start, self.limit, self._last_halved = False, max(1.0, self.limit / 2), now
             self.halvings += 1
             # Spread out, so that several runs on one account do not come back together; timing needs no seed.
-            self._pause = min(MAX_WAIT_S, max(2 * self._pause, FIRST_PAUSE_S))
+            self._pause = min(protocol.MAX_WAIT_S, max(2 * self._pause, FIRST_PAUSE_S))
             asked = asked or self._pause * random.uniform(1.0, 1.2)
         self._paused_until = max(self._paused_until, now + asked)
 
@@ -219,27 +203,27 @@ async def _ask_all(
 
 
 async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: Connections, to: Address) -> Completion:
-    attempt, ends = 0, time.monotonic() + MAX_REQUEST_S
+    attempt, ends = 0, time.monotonic() + protocol.MAX_REQUEST_S
     while True:
         sent = form.body(body)
         async with connections as sent_at:
             try:
-                reply = await complete(client, sent)
+                reply = await protocol.complete(client, sent)
                 connections.succeeded()
                 form.proven = True
-                return target_answer(reply, time.monotonic() - sent_at)
-            except recoverable() as error:
+                return protocol.target_answer(reply, time.monotonic() - sent_at)
+            except protocol.recoverable() as error:
                 if form.learn(error, sent):
                     continue
-                if too_fast(error):
+                if protocol.too_fast(error):
                     connections.refused(sent_at, error)
-                    give_up_after(ends, error, to.url)
+                    protocol.give_up_after(ends, error, to.url)
                     continue
                 failure = error
         attempt += 1
-        if getattr(failure, "status_code", None) in OF_ONE_PROMPT:
+        if getattr(failure, "status_code", None) in protocol.OF_ONE_PROMPT:
             # An answer to another prompt tells that this one is refused by itself.
             await connections.hear_the_others(lambda: form.proven)
             if form.proven:
-                return Completion("", 0, 0, f"error: {error_text(failure)}")
-        await asyncio.sleep(wait_or_raise(failure, attempt, to.model, to.url))
+                return Completion("", 0, 0, f"error: {protocol.error_text(failure)}")
+        await asyncio.sleep(protocol.wait_or_raise(failure, attempt, to.model, to.url))

@@ -10,32 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laif_helpers.benchmarks.practice.concepts import (
-    ASKS,
-    ASKS_PLUS,
-    CONCEPTS,
-    DISTRACTORS,
-    MONEY,
-    NAMES,
-    PLACES,
-    PRONOUNS,
-    STARTS,
-    STARTS_PLUS,
-    THINGS,
-    Concept,
-)
-from laif_helpers.benchmarks.practice.world import (
-    INVERSE,
-    LARGEST,
-    REVERSED_TAIL,
-    Equation,
-    Problem,
-    Step,
-    make_equation,
-    work_out,
-)
+from laif_helpers.benchmarks.practice import concepts as table
+from laif_helpers.benchmarks.practice import world
+from laif_helpers.benchmarks.practice.concepts import CONCEPTS, Concept
+from laif_helpers.benchmarks.practice.world import Equation, Problem, Step
 
-_WORDS = sorted([*PRONOUNS, *THINGS, *MONEY, *(t[:-1] for t in THINGS), *PLACES, "She", "He", "x"], key=len)[::-1]
+_WORDS = sorted(
+    [*table.PRONOUNS, *table.THINGS, *table.MONEY, *(t[:-1] for t in table.THINGS), *table.PLACES, "She", "He", "x"],
+    key=len,
+)[::-1]
 _SLOT = re.compile(rf"\d+|\b(?:{'|'.join(_WORDS)})\b")
 _SENTENCE = re.compile(r"(?<=[.?])\s+")
 
@@ -57,14 +40,21 @@ def _skeleton(sentence: str) -> str:
 def _sort(word: str) -> str:
     if word.isdigit() or word == "x":
         return "<n>"
-    if word in THINGS or word in MONEY:
+    if word in table.THINGS or word in table.MONEY:
         return "<unit>"
-    if word + "s" in THINGS:
+    if word + "s" in table.THINGS:
         return "<thing>"
-    return "<place>" if word in PLACES else "<name>"
+    return "<place>" if word in table.PLACES else "<name>"
 
 
-_FILLER = {"n": "7", "m": "7", "things": THINGS[0], "unit": THINGS[0], "thing": THINGS[0][:-1], "place": PLACES[0]}
+_FILLER = {
+    "n": "7",
+    "m": "7",
+    "things": table.THINGS[0],
+    "unit": table.THINGS[0],
+    "thing": table.THINGS[0][:-1],
+    "place": table.PLACES[0],
+}
 
 
 def _pattern(phrasing: str) -> tuple[str, tuple[str, ...]]:
@@ -75,14 +65,14 @@ def _pattern(phrasing: str) -> tuple[str, tuple[str, ...]]:
         sentence += literal
         if slot:
             slots.append(slot)
-            sentence += _FILLER.get(slot, NAMES[0])
+            sentence += _FILLER.get(slot, table.NAMES[0])
     return _skeleton(sentence), tuple(slots)
 
 
 def _index() -> dict[str, _Pattern]:
-    entries = [("start", "", p) for p in (*STARTS, *STARTS_PLUS)]
-    entries += [("ask", "", p) for p in (*ASKS, *ASKS_PLUS)]
-    entries += [("distractor", "", p) for p in DISTRACTORS]
+    entries = [("start", "", p) for p in (*table.STARTS, *table.STARTS_PLUS)]
+    entries += [("ask", "", p) for p in (*table.ASKS, *table.ASKS_PLUS)]
+    entries += [("distractor", "", p) for p in table.DISTRACTORS]
     for concept in CONCEPTS.values():
         entries += [("step", f"{concept.name}/{i}", p) for i, p in enumerate(concept.phrasings)]
         entries += [("step", f"{concept.name}/plus{i}", p) for i, p in enumerate(concept.plus)]
@@ -117,7 +107,7 @@ def recognise(question: str) -> Problem:
     if openings != [story[0][0]]:
         raise ValueError(f"a practice problem has one opening, and it comes first: {question!r}")
     start, numbers = _numbers(chain, story, final)
-    equations = work_out(chain, numbers, start)
+    equations = world.work_out(chain, numbers, start)
     if not equations:
         raise ValueError(f"a division leaves a remainder: {question!r}")
     if final is not None and equations[-1].value != final:
@@ -135,7 +125,7 @@ def _read(sentence: str) -> tuple[_Pattern, dict[str, str]]:
 
 
 def _reversed_final(sentences: list[str]) -> int | None:
-    tail = re.fullmatch(REVERSED_TAIL.replace("?", r"\?").format(n=r"(\d+)"), " ".join(sentences[-2:]))
+    tail = re.fullmatch(world.REVERSED_TAIL.replace("?", r"\?").format(n=r"(\d+)"), " ".join(sentences[-2:]))
     return int(tail.group(1)) if tail else None
 
 
@@ -158,7 +148,7 @@ def _unwind(chain: list[Concept], values: list[list[str]], final: int) -> int:
     for concept, (n, m) in zip(reversed(chain), reversed(values), strict=False):
         _, sign, right = concept.equation
         by = right if isinstance(right, int) else int(n if right == "n" else m)
-        back = make_equation(value, INVERSE[sign], by)
+        back = world.make_equation(value, world.INVERSE[sign], by)
         if back is None:
             raise ValueError(f"the final quantity {final} cannot be reached from a whole number")
         value = back.value
@@ -183,4 +173,4 @@ def _twist(read: Sequence[Any], equations: list[Equation]) -> str:
         return "distractor"
     if any("plus" in pattern.label for pattern, _, _ in read):
         return "paraphrase"
-    return "larger" if max(max(e.left, e.value) for e in equations) > LARGEST else ""
+    return "larger" if max(max(e.left, e.value) for e in equations) > world.LARGEST else ""

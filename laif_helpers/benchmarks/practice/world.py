@@ -10,20 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laif_helpers.benchmarks.practice.concepts import (
-    ASKS,
-    ASKS_PLUS,
-    CONCEPTS,
-    DISTRACTORS,
-    NAMES,
-    PLACES,
-    PRONOUNS,
-    STARTS,
-    STARTS_PLUS,
-    THINGS,
-    Concept,
-    Operand,
-)
+from laif_helpers.benchmarks.practice import concepts as table
+from laif_helpers.benchmarks.practice.concepts import CONCEPTS, Concept
 
 LARGEST = 120
 """No quantity of an ordinary problem is larger: what a one-million-parameter model can learn to calculate with."""
@@ -178,7 +166,7 @@ def work_out(chain: Sequence[Concept], numbers: Sequence[Any], start: int) -> li
     return equations
 
 
-def _bind(operand: Operand, bound: dict[str, int]) -> int:
+def _bind(operand: table.Operand, bound: dict[str, int]) -> int:
     return operand if isinstance(operand, int) else bound[operand]
 
 
@@ -198,29 +186,29 @@ def make_equation(left: int, sign: str, right: int) -> Equation | None:
 
 def _write(rng: random.Random, chain: Sequence[Concept], numbers: list[Any], twist: str) -> Problem:
     """Sentences of a chain whose numbers are drawn."""
-    cast = rng.sample(NAMES, 4)
-    holder, things = cast.pop(), rng.choice(THINGS)
+    cast = rng.sample(table.NAMES, 4)
+    holder, things = cast.pop(), rng.choice(table.THINGS)
     unit, switched = chain[0].unit or things, False
     sentences, steps = [], []
     plain = chain[0].role == "change"
     if plain:
-        phrasing = rng.choice(STARTS_PLUS if twist == "paraphrase" else STARTS)
+        phrasing = rng.choice(table.STARTS_PLUS if twist == "paraphrase" else table.STARTS)
         sentences.append(phrasing.format(name=holder, n=_first(numbers[0][2].left, twist), things=things))
     for index, (concept, (n, m, equation)) in enumerate(zip(chain, numbers, strict=True)):
         label, phrasing = _phrasing(rng, concept, twist)
         other = cast.pop()
         # A pronoun after two people have been named would be ambiguous.
-        who = holder if switched or rng.random() < 0.5 else PRONOUNS[holder]
+        who = holder if switched or rng.random() < 0.5 else table.PRONOUNS[holder]
         shown = n if plain or index else _first(n, twist)
         slots = {"name": holder, "who": who, "other": other, "new": other, "n": shown, "m": m, "unit": unit}
-        sentences.append(phrasing.format(**slots, things=things, thing=things[:-1], place=rng.choice(PLACES)))
+        sentences.append(phrasing.format(**slots, things=things, thing=things[:-1], place=rng.choice(table.PLACES)))
         switched = switched or "{new}" in phrasing or "{other}" in phrasing
         holder = other if "{new}" in phrasing else holder
         steps.append(Step(concept.name, label, equation, holder, unit))
     if twist == "distractor":
-        extra = rng.choice(DISTRACTORS).format(name=holder, other=cast.pop(), n=rng.randint(3, 30))
+        extra = rng.choice(table.DISTRACTORS).format(name=holder, other=cast.pop(), n=rng.randint(3, 30))
         sentences.insert(rng.randint(1, len(sentences)), extra)
-    ask = rng.choice(ASKS_PLUS if twist == "paraphrase" else ASKS)
+    ask = rng.choice(table.ASKS_PLUS if twist == "paraphrase" else table.ASKS)
     sentences.append(ask.format(unit=unit, name=holder))
     if twist == "reversed":
         sentences.append(REVERSED_TAIL.format(n=steps[-1].equation.value))
