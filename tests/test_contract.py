@@ -242,10 +242,8 @@ def test_importing_a_module_loads_nothing_heavy(stage: str) -> None:
     assert not set(HEAVY) & set(done.stdout.split())
 
 
-OPTIONS = "each parameter is an option of the command line"
 MANY_PARAMETERS = {
-    "cli.run": OPTIONS,
-    "instructors.practice_server.__main__.main": OPTIONS,
+    "cli.run": "each parameter is an option of the command line",
     "models.generate": "the fixed interface to every model: sampling settings are named one by one",
 }
 LONG = {
