@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from laif_helpers import __version__
+from laif_helpers.paths import RunDir, runs_dir
 from laif_helpers.terminal import plain
 
 commands = typer.Typer(
@@ -58,7 +59,6 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="redraw until the run ends: place, progress, speed")] = False,
 ) -> None:
     """Every stage of a run: done, failed, running, to do."""
-    from laif_helpers.paths import RunDir
     from laif_helpers.runner import plan, run_lock
     from laif_helpers.runner import report as report_run
 
@@ -107,7 +107,6 @@ def figures(
 ) -> None:
     """The paper's tables and figures, a run's own numbers beside the published ones."""
     from laif_helpers.compare import published
-    from laif_helpers.paths import RunDir, runs_dir
 
     folder = RunDir.named(run) if run else None
     where = out or (folder.compare / "paper" if folder else runs_dir() / "published")
@@ -143,7 +142,6 @@ def archive(
     url: Annotated[str, typer.Argument(help="a folder, s3://bucket/runs, whatever fsspec opens", show_default=False)],
 ) -> None:
     """Copy a finished run to another place; only what has changed is sent again."""
-    from laif_helpers.paths import RunDir
     from laif_helpers.runner import archive as archives
 
     held, sent = archives.put(RunDir.named(run), url)
@@ -156,7 +154,6 @@ def restore(
     name: Annotated[str, typer.Option(help="name of the run folder; default: as archived")] = "",
 ) -> None:
     """Fetch an archived run; every command then reads it, and `laif run` goes on from it."""
-    from laif_helpers.paths import RunDir
     from laif_helpers.runner import archive as archives
     from laif_helpers.runner import plan
 

@@ -14,6 +14,7 @@ import pandas as pd
 from laif_helpers import benchmarks, stats
 from laif_helpers.answers import joined
 from laif_helpers.answers.joined import FLIPS
+from laif_helpers.embeddings import embed, nearest
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import ROLLOUT, Response, rows_of, write_text, written_whole
@@ -193,8 +194,6 @@ def lessons_ranked(p: StageParameters, ledger: pd.DataFrame, embedding: str = "t
     became of it, and ``fixed``, ``still_wrong``, ``broken``: the items to which it was the nearest lesson of its arm's
     iteration. Nearness is no proof of cause; it says where to look.
     """
-    from laif_helpers.embeddings import embed, nearest
-
     run, parts = RunDir.named(p.run), []
     for (arm, k, name), part in ledger.groupby(["arm", "iteration", "benchmark"], sort=False):
         folder = run.iteration(str(arm), int(k))

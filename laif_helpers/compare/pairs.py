@@ -8,12 +8,14 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
-from laif_helpers import benchmarks, origins, stats
+from laif_helpers import benchmarks, cluster_names, origins, stats
 from laif_helpers.answers import joined, replay
 from laif_helpers.answers.logs import Logged
 from laif_helpers.compare.sides import Key, Log, content_key
+from laif_helpers.embeddings import embed
 from laif_helpers.machine import cores
 
 SEED = 0
@@ -176,11 +178,6 @@ def groups(found: pd.DataFrame, least: int = 10) -> pd.DataFrame:
     """The changed items by what their questions are about: a row a group with its leading words, how many of it were
     fixed and broken, and one question. Empty if fewer than ``least`` changed items have a question.
     """
-    import numpy as np
-
-    from laif_helpers import cluster_names
-    from laif_helpers.embeddings import embed
-
     columns = ["name", "fixed", "broken", "example"]
     asked = found[found["question"].str.strip() != ""].reset_index(drop=True)
     if len(asked) < least:

@@ -10,7 +10,10 @@ import pandas as pd
 
 from laif_helpers import arms
 from laif_helpers.compare.tables import last_turns
+from laif_helpers.figures import paper, save
+from laif_helpers.figures.style import COLUMN, WIDTH
 from laif_helpers.paths import ROOT, RunDir, short_names
+from laif_helpers.recipe import load
 from laif_helpers.records import write_text
 
 FOLDER = ROOT / "data" / "published"
@@ -91,10 +94,6 @@ def draw(folder: Path, run: RunDir | None = None) -> list[Path]:
 
     ``run``: its own numbers stand beside the published ones.
     """
-    from laif_helpers.figures import paper, save
-    from laif_helpers.figures.style import COLUMN, WIDTH
-    from laif_helpers.recipe import load
-
     rows = own(run) if run else None
     settings = load(run.recipe)[0] if run and run.recipe.is_file() else {}
     short = short_names([*BENCHMARKS, *settings.get("benchmarks", ())])

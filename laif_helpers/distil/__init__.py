@@ -14,7 +14,7 @@ from typing import Any
 from laif_helpers import benchmarks, lessons, models
 from laif_helpers.answers import joined, pools
 from laif_helpers.lessons.text import normalise
-from laif_helpers.models import vocabulary
+from laif_helpers.models import local, vocabulary
 from laif_helpers.recipe import StageParameters, local_target
 from laif_helpers.records import ROLLOUT, Example, Message, write_jsonl
 
@@ -92,8 +92,6 @@ def ask_teacher(p: StageParameters, chosen: Sequence[Question], most: int = 60) 
 def scored(p: StageParameters, question: Question) -> list[dict[str, Any]]:
     """The target's last answer to a question, token by token, as training will score it: the log-probabilities (nats)
     that teacher and target give it, and the divergence KL(target || teacher) of the whole distributions there."""
-    from laif_helpers.models import local
-
     answered = joined.pairs(p, p.previous, question.example.benchmark, p.error_split)
     by_id = {example.id: response for example, response in answered}
     answer, scores, ids, start = by_id[question.example.id].text, [], [], 0

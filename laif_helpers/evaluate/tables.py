@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from laif_helpers import origins
+from laif_helpers import benchmarks, origins
 from laif_helpers.answers import joined
 from laif_helpers.answers.joined import shortened
 from laif_helpers.paths import IterationDir
@@ -52,9 +52,6 @@ def labelled(responses: pd.DataFrame, p: StageParameters) -> pd.DataFrame:
 
     Files of benchmarks that the recipe does not name are left out.
     """
-    from laif_helpers import benchmarks
-    from laif_helpers.answers import joined
-
     parts = []
     for name in p.benchmarks:
         for split, part in responses[responses["benchmark"] == name].groupby("split", sort=False):
@@ -82,8 +79,6 @@ def summary(df: pd.DataFrame) -> pd.DataFrame:
 
 def by_facet(df: pd.DataFrame, facets: Mapping[str, tuple[str, ...]] | None = None) -> pd.DataFrame:
     """The same, for each value of each label worth a look (``Benchmark.facets``); worst first within a facet."""
-    from laif_helpers import benchmarks
-
     parts = []
     for name, part in df.groupby("benchmark", sort=False):
         for facet in (facets or {}).get(name, benchmarks.get(name).facets):

@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from laif_helpers.figures.html import cut
@@ -149,8 +150,6 @@ def _column(texts: pd.Series, most: int, table: dict[str, int]) -> list[int]:
 
 
 def _density(points: pd.DataFrame) -> dict[str, Any]:
-    import numpy as np
-
     counts, x, y = np.histogram2d(points["x"], points["y"], bins=150)
     logs = np.where(counts.T > 0, np.log10(counts.T + 1).round(2), np.nan)
     rows = [[None if np.isnan(value) else float(value) for value in row] for row in logs]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from laif_helpers import benchmarks
 from laif_helpers.instruct.requests import settings
+from laif_helpers.instructors import llm
 from laif_helpers.instructors.chat import Asked
 from laif_helpers.instructors.ledger import Ledger, key_of
 from laif_helpers.recipe import StageParameters
@@ -13,8 +14,6 @@ from laif_helpers.records import Lesson
 
 def answers(asked: Sequence[Lesson], p: StageParameters, ledger: Ledger) -> list[list[str]]:
     """``p.agreement`` answers to each lesson's question, through the ledger: what it holds is not asked for again."""
-    from laif_helpers.instructors import llm
-
     found: list[list[str]] = [[] for _ in asked]
     for sample in range(1, p.agreement + 1):
         # another seed for each: servers that honour it would give one text again

@@ -6,16 +6,13 @@ One file here and one row of ``INSTRUCTORS`` make an instructor; the file is imp
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm.auto import tqdm
 
 from laif_helpers import benchmarks
+from laif_helpers.instructors.ledger import Asked, Ledger, Reply
 from laif_helpers.models import vocabulary
-
-if TYPE_CHECKING:
-    from laif_helpers.instructors.chat import Asked
-    from laif_helpers.instructors.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -107,14 +104,12 @@ def _unsolved(bench: benchmarks.Benchmark, split: str) -> str:
     )
 
 
-def ask(requests: "Sequence[Asked]", p: Any, ledger: "Ledger") -> None:
+def ask(requests: Sequence[Asked], p: Any, ledger: Ledger) -> None:
     """Put every request to ``p.instructor``; each reply is written into the ledger as it comes."""
     module = importlib.import_module(f"{__name__}.{p.instructor}")
     if is_paid(p.instructor):
         module.ask(requests, p, ledger)
         return
-    from laif_helpers.instructors.ledger import Reply
-
     for request in tqdm(requests, desc=p.instructor, unit="request", disable=not requests):
         text = module.answer(request.messages, seed=int(request.key[:8], 16))
         ledger.reserve(request.key, "", 0.0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from laif_helpers import benchmarks
 from laif_helpers.lessons import checks, text
 
 
@@ -131,14 +132,10 @@ def get(name: str) -> Family:
 
 def gram(benchmark: str) -> int:
     """Words in a row that make a copy of a test question, for a benchmark without a row too."""
-    from laif_helpers import benchmarks
-
     row = FAMILIES.get(benchmarks.get(benchmark).family)
     return row.gram if row else Family.gram
 
 
 def of(benchmark: str) -> Family:
     """The row of a benchmark's items. Raises ValueError as ``get``."""
-    from laif_helpers import benchmarks
-
     return get(benchmarks.get(benchmark).family)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from laif_helpers import models as own
 from laif_helpers.records import Grade, Message
 
 _STEP = re.compile(r"\n+|(?<=[.!?]) +")
@@ -27,8 +28,6 @@ def answers(models: Mapping[str, str], question: Question, **options: Any) -> di
 
     ``options``: of ``models.generate``.
     """
-    from laif_helpers import models as own
-
     return {
         label: own.generate(model, [question.messages], progress=False, **options)[0].text
         for label, model in models.items()

@@ -8,16 +8,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from laif_helpers import benchmarks, machine
+from laif_helpers import benchmarks, machine, sandbox
+from laif_helpers.benchmarks import download
 from laif_helpers.paths import NANO, ROOT, data_dirs, existing, runs_dir
 from laif_helpers.runner import forecast, manifest, plan, target_missing
 from laif_helpers.target import Target
 from laif_helpers.train import preflight
-
-if TYPE_CHECKING:
-    from laif_helpers.benchmarks import download
 
 
 def lines(recipe: Path | None = None) -> Iterator[str]:
@@ -84,8 +82,6 @@ def _deepspeed() -> str:
 
 
 def _cage() -> str:
-    from laif_helpers import sandbox
-
     try:
         return sandbox.cage()
     except (RuntimeError, ValueError) as error:
@@ -139,8 +135,6 @@ def _place(name: str, folders: list[Path]) -> Place:
 
 def data_listing(data_dir: str = "") -> Iterator[str]:
     """Lines of ``laif data list``: per benchmark its licence and place, per split rows, size and checksum."""
-    from laif_helpers.benchmarks import download
-
     fetchable = download.fetchable()
     for place in data_table(benchmarks.names(), data_dir):
         name, ours = place.benchmark, place.status == "made"
@@ -163,7 +157,7 @@ def _looked_for(name: str, split: str) -> str:
     return ", ".join(benchmarks.get(name).sources[split].files) if benchmarks.get(name).sources else "its folder"
 
 
-def _file_line(found: "download.Held") -> str:
+def _file_line(found: download.Held) -> str:
     state = f", {found.state}" if found.state else ""
     return f"  {found.size / 1e6:8.1f} MB  sha256 {found.sha256[:16]}{state}"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps import Verdict
-from laif_helpers.instructors import ledger, spending
+from laif_helpers.instructors import ledger, llm, spending
 from laif_helpers.instructors.chat import Asked
 from laif_helpers.instructors.quotes import Quote, dollars, notes
 from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE
@@ -94,8 +94,6 @@ def _added(trajectory: Trajectory, updates: list[Update], text: str) -> bool:
 
 def _ask(asked: list[Asked], p: StageParameters, found: Sequence[Trajectory]) -> dict[str, str]:
     """Replies by key, through the ledger: what it holds is not asked for again."""
-    from laif_helpers.instructors import llm
-
     about = {"arm": p.arm, "iteration": str(p.iteration), "target": p.target, "instructor": p.instructor}
     items = {request.id: request.question for request in found}
     with ledger.open_ledger(p.folder.replies(p.arm), about, items) as calls:

@@ -2,15 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from laif_helpers.answers import repair
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import rows_of
 from laif_helpers.tripost.trajectories import OUTCOMES, RIGHT, Trajectory
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SHOWN = (
     *("bucket", "n", "accuracy_first", "accuracy_last", "contribution", "harm", "net_low", "net_high", "false_alarms"),
@@ -41,10 +40,8 @@ def traced(found: Sequence[Trajectory], chosen: int = 0) -> str:
     return "\n\n".join(f"[{name}]\n{text}" for name, text in [*parts, ("trained in records", trained)])
 
 
-def funnel(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
+def funnel(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Trajectories by what became of them, and records by source: a column for each benchmark."""
-    import pandas as pd
-
     table = pd.DataFrame(counts(found, rows)).fillna(0).astype(int)
     return table.loc[sorted(table.index, key=lambda key: (_rank(key), key))]
 
@@ -74,13 +71,11 @@ def counts(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> dict[
     return {name: {key: n for key, n in here.items() if n or key in FIRST} for name, here in table.items()}
 
 
-def followed(p: StageParameters, found: Sequence[Trajectory]) -> "pd.DataFrame":
+def followed(p: StageParameters, found: Sequence[Trajectory]) -> pd.DataFrame:
     """What became of the attempts of the iteration before: share of right attempts at their questions now, in per cent.
 
     Empty in iteration 1. ``compare/trajectories.csv`` holds the same for each single attempt.
     """
-    import pandas as pd
-
     now = [{"benchmark": each.benchmark, "item": each.item, "outcome": each.outcome} for each in found]
     table = pd.DataFrame(
         repair.later(rows_of(p.previous.trajectories), now), columns=["benchmark", "outcome", "trained", "later_right"]
@@ -91,10 +86,8 @@ def followed(p: StageParameters, found: Sequence[Trajectory]) -> "pd.DataFrame":
     return grouped.rename(columns={"size": "attempts", "mean": "right now (%)"})
 
 
-def mixed(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
+def mixed(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Records by benchmark and source, with the weights that their answers carry."""
-    import pandas as pd
-
     drawn = Counter(
         (
             row["benchmark"],
@@ -135,10 +128,8 @@ def observation(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[
     )
 
 
-def repaired(rows: dict[str, list[dict[str, Any]]]) -> "pd.DataFrame":
+def repaired(rows: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
     """Self-repair of each benchmark by bucket; shares in per cent."""
-    import pandas as pd
-
     lines = [
         {"benchmark": name, "bucket": bucket, **repair.summary(group)}
         for name, here in rows.items()

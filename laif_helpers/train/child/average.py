@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from laif_helpers import benchmarks, models
 from laif_helpers.paths import resolve
+from laif_helpers.records import Example
 from laif_helpers.train.settings import SHARES, Row, Settings, weights
 
 
@@ -53,9 +55,6 @@ def _as_good(marks: list[bool], best: list[bool]) -> bool:
 
 def _right(settings: Settings, folder: Path, _written: None) -> list[bool]:
     """Whether each held-out item is answered right by the weights that lie in ``folder``."""
-    from laif_helpers import benchmarks, models
-    from laif_helpers.records import Example
-
     answers = models.generate(
         str(folder), [row["messages"] for row in settings.held_out],
         max_new_tokens=settings.max_new_tokens, seed=settings.seed, progress=False,

@@ -5,6 +5,7 @@
 held-out items; None if there are none.
 """
 
+from laif_helpers.models import local
 from laif_helpers.paths import ROOT
 from laif_helpers.train.settings import Row, Settings
 
@@ -27,8 +28,6 @@ def measure(settings: Settings) -> Row:
 def _seen_by(model: str, anchors: list[Row]) -> Row:
     """Mean loss on the neutral text, and log-probabilities (tokens x vocabulary) along each anchored answer."""
     import torch
-
-    from laif_helpers.models import local
 
     loaded = local.load(model)
     ids = loaded.tokenizer(TEXT.read_text(encoding="utf-8"), add_special_tokens=False)["input_ids"]
