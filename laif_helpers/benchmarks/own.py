@@ -25,19 +25,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.benchmarks import Benchmark
+from laif_helpers.benchmarks import Benchmark, _row_fields
 from laif_helpers.benchmarks._files import DataDir, check_split, content_id, unique_ids
-from laif_helpers.benchmarks._row_fields import (
-    EMPTY_CELLS,
-    accepted_answers,
-    counted,
-    graded_by,
-    label_of,
-    plain_number,
-    question_of,
-    read_options,
-    solution_of,
-)
 from laif_helpers.graders import choice, final_number, numbers
 from laif_helpers.graders import text as free_text
 from laif_helpers.graders.families import GRADINGS
@@ -152,15 +141,15 @@ def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, .
     rows = [row for *_, row in numbered]
     if not rows:
         raise ValueError(f"{files[0][0]}: no rows; write one JSON object with 'question' and 'answer' a line")
-    gradings = {graded_by(row) for row in rows} - {""}
+    gradings = {_row_fields.graded_by(row) for row in rows} - {""}
     open_ended = [
         (path, number, answer)
         for path, number, row in numbered
-        if not graded_by(row)
-        for answer in accepted_answers(row)
+        if not _row_fields.graded_by(row)
+        for answer in _row_fields.accepted_answers(row)
     ]
     words = [found for found in open_ended if not final_number.is_answer(found[2])]
-    if words and len(words) < len(open_ended) and all(word.casefold() in EMPTY_CELLS for *_, word in words):
+    if words and len(words) < len(open_ended) and all(word.casefold() in _row_fields.EMPTY_CELLS for *_, word in words):
         path, number, answer = words[0]
         raise ValueError(
             f"{path}: row {number}: answer {answer!r} stands among numbers (an empty cell?); write the answer, leave "
@@ -172,10 +161,10 @@ def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, .
 
 
 def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
-    question, accepted = question_of(row), accepted_answers(row)
+    question, accepted = _row_fields.question_of(row), _row_fields.accepted_answers(row)
     given = "" if row.get("id") is None else str(row["id"]).strip()
-    grading = graded_by(row) or ("numeric" if numeric else "exact")
-    options = read_options(row) if grading == "choice" else {}
+    grading = _row_fields.graded_by(row) or ("numeric" if numeric else "exact")
+    options = _row_fields.read_options(row) if grading == "choice" else {}
     accepted = [_as_graded(answer, grading, options, row) for answer in accepted]
     labels = {facet: str(row[facet]) for facet in FACETS if row.get(facet) is not None}
     return Example(
@@ -184,7 +173,7 @@ def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
         split="",
         question=question,
         gold=accepted[0],
-        rationale=solution_of(row),
+        rationale=_row_fields.solution_of(row),
         fields={
             "grading": grading,
             "options": options,
@@ -198,15 +187,15 @@ def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
 def _as_graded(answer: str, grading: str, options: dict[str, str], row: dict[str, Any]) -> str:
     """An accepted answer as its grader takes it. Raises ValueError for one that no response could ever meet."""
     if options:
-        label = label_of(answer, options, isinstance(row["choices"], list))
-        if row.get("answer_index") is not None and label != (other := counted(row)):
+        label = _row_fields.label_of(answer, options, isinstance(row["choices"], list))
+        if row.get("answer_index") is not None and label != (other := _row_fields.counted(row)):
             raise ValueError(f"'answer' means option {label} and 'answer_index' option {other}; leave one of them out")
         return label
     if row.get("grading") == "numeric" and not final_number.is_answer(answer) and not numbers.parse(answer):
         raise ValueError(f"field 'answer' is {answer!r}, no number, and 'grading' is 'numeric'; write 'exact'")
     if re.search(r"\n\s*\n", answer):
         raise ValueError("field 'answer' has an empty line, and an answer is read up to one; write it without")
-    return plain_number(answer) if grading == "numeric" else answer
+    return _row_fields.plain_number(answer) if grading == "numeric" else answer
 
 
 def _question_text(example: Example) -> str:
