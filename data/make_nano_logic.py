@@ -20,7 +20,7 @@ from typing import Any
 import make_nano
 import make_tripost_nano
 import torch
-from laif_helpers.tripost.turns import conversation
+from laif_helpers.tripost.trajectories import conversation
 from make_tripost_nano import Sample, Settings, encode, held_out, measure, of_like_length, train
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tripost_slips import wrong_attempt

@@ -1,6 +1,7 @@
 """What the project promises about itself; nothing is executed but imports."""
 
 import ast
+import importlib
 import json
 import re
 import statistics
@@ -222,6 +223,21 @@ def test_importing_a_module_never_leads_back_to_it() -> None:
 
     for name in NAMES:
         visit(name, ())
+
+
+def test_scripts_import_what_the_package_has() -> None:
+    """The scripts beside the package, which no other test runs."""
+    gone = []
+    for path in (path for folder in ("data", "docs", "bench") for path in sorted((ROOT / folder).glob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("laif_helpers"):
+                for name in node.names:
+                    try:
+                        whole = f"{node.module}.{name.name}"
+                        hasattr(importlib.import_module(node.module or ""), name.name) or importlib.import_module(whole)
+                    except ModuleNotFoundError as error:
+                        gone.append(f"{path.name}: {error}")
+    assert not gone
 
 
 def test_importing_the_package_is_fast_and_light() -> None:
