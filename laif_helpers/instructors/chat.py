@@ -72,9 +72,11 @@ def read(key: str, completion: Any, p: StageParameters, most: float, share: floa
     text, finish = found.text, found.finish
     if refusal := protocol.plain_text(message.get("refusal")):
         text, finish = text or refusal, "error: refusal"
+    elif not text and (called := message.get("tool_calls")):  # a router's way to ask for JSON
+        text, finish = str((called[0].get("function") or {}).get("arguments") or ""), "stop"
     elif not text and finish == "stop":
         text = protocol.plain_text(message.get("reasoning_content") or message.get("reasoning"))
     asked, got = found.prompt_tokens, found.new_tokens
     # An endpoint that does not say what it used is counted at the most it can have been.
-    usd = price(p, asked, got) * share if asked else most
+    usd = price(p, asked, got) * share if asked and (got or not text) else most
     return Reply(key, text, finish, asked, got, 1, usd)

@@ -183,8 +183,7 @@ async def _send(asking: Asking, request: Asked, sent: dict[str, Any]) -> tuple[A
             completion = await protocol.complete(asking.client, sent)
         except BaseException as error:
             refused = isinstance(error, openai.APIStatusError | protocol.ErrorBody)
-            unreached = type(error.__cause__).__name__ in {"ConnectError", "ConnectTimeout"}
-            purse.fail(request.key, most, billed=not (refused or unreached))
+            purse.fail(request.key, most, billed=not (refused or protocol.never_sent(error)))
             if protocol.too_fast(error):
                 asking.connections.refused(sent_at, error)
             raise

@@ -73,13 +73,15 @@ def connect(url: str, timeout_s: float) -> Any:
 
 async def complete(client: Any, body: dict[str, Any]) -> Any:
     """A chat completion as the server's own JSON. Raises one of ``recoverable()`` if none comes."""
-    import httpx
-
-    # The client's typed call spends more time on its types than on the request (bench/server.py).
-    response = await client.post("/chat/completions", body=body, cast_to=httpx.Response)
-    text = response.content.decode("utf-8-sig", "replace")  # a token may end in the middle of a letter
-    is_json = "json" in response.headers.get("content-type", "json") or text.startswith("{")
-    reply = json.loads(text) if is_json else text
+    # The client's typed call spends more time on its types than on the request (bench/server.py). Its text has a
+    # replacement character for what is no UTF-8, such as a letter in whose middle an answer was cut.
+    text = str(await client.post("/chat/completions", body=body, cast_to=str)).strip("\ufeff \r\n")
+    try:
+        reply: Any = json.loads(text)
+    except json.JSONDecodeError:
+        if text[:1] in ("", "{", "["):
+            raise
+        reply = text
     error = reply.get("error") if isinstance(reply, dict) else None
     if error and not reply.get("choices"):
         raise ErrorBody(error)
@@ -130,15 +132,16 @@ def read_completion(reply: Any, seconds: float) -> Completion:
     text = plain_text(message.get("content"))
     if text and finish.startswith("error:") and not FILTERED.search(finish.removeprefix("error:")):
         finish = "stop"  # a reason that nobody has named yet; the text is there
-    return Completion(
-        text, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"), finish, round(seconds, 3)
-    )
+    asked, got = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    # Some servers leave tokens of a thought out of the answer's, and bill them all the same.
+    got = max(got, _count(usage, "total_tokens") - asked) if asked else got
+    return Completion(text, asked, got, finish, round(seconds, 3))
 
 
 def _count(usage: Any, name: str) -> int:
     """A number of tokens, also if a server writes it as a string; 0 if it is none."""
     try:
-        return int(float(usage.get(name) or 0))
+        return max(0, int(float(usage.get(name) or 0)))
     except (AttributeError, TypeError, ValueError, OverflowError):
         return 0
 
@@ -158,7 +161,7 @@ def plain_text(content: Any) -> str:
     """A message's text; of parts, as reasoning models of some servers answer, those of text. Half a surrogate pair,
     which no file can hold, becomes the replacement character."""
     if isinstance(content, dict):
-        content = content.get("text")
+        content = content["text"] if "text" in content else json.dumps(content, ensure_ascii=False)
     if isinstance(content, list):
         parts = [part for part in content if isinstance(part, dict) and part.get("type") in {"text", "output_text"}]
         content = "".join(str(part.get("text") or "") for part in parts)
@@ -170,6 +173,17 @@ def first_choice(reply: Any) -> dict[str, Any]:
     choices = reply.get("choices") if isinstance(reply, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
     return first if isinstance(first, dict) else {}
+
+
+def never_sent(error: Any) -> bool:
+    """Whether a call failed before its request was out, so that nobody can have billed it. The client calls a
+    connection that breaks while the answer is written a failed one too; what lies below tells them apart."""
+    names = []
+    link: BaseException | None = error
+    while link:
+        names.append(type(link).__name__)
+        link = link.__cause__ or link.__context__
+    return any(name.startswith("ClientConnector") or name in ("ConnectionTimeoutError", "gaierror") for name in names)
 
 
 def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
