@@ -20,7 +20,6 @@ from typing import Any
 import make_nano
 import make_tripost_nano
 import torch
-from laif_helpers.tripost.trajectories import conversation
 from make_tripost_nano import Sample, Settings, encode, held_out, measure, of_like_length, train
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tripost_slips import wrong_attempt
@@ -30,6 +29,7 @@ from laif_helpers.graders import steps
 from laif_helpers.graders.steps.date_understanding import MONTHS, Relation, write
 from laif_helpers.paths import ROOT
 from laif_helpers.records import Message, write_json, write_text
+from laif_helpers.tripost.trajectories import conversation
 
 START = ROOT / "data" / "nano_tripost"
 OUT = ROOT / "data" / "nano_logic"

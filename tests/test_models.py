@@ -256,6 +256,13 @@ def changed(tiny: Path, folder: Path, name: str, change: Callable[[bytes], bytes
             r"writes token 4 .*has 3 rows",
         ),
         ("chat_template.jinja", lambda _: b"<|user|>hello<|assistant|>", "loses the question"),
+        ("chat_template.jinja", lambda _: b"{{ messages[0].content }", r"loses .*\(TemplateSyntaxError: "),
+        (
+            "tokenizer.json",
+            lambda _: b"version https://git-lfs.github.com/spec/v1\n",
+            "tokenizer.json: a git-lfs pointer",
+        ),
+        ("generation_config.json", lambda _: b'{"eos_token', "generation_config.json: no valid JSON"),
         (
             "tokenizer_config.json",
             lambda data: data.replace(b'"eos_token": "<|eos|>"', b'"eos_token": null'),
@@ -282,6 +289,17 @@ def test_a_missing_part_of_the_weights_is_told(tiny: Path, tmp_path: Path) -> No
     folder = Path(shutil.copytree(tiny, tmp_path / "parts"))
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
     assert [s for s in check.problems(str(folder)) if "this part of the weights is missing; fetch it too" in s]
+
+
+def test_weights_that_are_not_there_are_never_drawn_at_random(tiny: Path, tmp_path: Path) -> None:
+    bad = changed(tiny, tmp_path / "bad", "config.json", lambda text: text.replace(b'"llama"', b'"gpt2"'))
+    with pytest.raises(ValueError, match=r"its files lack \d+ of the weights, such as \S+; fetch or save it again"):
+        models.generate(str(bad), [ask("hi")], progress=False)
+    (bad / "model.safetensors").rename(bad / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        models.generate(str(bad), [ask("hi")], progress=False)
+    (bad / "pytorch_model.bin").unlink()
+    assert [s for s in check.problems(str(bad)) if "no weights" in s]
 
 
 def test_a_template_that_wants_content_in_parts_gets_them(tiny: Path, tmp_path: Path) -> None:

@@ -408,3 +408,22 @@ def test_attempts_of_a_killed_draw_are_kept_and_more_attempts_draw_only_the_new_
     assert collected(p)[0] == first and asked[2:] == [50, 80]
     collected(p.model_copy(update={"attempts": 3}))
     assert asked[4] == 40
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ("arms: [tripost]\nattempts: 1\nbenchmarks: [word_sorting]\nin_domain: [word_sorting]", "several different"),
+        ("arms: [tripost]\nbenchmarks: [practice]\nin_domain: [practice]", "'practice' has no step verifier"),
+        (
+            "arms: [rft]\nattempt_temperature: 0\nbenchmarks: [practice]\nin_domain: [practice]",
+            "the same answer 4 times",
+        ),
+    ],
+)
+def test_settings_that_no_attempts_can_come_from_are_refused_by_the_plan(
+    tmp_path: Path, settings: str, sentence: str
+) -> None:
+    (tmp_path / "r.yaml").write_text(f"target: data/nano\niterations: 1\n{settings}\n")
+    with pytest.raises(ValueError, match=sentence):
+        plan.make(tmp_path / "r.yaml")

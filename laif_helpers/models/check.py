@@ -46,18 +46,35 @@ def problems(name: str) -> list[str]:
 
 
 def unreadable(folder: Path) -> Iterator[str]:
-    """Weights that are a git-lfs pointer, cut, or missing, from the headers of the safetensors files."""
+    """Files that are a git-lfs pointer, cut, broken or missing; of weights the headers are read alone."""
+    if not folder.is_dir():
+        return
     fetch = "fetch it again, or run `git lfs pull` in its folder"
-    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+    for file in sorted(folder.glob("*.json")):
+        text = file.read_bytes()
+        if text.startswith(_POINTER) or not _is_json(text):
+            kind = "a git-lfs pointer" if text.startswith(_POINTER) else "no valid JSON"
+            yield f"{file}: {kind} instead of what belongs there; {fetch}"
+    if not any(file.suffix in (".safetensors", ".bin") for file in folder.iterdir()):
+        yield f"{folder}: no weights (no .safetensors or .bin file); fetch them, or correct the path"
+    for file in sorted(folder.glob("*.safetensors")):
         wanted, size = _bytes_wanted(file), file.stat().st_size
         if wanted == 0:
             yield f"{file}: a git-lfs pointer instead of weights; {fetch}"
         elif wanted != size:
             yield f"{file}: cut or no safetensors file ({size:,} bytes, its header wants {wanted:,}); {fetch}"
     index = folder / "model.safetensors.index.json"
-    for name in sorted(set(read_json(index, {"weight_map": {}})["weight_map"].values())):
+    shards = read_json(index) if index.is_file() and _is_json(index.read_bytes()) else {}
+    for name in sorted(set(shards.get("weight_map", {}).values())):
         if not (folder / name).is_file():
             yield f"{folder / name}: this part of the weights is missing; fetch it too"
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except ValueError:
+        return False
 
 
 def _bytes_wanted(file: Path) -> int:
@@ -141,8 +158,8 @@ def template(name: str, tokenizer: Any) -> Iterator[str]:
         )
     elif content_form(tokenizer) == "lost":
         yield (
-            f"the chat template of model {name!r} loses the question: it does not stand in the prompt that it writes; "
-            "put the right chat_template.jinja into the model's folder"
+            f"the chat template of model {name!r} loses the question: it does not stand in the prompt that it writes"
+            f"{_own_words(tokenizer)}; put the right chat_template.jinja into the model's folder"
         )
 
 
@@ -159,6 +176,15 @@ def content_form(tokenizer: Any) -> str:
         if PROBE in text and "{'type'" not in text:
             return form
     return "lost"
+
+
+def _own_words(tokenizer: Any) -> str:
+    """In brackets, what the template says against a plain question; "" if it takes one."""
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": PROBE}], tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # as above
+        return f" ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+    return ""
 
 
 def in_form(turn: dict[str, str], form: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -94,7 +95,7 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         model = _quietly(_weights, path, getattr(torch, dtype))
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"model {name!r} cannot be loaded as a folder or a hub name ({_first_line(error)}); check the path, or "
             "fetch it first if no hub is reached"
@@ -124,7 +125,9 @@ def _weights(path: str, dtype: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     base = check.adapter_base(Path(path))
-    model = AutoModelForCausalLM.from_pretrained(base or path, dtype=dtype)
+    model, info = AutoModelForCausalLM.from_pretrained(base or path, dtype=dtype, output_loading_info=True)
+    if missing := sorted(info["missing_keys"]):  # transformers draws them at random, and the model answers all the same
+        raise ValueError(f"its files lack {len(missing)} of the weights, such as {missing[0]}; fetch or save it again")
     if not base:
         return model
     from peft import PeftModel
@@ -140,7 +143,7 @@ def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
     configured = getattr(model.generation_config, "eos_token_id", None)
     ids = set(configured) if isinstance(configured, list) else {configured}
     ids |= {tokenizer.eos_token_id, _turn_end(tokenizer)}
-    return sorted(i for i in ids if i is not None)
+    return sorted(i for i in ids if isinstance(i, int))
 
 
 def _turn_end(tokenizer: Any) -> int | None:

@@ -126,7 +126,20 @@ def make(
         _fits(stage, checked[stage.notebook])
         if stage.row.needs and (reason := instructors.problem(stage.recipe, stage.row.needs)):
             raise ValueError(reason)
+        _check_attempts(stage)
     return RunPlan(run, values, origins, axes, points, stages, checked, notebooks, homes)
+
+
+def _check_attempts(stage: Stage) -> None:
+    """Raises ValueError if a stage that samples attempts would refuse its settings once its turn has come."""
+    if stage.notebook == "07_tripost":
+        from laif_helpers import tripost
+
+        tripost.check(stage.recipe)
+    if stage.notebook == "09_self_training":
+        from laif_helpers import self_training
+
+        self_training.drawn(stage.recipe)
 
 
 def parameters(stage: Stage, names: list[str], **replaced: Any) -> dict[str, Any]:

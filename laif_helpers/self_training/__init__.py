@@ -14,7 +14,7 @@ from laif_helpers import arms, benchmarks, lessons
 from laif_helpers.answers import pools
 from laif_helpers.models import kept
 from laif_helpers.paths import RunDir
-from laif_helpers.recipe import StageParameters
+from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import Completion, Example, Lesson, write_jsonl
 
 
@@ -29,7 +29,7 @@ class Attempt:
     failed: bool
 
 
-def drawn(p: StageParameters) -> dict[str, Any]:
+def drawn(p: Recipe) -> dict[str, Any]:
     """How often each question is answered, and how: as in stage 1 if that samples too, else ``attempts``.
 
     Raises ValueError for settings that would give one answer again and again.

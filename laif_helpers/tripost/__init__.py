@@ -17,7 +17,7 @@ from laif_helpers.answers import joined
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps.mutations import mutants
 from laif_helpers.models import kept
-from laif_helpers.recipe import StageParameters
+from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import Example
 from laif_helpers.tripost import improve
 from laif_helpers.tripost.mixing import records, traced
@@ -30,11 +30,9 @@ CHARACTERS_A_TOKEN = 2.5
 """Digits and short words: a repair record's tokens are estimated with this, and counted by the training."""
 
 
-def questions(p: StageParameters) -> dict[str, list[Example]]:
-    """Items of the error split of each in-domain benchmark, without held-out ones.
-
-    Raises ValueError for a benchmark without a step verifier, and for settings that give the same attempt every time.
-    """
+def check(p: Recipe) -> None:
+    """Raises ValueError for a benchmark without a step verifier, and for settings that give the same attempt every
+    time."""
     if p.attempts < 2 or not p.attempt_temperature:
         raise ValueError(
             f"attempts {p.attempts} at attempt_temperature {p.attempt_temperature:g}: TriPosT needs several different "
@@ -42,6 +40,11 @@ def questions(p: StageParameters) -> dict[str, list[Example]]:
         )
     for name in p.in_domain:
         steps.task(name)
+
+
+def questions(p: StageParameters) -> dict[str, list[Example]]:
+    """Items of the error split of each in-domain benchmark, without held-out ones. Raises ValueError as ``check``."""
+    check(p)
     return {name: joined.learnable(p, name) for name in p.in_domain}
 
 
