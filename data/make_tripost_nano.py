@@ -16,7 +16,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -83,10 +83,10 @@ ROUNDS = (Settings(), Settings(steps=5500, learning_rate=1e-3, decay=0.6, seed=8
 gradient any more."""
 
 
-def held_out(tasks: Iterable[str]) -> set[str]:
+def held_out() -> set[str]:
     """The questions of all splits, none of which is learned from."""
     splits = ("train", "validation", "test")
-    return {e.question for name in tasks for split in splits for e in benchmarks.get(name).load(split)}
+    return {e.question for name in TASKS for split in splits for e in benchmarks.get(name).load(split)}
 
 
 def draw(
@@ -164,24 +164,16 @@ def draw_sums(rng: random.Random) -> tuple[list[Message], list[bool]]:
 DRILLS = (draw_copy, draw_letters, draw_sums, draw_sums)
 
 
-def listed_words(conversations: list[list[Message]]) -> list[str]:
-    """The words of the list that are not words of the tasks' own phrases."""
+def make_tokenizer(conversations: list[list[Message]], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over the text between words of the list and digits, so that a fixed phrase becomes one token."""
     texts = [turn["content"] for turns in conversations for turn in turns]
     seen = Counter(word for text in texts for word in set(re.findall(r"(?<!\")\b[a-z]+\b(?!\")", text)))
-    return [word for word in word_sorting.words() if seen[word] < 0.02 * len(texts)]
-
-
-def make_tokenizer(
-    conversations: list[list[Message]], vocabulary: int, words: list[str], alone: str = r"\d"
-) -> PreTrainedTokenizerFast:
-    """Byte-level BPE over the text between ``words`` and what stands ``alone``, so that a fixed phrase becomes one
-    token; each of the words is one."""
-    texts = [turn["content"] for turns in conversations for turn in turns]
+    words = [word for word in word_sorting.words() if seen[word] < 0.02 * len(texts)]  # the others are of phrases
     between = re.compile(rf"\b(?:{'|'.join(sorted(words, key=len, reverse=True))})\b")
     bpe = Tokenizer(token_models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(alone), "isolated"),
+            pre_tokenizers.Split(Regex(r"\d"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -226,8 +218,8 @@ def encode(drawn: list[tuple[list[Message], list[bool]]], tokenizer: Any) -> lis
     return samples
 
 
-def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]) -> list[list[Sample]]:
-    """The batches of block ``number``."""
+def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]) -> Iterator[list[Sample]]:
+    """The batches of block ``number``: samples of like length, at most ``tokens_a_step`` tokens with their padding."""
     rng = random.Random(f"{settings.seed}-{number}")
     early = 0 if settings.again else settings.copy_blocks
     short = not settings.again and number - early < settings.short_blocks
@@ -240,18 +232,14 @@ def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]
             else draw(rng, settings.wrong / (1 + short), forbidden, short)
             for _ in range(BLOCK)
         ]
-    return of_like_length(encode(drawn, tokenizer), settings.tokens_a_step, rng)
-
-
-def of_like_length(block: list[Sample], tokens: int, rng: random.Random) -> list[list[Sample]]:
-    """Batches of at most ``tokens`` with their padding, in any order."""
+    block = encode(drawn, tokenizer)
     found: list[list[Sample]] = [[]]
     for sample in sorted(block, key=lambda sample: len(sample[0])):
-        if found[-1] and (len(found[-1]) + 1) * len(sample[0]) > tokens:
+        if found[-1] and (len(found[-1]) + 1) * len(sample[0]) > settings.tokens_a_step:
             found.append([])
         found[-1].append(sample)
     rng.shuffle(found)
-    return found
+    yield from found
 
 
 def padded(batch: list[Sample], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -268,29 +256,22 @@ def warm_start(model: LlamaForCausalLM, tokenizer: Any) -> None:
     A phrase starts as the mean of the vectors of nano's tokens for it, and some noise. A word of the list starts as the
     sum of its letters' vectors, turned by their place: so words are far apart, and a letter is a linear map away.
     """
-    nano, rng = LlamaForCausalLM.from_pretrained(NANO), torch.Generator().manual_seed(0)
-    vectors = taken_over(nano, PreTrainedTokenizerFast.from_pretrained(NANO), tokenizer, rng)
-    size, width = vectors.shape[1], nano.get_input_embeddings().weight.detach().std()
-    letters = width * torch.randn(26, size, generator=rng)
+    nano, reader = LlamaForCausalLM.from_pretrained(NANO), PreTrainedTokenizerFast.from_pretrained(NANO)
+    known = nano.get_input_embeddings().weight.detach()
+    spread, size, rng = known.std(), known.shape[1], torch.Generator().manual_seed(0)
+    noise = 0.3 * spread * torch.randn(len(tokenizer), size, generator=rng)
+    letters = spread * torch.randn(26, size, generator=rng)
     turned = [torch.linalg.qr(torch.randn(size, size, generator=rng))[0] for _ in range(20)]
-    words = set(word_sorting.words())
+    vectors, words = noise.clone(), set(word_sorting.words())
     for at in range(len(tokenizer)):
         text = tokenizer.decode([at])
+        same = reader(text, add_special_tokens=False)["input_ids"]
         if text in words and len(text) > 1:
             parts = [letters[ord(letter) - 97] @ turned[place] for place, letter in enumerate(text)]
             vectors[at] = sum(parts) / len(parts) ** 0.5
-    model.load_state_dict(nano.state_dict() | {"model.embed_tokens.weight": vectors, "lm_head.weight": vectors})
-
-
-def taken_over(before: LlamaForCausalLM, reader: Any, tokenizer: Any, rng: torch.Generator) -> torch.Tensor:
-    """For each token the mean of the vectors that ``before`` has for its text, and some noise if those are several."""
-    known = before.get_input_embeddings().weight.detach()
-    noise = 0.3 * known.std() * torch.randn(len(tokenizer), known.shape[1], generator=rng)
-    vectors = noise.clone()
-    for at in range(len(tokenizer)):
-        if same := reader(tokenizer.decode([at]), add_special_tokens=False)["input_ids"]:
+        elif same:
             vectors[at] = known[same].mean(0) + noise[at] * (len(same) > 1)
-    return vectors
+    model.load_state_dict(nano.state_dict() | {"model.embed_tokens.weight": vectors, "lm_head.weight": vectors})
 
 
 def word_rows(tokenizer: Any) -> torch.Tensor:
@@ -308,15 +289,8 @@ def spread(model: LlamaForCausalLM, tokenizer: Any, by: float) -> None:
         vectors[rows] = middle + by * (vectors[rows] - middle)
 
 
-def train(
-    model: LlamaForCausalLM,
-    blocks: Callable[[int], Iterable[list[Sample]]],
-    settings: Settings,
-    kept: Path,
-    frozen: torch.Tensor | None = None,
-) -> dict[str, float]:
-    """Train on block after block; the vectors of the ``frozen`` ids get no gradient. The state is kept after each
-    hundred steps: a training that was stopped goes on from there."""
+def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Path) -> dict[str, float]:
+    """Train. The state is kept after each hundred steps: a training that was stopped goes on from there."""
     adam = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95),
                              weight_decay=settings.weight_decay, fused=True)  # fmt: skip
     done: dict[str, float] = {"step": 0, "block": 0, "tokens": 0, "samples": 0, "seconds": 0.0}
@@ -325,20 +299,20 @@ def train(
         model.load_state_dict(state["model"])
         adam.load_state_dict(state["adam"])
         done = state["done"]
-    saved = done["step"]
+    forbidden, saved, words = held_out(), done["step"], word_rows(tokenizer)
     began, before, losses = time.process_time(), done["seconds"], list[float]()
     model.train()
     while done["step"] < settings.steps:
-        for batch in blocks(int(done["block"])):
+        for batch in batches(int(done["block"]), settings, tokenizer, forbidden):
             left = (settings.steps - done["step"]) / (settings.decay * settings.steps)
             pace = min(1.0, (done["step"] + 1) / settings.warm_steps, max(0.01, left))
             adam.param_groups[0]["lr"] = settings.learning_rate * pace
-            ids, labels = padded(batch, model.config.pad_token_id)
+            ids, labels = padded(batch, tokenizer.pad_token_id)
             loss = make_nano.answer_loss(model, ids, labels)
             losses.append(loss.item())
             loss.backward()
-            if frozen is not None:
-                model.get_input_embeddings().weight.grad[frozen] = 0
+            if settings.again:  # so the words' vectors stay apart
+                model.get_input_embeddings().weight.grad[words] = 0
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             adam.step()
             adam.zero_grad()
@@ -362,10 +336,10 @@ def save(state: dict[str, Any], path: Path) -> None:
     path.with_suffix(".part").replace(path)
 
 
-def measure(out: Path, tasks: Iterable[str] = TASKS, limit: int = 160) -> dict[str, dict[str, float]]:
+def measure(out: Path, limit: int = 160) -> dict[str, dict[str, float]]:
     """Self-repair of the fresh target on the test splits' seen buckets: first and last answer, contribution, harm."""
     scores = {}
-    for name in tasks:
+    for name in TASKS:
         items = [e for e in benchmarks.get(name).load("test") if e.fields["seen"]][:limit]
         done = loop.run(partial(models.generate, str(out)), items, updates=2)
         for bucket in sorted({e.fields["bucket"] for e in items}):
@@ -414,8 +388,7 @@ First and last answer of the loop of notebook 08, greedy, at most two updates.
 def begin(settings: Settings) -> tuple[LlamaForCausalLM, Any]:
     """nano, with a tokenizer for these tasks."""
     rng = random.Random(settings.seed)
-    conversations = [draw(rng, settings.wrong, set())[0] for _ in range(1500)]
-    tokenizer = make_tokenizer(conversations, settings.vocabulary, listed_words(conversations))
+    tokenizer = make_tokenizer([draw(rng, settings.wrong, set())[0] for _ in range(1500)], settings.vocabulary)
     model = make_nano.make_model(tokenizer, settings)
     model.config.max_position_embeddings = CONTEXT
     warm_start(model, tokenizer)
@@ -432,13 +405,11 @@ def main() -> None:
     model, tokenizer = begin(ROUNDS[0])
     print(f"{model.num_parameters():,} parameters, {len(tokenizer):,} tokens in the vocabulary", flush=True)
     kept = [given.out / f"training{number}.pt" for number in range(len(ROUNDS))]
-    done, forbidden = [], held_out(TASKS)
+    done = []
     for settings, state in zip(ROUNDS, kept, strict=True):
         if settings.again:
             spread(model, tokenizer, settings.spread)
-        blocks = partial(batches, settings=settings, tokenizer=tokenizer, forbidden=forbidden)
-        frozen = word_rows(tokenizer) if settings.again else None  # so the words' vectors stay apart
-        done.append(train(model, blocks, settings, state, frozen))
+        done.append(train(model, tokenizer, settings, state))
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(given.out)
     tokenizer.save_pretrained(given.out)

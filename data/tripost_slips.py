@@ -1,22 +1,14 @@
-"""Puts errors into right answers for the targets of self-repair: single ones, and slips that all later lines follow.
+"""Puts errors into right answers for `make_tripost_nano.py`: single ones, and slips that all later lines follow.
 
 ``graders.steps.mutations`` changes one place and leaves the rest right. People and models rather make a slip and go
-on from it; a slip here is one wrong result, letter, word, place or date, with every later line derived from it.
+on from it; a slip here is one wrong result, letter or word, with every later line derived from it.
 """
 
 import random
 import re
-from contextlib import suppress
-from typing import Any
 
 from laif_helpers.graders import steps
-from laif_helpers.graders.steps import (
-    FINAL,
-    date_understanding,
-    logical_deduction,
-    multistep_arithmetic,
-    word_sorting,
-)
+from laif_helpers.graders.steps import FINAL, multistep_arithmetic, word_sorting
 from laif_helpers.graders.steps.mutations import mutants
 
 FOLLOWED = 0.6
@@ -27,8 +19,7 @@ OFF = (-20, -10, -3, -2, -1, 1, 2, 3, 10, 20)
 def wrong_attempt(name: str, question: str, rng: random.Random) -> str:
     """An answer with one error; it may happen to be right, so check it."""
     if rng.random() < FOLLOWED:
-        with suppress(ValueError):  # a date that does not exist
-            return SLIPS[name](question, rng)
+        return SLIPS[name](question, rng)
     return rng.choice(list(mutants(name, question, rng))).text
 
 
@@ -101,50 +92,4 @@ def slipped_order(question: str, rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-def slipped_place(question: str, rng: random.Random) -> str:
-    """A thing in another's place, and the others in the right order or in any."""
-    item = logical_deduction.read(question)
-    order = list(next(logical_deduction.orders(item.objects, item.clues)))
-    at = rng.randrange(len(order) - 1)
-    wrong = rng.choice(order[at + 1 :])
-    others = [name for name in order[at:] if name != wrong]
-    row = [*order[:at], wrong, *(rng.sample(others, len(others)) if rng.random() < 0.4 else others)]
-    clues = len(item.clues)
-    solved = list(map(str, logical_deduction.solve(item)[:clues]))
-    solved += [f"({clues + place}) Place {place}: {name}." for place, name in enumerate(row, start=1)]
-    solved.append(f"({clues + len(row) + 1}) So the order is {', '.join(row)}.")
-    letter = _option(
-        [each for each, text in item.options.items() if logical_deduction.holds(text, tuple(row))], item, rng
-    )
-    return "\n".join([*solved, f"({FINAL}) {item.options[letter]}. So the answer is ({letter})."])
-
-
-def slipped_date(question: str, rng: random.Random) -> str:
-    """One step that arrives at a date some days, a month or a year away. Raises ValueError for one that is no date."""
-    item = date_understanding.read(question)
-    day, slip, solved = item.given, rng.randrange(len(item.relations)), []
-    for at, relation in enumerate(item.relations):
-        found = relation.apply(day)
-        if at == slip:
-            unit = rng.choices(("day", "month", "year"), (2, 1, 1))[0]
-            size = rng.choice((-10, -7, -3, -2, -1, 1, 2, 3, 7, 10)) if unit == "day" else rng.choice((-1, 1))
-            found = date_understanding.Relation("", size, unit, "").apply(found)
-        solved.append(
-            f"({at + 1}) {relation} ({date_understanding.write(day)}), so it is {date_understanding.write(found)}."
-        )
-        day = found
-    letter = _option([each for each, text in item.options.items() if text == date_understanding.write(day)], item, rng)
-    return "\n".join([*solved, f"({FINAL}) So the answer is ({letter})."])
-
-
-def _option(true: list[str], item: Any, rng: random.Random) -> str:
-    """The option that fits what was found, or any."""
-    return true[0] if true else rng.choice(list(item.options))
-
-
-SLIPS = {
-    "word_sorting": slipped_order,
-    "multistep_arithmetic": slipped_sum,
-    "logical_deduction": slipped_place,
-    "date_understanding": slipped_date,
-}
+SLIPS = {"word_sorting": slipped_order, "multistep_arithmetic": slipped_sum}

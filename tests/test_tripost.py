@@ -294,7 +294,7 @@ def test_unreadable_feedback_ends_the_loop_with_the_answer_as_it_is(target: Call
     assert {(each.stopped, len(each.turns)) for each in done} == {("feedback unreadable", 2)}
 
 
-@pytest.mark.parametrize("name", steps.TASKS)
+@pytest.mark.parametrize("name", ["word_sorting", "multistep_arithmetic"])
 def test_slips_that_targets_learn_from_are_wrong_and_in_the_format(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(ROOT / "data"), *sys.path])
     slips = importlib.import_module("tripost_slips").SLIPS[name]
