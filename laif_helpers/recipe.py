@@ -73,7 +73,12 @@ class Recipe(
                 f"target {self.target!r} cannot be trained: set quote_only: true (requests and price only), "
                 "lessons_only: true (lessons too) or iterations: 0 (evaluation and error analysis only)"
             )
-        if trains and self.error_split == self.test_split and self.in_domain:
+        if type(self) is Recipe and self.iterations and self.arms and not self.in_domain:
+            raise ValueError(
+                f"in_domain is empty, and arm {self.arms[0]!r} learns from errors: name the benchmark whose "
+                "error_split supplies them, or set iterations: 0"
+            )
+        if trains and self.error_split == self.test_split:
             raise ValueError(
                 f"error_split and test_split are both {self.test_split!r}: what is trained on would be measured; set "
                 "another test_split, lessons_only: true or iterations: 0"

@@ -81,6 +81,12 @@ class QuestionSection(Section):
                 raise ValueError(
                     f"error_split {self.error_split!r}: benchmark {name!r} has the splits {', '.join(splits)}"
                 )
+        for name in self.benchmarks:
+            splits = _benchmarks.get(name).splits
+            if self.test_split not in splits and name not in self.in_domain:
+                raise ValueError(
+                    f"test_split {self.test_split!r}: benchmark {name!r} has the splits {', '.join(splits)}"
+                )
         return self
 
 

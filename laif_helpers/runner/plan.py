@@ -213,7 +213,7 @@ def _stages(run: RunDir, point: str, settings: Recipe, home: Home) -> Iterator[S
     named = zip(settings.arms, chains, strict=True)
     yield from (stage for _, chain in sorted(named, key=lambda pair: bool(arms.row(pair[0]).halves)) for stage in chain)
     if not settings.stops_early:
-        beside = [error_map]
+        beside = [error_map] if settings.in_domain else []
         if settings.measures_repair:
             beside.append(Stage(run, settings, REPAIR, point=home.vanilla).key)
         shown = [[stage.key for stage in chain if stage.notebook != ANALYSE] for chain in chains]
@@ -224,7 +224,8 @@ def _stages(run: RunDir, point: str, settings: Recipe, home: Home) -> Iterator[S
 def _vanilla(run: RunDir, settings: Recipe, point: str) -> Iterator[Stage]:
     *parts, first = _evaluation(Stage(run, settings, EVALUATE, point=point))
     yield from (*parts, first)
-    yield Stage(run, settings, ANALYSE, after=(first.key,), point=point)
+    if settings.in_domain:
+        yield Stage(run, settings, ANALYSE, after=(first.key,), point=point)
     if settings.measures_repair:
         yield Stage(run, settings, REPAIR, after=(first.key,), point=point)
 
