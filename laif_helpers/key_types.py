@@ -91,7 +91,7 @@ _Yaml.add_constructor("tag:yaml.org,2002:float", _Yaml._number)
 
 def read_yaml(text: str) -> Any:
     """A YAML document's value. Raises one of ``NO_YAML``."""
-    return yaml.load(text, _Yaml)
+    return _Yaml(text).get_single_data()
 
 
 def read_list(value: Any) -> Any:

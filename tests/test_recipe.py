@@ -240,6 +240,6 @@ def test_held_out_items_are_the_same_whatever_the_arm() -> None:
     ],
 )
 def test_the_instructor_of_a_recipe_that_names_none_knows_its_questions(in_domain: list[str], chosen: str) -> None:
-    values = {"benchmarks": in_domain or ["practice"], "in_domain": in_domain}
+    values = {"benchmarks": in_domain or ["practice"], "in_domain": in_domain, "iterations": 0}
     assert recipe.build(recipe.Recipe, values).instructor == chosen
     assert recipe.build(recipe.Recipe, {**values, "instructor": "scripted"}).instructor == "scripted"
