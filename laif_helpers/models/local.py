@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -95,7 +94,14 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         model = _quietly(_weights, path, getattr(torch, dtype))
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        ImportError,
+        RuntimeError,
+        torch.serialization.pickle.UnpicklingError,
+    ) as error:
         raise ValueError(
             f"model {name!r} cannot be loaded as a folder or a hub name ({_first_line(error)}); check the path, or "
             "fetch it first if no hub is reached"
