@@ -192,7 +192,7 @@ class InstructorSection(Section):
 
 
 def _average(given: dict[str, Any]) -> float | Literal["auto"]:
-    """Held-out items choose, if there are any: it forgets least in every measurement (docs/LOG.md)."""
+    """Held-out items choose, if there are any: LE and LEC forget less then (docs/LOG.md, five seeds)."""
     return "auto" if given.get("holdout_fraction") else 1.0
 
 

@@ -55,7 +55,7 @@ def draw(rng: random.Random, cell: str) -> str:
 def _question(rng: random.Random, size: int) -> str:
     subjects = [*rng.sample(EVENTS, size - 1), "today"]
     day = date(1950, 1, 1) + timedelta(days=rng.randrange(365 * 100))
-    sentences = [given(rng, subjects[0], day)]
+    sentences = [_given(rng, subjects[0], day)]
     for known, subject in pairwise(subjects):
         verb = "is" if subject == "today" else "was"
         sentences.append(f"{subject.capitalize()} {verb} {_amount(rng)} {rng.choice(('before', 'after'))} {known}.")
@@ -63,7 +63,7 @@ def _question(rng: random.Random, size: int) -> str:
     return f"{' '.join(sentences)} What is the date {when} in MM/DD/YYYY?"
 
 
-def given(rng: random.Random, subject: str, day: date) -> str:
+def _given(rng: random.Random, subject: str, day: date) -> str:
     """The sentence that gives ``day`` as the day of ``subject``; every fifth one names a person who is mistaken too."""
     verb = "is" if subject == "today" else "was on"
     if rng.random() < 0.2:
