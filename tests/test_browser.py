@@ -3,13 +3,11 @@
 import json
 import os
 import random
-import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +28,10 @@ if not CHROMIUM:
 
 HOSTILE = "</script><script>window.ran = true</script><img src=x onerror='window.ran = true'>"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+COUNT_RUNS = """() => {
+  window.runs = 0
+  jupyterapp.commands.commandExecuted.connect((_, command) => { window.runs += command.id === "runmenu:run-all" })
+}"""
 WAIT = 600_000  # as long as two busy cores may need; nothing waits longer than for the thing itself
 
 
@@ -91,6 +93,7 @@ def lab(run: recipe.StageParameters, tmp_path_factory: pytest.TempPathFactory) -
     ]
     options += ["--IdentityProvider.token=", f"--notebook-dir={home}", "--LabApp.news_url=None"]
     options += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    options += ["--LabApp.expose_app_in_browser=True"]  # the page tells when its kernel is there
     with (home / "lab.log").open("w") as log:
         command = [sys.executable, "-m", "jupyterlab", *options]
         server = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log, cwd=home)
@@ -123,32 +126,27 @@ def wait_until(page: Any, is_so: Callable[[], bool]) -> None:
     raise AssertionError(f"still not so after {WAIT // 1000} s: {is_so}; the page shows: {seen}")
 
 
-def run_all(page: Any, address: str, ended: Callable[[], bool]) -> None:
-    """Run > Run All Cells, once the notebook's kernel is there; before, Lab would ask for one."""
-    wait_until(page, lambda: "idle" in _joined_kernels(address))
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=WAIT)
-    for _ in range(WAIT // 20_000):  # a click that comes before Lab has joined page and kernel does nothing
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
-        busy = 0
-        for _ in range(80):
-            busy = busy + 1 if "busy" in _joined_kernels(address) else 0
-            prompts = "".join(page.locator(".jp-InputPrompt").all_inner_texts())
-            # a kernel is busy for a moment when a page joins it; twice in a row means cells
-            if busy > 1 or ended() or re.search(r"[0-9*]", prompts):
-                return
-            page.wait_for_timeout(250)
-    raise AssertionError(f"no cell was started; the page shows: {page.locator('body').inner_text()[-2000:]}")
+def opened(browser: Any, lab: str, notebook: str) -> Any:
+    """The notebook alone in a workspace of its own: in a shared one Lab reopens the last test's notebook beside it."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(WAIT)
+    page.goto(f"{lab}/lab/workspaces/{notebook}/tree/notebooks/{notebook}.ipynb", timeout=WAIT)
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
+    assert page.locator(".jp-NotebookPanel").count() == 1
+    return page
 
 
-def _joined_kernels(address: str) -> list[str]:
-    """The states of the kernels that a page has joined."""
-    try:
-        with urllib.request.urlopen(f"{address}/api/kernels", timeout=60) as reply:
-            kernels = json.load(reply)
-    except urllib.error.HTTPError:  # while a kernel starts, jupyter-server lists it without its model and answers 500
-        return []
-    return [kernel["execution_state"] for kernel in kernels if kernel["connections"]]
+def run_all(page: Any) -> None:
+    """Run > Run All Cells, once page and kernel have joined: a click that comes before is lost without a word."""
+    page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext", timeout=WAIT)
+    page.evaluate("jupyterapp.shell.currentWidget.context.ready")
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.ready")
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.info.then(() => null)")
+    page.wait_for_function("jupyterapp.commands.isEnabled('runmenu:run-all')", timeout=WAIT)
+    page.evaluate(COUNT_RUNS)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+    page.wait_for_function("window.runs > 0", timeout=WAIT)
 
 
 def hover(page: Any) -> str:
@@ -176,12 +174,9 @@ def lasso(page: Any) -> None:
 
 
 def test_lasso_in_jupyterlab_reaches_the_instructor(run: recipe.StageParameters, browser: Any, lab: str) -> None:
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(WAIT)
-    page.goto(f"{lab}/lab/tree/notebooks/02_error_analysis.ipynb", timeout=WAIT)
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
+    page = opened(browser, lab, "02_error_analysis")
     ended = run.folder.metrics("02_error_analysis").is_file
-    run_all(page, lab, ended)
+    run_all(page)
     wait_until(page, ended)
     plot = page.locator(".laif-map .nsewdrag").first
     plot.wait_for(state="attached", timeout=WAIT)
@@ -231,12 +226,9 @@ def instruct_on_selection(run: recipe.StageParameters) -> set[str]:
 
 
 def test_the_contrast_explorer_answers_to_list_and_slider(run: recipe.StageParameters, browser: Any, lab: str) -> None:
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(WAIT)
-    page.goto(f"{lab}/lab/tree/notebooks/04_instruct_LEC.ipynb", timeout=WAIT)
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
+    page = opened(browser, lab, "04_instruct_LEC")
     ended = recipe_of(run, "lec").folder.metrics("04_instruct_LEC").is_file
-    run_all(page, lab, ended)
+    run_all(page)
     wait_until(page, ended)
     explorer = page.locator(".widget-vbox", has=page.locator(".widget-slider")).first
     explorer.wait_for(state="attached", timeout=WAIT)
