@@ -1,5 +1,6 @@
 """Reads the values of a recipe that are more than a number or a word, also from papermill's strings."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,11 +78,13 @@ NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, R
 
 
 class _Yaml(yaml.SafeLoader):
-    """Numbers to the base of sixty are text: 24:00:00 is a time limit, and not 86,400."""
+    """Numbers to the base of sixty are text: 24:00:00 is a time limit, and not 86,400. 010 is ten, as in YAML 1.2."""
 
     def _number(self, node: yaml.ScalarNode) -> Any:
         if ":" in (text := str(self.construct_scalar(node))):
             return text
+        if re.fullmatch(r"[-+]?0[\d_]+", text):
+            return int(text.replace("_", ""))
         return self.construct_yaml_int(node) if node.tag.endswith("int") else self.construct_yaml_float(node)
 
 

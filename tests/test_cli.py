@@ -182,8 +182,10 @@ def test_doctor_knows_files_of_one_s_own_and_a_target_that_is_not_there(
     make = plan.make
     monkeypatch.setattr(plan, "make", lambda path, **_: make(path, notebooks=toy.notebooks))
     toy.plan(benchmarks=[str(own), "practice", "gsm8k"], in_domain=[str(own)], arms=["fine_tuning"])
+    monkeypatch.setattr(doctor, "_target", lambda name: [f"problem: {name} is broken"])
     found = list(doctor._recipe(toy.root / "toy.yaml"))
     assert [line for line in found if "recipe needs" in line] == [found[1]] and "gsm8k: missing" in found[1]
+    assert "model is broken" in "\n".join(found)
     assert [place.status for place in doctor.data_table([str(own), "practice"])] == ["found", "made"]
     toy.plan(target="someone/model")
     monkeypatch.setattr(target, "unreachable", lambda text: f"{text} cannot be had")

@@ -3,6 +3,7 @@
 import random
 import time
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from laif_helpers import benchmarks, sandbox
 from laif_helpers.graders import choice, final_number, numbers, second
 from laif_helpers.graders import code as code_answers
 from laif_helpers.graders import text as free_text
-from laif_helpers.records import Example
+from laif_helpers.records import Example, Grade
 
 GSM8K = benchmarks.get("gsm8k")
 GSM_PLUS = benchmarks.get("gsm_plus")
@@ -351,6 +352,60 @@ def test_rules_that_one_answer_each_needs() -> None:
     assert choice.read("We see a large increase", grown)[0] == "B"
     denied = "It is not A. a moss. Others such as B. a fern and C. a tree fern have fronds."
     assert choice.read(denied, four)[1] != "labelled option"
+
+
+FOREIGN = ["คำตอบคือข้อ ข", "ข้อ ข", "ข", "الإجابة هي (ب)", "ب) y", "सही उत्तर ख है।", "정답은 ②번입니다.", "答案是Ⓑ"]
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_options_are_counted_in_other_scripts(text: str) -> None:
+    letters, digits = "ABC", "123"
+    labels = digits if "②" in text else letters
+    assert choice.read(text, dict(zip(labels, ("x1", "x2", "x3"), strict=True)))[0] == labels[1]
+    assert choice.read("ข้อสอบ بيت खत", dict(zip(letters, ("x1", "x2", "x3"), strict=True)))[0] is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        ("กขค", "ตอบ ข."),
+        ("أبج", "الإجابة هي ب"),
+        ("АБВ", "В этом вопросе ответ Б."),
+        ("①②③", "정답은 ②입니다."),
+        ("①②③", "정답: 2"),
+        ("アイウ", "答えはイです"),
+        ("甲乙丙", "选乙"),
+        ("가나다", "나는 압니다. 정답: 나"),
+    ],
+)
+def test_labels_of_an_item_s_own_script(labels: str, text: str) -> None:
+    options = dict(zip(labels, ("x1", "x2", "x3"), strict=True))
+    assert choice.read(text, options)[0] == labels[1]
+    item = replace(choice_item(), gold=labels[1], fields={"options": options})
+    assert second.second_grades(MMLU, [item], [text], [Grade(False, None, False, "")])[0][0] in (True, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "two"),
+    [
+        ("I think it's 12, but it could be 15.", True),
+        ("The answer is 12. However, it might be 15 if they rest.", True),
+        ("#### 12 or 15", True),
+        ('{"answer": "12 or 15"}', True),
+        ("\\boxed{12} or \\boxed{15}", True),
+        ("12 apples, or 15 if you count the bad ones", True),
+        ("The answer is between 12 and 15", True),
+        ("It may be 15 or 12. It is even, so the answer is 12.", False),
+        ("The answer is 12 minutes, or 720 seconds.", False),
+        ("The answer is 12 or 1200%", False),
+        ("The answer is 12 or 12.4", False),
+        ("He can have 12 of the 3 or 4 kinds.", False),
+    ],
+)
+def test_of_two_numbers_as_good_as_each_other_none_is_graded(text: str, two: bool) -> None:
+    for gold in ("12", "15"):
+        found = GSM8K.grade(number_item(gold), text)
+        assert found.readable != two and found.correct == (not two and gold == "12"), found
 
 
 def test_numbers_are_exact() -> None:

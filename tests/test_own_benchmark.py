@@ -112,6 +112,16 @@ def test_an_empty_cell_among_numbers_does_not_make_them_words(tmp_path: Path) ->
         benchmarks.get(put(tmp_path / "mine.jsonl", SUM, {**SUM, "answer": "nan"}))
 
 
+@pytest.mark.parametrize("line", ['{"question": "q", "answer": "1", "answer": "2"}', "[" * 100_000, "9" * 5_000])
+def test_a_row_that_python_would_read_by_chance_or_not_at_all_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "t.jsonl").write_text(json.dumps(SUM) + "\n" + line)
+    with pytest.raises(ValueError, match=r"t\.jsonl: row 2(?!.*is 1).*"):
+        benchmarks.get(str(tmp_path / "t.jsonl"))
+    (tmp_path / "t.json").write_text(f"[{json.dumps(SUM)}, {line}]")
+    with pytest.raises(ValueError, match=r"t\.json: not valid JSON"):
+        benchmarks.get(str(tmp_path / "t.json"))
+
+
 def test_a_number_for_a_repeated_id_is_nobody_s_own_id(tmp_path: Path) -> None:
     rows = [{**SUM, "id": id} for id in ("a", "a", "a-2", "a", 0)]
     items = benchmarks.get(put(tmp_path / "mine.jsonl", *rows)).load("test")

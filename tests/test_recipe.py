@@ -83,6 +83,11 @@ def test_a_time_limit_is_no_number_to_the_base_of_sixty(tmp_path: Path) -> None:
     assert values == {"slurm": {"time": "24:00:00", "mem": "4G"}, "limit": 12, "learning_rate": 1.5}
 
 
+def test_a_leading_zero_makes_no_octal_number(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("limit: 010\nseed: 0_12\nbudget: 0x10\nk: 0\n")
+    assert recipe.load(tmp_path / "r.yaml")[0] == {"limit": 10, "seed": 12, "budget": 16, "k": 0}
+
+
 def test_notebook_names_are_the_recipe_s_in_upper_case() -> None:
     p = from_notebook({"RUN": "x", "ARM": "le", "ITERATION": "2", "BUDGET": "9", "_HIDDEN": 1, "lower": 2})
     assert (p.run, p.arm, p.iteration, p.budget) == ("x", "le", 2, 9)

@@ -190,6 +190,27 @@ def test_samples_alone_are_read_each_by_itself(text: str) -> None:
     assert good == structured.samples(reply(MATH), "math")[0] and bad[2] == "answer: field required"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"diagnosis": "d", "samples": [A], "samples": [B]}',
+        '{"diagnosis": "d", "sample": A, "sample": B}',
+        '{"diagnosis": "d", "samples": {"sample": A, "sample": B}}',
+    ],
+)
+def test_of_a_key_given_twice_all_samples_are_read(text: str) -> None:
+    other = MATH | {"question": "Another?"}
+    read = structured.samples(text.replace("A", json.dumps(MATH)).replace("B", json.dumps(other)), "math")
+    assert read == structured.samples(reply(MATH, other), "math")
+
+
+def test_of_two_texts_under_one_key_neither_is_taught() -> None:
+    twice = json.dumps(MATH).replace('"final":', '"final": "99", "final":')
+    assert structured.samples(f'{{"diagnosis": "d", "samples": [{twice}]}}', "math")[0][2].startswith("final: ")
+    same = json.dumps(MATH).replace('"final":', f'"final": {json.dumps(MATH["final"])}, "final":')
+    assert structured.samples(f'{{"diagnosis": "d", "samples": [{same}]}}', "math")[0][2] == ""
+
+
 def test_a_backslash_that_json_does_not_know_costs_nothing() -> None:
     text = reply(MATH | {"answer": "It is PRICE.\n3 + 2 = 5"}).replace("PRICE", "\\$5")
     assert structured.samples(text, "math")[0][1] == "It is \\$5.\n3 + 2 = 5\n#### 5"

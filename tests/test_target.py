@@ -66,6 +66,14 @@ def test_a_hub_model_that_cannot_be_had_is_refused_at_once(toy: Toy, monkeypatch
     assert "HF_HUB_OFFLINE forbids" in target.unreachable("someone/model")
 
 
+def test_a_broken_gguf_file_is_refused_before_anything_runs(toy: Toy, tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="the package gguf is not installed")
+    for content in (b"", b"GGUF\x03\x00\x00\x00cut"):
+        (tmp_path / "m.gguf").write_bytes(content)
+        with pytest.raises(ValueError, match="not a readable GGUF file"):
+            runner.target_missing(toy.plan(target=str(tmp_path / "m.gguf")))
+
+
 def test_a_target_that_has_answered_already_need_not_be_there(toy: Toy) -> None:
     assert toy.run(arms=[], iterations=0)[0] == 0
     (toy.root / "model").rename(toy.root / "moved")

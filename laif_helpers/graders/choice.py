@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from laif_helpers.graders import fields
 from laif_helpers.graders.choice_patterns import normal, patterns, plain
-from laif_helpers.graders.languages import english
+from laif_helpers.graders.languages import english, latin_labels
 from laif_helpers.graders.option_text import options_named, starts_with, whole_text, with_label
 from laif_helpers.graders.turns import own_turn
 from laif_helpers.records import Example, Grade, Message
@@ -87,9 +87,16 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
 
     A response that says that no option is right reads as ``none``.
     """
-    text = english(_own_answer(text, options)[-2 * _TAIL :], options=True)
+    if letters := latin_labels(options):
+        label, how = _read(text, {letters[label]: option for label, option in options.items()}, letters)
+        return {letter: label for label, letter in letters.items()}.get(label or "", label), how
+    return _read(text, options)
+
+
+def _read(text: str, options: dict[str, str], letters: dict[str, str] | None = None) -> tuple[str | None, str]:
+    text = english(_own_answer(text, options)[-2 * _TAIL :], options=True, labels=letters or {})
     if field := fields.answer(text):
-        label, how = read(field.value, options)
+        label, how = _read(field.value, options, letters)
         if label:
             return label, f"answer field, {how}"
     text = plain(text)[-_TAIL:]

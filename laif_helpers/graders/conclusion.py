@@ -80,8 +80,16 @@ _CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|o'clock)", re.IGNORECASE)
 _ENDS = re.compile(
     r"\s+(?:[\w-]+\s+){0,3}?(?:more|left|in total|altogether|in all|total|remaining|each)\b", re.IGNORECASE
 )
-
-
+_DIGITS = r"(?<![\d,.])[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:\s?%)?"
+_UNIT = r"(?:\s(?!(?:if|when|depending|as|because|in|for|but|and|or|is|was|with)\b)[a-z]+)?"
+_EITHER = re.compile(
+    rf"(?P<between>\bbetween\s+)?(?P<one>{_DIGITS})[}}$*]*(?P<unit>{_UNIT})(?:(?(between)\s+and|,?\s+or)"
+    r"(?:\s+(?:maybe|perhaps|possibly|even))?|,?\s+(?:maybe|perhaps|possibly)|[.,;]?\s+(?:but|though|although|or|and"
+    r"|however,)\s+(?:it|this|that|the answer)\s+(?:could|might|may)\s+(?:\w+\s+)?be)"
+    rf"\s+(?:[$*]|\\boxed\{{)*(?P<other>{_DIGITS})[}}$*]*(?P<its>{_UNIT})",
+    re.IGNORECASE,
+)
+"""Two numbers between which an answer does not choose: "12 or 15", "between 12 and 15", "12, but it could be 15"."""
 _WHAT_TIME = r"\bwhat (?:is the |will the )?(?:\w+ )?time\b|\bwhen\b"
 
 
@@ -100,6 +108,19 @@ class _Asked:
 
 
 MOST_NUMBERS = 80
+
+
+def settled(number: Number | None, how: str, text: str, start: int = 0) -> tuple[Number | None, str]:
+    """A number stated from ``start`` on and how it was found; (None, "two") if another one is given as just as good."""
+    for pair in _EITHER.finditer(text, max(0, start - 40)) if number else ():
+        one, other = (found[0] for found in (numbers(pair["one"]), numbers(pair["other"])))
+        same_unit = not (pair["unit"] and pair["its"]) or pair["unit"] == pair["its"]
+        same_sign = one.percent == other.percent and ("$" in pair["one"]) == ("$" in pair["other"])
+        whole = one.value.denominator == other.value.denominator == 1  # "3.6 or 4" is rounded
+        differ = one.value != other.value and number and number.value in (one.value, other.value)
+        if differ and pair.end() > start and same_unit and same_sign and whole:
+            return None, "two"
+    return number, how
 
 
 def choose(sentence: str, question: str, leading: bool = False) -> Number:
@@ -167,42 +188,11 @@ def _counted(words: str) -> tuple[str, ...]:
     return tuple(kept)
 
 
-_HELPERS = frozenset(
-    [
-        "do",
-        "does",
-        "did",
-        "is",
-        "are",
-        "was",
-        "were",
-        "will",
-        "would",
-        "can",
-        "could",
-        "has",
-        "have",
-        "had",
-        "should",
-        "must",
-        "in",
-        "on",
-        "at",
-        "for",
-        "to",
-        "than",
-        "there",
-        "if",
-        "he",
-        "she",
-        "they",
-        "it",
-        "you",
-        "we",
-        "per",
-        "each",
-    ]
+_HELPING = (
+    "do does did is are was were will would can could has have had should must in on at for to than there "
+    "if he she they it you we per each"
 )
+_HELPERS = frozenset(_HELPING.split())
 
 
 def _stem(word: str) -> str:

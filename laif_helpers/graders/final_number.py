@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from laif_helpers.graders import fields, latex
-from laif_helpers.graders.conclusion import choose
+from laif_helpers.graders.conclusion import choose, settled
 from laif_helpers.graders.languages import CONCLUDES, english
 from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, with_point
 from laif_helpers.graders.turns import own_turn
@@ -114,7 +114,8 @@ class _Statement:
 def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | None, str]:
     """The number that a response ends on and how it was found.
 
-    ``(None, "unanswerable")`` if it says that there is no answer, ``(None, "")`` if nothing can be read.
+    ``(None, "unanswerable")`` if it says that there is no answer, ``(None, "two")`` if it leaves two to choose from
+    ("12, but it could be 15": whichever is read, a guess would be graded), ``(None, "")`` if nothing can be read.
     ``question`` decides which number of a sentence answers it. ``decimal``: "," if the text writes 1.234,5.
     """
     text = own_turn(text)
@@ -129,9 +130,9 @@ def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
     stated = sorted(_statements(text, question), key=lambda found: (found.end, found.start))
     firm = [found for found in stated if found.firm]
     if firm:
-        return firm[-1].number, firm[-1].how
+        return settled(firm[-1].number, firm[-1].how, text, firm[-1].start)
     if stated and not _says_more(text[stated[-1].end :]):
-        return stated[-1].number, stated[-1].how
+        return settled(stated[-1].number, stated[-1].how, text, stated[-1].start)
     return _conclusion(text, question)
 
 
@@ -174,7 +175,8 @@ def _read(segment: str, start: int, how: str, question: str, sure: bool) -> _Sta
     number, leads = _in_sentence(sentence, question)
     if _NO_ANSWER.match(sentence) or _denies(sentence, number is not None):
         return _Statement(start, end, "unanswerable", None, True)
-    return _Statement(start, end, how, number, sure or leads) if number else None
+    number, how = settled(number, how, sentence)
+    return _Statement(start, end, how, number, sure or leads) if number or how == "two" else None
 
 
 def _denies(sentence: str, has_number: bool) -> bool:
@@ -232,7 +234,7 @@ def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
     for sentence in reversed(sentences):
         found = numbers(sentence)
         if found and not (cut_off and all(number.spelled for number in found)):
-            return _concluded(sentence, question), "last number"
+            return settled(_concluded(sentence, question), "last number", text, max(0, text.rfind(sentence)))
     return None, ""
 
 
@@ -281,7 +283,7 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
     if how == "unanswerable":
         return Grade(gold == NONE, NONE, True, "says that it cannot be answered")
     if number is None:
-        return Grade(False, None, False, "no number found")
+        return Grade(False, None, False, "names two answers" if how == "two" else "no number found")
     if gold == NONE:
         return Grade(False, number.text, True, f"{how}: a number where the question has no answer")
     right = equal(number, gold)

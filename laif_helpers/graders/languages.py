@@ -4,6 +4,10 @@
 """
 
 import re
+import string
+import unicodedata
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 PHRASES = {
     "Chinese": r"(?:所以|因此|故)?(?:最终|最後|最后|正确|正確)?的?(?:答案|选择|選擇)(?:应该?|應該?)?"
@@ -55,7 +59,7 @@ OPTIONS = {
     "Chinese": r"【答案】|(?:正确|正確)的?(?:选项|選項)(?:是|为|為|：|:)|我(?:认为|認為|觉得|覺得)(?:是|选|選)?",
     "Japanese": r"【(?:答え|正解|解答)】|正しい選択肢は",
     "Korean": r"【정답】|올바른\s*(?:선택지|답)(?:은|는)",
-    "Thai": rf"^\s*ข้อ(?=\s*{_LABEL}\s*$)|ตัวเลือกที่ถูกต้อง\s*(?:คือ|:)?(?:\s*ข้อ)?",
+    "Thai": rf"^\s*ข้อ(?=\s*{_LABEL}\s*$)|(?:ตัวเลือก|ข้อ)ที่ถูก(?:ต้อง)?\s*(?:คือ|:)?(?:\s*ข้อ)?",
     "Arabic": r"(?:الخيار|الاختيار)(?:\s+(?:الصحيح|الصحيحة))?\s*(?:هو|هي|:)?",
     "Hindi": r"(?:सही\s+)?विकल्प",
     "German": r"\b(?:die\s+)?(?:richtige|korrekte)\s+(?:option|wahl|auswahl)\s+(?:ist|lautet|:)|\brichtig\s+ist",
@@ -108,7 +112,7 @@ _BRACKETS = str.maketrans("「『」』", "(())")
 _LETTERS = "\u0590-\u06ff\u0900-\u097f\u0e00-\u0e7f\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Ranges of scripts that put numbers and Latin letters beside their own letters without a space."""
 _BESIDE = re.compile(rf"(?<=[{_LETTERS}])(?=[A-Za-z\d$-])|(?<=[A-Za-z\d%])(?=[{_LETTERS}])")
-_OPTION_BEFORE = re.compile(rf"(?<![\w'])([A-J])(?= ?[{_LETTERS}])")
+_OPTION_BEFORE = re.compile(rf"(?<![\w'])([A-J]|(?<=the answer is )\d(?= ?(?:번|입니다|番|です)))(?= ?[{_LETTERS}])")
 _LABEL_FIRST = re.compile(r"^\s*([A-J])、", re.MULTILINE)
 _STOPS = {ord(sign): f"{stop}\n" for sign, stop in zip("。।！？؟", "..!??", strict=True)}
 _ZEROS = "\u0660\u06f0\u0966\u09e6\u0a66\u0ae6\u0b66\u0be6\u0c66\u0ce6\u0d66\u0e50\u0ed0\u1040\u17e0\uff10"
@@ -119,6 +123,30 @@ _PLAIN |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {
     0x66C: ",",
     0x66A: "%",
 }
+
+
+_SERIES = ("กขคงจ", "أبجده", "ابجده", "कखगघङ", "अबसद", "কখগঘঙ", "ⒶⒷⒸⒹⒺ", "ⓐⓑⓒⓓⓔ")
+_FOREIGN = {letter: "ABCDE"[place] for row in _SERIES for place, letter in enumerate(row)}
+_FOREIGN |= {chr(ord("①") + n): str(n + 1) for n in range(9)}
+"""What counts options in Thai, Arabic, Hindi, Bengali and in circles, and the sign that stands for each."""
+_JOINED = r"[\w\u0640\u064b-\u0652\u0900-\u0903\u093a-\u094f\u0981-\u0983\u09bc-\u09cd\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]"
+"""What makes a word of a letter beside it; marks of vowels and tones are no ``\\w``."""
+
+
+def latin_labels(labels: Iterable[str]) -> dict[str, str]:
+    """An ASCII label for each label of an item, in their order; {} if all of them are ASCII."""
+    labels = list(labels)
+    plain = [unicodedata.normalize("NFKC", label) for label in labels]
+    plain = plain if "".join(plain).isascii() and "".join(plain).isalnum() else list(string.ascii_uppercase)
+    return {} if "".join(labels).isascii() else dict(zip(labels, plain, strict=False))
+
+
+def _lettered(text: str, letters: Mapping[str, str]) -> str:
+    """``text`` with other letters for the labels that stand alone in it; kana also stand alone beside other kana."""
+    for label, letter in letters.items():
+        beside = r"[\u30a0-\u30ff]" if "\u30a0" < label < "\u30ff" else "(?!)" if not label.isalpha() else _JOINED
+        text = re.sub(rf"(?<!{beside}){re.escape(label)}(?!{beside})", letter, text) if label in text else text
+    return text
 
 
 def ascii_signs(text: str) -> str:
@@ -138,18 +166,21 @@ def _digits(words: "re.Match[str]") -> str:
     return str(COUNTED.get(words[0].casefold(), words[0]))
 
 
-def english(text: str, options: bool = False) -> str:
+def english(text: str, options: bool = False, labels: Mapping[str, str] = MappingProxyType({})) -> str:
     """``text`` with ASCII signs, sentences that end on a full stop, and "the answer is" for each language's phrase.
 
-    ``options``: a letter directly before a script without spaces is closed off, as "B." is in "選Bです".
+    ``options``: a letter directly before a script without spaces is closed off, as "B." is in "選Bです". ``labels``:
+    the item's own labels in another script with the letters to write for them.
     """
     if not options and not re.search(r"\d", text):
         text = _NUMBER_WORDS.sub(_digits, text)
     if text.isascii() and not _SHARED_LETTERS.search(text):
         return text
-    text = text.translate(_STOPS)
+    text, labels = text.translate(_STOPS), labels or _FOREIGN
     if options:
+        text = _lettered(text, labels)  # once more below, because a phrase may have touched its label
         text = _IS_RIGHT.sub(r" the answer is \1. ", text)
         text = _LABEL_FIRST.sub(r"\1. ", _CHOSEN.sub(" the answer is ", text.translate(_BRACKETS)))
-    text = spaced(_ANNOUNCED.sub(" the answer is ", text))
+    text = _ANNOUNCED.sub(" the answer is ", text)
+    text = spaced(_lettered(text, labels) if options else text)
     return _OPTION_BEFORE.sub(r"\1.", _BEFORE_LABEL.sub(" ", text)) if options else text

@@ -17,7 +17,7 @@ from typing import Protocol
 from laif_helpers import machine, sandbox
 from laif_helpers.graders import fields
 from laif_helpers.graders.families import GRADINGS
-from laif_helpers.graders.languages import english
+from laif_helpers.graders.languages import english, latin_labels
 from laif_helpers.graders.numbers import NONE, Number, equal, numbers, plain, with_point
 from laif_helpers.graders.turns import end_of_turn, own_turn
 from laif_helpers.records import Example, Grade
@@ -73,9 +73,9 @@ def _sure(example: Example, text: str, grade: Grade) -> bool:
     )
 
 
-def _answer(text: str) -> str:
+def _answer(text: str, labels: dict[str, str] | None = None) -> str:
     """The end of the answer, without its thought and with English phrases; the answer field alone, if it has one."""
-    text = english(own_turn(text)[-_TAIL:], options=True)
+    text = english(own_turn(text)[-_TAIL:], options=True, labels=labels or {})
     field = fields.answer(text)
     return field.value if field else text
 
@@ -121,10 +121,13 @@ def _in_one_unit(sentence: str, question: str) -> str:
 
 
 def _choices(examples: list[Example], texts: list[str]) -> list[Second]:
-    return [
-        _vote(example.gold.strip("()"), example.fields["options"], _answer(text))
-        for example, text in zip(examples, texts, strict=True)
-    ]
+    judged: list[Second] = []
+    for example, text in zip(examples, texts, strict=True):
+        letters = latin_labels(example.fields["options"])
+        options = {letters.get(label, label): option for label, option in example.fields["options"].items()}
+        gold = letters.get(example.gold, example.gold.strip("()"))
+        judged.append(_vote(gold, options, _answer(text, letters)))
+    return judged
 
 
 def _vote(gold: str, options: dict[str, str], text: str) -> Second:

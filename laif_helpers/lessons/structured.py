@@ -19,7 +19,7 @@ from laif_helpers.lessons import text as plain
 
 _OPENS = re.compile(r"""\{\s*["'“]|\[\s*[{"]|"\{""")
 _LISTED = ("samples", "lessons", "problems", "examples", "questions")
-_NUMBERED = re.compile(r"(?:sample|lesson|problem|example|question)[ _-]?\d+")
+_NUMBERED = re.compile(r"(?:sample|lesson|problem|example|question)[ _-]?\d+|sample|lesson")
 _STEPS = ("solution", "rationale", "reasoning", "explanation", "steps", "working")
 _CALLED = {
     "question": ("problem", "prompt", "task"),
@@ -30,7 +30,28 @@ _CALLED = {
     "why": ("explanation", "reason", "rationale", "reasoning"),
 }
 """A sample's fields, and what instructors that no schema holds call them."""
-_DECODER = json.JSONDecoder(strict=False)  # a line break inside a string is no reason to lose what was paid for
+
+
+def _all_given(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a key that is given twice, all samples; of two texts that differ neither, because either may be meant."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        before = found.get(key, value)
+        if before == value:
+            found[key] = value
+        elif isinstance(before, list | dict) and isinstance(value, list | dict):
+            found[key] = _flat([before, value])
+        else:
+            found[key] = {"given twice": [before, value]}
+    return found
+
+
+def _flat(values: list[Any]) -> list[Any]:
+    return [part for value in values for part in (value if isinstance(value, list) else [value])]
+
+
+# a line break inside a string is no reason to lose what was paid for
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_all_given)
 
 
 @functools.cache
@@ -151,9 +172,9 @@ def _as_reply(value: Any) -> dict[str, Any] | None:
     known = {str(key).strip().casefold(): part for key, part in value.items()}
     listed = next((known[name] for name in _LISTED if name in known), None)
     if isinstance(listed, dict):
-        listed = [listed] if "question" in listed else list(listed.values())
+        listed = [listed] if "question" in listed else _flat(list(listed.values()))
     if listed is None:
-        listed = [part for key, part in known.items() if _NUMBERED.fullmatch(key)]
+        listed = _flat([part for key, part in known.items() if _NUMBERED.fullmatch(key)])
     if listed or "diagnosis" in known or "samples" in known:
         return {"diagnosis": known.get("diagnosis"), "samples": listed if isinstance(listed, list) else []}
     return next(filter(None, map(_as_reply, known.values())), None)

@@ -188,5 +188,5 @@ def _recipe(path: Path) -> Iterator[str]:
         if place.status == "missing":
             yield _line("recipe needs", f"{place.benchmark}: {place.text}")
     missing = target_missing(run_plan)
-    checks = [*filter(None, [missing]), *preflight.ask(settings)]
+    checks = [*([missing] if missing else _target(settings.target)), *preflight.ask(settings)]
     yield from (_line("recipe", line) for line in (*checks, *forecast.lines(run_plan.stages)))

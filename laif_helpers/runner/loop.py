@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from laif_helpers import target
+from laif_helpers.models import gguf
 from laif_helpers.records import digest, read_json
 from laif_helpers.runner import (
     attempts,
@@ -261,7 +262,7 @@ def _collect(run_plan: RunPlan) -> None:
 
 def target_missing(run_plan: RunPlan) -> str:
     """Why the target cannot be loaded, in one sentence, before a minute is spent on trying; "" if it can be, or if it
-    has answered already. Raises FileNotFoundError for a path that leads nowhere."""
+    has answered already. Raises FileNotFoundError for a path that leads nowhere, ValueError for a broken GGUF file."""
     name = run_plan.settings.target
     if any(stage.row.needs == "teacher" for stage in run_plan.stages):
         target.check(run_plan.settings.teacher, "teacher")
@@ -269,6 +270,8 @@ def target_missing(run_plan: RunPlan) -> str:
     if rows.get(run_plan.stages[0].key, {}).get("status") == "done":
         return ""
     target.check(name)
+    if (found := target.Target.of(name)).kind == "gguf" and found.path:
+        gguf.read_header(found.path)
     return target.unreachable(name)
 
 
