@@ -1,7 +1,9 @@
-"""Says in which encoding a file may be that is not UTF-8, and how to save it as UTF-8."""
+"""Says what a file is written in that is not UTF-8, and reads a row of JSON without losing one of two values."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 _BEGINNINGS = {b"\xff\xfe\0\0": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "", b"PK": ""}
 """How files that are no text in UTF-8 begin, and their encoding; "" if they are packed."""
@@ -27,3 +29,16 @@ def not_utf_8(path: Path, error: UnicodeDecodeError) -> ValueError:
         f"{path}: not UTF-8 (byte {error.start}), it may be {other}: save it as UTF-8, for instance by "
         f"iconv -f {other} -t UTF-8 {path.name} > utf8-{path.name}"
     )
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Python keeps the last of two values of a key, and nobody knows which one was meant."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} is given twice; remove one of them")
+    return row
+
+
+ROW_JSON = json.JSONDecoder(object_pairs_hook=_each_once)
+"""Reads a row of a file; a key that is given twice is refused."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pydantic
 import pydantic.dataclasses
 
-from laif_helpers.encodings import not_utf_8
+from laif_helpers.encodings import ROW_JSON, not_utf_8
 
 Message = dict[str, str]
 """One chat turn, ``{"role": …, "content": …}``."""
@@ -182,7 +182,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         handle.seek(0)
         if first == "[":
             try:
-                rows = _JSON.decode(handle.read())
+                rows = ROW_JSON.decode(handle.read())
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path}: not valid JSON: {error}") from None
             numbered: Iterable[tuple[int, Any]] = enumerate(rows, start=1)
@@ -194,25 +194,13 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Python keeps the last of two values of a key, and nobody knows which one was meant."""
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} is given twice; remove one of them")
-    return row
-
-
-_JSON = json.JSONDecoder(object_pairs_hook=_each_once)
-
-
 def _json_lines(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(lines, start=1):
         line = line.strip("\ufeff \t\r\n")  # a byte order mark of each file that was appended
         if not line:
             continue
         try:
-            yield number, _JSON.decode(line)
+            yield number, ROW_JSON.decode(line)
         except json.JSONDecodeError as error:
             fix = "zeros, as UTF-16 or a full disk leaves them" if "\0" in line else "one object a line is read"
             raise ValueError(f"{path}: row {number} is not valid JSON ({fix}): {error}") from None
