@@ -62,11 +62,18 @@ def test_a_test_question_is_never_rolled_out(monkeypatch: pytest.MonkeyPatch) ->
     assert {q.example.id for q in chosen} <= {item.id for item in TRAIN[50:]}
 
 
+@pytest.mark.parametrize(("wrong", "failed"), [(0, 0), (len(TRAIN), 40)])
+def test_a_benchmark_without_halves_takes_the_whole_budget(wrong: int, failed: int) -> None:
+    """Of two benchmarks one may have no error: its rollouts are as many as the other's."""
+    chosen = questions("opd_contrast", wrong=wrong)[1]
+    assert (len(chosen), sum(q.failed for q in chosen)) == (40, failed)
+
+
 def test_without_errors_the_arm_ends_and_training_says_so() -> None:
     for arm in ("opd_errors", "opd_contrast"):
         p, chosen = questions(arm, wrong=0)
-        metrics = tables.metrics(p, chosen, [])
-        assert metrics["ended"]
+        metrics = tables.metrics(p, chosen, [{"teacher right": True, "tokens": 7}])
+        assert metrics["ended"] and metrics["teacher_tokens"] == 7, "the costs read this name"
         p.folder.metrics("10_distil").parent.mkdir(parents=True, exist_ok=True)
         p.folder.metrics("10_distil").write_text(json.dumps(metrics))
         assert train_mix.make(p).ended == metrics["ended"]

@@ -112,6 +112,7 @@ HOLES = {
         ("2", "expression"),
     ),
     "errors that compensate": (RIGHT.replace("(7 + -4) = 3.", "(7 + -4) = 4 = 3."), ("2", "arithmetic")),
+    "errors that compensate in one part": (RIGHT.replace("((8 + -1)", "((9 + -2)"), ("2", "invented")),
     "steps out of order": (
         "\n".join(RIGHT.splitlines()[at] for at in (0, 2, 1, 3, 4)),
         ("3", "order"),
@@ -166,6 +167,26 @@ QUESTIONS = {
         "Here are three: a cup, a jug, and a pot. The cup is the leftmost.\n"
         "Options:\n(A) The jug is the rightmost\n(B) The pot is the rightmost",
     ),
+    "a third person is right": (
+        "date_understanding",
+        "Mia thinks today is 06/18/2019, but Tom thinks it is 06/19/2019, and Karl is right. "
+        "What is the date tomorrow in MM/DD/YYYY?\nOptions:\n(A) 06/19/2019\n(B) 06/20/2019",
+    ),
+    "dated twice": (
+        "date_understanding",
+        "Today is 06/18/2019. The exam was 3 days after today. Today is one day after the exam. "
+        "What is the date tomorrow in MM/DD/YYYY?\nOptions:\n(A) 06/19/2019\n(B) 06/23/2019",
+    ),
+    "two dates under one letter": (
+        "date_understanding",
+        "Today is 06/18/2019. What is the date tomorrow in MM/DD/YYYY?\n"
+        "Options:\n(A) 06/20/2019\n(A) 06/19/2019\n(B) 06/21/2019",
+    ),
+    "two statements under one letter": (
+        "logical_deduction",
+        "Here are three: a cup, a jug, and a pot. The cup is the leftmost. The jug is the rightmost.\n"
+        "Options:\n(A) The pot is the leftmost\n(A) The cup is the leftmost\n(B) The jug is the leftmost",
+    ),
     "large": ("multistep_arithmetic", f"(({10**13} + 1) - (2 * 3)) ="),
     "no expression": ("multistep_arithmetic", "What is love?"),
 }
@@ -187,6 +208,14 @@ ATTEMPTS = {
     "periodic": ("multistep_arithmetic", SUMS, "\n".join(RIGHT.splitlines()[:2] * 40), "repeated_step", True),
     "cut off": ("multistep_arithmetic", SUMS, "\n".join(RIGHT.splitlines()[:3]), "unfinished", False),
     "beyond 10^12": ("multistep_arithmetic", SUMS, RIGHT.replace("= 199.", f"= {-(10**12) - 1}."), "too_large", False),
+    "a thousand numbers": (
+        *("multistep_arithmetic", SUMS, RIGHT.replace("= ((8 + -1)", f"= {'+'.join('1' * 995)} = ((8 + -1)")),
+        *("malformed", True),
+    ),
+    "digits of another script": (
+        "multistep_arithmetic",
+        *(SUMS, RIGHT.replace("is 199", "is \u0661\u0669\u0669"), "format", False),
+    ),
     "apostrophe": ("word_sorting", LISTED, SORTED.replace("dawn", "da'wn"), "format", False),
     "upper case": ("word_sorting", LISTED, SORTED.replace("dawn", "Dawn"), "format", False),
     "beyond a to z": ("word_sorting", LISTED, SORTED.replace("dawn", "dåwn"), "format", False),
@@ -207,6 +236,16 @@ def test_an_impossible_date_in_an_attempt_is_a_wrong_step() -> None:
         "date_understanding", example.question, example.rationale.replace(f"so it is {day}", "so it is 02/30/1999")
     )
     assert (verdict.step, verdict.kind, verdict.readable) == ("1", "impossible_date", True)
+
+
+@pytest.mark.parametrize("name", steps.TASKS)
+def test_digits_of_another_script_are_unreadable(name: str) -> None:
+    """``int`` reads them, and no answer has them."""
+    example = benchmarks.get(name).load("test")[0]
+    for digit in re.finditer(r"(?<=[ (/])\d", example.rationale):
+        other = example.rationale[: digit.start()] + chr(0xFF10 + int(digit[0])) + example.rationale[digit.end() :]
+        verdict = check(name, example.question, other)
+        assert (verdict.correct, verdict.readable) == (False, False)
 
 
 HOSTILE: list[Any] = [

@@ -16,7 +16,7 @@ from laif_helpers.graders import steps
 from laif_helpers.graders.steps.mutations import mutants
 from laif_helpers.paths import NANO, ROOT
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Completion, Message, write_jsonl
+from laif_helpers.records import Completion, Message, read_rows, write_jsonl
 from laif_helpers.runner import plan
 from laif_helpers.train import mix
 from laif_helpers.tripost import improve, loop, tables
@@ -205,6 +205,55 @@ def test_baselines_make_other_records_of_the_same_attempts(target: Callable[[Ans
             assert {steps.read_feedback(text).correct for text in last} == {True, False}
     found, rows = collected(parameters(arm="tripost_injected"))
     assert len({each.verdict["kind"] for each in found}) >= 8 and any(row["source"] == "repair" for row in rows)
+
+
+def test_only_arms_that_learn_from_repairs_ask_an_improver(
+    target: Callable[[Answer], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target(weak)
+    monkeypatch.setattr(improve, "_ask", lambda *_: pytest.fail("a paid improver was asked"))
+    for arm in ("rejection", "lmsi", "critique", "answer_only"):
+        p = parameters(arm=arm, instructor="llm", instructor_model="m")
+        found, rows = collected(p)
+        assert rows and not improve.quote(found, p).requests
+
+
+def test_every_attempt_votes_repeated_ones_and_wrong_steps_too(target: Callable[[Answer], None]) -> None:
+    """Three equal answers outvote two different ones that end alike; no verifier decides who votes."""
+
+    def outvoted(question: str, turns: list[Message], sample: int) -> str:
+        right = solved(question)
+        wrong = [*right.splitlines()[:-1], "(Final response) So the answer is (G)."]
+        return right if sample < 3 else "\n".join([*wrong[: sample - 3], *wrong[sample - 2 :]])
+
+    target(outvoted)
+    found, rows = collected(parameters(arm="lmsi", attempts=5, max_length=100))
+    assert {row["id"].split("#")[1] for row in rows} == {"0"} and len(rows) == 40
+    target(lambda question, turns, sample: f"{solved(question)}\nThat was {'very ' * sample}easy.")
+    found, rows = collected(parameters(arm="rejection"))
+    assert {each.outcome for each in found} == {tripost.UNREADABLE} and len(rows) == 70
+    assert not collected(parameters(arm="critique"))[1]
+
+
+def test_an_oracle_stops_at_the_first_right_answer(target: Callable[[Answer], None]) -> None:
+    def wavering(question: str, turns: list[Message], sample: int) -> str:
+        if turns[-1]["content"] == CHECK:
+            return 'In step (1) the part "x" is incorrect. This is because of fear.'
+        return solved(question) if len(turns) == 5 else "(Final response) So the answer is (Z)."
+
+    target(wavering)
+    done = loop.run(ask_model, benchmarks.get(NAME).load("test")[:4], updates=2)
+    of = repair.summary(loop.rows(done, loop.at_equal_tokens(ask_model, done), [False] * 4))
+    assert (of["accuracy_first"], of["accuracy_last"], of["accuracy_oracle"]) == (0, 0, 1)
+
+
+def test_attempts_and_feedback_are_charged(target: Callable[[Answer], None]) -> None:
+    target(weak)
+    p = parameters(limit=3)
+    tripost.collect(p, tripost.questions(p))
+    answers = [row["text"] for row in read_rows(p.folder.attempts)]
+    assert len(answers) == 3 * 4 + 3 * 4
+    assert tables.cost(p)["generated_tokens"] == sum(len(text.split()) for text in answers)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ def spent(folder: IterationDir, arm: str, notebook: str) -> dict[str, Any]:
     """What one iteration took, ``COLUMNS``.
 
     ``items`` and distinct ``questions`` of an epoch, replay included. ``training_tokens`` over all epochs;
-    ``generated_tokens`` by the target: samples of 09, rollouts of 05; ``instructor_tokens`` read and written, with
-    their ``usd``; ``teacher_tokens`` read to score. ``teach_seconds``: sampling, or asking the instructor.
+    ``generated_tokens`` by the target: samples of 07 and 09, rollouts of 05; ``instructor_tokens`` read and written,
+    with their ``usd``; ``teacher_tokens`` read to score. ``teach_seconds``: sampling, or asking the instructor.
     """
     rows = rows_of(folder.training_set)
     asked = {(row["benchmark"], _question(row)) for row in rows}

@@ -51,8 +51,10 @@ def choose(p: StageParameters) -> list[Question]:
 
 
 def _drawn(p: StageParameters, study: pools.Study, forbidden: set[str]) -> list[Question]:
-    """As many as the budget takes in a drawn order; all of them again and again if there are fewer."""
-    half, text = p.budget // 2, study.bench.question_text
+    """As many as the budget takes in a drawn order; all of them again and again if there are fewer. If a benchmark has
+    no failed question, or failed ones alone, it has no halves."""
+    text = study.bench.question_text
+    half = p.budget // 2 if study.right and study.wrong else p.budget * bool(study.wrong)
     wanted = {
         "opd": [([*study.everything.values()], p.budget)],
         "opd_errors": [(study.wrong, p.budget)],

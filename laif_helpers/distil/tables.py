@@ -59,4 +59,4 @@ def metrics(p: StageParameters, questions: Sequence[Question], answers: Sequence
     distinct = len({(q.example.benchmark, q.example.id) for q in questions})
     found = {"arm": p.arm, "iteration": p.iteration, "rollouts": len(questions), "questions": distinct}
     found |= {"asked": len(answers), "teacher_right": sum(row["teacher right"] for row in answers)}
-    return found | {"asked_tokens": sum(row["tokens"] for row in answers)} | ({"ended": reason} if reason else {})
+    return found | {"teacher_tokens": sum(row["tokens"] for row in answers)} | ({"ended": reason} if reason else {})

@@ -21,7 +21,16 @@ from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import Example
 from laif_helpers.tripost import improve
 from laif_helpers.tripost.mixing import records, traced
-from laif_helpers.tripost.trajectories import RIGHT, UNREADABLE, WRONG, WRONG_STEP, Trajectory, conversation, editable
+from laif_helpers.tripost.trajectories import (
+    REPAIRING,
+    RIGHT,
+    UNREADABLE,
+    WRONG,
+    WRONG_STEP,
+    Trajectory,
+    conversation,
+    editable,
+)
 
 __all__ = ["collect", "edit", "questions", "records", "sample", "traced"]
 
@@ -76,7 +85,8 @@ def collect(p: StageParameters, items: dict[str, list[Example]]) -> list[Traject
 def _trajectory(name: str, item: Example, sample: int, text: str) -> Trajectory:
     verdict = steps.task(name).check(item.question, text)
     answered = benchmarks.get(name).grade(item, text).correct
-    outcome = RIGHT if verdict.correct else WRONG_STEP if answered else WRONG if verdict.readable else UNREADABLE
+    wrong = (WRONG_STEP if answered else WRONG) if verdict.readable else UNREADABLE
+    outcome = RIGHT if verdict.correct else wrong
     key, bucket = f"{item.id}#{sample}", str(item.fields.get("bucket", ""))
     return Trajectory(key, name, bucket, item.id, item.question, item.rationale, text, outcome, asdict(verdict))
 
@@ -116,7 +126,10 @@ def edit(found: list[Trajectory], p: StageParameters) -> list[Trajectory]:
     """Wrong attempts written anew by the improver, until right or ``p.updates`` times; others as they are.
 
     ``p.instructor`` is the improver: ``scripted`` keeps the verified lines and derives the rest, ``llm`` asks a model.
+    Arms that learn from no repair (``REPAIRING`` names the others) have nothing written anew, and nothing paid.
     """
+    if p.strategy not in REPAIRING:
+        return found
     wanted = [each for each in found if editable(each, p)]
     improved = improve.improve(wanted, p)
     return [_judged(replace(each, updates=improved.get(each.id, [])), p) for each in found]

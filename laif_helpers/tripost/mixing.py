@@ -9,8 +9,8 @@ from typing import Any
 from laif_helpers import benchmarks
 from laif_helpers.graders import steps
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Example
-from laif_helpers.tripost.trajectories import RIGHT, WRONG_STEP, Trajectory, conversation
+from laif_helpers.records import Example, Grade
+from laif_helpers.tripost.trajectories import RIGHT, UNREADABLE, Trajectory, conversation
 
 
 def records(found: list[Trajectory], items: dict[str, list[Example]], p: StageParameters) -> list[dict[str, Any]]:
@@ -18,7 +18,7 @@ def records(found: list[Trajectory], items: dict[str, list[Example]], p: StagePa
     rng = random.Random(1000 * p.seed + p.iteration)
     rows = []
     for name, listed in items.items():
-        here = [each for each in found if each.benchmark == name and each.status == "kept"]
+        here = [each for each in found if each.benchmark == name and each.status in ("kept", "repeated")]
         rows += STRATEGIES[p.strategy](here, listed, p, rng)
     rng.shuffle(rows)
     return rows
@@ -60,7 +60,7 @@ def _tripost(here: list[Trajectory], listed: list[Example], p: StageParameters, 
     repairs = [row for each in here if each.updates for row in _repairs(each, p)]
     repairs = rng.sample(repairs, min(len(repairs), shares[0]))
     most = [-(-len(repairs) * part // p.mix[0]) for part in p.mix] if repairs else shares
-    right = [each for each in here if each.outcome == RIGHT]
+    right = [each for each in _different(here) if each.outcome == RIGHT]
     if p.false_alarms:  # a right attempt that the model blames: its feedback is what most needs correcting
         right.sort(key=lambda each: not each.false_alarm)
     else:
@@ -70,32 +70,45 @@ def _tripost(here: list[Trajectory], listed: list[Example], p: StageParameters, 
     return repairs + [_row(each, "right", _chain(each)[-2:], (1.0, 1.0)) for each in kept] + [_gold(e) for e in gold]
 
 
+def _different(here: list[Trajectory]) -> list[Trajectory]:
+    """Without attempts whose words stand in an earlier one at the same question."""
+    return [each for each in here if each.status == "kept"]
+
+
 def _gold(example: Example) -> dict[str, Any]:
     verdict = steps.task(example.benchmark).check(example.question, example.rationale)
     return _row(example, "gold", (example.rationale, steps.feedback(example.rationale, verdict)), (1.0, 1.0))
 
 
+def _read(here: list[Trajectory], listed: list[Example]) -> dict[str, Grade]:
+    """What the benchmark's grader reads in each attempt, by the attempt's id."""
+    known = {example.id: example for example in listed}
+    return {each.id: benchmarks.get(each.benchmark).grade(known[each.item], each.attempt) for each in here}
+
+
 def _rejection(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
-    """Own attempts with the right answer, as plain answers."""
-    right = [each for each in here if each.outcome in (RIGHT, WRONG_STEP)]
+    """Own attempts with the right answer, whatever their steps and form, as plain answers."""
+    read = _read(here, listed)
+    right = [each for each in _different(here) if read[each.id].correct]
     return [_row(each, "own", (each.attempt,), (1.0,)) for each in rng.sample(right, min(len(right), p.budget))]
 
 
 def _lmsi(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
-    """Own attempts with the answer that most attempts at the question have; no label is read."""
-    grade = benchmarks.get(listed[0].benchmark).grade if listed else None
-    known = {example.id: example for example in listed}
-    votes: dict[str, Counter[str | None]] = {}
-    read = {each.id: grade(known[each.item], each.attempt).extracted for each in here if grade}
+    """Own attempts with the answer that most attempts at the question have, repeated ones counted; no label is read."""
+    read = {id: grade.extracted for id, grade in _read(here, listed).items()}
+    votes: dict[str, Counter[str]] = {}
     for each in here:
-        votes.setdefault(each.item, Counter())[read[each.id]] += 1
-    agreed = [each for each in here if read[each.id] and votes[each.item].most_common(1)[0][0] == read[each.id]]
+        if answer := read[each.id]:
+            votes.setdefault(each.item, Counter())[answer] += 1
+    found = [each for each in _different(here) if read[each.id]]
+    agreed = [each for each in found if votes[each.item].most_common(1)[0][0] == read[each.id]]
     return [_row(each, "vote", (each.attempt,), (1.0,)) for each in rng.sample(agreed, min(len(agreed), p.budget))]
 
 
 def _critique(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
     """Feedback alone, on right and wrong attempts."""
-    rows = [_row(each, "critique", _chain(each)[:2], (0.0, p.feedback_weight)) for each in here]
+    readable = [each for each in _different(here) if each.outcome != UNREADABLE]
+    rows = [_row(each, "critique", _chain(each)[:2], (0.0, p.feedback_weight)) for each in readable]
     return rng.sample(rows, min(len(rows), p.budget))
 
 

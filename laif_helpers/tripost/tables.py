@@ -9,7 +9,7 @@ import pandas as pd
 from laif_helpers.answers import repair
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import rows_of
-from laif_helpers.tripost.trajectories import OUTCOMES, RIGHT, Trajectory
+from laif_helpers.tripost.trajectories import OUTCOMES, REPAIRING, RIGHT, Trajectory
 
 SHOWN = (
     *("bucket", "n", "accuracy_first", "accuracy_last", "contribution", "harm", "net_low", "net_high", "false_alarms"),
@@ -71,6 +71,15 @@ def counts(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> dict[
     return {name: {key: n for key, n in here.items() if n or key in FIRST} for name, here in table.items()}
 
 
+def cost(p: StageParameters) -> dict[str, float]:
+    """Tokens that the target wrote in this stage, attempts and feedback, and their seconds."""
+    rows = rows_of(p.folder.attempts)
+    return {
+        "generated_tokens": sum(row["new_tokens"] for row in rows),
+        "seconds": round(sum(row["seconds"] for row in rows), 2),
+    }
+
+
 def followed(p: StageParameters, found: Sequence[Trajectory]) -> pd.DataFrame:
     """What became of the attempts of the iteration before: share of right attempts at their questions now, in per cent.
 
@@ -102,8 +111,10 @@ def mixed(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 def ended(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> str:
     """Why this arm has nothing left to learn from; "" if it has."""
-    if rows and (p.strategy not in ("tripost", "tripost_injected") or any(row["source"] == "repair" for row in rows)):
+    if rows and (p.strategy not in REPAIRING or any(row["source"] == "repair" for row in rows)):
         return ""
+    if p.strategy not in REPAIRING:
+        return f"no attempt of {len(found)} makes a record for arm {p.arm}"
     if all(each.outcome == RIGHT for each in found):
         return (
             f"no wrong attempts: all {len(found)} at {', '.join(p.in_domain)} {p.error_split} are right in every step"

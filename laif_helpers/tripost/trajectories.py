@@ -10,6 +10,9 @@ from laif_helpers.records import Message
 OUTCOMES = RIGHT, WRONG, WRONG_STEP, UNREADABLE = "right", "wrong", "right_answer_wrong_step", "unreadable"
 """Classes of an attempt. The third has the right answer through a wrong step; the last follows no format."""
 
+REPAIRING = ("tripost", "tripost_injected")
+"""Strategies that learn from repaired attempts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Update:
@@ -52,9 +55,8 @@ class Trajectory:
 
 def editable(trajectory: Trajectory, p: StageParameters) -> bool:
     """Whether an improver is asked to write the attempt anew."""
-    return trajectory.status == "kept" and (
-        trajectory.outcome == WRONG or (trajectory.outcome == WRONG_STEP and p.wrong_steps == "repair")
-    )
+    wrong = trajectory.outcome == WRONG or (trajectory.outcome == WRONG_STEP and p.wrong_steps == "repair")
+    return wrong and trajectory.status == "kept" and p.strategy in REPAIRING
 
 
 CHECK = "Is every step of this answer right?"

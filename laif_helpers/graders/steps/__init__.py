@@ -23,7 +23,8 @@ LONGEST = 20_000
 MAX_NUMBER = 10**12
 """Larger numbers are no part of any task; an attempt that writes one is called unreadable."""
 
-_LINE = re.compile(rf"\(({FINAL}|\d{{1,3}}(?:\.\d{{1,3}}){{0,9}})\) +(\S.*)")
+_LINE = re.compile(rf"\(({FINAL}|[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{0,9}})\) +(\S.*)")
+_OTHER_DIGIT = re.compile(r"[^\D0-9]")
 _OPENING = re.compile(r"\s*(?:Answer:\s*)?(?:Let's think step by step\.?\s*)?")
 
 
@@ -139,6 +140,8 @@ def _judged(judge: Judge, item: Any, expected: list[Step], found: list[str], at:
     label, text = match.groups()
     if want is None or label != want.label:
         return label, _out_of_place(label, want, expected, (found[:at], found[at + 1 :]))
+    if strange := _OTHER_DIGIT.search(text):
+        return label, Fault("format", strange[0], "a digit is none of 0 to 9", False)
     if re.search(r"\d{13}", text):
         return label, Fault("too_large", text, "a number is larger than any in this task", False)
     fault = judge(item, want, text)

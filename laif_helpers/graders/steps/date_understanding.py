@@ -71,27 +71,33 @@ def read(question: str) -> Item:
     """Raises ValueError for a text that is no item of this task, with an impossible date or without options."""
     body, mark, _ = question.partition("Options:")
     asked = _ASKED.search(body)
-    options = dict(_OPTION.findall(question))
-    if not mark or not asked or len(options) < 2:
-        raise ValueError("not a question about a date with options in MM/DD/YYYY")
+    listed = _OPTION.findall(question)
+    if not mark or not asked or not 2 <= len(listed) == len(dict(listed)):
+        raise ValueError("not a question about a date with options in MM/DD/YYYY, each under a letter of its own")
     sentences = [part.strip() for part in re.split(r"(?<=\w)\. ", body[: asked.start()].strip() + " ") if part.strip()]
     if not sentences:
         raise ValueError("no date is given")
     known, given = _given(sentences[0])
-    relations = []
+    relations, dated = [], {known}
     for sentence in sentences[1:]:
         relations.append(_relation(sentence, known))
         known = relations[-1].subject.lower()
+        if known in dated:
+            raise ValueError(f"{known} is dated twice")
+        dated.add(known)
     relations.append(_asked(asked[1], known))
-    return Item(given, tuple(relations), options)
+    return Item(given, tuple(relations), dict(listed))
 
 
 def _given(sentence: str) -> tuple[str, date]:
     """What the first sentence dates, and its date. Of two people only the one who is right counts."""
     disputed = re.fullmatch(r"(\w+) thinks (.+?) is (\S+), but (\w+) thinks it is (\S+), and (\w+) is right", sentence)
     if disputed:
-        first, subject, date_by_first, _, date_by_second, right = disputed.groups()
-        return subject.lower(), day_of(date_by_first if right == first else date_by_second)
+        first, subject, date_by_first, second, date_by_second, right = disputed.groups()
+        thought = {first: date_by_first, second: date_by_second}
+        if right not in thought or first == second:
+            raise ValueError(f"{right} thinks nothing that others do not")
+        return subject.lower(), day_of(thought[right])
     plain = re.fullmatch(r"(.+?) (?:is|was|is on|was on) ((?:\S+ \d+, |)\S+)", sentence)
     if not plain:
         raise ValueError(f"no date is given in {sentence[:60]!r}")

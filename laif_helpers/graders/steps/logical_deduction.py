@@ -67,8 +67,10 @@ def read(question: str) -> Item:
         raise ValueError("not a question about the order of 3 to 7 named objects with options")
     sentences = [sentence.strip() for sentence in re.split(r"\.\s", clues.strip() + " ") if sentence.strip()]
     found = tuple(read_clue(sentence, objects) for sentence in sentences)
-    options = dict(_OPTION.findall(rest))
-    return Item(objects, found, options)
+    options = _OPTION.findall(rest)
+    if len(dict(options)) < len(options):
+        raise ValueError("two options have one letter")
+    return Item(objects, found, dict(options))
 
 
 def read_clue(text: str, objects: tuple[str, ...]) -> Clue:

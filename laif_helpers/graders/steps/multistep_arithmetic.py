@@ -6,6 +6,7 @@ part of a chain of "=" equals the part before it, and that the combination uses 
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,8 @@ Tree = Any
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TOKEN = re.compile(r"[0-9]+|[-A-Z+*()]")
 _STRANGE = re.compile(r"[^-0-9A-Z+*() ]+|\d +\d")
+LONGEST = 500
+"""Characters of an expression: twice the longest of a task, and far from the depth that recursion allows."""
 _REWRITE = re.compile(r'This equation can be written as "([^"]*)", where (.*?)\.?')
 _CALCULATE = re.compile(r"Let's calculate ([A-Z]) = (.*?)\.?")
 _COMBINE = re.compile(r"Then, the final equation is (.*?)\.?")
@@ -77,8 +80,8 @@ def _tokens(text: str) -> list[Any]:
     """The tokens, reversed (the next one is the last), behind an end mark."""
     if strange := _STRANGE.search(text):
         raise ValueError(f"an invalid equation at {strange[0]!r}")
-    if len(text) > 2000:
-        raise ValueError("an equation of more than 2000 characters")
+    if len(text) > LONGEST:
+        raise ValueError(f"an equation of more than {LONGEST} characters")
     if re.search(r"\d{13}", text):
         raise TooLarge(f"a number beyond {MAX_NUMBER}")
     return ["", *[int(token) if token.isdigit() else token for token in reversed(_TOKEN.findall(text))]]
@@ -244,7 +247,18 @@ def _chain(parts: list[str]) -> Fault | None:
         if at and value != before:
             pair = f"{parts[at - 1].strip()} = {part.strip()}"
             return Fault("arithmetic", pair, f"{before} is not equal to {value}")
+        if at and not _follows(parts[at - 1], part):
+            return Fault("invented", part.strip(), "it has numbers that no step from the part before gives")
         before = value
     if not re.fullmatch(r"\s*-?\d+\s*", parts[-1]):
         return Fault("unreduced", parts[-1].strip(), "the calculation does not end in a number")
     return None
+
+
+def _follows(before: str, after: str) -> bool:
+    """Whether evaluating can lead from one part to the next: each operation takes two numbers and leaves one.
+
+    Equal values are not enough: ``9 + -2`` is no step from ``8 + -1``, nor ``7 * 0`` from ``5 * 0``.
+    """
+    old, new = (Counter(map(int, re.findall(r"\d+", part))) for part in (before, after))
+    return (new - old).total() <= old.total() - new.total()
