@@ -94,6 +94,7 @@ def test_a_server_that_runs_already_is_a_target(name: str, tmp_path: Path, monke
 def test_a_recipe_starts_a_server_for_target_and_checkpoint(name: str, tmp_path: Path) -> None:
     own = own_questions(tmp_path)
     training = {"arms": ["fine_tuning"], "iterations": 1, "budget": 16, "average": 1.0}
+    training |= {"measure_errors": False, "map_iterations": False}
     run = laif_run(tmp_path, target=str(NANO), serve=COMMANDS[name], benchmarks=["practice", own], **training)
     target, trained = answers(run), answers(run, arm="fine_tuning", iteration=1)
     local = local_answers(target)
@@ -114,13 +115,13 @@ def test_a_real_chat_model_s_gguf_file_is_served_by_llama_cpp(tmp_path: Path) ->
         file = made.wheel_file()
     except SystemExit as absent:
         pytest.skip(str(absent))
+    asked = [[{"role": "user", "content": CATS.format(number)}] for number in range(4)]
     with models.serve(COMMANDS["llama.cpp"], str(file), log=tmp_path / "serve.log") as url:
-        run = laif_run(tmp_path, target="server:smollm2", target_url=url, limit=4, max_new_tokens=24)
-    rows = answers(run)
-    assert len(rows) == 4 and all(len(row.text.split()) > 3 and row.new_tokens <= 24 for row in rows)
+        found = models.generate("server:smollm2", asked, max_new_tokens=24, url=url, progress=False)
+    assert all(len(answer.text.split()) > 3 and answer.new_tokens <= 24 for answer in found)
     if INSTRUCT.is_dir():
         tokenizer = AutoTokenizer.from_pretrained(INSTRUCT)
         prompts = [
-            tokenizer.apply_chat_template(row.messages, add_generation_prompt=True, tokenize=False) for row in rows
+            tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) for messages in asked
         ]
-        assert [row.prompt_tokens for row in rows] == [len(tokenizer(prompt)["input_ids"]) for prompt in prompts]
+        assert [answer.prompt_tokens for answer in found] == [len(tokenizer(prompt)["input_ids"]) for prompt in prompts]

@@ -461,8 +461,11 @@ def test_a_probe_that_fails_does_not_cost_the_weights(
     assert tables.observation(metrics, p.folder).startswith("3 steps done and kept, but the probe failed: ZeroDiv")
 
 
+MORE_STAGES = [pytest.param(stage, marks=pytest.mark.thorough) for stage in ("zero1", "zero2")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [pytest.param("zero1", marks=pytest.mark.thorough), "zero2", "zero3"])
+@pytest.mark.parametrize("stage", [*MORE_STAGES, "zero3"])
 def test_zero_on_two_cpu_ranks_equals_one_process(parameters: Callable[..., StageParameters], stage: str) -> None:
     """Every step's loss to 1e-3, and the saved weights to 1e-4: only the order of sums differs."""
     from safetensors.torch import load_file
