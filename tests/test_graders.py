@@ -354,6 +354,15 @@ def test_rules_that_one_answer_each_needs() -> None:
     assert choice.read(denied, four)[1] != "labelled option"
 
 
+@has_cage
+@pytest.mark.parametrize("dress", ["```tool_code\nCODE\n```", "```python\nCODE\n```"])
+def test_code_in_a_tool_s_fence_and_with_spaces_of_a_web_page(dress: str) -> None:
+    item = MBPP.from_row(
+        {"task_id": 1, "text": "Double x.", "code": "def twice(x): return 2 * x", "test_list": ["assert twice(2) == 4"]}
+    )
+    assert MBPP.grade(item, dress.replace("CODE", "def twice(x):\n\xa0 \xa0 return 2\xa0* x")).correct
+
+
 FOREIGN = ["คำตอบคือข้อ ข", "ข้อ ข", "ข", "الإجابة هي (ب)", "ب) y", "सही उत्तर ख है।", "정답은 ②번입니다.", "答案是Ⓑ"]
 
 
@@ -406,6 +415,62 @@ def test_of_two_numbers_as_good_as_each_other_none_is_graded(text: str, two: boo
     for gold in ("12", "15"):
         found = GSM8K.grade(number_item(gold), text)
         assert found.readable != two and found.correct == (not two and gold == "12"), found
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        ("Answer: ~~9~~ 7", "7"),
+        ("He had 5 and ate 5. There are no apples left.", "0"),
+        ("So the answer is 3 + 4 → 7", "7"),
+        ("So the answer is 3 plus 4, i.e., 7.", "7"),
+        ("It's 7 — 3 red ones and 4 blue ones.", "7"),
+    ],
+)
+def test_corrections_nothing_and_sums(text: str, gold: str) -> None:
+    found = GSM8K.grade(number_item(gold), text)
+    assert found.correct, found
+
+
+SHORT = [
+    "👉 B",
+    "Probably B",
+    "B!",
+    "Hmm... B?",
+    "I'm not sure, but I think B.",
+    "Letter: B",
+    "Jibu ni B",
+    "I select: B",
+]
+JUDGED = [
+    "- A ❌\n- B ✅\n- C ❌",
+    "A. No wait, B.",
+    "While A may look right, B is the better answer.",
+    "Q: which?\nA: B",
+]
+
+
+@pytest.mark.parametrize("text", [*SHORT, *JUDGED, "{'selected_option': 'B'}", "Câu trả lời đúng là B.\nVì nó có lá."])
+def test_a_letter_in_few_words_is_a_choice(text: str) -> None:
+    assert choice.read(text, {"A": "a moss", "B": "a fern", "C": "a pine"})[0] == "B"
+
+
+@pytest.mark.parametrize("text", ["Vitamin B", "Not B.", "It isn't B", "A or rather hepatitis B", "Das ist nicht B."])
+def test_a_letter_of_another_word_or_denied_is_none(text: str) -> None:
+    assert choice.read(text, {"A": "a moss", "B": "a fern", "C": "a pine"})[0] is None
+
+
+@pytest.mark.parametrize(
+    ("gold", "text"),
+    [
+        ("a b c", '```json\n["a", "b", "c"]\n```'),
+        ("a b c", "a | b | c"),
+        ("3:30 PM", "3:30 pm"),
+        ("x: y", "It is: x: y"),
+    ],
+)
+def test_words_in_a_fence_between_bars_or_with_a_colon(gold: str, text: str) -> None:
+    assert free_text.grade(gold, text).correct
 
 
 def test_numbers_are_exact() -> None:

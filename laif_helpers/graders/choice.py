@@ -46,6 +46,13 @@ _STATEMENTS = ("answer", "option", "labelled", "closest", "choose", "boxed", "li
 _NEXT_OPTIONS = re.compile(
     r"\n[^\n]{0,2000}\?[ \t]*\n{1,3}[ \t]*\(?A[).:][ \t]*(\S[^\n]{0,2000})\n{1,3}[ \t]*\(?B[).:]"
 )
+_LONE = re.compile(r"[^\n]{0,40}?(?<![\w'-])([A-J])\W{0,5}")
+_BEFORE_NAME = re.compile(
+    r"(?<![\w'])(?-i:[A-HJ])(?![\w'])|(?:\b(?:not|never|nicht|kein|pas|non|não|no es|не|vitamin|type|plan|hepatitis"
+    r"|group|class|grade|figure|part|team|blood|section)|n't)\W*$",
+    re.IGNORECASE,
+)
+"""What makes a letter no choice: a second one, a denial, or a word that it belongs to."""
 _TAIL = 6000
 """Characters at the end of a long text that are read; statements of the answer stand there."""
 
@@ -267,6 +274,12 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
         for predicate in (True, False):
             if len(named := options_named(part, options, predicate)) == 1:
                 return named[0], how
+    if (
+        (alone := _LONE.fullmatch(text.strip()))
+        and alone[1] in options
+        and not _BEFORE_NAME.search(text[: alone.start(1)])
+    ):
+        return alone[1], "the only letter of a few words"
     return None, "names several options and settles on none" if options_named(
         text, options, False
     ) else "no option named"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 _NOUN = r"(?:answer|choice|option|response|statement)"
 _SURELY = r"(?:(?:most likely|probably|likely|clearly|thus|indeed|therefore|definitely|certainly|actually|simply)\s+)?"
 _BECOMES = rf"(?:\b(?:is|would be|should be|must be|to be|seems to be|appears to be)\b|:|=)\s*:?\s*{_SURELY}"
-_GOOD = r"(?:correct|right|best|accurate|appropriate|suitable|plausible|reasonable|likely)"
+_GOOD = r"(?:correct|right|best|better|accurate|appropriate|suitable|plausible|reasonable|likely)"
 _THE = r"(?:the\s+|a\s+|therefore\s+|most\s+|more\s+|only\s+)*"
 # "none of A, B, C, or D is the correct answer" speaks for no letter
 _ALONE = r"(?<![\w'])(?<![A-Z1-9], )(?<![A-Z1-9],)(?<!or )(?<!and )(?<!through )(?<!to )(?<![-–])"
@@ -67,7 +67,7 @@ def _in_any_case(of: _Letters) -> dict[str, str]:
         "closest": rf"\b(?:closest|nearest)\b(?:\s+\w+){{0,6}}?\s+(?:is|would be|to)\s+(?:{_NOUN}\s+)?{of.closed}",
         "choose": rf"\b(?:choose|select|pick|go(?:ing)? with)\s+(?:{_NOUN}\s+)?{of.closed}",
         "boxed": rf"\\(?:boxed|fbox)\s*\{{\s*[({{]?\s*{of.named}\b",
-        "line": rf"^[ \t]*(?:[(\[]{{1,2}}{of.named}[)\]]|(?-i:(?P<bare>{of.any}))[)\].:]*)[ \t]*$",
+        "line": rf"^[ \t]*(?:A:[ \t]*)?(?:[(\[]{{1,2}}{of.named}[)\]]|(?-i:(?P<bare>{of.any}))[)\].:]*)[ \t]*$",
         "leading": rf"\s*(?:A:[ \t]*(?=[(\[]?(?-i:{of.any})(?:[)\].:]|[ \t]*$)))?(?:{_NOUN}\s+)?"
         rf"[(\[]{{0,2}}{of.named}(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+[-–—]\s)",
         "listed": rf"^[ \t]*[(\[]?({of.any})[)\].:]\s",
@@ -85,10 +85,11 @@ def _as_written(of: _Letters) -> dict[str, str]:
         "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{_NOUN}\s+)?"
         rf"{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
         r"|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right))\b)",
-        "instead": rf"\bnot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+(?:rather\s+|actually\s+)?"
+        "instead": rf"(?:\bnot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+(?:rather\s+|actually\s+)?"
+        r"|\b(?:[Ww]ait|[Cc]orrection)[,:.…—-]*\s+(?:(?:no|wait|it's|it is|I mean)[,:]?\s+){0,2})"
         rf"(?:{_NOUN}\s+)?{of.word}",
         "item": rf"(?:^|(?<=[.,;]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
-        r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b))",
+        r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b)|(?=\s{0,3}[✗✘❌✓✔✅]))",
         "several": of.several,
         "both": rf"\b(?:[Aa]nswers?|[Cc]hoices?|[Oo]ptions?)\s*(?:is|are|would be|(?:could|may|might|can) be|:)\s*:?\s*"
         rf"(?:both |either )?\(?(?P<label>{of.any}){of.several}",

@@ -150,6 +150,8 @@ def choose(sentence: str, question: str, leading: bool = False) -> Number:
     ]
     if leading:
         weights[0] += 4
+    if re.search("[:—]", bare[found[0].end : found[1].start]) and found[0].value == sum(n.value for n in found[1:]):
+        weights[0] += 2  # "7 apples: 3 red and 4 green"
     return found[max(range(len(found)), key=lambda place: (weights[place], place))]
 
 

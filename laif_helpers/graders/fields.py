@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 
 _KEY = re.compile(
-    r"[\"'](?:the[ _]?)?(?:final|correct|my|best)?[ _]?"
+    r"[\"'](?:the[ _]?)?(?:final|correct|my|best|selected|chosen|predicted)?[ _]?"
     r"(?:(?P<sure>answer|ans)|choice|option|result|solution|prediction|label)"
     r"(?:[ _]?(?:choice|value|letter|number|option|text))?[\"']\s{0,9}:\s{0,9}",
     re.IGNORECASE,

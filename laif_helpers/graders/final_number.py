@@ -92,10 +92,14 @@ _EXPLAINS = re.compile(
 )
 _NULL = re.compile(r"\A(?:null|none|n/a)?\Z", re.IGNORECASE)
 _CONTINUES = re.compile(
-    r"\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to)\b|\bequals?\b|\bor\b|\bi\.e\.",
+    r"\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to)\b|\bequals?\b|\bor\b|\bi\.e\.|→|⇒|=>",
     re.IGNORECASE,
 )
-_EXPRESSION = re.compile(r"[\s:*_`$(\[]*\$?\d[\d.,]*\s*(?:[-−+*/×÷]|\bx\b)\s*\$?\d")
+_EXPRESSION = re.compile(r"[\s:*_`$(\[]*\$?\d[\d.,]*\s*(?:[-−+*/×÷]|\b(?:x|plus|minus|times)\b)\s*\$?\d")
+_NOTHING = re.compile(
+    r"\bno(?= (?:more )?(?:[a-z]+ ){1,2}(?:left|remaining|remains?)\b)|\bnothing(?= (?:is |was )?(?:left|remains)\b)",
+    re.IGNORECASE,
+)
 # "3. Give the total" is the third step of a list
 _LIST_MARK = re.compile(r"^[ \t]*(?:[-*•][ \t]+)?(?:\*\*)?\d{1,2}[.)](?:\*\*)?[ \t]+(?=[^\s\d$=])", re.MULTILINE)
 
@@ -125,7 +129,7 @@ def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | N
 
 
 def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
-    text = english(text)[-TAIL:]
+    text = _NOTHING.sub("0", english(text)[-TAIL:])
     text = with_point(text) if decimal == "," else text
     stated = sorted(_statements(text, question), key=lambda found: (found.end, found.start))
     firm = [found for found in stated if found.firm]

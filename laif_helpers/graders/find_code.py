@@ -14,7 +14,7 @@ _LONGEST = 50_000
 """Characters of an answer that are searched for code: the first ones, or the last ones if code is only there."""
 _FENCE = re.compile(r"^[ \t]*(```|~~~)[ \t]*(.*)$", re.MULTILINE)
 _LANGUAGE = re.compile(r"\{?\.?([\w+#-]*)")
-_PYTHON = {"", "python", "py", "python3", "python2", "code", "ipython", "pycon"}
+_PYTHON = {"", "python", "py", "python3", "python2", "code", "ipython", "pycon", "tool_code"}
 _STARTS = re.compile(r"\s*(?:from\s+\S+\s+import|import\s|def\s|class\s|@|async\s+def\s)")
 _KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -36,7 +36,7 @@ class Found:
 def find_code(text: str, entry_point: str) -> Found:
     """The code of a response: the last fenced block that defines ``entry_point``, with the imports and definitions of
     the other blocks; else bare code that defines it; else a body that continues the stub."""
-    text = end_of_turn(text.replace("\r\n", "\n"))
+    text = end_of_turn(text.replace("\r\n", "\n").replace("\xa0", " "))
     text = text[:_LONGEST] if defines(text[:_LONGEST], entry_point) else text[-_LONGEST:]
     unfenced = _FENCE.split(text, maxsplit=1)[0]
     if len(_FENCE.findall(text)) % 2 and defines(unfenced, entry_point):

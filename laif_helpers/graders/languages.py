@@ -73,6 +73,8 @@ OPTIONS = {
     "Polish": r"\b(?:(?:prawidłowa|poprawna)\s+)?odpowiedź\s*(?:to|:|jest)",
     "Turkish": r"\b(?:doğru\s+)?cevap\s*:?",
     "Vietnamese": r"\bđáp\s+án(?:\s+đúng)?\s*(?:là|:)",
+    "others": r"\b(?:câu trả lời(?:\s+đúng)?\s+là|(?:σωστή\s+)?απάντηση\s+είναι|odpověď\s+je|vastaus\s+on|svaret?\s+er"
+    r"|válasz(?:\s+az?)?:?|התשובה(?:\s+הנכונה)?\s+היא|răspunsul(?:\s+corect)?\s+este|відповідь\s*:)",
     "Indonesian": r"\bjawaban(?:nya)?(?:\s+yang\s+benar)?\s*(?:adalah|:)",
 }
 """What announces an option alone, by language."""

@@ -55,7 +55,8 @@ def grade(gold: str, text: str) -> Grade:
 
 
 def _undressed(text: str) -> str:
-    """``text`` without the commands that set words in LaTeX; three deep, as in \\\\boxed{\\\\text{…}}."""
+    """``text`` without fences and the commands that set words in LaTeX; three deep, as in \\\\boxed{\\\\text{…}}."""
+    text = re.sub(r"^[ \t]*```\w*[ \t]*$", "", text, flags=re.MULTILINE)
     for _ in range(3):
         text = _DRESS.sub(r"\1", text)
     return text
@@ -68,7 +69,7 @@ def normal(text: str) -> str:
     text = _COPULA.sub("", re.sub(r"[*`\"“”$\\]", "", text).strip().rstrip(".!").strip())
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
-    text = re.sub(r"(?<!\w)'|'(?!\w)|^\[|\]$|\s(?:->|<|→)\s|[,;]", " ", text)
+    text = re.sub(r"(?<!\w)'|'(?!\w)|^\[|\]$|\s(?:->|<|→|\|)\s|[,;]", " ", text)
     return " ".join(text.split())
 
 
@@ -84,9 +85,9 @@ def _words(text: str) -> str:
         line, _, rest = tail.partition("\n")
         return _STOP.split(line)[0] if line.strip(" .*:") else rest.strip().split("\n\n")[0]
     last = (_EXPLAINS.split(text)[0].strip() or text.strip()).split("\n\n")[-1].strip()
-    head, colon, behind = last.partition(":")
+    head, *behind = re.split(r":(?=\s)", last, maxsplit=1)
     # "The sorted list is: a, b, c"
-    return behind.strip() if colon and behind.strip() and "\n" not in head else last
+    return behind[0].strip() if behind and behind[0].strip() and "\n" not in head else last
 
 
 def _brackets(text: str) -> str:

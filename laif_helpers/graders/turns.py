@@ -114,7 +114,8 @@ def end_of_turn(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    """``text`` without long runs of spaces and empty lines, which say nothing and cost every pattern time."""
+    """``text`` without what is struck out, and without long runs of spaces and empty lines, which cost time."""
+    text = re.sub(r"~~[^~\n]{1,200}~~", "", text)
     return re.sub(r"(?:[^\S\n]*\n){3,}", "\n\n", re.sub(r"[^\S\n]{3,}", "  ", text))
 
 
