@@ -48,6 +48,18 @@ def test_repeats_of_lm_eval_and_each_of_its_filters(tmp_path: Path) -> None:
     assert [(each.sample, each.text, each.label) for each in merged] == [(0, "#### 24", True), (1, "#### 5", None)]
 
 
+def test_a_vote_over_repeats_is_one_answer(tmp_path: Path) -> None:
+    row = {"doc_id": 3, "doc": GSM, "target": "24", "resps": [["#### 5", "#### 24", "#### 24"]], "exact_match": 1.0}
+    rows = [row | {"filter": "maj@3", "filtered_resps": ["24"]}]
+    rows += [row | {"filter": "score-first", "filtered_resps": ["5"], "exact_match": 0.0}]
+    found = read(tmp_path / "samples_gsm8k_2026-11-21T12-10-02.jsonl", rows)
+    assert [(each.reading, each.text, each.label) for each in found[:2]] == [
+        ("maj@3", "24", True),
+        ("score-first", "#### 5", False),
+    ]
+    assert len(found) == 4 and replay.load(str(tmp_path))[0].label is False, "the first repeat was wrong"
+
+
 def test_a_task_that_is_none_of_ours_has_its_labels(tmp_path: Path) -> None:
     doc = {"query": "Roof shingle removal: A man is sitting on a roof. He"}
     likely = [[["-9.1", "False"]], [["-2.3", "True"]]]
@@ -127,7 +139,8 @@ def test_inspect_opens_what_we_export(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
     run = RunDir.named("mine")
     for arm, k in (("vanilla", 0), ("le", 1)):
-        grades = [(f"gsm8k-{n}", sample, (n + sample) % 2 == 0) for n in range(3) for sample in range(2)]
+        ids = ("HumanEval/0", "HumanEval_0", "b")
+        grades = [(id, sample, (n + sample) % 2 == 0) for n, id in enumerate(ids) for sample in range(2)]
         rows = [
             Response(
                 **{
@@ -155,6 +168,8 @@ def test_inspect_opens_what_we_export(tmp_path: Path, monkeypatch: pytest.Monkey
     inspect_log = pytest.importorskip("inspect_ai.log", reason="inspect-ai is not installed (pip install inspect-ai)")
     log = inspect_log.read_eval_log(str(written[0]))
     assert (log.status, log.eval.model, len(log.samples)) == ("success", "data/nano", 6)
+    one = inspect_log.read_eval_log_sample(str(written[0]), "HumanEval/0", 2)
+    assert one.scores["laif"].value == "I"
     values = {(sample.id, sample.epoch): sample.scores["laif"].value for sample in log.samples}
     assert values == {(id, sample + 1): "C" if right else "I" for id, sample, right in grades}
     assert log.results.scores[0].metrics["accuracy"].value == 0.5

@@ -143,6 +143,86 @@ def test_logs_of_two_tools_are_paired_by_question(tmp_path: Path) -> None:
     assert (row["n"], row["fixed"], row["broken"]) == (40, 10, 0)
 
 
+def lm_log(path: Path, scores: dict[str, set[int]]) -> str:
+    """Samples of lm-evaluation-harness: which of the 40 items each filter found right."""
+    rows = []
+    for k in range(40):
+        doc = {"question": f"Tom has {k} nuts and finds 2. How many?", "answer": f"x\n#### {k + 2}"}
+        about = {"doc_id": 100 + k, "doc": doc, "resps": [[f"#### {k + 2}", "#### 0"]], "target": str(k + 2)}
+        rows += [
+            about | {"filter": name, "filtered_resps": [str(k + 2)], "exact_match": float(k in right)}
+            for name, right in scores.items()
+        ]
+    write_jsonl(path, rows)
+    return str(path.parent)
+
+
+def test_a_log_of_one_reading_is_set_against_every_reading_of_the_other(tmp_path: Path) -> None:
+    a = math_log(tmp_path / "a" / "gsm8k.jsonl", set(range(20)))
+    scores = {"maj@2": set(range(30)), "maj@8": set(range(10))}
+    b = lm_log(tmp_path / "b" / "samples_gsm8k_2026-11-21T12-10-02.jsonl", scores)
+    for first, second, sign in ((a, b, 1), (b, a, -1)):
+        done = run(first, second, tmp_path / "out")
+        rows = json.loads((tmp_path / "out" / "compare.json").read_text())["rows"]
+        assert [(row["benchmark"], row["n"], sign * (row["fixed"] - row["broken"])) for row in rows] == [
+            ("gsm8k [maj@2]", 40, 10),
+            ("gsm8k [maj@8]", 40, -10),
+        ]
+        assert "taken as one task" in done.output
+    c = lm_log(tmp_path / "c" / "samples_gsm8k_cot_2026-11-21T12-10-02.jsonl", scores)
+    text, _ = verdicts.compare(b, c, out=str(tmp_path / "same-readings"))
+    assert text.count("| exact McNemar |") == 2 and " against " not in text.partition("compare.html")[0]
+
+
+def test_readings_that_fit_none_are_all_paired(tmp_path: Path) -> None:
+    a = lm_log(tmp_path / "a" / "samples_x_2026-11-21T12-10-02.jsonl", {"maj@2": {1}, "maj@8": {2}})
+    b = lm_log(tmp_path / "b" / "samples_y_2026-11-21T12-10-02.jsonl", {"maj@4": {3}, "maj@16": {4}})
+    text, _ = verdicts.compare(a, b, out=str(tmp_path / "out"))
+    assert text.count("| exact McNemar |") == 4 and "x [maj@2] against y [maj@16]" in text
+
+
+def test_questions_of_one_stem_are_told_apart_by_their_options(tmp_path: Path) -> None:
+    """The authors' rows have no id; a question that a file holds twice is one item."""
+    for name in "ab":
+        rows = [
+            {"question": "Which is true?", "A": f"it is {k}", "B": "none", "C": "x", "D": "y", "answer": "A"}
+            for k in (*range(12), 11)
+        ]
+        for part, held in (("right", rows[: 3 if name == "a" else 9]), ("wrong", rows[3 if name == "a" else 9 :])):
+            answered = [row | {"response": f"{name}: A" if part == "right" else f"{name}: B"} for row in held]
+            write_jsonl(tmp_path / name / "mmlu" / f"test_{part}.jsonl", answered)
+    verdicts.compare(str(tmp_path / "a" / "mmlu"), str(tmp_path / "b" / "mmlu"), out=str(tmp_path / "out"))
+    row = row_of(tmp_path / "out")
+    assert (row["n"], row["fixed"], row["broken"]) == (12, 6, 0)
+    doc = {"question": "Which is true?", "choices": ["it is 1", "none", "x", "y"], "answer": 0}
+    sample = {"doc_id": 7, "doc": doc, "resps": [["A"]], "target": "A", "filter": "none", "acc": 1.0}
+    write_jsonl(tmp_path / "c" / "samples_mmlu_2026-11-21T12-10-02.jsonl", [sample])
+    assert pairs.pair(sides.load(str(tmp_path / "a" / "mmlu")), sides.load(str(tmp_path / "c"))).only[1] == []
+
+
+def test_names_of_files_may_be_alike_and_hold_any_sign(tmp_path: Path) -> None:
+    a, b = plain(tmp_path / "a #1" / "out.jsonl", set(range(30)), n=62), plain(tmp_path / "b" / "out.jsonl", {1}, n=61)
+    rows = [json.loads(line) for line in Path(b).read_text().splitlines()]
+    write_jsonl(Path(b), [row | {"text": "other", "benchmark": "x](y) | <b>\nz", "sample": 0.0} for row in rows[1:]])
+    done = run(a, b, tmp_path / "out")
+    assert "A: out (A)" in done.output and "B: out (B)" in done.output
+    page, table = ((tmp_path / "out" / f"compare.{kind}").read_text() for kind in ("html", "md"))
+    assert "2 items only in out (A)" in page
+    assert table.count("\n") == 3 and "<b>" not in table and "](" not in table
+    write_jsonl(tmp_path / "null.jsonl", [{"id": None, "correct": 1}])
+    with pytest.raises(ValueError, match="row 1: its id is null; give each row one"):
+        sides.load(str(tmp_path / "null.jsonl"))
+
+
+def test_questions_that_repeat_under_other_ids_count_once(tmp_path: Path) -> None:
+    for name in "ab":
+        rows = [{"id": f"{name}{k}", "correct": k % 2 == (name == "b"), "question": f"q{k // 2}"} for k in range(20)]
+        write_jsonl(tmp_path / f"{name}.jsonl", [*rows, {"id": f"{name}x", "correct": 1}])
+    text, _ = verdicts.compare(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), out=str(tmp_path / "out"))
+    assert (row_of(tmp_path / "out")["n"], row_of(tmp_path / "out")["delta"]) == (10, 0), "no first one is picked"
+    assert "11 items of a repeat a question, which counts once, or have none" in text
+
+
 def test_regrading_tells_where_grader_and_label_differ(tmp_path: Path) -> None:
     a = math_log(tmp_path / "a" / "gsm8k.jsonl", set(range(20)))
     b = math_log(tmp_path / "b" / "gsm8k.jsonl", set(range(30)))

@@ -1,6 +1,8 @@
 """Intervals and tests against scipy, published values and simulated nulls."""
 
 import functools
+import random
+from itertools import product
 
 import numpy as np
 import pytest
@@ -219,6 +221,17 @@ def test_origins_of_one_item_give_mcnemar() -> None:
 )
 def test_sign_flips_by_hand(sums: list[int], p: float) -> None:
     assert origins.sign_flips(sums) == pytest.approx(p)
+
+
+def test_sign_flips_of_many_sizes_equal_their_enumeration() -> None:
+    rng = random.Random(4)
+    for n in (1, 2, 14):
+        sums = [rng.randint(-999, 999) for _ in range(n)]
+        far = [abs(sum(s * x for s, x in zip(signs, sums, strict=True))) for signs in product((1, -1), repeat=n)]
+        assert origins.sign_flips(sums) == pytest.approx(
+            sum(total >= abs(sum(sums)) for total in far) / 2**n, abs=1e-10
+        )
+    assert 0 < origins.sign_flips([7] * 60) < 1e-12
 
 
 def test_copies_of_an_item_tell_nothing_new() -> None:

@@ -178,9 +178,12 @@ def test_own_answers_are_replayed_in_their_own_words(parameters: Callable[..., S
         p = parameters(replay_from=source)
         write_lessons(p)
         answers = read_jsonl(p.previous.responses("practice", "train"), Response)
-        write_jsonl(p.previous.responses("practice", "train"), [replace(a, text=f"mine: {a.id}") for a in answers])
+        first = [replace(a, text=f"mine: {a.id}") for a in answers]
+        later = [replace(a, text="later", sample=1, correct=True) for a in answers]
+        write_jsonl(p.previous.responses("practice", "train"), first + later)
         rows[source] = train_mix.make(p).rows
     assert [row["id"] for row in rows["own"]] == [row["id"] for row in rows["gold"]], "the same items"
+    assert {row["id"] for row in rows["own"] if row["source"] == "replay"} <= {a.id for a in answers if a.correct}
     for own, gold in zip(rows["own"], rows["gold"], strict=True):
         assert own["messages"][:-1] == gold["messages"][:-1]
         answer = f"mine: {own['id']}" if own["source"] == "replay" else gold["messages"][-1]["content"]

@@ -7,6 +7,7 @@ Format: https://inspect.aisi.org.uk/eval-logs.html
 import hashlib
 import json
 import math
+import statistics
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,8 +51,7 @@ def _write(path: Path, folder: Path) -> Path:
     with written_whole(log) as half, zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("_journal/start.json", _text({name: header[name] for name in ("version", "eval", "plan")}))
         for sample in samples:
-            safe = str(sample["id"]).replace("/", "_")
-            archive.writestr(f"samples/{safe}_epoch_{sample['epoch']}.json", _text(sample))
+            archive.writestr(f"samples/{sample['id']}_epoch_{sample['epoch']}.json", _text(sample))
         shown = ("id", "epoch", "input", "target", "scores")
         archive.writestr("summaries.json", _text([{name: sample[name] for name in shown} for sample in samples]))
         archive.writestr("header.json", _text(header))
@@ -82,10 +82,13 @@ def _sample(row: Response) -> Document:
 
 
 def _header(rows: list[Response], about: Document) -> Document:
-    items = list(dict.fromkeys(row.id for row in rows))
     model = rows[0].model if rows else "none"
-    share = sum(row.correct for row in rows) / max(len(rows), 1)
-    error = math.sqrt(share * (1 - share) / max(len(items) - 1, 1))
+    graded: dict[str, list[bool]] = {}
+    for row in rows:
+        graded.setdefault(row.id, []).append(row.correct)
+    shares = [sum(grades) / len(grades) for grades in graded.values()]
+    share = sum(shares) / max(len(shares), 1)
+    error = statistics.stdev(shares) / math.sqrt(len(shares)) if len(shares) > 1 else 0.0
     metrics = {"accuracy": {"name": "accuracy", "value": share}, "stderr": {"name": "stderr", "value": error}}
     epochs = max((row.sample for row in rows), default=0) + 1
     scores = [{"name": SCORER, "scorer": SCORER, "scored_samples": len(rows), "params": {}, "metrics": metrics}]
@@ -95,7 +98,7 @@ def _header(rows: list[Response], about: Document) -> Document:
         "eval": {
             **{"eval_id": about["key"], "run_id": about["key"], "task_id": about["key"], "created": about["created"]},
             **{"task": about["task"], "task_version": 0, "task_args": about["args"], "model": model, "model_args": {}},
-            "dataset": {"name": about["task"], "samples": len(items), "sample_ids": items, "shuffled": False},
+            "dataset": {"name": about["task"], "samples": len(graded), "sample_ids": list(graded), "shuffled": False},
             "config": {"epochs": epochs},
         },
         "plan": {"name": "plan", "steps": [], "config": {}},

@@ -17,7 +17,9 @@ def truth(value: Any) -> bool | None:
 
 
 def id_of(value: Any) -> str:
-    """An id as text: 3.0, as data frames write a number beside an empty cell, is 3."""
+    """An id as text: 3.0, as data frames write a number beside an empty cell, is 3. Raises ValueError for none."""
+    if value is None:
+        raise ValueError("its id is null; give each row one")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

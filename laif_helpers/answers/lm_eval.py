@@ -13,6 +13,11 @@ def task_of(path: Path) -> str:
     return re.sub(r"^samples_|_\d{4}-\d\d-\d\dT.*$", "", path.stem)
 
 
+def is_vote(filter: str) -> bool:
+    """Whether a filter reads an answer by a majority of its repeats, as ``maj@64`` does."""
+    return filter.startswith("maj")
+
+
 def bbh_task(path: Path) -> str:
     """Which of BIG-Bench Hard's tasks a file of samples holds; its items do not say."""
     found = re.search(r"bbh_(?:cot_)?(?:fewshot_|zeroshot_)?([a-z_]+?)(?:_\d{4}|$)", path.name)
@@ -29,11 +34,11 @@ def asked(row: Row) -> str:
 
 
 def texts(row: Row) -> list[str]:
-    """All generated texts; of a task scored by likelihood the option that the model held most likely.
+    """All generated texts; of a vote what won; of a task scored by likelihood the option held most likely.
 
     Raises ValueError if there is neither.
     """
-    answers = row.get("resps") or row["filtered_resps"]
+    answers = (not is_vote(str(row.get("filter", ""))) and row.get("resps")) or row["filtered_resps"]
     if answers and all(_is_likelihood(answer) for answer in answers):
         likelihoods, labels = [float(answer[0][0]) for answer in answers], _options(row["doc"])
         if labels and len(likelihoods) == 2 * len(labels):  # acc_mutual_info: those without the question follow

@@ -185,8 +185,8 @@ def _authors(row: Row, path: Path) -> Iterator[Logged]:
     named = re.search(r"(?:^|[_.-])(right|wrong)(?:[_.-]|$)", path.stem, re.IGNORECASE)
     label = row.get("passed", named and named[1].lower())
     model = path.parent.parent.name if path.parent.name == name else path.parent.name
-    about: Row = {"question": str(row.get("question", "")), "benchmark": name, "item": row}
-    about["split"] = split[1].lower() if split else ""
+    asked = next((str(row[key]) for key in ("question", "prompt", "text", "input") if row.get(key)), "")
+    about: Row = {"question": asked, "benchmark": name, "item": row, "split": split[1].lower() if split else ""}
     yield Logged(name, "", str(row["response"]), truth(label), model, path.name, **about)
 
 
@@ -213,7 +213,7 @@ def _own(row: Row, path: Path) -> Iterator[Logged]:
 
 
 def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
-    """One row for each of a task's filters. Only the first of several repeats has a label: a row holds one score."""
+    """A row for each of a task's filters. Of repeats only the first has a label; a vote over them is one answer."""
     doc = dict(row["doc"]) if isinstance(row["doc"], dict) else {"text": row["doc"]}
     row, task = row | {"doc": doc}, lm_eval.task_of(path)
     if "target" in doc and "input" in doc and "task" not in doc:
@@ -289,11 +289,12 @@ def _plain(row: Row, path: Path) -> Iterator[Logged]:
     label = truth(row["correct"])
     if label is None:
         raise ValueError(f"field 'correct' is {row['correct']!r}; write true or false")
-    if not str(row.get("sample") or 0).isdigit():
+    sample = id_of(row.get("sample") or 0)
+    if not sample.isdecimal():
         raise ValueError(f"field 'sample' is {row['sample']!r}; number the samples of an item 0, 1, …")
     texts = ("text", "response", "output", "answer", "completion")
     text = next((str(row[name]) for name in texts if row.get(name) is not None), "")
     task = str(row.get("benchmark") or row.get("task") or "items")
     about: Row = {"question": str(row.get("question") or row.get("prompt") or ""), "gold": str(row.get("gold") or "")}
     model = str(row.get("model") or path.stem)
-    yield Logged(task, id_of(row["id"]), text, label, model, path.name, int(row.get("sample") or 0), **about)
+    yield Logged(task, id_of(row["id"]), text, label, model, path.name, int(sample), **about)

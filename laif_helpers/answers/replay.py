@@ -9,12 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from laif_helpers import benchmarks
-from laif_helpers.answers import logs
+from laif_helpers.answers import lm_eval, logs
 from laif_helpers.benchmarks._files import unique_ids
 from laif_helpers.paths import data_dirs, resolve
 from laif_helpers.records import Example
 
 DataDir = str | os.PathLike[str] | None
+
+
+def _places(name: str, data_dir: DataDir) -> list[Path]:
+    return list(dict.fromkeys([resolve(name), *(root / name for root in data_dirs(data_dir))]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ def load(spec: str, data_dir: DataDir = None) -> list[Recorded]:
     several models. Ids are those that ``Benchmark.load`` gives the same items. Raises FileNotFoundError naming the
     places searched, ValueError naming file, row and field.
     """
-    name, _, model = spec.partition("#")
+    name, model = named(spec, data_dir)
     place = find(name, data_dir)
     found: list[Recorded] = []
     for path in logs.files(place):
@@ -53,6 +57,13 @@ def load(spec: str, data_dir: DataDir = None) -> list[Recorded]:
     return _with_unique_ids(found)
 
 
+def named(spec: str, data_dir: DataDir = None) -> tuple[str, str]:
+    """Place and model of ``<place>#<model>``; the name of a place may hold the sign too."""
+    name, sign, model = spec.rpartition("#")
+    alone = not sign or any(place.exists() for place in _places(spec, data_dir))
+    return (spec, "") if alone else (name, model)
+
+
 def models(found: list[Recorded]) -> list[str]:
     """Names of the models that answered, in order of appearance."""
     return list(dict.fromkeys(record.model for record in found))
@@ -60,7 +71,7 @@ def models(found: list[Recorded]) -> list[str]:
 
 def find(name: str, data_dir: DataDir = None) -> Path:
     """A file or folder of recorded answers. Raises FileNotFoundError naming the places searched."""
-    places = [resolve(name), *(root / name for root in data_dirs(data_dir))]
+    places = _places(name, data_dir)
     for place in places:
         if place.exists():
             return place
@@ -72,11 +83,11 @@ def find(name: str, data_dir: DataDir = None) -> Path:
 
 def _recorded(path: Path, data_dir: DataDir, alone: bool) -> list[Recorded]:
     """A file's answers with their items. An answer that a log reads in several ways comes once, right if any reading
-    found it right; EvalPlus' second test set is left out.
+    found it right; EvalPlus' second test set and lm-eval's votes are left out.
     """
     found: dict[tuple[str, int, int], Recorded] = {}
     for logged in logs.read(path, alone):
-        if logged.reading == "plus":
+        if logged.reading == "plus" or lm_eval.is_vote(logged.reading):
             continue
         try:
             example = item_of(logged, data_dir)

@@ -5,6 +5,8 @@ The labels are the logs' own unless ``regrade``. Items that share an origin, and
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -14,7 +16,7 @@ import pandas as pd
 from laif_helpers import benchmarks, cluster_names, origins, stats
 from laif_helpers.answers import joined, replay
 from laif_helpers.answers.logs import Logged
-from laif_helpers.compare.sides import Key, Log, content_key
+from laif_helpers.compare.sides import Key, Log, content_key, item_key
 from laif_helpers.embeddings import embed
 from laif_helpers.machine import cores
 
@@ -37,19 +39,21 @@ def pair(a: Log, b: Log) -> Pairs:
     """Raises ValueError, in one sentence, for the same log twice and for logs of different items."""
     if _fingerprint(a) == _fingerprint(b):
         raise ValueError(f"{a.name} and {b.name} are the same log: there is nothing to compare")
-    b = _renamed(a, b)
+    if a.name == b.name:
+        a, b = (replace(log, name=f"{log.name} ({side})") for log, side in ((a, "A"), (b, "B")))
+    a, b, notes = _matched(a, b)
     first = [" ".join(next(iter(log.items))) for log in (a, b)]
     shared = [key for key in a.items if key in b.items]
     if not shared or _other_questions(a, b, shared):
-        a, b = _by_question(a), _by_question(b)
-        shared = [key for key in a.items if key in b.items]
+        a, b, more = _by_question(a, b)
+        shared, notes = [key for key in a.items if key in b.items], notes + more
     if not shared:
         raise ValueError(
             f"{a.name} and {b.name} have no item in common (the first are {first[0][:80]!r} and {first[1][:80]!r}): "
             "only answers to the same items can be paired"
         )
     only = [key for key in a.items if key not in b.items], [key for key in b.items if key not in a.items]
-    return Pairs(a, b, shared, only, _differences(a, b, shared))
+    return Pairs(a, b, shared, only, notes + _differences(a, b, shared))
 
 
 def _fingerprint(log: Log) -> str:
@@ -61,11 +65,47 @@ def _fingerprint(log: Log) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _renamed(a: Log, b: Log) -> Log:
-    """One task on each side under two names is one task: tools name it after the file or the model."""
-    if len(a.tasks) == len(b.tasks) == 1 and a.tasks != b.tasks:
-        return replace(b, items={(a.tasks[0], id): rows for (_, id), rows in b.items.items()})
-    return b
+def _matched(a: Log, b: Log) -> tuple[Log, Log, list[str]]:
+    """Both logs with one name for a task of both, and which names were taken as one.
+
+    Tools name a task after its file, its model or their way to read an answer. One task on each side is one task; else
+    those are one that ask mostly the same, in the same reading if there is such a pair.
+    """
+    names = {}
+    pairs = _one_task(a, b)
+    counts = Counter(task for pair in pairs for task in pair)
+    for s, t in pairs:
+        names[s, t] = s if counts[s] == 1 else t if counts[t] == 1 else f"{s} against {t}"
+    found = []
+    for side, log in enumerate((a, b)):
+        items = {}
+        for (task, id), rows in log.items.items():
+            for name in [name for pair, name in names.items() if pair[side] == task] or [task]:
+                items[name, id] = rows
+        found.append(replace(log, items=items))
+    notes = [f"{s} of {a.name} and {t} of {b.name} are taken as one task." for s, t in names]
+    return found[0], found[1], notes
+
+
+def _one_task(a: Log, b: Log) -> list[tuple[str, str]]:
+    """Tasks of both logs that are one under two names. Arms of two runs go by their names alone."""
+    left, right = _asked(a, b), _asked(b, a)
+    if len(a.tasks) == len(b.tasks) == 1 or (a.of_run and b.of_run):
+        return [(s, t) for s in left for t in right if len(a.tasks) == len(b.tasks) == 1]
+    alike = [(s, t) for s in left for t in right if 2 * len(left[s] & right[t]) > min(len(left[s]), len(right[t]))]
+    reading = {task: rows[0].reading for log in (a, b) for (task, _), rows in log.items.items()}
+    same = [(s, t) for s, t in alike if reading[s] == reading[t]]
+    served = {task for pair in same for task in pair}
+    return same + [pair for pair in alike if not served & {*pair}]
+
+
+def _asked(log: Log, other: Log) -> dict[str, set[str]]:
+    """Keys of the questions of each task that the other log does not have under that name."""
+    asked: dict[str, set[str]] = {task: set() for task in log.tasks if task not in other.tasks}
+    for (task, _), rows in log.items.items():
+        if task in asked and rows[0].question:
+            asked[task].add(content_key(rows[0]))
+    return asked
 
 
 def _other_questions(a: Log, b: Log, shared: list[Key]) -> bool:
@@ -75,12 +115,21 @@ def _other_questions(a: Log, b: Log, shared: list[Key]) -> bool:
     return sum(other) > len(other) / 2
 
 
-def _by_question(log: Log) -> Log:
-    items: dict[Key, list[Logged]] = {}
-    for (task, _), rows in log.items.items():
-        if rows[0].question:
-            items.setdefault((task, content_key(rows[0])), rows)
-    return replace(log, items=items)
+def _by_question(a: Log, b: Log) -> tuple[Log, Log, list[str]]:
+    """Both logs with their items by question and options, or, if one log holds no options, by question alone."""
+    for key in (item_key, content_key):
+        found: list[Log] = []
+        for log in (a, b):
+            items: dict[Key, list[Logged]] = {}
+            for (task, _), rows in log.items.items():
+                if rows[0].question:
+                    items.setdefault((task, key(rows[0])), []).extend(rows)
+            found.append(replace(log, items=items))
+        if found[0].items.keys() & found[1].items.keys():
+            break
+    lost = [(log.name, len(log.items) - len(new.items)) for log, new in zip((a, b), found, strict=True)]
+    notes = [f"{n:,} items of {name} repeat a question, which counts once, or have none." for name, n in lost if n]
+    return found[0], found[1], notes
 
 
 def _differences(a: Log, b: Log, shared: list[Key]) -> list[str]:
@@ -148,7 +197,8 @@ def results(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> 
     rows = []
     for task in dict.fromkeys(task for task, _ in pairs.shared):
         keys = [key for key in pairs.shared if key[0] == task]
-        items = origins.paired([before[k] for k in keys], [after[k] for k in keys], [_origin(pairs.a, k) for k in keys])
+        units = [_origin((pairs.a, pairs.b), key) for key in keys]
+        items = origins.paired([before[k] for k in keys], [after[k] for k in keys], units)
         row = {"benchmark": task, "n": len(keys), "a": float(items.before.mean()), "b": float(items.after.mean())}
         rows.append(row | origins.tested(items, SEED) | {"origins": items.count, "test": items.test})
     table = pd.DataFrame(rows).rename(columns={"delta_low": "ci_low", "delta_high": "ci_high"})
@@ -157,10 +207,10 @@ def results(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> 
     return table.assign(verdict=[stats.verdict(*values) for values in judged])
 
 
-def _origin(log: Log, key: Key) -> str:
+def _origin(logs: Iterable[Log], key: Key) -> str:
     """The seed question of GSM-Plus' variants; else the item itself."""
-    answer = log.items[key][0]
-    return joined.origin(replay.item_of(answer)) if answer.benchmark == "gsm_plus" else key[1]
+    answer = next((found for log in logs if (found := log.items[key][0]).benchmark == "gsm_plus"), None)
+    return joined.origin(replay.item_of(answer)) if answer else key[1]
 
 
 def changed(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> pd.DataFrame:

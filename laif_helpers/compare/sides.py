@@ -1,6 +1,7 @@
 """Reads one side of a comparison of two logs: a run folder, a file of responses, or a log of another tool."""
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from laif_helpers.paths import RunDir
 
 Key = tuple[str, str]
 """(task, item)."""
+_PARTS = re.compile("right|wrong", re.IGNORECASE)
 
 
 @dataclass
@@ -22,6 +24,7 @@ class Log:
     name: str
     items: dict[Key, list[Logged]]
     notes: list[str] = field(default_factory=list)
+    of_run: bool = False
 
     @property
     def tasks(self) -> list[str]:
@@ -35,7 +38,7 @@ def load(spec: str) -> Log:
     Raises FileNotFoundError naming the places searched, ValueError if nothing can be read, several models answered,
     or an id repeats.
     """
-    name, _, model = spec.partition("#")
+    name, model = replay.named(spec)
     place = next((path for path in (Path(name).expanduser(), RunDir.named(name).path) if path.exists()), None)
     place = (place or replay.find(name)).absolute()
     of_run = place.is_dir() and next(place.glob("**/responses"), None) is not None
@@ -59,7 +62,7 @@ def load(spec: str) -> Log:
     for answer in answers:
         items.setdefault((answer.task, answer.id), []).append(answer)
     turn = f"{place.parent.name}/{place.name}" if place.name.startswith("iter") else place.name
-    return Log(turn if of_run else answers[0].model, items)
+    return Log(turn if of_run else answers[0].model, items, of_run=of_run)
 
 
 def _of_run(place: Path) -> list[Logged]:
@@ -78,22 +81,41 @@ def _of_run(place: Path) -> list[Logged]:
 
 
 def _of_files(place: Path) -> list[Logged]:
-    """Answers of a file or folder; each reading of a log that reads answers in several ways is a task of its own."""
+    """Answers of a file or folder; each reading of a log that reads answers in several ways is a task of its own.
+
+    Rows without an id that ask the same, in one file or one split into right and wrong, are samples of one item.
+    """
     found = [answer for path in logs.files(place) for answer in logs.read(path, alone=place.is_file())]
     readings: dict[str, set[str]] = {}
     for answer in found:
         readings.setdefault(answer.task, set()).add(answer.reading)
     several = {task for task, names in readings.items() if len(names) > 1}
+    times: Counter[tuple[str, ...]] = Counter()
     for place_in_list, answer in enumerate(found):
         apart = answer.task in several and answer.reading
         task = f"{answer.task} [{answer.reading}]" if apart else answer.task
-        found[place_in_list] = replace(answer, task=task, id=answer.id or content_key(answer))
+        found[place_in_list] = replace(answer, task=task)
+        if not answer.id:
+            key = (_PARTS.sub("", answer.source), answer.model, task, item_key(answer))
+            found[place_in_list] = replace(answer, task=task, id=key[-1], sample=times[key])
+            times[key] += 1
     return found
 
 
 def content_key(answer: Logged) -> str:
     """An item's key by its question: the same in every tool's log."""
-    text = " ".join(answer.question.replace("’", "'").split()).casefold()
+    return _hashed(answer.question)
+
+
+def item_key(answer: Logged) -> str:
+    """An item's key by its question and, because two questions may share their words, its options."""
+    options = answer.item.get("choices") or [answer.item[key] for key in "ABCDEFGHIJ" if key in answer.item]
+    listed = options.get("text", ()) if isinstance(options, dict) else options
+    return _hashed("\n".join([answer.question, *map(str, listed)]))
+
+
+def _hashed(text: str) -> str:
+    text = " ".join(text.replace("’", "'").split()).casefold()
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 

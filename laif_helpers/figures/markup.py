@@ -9,9 +9,14 @@ RULE = r"\midrule"
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """A Markdown table; bars inside cells are escaped."""
+    """A Markdown table. A cell is one line of text: its bars, tags and links are escaped."""
     lines = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    text = " ".join(str(value).split()).replace("|", "\\|").replace("](", "]\\(")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def as_latex(table: pd.DataFrame) -> str:

@@ -76,8 +76,11 @@ def make(p: StageParameters) -> Mix:
     if by_tokens:
         rows, short = token_budget.fit(p, rows)
     write_jsonl(p.folder.training_set, rows)
-    absent = [f"{name}: no items at all" for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
-    return Mix(rows, absent + short)
+    return Mix(rows, _absent(p, rows) + short)
+
+
+def _absent(p: StageParameters, rows: list[dict[str, Any]]) -> list[str]:
+    return [f"{name}: no items at all" for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
 
 
 def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
@@ -90,11 +93,11 @@ def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
             raise ValueError(f"training row {row['id']} of {row['benchmark']} asks a test question; {again}")
     if not rows:
         raise ValueError(f"{p.folder.repair_records} holds no record; look at the funnel of {p.row.notebook}")
-    short: list[str] = []
+    short = lessons.shortfalls(rows, p.budget, 0.0)
     if p.match == "tokens":
         rows, short = token_budget.fit(p, rows)
     write_jsonl(p.folder.training_set, rows)
-    return Mix(rows, short)
+    return Mix(rows, _absent(p, rows) + short)
 
 
 def _ended(p: StageParameters) -> str:
@@ -134,7 +137,8 @@ def _right_answers(p: StageParameters) -> dict[tuple[str, str], str]:
                 f"{path} does not exist, and replay_fraction {p.replay_fraction} draws on it; run 01_evaluate with "
                 f"RUN={p.run!r} for that iteration first, or set REPLAY_FRACTION = 0"
             )
-        right |= {(name, answer.id): answer.text for answer in read_jsonl(path, Response) if answer.correct}
+        answers = [answer for answer in read_jsonl(path, Response) if not answer.sample]  # pools reads the first alone
+        right |= {(name, answer.id): answer.text for answer in answers if answer.correct}
     if p.replay_from == "own" and not any(text.strip() for text in right.values()):
         raise ValueError(
             f"replay_from: own replays the target's own right answers to {', '.join(p.in_domain)} {p.error_split}, and "
