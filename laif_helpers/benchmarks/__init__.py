@@ -80,10 +80,6 @@ class Benchmark:
         turns, before = self.messages_for(self.question_text(example)), self.worked_examples(example)
         return [turns[0] | {"content": f"{before}\n\n{turns[0]['content']}"}, *turns[1:]] if before else turns
 
-    @property
-    def split_names(self) -> tuple[str, ...]:
-        return self.splits
-
 
 def names() -> list[str]:
     """Names that ``get`` accepts, beside paths of files of the user's own (``own.py``)."""

@@ -71,20 +71,23 @@ def _matched(a: Log, b: Log) -> tuple[Log, Log, list[str]]:
     Tools name a task after its file, its model or their way to read an answer. One task on each side is one task; else
     those are one that ask mostly the same, in the same reading if there is such a pair.
     """
-    names = {}
     pairs = _one_task(a, b)
     counts = Counter(task for pair in pairs for task in pair)
-    for s, t in pairs:
-        names[s, t] = s if counts[s] == 1 else t if counts[t] == 1 else f"{s} against {t}"
+    names = {(s, t): s if counts[s] == 1 else t if counts[t] == 1 else f"{s} against {t}" for s, t in pairs}
     found = []
     for side, log in enumerate((a, b)):
-        items = {}
-        for (task, id), rows in log.items.items():
-            for name in [name for pair, name in names.items() if pair[side] == task] or [task]:
-                items[name, id] = rows
-        found.append(replace(log, items=items))
-    notes = [f"{s} of {a.name} and {t} of {b.name} are taken as one task." for s, t in names]
-    return found[0], found[1], notes
+        given = {task: [name for pair, name in names.items() if pair[side] == task] or [task] for task in log.tasks}
+        items = [((name, id), rows) for (task, id), rows in log.items.items() for name in given[task]]
+        found.append(_rekeyed(log, items))
+    return found[0], found[1], [f"{s} of {a.name} and {t} of {b.name} are taken as one task." for s, t in pairs]
+
+
+def _rekeyed(log: Log, items: Iterable[tuple[Key, list[Logged]]]) -> Log:
+    """The log with these items; rows under one key are samples of one item."""
+    found: dict[Key, list[Logged]] = {}
+    for key, rows in items:
+        found.setdefault(key, []).extend(rows)
+    return replace(log, items=found)
 
 
 def _one_task(a: Log, b: Log) -> list[tuple[str, str]]:
@@ -117,14 +120,11 @@ def _other_questions(a: Log, b: Log, shared: list[Key]) -> bool:
 
 def _by_question(a: Log, b: Log) -> tuple[Log, Log, list[str]]:
     """Both logs with their items by question and options, or, if one log holds no options, by question alone."""
-    for key in (item_key, content_key):
-        found: list[Log] = []
-        for log in (a, b):
-            items: dict[Key, list[Logged]] = {}
-            for (task, _), rows in log.items.items():
-                if rows[0].question:
-                    items.setdefault((task, key(rows[0])), []).extend(rows)
-            found.append(replace(log, items=items))
+    for named in (item_key, content_key):
+        asked = [
+            [((t, named(rows[0])), rows) for (t, _), rows in log.items.items() if rows[0].question] for log in (a, b)
+        ]
+        found = [_rekeyed(log, items) for log, items in zip((a, b), asked, strict=True)]
         if found[0].items.keys() & found[1].items.keys():
             break
     lost = [(log.name, len(log.items) - len(new.items)) for log, new in zip((a, b), found, strict=True)]
