@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -207,6 +208,16 @@ def real_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Call it after ``toy`` to execute the notebooks in real kernels."""
     local = executors.Local()
     return lambda: monkeypatch.setattr(engines, "get", lambda name, slurm: local)
+
+
+@pytest.fixture
+def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
+    """Stages of this test's runs are executed here, one after the other: real notebooks, libraries imported once."""
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    engine, handle = InProcess(), SimpleNamespace(update=lambda _: None)
+    monkeypatch.setattr(engines, "get", lambda name, slurm: engine)
+    monkeypatch.setattr("IPython.display.display", lambda *_, **options: handle if options else None)
+    return engine
 
 
 @pytest.fixture

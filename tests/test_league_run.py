@@ -1,24 +1,19 @@
 """The league at its smallest: own answers, rollouts that a teacher scores, lessons used that way. No kernels."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
-from conftest import InProcess
 
 from laif_helpers import runner
-from laif_helpers.runner import engines, manifest, plan
+from laif_helpers.runner import manifest, plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
 
 
-def test_every_kind_of_arm_runs_to_its_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
-    engine, handle = InProcess(), SimpleNamespace(update=lambda _: None)
-    monkeypatch.setattr(engines, "get", lambda name, slurm: engine)
-    monkeypatch.setattr("IPython.display.display", lambda *_, **options: handle if options else None)
+@pytest.mark.usefixtures("in_process")
+def test_every_kind_of_arm_runs_to_its_costs(tmp_path: Path) -> None:
     values = {"arms": ["rft", "rft_errors", "opd_contrast", "sdft"], "iterations": 1, "benchmarks": ["practice"]}
     # nano as its own teacher has nothing to teach; what is tested is the way there
     values |= {"teacher": "data/nano", "limit": 80, "budget": 24, "epochs": 1, "max_new_tokens": 64, "attempts": 1}

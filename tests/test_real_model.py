@@ -188,11 +188,12 @@ def test_its_tokenizer_and_template_are_the_models_own() -> None:
 
 @pytest.mark.real
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 @real
-def test_the_smallest_cycle(runs: Path) -> None:
+def test_the_smallest_cycle(tmp_path: Path) -> None:
     """Every stage takes a real model: asked, mapped, taught, trained, asked again, compared."""
     assert runner.run(plan.make(RECIPES / "smollm2_smallest.yaml")) == 0
-    run = runs / "smollm2_smallest"
+    run = tmp_path / "smollm2_smallest"
     before, after = (
         read_jsonl(run / place / "responses" / "practice.test.jsonl", Response)
         for place in ("vanilla/iter0", "le/iter1")
