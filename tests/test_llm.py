@@ -584,6 +584,7 @@ def answered(p: recipe.StageParameters) -> recipe.StageParameters:
         ({"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 450}, 3600e-6),  # 300 of a thought
         ({"prompt_tokens": 100}, 1.0),
         ({"prompt_tokens": -100, "completion_tokens": -50}, 1.0),
+        ({"input_tokens": 100, "output_tokens": 50}, 600e-6),
         ({}, 1.0),
     ],
 )
@@ -597,8 +598,15 @@ def test_lessons_in_a_call_of_a_tool_or_in_a_json_object_are_read() -> None:
     body = completion(None, finish="tool_calls")
     body["choices"][0]["message"]["tool_calls"] = [{"function": {"name": "lessons", "arguments": '{"samples": []}'}}]
     assert chat.read("k", body, p, 1.0).text == '{"samples": []}'
-    body["choices"][0]["message"] = {"content": {"samples": []}}
-    assert chat.read("k", body, p, 1.0).text == '{"samples": []}'
+    handed = {"name": "lessons", "arguments": {"samples": []}}
+    for message in (
+        {"content": {"samples": []}},
+        {"tool_calls": [{"function": handed}]},
+        {"function_call": handed},
+        '{"samples": []}',
+    ):
+        body["choices"][0]["message"] = message
+        assert chat.read("k", body, p, 1.0).text == '{"samples": []}'
 
 
 def test_an_error_under_status_200_is_the_servers_word_and_nothing_is_stored() -> None:

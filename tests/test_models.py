@@ -12,8 +12,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -589,7 +591,6 @@ def test_server_works_inside_a_running_event_loop(stub: Callable[..., Stub]) -> 
         (401, error("bad key"), r"refuses the key \(401\): set OPENAI_API_KEY"),
         (404, error("no such model"), r"knows no model 'm'.*404: no such model"),
         (429, error("pay first", "insufficient_quota"), r"refuses the request \(429: pay first\)"),
-        (422, error("odd field"), r"refuses the request \(422: odd field\)"),
         (500, error("broken"), r"failed 6 times on one request \(last: 500: broken\); finished answers are kept"),
         (299, {}, r"failed 6 times on one request \(last: (?!APITimeoutError)"),
         (
@@ -598,7 +599,6 @@ def test_server_works_inside_a_running_event_loop(stub: Callable[..., Stub]) -> 
             r"refuses the request \(429: pay first\)",
         ),
         (200, "<html>a login page</html>", r"failed 6 times on one request \(last: ErrorBody: <html>a login page"),
-        (422, {"error": "strictly positive"}, r"refuses the request \(422: strictly positive\)"),
         (200, {"choices": []}, r"failed 6 times on one request \(last: ErrorBody: .*'choices': \[\]"),
         (200, {"detail": "no model"}, r"failed 6 times on one request \(last: ErrorBody: .*no model"),
         (200, error("no credit", "402"), r"refuses the request \(402: no credit\)"),
@@ -643,14 +643,55 @@ def test_a_long_prompt_waits_for_the_answers_that_are_on_their_way(
     assert answers[0].finish == answers[1].finish == "error: the prompt is too long"
 
 
-def test_what_all_prompts_are_refused_for_stops_the_run(stub: Callable[..., Stub]) -> None:
-    sentence = "'max_tokens' is too large: this model's maximum context length is 2048 tokens"
-    server = stub(lambda number, request: (400, error(sentence)))
-    with pytest.raises(server_model.ServerError, match=r"refuses the request \(400: 'max_tokens' is too large"):
-        generate_from(server)
+TOO_LARGE = "'max_tokens' is too large: this model's maximum context length is 2048 tokens"
 
 
-def _choice(finish: str | None, text: str | None = "7", **more: Any) -> dict[str, Any]:
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (400, error(TOO_LARGE), "400: 'max_tokens' is too large"),
+        (400, [error("no such key")], "400: no such key"),
+        (422, error("odd field"), "422: odd field"),
+        (422, {"error": "strictly positive"}, "422: strictly positive"),
+    ],
+)
+def test_what_all_prompts_are_refused_for_stops_the_run(
+    stub: Callable[..., Stub], status: int, body: Any, words: str
+) -> None:
+    with pytest.raises(server_model.ServerError, match=rf"refuses the request \({words}"):
+        generate_from(stub(lambda *_: (status, body)))
+
+
+@pytest.mark.parametrize("status", [422, 500])
+def test_a_prompt_that_a_server_breaks_on_does_not_stop_the_others(
+    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """TGI refuses a prompt that is too long by 422; a template that fails on one prompt is an internal error."""
+    monkeypatch.setattr(server_model, "MAX_ATTEMPTS", 2)
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.6)
+
+    def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
+        if request["messages"][-1]["content"] == "2":
+            return status, error("broken")
+        time.sleep(0.3)
+        return 200, reply(request)
+
+    answers = generate_from(stub(behave), 4)
+    assert [answer.finish for answer in answers] == ["stop", "stop", "error: broken", "stop"]
+
+
+def test_a_refusal_may_say_by_a_date_how_long_to_wait() -> None:
+    def asked(value: str) -> float:
+        return protocol.retry_after(SimpleNamespace(response=SimpleNamespace(headers={"retry-after": value})))
+
+    assert 25 < asked(formatdate(time.time() + 30, usegmt=True)) <= 30
+    assert [asked(value) for value in ("1.5", "", "soon", "-1", formatdate(0))] == [1.5, 0, 0, 0, 0]
+
+
+CALL = {"type": "function", "function": {"name": "f", "arguments": {"answer": 7}}}
+
+
+def _choice(finish: Any, text: Any = "7", **more: Any) -> dict[str, Any]:
     return {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text} | more}
 
 
@@ -680,7 +721,13 @@ def _choice(finish: str | None, text: str | None = "7", **more: Any) -> dict[str
         ({"choices": [_choice("stop", None, refusal="I will not")]}, "", "error: the model refused: I will not"),
         ({"choices": [_choice("stop", "7 \ud83d\u2028")]}, "7 \ufffd\u2028", "stop"),
         ({"choices": [{"finish_reason": "content_filter", "message": {"content": None}}]}, "", "error: content_filter"),
-        ({"choices": [{"finish_reason": "stop", "message": None}], "usage": None}, "", "stop"),
+        ({"choices": [{"finish_reason": "stop", "message": None}], "usage": None}, "", "error: no text came"),
+        ({"choices": [_choice("stop", "")]}, "", "stop"),
+        ({"choices": [_choice("stop", "", tool_calls=[CALL])]}, "", "error: the call of a tool came and no answer"),
+        ({"choices": [_choice("stop", [{"type": "thinking"}])]}, "", "error: a thought came and no answer"),
+        ({"choices": [{"finish_reason": "stop", "message": "7"}]}, "7", "stop"),
+        ({"choices": [_choice(["stop"])]}, "7", "stop"),
+        ({"choices": [_choice({"type": "length"})]}, "7", "length"),
         ({"choices": [_choice("stop", {"type": "text", "text": "7"})]}, "7", "stop"),
         ({"usage": {"prompt_tokens": "3", "completion_tokens": "many"}, "choices": [_choice("stop")]}, "7", "stop"),
         (

@@ -72,8 +72,8 @@ def read(key: str, completion: Any, p: StageParameters, most: float, share: floa
     text, finish = found.text, found.finish
     if refusal := protocol.plain_text(message.get("refusal")):
         text, finish = text or refusal, "error: refusal"
-    elif not text and (called := message.get("tool_calls")):  # a router's way to ask for JSON
-        text, finish = str((called[0].get("function") or {}).get("arguments") or ""), "stop"
+    elif not text and (called := protocol.call_text(message)):
+        text, finish = called, "stop"
     elif not text and finish == "stop":
         text = protocol.plain_text(message.get("reasoning_content") or message.get("reasoning"))
     asked, got = found.prompt_tokens, found.new_tokens

@@ -9,6 +9,7 @@ import random
 import re
 import time
 from dataclasses import replace
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 from urllib.parse import urlparse
 
@@ -17,7 +18,7 @@ from laif_helpers.records import Completion
 
 MAX_ATTEMPTS = 6
 """Attempts a request, with waits of about 0.5, 1, 2, 4 and 8 s between them: a server may restart in that time."""
-OF_ONE_PROMPT, PROMPT_ATTEMPTS = frozenset({400, 413}), 3
+OF_ONE_PROMPT, PROMPT_ATTEMPTS = frozenset({400, 413, 422}), 3
 """Refusals that may concern one prompt alone, and how often that prompt is sent before its refusal stops everything."""
 MAX_WAIT_S = 60.0
 MAX_REQUEST_S = 1_200.0
@@ -126,13 +127,16 @@ def read_completion(reply: Any, seconds: float) -> Completion:
     if not choice:
         return Completion("", 0, 0, "error: the server answered without choices")
     finish, usage = choice.get("finish_reason"), reply.get("usage") or {}
+    while isinstance(finish, list | dict):  # ["stop"], {"type": "stop"}
+        finish = next(iter(finish.values() if isinstance(finish, dict) else finish), None)
     finish = finish.casefold() if isinstance(finish, str) else finish
     finish = FINISHES.get(finish, f"error: {finish}")
     message = choice.get("message") or choice.get("delta") or {"content": choice.get("text")}
     text = plain_text(message.get("content"))
     if text and finish.startswith("error:") and not FILTERED.search(finish.removeprefix("error:")):
         finish = "stop"  # a reason that nobody has named yet; the text is there
-    asked, got = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    asked = _count(usage, "prompt_tokens") or _count(usage, "input_tokens")
+    got = _count(usage, "completion_tokens") or _count(usage, "output_tokens")
     # Some servers leave tokens of a thought out of the answer's, and bill them all the same.
     got = max(got, _count(usage, "total_tokens") - asked) if asked else got
     return Completion(text, asked, got, finish, round(seconds, 3))
@@ -147,14 +151,27 @@ def _count(usage: Any, name: str) -> int:
 
 
 def target_answer(reply: Any, seconds: float) -> Completion:
-    """``read_completion`` of a target: a refusal, or a thought with nothing after it, is no answer to grade."""
+    """``read_completion`` of a target: a refusal, a thought or a tool's call with nothing after it, or no text at all
+    (which is not a text without letters) is no answer to grade."""
     found, message = read_completion(reply, seconds), first_choice(reply).get("message") or {}
     if not found.text and (refusal := plain_text(message.get("refusal"))):
         return replace(found, finish=f"error: the model refused: {refusal[:200]}")
     thought = next(filter(None, map(message.get, ("reasoning_content", "reasoning", "reasoning_details"))), None)
-    if not found.text and found.finish == "stop" and thought:
-        return replace(found, finish="error: a thought came and no answer")
-    return found
+    if found.text or found.finish != "stop":
+        return found
+    content = message.get("content", first_choice(reply).get("text"))
+    came = "a thought" if thought or content else "the call of a tool" if call_text(message) else ""
+    if content == "" and not came:
+        return found
+    return replace(found, finish=f"error: {came} came and no answer" if came else "error: no text came")
+
+
+def call_text(message: dict[str, Any]) -> str:
+    """What a model hands to a tool, a router's way to ask for JSON; "" if it calls none."""
+    calls = message.get("tool_calls")
+    first = calls[0] if isinstance(calls, list) and calls and isinstance(calls[0], dict) else {}
+    called = first.get("function") or message.get("function_call")
+    return plain_text(called.get("arguments")) if isinstance(called, dict) else ""
 
 
 def plain_text(content: Any) -> str:
@@ -172,7 +189,10 @@ def first_choice(reply: Any) -> dict[str, Any]:
     """``choices[0]`` of a reply's JSON; empty if a server's reply has none, or is no such object."""
     choices = reply.get("choices") if isinstance(reply, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, dict) else {}
+    if not isinstance(first, dict):
+        return {}
+    message = first.get("message")
+    return first | {"message": message if isinstance(message, dict) or not message else {"content": message}}
 
 
 def never_sent(error: Any) -> bool:
@@ -221,12 +241,13 @@ def _wait(error: Any, attempt: int) -> float:
 
 
 def retry_after(error: Any) -> float:
-    """Seconds that a refusal's ``Retry-After`` asks to wait; 0 if it says nothing (or a date)."""
-    headers = getattr(getattr(error, "response", None), "headers", {})
+    """Seconds that a refusal's ``Retry-After``, a number or a date, asks to wait; 0 if it says nothing."""
+    asked = getattr(getattr(error, "response", None), "headers", {}).get("retry-after", "")
     try:
-        return max(0.0, float(headers.get("retry-after", "")))
+        return max(0.0, float(asked))
     except ValueError:
-        return 0.0
+        date = parsedate_tz(asked)
+        return max(0.0, mktime_tz(date) - time.time()) if date else 0.0
 
 
 def _root(error: Any) -> BaseException:
@@ -242,6 +263,8 @@ def _root(error: Any) -> BaseException:
 def error_text(error: Any) -> str:
     """The server's error message, without the client's decoration and without the key, at most 200 characters."""
     body = getattr(error, "body", None)
+    while isinstance(body, list) and body:  # Gemini's
+        body = body[0].get("error", body[0]) if isinstance(body[0], dict) else body[0]
     message = (body.get("message") or body.get("detail")) if isinstance(body, dict) else body
     if isinstance(error, json.JSONDecodeError):
         message = f"the reply is no JSON: {error.doc[:100]!r}"

@@ -42,7 +42,7 @@ class Connections:
         self.limit, self.most, self.open, self.peak, self.halvings = float(start), most, 0, 0, 0
         self.name, self._pause, self._paused_until = name, 0.0, 0.0
         self._slow_start, self._last_halved = True, 0.0
-        self._workers, self._refused, self._round = 0, 0, 0
+        self._workers, self._refused, self._round, self.answered = 0, 0, 0, 0
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> float:
@@ -79,6 +79,7 @@ class Connections:
             self._changed.notify_all()
 
     def succeeded(self) -> None:
+        self.answered += 1
         # Two a success at first: two rounds from 16 to 64, so that a short run is not spent on finding the limit.
         self.limit = min(self.most, self.limit + (2 if self._slow_start else 1 / self.limit))
         self._pause = 0.0
@@ -203,7 +204,7 @@ async def _ask_all(
 
 
 async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: Connections, to: Address) -> Completion:
-    attempt, ends = 0, time.monotonic() + protocol.MAX_REQUEST_S
+    attempt, ends, before = 0, time.monotonic() + protocol.MAX_REQUEST_S, 0
     while True:
         sent = form.body(body)
         async with connections as sent_at:
@@ -220,8 +221,13 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                     protocol.give_up_after(ends, error, to.url)
                     continue
                 failure = error
+        before = before if attempt else connections.answered
         attempt += 1
-        if getattr(failure, "status_code", None) in protocol.OF_ONE_PROMPT:
+        status = getattr(failure, "status_code", None)
+        if status == 500 and attempt == MAX_ATTEMPTS and connections.answered > before:
+            # the server has answered others since it first broke on this one
+            return Completion("", 0, 0, f"error: {protocol.error_text(failure)}")
+        if status in protocol.OF_ONE_PROMPT:
             # An answer to another prompt tells that this one is refused by itself.
             await connections.hear_the_others(lambda: form.proven)
             if form.proven:
