@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 _BEGINNINGS = {b"\xff\xfe\0\0": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "", b"PK": ""}
-"""How files that are no text in UTF-8 begin, and their encoding; "" if they are packed."""
+_BEGINNINGS |= dict.fromkeys(
+    (b"PAR1", b"ARROW1", b"BZh", b"\x28\xb5\x2f\xfd", b"7z", b"SQLite", b"%PDF", b"\x80\x04"), ""
+)
+"""How files that are no text in UTF-8 begin, and their encoding; "" if they are packed, or tables."""
 _EASTERN = re.compile(rb"[\x80-\xff]{2}[\x40-\xff]?[\x80-\xff]")
 """Letters of several bytes each, or a whole word of another alphabet: no text in a language of western Europe."""
 
@@ -18,7 +21,9 @@ def not_utf_8(path: Path, error: UnicodeDecodeError) -> ValueError:
     western = "WINDOWS-1252" if re.search(rb"[\x80-\x9f]", head) else "ISO-8859-1"
     other = next((name for start, name in _BEGINNINGS.items() if head.startswith(start)), western)
     if not other:
-        return ValueError(f"{path}: a packed file; unpack it first (gunzip or unzip)")
+        return ValueError(
+            f"{path}: a packed file or a table; unpack it first (gunzip or unzip), or write its rows as JSON Lines"
+        )
     if other == western and _EASTERN.search(head):
         return ValueError(
             f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8, for instance by iconv -f ENCODING -t UTF-8 "

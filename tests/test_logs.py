@@ -266,3 +266,27 @@ def test_line_separators_and_byte_order_marks_are_text(tmp_path: Path) -> None:
     row = json.dumps({"id": 1, "correct": True, "text": "one\u2028two\u0085three"}, ensure_ascii=False)
     (tmp_path / "mine.jsonl").write_bytes(f"{row}\n{row.replace('1', '2', 1)}\n".encode("utf-8-sig"))
     assert [each.text for each in logs.read(tmp_path / "mine.jsonl")] == ["one\u2028two\u0085three"] * 2
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"eval": {"task": "t", "model": "m", "dataset": None}, "samples": [{"id": 1, "output": "x"}]},
+        {"eval": {"task": "t", "model": "m"}, "samples": ["x"]},
+        {"eval": {"HumanEval/0": [None]}},
+        {"eval": {"HumanEval/0": [["x"]]}},
+        {"htmls": None, "convos": []},
+    ],
+)
+def test_a_log_of_another_shape_is_told_by_its_name(tmp_path: Path, document: dict[str, Any]) -> None:
+    (tmp_path / "log.json").write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"log\.json: (?:row|begins)"):
+        logs.read(tmp_path / "log.json")
+
+
+def test_an_epoch_or_a_data_set_that_is_null_costs_nothing(tmp_path: Path) -> None:
+    sample = {"id": 1, "epoch": None, "input": "2 + 2?", "target": "4", "output": {"completion": "4"}, "scores": None}
+    log = {"eval": {"task": "t", "model": "m", "dataset": None}, "samples": [sample]}
+    (tmp_path / "log.json").write_text(json.dumps(log))
+    (answer,) = logs.read(tmp_path / "log.json")
+    assert (answer.text, answer.sample, answer.label) == ("4", 0, None)

