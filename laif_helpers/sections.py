@@ -28,7 +28,9 @@ class Section(BaseModel):
 class TargetSection(Section):
     """The model that answers, and how it is asked."""
 
-    target: str = Field("data/nano", description="path, .gguf file or hub name | server:<model> | replay:<file>")
+    target: str = Field(
+        "data/nano", min_length=1, description="path, .gguf file or hub name | server:<model> | replay:<file>"
+    )
     target_url: str = Field("", description="base URL of the OpenAI-compatible server of a server: target")
     serve: str = Field("", description="command with {model} and {port} that serves a checkpoint for stage 1")
     max_new_tokens: int = Field(256, ge=1, description="longest answer")
@@ -94,7 +96,7 @@ class ArmSection(Section):
     """How far the run goes. The plan reads these; the stages of one iteration do not depend on them."""
 
     arms: Names = Field(["fine_tuning", "auggpt", "le", "lec"], description="arms compared with vanilla")
-    iterations: int = Field(2, ge=0, description="turns of the cycle")
+    iterations: int = Field(2, ge=0, le=100, description="turns of the cycle")
     map_iterations: bool = Field(True, description="02 maps the errors of later iterations too, not only the target's")
     measure_errors: bool = Field(True, description="the last iteration answers error_split too: what was repaired")
 

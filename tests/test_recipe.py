@@ -36,6 +36,8 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"budgets": 3}, "unknown recipe key 'budgets'; did you mean 'budget'?"),
         ({"zzz": 3}, "unknown recipe key 'zzz'; known: target"),
         ({"budget": 0}, "budget: .*greater than or equal to 1"),
+        ({"iterations": 99_999}, "iterations: .*less than or equal to 100"),  # the plan took minutes
+        ({"target": ""}, "target: .*at least 1 character"),  # it was the project's own folder
         ({"budget": "many"}, r"budget: .*\(given: 'many'\)"),
         ({"arms": ["lee"]}, "unknown arm 'lee'; known: vanilla, fine_tuning, auggpt, random, le"),
         ({"benchmarks": ["gsm9k"]}, "unknown benchmark 'gsm9k'; known: gsm8k"),

@@ -221,11 +221,11 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                     protocol.give_up_after(ends, error, to.url)
                     continue
                 failure = error
-        before = before if attempt else connections.answered
+        before, answered = connections.answered, before
         attempt += 1
         status = getattr(failure, "status_code", None)
-        if status == 500 and attempt == MAX_ATTEMPTS and connections.answered > before:
-            # the server has answered others since it first broke on this one
+        if status == 500 and attempt == MAX_ATTEMPTS and before > answered:
+            # the server has answered others since it last broke on this one
             return Completion("", 0, 0, f"error: {protocol.error_text(failure)}")
         if status in protocol.OF_ONE_PROMPT:
             # An answer to another prompt tells that this one is refused by itself.

@@ -187,8 +187,11 @@ def _required(stem: str) -> tuple[str, ...]:
 
 def run_path(name: str) -> Path:
     """The folder of a run of that name. Raises ValueError for a name that is no plain folder name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in ("deepspeed", "slurm"):
-        raise ValueError(f"run name {name!r}: use letters, digits, '.', '_' and '-' (deepspeed and slurm are taken)")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in ("deepspeed", "slurm"):
+        raise ValueError(
+            f"run name {name!r}: up to 100 letters, digits, '.', '_' and '-' (deepspeed and slurm are taken); a run is "
+            "named after its recipe's file, or by --name"
+        )
     return runs_dir().resolve() / name
 
 
