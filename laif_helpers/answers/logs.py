@@ -59,8 +59,7 @@ Reader = Callable[[Row, Path], Iterator[Logged]]
 def read(path: Path, alone: bool = True) -> list[Logged]:
     """A file's answers in their order. A file of something else is passed over unless it was named ``alone``.
 
-    Raises ValueError naming file, row and field.
-    """
+    Raises ValueError naming file, row and field."""
     found: list[Logged] = []
     reader: Reader | None = None
     for number, row in enumerate(_told(path, alone), start=1):
