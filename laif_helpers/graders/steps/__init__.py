@@ -15,6 +15,7 @@ import importlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 FINAL = "Final response"
@@ -107,8 +108,7 @@ def verify(
     if not isinstance(question, str) or not isinstance(attempt, str):
         return Verdict(False, None, "", "question and attempt must be text", False, "no_text")
     try:
-        item = read(question)
-        expected = solve(item)
+        item, expected = _solved(read, solve, question)
     except ValueError as error:
         return Verdict(False, None, "", str(error), False, "question")
     if len(attempt) > LONGEST:
@@ -126,6 +126,13 @@ def verify(
     at = len(found)
     label, reason = expected[at].label, f"the attempt ends before step ({expected[at].label})"
     return Verdict(False, label, found[-1][:200] if found else "", reason, False, "unfinished", at)
+
+
+@lru_cache(maxsize=1024)
+def _solved(read: Callable[[str], Any], solve: Callable[[Any], list[Step]], question: str) -> tuple[Any, list[Step]]:
+    """The item and its canonical steps, which the attempts at one question share."""
+    item = read(question)
+    return item, solve(item)
 
 
 def _judged(judge: Judge, item: Any, expected: list[Step], found: list[str], at: int) -> tuple[str, Fault | None]:
