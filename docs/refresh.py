@@ -169,14 +169,25 @@ def league() -> str:
             shutil.copyfile(run.compare / "learned_kept.png", ROOT / "figures" / f"{name}.png")
         if (kept / "results.csv").is_file():
             results, learned, pairs, costs = (pd.read_csv(kept / file) for file in LEAGUE_TABLES)
-            accuracies = as_markdown(seeds.as_text(seeds.summary(results)))
+            accuracies = by_arm(seeds.as_text(seeds.summary(results)))
             first = first or accuracies
             parts += [f"## {about[0].upper()}{about[1:]}\n", ran(name, results), accuracies]
             parts += ["The part that needs a planted gap, and the rest, which was practised:\n"]
-            parts += [as_markdown(parts_table(pd.read_csv(kept / PARTS)))]
+            parts += [by_arm(parts_table(pd.read_csv(kept / PARTS)))]
             parts += [f"![learned against kept](../figures/{name}.png)\n", *league_tables(learned, pairs, costs)]
     (ROOT / "docs" / "league.md").write_text("\n".join(parts), "utf-8")
     return first.strip()
+
+
+def by_arm(table: pd.DataFrame) -> str:
+    """A row per arm: a dozen columns of arms are wider than a page."""
+    first = list(table.columns).index("vanilla")
+    names = [
+        ", ".join(f"turn {v}" if k == "iteration" else str(v) for k, v in row.items())
+        for row in table.iloc[:, :first].to_dict("records")
+    ]
+    turned = table.iloc[:, first:].T.set_axis(names, axis="columns")
+    return as_markdown(turned.rename_axis("arm").reset_index())
 
 
 def ran(name: str, results: pd.DataFrame) -> str:
