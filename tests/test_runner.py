@@ -458,6 +458,13 @@ def test_sweep_runs_a_point_for_each_combination_and_vanilla_once(toy: Toy, monk
     assert {key.split("/")[0] for key in toy.run(budget=[10, 20, 30])[1]} == {"budget30_seed0", "budget30_seed1"}
 
 
+def test_a_sweep_ends_its_first_point_before_it_begins_the_next(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "collect_points", lambda path: None)  # the toy's 06 leaves no tables
+    code, ran = toy.run(seed=[0, 1], workers=1)
+    points = [stage.partition("/")[0] for stage in ran if stage.startswith("seed")]
+    assert code == 0 and set(points) == {"seed0", "seed1"} and points == sorted(points)
+
+
 def test_sweep_over_what_changes_the_answers_evaluates_each_point(toy: Toy) -> None:
     planned = toy.plan(limit=[5, 10])
     assert {home.vanilla for home in planned.homes.values()} == {"limit5", "limit10"}

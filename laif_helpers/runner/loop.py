@@ -88,11 +88,11 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
 
 def _loop(progress: Progress, say: Say) -> None:
     stages = progress.plan.stages
-    weight = _weights(stages)
+    order = _order(stages)
     with report_run.bar(len(stages)) as bar:
         while len(progress.outcomes) < len(stages):
             before = len(progress.outcomes), sorted(progress.running)
-            for stage in sorted(stages, key=lambda stage: -weight[stage.key]):
+            for stage in order:
                 if len(progress.running) < progress.workers and _ready(stage, progress):
                     _begin(stage, progress)
             for attempt in list(progress.running.values()):
@@ -112,6 +112,13 @@ def _weights(stages: list[Stage]) -> dict[str, int]:
         for key in stage.after:
             weight[key] = max(weight[key], weight[stage.key] + 1)
     return weight
+
+
+def _order(stages: list[Stage]) -> list[Stage]:
+    """Point by point of a sweep, so that one that is cut off has finished points; within each by ``_weights``."""
+    point = {path: at for at, path in enumerate(dict.fromkeys(stage.run.path for stage in stages))}
+    weight = _weights(stages)
+    return sorted(stages, key=lambda stage: (point[stage.run.path], -weight[stage.key]))
 
 
 def _ready(stage: Stage, progress: Progress) -> bool:
