@@ -108,7 +108,8 @@ def test_the_document_is_made_of_the_run_and_then_of_what_was_kept(
     refresh.league()
     page = (tmp_path / "docs" / "league.md").read_text()
     assert "| 1 | practice | opd_contrast | opd | 0.33 | +10.0 [+10.0, +10.0] | 0.000 |" in page
-    assert "| practice | gaps | 1 | 75.0 | 85.0 ± 0.0 | 95.0 ± 0.0 |" in page and "| opd | 10 | 60 | 60 |" in page
+    assert "| arm | practice, gaps, turn 1 |" in page and "| opd_contrast | 95.0 ± 0.0 |" in page
+    assert "| vanilla | 75.0 |" in page and "| opd | 10 | 60 | 60 |" in page
     assert "Run: 2 of 3 seeds, 1 of 1 iterations. Not run: rft." in page
     assert (tmp_path / "figures" / "league_practice.png").is_file()
     shutil.rmtree(tmp_path / "runs")
