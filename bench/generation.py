@@ -43,6 +43,7 @@ class Loaded:
 
 def load(folder: str, dtype: str, batch: int, new_tokens: int) -> Loaded:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -63,7 +64,7 @@ def plain(it: Loaded, asked: list[list[Message]]) -> list[str]:
         rows = order[at : at + it.batch]
         options = {"padding": True, "return_tensors": "pt", "add_special_tokens": False}
         batch = it.tokenizer([prompts[row] for row in rows], **options)
-        wanted = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+        wanted = {name: batch[name].to(it.model.device) for name in ("input_ids", "attention_mask")}
         with torch.inference_mode():
             found = it.model.generate(
                 **wanted, max_new_tokens=it.new_tokens, do_sample=False, pad_token_id=it.tokenizer.pad_token_id
@@ -84,7 +85,7 @@ def lm_eval(it: Loaded, batch_size: int) -> Callable[[list[list[Message]]], list
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    backend = HFLM(pretrained=it.folder, device="cpu", batch_size=batch_size, max_length=512)
+    backend = HFLM(pretrained=it.folder, device=str(it.model.device), batch_size=batch_size, max_length=512)
     until = {"until": [backend.tokenizer.eos_token], "max_gen_toks": it.new_tokens, "do_sample": False}
 
     def ask(conversations: list[list[Message]]) -> list[str]:
@@ -145,7 +146,8 @@ def compare(ways: list[Way], asked: list[list[Message]]) -> None:
             computed[name] = min(computed[name], time.process_time() - busy)
             clock[name] = min(clock[name], time.perf_counter() - start)
     first = ways[0][0]
-    print(f"{len(asked)} prompts, {torch.get_num_threads()} threads")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} threads"
+    print(f"{len(asked)} prompts, {device}")
     for name, seconds in clock.items():
         same = sum(a.strip() == b.strip() for a, b in zip(texts[first], texts[name], strict=True))
         speed = f"{len(asked) / seconds:7.2f} items/s {len(asked) / computed[name]:7.2f} items/CPU-s"

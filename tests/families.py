@@ -89,9 +89,11 @@ def conversations() -> list[list[dict[str, str]]]:
 
 
 def make(family: str, seed: int = 3) -> Any:
-    """A model with random weights, large enough that argmax is decided clearly."""
+    """A model with random weights, large enough that argmax is decided clearly; on the GPU if there is one."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+
+    from laif_helpers import launch
 
     given = {key: value for key, value in (BASE | FAMILIES[family]).items() if value is not None}
     known = set(AutoConfig.for_model(family).to_dict()) | {"head_dim", "layer_types", "layers_block_type", "alibi"}
@@ -103,7 +105,7 @@ def make(family: str, seed: int = 3) -> Any:
         for weight in model.parameters():
             if weight.ndim > 1:
                 torch.nn.init.normal_(weight, std=0.15)
-    return model
+    return model.to("cuda" if launch.gpus() else "cpu")
 
 
 def wanted(model: Any, prompts: list[list[int]], stops: list[int]) -> list[list[int]]:
@@ -112,7 +114,7 @@ def wanted(model: Any, prompts: list[list[int]], stops: list[int]) -> list[list[
 
     found = []
     for ids in prompts:
-        asked = torch.tensor([ids])
+        asked = torch.tensor([ids], device=model.device)
         out = model.generate(
             asked, attention_mask=torch.ones_like(asked), max_new_tokens=NEW, do_sample=False, pad_token_id=0,
             eos_token_id=stops,

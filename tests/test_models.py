@@ -410,6 +410,34 @@ def test_lora_adapter_folder_answers_like_peft(tiny: Path, tmp_path: Path) -> No
         assert not torch.allclose(local.model(ids).logits, plain, atol=1e-2)
 
 
+def test_a_step_of_decoding_stays_on_the_model_s_device(tiny: Path) -> None:
+    """On the meta device, which refuses a tensor of another one as a GPU does, and which every machine has."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny).to("meta")
+    shape = (model.config.num_key_value_heads, model.config.hidden_size // model.config.num_attention_heads)
+
+    def forward(input_ids: Any, past_key_values: Any, attention_mask: Any = None, position_ids: Any = None, **_: Any):
+        """The arguments meet as in a layer, and keys go into the cache."""
+        rows, new = input_ids.shape
+        states = torch.zeros(rows, shape[0], new, shape[1], device="meta")
+        if attention_mask is not None:
+            states = states + position_ids[:, None, :, None] + attention_mask.reshape(rows, -1)[:, :1, None, None]
+        for layer in past_key_values.layers:
+            layer.update(states, states)
+        return SimpleNamespace(logits=states.new_zeros(rows, new, 64))
+
+    model.forward = forward
+    prompts = [decoding.Prompt(at, [1] * 70 + [at], 40, at) for at in range(20)]
+    for temperature in (0.0, 1.0):
+        batch = decoding._Batch(model, prompts, decoding._Settings(40, (2,), temperature))
+        batch.advance()
+        batch.absorb(decoding._Batch(model, prompts, decoding._Settings(40, (2,), temperature)))
+        batch.advance()
+        assert {getattr(batch, name).device.type for name in ("token", "out", "pad", "done")} == {"meta"}
+
+
 def test_out_of_memory_halves_the_batch_and_loses_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

@@ -165,7 +165,8 @@ class _Batch:
         positions = (columns[-ids.shape[1] :] - self.pad[:, None]).clamp(min=0, max=self.context - 1)
         if self.growable and ids.shape[1] == 1:
             # Ready made; the model would build the same one again, and each layer turn it into numbers.
-            mask = torch.zeros(mask.shape, dtype=self.model.dtype).masked_fill_(~mask, float("-inf"))[:, None, None, :]
+            numbers = torch.zeros(mask.shape, dtype=self.model.dtype, device=ids.device)
+            mask = numbers.masked_fill_(~mask, float("-inf"))[:, None, None, :]
         with torch.inference_mode():
             output = self.model(
                 input_ids=ids,
