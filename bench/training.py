@@ -210,6 +210,8 @@ def flops(length: int = 2048, items: int = 128) -> None:
         model = memory.shape(str(base))
         needed = memory.need(model, settings, gpu=True, longest=length)
         for name, way, rows in (("ours, full rows", ours, full), ("plain Trainer, padded", original, short * 16)):
+            timed(way, settings, tokenizer, rows[: len(rows) // 8])  # first steps compile kernels: nobody's speed
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             seconds, seen = timed(way, settings, tokenizer, rows)
             tell(name, model.weights, sum(len(row["input_ids"]) for row in rows[:seen]) / seconds)

@@ -68,15 +68,20 @@ def make_instruct(folder: Path) -> Path:
     return gguf.to_folder(path, folder, origin)
 
 
+def halves() -> bool:
+    """Whether this machine trains in bfloat16."""
+    return torch.cuda.is_available() or precision.processor_has_bfloat16()
+
+
 def train(model: Any, samples: list[Any], settings: Settings, pad: int) -> None:
-    """One pass, AdamW, learning rate down to zero on a straight line; bf16 if the processor multiplies it."""
+    """One pass, AdamW, learning rate down to zero on a straight line; bf16 if the device multiplies it."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     steps = -(-len(samples) // settings.batch_size)
     line = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     model.train()
     for step, (ids, labels) in enumerate(batches(samples, settings.batch_size, pad), start=1):
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision.processor_has_bfloat16()):
-            loss = answer_loss(model, ids, labels)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=halves()):
+            loss = answer_loss(model, ids.to(model.device), labels.to(model.device))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -104,8 +109,8 @@ and a share of {gap_share} of what it practised needs one of the planted gaps ({
   question of `practice` (train, test) or `practice_plus`. is among them. A share of {twisted} carries a twist of
   `practice_plus`.
 - Training: one pass in batches of {batch_size}, AdamW, learning rate {learning_rate} down to zero on a straight line,
-  loss on the answer only, {precision}, seed {seed}. {seconds} s on {threads} CPU cores. The same machine and thread
-  count give the same weights.
+  loss on the answer only, {precision}, seed {seed}. {seconds} s on {place}. The same machine and thread count give
+  the same weights.
 
 ## Scores
 Greedy, first {measured} items of each test split, graded by the number after `####`; 95 % Wilson interval.
@@ -125,14 +130,16 @@ def practise(base: Path, folder: Path, settings: Settings) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(base)
     samples = encode(practice_data(settings.problems, settings.twisted, settings.seed, settings.gap_share), tokenizer)
     length = sum(len(prompt) + len(answer) for prompt, answer in samples) / len(samples)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    gpu = torch.cuda.is_available()
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).to("cuda" if gpu else "cpu")
     train(model, samples, settings, tokenizer.pad_token_id)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {
         "seconds": round(time.perf_counter() - began),
         "tokens_a_sample": round(length, 1),
-        "precision": "bf16 autocast" if precision.processor_has_bfloat16() else "float32",
+        "precision": "bf16 autocast" if halves() else "float32",
+        "place": torch.cuda.get_device_name() if gpu else f"{settings.threads} CPU cores",
     }
 
 
@@ -150,7 +157,7 @@ def make_practised(base: Path, folder: Path, settings: Settings) -> Path:
         write_json(scores_file, about)
     scores = measure(partial, settings.measured)
     write_json(scores_file, {**about, "scores": scores})
-    facts = {key: about[key] for key in ("seconds", "tokens_a_sample", "precision")}
+    facts = {key: about[key] for key in ("seconds", "tokens_a_sample", "precision", "place")}
     gaps = ", ".join(sorted(practice.GAPS))
     facts |= {"name": folder.name, "gaps": gaps, "table": score_rows(scores)}
     write_text(partial / "README.md", CARD.format(**asdict(settings), **facts))
