@@ -16,21 +16,11 @@ from laif_helpers.records import Example, Grade, Message
 if TYPE_CHECKING:
     from laif_helpers.benchmarks._files import Source
 
-_MODULES = {
-    "gsm8k": "gsm8k",
-    "gsm_plus": "gsm_plus",
-    "mmlu": "mmlu",
-    "arc_challenge": "arc_challenge",
-    "mbpp": "mbpp",
-    "humaneval": "humaneval",
-    "bbh": "bbh",
-    "practice": "practice",
-    "practice_plus": "practice",
-    "multistep_arithmetic": "multistep_arithmetic",
-    "word_sorting": "word_sorting",
-    "date_understanding": "date_understanding",
-    "logical_deduction": "logical_deduction",
-}
+_NAMES = (
+    *("gsm8k", "gsm_plus", "mmlu", "arc_challenge", "mbpp", "humaneval", "bbh", "practice", "practice_plus"),
+    *("multistep_arithmetic", "word_sorting", "date_understanding", "logical_deduction"),
+)
+_MODULES = dict(zip(_NAMES, _NAMES, strict=True)) | {"practice_plus": "practice"}
 
 
 @dataclass(frozen=True)

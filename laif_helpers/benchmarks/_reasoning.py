@@ -113,8 +113,7 @@ def grade(example: Example, text: str) -> Grade:
     """By the final response if there is one, else by what the text names as its answer."""
     final = steps.final(text)
     if example.fields.get("options"):
-        label, how = choice.read(final, example.fields["options"])
-        return Grade(label == example.gold, label, label is not None, f"{how}, gold {example.gold}")
+        return choice.grade(example, final)
     if example.benchmark == "multistep_arithmetic":
         return final_number.grade(example.gold, final, example.question)
     return free_text.grade(example.gold, final.removesuffix("."))

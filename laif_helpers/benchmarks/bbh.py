@@ -17,6 +17,7 @@ number, a list of words, brackets.
 import functools
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,7 @@ def gold_response(example: Example) -> str | None:
 def grade(example: Example, text: str) -> Grade:
     text = own_turn(text)
     if example.fields["options"]:
-        label = example.gold.strip("()")
-        read, how = choice.read(text, example.fields["options"])
-        return Grade(read == label, read, read is not None, f"{how}: {read}, gold {label}" if read else how)
+        return choice.grade(replace(example, gold=example.gold.strip("()")), text)
     if re.fullmatch(r"-?\d+", example.gold):
         return final_number.grade(example.gold, text, example.question)
     return free_text.grade(example.gold, text)

@@ -1,18 +1,14 @@
 """Draws the figures of notebook 06, and the slices that they show."""
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from laif_helpers import benchmarks, figures
 from laif_helpers.answers import joined, repair
 from laif_helpers.compare import league
 from laif_helpers.figures.repair import repair_lines
+from laif_helpers.figures.style import Figure
 from laif_helpers.paths import RunDir, short_names
 from laif_helpers.recipe import StageParameters
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def panels(sliced: pd.DataFrame) -> pd.DataFrame:
@@ -45,7 +41,7 @@ def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: st
     return part.sort_values("order", kind="stable")[columns].reset_index(drop=True)
 
 
-def draw(p: StageParameters, sliced: pd.DataFrame) -> dict[str, "Figure"]:
+def draw(p: StageParameters, sliced: pd.DataFrame) -> dict[str, Figure]:
     """Draw and save the figures: iterations, flips, flips by label for the last arm, and self-repair."""
     folder = RunDir.named(p.run).compare
     drawn = {"iteration_lines": figures.iteration_lines(panels(sliced))}

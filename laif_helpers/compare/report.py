@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -13,13 +13,11 @@ from laif_helpers.answers.joined import shortened
 from laif_helpers.compare import effects
 from laif_helpers.compare.tables import average_table, headline, last_turns, page, sentences, verdict_table
 from laif_helpers.figures.html import cut
+from laif_helpers.figures.style import Figure
 from laif_helpers.paths import RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import read_json, read_rows, write_text
 from laif_helpers.stats import percent
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MOST_CHARACTERS = 600
 """Of a question or an answer shown; what is cut is said to be cut."""
@@ -150,7 +148,7 @@ def _short(cell: Any) -> str:
     return cut(str(cell), MOST_CHARACTERS)
 
 
-def _png(figure: "Figure") -> str:
+def _png(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
     return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -6,7 +6,7 @@ the practice world this is what makes the planted gaps visible (``docs/LOG.md`` 
 """
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,10 @@ from laif_helpers import cluster_names, figures
 from laif_helpers.answers import joined
 from laif_helpers.embeddings import nearest
 from laif_helpers.error_analysis import frames, places
+from laif_helpers.figures.style import Figure
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import written_whole
 from laif_helpers.stats import wilson
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MIN_ERRORS = 15
 """Below this a map shows nothing that a list does not."""
@@ -188,7 +186,7 @@ def save(p: StageParameters, points: pd.DataFrame) -> None:
         points.assign(fields=points["fields"].map(json.dumps)).to_parquet(half, index=False)
 
 
-def draw(p: StageParameters, points: pd.DataFrame) -> "Figure | pd.DataFrame":
+def draw(p: StageParameters, points: pd.DataFrame) -> Figure | pd.DataFrame:
     """Write error_map.png, .pdf and .html and return the figure; without a map, say why and return the errors."""
     if points["x"].notna().any():
         figure = figures.error_map(points)

@@ -4,35 +4,32 @@ Functions take a table and return a matplotlib Figure that is closed for pyplot,
 once. ``save`` writes PNG and PDF. The error map has a module of its own.
 """
 
+# ruff: noqa: F401  (some names are imported for those who import this package)
+
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from laif_helpers.figures.hover_map import error_map, error_map_html
 from laif_helpers.figures.responses import lengths
-from laif_helpers.figures.style import BLACK, BLUE, COLUMN, GREEN, RED, SKY, arm_look, canvas, percent_axis, save
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = [
-    "accuracy",
-    "budget_curves",
-    "error_map",
-    "error_map_html",
-    "flips",
-    "funnel",
-    "iteration_lines",
-    "learned_kept",
-    "lengths",
-    "loss_curve",
-    "save",
-]
+from laif_helpers.figures.style import (
+    BLACK,
+    BLUE,
+    COLUMN,
+    GREEN,
+    RED,
+    SKY,
+    Figure,
+    arm_look,
+    canvas,
+    percent_axis,
+    save,
+)
 
 
-def accuracy(summary: pd.DataFrame) -> "Figure":
+def accuracy(summary: pd.DataFrame) -> Figure:
     """Accuracy with its 95 % interval and the chance level, a row per benchmark and split.
 
     ``summary``: columns benchmark, split, n, accuracy, ci_low, ci_high, chance.
@@ -58,7 +55,7 @@ def _spread(row: Mapping[str, Any]) -> list[list[float]]:
     return [[max(0.0, row["accuracy"] - row["ci_low"])], [max(0.0, row["ci_high"] - row["accuracy"])]]
 
 
-def funnel(counts: Mapping[str, int]) -> "Figure":
+def funnel(counts: Mapping[str, int]) -> Figure:
     """How many lessons survive each step; per cent of the first step."""
     steps, values = list(counts), list(counts.values())
     first = max(values[0] if values else 0, 1)
@@ -76,7 +73,7 @@ def funnel(counts: Mapping[str, int]) -> "Figure":
     return figure
 
 
-def loss_curve(log: pd.DataFrame) -> "Figure":
+def loss_curve(log: pd.DataFrame) -> Figure:
     """Training loss over steps, with its running mean if there are enough steps. ``log``: step, loss."""
     log = log.dropna(subset=["loss"])
     with canvas(figsize=(COLUMN + 1, 2.2)) as (figure, axes):
@@ -91,7 +88,7 @@ def loss_curve(log: pd.DataFrame) -> "Figure":
     return figure
 
 
-def iteration_lines(results: pd.DataFrame, most: int = 4) -> "Figure":
+def iteration_lines(results: pd.DataFrame, most: int = 4) -> Figure:
     """Accuracy over iterations, a line per arm and a panel per benchmark (or per ``panel`` if given).
 
     ``results``: arm, iteration, benchmark, n, accuracy, ci_low, ci_high; every line starts at vanilla's point.
@@ -154,7 +151,7 @@ FLIPS = (
 )
 
 
-def flips(table: pd.DataFrame, title: str = "") -> "Figure":
+def flips(table: pd.DataFrame, title: str = "") -> Figure:
     """What became of the items, a bar per row, in per cent of its items.
 
     ``table``: label, n, still_right, fixed, broken, still_wrong (counts).
@@ -182,7 +179,7 @@ def flips(table: pd.DataFrame, title: str = "") -> "Figure":
     return figure
 
 
-def learned_kept(table: pd.DataFrame, title: str = "") -> "Figure":
+def learned_kept(table: pd.DataFrame, title: str = "") -> Figure:
     """What each arm taught against what it kept, a point per arm with both 95 % intervals; up and right is better.
 
     ``table``: arm, learned, kept and the bounds of both (``_low``, ``_high``), shares.
@@ -205,7 +202,7 @@ def learned_kept(table: pd.DataFrame, title: str = "") -> "Figure":
     return figure
 
 
-def budget_curves(df: pd.DataFrame) -> "Figure":
+def budget_curves(df: pd.DataFrame) -> Figure:
     """Accuracy over budgets, a line per arm: mean over seeds ± one standard deviation.
 
     ``df``: budget, seed, arm, iteration, panel, accuracy; rows of ``vanilla`` give the horizontal line. Rows of

@@ -10,18 +10,15 @@ import json
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from laif_helpers.figures.html import cut
-from laif_helpers.figures.style import WIDTH, canvas, cluster_look
+from laif_helpers.figures.style import WIDTH, Figure, canvas, cluster_look
 from laif_helpers.paths import short_names
 from laif_helpers.records import write_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 RENDERER = FOLDER / "error_map.js"
@@ -32,7 +29,7 @@ LONGEST = {"question": 500, "text": 400, "reason": 160, "gold": 120, "extracted"
 """Characters of each text that the map carries; the files in the run folder have them whole."""
 
 
-def error_map(points: pd.DataFrame, legend: int = 18) -> "Figure":
+def error_map(points: pd.DataFrame, legend: int = 18) -> Figure:
     """The map of wrong items over the right ones. ``points``: x, y, correct, cluster, cluster_name.
 
     The ``legend`` largest clusters are named beside the map; numbers on the map stand just above the clusters' medians.

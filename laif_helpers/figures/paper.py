@@ -1,15 +1,12 @@
 """Draws the published tables and figures in our style, a run's numbers beside them if given. All in per cent."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from laif_helpers.figures.markup import as_markdown, tabular, tex
-from laif_helpers.figures.style import COLUMN, GREY, WIDTH, arm_look, canvas
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from laif_helpers.figures.style import COLUMN, GREY, WIDTH, Figure, arm_look, canvas
 
 TITLES = {"mmlu": "MMLU †", "gsm8k": "GSM8K †", "mbpp": "MBPP †", "arc_challenge": "ARC-Challenge"} | {
     "gsm_plus": "GSM-Plus",
@@ -19,7 +16,7 @@ TITLES = {"mmlu": "MMLU †", "gsm8k": "GSM8K †", "mbpp": "MBPP †", "arc_cha
 """Names as the paper prints them; †: its train split supplied errors there."""
 
 
-def iteration_panels(rows: pd.DataFrame, width: float = WIDTH) -> "Figure":
+def iteration_panels(rows: pd.DataFrame, width: float = WIDTH) -> Figure:
     """Accuracy over iterations, a panel per benchmark, a line per arm; of the paper, and of a run in panels of its own.
 
     ``rows``: model, arm, iteration, benchmark, accuracy (per cent), how. Hollow marks: read off the paper's figure.
@@ -61,7 +58,7 @@ def _panel(axis: Any, part: pd.DataFrame, shown: dict[str, Any]) -> None:
     axis.set_xlabel("iteration")
 
 
-def radar(rows: pd.DataFrame, width: float = WIDTH) -> "Figure":
+def radar(rows: pd.DataFrame, width: float = WIDTH) -> Figure:
     """Arms of a model as areas over its benchmarks, a circle per model. ``rows``: model, arm, benchmark, accuracy.
 
     Each spoke runs over that benchmark's own range, whose ends are written on it: what is compared is arms.

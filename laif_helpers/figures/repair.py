@@ -1,16 +1,14 @@
 """Draws what self-repair gives and takes over the iterations."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from laif_helpers.figures.style import COLUMN, GREEN, RED, arm_look, canvas, percent_axis
+import pandas as pd
+
+from laif_helpers.figures.style import COLUMN, GREEN, RED, Figure, arm_look, canvas, percent_axis
 from laif_helpers.stats import wilson
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
-
-def repair_lines(table: "pd.DataFrame") -> "Figure":
+def repair_lines(table: pd.DataFrame) -> Figure:
     """A column of panels per benchmark: first and last answers above, contribution and harm below.
 
     ``table``: arm, iteration, benchmark, n, accuracy_first, accuracy_last, contribution, harm; one row each. Thin lines
@@ -40,7 +38,7 @@ def repair_lines(table: "pd.DataFrame") -> "Figure":
     return figure
 
 
-def _lines(axis: Any, line: "pd.DataFrame", arm: str, aside: float) -> None:
+def _lines(axis: Any, line: pd.DataFrame, arm: str, aside: float) -> None:
     colour, marker, _ = arm_look(arm)
     look: dict[str, Any] = {"color": colour, "marker": marker}
     first = {"markerfacecolor": "white", "linestyle": (0, (2, 2)), "label": f"{arm}, first answer"}
@@ -50,7 +48,7 @@ def _lines(axis: Any, line: "pd.DataFrame", arm: str, aside: float) -> None:
         axis.vlines(row["iteration"] + aside, *_interval(row, "accuracy_last"), color=colour, linewidth=0.8)
 
 
-def _bars(axis: Any, rows: "pd.DataFrame", aside: float, arms: int) -> None:
+def _bars(axis: Any, rows: pd.DataFrame, aside: float, arms: int) -> None:
     """Contribution above the axis, harm below it; the edge has the arm's colour."""
     for _, row in rows.iterrows():
         look: dict[str, Any] = {"width": 0.7 / max(1, arms), "edgecolor": arm_look(row["arm"])[0], "linewidth": 1.2}

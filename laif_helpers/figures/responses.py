@@ -1,21 +1,16 @@
 """Draws how long answers are, and whether right answers are shorter or longer than wrong ones."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
-from laif_helpers.figures.style import BLACK, COLUMN, RED, canvas
+from laif_helpers.figures.style import BLACK, COLUMN, RED, Figure, canvas
 from laif_helpers.paths import short_names
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 LOOKS = (("right", "#9CD0F0", ""), ("wrong", RED, "//////"), ("unreadable", BLACK, ""))
 """Light, hatched and black: apart in grey too, where they stand on each other."""
 
 
-def lengths(df: pd.DataFrame) -> "Figure":
+def lengths(df: pd.DataFrame) -> Figure:
     """Histogram of answer lengths for each benchmark, right, wrong and unreadable ones stacked.
 
     ``df``: benchmark, correct, readable, text, new_tokens. Lengths are tokens, or characters if none were counted.

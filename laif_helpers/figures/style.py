@@ -15,6 +15,8 @@ from laif_helpers.records import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+else:
+    Figure = Any  # an annotation alone: matplotlib is imported by the first figure
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     *("#000000", "#E69F00", "#56B4E9", "#009E73"),

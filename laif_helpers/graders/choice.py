@@ -60,12 +60,9 @@ _TAIL = 6000
 def question_text(example: Example) -> str:
     """The question with one line per option, ``A. …``."""
     options: dict[str, str] = example.fields["options"]
-    return "\n".join([example.question, *(f"{label}. {_indented(text)}" for label, text in options.items())])
-
-
-def _indented(option: str) -> str:
-    """An option of several lines, so that no line of it looks like an option of its own."""
-    return option.strip().replace("\n", "\n   ")
+    # an option of several lines, so that no line of it looks like an option of its own
+    indented = ((label, text.strip().replace("\n", "\n   ")) for label, text in options.items())
+    return "\n".join([example.question, *(f"{label}. {text}" for label, text in indented)])
 
 
 def messages_for(text: str) -> list[Message]:
@@ -84,9 +81,8 @@ def chance(example: Example) -> float:
 def grade(example: Example, text: str) -> Grade:
     """The label that ``text`` chooses among ``example.fields['options']``, compared with the gold label."""
     label, how = read(text, example.fields["options"])
-    if label is None:
-        return Grade(False, None, False, how)
-    return Grade(label == example.gold, label, True, f"{how}: {label}, gold {example.gold}")
+    reason = f"{how}: {label}, gold {example.gold}" if label else how
+    return Grade(label == example.gold, label, label is not None, reason)
 
 
 def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
@@ -150,18 +146,16 @@ def _begins_list(text: str, place: int, label: str, options: dict[str, str]) -> 
         return False
     labels = list(options)
     at = labels.index(label)
-    after, before = labels[at + 1 : at + 2], labels[at - 1 : at] if at else []
-    next_lines, last_lines = (
-        text[place : place + 1500].split("\n")[1:4],
-        text[max(0, place - 1500) : line].rstrip().split("\n")[-1:],
+    sides = (
+        (labels[at + 1 : at + 2], text[place : place + 1500].split("\n")[1:4]),
+        (labels[max(0, at - 1) : at], text[max(0, place - 1500) : line].rstrip().split("\n")[-1:]),
     )
-    behind = any(
-        re.match(rf"[ \t]*[(\[]?{re.escape(option)}[)\].:][ \t]+\S", found) for option in after for found in next_lines
+    return any(
+        re.match(rf"[ \t]*[(\[]?{re.escape(option)}[)\].:][ \t]+\S", found)
+        for neighbours, lines in sides
+        for option in neighbours
+        for found in lines
     )
-    ahead = any(
-        re.match(rf"[ \t]*[(\[]?{re.escape(option)}[)\].:][ \t]+\S", found) for option in before for found in last_lines
-    )
-    return behind or ahead
 
 
 def _goes_on(rest: str, label: str, options: dict[str, str]) -> bool:
@@ -274,15 +268,11 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
         for predicate in (True, False):
             if len(named := options_named(part, options, predicate)) == 1:
                 return named[0], how
-    if (
-        (alone := _LONE.fullmatch(text.strip()))
-        and alone[1] in options
-        and not _BEFORE_NAME.search(text[: alone.start(1)])
-    ):
+    alone = _LONE.fullmatch(text.strip())
+    if alone and alone[1] in options and not _BEFORE_NAME.search(text[: alone.start(1)]):
         return alone[1], "the only letter of a few words"
-    return None, "names several options and settles on none" if options_named(
-        text, options, False
-    ) else "no option named"
+    several = options_named(text, options, False)
+    return None, "names several options and settles on none" if several else "no option named"
 
 
 def _own_answer(text: str, options: dict[str, str]) -> str:

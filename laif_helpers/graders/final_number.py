@@ -135,7 +135,8 @@ def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
     firm = [found for found in stated if found.firm]
     if firm:
         return settled(firm[-1].number, firm[-1].how, text, firm[-1].start)
-    if stated and not _says_more(text[stated[-1].end :]):
+    # what is stated counts unless the reasoning goes on behind it, with numbers of its own
+    if stated and not any(numbers(sentence) for sentence in _sentences(text[stated[-1].end :])):
         return settled(stated[-1].number, stated[-1].how, text, stated[-1].start)
     return _conclusion(text, question)
 
@@ -202,17 +203,13 @@ def _in_sentence(sentence: str, question: str) -> tuple[Number | None, bool]:
         return behind[0], leads
     if "=" in sentence:
         behind = numbers(sentence.rsplit("=", 1)[1])
-        # "16 - 7 = 9" may be a step only
-        return (behind[0], False) if behind else (_digits_first(found)[-1], False)
+        # "16 - 7 = 9" may be a step only; beside digits, words such as "one" or "half" seldom count what is asked for
+        counted = [number for number in found if not number.spelled] or found
+        return (behind[0] if behind else counted[-1]), False
     if _EXPRESSION.match(sentence):
         results = [numbers(sentence[match.end() :]) for match in _CONTINUES.finditer(sentence)]
         return next((result[0] for result in results if result), found[0]), leads
     return choose(sentence, question, leads), leads
-
-
-def _says_more(rest: str) -> bool:
-    """Whether the reasoning goes on behind a statement, with numbers of its own."""
-    return any(numbers(sentence) for sentence in _sentences(rest))
 
 
 def _sentences(text: str) -> list[str]:
@@ -257,11 +254,6 @@ def _concluded(sentence: str, question: str) -> Number:
         return bold[0]
     before, _, behind = sentence.rpartition("=")
     return choose(f"= {behind}" if before and numbers(behind) else sentence, question)
-
-
-def _digits_first(found: list[Number]) -> list[Number]:
-    """Beside digits, words such as "one" or "half" seldom count what is asked for."""
-    return [number for number in found if not number.spelled] or found
 
 
 def is_answer(gold: str) -> bool:

@@ -5,6 +5,7 @@ names the groups, computes each, and combines them. The verifier asks that every
 part of a chain of "=" equals the part before it, and that the combination uses the computed values.
 """
 
+import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -18,8 +19,8 @@ Tree = Any
 """An integer, a letter, or ``(left, operator, right)``."""
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_TOKEN = re.compile(r"[0-9]+|[-A-Z+*()]")
-_STRANGE = re.compile(r"[^-0-9A-Z+*() ]+|\d +\d")
+_STRANGE = re.compile(r"[^-0-9A-Z+*() ]+|\d +\d|\d[A-Z]|[A-Z][A-Z\d]")
+_SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
 LONGEST = 500
 """Characters of an expression: twice the longest of a task, and far from the depth that recursion allows."""
 _REWRITE = re.compile(r'This equation can be written as "([^"]*)", where (.*?)\.?')
@@ -69,53 +70,31 @@ def read(question: str) -> Item:
 
 def parse(text: str) -> Tree:
     """An expression as a tree, ``*`` before ``+`` and ``-``. Raises ValueError naming what is wrong with it."""
-    tokens = _tokens(text)
-    tree = _sum(tokens)
-    if tokens[-1] != "":
-        raise ValueError(f"an invalid equation at {tokens[-1]!r}")
-    return tree
-
-
-def _tokens(text: str) -> list[Any]:
-    """The tokens, reversed (the next one is the last), behind an end mark."""
     if strange := _STRANGE.search(text):
         raise ValueError(f"an invalid equation at {strange[0]!r}")
     if len(text) > LONGEST:
         raise ValueError(f"an equation of more than {LONGEST} characters")
     if re.search(r"\d{13}", text):
         raise TooLarge(f"a number beyond {MAX_NUMBER}")
-    return ["", *[int(token) if token.isdigit() else token for token in reversed(_TOKEN.findall(text))]]
+    plain = re.sub(r"\b0+(?=\d)", "", text).strip()
+    try:
+        return _tree(ast.parse(plain, mode="eval").body)
+    except SyntaxError:
+        raise ValueError(f"an invalid equation: {text.strip()!r}") from None
 
 
-def _sum(tokens: list[Any], depth: int = 0) -> Tree:
-    tree = _product(tokens, depth)
-    while tokens[-1] in ("+", "-"):
-        operator = tokens.pop()
-        tree = (tree, operator, _product(tokens, depth))
-    return tree
-
-
-def _product(tokens: list[Any], depth: int) -> Tree:
-    tree = _operand(tokens, depth)
-    while tokens[-1] == "*":
-        tokens.pop()
-        tree = (tree, "*", _operand(tokens, depth))
-    return tree
-
-
-def _operand(tokens: list[Any], depth: int) -> Tree:
-    token = tokens.pop() if tokens[-1] != "" else ""
-    if token == "(" and depth < 40:
-        tree = _sum(tokens, depth + 1)
-        if tokens[-1] != ")":
-            raise ValueError("an invalid equation: its brackets are not balanced")
-        tokens.pop()
-        return tree
-    if token == "-" and isinstance(tokens[-1], int):
-        return -tokens.pop()
-    if isinstance(token, int) or (isinstance(token, str) and token.isalpha()):
-        return token
-    raise ValueError(f"an invalid equation at {token!r}")
+def _tree(node: ast.expr) -> Tree:
+    """What Python's parser, which runs nothing, has read, as a tree; numbers have a sign of their own."""
+    match node:
+        case ast.BinOp(left, ast.Add() | ast.Sub() | ast.Mult() as operator, right):
+            return _tree(left), _SIGNS[type(operator)], _tree(right)
+        case ast.UnaryOp(ast.USub(), ast.Constant(int(value))):
+            return -value
+        case ast.Constant(int(value)):
+            return value
+        case ast.Name(letter):
+            return letter
+    raise ValueError(f"an invalid equation at {ast.unparse(node)!r}")
 
 
 def evaluate(tree: Tree) -> int:
