@@ -41,67 +41,30 @@ class Arm:
         return self.about in ("errors", "errors_and_neighbours")
 
 
+_REPAIR = "that train what the student got wrong"
+_PRACTISE = "that train what the student should practise next"
+_BOUNDARY = "along the boundary between what the student can do and what it got wrong"
+_SHOWN: dict[str, Any] = {"needs": "instructor", "signal": "lesson"}
+_SCORED: dict[str, Any] = {"notebook": "10_distil", "needs": "teacher", "signal": "teacher"}
 _ROWS = (
+    # name, look, about, notebook, template, task, needs
     Arm("vanilla", ("#000000", "o", (0, (1, 1)))),
     Arm("fine_tuning", ("#7CC4F0", "v", (0, (3, 1, 1, 1)))),
-    Arm(
-        "auggpt",
-        ("#E69F00", "s", (0, (4, 2))),
-        about="items",
-        notebook="03_instruct_LE",
-        template="auggpt",
-        task="of the same kind",
-        needs="instructor",
-    ),
-    Arm(
-        "random",
-        ("#8A8A8A", "p", (0, (2, 3))),
-        about="random",
-        notebook="03_instruct_LE",
-        template="random",
-        task="that train what the student should practise next",
-        needs="instructor",
-    ),
+    Arm("auggpt", ("#E69F00", "s", (0, (4, 2))), "items", "03_instruct_LE", "auggpt", "of the same kind", "instructor"),
+    Arm("random", ("#8A8A8A", "p", (0, (2, 3))), "random", "03_instruct_LE", "random", _PRACTISE, "instructor"),
     # LE and LEC, whose values lie closest, are a dark broken line and a lighter solid one
-    Arm(
-        "le",
-        ("#0072B2", "^", (0, (7, 1.5))),
-        about="errors",
-        notebook="03_instruct_LE",
-        template="le",
-        task="that train what the student got wrong",
-        needs="instructor",
-    ),
-    Arm(
-        "lec",
-        ("#D55E00", "D", "-"),
-        about="errors_and_neighbours",
-        notebook="04_instruct_LEC",
-        template="lec",
-        task="along the boundary between what the student can do and what it got wrong",
-        needs="instructor",
-    ),
+    Arm("le", ("#0072B2", "^", (0, (7, 1.5))), "errors", "03_instruct_LE", "le", _REPAIR, "instructor"),
+    Arm("lec", ("#D55E00", "D", "-"), "errors_and_neighbours", "04_instruct_LEC", "lec", _BOUNDARY, "instructor"),
     Arm("le+lec", ("#009E73", "<", (0, (6, 1, 1, 1, 1, 1))), halves=("le", "lec")),
     Arm("lec+le", ("#CC79A7", ">", (0, (6, 1, 3, 1))), halves=("lec", "le")),
     # own answers to training questions, verified or not; then own rollouts that a teacher scores
     Arm("rft", ("#043E0C", "*", (0, (5, 1))), notebook="09_self_training"),
     Arm("rft_errors", ("#96105A", (4, 1, 0), (0, (3, 1))), notebook="09_self_training"),
     Arm("self", ("#180A06", (3, 1, 0), (0, (1, 1, 3, 1))), notebook="09_self_training"),
-    Arm("opd", ("#0A1270", (6, 1, 0), (0, (8, 2))), notebook="10_distil", needs="teacher", signal="teacher"),
-    Arm(
-        "opd_errors", ("#96060E", (7, 0, 0), (0, (2, 1, 1, 1))), notebook="10_distil", needs="teacher", signal="teacher"
-    ),
-    Arm("opd_contrast", ("#6428C0", "X", (0, (10, 1))), notebook="10_distil", needs="teacher", signal="teacher"),
-    Arm(
-        "sdft",
-        ("#E8BF4A", (8, 1, 0), (0, (4, 1, 1, 1))),
-        about="errors",
-        notebook="03_instruct_LE",
-        template="le",
-        task="that train what the student got wrong",
-        needs="instructor",
-        signal="lesson",
-    ),
+    Arm("opd", ("#0A1270", (6, 1, 0), (0, (8, 2))), **_SCORED),
+    Arm("opd_errors", ("#96060E", (7, 0, 0), (0, (2, 1, 1, 1))), **_SCORED),
+    Arm("opd_contrast", ("#6428C0", "X", (0, (10, 1))), **_SCORED),
+    Arm("sdft", ("#E8BF4A", (8, 1, 0), (0, (4, 1, 1, 1))), "errors", "03_instruct_LE", "le", _REPAIR, **_SHOWN),
     # TriPosT and what it is compared with: other records of the same sampled attempts
     Arm("tripost", ("#8B1A1A", "h", (0, (9, 1))), notebook="07_tripost"),
     Arm("tripost_injected", ("#C77C11", "H", (0, (5, 2))), notebook="07_tripost"),

@@ -71,6 +71,11 @@ def resolve(name: str) -> Path:
     return path if path.is_absolute() else ROOT / path
 
 
+def places_of(name: str, data_dir: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Where a file that a recipe names may lie: as named, else in a data folder."""
+    return list(dict.fromkeys([resolve(name), *(folder / name for folder in data_dirs(data_dir))]))
+
+
 class _At:
     """A file or folder of a fixed name, as an attribute of the folder that it lies in."""
 

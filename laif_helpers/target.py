@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlparse
 
-from laif_helpers.paths import ROOT, data_dirs, resolve
+from laif_helpers.paths import ROOT, places_of, resolve
 
 _PREFIXES: dict[str, Literal["server", "replay"]] = {"server:": "server", "replay:": "replay"}
 _REACH_S = 3.0
@@ -56,9 +56,8 @@ class Target:
 
     def recording(self, data_dir: str = "") -> Path:
         """File or folder of recorded answers: as named, else in a data folder. The first of these if it is nowhere."""
-        name = self.name.partition("#")[0]
-        places = [resolve(name), *(folder / name for folder in data_dirs(data_dir))]
-        return next((place for place in places if place.exists()), places[0])
+        found = places_of(self.name.partition("#")[0], data_dir)
+        return next((place for place in found if place.exists()), found[0])
 
 
 def check(text: str, what: str = "target") -> None:

@@ -309,7 +309,7 @@ def test_the_gallery_shows_model_text_without_running_it() -> None:
     kinds = [{"correct": True, "readable": True}, {"correct": False, "readable": True}] * 4
     page = evaluate.gallery(pd.DataFrame([row | kind for kind in kinds]), n=3)
     assert "<script" not in page and "$5" not in page and "<b>&lt;" not in page
-    assert "&lt;script&gt;" in page and "more characters" in page and "<b>read</b> nothing" in page
+    assert "&lt;script&gt;" in page and "characters)" in page and "<b>read</b> nothing" in page
     assert "right: 3 of 4" in page and "unreadable: 0 of 0" in page
     assert page == evaluate.gallery(pd.DataFrame([row | kind for kind in kinds]), n=3), "the same draw every time"
     assert "right: 0 of 0" in evaluate.gallery(pd.DataFrame(columns=[*row, "correct", "readable"]))

@@ -3,12 +3,14 @@
 A row is ``right`` true, false, or null for one that must be unreadable; a choice names the option to be ``read``.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from laif_helpers import benchmarks, sandbox
+from laif_helpers import benchmarks, machine, sandbox
 from laif_helpers.graders import code as code_answers
 from laif_helpers.graders import find_code, second
 from laif_helpers.records import Example, Grade, read_rows
@@ -69,7 +71,9 @@ def test_code() -> None:
     cases = [(row, find_code.find_code(row["text"], "below")) for row in rows("code")]
     assert [row["name"] for row, found in cases if found.readable is (row["right"] is None)] == []
     run = [(row, found) for row, found in cases if found.readable]
-    results = sandbox.run_many([code_answers.program(item, found) for _, found in run], timeout_s=20, cpu_s=3)
+    programs = [code_answers.program(item, found) for _, found in run]
+    with sandbox.kept_ready(), ThreadPoolExecutor(machine.cores()) as pool:
+        results = list(pool.map(partial(sandbox.run_python, timeout_s=20, cpu_s=3), programs))
     ended = [(row["name"], result.status) for (row, _), result in zip(run, results, strict=True)
              if (result.status == "passed") is not row["right"]]  # fmt: skip
     assert not ended

@@ -491,13 +491,12 @@ def test_real_kernels_run_fail_and_tell(
     assert code == 1
     rows = manifest.latest(toy.run_dir)
     assert rows["vanilla/iter0/01_evaluate"]["status"] == "done"
-    assert 0 < rows["vanilla/iter0/01_evaluate"]["startup_seconds"] < rows["vanilla/iter0/01_evaluate"]["seconds"]
     # sys.exit(0) in a cell is success to papermill
     assert rows["vanilla/iter0/02_error_analysis"]["reason"].startswith("the notebook ended early")
     assert rows["fine_tuning/iter1/05_train_deepspeed"]["reason"] == "AssertionError: too few"
     out = capsys.readouterr().out
     assert 'assert p.budget > 99, "too few"' in out
-    assert "went into kernel start and imports" in out
+    assert any(line.split()[:3] == ["in", "all", "3"] for line in out.splitlines())
     log = (toy.run_dir.path / "run.log").read_text()
     assert f"vanilla/iter0/02_error_analysis | kernel {sys.executable}" in log
     assert "fine_tuning/iter1/05_train_deepspeed | step 1" in log

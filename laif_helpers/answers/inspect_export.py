@@ -66,7 +66,7 @@ def _sample(row: Response) -> Document:
     reply = {"role": "assistant", "content": row.text, "source": "generate", "model": row.model}
     tokens = {"input_tokens": row.prompt_tokens, "output_tokens": row.new_tokens}
     usage = {**tokens, "total_tokens": row.prompt_tokens + row.new_tokens}
-    choice = {"message": reply, "stop_reason": "max_tokens" if getattr(row, "cut", False) else "stop"}
+    choice = {"message": reply, "stop_reason": "max_tokens" if row.cut else "stop"}
     score = {"value": "C" if row.correct else "I", "answer": row.extracted, "explanation": row.reason}
     asked = [{**message, "source": "input"} for message in row.messages]
     return {

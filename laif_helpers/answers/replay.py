@@ -11,14 +11,10 @@ from pathlib import Path
 from laif_helpers import benchmarks
 from laif_helpers.answers import lm_eval, logs
 from laif_helpers.benchmarks._files import unique_ids
-from laif_helpers.paths import data_dirs, resolve
+from laif_helpers.paths import places_of
 from laif_helpers.records import Example
 
 DataDir = str | os.PathLike[str] | None
-
-
-def _places(name: str, data_dir: DataDir) -> list[Path]:
-    return list(dict.fromkeys([resolve(name), *(root / name for root in data_dirs(data_dir))]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ def load(spec: str, data_dir: DataDir = None) -> list[Recorded]:
 def named(spec: str, data_dir: DataDir = None) -> tuple[str, str]:
     """Place and model of ``<place>#<model>``; the name of a place may hold the sign too."""
     name, sign, model = spec.rpartition("#")
-    alone = not sign or any(place.exists() for place in _places(spec, data_dir))
+    alone = not sign or any(place.exists() for place in places_of(spec, data_dir))
     return (spec, "") if alone else (name, model)
 
 
@@ -71,12 +67,11 @@ def models(found: list[Recorded]) -> list[str]:
 
 def find(name: str, data_dir: DataDir = None) -> Path:
     """A file or folder of recorded answers. Raises FileNotFoundError naming the places searched."""
-    places = _places(name, data_dir)
-    for place in places:
-        if place.exists():
-            return place
+    tried = places_of(name, data_dir)
+    if place := next((place for place in tried if place.exists()), None):
+        return place
     raise FileNotFoundError(
-        f"{name}: not found as {', '.join(map(str, places))}; "
+        f"{name}: not found as {', '.join(map(str, tried))}; "
         "give an absolute path, or name its folder by data_dir or the environment variable LAIF_DATA"
     )
 

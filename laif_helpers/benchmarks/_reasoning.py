@@ -49,7 +49,7 @@ class Task:
             messages_for=messages_for,
             gold_response=lambda example: example.rationale or None,
             grade=grade,
-            chance=lambda example: choice.chance(example) if example.fields.get("options") else 0.0,
+            chance=choice.chance,
             facets=("bucket", "seen"),
             licence="Apache-2.0",
         )

@@ -74,15 +74,8 @@ def _bare(answer: str) -> str:
 
 def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
     if isinstance(value, (dict, list)) or value is None:
-        kind = (
-            "an object"
-            if isinstance(value, dict)
-            else "null"
-            if value is None
-            else "a list inside a list"
-            if name == "answer"
-            else "a list"
-        )
+        kinds: dict[type, str] = {dict: "an object", list: "a list inside a list" if name == "answer" else "a list"}
+        kind = kinds.get(type(value), "null")
         accepted = ", or a list of accepted answers" if name == "answer" else ""
         raise ValueError(f"field {name!r} holds {kind}; write a text or a number{accepted}")
     if isinstance(value, float) and not math.isfinite(value):

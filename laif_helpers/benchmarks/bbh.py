@@ -58,23 +58,14 @@ def load(split: str, data_dir: DataDir = None, limit: int | None = None) -> list
 
 def from_row(row: dict[str, Any]) -> Example:
     """``input`` and ``target`` of a row, with its ``task``. Raises ValueError naming the field."""
-    task, question, target = (
-        _files.field(row, "task"),
-        _files.field(row, "input", "question"),
-        _files.field(row, "target", "answer").strip(),
-    )
+    task, question = _files.field(row, "task"), _files.field(row, "input", "question")
+    target = _files.field(row, "target", "answer").strip()
     options = dict(_OPTION.findall(question))
     label = re.fullmatch(r"\(?([A-Z])\)?", target)
     if options and label and label[1] not in options:
         raise ValueError(f"field 'target' is {target!r}; the options are {', '.join(options)}")
-    return Example(
-        id=_files.content_id("bbh", task, question),
-        benchmark="bbh",
-        split="",
-        question=question.strip(),
-        gold=target,
-        fields={"task": task, "options": options if label else {}},
-    )
+    id = _files.content_id("bbh", task, question)
+    return _files.item("bbh", question.strip(), target, id=id, task=task, options=options if label else {})
 
 
 def messages_for(text: str) -> list[Message]:
@@ -92,11 +83,6 @@ def cot_prompt(task: str, data_dir: str | None = None) -> str:
     return Path(path).read_text(encoding="utf-8").partition("-----\n")[2].strip()
 
 
-def gold_response(example: Example) -> str | None:
-    """The data holds no worked answer for an item, only for the three examples of its task."""
-    return None
-
-
 def grade(example: Example, text: str) -> Grade:
     text = own_turn(text)
     if example.fields["options"]:
@@ -104,10 +90,6 @@ def grade(example: Example, text: str) -> Grade:
     if re.fullmatch(r"-?\d+", example.gold):
         return final_number.grade(example.gold, text, example.question)
     return free_text.grade(example.gold, text)
-
-
-def _chance(example: Example) -> float:
-    return choice.chance(example) if example.fields["options"] else 0.5 * free_text.is_truth(example.gold)
 
 
 BENCHMARKS = {
@@ -118,9 +100,9 @@ BENCHMARKS = {
         load=load,
         from_row=from_row,
         messages_for=messages_for,
-        gold_response=gold_response,
+        gold_response=lambda example: None,
         grade=grade,
-        chance=_chance,
+        chance=lambda example: choice.chance(example) or 0.5 * free_text.is_truth(example.gold),
         worked_examples=lambda example: cot_prompt(example.fields["task"], example.fields.get("data_dir")),
         facets=("task",),
         licence="MIT",

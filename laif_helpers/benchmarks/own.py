@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.benchmarks import Benchmark, _row_fields
-from laif_helpers.benchmarks._files import DataDir, check_split, content_id, unique_ids
+from laif_helpers.benchmarks._files import DataDir, check_split, content_id, item, unique_ids
 from laif_helpers.graders import choice, final_number, numbers
 from laif_helpers.graders import text as free_text
 from laif_helpers.graders.families import GRADINGS
-from laif_helpers.paths import data_dirs, resolve
+from laif_helpers.paths import places_of
 from laif_helpers.records import Example, Grade, Message, read_rows
 
 EXACT_INSTRUCTION = 'Answer the question. You may reason first; close with a line "The answer is …".'
@@ -50,15 +50,14 @@ def benchmark(name: str) -> Benchmark:
 
 def _files(name: str) -> list[tuple[Path, str]]:
     """The file and its ``.train``, ``.validation`` and ``.test`` companions, each with the split of its rows."""
-    places = [resolve(name), *(root / name for root in data_dirs())]
-    for place in places:
+    for place in places_of(name):
         found = [(place.with_suffix(f".{split}{place.suffix}"), split) for split in _SPLIT_FILES]
         found = [(path, split) for path, split in found if path.is_file()]
         if place.is_file():
             found.append((place, "test"))
         if found:
             return found
-    looked = ", ".join(dict.fromkeys(map(str, places)))
+    looked = ", ".join(map(str, places_of(name)))
     raise FileNotFoundError(
         f"benchmark {name!r}: no such file as {looked}, nor one with .train or .test before its suffix; give an "
         "absolute path, or name its folder by the environment variable LAIF_DATA"
@@ -89,11 +88,11 @@ def _benchmark(name: str, files: tuple[tuple[Path, str], ...], _changed: tuple[i
         family=family,
         load=load,
         from_row=from_row,
-        question_text=_question_text,
+        question_text=choice.question_text,
         messages_for=messages_for,
         gold_response=_gold_response,
         grade=grade,
-        chance=lambda example: choice.chance(example) if example.fields["options"] else 0.0,
+        chance=choice.chance,
         facets=FACETS,
         own_files=tuple(path for path, _ in files),
     )
@@ -166,22 +165,10 @@ def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
     grading = _row_fields.graded_by(row) or ("numeric" if numeric else "exact")
     options = _row_fields.read_options(row) if grading == "choice" else {}
     accepted = [_as_graded(answer, grading, options, row) for answer in accepted]
-    labels = {facet: str(row[facet]) for facet in FACETS if row.get(facet) is not None}
-    return Example(
-        id=given or content_id(Path(name).stem, question, *options.values()),
-        benchmark=name,
-        split="",
-        question=question,
-        gold=accepted[0],
-        rationale=_row_fields.solution_of(row),
-        fields={
-            "grading": grading,
-            "options": options,
-            "accepted": accepted,
-            "decimal": row.get("decimal", "."),
-            **labels,
-        },
-    )
+    fields = {"grading": grading, "options": options, "accepted": accepted, "decimal": row.get("decimal", ".")}
+    fields |= {facet: str(row[facet]) for facet in FACETS if row.get(facet) is not None}
+    id = given or content_id(Path(name).stem, question, *options.values())
+    return item(name, question, accepted[0], id=id, rationale=_row_fields.solution_of(row), **fields)
 
 
 def _as_graded(answer: str, grading: str, options: dict[str, str], row: dict[str, Any]) -> str:
@@ -196,10 +183,6 @@ def _as_graded(answer: str, grading: str, options: dict[str, str], row: dict[str
     if re.search(r"\n\s*\n", answer):
         raise ValueError("field 'answer' has an empty line, and an answer is read up to one; write it without")
     return _row_fields.plain_number(answer) if grading == "numeric" else answer
-
-
-def _question_text(example: Example) -> str:
-    return choice.question_text(example) if example.fields["options"] else example.question
 
 
 def _gold_response(example: Example) -> str | None:

@@ -130,7 +130,7 @@ def _made(found: dict[str, pd.DataFrame], name: str, way: Callable[[Any], pd.Dat
 
 def _lessons(ranked: pd.DataFrame) -> pd.DataFrame:
     """The best and the worst lessons, the question first, because a reader looks for it."""
-    ends = _ends(ranked)
+    ends = ranked if len(ranked) <= 24 else pd.concat([ranked.head(12), ranked.tail(12)])
     return ends[["question", *(name for name in ends.columns if name != "question")]].map(_short)
 
 
@@ -177,11 +177,6 @@ def _changed(clusters: pd.DataFrame) -> pd.DataFrame:
     moved = last_turns(clusters[(clusters["fixed"] + clusters["broken"] > 0)])
     columns = ["arm", "iteration", "cluster", "name", "n", "fixed", "broken", "still_wrong", "still_right", "forgot"]
     return moved.sort_values("forgot", ascending=False, kind="stable")[columns].head(80)
-
-
-def _ends(ranked: pd.DataFrame, n: int = 12) -> pd.DataFrame:
-    """The lessons that repaired most, and those that broke most."""
-    return ranked if len(ranked) <= 2 * n else pd.concat([ranked.head(n), ranked.tail(n)])
 
 
 def environment(run: RunDir) -> pd.DataFrame:

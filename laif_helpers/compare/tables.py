@@ -36,22 +36,9 @@ def verdict_table(table: pd.DataFrame) -> pd.DataFrame:
     """One row per delta: points with their paired interval, what flipped, p, p after Holm, and the verdict."""
     rows = []
     for row in shortened(table)[table["verdict"] != "baseline"].to_dict("records"):
-        rows.append(
-            {
-                "arm": row["arm"],
-                "iteration": row["iteration"],
-                "benchmark": row["benchmark"],
-                "N": row["n"],
-                "delta (points)": percent(row["delta"], row["delta_low"], row["delta_high"], sign="+"),
-                "fixed": row["fixed"],
-                "broken": row["broken"],
-                "p": probability(row["p_value"]),
-                "p, Holm": probability(row["p_holm"]),
-                "smallest": smallest(row),
-                "test": row["test"],
-                "verdict": row["verdict"],
-            }
-        )
+        cells = {name: row[name] for name in ("arm", "iteration", "benchmark")} | {"N": row["n"]}
+        cells["delta (points)"] = percent(row["delta"], row["delta_low"], row["delta_high"], sign="+")
+        rows.append(cells | tested(row) | {"smallest": smallest(row), "test": row["test"], "verdict": row["verdict"]})
     shown = pd.DataFrame(rows)
     return shown if rows and shown["test"].nunique() > 1 else shown.drop(columns="test", errors="ignore")
 
@@ -88,6 +75,12 @@ def fix_rate_table(rates: pd.DataFrame) -> str:
     if not rows:
         return "No iteration has answered the error split after training (`measure_errors`): nothing to tell."
     return as_markdown(pd.DataFrame(rows).fillna("–"))
+
+
+def tested(row: dict[str, Any]) -> dict[str, Any]:
+    """What flipped, and how likely that is by luck."""
+    ps = {"p": probability(row["p_value"]), "p, Holm": probability(row["p_holm"])}
+    return {"fixed": row["fixed"], "broken": row["broken"]} | ps
 
 
 def smallest(row: dict[str, Any]) -> str:

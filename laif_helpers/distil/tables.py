@@ -30,12 +30,8 @@ def ended(p: StageParameters, questions: Sequence[Question]) -> str:
     """Why there is nothing to distil; "" if there is."""
     if not questions:
         return f"no question for {p.arm}: none of {', '.join(p.in_domain)} {p.error_split} was failed"
-    failed = {q.failed for q in questions}
-    return (
-        "no failed question to set beside the passed ones"
-        if p.strategy == "opd_contrast" and True not in failed
-        else ""
-    )
+    lacks = p.strategy == "opd_contrast" and not any(q.failed for q in questions)
+    return "no failed question to set beside the passed ones" if lacks else ""
 
 
 def observation(p: StageParameters, questions: Sequence[Question], answers: Sequence[Row]) -> str:

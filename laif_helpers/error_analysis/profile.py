@@ -8,6 +8,7 @@ import pandas as pd
 from laif_helpers import stats
 from laif_helpers.error_analysis import table, typical
 from laif_helpers.figures.markup import as_markdown
+from laif_helpers.instructors.quotes import dollars
 from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE
 from laif_helpers.paths import IterationDir, short_names
 from laif_helpers.recipe import StageParameters
@@ -51,12 +52,11 @@ def _weakness(p: StageParameters, points: pd.DataFrame, row: dict[str, Any]) -> 
 def _cost(p: StageParameters, wrong: pd.DataFrame) -> dict[str, Any]:
     """One request for each error: the question twice (asked and worked), the response, and the reply."""
     asked = int((2 * wrong["question"].str.len() + wrong["text"].fillna("").str.len()).sum())
-    counts = [[round(characters / per) for per in CHARS_PER_TOKEN_RANGE] for characters in (asked, REPLY * len(wrong))]
-    cost: dict[str, Any] = {"requests": len(wrong), "input_tokens": counts[0], "output_tokens": counts[1]}
-    if price := p.prices.get(p.instructor_model):
-        prices = zip(counts[0], counts[1], strict=True)
-        cost["usd"] = [round((i * price.input + o * price.output) / 1e6, 2) for i, o in prices]
-    return cost
+    few, many = CHARS_PER_TOKEN_RANGE
+    inputs, outputs = ((round(size / few), round(size / many)) for size in (asked, REPLY * len(wrong)))
+    cost: dict[str, Any] = {"requests": len(wrong), "input_tokens": [*inputs], "output_tokens": [*outputs]}
+    usd = dollars(p, inputs, outputs)
+    return cost | ({"usd": [round(value, 2) for value in usd]} if usd else {})
 
 
 def weaknesses(profile: dict[str, Any]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from laif_helpers import benchmarks, origins
 from laif_helpers.answers import joined
 from laif_helpers.answers.joined import shortened
+from laif_helpers.figures.html import cut
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response
@@ -227,10 +228,8 @@ def _block(text: str) -> str:
 
 
 def escape(text: Any, most: int = SHOWN_CHARACTERS) -> str:
-    """Text as HTML that can neither run nor be typeset; cut after ``most`` characters, with the rest counted."""
-    text = str(text)
-    cut = f" … ({len(text) - most:,} more characters)" if len(text) > most else ""
-    return html.escape(text[:most] + cut).replace("$", "<span>$</span>")
+    """Text as HTML that can neither run nor be typeset; cut after ``most`` characters."""
+    return html.escape(cut(str(text), most)).replace("$", "<span>$</span>")
 
 
 def longest(df: pd.DataFrame, n: int = 5) -> pd.DataFrame:

@@ -58,7 +58,7 @@ _TAIL = 6000
 
 
 def question_text(example: Example) -> str:
-    """The question with one line per option, ``A. …``."""
+    """The question with one line per option, ``A. …``; alone if it has none."""
     options: dict[str, str] = example.fields["options"]
     # an option of several lines, so that no line of it looks like an option of its own
     indented = ((label, text.strip().replace("\n", "\n   ")) for label, text in options.items())
@@ -75,7 +75,9 @@ def gold_response(example: Example) -> str | None:
 
 
 def chance(example: Example) -> float:
-    return 1 / len(example.fields["options"])
+    """Of a guess among the options; 0 for an item without any."""
+    options = example.fields.get("options")
+    return 1 / len(options) if options else 0.0
 
 
 def grade(example: Example, text: str) -> Grade:

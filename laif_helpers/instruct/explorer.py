@@ -13,6 +13,7 @@ from laif_helpers.instruct.neighbours import nearest_right
 from laif_helpers.instruct.planning import Plan
 from laif_helpers.instruct.requests import Near, Request, request
 from laif_helpers.instruct.tables import Shown
+from laif_helpers.instructors.quotes import dollars
 from laif_helpers.recipe import StageParameters
 
 MOST = 12
@@ -53,9 +54,9 @@ class Explorer:
         asked = request(self.p, study, [source], near, item.n)
         size = sum(len(turn["content"]) for turn in asked.messages)
         low, high = (size / chars for chars in lessons.CHARS_PER_TOKEN_RANGE)
-        price = self.p.prices.get(self.p.instructor_model)
-        dollars = f", {low * price.input / 1e6:.5f} to {high * price.input / 1e6:.5f} dollars" if price else ""
-        return f"With k = {len(near)} the request is {low:,.0f} to {high:,.0f} tokens long{dollars}."
+        usd = dollars(self.p, (low, high), (0, 0))
+        cost = f", {usd[0]:.5f} to {usd[1]:.5f} dollars" if usd else ""
+        return f"With k = {len(near)} the request is {low:,.0f} to {high:,.0f} tokens long{cost}."
 
     def widget(self) -> Any:
         """``at`` with a list of errors and a slider for k; without requests, the empty table.

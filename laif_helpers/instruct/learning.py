@@ -4,11 +4,12 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from laif_helpers import lessons
-from laif_helpers.instruct import asking_again
+from laif_helpers import benchmarks, lessons
 from laif_helpers.instruct.planning import Plan, open_ledger
-from laif_helpers.instruct.requests import Request
-from laif_helpers.instructors.ledger import Reply
+from laif_helpers.instruct.requests import Request, settings
+from laif_helpers.instructors import llm
+from laif_helpers.instructors.chat import Asked
+from laif_helpers.instructors.ledger import Ledger, Reply, key_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson, write_jsonl
 
@@ -48,7 +49,25 @@ def check(results: Sequence[Lesson], plan: Plan, p: StageParameters) -> list[Les
     if not p.agreement:
         return checked
     with open_ledger(plan, p) as replies:
-        return lessons.confirm_letters(checked, functools.partial(asking_again.answers, p=p, ledger=replies))
+        return lessons.confirm_letters(checked, functools.partial(answers_again, p=p, ledger=replies))
+
+
+def answers_again(asked: Sequence[Lesson], p: StageParameters, ledger: Ledger) -> list[list[str]]:
+    """``p.agreement`` answers of the instructor to each lesson's question, asked alone as a target would be; what the
+    ledger holds is not asked for again."""
+    found: list[list[str]] = [[] for _ in asked]
+    for sample in range(1, p.agreement + 1):
+        # another seed for each: servers that honour it would give one text again
+        drawn = p.model_copy(update={"seed": p.seed + sample, "reply_format": "text"})
+        requests = []
+        for lesson in asked:
+            messages = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
+            key = key_of(messages, settings(drawn) | {"sample": sample})
+            requests.append(Asked(key, lesson.benchmark, messages))
+        replies = ledger.answered(requests, functools.partial(llm.ask, p=drawn, ledger=ledger))
+        for texts, item in zip(found, requests, strict=True):
+            texts.append(replies[item.key].text if item.key in replies else "")
+    return found
 
 
 def choose(checked: Sequence[Lesson], p: StageParameters) -> list[Lesson]:
@@ -68,16 +87,10 @@ def learn(plan: Plan, replies: Mapping[str, Reply], p: StageParameters) -> list[
 
 def diagnosed(plan: Plan, replies: Mapping[str, Reply]) -> list[dict[str, Any]]:
     """A row for each reply: request_key, arm, benchmark, cluster, source_ids, neighbour_ids, diagnosis."""
+    asked = ("arm", "benchmark", "cluster", "source_ids", "neighbour_ids")
     return [
-        {
-            "request_key": item.key,
-            "arm": item.arm,
-            "benchmark": item.benchmark,
-            "cluster": item.cluster,
-            "source_ids": item.source_ids,
-            "neighbour_ids": item.neighbour_ids,
-            "diagnosis": lessons.diagnosis(replies[item.key].text),
-        }
+        {"request_key": item.key, **{name: getattr(item, name) for name in asked}}
+        | {"diagnosis": lessons.diagnosis(replies[item.key].text)}
         for item in plan.requests
         if item.key in replies
     ]

@@ -145,13 +145,8 @@ def _nearest(p: StageParameters, group: Sequence[Answered], near: dict[str, Near
 
 def _ended(p: StageParameters, studies: dict[str, Study]) -> str:
     hidden = sum(study.hidden for study in studies.values())
-    values = {
-        "split": p.error_split,
-        "names": ", ".join(short_names(studies).values()),
-        "n": hidden,
-        "share": p.holdout_fraction,
-    }
-    return (HIDDEN if hidden else ENDED).format(**values)
+    names = ", ".join(short_names(studies).values())
+    return (HIDDEN if hidden else ENDED).format(split=p.error_split, names=names, n=hidden, share=p.holdout_fraction)
 
 
 def sources(p: StageParameters, study: Study, chosen: set[str] | None) -> list[Answered]:

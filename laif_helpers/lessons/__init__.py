@@ -18,8 +18,7 @@ from typing import Any
 
 from laif_helpers import benchmarks
 from laif_helpers.lessons import families
-from laif_helpers.lessons.confirmed import confirm_letters
-from laif_helpers.lessons.filters import TestIndex, decontaminate, deduplicate, fit, marked, sample
+from laif_helpers.lessons.filters import TestIndex, confirm_letters, decontaminate, deduplicate, fit, marked, sample
 from laif_helpers.lessons.gold import from_gold, gold_lessons, worked
 from laif_helpers.lessons.structured import diagnosis, parse, samples
 from laif_helpers.lessons.text import normalise

@@ -81,10 +81,6 @@ def _row(lesson: Lesson, format: str) -> Row:
     return FORMATS[format]([*asked, {"role": "assistant", "content": lesson.response}]) | about
 
 
-def _messages(turns: list[Message]) -> Row:
-    return {"messages": turns}
-
-
 def _alpaca(turns: list[Message]) -> Row:
     asked = "\n\n".join(turn["content"] for turn in turns[:-1])
     return {"instruction": asked, "input": "", "output": turns[-1]["content"]}
@@ -96,7 +92,7 @@ def _sharegpt(turns: list[Message]) -> Row:
 
 
 FORMATS: dict[str, Callable[[list[Message]], Row]] = {
-    "messages": _messages,
+    "messages": lambda turns: {"messages": turns},
     "alpaca": _alpaca,
     "sharegpt": _sharegpt,
 }

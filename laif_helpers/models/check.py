@@ -83,11 +83,8 @@ def _bytes_wanted(file: Path) -> int:
     if header is None:
         with file.open("rb") as handle:
             return 0 if handle.read(len(_POINTER)) == _POINTER else -1
-    return (
-        8
-        + length
-        + max((part["data_offsets"][1] for name, part in header.items() if name != "__metadata__"), default=0)
-    )
+    ends = (part["data_offsets"][1] for name, part in header.items() if name != "__metadata__")
+    return 8 + length + max(ends, default=0)
 
 
 def _header(file: Path) -> tuple[dict[str, Any] | None, int]:

@@ -139,7 +139,7 @@ def _begin(stage: Stage, progress: Progress) -> None:
     parameters = plan.parameters(stage, progress.plan.parameters[stage.notebook], **replaced)
     found = manifest.inputs(stage, parameters, progress.plan.notebooks)
     last = manifest.latest(stage.run).get(stage.key)
-    why = manifest.why(stage, last, found) or manifest.other_graders(stage)
+    why = manifest.why(stage, last, found)
     if stage.notebook.startswith(progress.redo or ("-",)):
         why = "asked for"
     if last and not why:

@@ -97,10 +97,10 @@ def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any]) -> str:
         if changed := sorted(k for k in known if before[kind].get(k) != now[kind].get(k)):
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             return f"{changed[0]}{more} changed"
-    return ""
+    return _other_graders(stage)
 
 
-def other_graders(stage: Stage) -> str:
+def _other_graders(stage: Stage) -> str:
     """Why 01 grades finished answers anew; "" if it need not.
 
     A finished run keeps its verdicts whatever changes in the graders. But a run that went on after a change holds

@@ -73,7 +73,7 @@ def mark(stage: Stage, status: str, reason: str) -> None:
 
 
 def show_end(run_plan: RunPlan, rows: list[dict[str, Any]], outcomes: dict[str, Outcome]) -> None:
-    """The run's end: seconds by stage, share of kernel start and imports, where the results lie, and what failed."""
+    """The run's end: seconds by notebook, where the results lie, and what failed."""
     if rows:
         print(f"\n{_seconds_table(rows)}\n")
     counted = Counter(outcome.status for outcome in outcomes.values())
@@ -87,24 +87,12 @@ def show_end(run_plan: RunPlan, rows: list[dict[str, Any]], outcomes: dict[str, 
 
 
 def _seconds_table(rows: list[dict[str, Any]]) -> str:
-    by_notebook: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    by_notebook: dict[str, list[float]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row["notebook"]):
-        by_notebook[row["notebook"]].append(row)
-    lines = [f"{'notebook':<22}{'runs':>5}{'seconds':>10}{'start + imports':>18}"]
-    for name, group in by_notebook.items():
-        lines.append(f"{name:<22}{len(group):>5}{_total(group):>10.1f}{_overhead(group):>18.1f}")
-    total, overhead = _total(rows), _overhead(rows)
-    lines.append(f"{'in all':<22}{len(rows):>5}{total:>10.1f}{overhead:>18.1f}")
-    lines.append(f"{overhead / total if total else 0:.0%} of the stages' time went into kernel start and imports")
-    return "\n".join(lines)
-
-
-def _total(rows: list[dict[str, Any]]) -> float:
-    return sum(row["seconds"] for row in rows)
-
-
-def _overhead(rows: list[dict[str, Any]]) -> float:
-    return sum(row.get("startup_seconds", 0) + row.get("import_seconds", 0) for row in rows)
+        by_notebook[row["notebook"]].append(row["seconds"])
+    by_notebook["in all"] = [row["seconds"] for row in rows]
+    head = f"{'notebook':<22}{'runs':>5}{'seconds':>10}"
+    return "\n".join([head, *(f"{name:<22}{len(took):>5}{sum(took):>10.1f}" for name, took in by_notebook.items())])
 
 
 def _results(run_plan: RunPlan) -> list[tuple[str, Path]]:
@@ -147,7 +135,6 @@ def dry_run(run_plan: RunPlan) -> str:
         parameters = plan.parameters(stage, run_plan.parameters[stage.notebook])
         row = manifest.latest(stage.run).get(stage.key)
         why = manifest.why(stage, row, manifest.inputs(stage, parameters, run_plan.notebooks))
-        why = why or manifest.other_graders(stage)
         if moving & set(stage.after):
             moving.add(stage.key)
             why = why or "if what it reads changes"

@@ -9,8 +9,6 @@ import logging
 import os
 import socket
 import sys
-import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,10 @@ IPC_LIMIT = 40  # characters of a folder name; with the socket's name after it, 
 
 
 def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
-    """Run the job's notebook with papermill and say how it went: ``status``, ``error``, ``startup_seconds`` ….
+    """Run the job's notebook with papermill and say how it went: ``status``, ``reason`` ….
 
     Any exception of papermill's or the kernel's is a failed stage, which the result reports.
     """
-    imports = private / "imports"
-    os.environ[kernel.IMPORT_LOG] = str(imports)
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(private), os.environ.get("JUPYTER_PATH")]))
     os.environ["JUPYTER_RUNTIME_DIR"] = str(private)
     # start-up files and settings of the user's own IPython, Jupyter and matplotlib are for other work
@@ -53,12 +49,10 @@ def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
             config=Config(KernelManager=_transport(private)),
         )
     except PapermillExecutionError as error:
-        outcome = _failed(f"{error.ename}: {error.evalue}", error.source, error.traceback)
+        return _failed(f"{error.ename}: {error.evalue}", error.source, error.traceback)
     except Exception as error:  # a dead kernel, a time-out, a full disk: reported, never lost
-        outcome = _failed(f"{type(error).__name__}: {error}" + _dead_kernel_hint(error))
-    else:
-        outcome = _outcome(job)
-    return outcome | _startup(job, imports)
+        return _failed(f"{type(error).__name__}: {error}" + _dead_kernel_hint(error))
+    return _outcome(job)
 
 
 def _transport(private: Path) -> dict[str, str]:
@@ -91,27 +85,6 @@ def _dead_kernel_hint(error: Exception) -> str:
     if type(error).__name__ != "DeadKernelError":
         return ""
     return " (killed from outside; most often memory ran out: lower batch_size or workers)"
-
-
-def _startup(job: dict[str, Any], imports: Path) -> dict[str, float]:
-    """Seconds until the parameters cell began, and seconds of import statements after that."""
-    try:
-        executed = notebook.read(Path(job["output"]))
-        index = notebook.parameters_index(executed, job["stage"])
-        stamp = executed["cells"][index]["metadata"]["papermill"]["start_time"]
-        began = datetime.fromisoformat(stamp).timestamp()
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"startup_seconds": round(time.time() - job["launched"], 3), "import_seconds": 0.0}
-    lines = [line.split() for line in imports.read_text().splitlines()] if imports.is_file() else []
-    later = sum(float(seconds) for end, seconds, *_ in lines if float(end) > began)
-    later += _imports_of_training(Path(job["metrics"]), time.time() - began)
-    return {"startup_seconds": round(began - job["launched"], 3), "import_seconds": round(later, 3)}
-
-
-def _imports_of_training(metrics: Path, elapsed: float) -> float:
-    """What the training process that a notebook started spent on imports; 0 if an old checkpoint was kept."""
-    found = read_json(metrics, {})
-    return found.get("import_seconds", 0.0) if 0 < found.get("child_seconds", 0) <= elapsed else 0.0
 
 
 class _Prefixed(logging.Formatter):

@@ -18,13 +18,10 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from laif_helpers import machine
 from laif_helpers.sandbox import _warden
 
 CAGES = ("bubblewrap", "unshare", "none")
@@ -65,20 +62,6 @@ def run_python(
     if timeout_s <= 0 or memory_mb < 64:
         raise ValueError(f"timeout_s={timeout_s}, memory_mb={memory_mb}: need timeout_s > 0 and memory_mb >= 64")
     return _run(isolation or cage(), source, timeout_s, memory_mb, cpu_s)
-
-
-def run_many(
-    sources: Iterable[str],
-    *,
-    workers: int = 0,
-    timeout_s: float = 10.0,
-    memory_mb: int = 1024,
-    cpu_s: float | None = None,
-) -> list[Result]:
-    """``run_python`` over many programs side by side (``workers`` 0: one per usable core), order kept."""
-    chosen = cage()
-    with kept_ready(), ThreadPoolExecutor(workers or machine.cores()) as pool:
-        return list(pool.map(lambda source: _run(chosen, source, timeout_s, memory_mb, cpu_s), sources))
 
 
 def kept_ready() -> AbstractContextManager[None]:

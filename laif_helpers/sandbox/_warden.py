@@ -125,18 +125,10 @@ class _Pool:
             self.busy -= 1
             if warden:
                 self.idle.setdefault(name, []).append(warden)
-            leaving = [
-                other_warden
-                for many in self.idle.values()
-                for other_warden in many
-                if not (other_warden.clean and self.busy)
-            ]
-            self.idle = {
-                kind: [other_warden for other_warden in many if other_warden not in leaving]
-                for kind, many in self.idle.items()
-            }
-        for other_warden in leaving:
-            other_warden.end()
+            leaving = [idle for many in self.idle.values() for idle in many if not (idle.clean and self.busy)]
+            self.idle = {kind: [idle for idle in many if idle not in leaving] for kind, many in self.idle.items()}
+        for idle in leaving:
+            idle.end()
 
 
 _pool = _Pool()

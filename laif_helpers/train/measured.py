@@ -2,14 +2,13 @@
 
 import random
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from laif_helpers import benchmarks
 from laif_helpers.answers import joined
-from laif_helpers.paths import RunDir
+from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Example, Response, read_jsonl, rows_of
+from laif_helpers.records import Example, Response, rows_of
 
 Row = dict[str, Any]
 HELD_OUT, ANCHORS, SHOWN = 240, 32, 8
@@ -29,7 +28,7 @@ def anchors(p: StageParameters) -> list[Row]:
     right = [
         response
         for name in p.in_domain
-        for response in responses(folder.responses(name, p.error_split))
+        for response in _answers(folder, name, p.error_split)
         if response.correct and joined.held_out(p, name, response.id)
     ]
     chosen = random.Random(f"{p.seed}-drift").sample(right, min(ANCHORS, len(right)))
@@ -38,7 +37,7 @@ def anchors(p: StageParameters) -> list[Row]:
 
 def shown(p: StageParameters) -> list[Row]:
     """Items to show before and after: half of them answered wrong before, half right, drawn with the seed."""
-    pool = [r for b in p.in_domain for r in responses(p.previous.responses(b, p.error_split))]
+    pool = [response for name in p.in_domain for response in _answers(p.previous, name, p.error_split)]
     rng = random.Random(p.seed)
     chosen: list[Response] = []
     for correct in (False, True):
@@ -53,9 +52,10 @@ def shown(p: StageParameters) -> list[Row]:
     ]
 
 
-def responses(path: Path) -> list[Response]:
-    """Rows of a file of responses; none if there is no file."""
-    return read_jsonl(path, Response) if path.is_file() else []
+def _answers(folder: IterationDir, name: str, split: str) -> list[Response]:
+    """The answers to a split; none if it was not answered."""
+    path = folder.responses(name, split)
+    return joined.responses(path) if path.is_file() else []
 
 
 def probed(p: StageParameters) -> list[tuple[Row, benchmarks.Benchmark, Example]]:

@@ -229,10 +229,7 @@ def weights(folder: Path) -> list[Path]:
 
 def finished(settings: Settings) -> bool:
     """Whether the checkpoint is whole and made by these very settings."""
-    sentinel = settings.checkpoint / SENTINEL
-    if not sentinel.is_file() or not IterationDir(Path(settings.folder)).train_metrics.is_file():
-        return False
-    done = read_state(sentinel)
+    done = read_state(settings.checkpoint / SENTINEL)
     if not read_state(IterationDir(Path(settings.folder)).train_metrics) or done.get("identity") != settings.identity:
         return False
     return file_hash(weights(settings.checkpoint)) == done["weights_sha256"]

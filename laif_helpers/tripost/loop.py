@@ -137,12 +137,7 @@ def _row(repair: Repair, sampled: Samples, found: bool) -> dict[str, Any]:
     feedback = [steps.read_feedback(text) for text in repair.turns[1::2]]
     return {
         **{"id": item.id, "benchmark": item.benchmark, **{key: item.fields[key] for key in ("bucket", "seen")}},
-        **{
-            "turns": repair.turns,
-            "stopped": repair.stopped,
-            "tokens": repair.tokens,
-            "first_tokens": repair.first_tokens,
-        },
+        **{key: getattr(repair, key) for key in ("turns", "stopped", "tokens", "first_tokens")},
         "right": [grade(item, text).correct for text in repair.answers],
         "steps_right": [verdict.correct for verdict in verdicts],
         "wrong_step": [verdict.step for verdict in verdicts],

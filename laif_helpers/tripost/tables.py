@@ -97,14 +97,8 @@ def followed(p: StageParameters, found: Sequence[Trajectory]) -> pd.DataFrame:
 
 def mixed(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Records by benchmark and source, with the weights that their answers carry."""
-    drawn = Counter(
-        (
-            row["benchmark"],
-            row["source"],
-            " ".join(f"{turn['weight']:g}" for turn in row["messages"] if "weight" in turn),
-        )
-        for row in rows
-    )
+    weights = [" ".join(f"{turn['weight']:g}" for turn in row["messages"] if "weight" in turn) for row in rows]
+    drawn = Counter((row["benchmark"], row["source"], carried) for row, carried in zip(rows, weights, strict=True))
     table = [(*key, n) for key, n in sorted(drawn.items())]
     return pd.DataFrame(table, columns=["benchmark", "source", "weights", "n"])
 

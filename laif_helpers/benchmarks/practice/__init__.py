@@ -54,21 +54,11 @@ def _world() -> dict[tuple[str, str], list[Example]]:
             problem = draw(rng, twist=twist)
             if problem.question not in taken:
                 taken.add(problem.question)
-                examples.append(_example(name, split, problem))
+                id, about = _identity(name, problem.question), _attributes(problem)
+                gold, rationale = str(problem.answer), problem.rationale
+                examples.append(Example(id, name, split, problem.question, gold, rationale, about))
         world[name, split] = examples
     return world
-
-
-def _example(name: str, split: str, problem: Problem) -> Example:
-    return Example(
-        id=_identity(name, problem.question),
-        benchmark=name,
-        split=split,
-        question=problem.question,
-        gold=str(problem.answer),
-        rationale=problem.rationale,
-        fields=_attributes(problem),
-    )
 
 
 def _identity(name: str, question: str) -> str:
