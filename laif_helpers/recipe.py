@@ -39,11 +39,11 @@ class Recipe(
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
         planned = [_arms.row(arm) for arm in (*self.arms, getattr(self, "arm", "vanilla"))]
-        switches = [arm for arm in planned if arm.halves]
-        if switches and self.iterations < 2 and not self.quote_only:
+        combined = [arm for arm in planned if arm.halves]
+        if combined and self.iterations < 2 and not self.quote_only:
             raise ValueError(
-                f"arm {switches[0].name!r} changes its strategy in the last iteration, so it needs iterations: 2 or "
-                f"more (given: {self.iterations}); for one iteration take {' or '.join(switches[0].halves)}"
+                f"arm {combined[0].name!r} changes its strategy in the last iteration, so it needs iterations: 2 or "
+                f"more (given: {self.iterations}); for one iteration take {' or '.join(combined[0].halves)}"
             )
         # a notebook that reads no teacher is not given one; 10 and 05, which do, look for themselves
         taught = [arm.name for arm in planned if arm.needs == "teacher" and type(self) is Recipe]

@@ -62,7 +62,7 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
     Raises ValueError naming file, row and field."""
     found: list[Logged] = []
     reader: Reader | None = None
-    for number, row in enumerate(_told(path, alone), start=1):
+    for number, row in enumerate(_known_rows(path, alone), start=1):
         try:
             reader = reader or _reader(row)
             if reader is None and not alone:
@@ -79,7 +79,7 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
     return _numbered(found) if reader in (_code_samples, _simple_evals) else found
 
 
-def _told(path: Path, alone: bool) -> Iterator[Row]:
+def _known_rows(path: Path, alone: bool) -> Iterator[Row]:
     try:
         yield from _rows(path, alone)
     except _ODD as error:

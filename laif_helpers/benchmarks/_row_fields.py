@@ -54,7 +54,7 @@ def accepted_answers(row: dict[str, Any]) -> list[str]:
         return [scalar(answer, "answer", _bare(field(row, "answer")), row)]
     if not answer:
         raise ValueError("field 'answer' is an empty list; write the accepted answers")
-    return [scalar(one, "answer", _bare(str(one)), row) for one in answer]
+    return [scalar(each, "answer", _bare(str(each)), row) for each in answer]
 
 
 def counted(row: dict[str, Any]) -> str:
@@ -123,16 +123,14 @@ def _pairs(choices: Any) -> list[tuple[str, Any]]:
         labelled = list(zip(choices["label"], choices["text"], strict=False))
     elif isinstance(choices, dict):
         labelled = list(choices.items())
-    elif isinstance(choices, list) and all(
-        isinstance(one, dict) and {"label", "text"} <= one.keys() for one in choices
-    ):
-        labelled = [(one["label"], one["text"]) for one in choices]
-    elif isinstance(choices, list) and len(choices) <= len(_LABELS):
-        labelled = list(zip(_LABELS, choices, strict=False))
-    elif isinstance(choices, list):
-        raise ValueError(f"field 'choices' has {len(choices)} options; at most {len(_LABELS)} have a letter")
-    else:
+    elif not isinstance(choices, list):
         raise ValueError(f"field 'choices' is {type(choices).__name__}; write a list, or labels with their texts")
+    elif all(isinstance(option, dict) and {"label", "text"} <= option.keys() for option in choices):
+        labelled = [(option["label"], option["text"]) for option in choices]
+    elif len(choices) <= len(_LABELS):
+        labelled = list(zip(_LABELS, choices, strict=False))
+    else:
+        raise ValueError(f"field 'choices' has {len(choices)} options; at most {len(_LABELS)} have a letter")
     return [(str(label).strip().strip("().").strip(), text) for label, text in labelled]
 
 

@@ -90,17 +90,17 @@ def _parts(
     pictures = {name.replace("_", " "): _png(figure) for name, figure in drawn.items()}
     return [
         _part(
-            "Accuracy", ACCURACY, [headline(tables["results"]), *_made(tables, "averages", average_table)], open=True
+            "Accuracy", ACCURACY, [headline(tables["results"]), *_ready(tables, "averages", average_table)], open=True
         ),
         _part("Figures", pictures=pictures, open=True),
         _part("Paired verdicts", VERDICTS, [verdict_table(tables["results"])], open=True),
         _part("Parts of the test", tables=[_gap_rows(tables["slices"])]),
-        _part("What was kept", KEPT, _made(tables, "kept", lambda kept: kept), open=True),
-        _part("Learned or memorised?", MEMORISED, _made(tables, "effects", _rates), open=True),
-        _part("Clusters of errors: what became of them", CLUSTERS, _made(tables, "by_cluster", _changed)),
-        _part("Lessons by what they may have repaired", LESSONS, _made(tables, "ranked", _lessons)),
-        _part("Gains, costs, and whether to go on", GAINS, _made(tables, "gains", _gains), open=True),
-        _part("What each arm took, and gains by cost", COSTS, _made(tables, "costs", _gains), open=True),
+        _part("What was kept", KEPT, _ready(tables, "kept", lambda kept: kept), open=True),
+        _part("Learned or memorised?", MEMORISED, _ready(tables, "effects", _rates), open=True),
+        _part("Clusters of errors: what became of them", CLUSTERS, _ready(tables, "by_cluster", _changed)),
+        _part("Lessons by what they may have repaired", LESSONS, _ready(tables, "ranked", _lessons)),
+        _part("Gains, costs, and whether to go on", GAINS, _ready(tables, "gains", _gains), open=True),
+        _part("What each arm took, and gains by cost", COSTS, _ready(tables, "costs", _gains), open=True),
         _part("Lessons: what became of them", tables=[funnels(run)]),
         _part("Training", tables=[training(run)]),
         *(_part(title, tables=[rows.map(_short)]) for title, rows in examples.items()),
@@ -123,7 +123,7 @@ def _part(
     return about | {"tables": shown, "pictures": pictures or {}, "text": text}
 
 
-def _made(found: dict[str, pd.DataFrame], name: str, way: Callable[[Any], pd.DataFrame]) -> list[pd.DataFrame]:
+def _ready(found: dict[str, pd.DataFrame], name: str, way: Callable[[Any], pd.DataFrame]) -> list[pd.DataFrame]:
     """A table that need not be there, made ready for the page."""
     return [way(found[name])] if name in found else []
 

@@ -113,11 +113,11 @@ MOST_NUMBERS = 80
 def settled(number: Number | None, how: str, text: str, start: int = 0) -> tuple[Number | None, str]:
     """A number stated from ``start`` on and how it was found; (None, "two") if another one is given as just as good."""
     for pair in _EITHER.finditer(text, max(0, start - 40)) if number else ():
-        one, other = (found[0] for found in (numbers(pair["one"]), numbers(pair["other"])))
+        first, other = (found[0] for found in (numbers(pair["one"]), numbers(pair["other"])))
         same_unit = not (pair["unit"] and pair["its"]) or pair["unit"] == pair["its"]
-        same_sign = one.percent == other.percent and ("$" in pair["one"]) == ("$" in pair["other"])
-        whole = one.value.denominator == other.value.denominator == 1  # "3.6 or 4" is rounded
-        differ = one.value != other.value and number and number.value in (one.value, other.value)
+        same_sign = first.percent == other.percent and ("$" in pair["one"]) == ("$" in pair["other"])
+        whole = first.value.denominator == other.value.denominator == 1  # "3.6 or 4" is rounded
+        differ = first.value != other.value and number and number.value in (first.value, other.value)
         if differ and pair.end() > start and same_unit and same_sign and whole:
             return None, "two"
     return number, how

@@ -108,14 +108,13 @@ def _truth(wanted: str, text: str) -> Grade:
     text = _EXPLAINS.split(_affirmed(text.casefold()))[0]
     words = re.compile(rf"\b(?:{'|'.join(sorted(pair))})\b")
     tail = (_tail(text) or "").strip()
-    if found := words.search(_SENTENCE.split(tail, maxsplit=1)[0]) or words.match(tail.strip(" *\n-\"'")):
-        return _said(found[0], wanted)
-    if found := re.match(rf"[\W_]*(?:\([a-z]\)\s*|option:\s*)?({words.pattern})", text):
-        return _said(found[1], wanted)
-    for sentence in reversed(_SENTENCE.split(text)):
-        if every := words.findall(sentence):
-            return _said(every[-1], wanted)
-    return Grade(False, None, False, f"neither {' nor '.join(sorted(pair))} read")
+    stated = words.search(_SENTENCE.split(tail, maxsplit=1)[0]) or words.match(tail.strip(" *\n-\"'"))
+    opening = re.match(rf"[\W_]*(?:\([a-z]\)\s*|option:\s*)?({words.pattern})", text)
+    closing = (found[-1] for sentence in reversed(_SENTENCE.split(text)) if (found := words.findall(sentence)))
+    read = stated[0] if stated else opening[1] if opening else next(closing, "")
+    if not read:
+        return Grade(False, None, False, f"neither {' nor '.join(sorted(pair))} read")
+    return Grade(read == wanted, read, True, f"read {read}, gold {wanted}")
 
 
 def _affirmed(text: str) -> str:
@@ -124,7 +123,3 @@ def _affirmed(text: str) -> str:
     text = re.sub(r"(?:\bnot|n't)\s+(?:\w+ly\s+)?valid\b", " invalid", text)
     text = re.sub(r"(?:\bnot|n't)\s+(?:\w+ly\s+)?invalid\b", " valid", text)
     return re.sub(r"(?<=is )not (true|false)\b", lambda match: _TRUTH.get(match[1], "true"), text)
-
-
-def _said(read: str, wanted: str) -> Grade:
-    return Grade(read == wanted, read, True, f"read {read}, gold {wanted}")

@@ -34,15 +34,15 @@ def put(run: RunDir, url: str) -> tuple[int, int]:
     system, place = _open(url)
     place = posixpath.join(place, run.path.name)
     with lock(run), _named(url):
-        there = _index(system, place)
+        held = _index(system, place)
         here = {path.relative_to(run.path).as_posix(): _described(path) for path in _files(run.path)}
-        new = [name for name, file in here.items() if there.get(name, {}).get("sha256") != file["sha256"]]
+        new = [name for name, file in here.items() if held.get(name, {}).get("sha256") != file["sha256"]]
         for name in tqdm(new, unit="file", desc="archive"):
             system.makedirs(posixpath.dirname(posixpath.join(place, name)), exist_ok=True)
             system.put_file(str(run.path / name), posixpath.join(place, name))
         system.makedirs(place, exist_ok=True)
         system.pipe_file(posixpath.join(place, INDEX), json.dumps(here, indent=1).encode())
-        for name in there.keys() - here.keys():
+        for name in held.keys() - here.keys():
             system.rm_file(posixpath.join(place, name))
     return len(here), len(new)
 

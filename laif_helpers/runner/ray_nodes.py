@@ -60,7 +60,7 @@ def differences(nodes: list[dict[str, Any]], run: Path) -> list[str]:
             ready, late = ray.wait(late, timeout=max(0.0, sent + PROBE_S - time.time()))
             if not ready:
                 raise ValueError(f"{_name(asked[late[0]])} did not answer within {PROBE_S:.0f} s; is it overloaded?")
-            sentences += [_difference(asked[one], ray.get(one), own, (sent, time.time()), folder) for one in ready]
+            sentences += [_difference(asked[ref], ray.get(ref), own, (sent, time.time()), folder) for ref in ready]
     except ray.exceptions.RayError as error:
         raise ValueError(f"a node of the Ray cluster could not be asked: {str(error).splitlines()[0]}") from None
     finally:
