@@ -5,7 +5,7 @@
 # make servers  vLLM for a CPU, in an environment of its own under data/downloads (3.4 GB)
 # make run-tripost  the second method: a target that learns to repair its own answers
 # make thorough  the whole of the checks that make test samples    make audit  known vulnerabilities of what is installed
-# make faults  break real runs in every way and write docs/faults.md (half an hour)
+# make faults  break real runs in every way and write docs/faults.md (half an hour)    make gpu  tests for a machine with a GPU
 #
 # Each builds .venv when it is needed, and again when pyproject.toml changed.
 
@@ -26,7 +26,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run run-tripost lab test quick thorough lint bench smollm2 servers faults audit clean
+.PHONY: help run run-tripost lab test quick thorough gpu lint bench smollm2 servers faults audit clean
 
 help:
 	@sed -n '/^#$$/q; s/^# \{0,1\}//p' Makefile
@@ -59,6 +59,9 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+gpu: $(VENV)/.test
+	LAIF_TEST_GPU=1 $(PYTEST) -q --dist load tests/test_gpu.py tests/test_families.py
 
 bench: $(VENV)/.bench
 	@for script in $(wildcard bench/*.py); do echo "== $$script"; $(BIN)/python $$script; done

@@ -2,8 +2,8 @@
 
 Nothing in the README's tables is typed by hand: this copies what the run wrote. ``quickstart`` also writes
 ``docs/gallery/``: one executed copy of each notebook, small enough to be read on a page of the repository. ``league``
-writes ``docs/league.md`` with its figure, of the runs ``league_practice`` and ``league_smollm2`` that are there; their
-tables are kept as CSV in ``docs/league/``, and a run that is not there is shown from them.
+writes ``docs/league.md`` with its figures, of the runs named in ``LEAGUE`` that are there; their tables are kept as CSV
+in ``docs/league/``, and a run that is not there is shown from them.
 """
 
 import base64
@@ -30,7 +30,7 @@ FIGURES = {
     },
     "practice_seeds": {"compare/budget_curves.png": "practice_seeds_budgets.png"},
     "practice_claim": {},
-    "smollm2_small": {},
+    "smollm2_practice": {},
 }
 
 
@@ -141,6 +141,7 @@ def _scaled(png: str) -> str:
 
 LEAGUE = {
     "league_practice": "nano, taught by a model of its own size that practised all concepts and learned from no arm",
+    "smollm2_practice": "SmolLM2-135M-Instruct after practice, with the arms that learn from lessons",
     "league_smollm2": "SmolLM2-135M-Instruct after practice, taught by the same model after practice on all concepts",
 }
 LEAGUE_TABLES = ("results.csv", "learned_kept.csv", "counterparts.csv", "costs.csv")
@@ -148,8 +149,9 @@ PARTS = "parts.csv"
 LEAGUE_TEXT = """# The league
 
 Every way of learning from errors that is here, at one budget. Made by `python docs/refresh.py league` of the runs of
-`papermill_runs/league_practice.yaml` and `papermill_runs/league_smollm2.yaml`. Accuracy: per cent of the test items,
-mean ± sd over seeds; a star: p under 5 % against the untouched target, paired t-test over seeds, Holm over the table.
+`league_practice.yaml`, `smollm2_practice.yaml` and `league_smollm2.yaml` in `papermill_runs/`. Accuracy: per cent of
+the test items, mean ± sd over seeds; a star: p under 5 % against the untouched target, paired t-test over seeds, Holm
+over the table.
 """
 
 
@@ -161,8 +163,8 @@ def league() -> str:
         if (run.compare / "costs.csv").is_file():
             kept.mkdir(parents=True, exist_ok=True)
             for file in LEAGUE_TABLES:
-                pd.read_csv(run.compare / file).round(4).to_csv(kept / file, index=False)
-            sliced = pd.read_csv(run.compare / "slices.csv").query("facet == 'gap'").round(4)
+                pd.read_csv(run.compare / file).round(6).to_csv(kept / file, index=False)
+            sliced = pd.read_csv(run.compare / "slices.csv").query("facet == 'gap'").round(6)
             sliced[["seed", "arm", "iteration", "benchmark", "value", "n", "accuracy"]].to_csv(
                 kept / PARTS, index=False
             )
@@ -266,7 +268,7 @@ def _number(value: Any) -> str:
 TABLES = {
     "practice_seeds": ("seeds", seeds_table),
     "practice_claim": ("claim", claim_table),
-    "smollm2_small": ("smollm2_small", claim_table),
+    "smollm2_practice": ("smollm2_practice", claim_table),
 }
 
 

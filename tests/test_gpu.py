@@ -1,4 +1,4 @@
-"""On a GPU: plain ``generate``'s texts, every way to train, and the memory that was promised."""
+"""On a GPU (``make gpu``): plain ``generate``'s texts, and every way to train."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from laif_helpers.recipe import StageParameters
 pytestmark = [
     pytest.mark.real,
     pytest.mark.model,
-    pytest.mark.skipif(not launch.gpus(), reason="no GPU here"),
+    pytest.mark.skipif(not launch.gpus(), reason="no GPU here, or none wanted: make gpu"),
 ]
 Make = Callable[..., StageParameters]
 

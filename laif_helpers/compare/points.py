@@ -40,7 +40,11 @@ def collect(run_path: Path, panels: Any) -> pd.DataFrame:
     if not seeds.axes(results):  # one setting: what differs is the arm and the seed
         first = settings[0]["in_domain"][0] if settings[0].get("in_domain") else str(results["benchmark"].iloc[0])
         drawn = league.write(run_path, results, sliced, first)
-        figures.save(figures.learned_kept(drawn, first), folder / "learned_kept")
+        items = int(results.loc[results["benchmark"] == first, "n"].max())
+        seen = results["seed"].nunique()
+        over = f"{seen} seeds, 95 % intervals over seeds" if seen > 1 else "one seed, 95 % intervals over items"
+        title = f"{first}: {items:,} items, {over}"
+        figures.save(figures.learned_kept(drawn, title), folder / "learned_kept")
     if results["seed"].nunique() > 1:
         table = seeds.summary(results)
         write_text(folder / "seeds.csv", table.to_csv(index=False))
