@@ -11,6 +11,5 @@ in every iteration but the last, and those of LEC in the last.
 from laif_helpers.answers.pools import Answered, Study, read
 from laif_helpers.instruct.asking import ask, probe
 from laif_helpers.instruct.learning import check, choose, diagnosed, learn, read_lessons
-from laif_helpers.instruct.planning import Plan, plan
+from laif_helpers.instruct.planning import Plan, plan, selected
 from laif_helpers.instruct.requests import Request, request
-from laif_helpers.instruct.studies import selected

@@ -1,5 +1,6 @@
 """Plans the requests: which items they are about, and how many lessons each asks for. Nothing is sent."""
 
+import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,12 +10,11 @@ from dataclasses import dataclass, field
 from laif_helpers import arms, instructors, lessons
 from laif_helpers.answers import pools
 from laif_helpers.answers.pools import Answered, Study
-from laif_helpers.instruct import studies as left_by_02
 from laif_helpers.instruct.neighbours import nearest_right
 from laif_helpers.instruct.requests import Near, Request, request
 from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Ledger
-from laif_helpers.paths import short_names
+from laif_helpers.paths import in_runs, short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_jsonl
 
@@ -61,8 +61,8 @@ def plan(p: StageParameters) -> Plan:
     """
     _check(p)
     found = pools.read(p)
-    chosen = left_by_02.selected(p, found) if p.row.about != "items" else None
-    named = left_by_02.clusters(p) if p.row.studies_errors else {}
+    chosen = selected(p, found) if p.row.about != "items" else None
+    named = named_clusters(p) if p.row.studies_errors else {}
     if p.per == "cluster" and not named and p.row.studies_errors:
         raise FileNotFoundError(
             f"per: cluster needs {p.previous.errors}; run 02_error_analysis for that iteration first"
@@ -92,6 +92,33 @@ def plan(p: StageParameters) -> Plan:
         notes.append(f"{short}: {asked}, {n} lessons each, {_needed(p)} needed")
     write_jsonl(p.folder.requests(p.arm), requests)
     return Plan(requests, found, neighbours, "" if requests else _ended(p, found), tuple(notes))
+
+
+def selected(p: StageParameters, studies: dict[str, Study]) -> set[str] | None:
+    """Ids of ``selection.json`` (a set of errors picked on the error map); None if there is no such file."""
+    if not p.previous.selection.is_file():
+        return None
+    try:
+        ids = {str(id) for id in json.loads(p.previous.selection.read_text(encoding="utf-8"))["ids"]}
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise ValueError(
+            f'{in_runs(p.previous.selection)} must read {{"ids": ["…", …]}}; pick again, or remove it'
+        ) from None
+    wrong = {answer.example.id for study in studies.values() for answer in study.wrong}
+    if not ids & wrong:
+        raise ValueError(f"selection.json names {len(ids)} ids, none of them a wrong item; pick again, or remove it")
+    return ids & wrong
+
+
+def named_clusters(p: StageParameters) -> dict[tuple[str, str], str]:
+    """(benchmark, id) -> the name of the cluster that 02 put an item into; {} if 02 has not written its table."""
+    if not p.previous.errors.is_file():
+        return {}
+    import pandas as pd
+
+    table = pd.read_parquet(p.previous.errors, columns=["benchmark", "id", "cluster_name"])
+    rows = zip(table["benchmark"], table["id"].astype(str), table["cluster_name"], strict=True)
+    return {(benchmark, id): str(name) for benchmark, id, name in rows if name}
 
 
 def _check(p: StageParameters) -> None:

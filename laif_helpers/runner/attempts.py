@@ -1,4 +1,4 @@
-"""Starts a stage's process, or finds the one that a killed runner has left at work."""
+"""Starts a stage's process, or finds the one that a killed runner has left at work; describes how a stage ended."""
 
 import time
 from dataclasses import dataclass
@@ -21,6 +21,25 @@ class Attempt:
     row: dict[str, Any]
     result: Path
     launched: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A settled stage.
+
+    Attributes:
+        status: ``done``, ``unchanged``, ``ended`` (its arm has nothing left to learn), ``skipped`` or ``failed``.
+        reason: for people; "" if nothing needs saying.
+        arm_ended: the arm ended well, at this stage or an earlier one.
+    """
+
+    status: str
+    reason: str = ""
+    arm_ended: bool = False
+
+    @property
+    def good(self) -> bool:
+        return self.status in ("done", "unchanged")
 
 
 class _Ended:

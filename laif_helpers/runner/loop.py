@@ -26,7 +26,7 @@ from laif_helpers.runner import (
     shared_folders,
 )
 from laif_helpers.runner import report as report_run
-from laif_helpers.runner.outcome import Outcome
+from laif_helpers.runner.attempts import Outcome
 from laif_helpers.runner.plan import COMPARE, RunPlan, Stage
 from laif_helpers.runner.run_lock import Say, lock
 

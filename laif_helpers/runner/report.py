@@ -9,7 +9,7 @@ from typing import Any
 
 from laif_helpers.paths import NOTEBOOKS, RunDir, runs_dir
 from laif_helpers.runner import manifest, plan
-from laif_helpers.runner.outcome import Outcome
+from laif_helpers.runner.attempts import Outcome
 from laif_helpers.runner.plan import RunPlan, Stage
 from laif_helpers.terminal import plain
 
