@@ -56,11 +56,7 @@ def answer(messages: list[Message], *, seed: int) -> str:
             "the scripted instructor needs one of them"
         )
     source = recognise(found["wrong"])
-    right = [recognise(question) for question in numbered(found.get("right", ""))]
-    mistake = find_mistake(source, found.get("student", ""))
-    if right:
-        return _contrast(rng, source, mistake, right, n)
-    return _reply(_blame(mistake), _samples(rng, _around(rng, mistake.concept, n), source.question))
+    return _teach(rng, source, find_mistake(source, found.get("student", "")), found.get("right", ""), n)
 
 
 # -- reading the answer ----------------------------------------------------------------------------------------
@@ -98,6 +94,13 @@ def _same(a: Equation, b: Equation) -> bool:
 
 
 # -- what to teach ---------------------------------------------------------------------------------------------
+
+
+def _teach(rng: random.Random, source: Problem, mistake: Mistake, right: str, n: int) -> str:
+    """Lessons on a mistake; on the boundary, if the request lists questions that the student answers right."""
+    if known := [recognise(question) for question in numbered(right)]:
+        return _contrast(rng, source, mistake, known, n)
+    return _reply(_blame(mistake), _samples(rng, _around(rng, mistake.concept, n), source.question))
 
 
 def _contrast(rng: random.Random, source: Problem, mistake: Mistake, right: list[Problem], n: int) -> str:
@@ -138,10 +141,7 @@ def _group(rng: random.Random, found: dict[str, str], n: int) -> str:
     (source, _), mistake = next(
         (item, mistake) for item, mistake in zip(errors, mistakes, strict=True) if mistake.concept == concept
     )
-    right = [recognise(question) for question in numbered(found.get("right", ""))]
-    if right:
-        return _contrast(rng, source, mistake, right, n)
-    return _reply(_blame(mistake), _samples(rng, _around(rng, concept, n), source.question))
+    return _teach(rng, source, mistake, found.get("right", ""), n)
 
 
 def _shared(group: list[str]) -> str:

@@ -193,10 +193,10 @@ def _sum_at(side: Sequence[_Token], at: int) -> tuple[str, int, int]:
         if not operand:
             return "", at, at
         parts.append(minus + operand)
-        end, after = at, _past_unit(side, at)
+        end, after = at, _past_words(side, at, _LONGEST_UNIT)
         if after < len(side) and side[after].kind == "sign":
             parts.append(f" {side[after].text} ")
-            at = _past_words(side, after + 1)
+            at = _at_number(side, after + 1)
         elif after == at < len(side) and side[at].tight and side[at].kind in ("open", "number"):
             parts.append(" * ")  # "25(2/5)"
         else:
@@ -222,18 +222,14 @@ def _mixed(text: str) -> str:
     return f"({whole}+{fraction})"
 
 
-def _past_unit(side: Sequence[_Token], at: int) -> int:
-    end = at
-    while end < len(side) and side[end].kind == "word" and end - at < _LONGEST_UNIT:
-        end += 1
-    return end
+def _past_words(side: Sequence[_Token], at: int, most: int) -> int:
+    words = itertools.takewhile(lambda token: token.kind == "word", side[at : at + most])
+    return at + sum(1 for _ in words)
 
 
-def _past_words(side: Sequence[_Token], at: int) -> int:
+def _at_number(side: Sequence[_Token], at: int) -> int:
     """Past what may stand between a sign and its number: ``+ the 8 before``, ``+ Piper's 100 hits``."""
-    end = at
-    while end < len(side) and side[end].kind == "word" and end - at < 3:
-        end += 1
+    end = _past_words(side, at, 3)
     return end if end < len(side) and side[end].kind in ("number", "open") else at
 
 

@@ -72,15 +72,16 @@ def make(p: StageParameters) -> Mix:
     )
     if p.replay_from == "own":
         rows = [_in_own_words(row, right) for row in rows]
-    short = lessons.shortfalls(rows, p.budget, p.replay_fraction, strict=p.strict and not by_tokens)
-    if by_tokens:
+    return _written(p, rows, lessons.shortfalls(rows, p.budget, p.replay_fraction, strict=p.strict and not by_tokens))
+
+
+def _written(p: StageParameters, rows: list[dict[str, Any]], short: list[str]) -> Mix:
+    """Write the training set, cut to equal tokens if the recipe asks for that; with what there is too little of."""
+    if p.match == "tokens":
         rows, short = token_budget.fit(p, rows)
     write_jsonl(p.folder.training_set, rows)
-    return Mix(rows, _absent(p, rows) + short)
-
-
-def _absent(p: StageParameters, rows: list[dict[str, Any]]) -> list[str]:
-    return [f"{name}: no items at all" for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
+    absent = [name for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
+    return Mix(rows, [f"{name}: no items at all" for name in absent] + short)
 
 
 def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
@@ -93,11 +94,7 @@ def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
             raise ValueError(f"training row {row['id']} of {row['benchmark']} asks a test question; {again}")
     if not rows:
         raise ValueError(f"{p.folder.repair_records} holds no record; look at the funnel of {p.row.notebook}")
-    short = lessons.shortfalls(rows, p.budget, 0.0)
-    if p.match == "tokens":
-        rows, short = token_budget.fit(p, rows)
-    write_jsonl(p.folder.training_set, rows)
-    return Mix(rows, _absent(p, rows) + short)
+    return _written(p, rows, lessons.shortfalls(rows, p.budget, 0.0))
 
 
 def _ended(p: StageParameters) -> str:
