@@ -3,12 +3,15 @@
 One parser serves the checks of lessons and the symbolic instructor: numbers, ``+ - * / ^``, parentheses, ``%``.
 """
 
+import ast
 import functools
 import operator
 import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
+
+from laif_helpers.graders.languages import ascii_signs
 
 Tree = Fraction | tuple[str, "Tree", "Tree"]
 """An exact number, or (operator, left, right)."""
@@ -20,7 +23,10 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "/": operator.truediv,
 }
 LARGEST_EXPONENT = 64
-_TOKEN = re.compile(rf"\s*(?:({DIGITS})|([-+*/^()%]))")
+_PLAIN = re.compile(rf"(?>\s*(?:{DIGITS}|[-+*/^()%]))++\s*")
+_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
+_PRODUCT = re.compile(r"(?<=[\d)%]) ?\(")
+_SIGNS: dict[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "^"}
 
 
 def parse(text: str, *, percent: bool = True) -> Tree:
@@ -28,62 +34,31 @@ def parse(text: str, *, percent: bool = True) -> Tree:
 
     Raises ValueError if it is not plain arithmetic.
     """
-    tokens, place = [], 0
-    text = text.replace("$", "").replace("**", "^").strip()
-    while place < len(text):
-        match = _TOKEN.match(text, place)
-        if not match:
-            raise ValueError("not plain arithmetic")
-        tokens.append(match[1] or match[2])
-        place = match.end()
-    reader = _Reader(tokens, percent)
-    try:
-        tree = reader.sum()
-    except (IndexError, RecursionError):
-        raise ValueError("not plain arithmetic") from None
-    if reader.at < len(tokens):
+    text = text.replace("$", "").replace("**", "^")
+    if not _PLAIN.fullmatch(text):
         raise ValueError("not plain arithmetic")
-    return tree
+    text = " ".join(_ZEROS.sub("", ascii_signs(text).replace(",", "")).split())
+    # "3(4 + 5)" is a product; a subscript stands where the percent sign stands: behind its operand, and binding first
+    text = _PRODUCT.sub("*(", text).replace("^", "**").replace("%", "[0]")
+    try:
+        return _tree(ast.parse(text, mode="eval").body, text, percent)
+    except (SyntaxError, KeyError, RecursionError, MemoryError):
+        raise ValueError("not plain arithmetic") from None
 
 
-class _Reader:
-    """Tokens into a tree, one precedence a method; ``at`` is the next token."""
-
-    def __init__(self, tokens: list[str], percent: bool):
-        self.tokens, self.percent, self.at = tokens, percent, 0
-
-    def next(self, among: str) -> str:
-        """The next token if it is one of those, and step over it; else ""."""
-        if self.at < len(self.tokens) and self.tokens[self.at] in among:
-            self.at += 1
-            return self.tokens[self.at - 1]
-        return ""
-
-    def sum(self) -> Tree:
-        tree = self.product()
-        while sign := self.next("+-"):
-            tree = (sign, tree, self.product())
-        return tree
-
-    def product(self) -> Tree:
-        tree = self.power()
-        while (sign := self.next("*/")) or (self.at < len(self.tokens) and self.tokens[self.at] == "("):
-            tree = (sign or "*", tree, self.power())  # "3(4 + 5)" is a product
-        return tree
-
-    def power(self) -> Tree:
-        if self.next("-"):
-            return ("-", Fraction(0), self.power())
-        if self.next("("):
-            tree = self.sum()
-            if not self.next(")"):
-                raise ValueError("not plain arithmetic")
-        else:
-            self.at += 1
-            tree = Fraction(self.tokens[self.at - 1].replace(",", ""))
-        if self.next("%") and self.percent:
-            tree = ("/", tree, Fraction(100))
-        return ("^", tree, self.power()) if self.next("^") else tree
+def _tree(node: ast.expr, text: str, percent: bool) -> Tree:
+    """What Python's parser, which runs nothing, has read; numbers as they are written, so that 0.1 is a tenth."""
+    match node:
+        case ast.BinOp(left, sign, right):
+            return _SIGNS[type(sign)], _tree(left, text, percent), _tree(right, text, percent)
+        case ast.UnaryOp(ast.USub(), operand):
+            return "-", Fraction(0), _tree(operand, text, percent)
+        case ast.Subscript(operand) if not isinstance(operand, ast.Subscript):
+            tree = _tree(operand, text, percent)
+            return ("/", tree, Fraction(100)) if percent else tree
+        case ast.Constant():
+            return Fraction(text[node.col_offset : node.end_col_offset])
+    raise ValueError("not plain arithmetic")
 
 
 def worth(tree: Tree) -> Fraction:
