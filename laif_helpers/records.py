@@ -265,8 +265,7 @@ def file_hash(files: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for file in files:
         with file.open("rb") as handle:
-            while block := handle.read(1 << 22):
-                found.update(block)
+            hashlib.file_digest(handle, lambda: found)
     return found.hexdigest()
 
 

@@ -3,8 +3,6 @@
 The labels are the logs' own unless ``regrade``. Items that share an origin, and samples of one item, are one unit.
 """
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from laif_helpers.answers.logs import Logged
 from laif_helpers.compare.sides import Key, Log, content_key, item_key
 from laif_helpers.embeddings import embed
 from laif_helpers.machine import cores
+from laif_helpers.records import digest
 
 SEED = 0
 """Of the bootstrap."""
@@ -62,7 +61,7 @@ def _fingerprint(log: Log) -> str:
         for (task, id), some in log.items.items()
         for answer in some
     )
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return digest(rows)
 
 
 def _matched(a: Log, b: Log) -> tuple[Log, Log, list[str]]:

@@ -1,7 +1,6 @@
 """One file of responses: which answers are known already, which are missing, and the finished, graded file."""
 
 import glob
-import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +12,7 @@ from laif_helpers.benchmarks import Benchmark
 from laif_helpers.evaluate import times
 from laif_helpers.evaluate.grading import graders_hash, items_hash, to_responses
 from laif_helpers.paths import IterationDir, stamp_of
-from laif_helpers.records import Completion, Example, Response, read_state, sound_rows, write_json, write_jsonl
+from laif_helpers.records import Completion, Example, Response, digest, read_state, sound_rows, write_json, write_jsonl
 
 
 @dataclass
@@ -75,11 +74,7 @@ def name_of(identity: str, sample: int) -> str:
 
 def key_of(identity: str, messages: list[dict[str, str]]) -> str:
     """An item's id with a hash of what is asked, so that a changed prompt is asked anew."""
-    return f"{identity}:{_hash(messages)}"
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+    return f"{identity}:{digest(messages)[:12]}"
 
 
 def finished_before(job: Job) -> dict[str, Completion]:

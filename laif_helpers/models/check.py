@@ -58,7 +58,7 @@ def unreadable(folder: Path) -> Iterator[str]:
     if not any(file.suffix in (".safetensors", ".bin") for file in folder.iterdir()):
         yield f"{folder}: no weights (no .safetensors or .bin file); fetch them, or correct the path"
     for file in sorted(folder.glob("*.safetensors")):
-        wanted, size = _bytes_wanted(file), file.stat().st_size
+        wanted, size = bytes_wanted(file), file.stat().st_size
         if wanted == 0:
             yield f"{file}: a git-lfs pointer instead of weights; {fetch}"
         elif wanted != size:
@@ -77,7 +77,7 @@ def _is_json(text: bytes) -> bool:
         return False
 
 
-def _bytes_wanted(file: Path) -> int:
+def bytes_wanted(file: Path) -> int:
     """How long a safetensors file is by its own header; 0 for a git-lfs pointer, -1 if there is no header."""
     header, length = _header(file)
     if header is None:

@@ -5,12 +5,13 @@ parse, and overwrites every value if no cell is tagged. Here each of these is re
 """
 
 import ast
-import hashlib
 import json
 import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from laif_helpers.records import digest
 
 TAG = "parameters"
 
@@ -74,7 +75,7 @@ def check(path: Path, known: Collection[str], required: Collection[str] = ()) ->
 def source_hash(path: Path) -> str:
     """Digest of the code: outputs, counts, metadata and the story told between the cells leave it as it is."""
     cells = [source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "code"]
-    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
+    return digest(cells)[:16]
 
 
 def _assignment(node: ast.stmt, name: str) -> tuple[str, Any]:

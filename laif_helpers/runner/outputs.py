@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers import records
+from laif_helpers.models import check
 
 WHOLE_FILE = 64 << 20  # bytes; a larger file counts by size and time, reading 15 GB of weights takes minutes
 
@@ -65,11 +66,7 @@ def _as_table(path: Path) -> bool:
 def _as_weights(path: Path) -> bool:
     """Weights that changed are damaged, whatever they hold; of those too large to be hashed only the size is known."""
     size = path.stat().st_size
-    with path.open("rb") as handle:
-        head = int.from_bytes(handle.read(8), "little")
-        tensors: dict[str, Any] = json.loads(handle.read(head))
-    ends = max(tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__")
-    return size > WHOLE_FILE and size == 8 + head + ends
+    return size > WHOLE_FILE and size == check.bytes_wanted(path)
 
 
 def _as_text(path: Path) -> bool:
