@@ -4,7 +4,6 @@ The archive holds what Inspect's own writer puts there: ``header.json``, ``summa
 Format: https://inspect.aisi.org.uk/eval-logs.html
 """
 
-import hashlib
 import json
 import math
 import statistics
@@ -15,7 +14,7 @@ from typing import Any
 
 from laif_helpers.answers import joined
 from laif_helpers.paths import RunDir
-from laif_helpers.records import Response, written_whole
+from laif_helpers.records import Response, file_hash, written_whole
 
 Document = dict[str, Any]
 SCORER = "laif"
@@ -43,7 +42,7 @@ def _write(path: Path, folder: Path) -> Path:
     answered_at = datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(microsecond=0)
     name = f"{rows[0].benchmark}-{rows[0].split}-{arm}-{turn}" if rows else path.stem
     name = Path(name).stem.replace("_", "-") if name.endswith((".jsonl", ".json")) else name.replace("/", "-")
-    key = hashlib.sha256(path.read_bytes()).hexdigest()[:22]
+    key = file_hash([path])[:22]
     log = folder / f"{answered_at:%Y-%m-%dT%H-%M-%S}-00-00_{name.replace('_', '-')}_{key}.eval"
     samples = [_sample(row) for row in rows]
     about = {"arm": arm, "iteration": int(turn.removeprefix("iter")), "split": rows[0].split if rows else ""}

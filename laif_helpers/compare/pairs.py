@@ -238,14 +238,7 @@ def groups(found: pd.DataFrame, least: int = 10) -> pd.DataFrame:
     if count < 2:  # questions that differ in their numbers alone
         return pd.DataFrame(columns=columns)
     points = asked.assign(cluster=KMeans(count, n_init=4, random_state=SEED).fit_predict(vectors))
-    names = cluster_names.name(points)
-    rows = []
-    for number, part in points.groupby("cluster"):
-        flips = part["flip"].value_counts()
-        row = {
-            "name": names[int(str(number))],
-            "fixed": int(flips.get("fixed", 0)),
-            "broken": int(flips.get("broken", 0)),
-        }
-        rows.append(row | {"example": part["question"].iloc[0]})
-    return pd.DataFrame(rows, columns=columns).sort_values("broken", ascending=False, ignore_index=True)
+    names, example = cluster_names.name(points), points.groupby("cluster")["question"].first()
+    flips = pd.crosstab(points["cluster"], points["flip"]).reindex(columns=["fixed", "broken"], fill_value=0)
+    table = flips.assign(name=[names[int(number)] for number in flips.index], example=example)
+    return table.rename_axis(columns=None)[columns].sort_values("broken", ascending=False, ignore_index=True)

@@ -10,7 +10,7 @@ from laif_helpers.benchmarks import Benchmark
 from laif_helpers.graders import turns
 from laif_helpers.graders.families import FAMILIES
 from laif_helpers.graders.second import Second, second_grades
-from laif_helpers.records import Completion, Example, Grade, Response
+from laif_helpers.records import Completion, Example, Grade, Response, file_hash
 
 CUT = "; the answer was cut at the token limit"
 NO_ANSWER = "no answer: "
@@ -95,12 +95,5 @@ def items_hash(keys: list[str], examples: list[Example]) -> str:
 
 def graders_hash() -> str:
     """A hash of the graders' source: kept answers are graded again after any of it changed."""
-    here = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in [
-        *sorted((here / "benchmarks").rglob("*.py")),
-        *sorted((here / "graders").rglob("*.py")),
-        *sorted((here / "sandbox").glob("*.py")),
-    ]:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    folders = (Path(__file__).parents[1] / name for name in ("benchmarks", "graders", "sandbox"))
+    return file_hash(path for folder in folders for path in sorted(folder.rglob("*.py")))[:16]

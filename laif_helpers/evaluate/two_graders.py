@@ -26,19 +26,17 @@ def second_opinion(df: pd.DataFrame) -> pd.DataFrame:
 
     ``second_read_nothing``: wrong by the first, nothing read by the second; these count as errors.
     """
-    rows = []
-    for (benchmark, split), part in shortened(df).groupby(["benchmark", "split"], sort=False):
-        first, second = part["correct"].astype(bool), part["second_correct"]
-        counts = {
-            "both_right": (first & second.eq(True)).sum(),
-            "both_wrong": (~first & second.eq(False)).sum(),
-            "second_read_nothing": (~first & second.isna()).sum(),
-            "only_first_right": (first & second.eq(False)).sum(),
-            "only_second_right": (~first & second.eq(True)).sum(),
-            "errors": part["is_error"].sum(),
-        }
-        rows.append({"benchmark": benchmark, "split": split, "n": len(part)} | {k: int(v) for k, v in counts.items()})
-    return pd.DataFrame(rows)
+    first, second = df["correct"].astype(bool), df["second_correct"]
+    marks = {
+        "both_right": first & second.eq(True),
+        "both_wrong": ~first & second.eq(False),
+        "second_read_nothing": ~first & second.isna(),
+        "only_first_right": first & second.eq(False),
+        "only_second_right": ~first & second.eq(True),
+        "errors": df["is_error"].astype(bool),
+    }
+    groups = shortened(df).assign(n=1, **marks).groupby(["benchmark", "split"], sort=False)
+    return groups[["n", *marks]].sum().reset_index()
 
 
 def observation_on_audit(table: pd.DataFrame) -> str:

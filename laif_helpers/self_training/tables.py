@@ -25,13 +25,9 @@ def by_question(attempts: Sequence[Attempt]) -> pd.DataFrame:
 
 def examples(found: Sequence[Lesson], n: int = 4) -> pd.DataFrame:
     """A few answers of each fate."""
-    shown: Counter[str] = Counter()
-    rows = []
-    for lesson in found:
-        shown[lesson.status] += 1
-        if shown[lesson.status] <= n:
-            rows.append((lesson.status, lesson.reason, lesson.question, lesson.response))
-    return pd.DataFrame(rows, columns=["status", "reason", "question", "the target's answer"])
+    rows = [(lesson.status, lesson.reason, lesson.question, lesson.response) for lesson in found]
+    table = pd.DataFrame(rows, columns=["status", "reason", "question", "the target's answer"])
+    return table.groupby("status").head(n).reset_index(drop=True)
 
 
 def ended(p: StageParameters, attempts: Sequence[Attempt], found: Sequence[Lesson]) -> str:
