@@ -4,14 +4,14 @@ A problem is a chain: an opening gives a quantity, changes work on it, a closing
 ``practice_reading`` goes the other way, from a text to its problem.
 """
 
-import operator
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from laif_helpers.benchmarks.practice import concepts as table
 from laif_helpers.benchmarks.practice.concepts import CONCEPTS, Concept
+from laif_helpers.graders.arithmetic import OPERATIONS
 
 LARGEST = 120
 """No quantity of an ordinary problem is larger: what a one-million-parameter model can learn to calculate with."""
@@ -170,18 +170,10 @@ def _bind(operand: table.Operand, bound: dict[str, int]) -> int:
     return operand if isinstance(operand, int) else bound[operand]
 
 
-_OPERATORS: dict[str, Callable[[int, int], int]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.floordiv,
-}
-
-
 def make_equation(left: int, sign: str, right: int) -> Equation | None:
     if sign == "/" and (right == 0 or left % right):
         return None
-    return Equation(left, sign, right, _OPERATORS[sign](left, right))
+    return Equation(left, sign, right, int(OPERATIONS[sign](left, right)))
 
 
 def _write(rng: random.Random, chain: Sequence[Concept], numbers: list[Any], twist: str) -> Problem:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from laif_helpers.graders import steps
+from laif_helpers.graders.arithmetic import OPERATIONS
 from laif_helpers.graders.steps import FINAL, MAX_NUMBER, Fault, Step, Verdict
 
 Tree = Any
@@ -100,18 +101,13 @@ def _tree(node: ast.expr) -> Tree:
 def evaluate(tree: Tree) -> int:
     """The exact value. Raises ValueError for letters and for values beyond 10^12."""
     if isinstance(tree, tuple):
-        left, right = evaluate(tree[0]), evaluate(tree[2])
-        value = _apply(left, tree[1], right)
+        value: int = OPERATIONS[tree[1]](evaluate(tree[0]), evaluate(tree[2]))
         if abs(value) > MAX_NUMBER:
             raise TooLarge(f"a number beyond {MAX_NUMBER}")
         return value
     if isinstance(tree, int):
         return tree
     raise ValueError(f"an invalid equation: {tree} is no number")
-
-
-def _apply(left: int, operator: str, right: int) -> int:
-    return left + right if operator == "+" else left - right if operator == "-" else left * right
 
 
 def show(tree: Tree) -> str:
@@ -133,7 +129,7 @@ def _reduced(tree: Tree) -> Tree:
         return _reduced(left), operator, right
     if isinstance(right, tuple):
         return left, operator, _reduced(right)
-    return _apply(left, operator, right)
+    return OPERATIONS[operator](left, right)
 
 
 def chain(first: str, tree: Tree) -> str:
