@@ -70,7 +70,7 @@ def make_instruct(folder: Path) -> Path:
 
 def halves() -> bool:
     """Whether this machine trains in bfloat16."""
-    return torch.cuda.is_available() or precision.processor_has_bfloat16()
+    return precision.fast_bfloat16(torch.cuda.is_available())
 
 
 def train(model: Any, samples: list[Any], settings: Settings, pad: int) -> None:

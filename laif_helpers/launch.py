@@ -108,15 +108,19 @@ def port_was_taken(log: Path) -> bool:
     return "EADDRINUSE" in text or "address already in use" in text.lower()
 
 
-def gpus() -> list[str]:
+def gpus(folder: Path = Path("/dev")) -> list[str]:
     """Ids of the GPUs that a child may use, found without a call to CUDA (which a kernel must not make).
 
+    NVIDIA's, AMD's (whose torch calls them CUDA devices too), and the one that Windows lends to Linux.
     ``CUDA_VISIBLE_DEVICES`` is obeyed if it is set: DeepSpeed's launcher would overwrite it.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [part.strip() for part in visible.split(",") if part.strip() not in ("", "-1")]
-    return [str(at) for at, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+    found = [*folder.glob("nvidia[0-9]*")] or [*folder.glob("dxg")]
+    if not found and (folder / "kfd").exists():
+        found = [*folder.glob("dri/renderD*")]
+    return [str(at) for at, _ in enumerate(found)]
 
 
 def devices(processes: int) -> list[int | str]:

@@ -27,9 +27,10 @@ def test_instructions_are_read_from_the_processors_flags(tmp_path: Path, flags: 
 @pytest.mark.parametrize("has", [True, False])
 def test_auto_takes_bfloat16_for_large_models_where_it_is_fast(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
     monkeypatch.setattr(precision, "processor_has_bfloat16", lambda: has)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: including_emulation or has)
     assert precision.choose("auto", 135_000_000, gpu=False) == ("bfloat16" if has else "float32")
     assert precision.choose("auto", 1_000_000, gpu=False) == "float32"
-    assert precision.choose("auto", 1_000_000, gpu=True) == "bfloat16"
+    assert precision.choose("auto", 1_000_000, gpu=True) == ("bfloat16" if has else "float32")
     assert precision.choose("float32", 135_000_000, gpu=True) == "float32"
     assert precision.choose("bfloat16", 1_000_000, gpu=False) == "bfloat16", "asked for, so done"
 
@@ -37,6 +38,9 @@ def test_auto_takes_bfloat16_for_large_models_where_it_is_fast(monkeypatch: pyte
 def test_what_is_slow_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "processor_has_bfloat16", lambda: False)
     assert "no instructions for it; float32 is faster" in precision.warning("bfloat16", gpu=False)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
     assert not precision.warning("bfloat16", gpu=True) and not precision.warning("auto", gpu=False)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: including_emulation)
+    assert "this GPU has no instructions for it" in precision.warning("bfloat16", gpu=True)
     monkeypatch.setattr(precision, "processor_has_bfloat16", lambda: True)
     assert not precision.warning("bfloat16", gpu=False)

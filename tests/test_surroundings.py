@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Toy, write_toy
 
-from laif_helpers import machine
+from laif_helpers import launch, machine
 from laif_helpers.models import protocol
 from laif_helpers.runner import executors, manifest
 
@@ -115,3 +115,48 @@ def test_white_space_around_a_key_does_no_harm(monkeypatch: pytest.MonkeyPatch) 
     assert machine.secret("OPENAI_API_KEY") == "sk-1"
     monkeypatch.delenv("OPENAI_API_KEY")
     assert machine.secret("OPENAI_API_KEY") == ""
+
+
+def test_stages_at_the_same_time_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
+    tell = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
+    monkeypatch.setattr(executors, "command", lambda job, parent: [sys.executable, "-c", tell])
+    monkeypatch.setattr(subprocess, "DEVNULL", subprocess.PIPE)  # a stage ends when the test closes its input
+    engine, handles, logs = executors.Local(), [], [tmp_path / f"{at}.log" for at in range(7)]
+
+    def start(gpus: int) -> None:
+        handles.append(engine.start(tmp_path / "job", logs[len(handles)], 1, gpus))
+
+    for gpus in (1, 1, 2, 1):
+        start(gpus)
+    handles[1].communicate()  # the GPU of a stage that has ended is free
+    for gpus in (1, 0, 4):  # no model: no GPU of its own; more than there are: the training says so
+        start(gpus)
+    for handle in handles:
+        handle.communicate()
+    assert [log.read_text().strip() for log in logs] == ["0", "2", "5,0", "2", "2", "0,2,5", "0,2,5"]
+
+
+@pytest.mark.parametrize(
+    "files, ids",
+    [
+        ((), []),
+        (
+            ("nvidiactl", "nvidia-uvm", "nvidia0", "nvidia3"),
+            ["0", "1"],
+        ),  # a container got two of four
+        (("dxg",), ["0"]),
+        (("kfd", "dri/card0", "dri/renderD128", "dri/renderD129"), ["0", "1"]),
+        (("dri/renderD128",), []),  # draws pictures only
+    ],
+)
+def test_gpus_of_every_make_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...], ids: list[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert launch.gpus(tmp_path) == ids
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", " 3, GPU-7a ,-1")
+    assert launch.gpus(tmp_path) == ["3", "GPU-7a"]

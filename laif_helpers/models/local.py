@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from laif_helpers import launch
 from laif_helpers.models import check, gguf, precision, template
 from laif_helpers.models.sampling import Sampling
 from laif_helpers.paths import resolve
@@ -52,7 +53,7 @@ def chosen_dtype(name: str, dtype: str) -> str:
 
 def _gpu() -> bool:
     """Whether there is a GPU that torch can use; torch is asked only if the machine has one."""
-    if not any(Path("/dev").glob("nvidia[0-9]*")):
+    if not launch.gpus():
         return False
     import torch
 

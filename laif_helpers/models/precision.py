@@ -11,18 +11,28 @@ _INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
 def choose(dtype: str, weights: int, gpu: bool) -> str:
     """``float32`` or ``bfloat16`` for a model of so many weights; ``dtype`` is ``auto`` or one of the two.
 
-    ``auto`` takes bfloat16 on a GPU, and on a processor with instructions for it if the model is large.
+    ``auto`` takes bfloat16 where there are instructions for it: on a GPU, and on a processor if the model is large.
     """
     if dtype != "auto":
         return dtype
-    return "bfloat16" if gpu or (weights > LARGE and processor_has_bfloat16()) else "float32"
+    return "bfloat16" if (gpu or weights > LARGE) and fast_bfloat16(gpu) else "float32"
 
 
 def warning(dtype: str, gpu: bool) -> str:
     """A sentence if ``dtype`` asks for what this machine is slow at, else ""."""
-    if dtype != "bfloat16" or gpu or processor_has_bfloat16():
+    if dtype != "bfloat16" or fast_bfloat16(gpu):
         return ""
-    return "dtype: bfloat16 is slow here, because this processor has no instructions for it; float32 is faster"
+    place = "GPU" if gpu else "processor"
+    return f"dtype: bfloat16 is slow here, because this {place} has no instructions for it; float32 is faster"
+
+
+def fast_bfloat16(gpu: bool) -> bool:
+    """Whether the GPU, or else the processor, multiplies bfloat16 numbers. GPUs before Ampere only imitate it."""
+    if not gpu:
+        return processor_has_bfloat16()
+    import torch
+
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def processor_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -12,10 +12,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from laif_helpers import machine
+from laif_helpers import launch, machine
 from laif_helpers.paths import ROOT
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -83,17 +84,32 @@ def interruptible() -> Iterator[None]:
 class Local:
     """Stages as child processes in sessions of their own, which Linux ends with the runner (``kernel``)."""
 
+    def __init__(self) -> None:
+        self.placed: list[tuple[subprocess.Popen[bytes], list[str]]] = []
+
     def start(self, job: Path, log: Path, threads: int, gpus: int) -> "subprocess.Popen[bytes]":
+        own = self._quietest(gpus)
         with log.open("ab") as sink:
-            return subprocess.Popen(
+            handle = subprocess.Popen(
                 command(job, os.getpid()),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env=environment(threads),
+                env=environment(threads) | ({"CUDA_VISIBLE_DEVICES": ",".join(own)} if own else {}),
                 start_new_session=True,
             )
+        self.placed.append((handle, own))
+        return handle
+
+    def _quietest(self, count: int) -> list[str]:
+        """The ``count`` GPUs with the fewest of this runner's stages: left alone, each stage would take the first one.
+
+        None if there are fewer than that: the training then says so.
+        """
+        self.placed = [(handle, own) for handle, own in self.placed if handle.poll() is None]
+        found, at_work = launch.gpus(), Counter(gpu for _, own in self.placed for gpu in own)
+        return sorted(found, key=at_work.__getitem__)[:count] if count <= len(found) else []
 
     def find(self, job: Path) -> None:
         """Nothing outlives its runner here."""

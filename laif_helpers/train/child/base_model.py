@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.models import precision
 from laif_helpers.models.check import adapter_base, base_of
 from laif_helpers.train.settings import Row, Settings
 
@@ -17,7 +18,8 @@ def load_model(settings: Settings) -> Any:
     from transformers.utils import is_flash_attn_2_available
 
     gpu = torch.cuda.is_available()
-    light = gpu and settings.dtype != "float32" and (settings.deepspeed != "none" or settings.lora_rank > 0)
+    halves = gpu and precision.choose(settings.dtype, 0, gpu) == "bfloat16"
+    light = halves and (settings.deepspeed != "none" or settings.lora_rank > 0)
     options: Row = {"dtype": torch.bfloat16 if light else torch.float32}
     if settings.packing and gpu and is_flash_attn_2_available():
         options["attn_implementation"] = "flash_attention_2"  # the kernel that keeps packed samples apart

@@ -150,7 +150,7 @@ def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) 
         **_descent(settings, len(samples)),
         "bf16": _halves(settings, weights, gpu),
         "use_cpu": not gpu,
-        "gradient_checkpointing": gpu and settings.gradient_checkpointing,
+        "activation_checkpointing": gpu and settings.gradient_checkpointing,
         "deepspeed": settings.deepspeed_config or None,
         "logging_steps": 1,
         "logging_first_step": True,
@@ -194,11 +194,9 @@ def _packs(settings: Settings, samples: list[Row], gpu: bool) -> bool:
 
 def _halves(settings: Settings, weights: int, gpu: bool) -> bool:
     """Whether products are computed in bfloat16, by autocast: the weights themselves stay float32."""
-    import torch
-
     if slow := precision.warning(settings.dtype, gpu):
         print(slow)
-    return precision.choose(settings.dtype, weights, gpu) == "bfloat16" and (not gpu or torch.cuda.is_bf16_supported())
+    return precision.choose(settings.dtype, weights, gpu) == "bfloat16"
 
 
 def warmup(settings: Settings, samples: int) -> float:
