@@ -23,7 +23,7 @@ if not os.environ.get("LAIF_TEST_GPU"):
 if "PYTEST_XDIST_WORKER" in os.environ:  # the other core is another worker's
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from train_toys import base_fixture, parameters_fixture  # noqa: F401  of the tests of stage 5
+from train_toys import base_fixture, parameters_fixture, train_in_process  # noqa: F401  of the tests of stage 5
 
 from laif_helpers import runner
 from laif_helpers.paths import RunDir
@@ -215,12 +215,20 @@ def real_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 @pytest.fixture
 def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
-    """Stages of this test's runs are executed here, one after the other: real notebooks, libraries imported once."""
+    """Stages of this test's runs and their trainings are executed here, one after the other: real notebooks, libraries
+    imported once."""
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
     engine, handle = InProcess(), SimpleNamespace(update=lambda _: None)
     monkeypatch.setattr(engines, "get", lambda name, slurm: engine)
     monkeypatch.setattr("IPython.display.display", lambda *_, **options: handle if options else None)
+    monkeypatch.setattr("laif_helpers.train._run", train_in_process)
     return engine
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn and not saved, which takes most of 06's time: another test's subject."""
+    monkeypatch.setattr("laif_helpers.figures.save", lambda *_: [])
 
 
 @pytest.fixture

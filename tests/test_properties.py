@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from laif_helpers import benchmarks, lessons, recipe
+from laif_helpers.graders import latex
 from laif_helpers.graders.second import second_grades
 from laif_helpers.records import Example, Lesson, Response, read_jsonl, read_rows, sound_rows, write_jsonl
 from laif_helpers.runner import plan
@@ -29,6 +30,12 @@ TEXT = st.text(st.characters(codec=None), max_size=80)
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("properties")
+
+
+@pytest.fixture
+def one_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One math-verify for all texts of a test: a child process, which takes a second to start."""
+    monkeypatch.setattr(latex, "ask_all", lambda pairs: [latex.ask(*pair) for pair in pairs])
 
 
 # -- records
@@ -211,7 +218,7 @@ def judged(benchmark: str, text: str) -> float:
 @QUICK
 @given(st.text(max_size=300) | st.lists(st.sampled_from([*UNITS, "4", "B", "\n"]), max_size=40).map("".join))
 @pytest.mark.parametrize("benchmark", sorted(EXAMPLES.keys() - {"mbpp"}))
-def test_no_text_makes_a_grader_raise(benchmark: str, text: str) -> None:
+def test_no_text_makes_a_grader_raise(one_judge: None, benchmark: str, text: str) -> None:
     judged(benchmark, text)
 
 

@@ -183,9 +183,7 @@ def test_a_stage_outlives_its_runner_and_the_next_one_finds_it_and_how_it_failed
     assert (driver.row["why"], driver.row["reason"]) == ("taken over", "ValueError: on the node")
 
 
-def test_a_head_that_dies_ends_the_run_with_a_sentence_and_the_next_cluster_goes_on(
-    toy: Toy, surroundings: None
-) -> None:
+def test_a_head_that_dies_ends_the_run_with_a_sentence_and_the_next_cluster_goes_on(toy: Toy, cluster: Cluster) -> None:
     lost = Cluster()
     lost.add("a")
     driver = Driver(toy, lost)
@@ -198,16 +196,11 @@ def test_a_head_that_dies_ends_the_run_with_a_sentence_and_the_next_cluster_goes
     assert "the head of the Ray cluster" in text and "the same command goes on from here" in text
     lost.ray.shutdown()
     wait_for(lambda: gone(first[1:]))
-    again = Cluster()
-    again.add("a")
-    try:
-        driver.environment["RAY_ADDRESS"] = again.ray.address
-        driver.go.touch()
-        code, text = driver.run()
-        assert code == 0, text
-        assert len(driver.began(2)) == 2
-    finally:
-        again.ray.shutdown()
+    driver.environment["RAY_ADDRESS"] = cluster.ray.address
+    driver.go.touch()
+    code, text = driver.run()
+    assert code == 0, text
+    assert len(driver.began(2)) == 2
 
 
 ASK = """

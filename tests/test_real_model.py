@@ -188,17 +188,18 @@ def test_its_tokenizer_and_template_are_the_models_own() -> None:
 
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.usefixtures("in_process")
+@pytest.mark.usefixtures("in_process", "no_pictures")
 @real
 def test_the_smallest_cycle(tmp_path: Path) -> None:
     """Every stage takes a real model: asked, mapped, taught, trained, asked again, compared."""
-    assert runner.run(plan.make(RECIPES / "smollm2_smallest.yaml")) == 0
+    few = {"limit": 8, "max_new_tokens": 32, "probe": 2}
+    assert runner.run(plan.make(RECIPES / "smollm2_smallest.yaml", overrides=few)) == 0
     run = tmp_path / "smollm2_smallest"
     before, after = (
         read_jsonl(run / place / "responses" / "practice.test.jsonl", Response)
         for place in ("vanilla/iter0", "le/iter1")
     )
-    assert len(before) == len(after) == 12 and all(response.text for response in before)
+    assert len(before) == len(after) == 8 and all(response.text for response in before)
     metrics = json.loads((run / "le" / "iter1" / "train_metrics.json").read_text())
     assert metrics["steps"] == 2 and metrics["truncated_share"] == 0
     assert metrics["drift"]["nats_before"] < 4

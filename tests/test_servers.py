@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from transformers import AutoTokenizer
 
-from laif_helpers import models
+from laif_helpers import models, runner
 from laif_helpers.paths import NANO, ROOT, RunDir
 from laif_helpers.records import Response, read_jsonl
+from laif_helpers.runner import plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
 
@@ -90,16 +90,25 @@ def test_a_server_that_runs_already_is_a_target(name: str, tmp_path: Path, monke
     assert (run.compare / "report.html").is_file()
 
 
+@pytest.mark.usefixtures("in_process", "no_pictures")
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_recipe_starts_a_server_for_target_and_checkpoint(name: str, tmp_path: Path) -> None:
+def test_a_recipe_starts_a_server_for_target_and_checkpoint(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     own = own_questions(tmp_path)
     training = {"arms": ["fine_tuning"], "iterations": 1, "budget": 16, "average": 1.0}
     training |= {"measure_errors": False, "map_iterations": False}
-    run = laif_run(tmp_path, target=str(NANO), serve=COMMANDS[name], benchmarks=["practice", own], **training)
+    asked = {"target": str(NANO), "serve": COMMANDS[name], "benchmarks": ["practice", own]}
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(RECIPE | asked | training))
+    planned = plan.make(tmp_path / "t.yaml")
+    assert runner.run(planned) == 0, (planned.run.path / "run.log").read_text()[-3000:]
+    run = planned.run
     target, trained = answers(run), answers(run, arm="fine_tuning", iteration=1)
     local = local_answers(target)
     assert sum(row.text == found.text for row, found in zip(target, local, strict=True)) >= 7
     assert len(trained) == 8 and all(row.text and row.readable for row in trained)
+    assert len(run.iteration("fine_tuning", 1).training_set.read_text().splitlines()) == 16, "as many as the budget"
     check_own_answers(name, answers(run, own))
     for arm, iteration in (("vanilla", 0), ("fine_tuning", 1)):
         assert (run.iteration(arm, iteration).path / "logs" / "serve.log").is_file()
@@ -120,6 +129,8 @@ def test_a_real_chat_model_s_gguf_file_is_served_by_llama_cpp(tmp_path: Path) ->
         found = models.generate("server:smollm2", asked, max_new_tokens=24, url=url, progress=False)
     assert all(len(answer.text.split()) > 3 and answer.new_tokens <= 24 for answer in found)
     if INSTRUCT.is_dir():
+        from transformers import AutoTokenizer
+
         tokenizer = AutoTokenizer.from_pretrained(INSTRUCT)
         prompts = [
             tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) for messages in asked

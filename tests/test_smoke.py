@@ -13,17 +13,21 @@ from laif_helpers.runner import manifest, plan
 
 pytestmark = [pytest.mark.smoke, pytest.mark.slow]
 
+RECIPE = ROOT / "papermill_runs" / "smoke.yaml"
+ONE_ARM = {"arms": ["le+lec"]}
+"""It passes through every notebook of the cycle; fine_tuning runs in ``test_servers.py``, several arms in
+``test_league_run.py``."""
 COLUMNS = ["arm", "iteration", "benchmark", "split", "n", "accuracy", "ci_low", "ci_high"]
 COLUMNS += ["delta", "p_value", "p_holm", "seed"]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[plan.RunPlan, int]:
-    """The smoke recipe, run once for all tests of this file."""
+    """The smoke recipe with one of its arms, run once for all tests of this file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAIF_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setenv("HF_HUB_OFFLINE", "1")
-        planned = plan.make(ROOT / "papermill_runs" / "smoke.yaml")
+        planned = plan.make(RECIPE, overrides=ONE_ARM)
         return planned, runner.run(planned)
 
 
@@ -62,7 +66,7 @@ def test_effects_are_broken_down_by_the_clusters_of_the_error_map(finished: tupl
     assert effects["cluster"].max() >= 0, "06 ran before 02 had written the map"
 
 
-def test_arms_trained_on_equally_many_items(finished: tuple[plan.RunPlan, int]) -> None:
+def test_turns_trained_on_equally_many_items(finished: tuple[plan.RunPlan, int]) -> None:
     planned, _ = finished
     samples = {
         (arm, k): len(planned.run.iteration(arm, k).training_set.read_text().splitlines())
@@ -89,7 +93,7 @@ def test_second_call_does_nothing(finished: tuple[plan.RunPlan, int], monkeypatc
     monkeypatch.setenv("LAIF_RUNS", str(planned.run.path.parent))
     stamps = {path: path.stat().st_mtime_ns for path in files(planned.run.path)}
     rows = manifest.rows(planned.run)
-    assert runner.run(plan.make(ROOT / "papermill_runs" / "smoke.yaml")) == 0
+    assert runner.run(plan.make(RECIPE, overrides=ONE_ARM)) == 0
     assert manifest.rows(planned.run) == rows
     changed = {p.name for p in files(planned.run.path) if p.stat().st_mtime_ns != stamps.get(p)}
     assert changed <= {".lock", "recipe.yaml", "recipe-params.yaml"}

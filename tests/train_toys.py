@@ -72,15 +72,21 @@ def make_parameters(base: Path, n: int = 16, **values: Any) -> StageParameters:
 
 def train_here(p: StageParameters) -> dict[str, Any]:
     """What ``launch`` and its child do, in this process, which has imported torch and trl once for all tests."""
+    settings = train_settings.make_settings(p)
+    train._fresh_folder(settings)
+    train_in_process(settings)
+    return train_settings.read_json(p.folder.train_metrics)
+
+
+def train_in_process(settings: train_settings.Settings, *_: Any) -> int:
+    """In ``train._run``'s place, which starts the child; its exit status."""
     import torch
 
     from laif_helpers.train.child import sft
 
     torch.set_num_threads(1)
-    settings = train_settings.make_settings(p)
-    train._fresh_folder(settings)
     sft.train(settings)
-    return train_settings.read_json(p.folder.train_metrics)
+    return 0
 
 
 def sample(at: int, response: str = "") -> dict[str, Any]:
