@@ -33,7 +33,8 @@ from laif_helpers.runner import engines, executors, plan
 hypothesis.settings.register_profile("tests", derandomize=not os.environ.get("LAIF_FAULTS_FULL"))
 hypothesis.settings.load_profile("tests")
 
-LONGEST = ("smoke", "by_hand", "real_model", "train", "browser", "servers", "train_options", "families", "hostile")
+_LONGEST = "smoke by_hand train ray real_model servers runner llm browser league_run train_resume fault_matrix models"
+LONGEST = _LONGEST.split()
 """Files to start with, so that no worker is left with a long one at the end."""
 MODELS = {"base", "tiny", "tiny_bert"}
 """Fixtures that make a model: a test that takes one loads torch."""

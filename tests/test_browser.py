@@ -64,7 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> recipe.StageParameters:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=WAIT)
         yield chromium
         chromium.close()
 

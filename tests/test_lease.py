@@ -37,14 +37,14 @@ def test_renewed_it_lets_train_and_abandoned_it_ends(tmp_path: Path, rank: "subp
         write_text(tmp_path / lease.FILE, f"first {time.monotonic()}")
         time.sleep(EVERY)
         assert rank.poll() is None
-    assert rank.wait(timeout=30) == 3
+    assert rank.wait(timeout=100) == 3
     assert rank.stdout and "has ended" in rank.stdout.read()
 
 
 @pytest.mark.parametrize("rank", [LONG], indirect=True)
 def test_taken_back_it_ends(tmp_path: Path, rank: "subprocess.Popen[str]") -> None:
     (tmp_path / lease.FILE).unlink()
-    assert rank.wait(timeout=30) == 3
+    assert rank.wait(timeout=100) == 3
 
 
 @pytest.mark.parametrize("rank", [LONG], indirect=True)
@@ -52,7 +52,7 @@ def test_the_next_notebook_waits_until_ranks_left_behind_are_gone(
     tmp_path: Path, rank: "subprocess.Popen[str]"
 ) -> None:
     with lease.granted(tmp_path, every=0.5) as renew:
-        assert rank.wait(timeout=30) == 3
+        assert rank.wait(timeout=100) == 3
         before = (tmp_path / lease.FILE).read_text()
         time.sleep(0.6)
         renew()

@@ -696,12 +696,18 @@ def test_a_prompt_that_a_server_breaks_on_does_not_stop_the_others(
 ) -> None:
     """TGI refuses a prompt that is too long by 422; a template that fails on one prompt is an internal error."""
     monkeypatch.setattr(server_model, "MAX_ATTEMPTS", 2)
-    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.6)
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.5)
+    refused, answered, others = threading.Event(), threading.Event(), []
 
     def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
-        if request["messages"][-1]["content"] == "2":
+        if request["messages"][-1]["content"] == "2":  # once before all other answers, once after them
+            assert not refused.is_set() or answered.wait(60)
+            refused.set()
             return status, error("broken")
-        time.sleep(0.3)
+        assert refused.wait(60)
+        others.append(request)
+        if len(others) == 3:
+            answered.set()
         return 200, reply(request)
 
     answers = generate_from(stub(behave), 4)

@@ -192,7 +192,7 @@ def test_a_head_that_dies_ends_the_run_with_a_sentence_and_the_next_cluster_goes
     lost.ray.head_node.kill_gcs_server(check_alive=False)
     began = time.monotonic()
     code, text = driver.end()
-    assert (code, time.monotonic() - began < 30) == (2, True), text
+    assert (code, time.monotonic() - began < 60) == (2, True), text
     assert "the head of the Ray cluster" in text and "the same command goes on from here" in text
     lost.ray.shutdown()
     wait_for(lambda: gone(first[1:]))
