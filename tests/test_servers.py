@@ -108,7 +108,6 @@ def test_a_recipe_starts_a_server_for_target_and_checkpoint(
     local = local_answers(target)
     assert sum(row.text == found.text for row, found in zip(target, local, strict=True)) >= 7
     assert len(trained) == 8 and all(row.text and row.readable for row in trained)
-    assert len(run.iteration("fine_tuning", 1).training_set.read_text().splitlines()) == 16, "as many as the budget"
     check_own_answers(name, answers(run, own))
     for arm, iteration in (("vanilla", 0), ("fine_tuning", 1)):
         assert (run.iteration(arm, iteration).path / "logs" / "serve.log").is_file()
