@@ -166,9 +166,9 @@ def test_every_instructor_has_a_row_a_file_and_words_for_its_families() -> None:
         assert callable(module.ask if row.paid else module.answer)
 
 
-@pytest.mark.parametrize("name", sorted(prompts.LABELS))
-def test_a_heading_can_be_renamed_in_its_table_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(prompts.LABELS, name, f"Das ist {name}")
+def test_headings_can_be_renamed_in_their_table_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in prompts.LABELS:
+        monkeypatch.setitem(prompts.LABELS, name, f"Das ist {name}")
     for instructor in ("scripted", "symbolic"):
         for arm in ("le", "lec", "auggpt", "random"):
             p = parameters(arm, run=f"{instructor}-{arm}", instructor=instructor)
