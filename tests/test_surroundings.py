@@ -18,6 +18,8 @@ import locale, os, sys, warnings
 warnings.warn("of a library", DeprecationWarning)
 if not __debug__:  # an assertion would be left out
     raise RuntimeError("PYTHONOPTIMIZE reached the stage")
+if sys.dont_write_bytecode:
+    raise RuntimeError("every stage compiles its libraries anew")
 assert not hasattr(sys, "started_up")
 assert locale.setlocale(locale.LC_ALL, "") and float("1.5") == 1.5 and locale.localeconv()["decimal_point"] == "."
 import matplotlib.pyplot
@@ -48,6 +50,7 @@ def test_a_stage_runs_whatever_the_user_has_set(
         "PYTHONSTARTUP": str(tmp_path / "startup.py"),
         "PYTHONWARNINGS": "error",
         "PYTHONOPTIMIZE": "2",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "MPLBACKEND": "module://no_such_backend",
         "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
         "LC_ALL": "C",

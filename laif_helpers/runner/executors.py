@@ -27,8 +27,9 @@ def command(job: Path, parent: int) -> list[str]:
     return [sys.executable, "-u", "-m", "laif_helpers.runner.stage_run", str(job), str(parent)]
 
 
-FOREIGN = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONOPTIMIZE", "MPLBACKEND")
-"""Variables that a user has set for other programs, and that would change or break a stage."""
+FOREIGN = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONDONTWRITEBYTECODE", "MPLBACKEND")
+"""Variables that a user has set for other programs, and that would change, break or slow a stage: without bytecode each
+one would compile torch and transformers anew, for 5 to 15 s."""
 
 
 def environment(threads: int) -> dict[str, str]:
