@@ -5,13 +5,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Toy, write_toy
 
 from laif_helpers import launch, machine
 from laif_helpers.models import protocol
-from laif_helpers.runner import executors, manifest
+from laif_helpers.runner import attempts, executors, manifest
 
 DRAWS = """
 import locale, os, sys, warnings
@@ -163,3 +164,12 @@ def test_gpus_of_every_make_are_found(
     assert launch.gpus(tmp_path) == ids
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", " 3, GPU-7a ,-1")
     assert launch.gpus(tmp_path) == ["3", "GPU-7a"]
+
+
+def test_a_stage_asks_for_the_gpus_that_it_uses(toy: Toy) -> None:
+    def wanted(**values: Any) -> dict[str, int]:
+        return {stage.notebook[:2]: attempts.gpus_of(stage) for stage in toy.plan(num_processes=4, **values).stages}
+
+    assert wanted() == {"01": 1, "02": 0, "03": 0, "05": 4, "06": 0}
+    serve = "vllm serve {model} --port {port} --tensor-parallel-size 4"
+    assert wanted(serve=serve)["01"] == 4, "a server may spread over as many as a training"

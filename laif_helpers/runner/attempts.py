@@ -54,6 +54,13 @@ def job_of(run_plan: RunPlan, stage: Stage) -> Path:
     return scratch.jobs(run_plan.run) / f"{stage.key.replace('/', '__')}.json"
 
 
+def gpus_of(stage: Stage) -> int:
+    """GPUs that a stage wants: one to answer, all of a training to train, or for a server that may spread over them."""
+    if stage.notebook != plan.TRAIN and stage.notebook not in plan.ASK:
+        return 0
+    return stage.recipe.num_processes if stage.notebook == plan.TRAIN or stage.recipe.serve else 1
+
+
 def start(stage: Stage, parameters: dict[str, Any], row: dict[str, Any], run_plan: RunPlan, engine: Any) -> Attempt:
     """Start a stage's process; ``row["threads"]`` are its cores."""
     output = stage.folder.notebooks / f"{stage.name}.ipynb"
@@ -62,7 +69,7 @@ def start(stage: Stage, parameters: dict[str, Any], row: dict[str, Any], run_pla
     launched, job, log = time.time(), job_of(run_plan, stage), run_plan.run.path / "run.log"
     result, threads = job.with_suffix(RESULT), row.pop("threads")
     result.unlink(missing_ok=True)
-    gpus = stage.recipe.num_processes if stage.notebook == plan.TRAIN else int(stage.notebook in plan.ASK)
+    gpus = gpus_of(stage)
     write_json(
         job,
         {
