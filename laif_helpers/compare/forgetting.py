@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 
 from laif_helpers.answers import joined
-from laif_helpers.compare.tables import by_name
+from laif_helpers.compare.tables import by_name, of_turns
 from laif_helpers.paths import RunDir
-from laif_helpers.records import read_json, write_text
+from laif_helpers.records import write_text
 from laif_helpers.stats import percent
 
 _DRIFT = ("nats_before", "nats_after", "kl")
@@ -19,12 +19,10 @@ def drift(run: RunDir) -> pd.DataFrame:
     ``share``, how far the weights went from before to after training (1: all the way).
     """
     rows = []
-    for path in sorted(run.path.glob("*/iter*/train_metrics.json")):
-        found = read_json(path)
+    for turn, found in of_turns(run, "train_metrics.json"):
         if moved := found.get("drift"):
-            row: dict[str, Any] = {"arm": path.parts[-3], "iteration": int(path.parts[-2].removeprefix("iter"))}
-            row |= {name: moved.get(name) for name in _DRIFT}
-            rows.append(row | {"share": (found.get("average") or {}).get("share", 1.0)})
+            share = (found.get("average") or {}).get("share", 1.0)
+            rows.append(turn | {name: moved.get(name) for name in _DRIFT} | {"share": share})
     return pd.DataFrame(rows, columns=["arm", "iteration", *_DRIFT, "share"])
 
 

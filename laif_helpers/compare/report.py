@@ -11,12 +11,12 @@ import pandas as pd
 
 from laif_helpers.answers.joined import shortened
 from laif_helpers.compare import effects
-from laif_helpers.compare.tables import average_table, headline, last_turns, page, sentences, verdict_table
+from laif_helpers.compare.tables import average_table, headline, last_turns, of_turns, page, sentences, verdict_table
 from laif_helpers.figures.html import cut
 from laif_helpers.figures.style import Figure
 from laif_helpers.paths import RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_json, read_rows, write_text
+from laif_helpers.records import read_rows, write_text
 from laif_helpers.stats import percent
 
 MOST_CHARACTERS = 600
@@ -202,11 +202,8 @@ def training(run: RunDir) -> pd.DataFrame:
         "truncated_share",
         "seconds",
     )
-    rows = []
-    for path in sorted(run.path.glob("*/iter*/train_metrics.json")):
-        found = read_json(path)
-        arm, iteration = path.parts[-3], path.parts[-2].removeprefix("iter")
-        rows.append({"arm": arm, "iteration": iteration} | {key: _number(found.get(key)) for key in keys})
+    found = of_turns(run, "train_metrics.json")
+    rows = [turn | {key: _number(metrics.get(key)) for key in keys} for turn, metrics in found]
     return pd.DataFrame(rows, columns=["arm", "iteration", *keys])
 
 
@@ -218,9 +215,6 @@ def _number(value: Any) -> str:
 
 def funnels(run: RunDir) -> pd.DataFrame:
     """One row per arm and iteration: how many lessons survived each step, from the notebooks' metrics files."""
-    rows: list[dict[str, Any]] = []
-    for path in sorted(run.path.glob("*/iter*/metrics/*.json")):
-        funnel = read_json(path).get("funnel")
-        if isinstance(funnel, dict):
-            rows.append({"arm": path.parts[-4], "iteration": path.parts[-3].removeprefix("iter")} | funnel)
+    found = of_turns(run, "metrics/*.json")
+    rows = [turn | metrics["funnel"] for turn, metrics in found if isinstance(metrics.get("funnel"), dict)]
     return pd.DataFrame(rows).astype(object).fillna("–") if rows else pd.DataFrame(columns=["arm", "iteration"])

@@ -1,5 +1,6 @@
 """Formats the comparison as tables for people: the headline table, and its Markdown and LaTeX."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import pandas as pd
 
 from laif_helpers.answers.joined import shortened
 from laif_helpers.figures.markup import as_markdown
+from laif_helpers.paths import RunDir
+from laif_helpers.records import read_json
 from laif_helpers.stats import percent
 
 
@@ -119,6 +122,13 @@ def page(name: str, values: dict[str, Any]) -> str:
 
     template = Path(__file__).with_name(f"{name}.html.j2").read_text(encoding="utf-8")
     return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template).render(values)
+
+
+def of_turns(run: RunDir, files: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Arm and iteration, and the JSON of each such file of a run's iterations."""
+    for path in sorted(run.path.glob(f"*/iter*/{files}")):
+        arm, turn = path.relative_to(run.path).parts[:2]
+        yield {"arm": arm, "iteration": int(turn.removeprefix("iter"))}, read_json(path)
 
 
 def by_name(rows: pd.DataFrame, column: str) -> dict[str, float]:

@@ -81,12 +81,8 @@ class Judge:
         )
 
 
-_shared = Judge()
-
-
-def ask(gold: str, text: str) -> Verdict:
-    """``Judge.ask`` of the process's own judge."""
-    return _shared.ask(gold, text)
+ask = Judge().ask
+"""Asks this process's own judge."""
 
 
 def ask_all(pairs: Sequence[tuple[str, str]], workers: int = 0, timeout_s: float = TIMEOUT_S) -> list[Verdict]:
