@@ -77,7 +77,8 @@ def walk(execute: Execute, path: Sequence[tuple[str, dict[str, Any]]], folder: P
     shown = [outputs(execute(name, values, folder / f"{number}.ipynb")) for number, (name, values) in enumerate(path)]
     assert "trained, not evaluated" not in shown[-1]
     compared = RunDir(folder / "explore").compare
-    assert "le,1,practice," in (compared / "results.csv").read_text(encoding="utf-8")
+    results = (compared / "results.csv").read_text(encoding="utf-8")
+    assert "le,1,practice," in results and "le,1,practice_plus," in results
     return shown
 
 

@@ -14,20 +14,20 @@ from laif_helpers.runner import manifest, plan
 pytestmark = [pytest.mark.smoke, pytest.mark.slow]
 
 RECIPE = ROOT / "papermill_runs" / "smoke.yaml"
-ONE_ARM = {"arms": ["le+lec"]}
-"""It passes through every notebook of the cycle; fine_tuning runs in ``test_servers.py``, several arms in
-``test_league_run.py``."""
+LESS = {"arms": ["le+lec"], "benchmarks": ["practice"]}
+"""This arm passes through every notebook of the cycle. fine_tuning runs in ``test_servers.py``, several arms in
+``test_league_run.py``, two benchmarks in ``test_by_hand.py``."""
 COLUMNS = ["arm", "iteration", "benchmark", "split", "n", "accuracy", "ci_low", "ci_high"]
 COLUMNS += ["delta", "p_value", "p_holm", "seed"]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[plan.RunPlan, int]:
-    """The smoke recipe with one of its arms, run once for all tests of this file."""
+    """The smoke recipe with one of its arms and benchmarks, run once for all tests of this file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAIF_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setenv("HF_HUB_OFFLINE", "1")
-        planned = plan.make(RECIPE, overrides=ONE_ARM)
+        planned = plan.make(RECIPE, overrides=LESS)
         return planned, runner.run(planned)
 
 
@@ -93,7 +93,7 @@ def test_second_call_does_nothing(finished: tuple[plan.RunPlan, int], monkeypatc
     monkeypatch.setenv("LAIF_RUNS", str(planned.run.path.parent))
     stamps = {path: path.stat().st_mtime_ns for path in files(planned.run.path)}
     rows = manifest.rows(planned.run)
-    assert runner.run(plan.make(RECIPE, overrides=ONE_ARM)) == 0
+    assert runner.run(plan.make(RECIPE, overrides=LESS)) == 0
     assert manifest.rows(planned.run) == rows
     changed = {p.name for p in files(planned.run.path) if p.stat().st_mtime_ns != stamps.get(p)}
     assert changed <= {".lock", "recipe.yaml", "recipe-params.yaml"}

@@ -57,8 +57,8 @@ WIDE_HEAD = DEEP | {"vocab_size": 32768, "num_hidden_layers": 3}
 def test_memory_is_estimated_within_15_percent(
     parameters: Make, tmp_path: Path, shape: dict[str, Any], values: dict[str, Any]
 ) -> None:
-    p = parameters(n=0, target=str(shaped(tmp_path / "base", **shape)), batch_size=16, max_new_tokens=4, **values)
-    write_jsonl(p.folder.training_set, long_rows(32, 120))
+    p = parameters(n=0, target=str(shaped(tmp_path / "base", **shape)), batch_size=8, max_new_tokens=4, **values)
+    write_jsonl(p.folder.training_set, long_rows(16, 120))
     metrics = train.launch(p)
     assert metrics["preflight"]["needed_mb"] == pytest.approx(metrics["peak_memory_mb"], rel=0.15)
     assert 100 < metrics["start_memory_mb"] < metrics["peak_memory_mb"]
