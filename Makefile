@@ -63,7 +63,7 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 gpu: $(VENV)/.test
-	LAIF_TEST_GPU=1 $(PYTEST) -q --dist load tests/test_gpu.py tests/test_families.py
+	LAIF_TEST_GPU=1 $(PYTEST) -q --dist load -m "not faults" tests/test_gpu.py tests/test_families.py
 
 bench: $(VENV)/.bench
 	@for script in $(wildcard bench/*.py); do echo "== $$script"; $(BIN)/python $$script; done
