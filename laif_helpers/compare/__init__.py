@@ -4,8 +4,6 @@ Every difference is paired: both answers are to the same question, so the exact 
 whose grade changed and at nothing else. Holm's adjustment runs over the whole table.
 """
 
-# ruff: noqa: F401  (some names are imported for those who import this package)
-
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,21 @@ from laif_helpers.figures.markup import as_latex, as_markdown
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_text
+
+__all__ = [
+    "collect",
+    "collect_points",
+    "draw",
+    "flip_table",
+    "forgotten",
+    "metrics",
+    "panels",
+    "repaired",
+    "results",
+    "run",
+    "slices",
+    "write",
+]
 
 COLUMNS = (
     *("arm", "iteration", "benchmark", "split", "n", "accuracy", "ci_low", "ci_high"),

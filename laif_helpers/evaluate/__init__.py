@@ -4,8 +4,6 @@ Answers go to disk as they finish, so that a killed run goes on where it was; an
 if the model, the settings or the question changed, and graded again if the graders did.
 """
 
-# ruff: noqa: F401  (some names are imported for those who import this package)
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -33,6 +31,28 @@ from laif_helpers.paths import ROOT
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion
 from laif_helpers.target import Target
+
+__all__ = [
+    "answer_part",
+    "answered",
+    "browse",
+    "by_facet",
+    "disputed",
+    "evaluate",
+    "gallery",
+    "labelled",
+    "load_responses",
+    "longest",
+    "metrics",
+    "observation",
+    "observation_on_audit",
+    "second_opinion",
+    "slowest",
+    "splits_needed",
+    "summary",
+    "traced",
+    "weakest",
+]
 
 
 def evaluate(p: StageParameters) -> list[Path]:

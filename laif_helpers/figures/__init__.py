@@ -4,8 +4,6 @@ Functions take a table and return a matplotlib Figure that is closed for pyplot,
 once. ``save`` writes PNG and PDF. The error map has a module of its own.
 """
 
-# ruff: noqa: F401  (some names are imported for those who import this package)
-
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +25,20 @@ from laif_helpers.figures.style import (
     percent_axis,
     save,
 )
+
+__all__ = [
+    "accuracy",
+    "budget_curves",
+    "error_map",
+    "error_map_html",
+    "flips",
+    "funnel",
+    "iteration_lines",
+    "learned_kept",
+    "lengths",
+    "loss_curve",
+    "save",
+]
 
 
 def accuracy(summary: pd.DataFrame) -> Figure:

@@ -6,10 +6,26 @@ in the same form, about training questions drawn by chance. A combined arm such 
 in every iteration but the last, and those of LEC in the last.
 """
 
-# ruff: noqa: F401  (some names are imported for those who import this package)
-
 from laif_helpers.answers.pools import Answered, Study, read
 from laif_helpers.instruct.asking import ask, probe
 from laif_helpers.instruct.learning import check, choose, diagnosed, learn, read_lessons
 from laif_helpers.instruct.planning import Plan, plan, selected
 from laif_helpers.instruct.requests import Request, request
+
+__all__ = [
+    "Answered",
+    "Plan",
+    "Request",
+    "Study",
+    "ask",
+    "check",
+    "choose",
+    "diagnosed",
+    "learn",
+    "plan",
+    "probe",
+    "read",
+    "read_lessons",
+    "request",
+    "selected",
+]

@@ -6,8 +6,6 @@ A check never drops a lesson: it changes ``status`` from ``kept`` to its own nam
 that ``lessons/<arm>.jsonl`` holds everything that was paid for.
 """
 
-# ruff: noqa: F401  (some names are imported for those who import this package)
-
 import itertools
 import random
 from collections import Counter
@@ -24,6 +22,29 @@ from laif_helpers.lessons.structured import diagnosis, parse, samples
 from laif_helpers.lessons.text import normalise
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Lesson, Message
+
+__all__ = [
+    "TestIndex",
+    "check",
+    "confirm_letters",
+    "decontaminate",
+    "deduplicate",
+    "diagnosis",
+    "fit",
+    "from_gold",
+    "from_reply",
+    "funnel",
+    "gold_lessons",
+    "index_of_tests",
+    "marked",
+    "mix",
+    "parse",
+    "sample",
+    "shares",
+    "shortfalls",
+    "test_questions",
+    "verify",
+]
 
 STATUSES = ("kept", "unparsable", "wrong", "duplicate", "contaminated", "too_long", "surplus")
 CHARS_PER_TOKEN, CHARS_PER_TOKEN_RANGE = 4, (5.0, 3.0)
