@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conftest import Toy
 
-from laif_helpers import benchmarks, cli, runner, target
+from laif_helpers import benchmarks, cli, launch, runner, target
 from laif_helpers.runner import attempts, doctor, plan, run_lock, scratch, watch
 
 LAIF = [sys.executable, "-c", "from laif_helpers.cli import app; app()"]
@@ -171,6 +171,14 @@ def test_data_list_names_what_is_missing(
         name for name in benchmarks.names() if not (benchmarks.get(name).sources or name == "bbh")
     ]
     assert f"missing: no folder 'gsm8k' in {tmp_path}" in out
+
+
+@pytest.mark.parametrize("ids, told", [(["0"], "1 of this machine cannot be used; install torch for CUDA"), ([], "")])
+def test_doctor_says_that_torch_cannot_use_a_gpu(monkeypatch: pytest.MonkeyPatch, ids: list[str], told: str) -> None:
+    monkeypatch.setattr(launch, "gpus", lambda: ids)
+    monkeypatch.setattr(doctor, "_ask", lambda code: "none (torch for processors)")
+    found = doctor._gpus()
+    assert found.startswith("none (torch for processors)") and (told in found if told else found.endswith(")"))
 
 
 def test_doctor_knows_files_of_one_s_own_and_a_target_that_is_not_there(

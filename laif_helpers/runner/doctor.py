@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from laif_helpers import benchmarks, machine, sandbox
+from laif_helpers import benchmarks, launch, machine, sandbox
 from laif_helpers.benchmarks import download
 from laif_helpers.paths import NANO, ROOT, data_dirs, existing, runs_dir
 from laif_helpers.runner import forecast, manifest, plan, target_missing
@@ -50,9 +50,7 @@ def _installed() -> Iterator[str]:
     for name, version in manifest.versions().items():
         if name != "python":
             yield _line(name, version)
-    yield _line(
-        "CUDA devices", _ask("import torch; print(torch.cuda.device_count(), torch.version.cuda or 'CPU build')")
-    )
+    yield _line("GPUs", _gpus())
     yield _line("deepspeed", _deepspeed())
     yield _line("cage", _cage())
     yield _line("kernel", "python3 = this interpreter (the runner brings its own kernelspec)")
@@ -60,6 +58,20 @@ def _installed() -> Iterator[str]:
     for module, extra in extras.items():
         state = "installed" if importlib.util.find_spec(module) else f"absent; pip install -e '.[{extra}]'"
         yield _line("extra", f"{extra}: {state}")
+
+
+ASK_GPUS = """
+import torch
+names = ", ".join(torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count()))
+print(names or "none", f"(torch for CUDA {torch.version.cuda})" if torch.version.cuda else "(torch for processors)")
+"""
+
+
+def _gpus() -> str:
+    found, here = _ask(ASK_GPUS), len(launch.gpus())
+    if not found.startswith("none") or not here:
+        return found
+    return f"{found}: {here} of this machine cannot be used; install torch for CUDA, or a driver that knows its version"
 
 
 def _ask(code: str) -> str:
