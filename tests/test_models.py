@@ -696,13 +696,17 @@ def test_a_prompt_that_a_server_breaks_on_does_not_stop_the_others(
 ) -> None:
     """TGI refuses a prompt that is too long by 422; a template that fails on one prompt is an internal error."""
     monkeypatch.setattr(server_model, "MAX_ATTEMPTS", 2)
-    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.5)
     refused, answered, others = threading.Event(), threading.Event(), []
+
+    def wait(*_: Any) -> float:
+        refused.set()  # by now the refusal has been read
+        return 0.5
 
     def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
         if request["messages"][-1]["content"] == "2":  # once before all other answers, once after them
             assert not refused.is_set() or answered.wait(60)
-            refused.set()
+            if status == 422:  # after one of these, others are heard before anything else
+                refused.set()
             return status, error("broken")
         assert refused.wait(60)
         others.append(request)
@@ -710,6 +714,7 @@ def test_a_prompt_that_a_server_breaks_on_does_not_stop_the_others(
             answered.set()
         return 200, reply(request)
 
+    monkeypatch.setattr(protocol, "_wait", wait)
     answers = generate_from(stub(behave), 4)
     assert [answer.finish for answer in answers] == ["stop", "stop", "error: broken", "stop"]
 
