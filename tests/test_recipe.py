@@ -79,6 +79,11 @@ def test_bad_values_are_refused_in_a_sentence(values: dict[str, object], sentenc
         build(Recipe, values)
 
 
+def test_a_notebook_by_hand_may_teach_from_the_split_that_is_measured() -> None:
+    values = {"run": "r", "arm": "lec", "iteration": 1, "test_split": "train", "benchmarks": ["practice"]}
+    assert build(recipe.StageParameters, values).error_split == "train"
+
+
 def test_a_time_limit_is_no_number_to_the_base_of_sixty(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("slurm: {time: 24:00:00, mem: 4G}\nlimit: 12\nlearning_rate: 1.5\n")
     values, _ = recipe.load(tmp_path / "r.yaml")
