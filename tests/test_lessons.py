@@ -1,10 +1,10 @@
 """Lessons: what is read from replies, what is refused and why, and what a training set is mixed from."""
 
 import importlib.util
+import itertools
 import json
 import random
 import sys
-import time
 from types import ModuleType
 
 import pytest
@@ -366,22 +366,26 @@ def test_words_and_numbers() -> None:
 
 
 def test_cost_grows_with_the_number_of_lessons() -> None:
-    """Twice the lessons, about twice the processor time (quadratic work would be four times)."""
+    """Twice the lessons, about twice the calls of functions (quadratic work would be four times)."""
     rng = random.Random(0)
     index = lessons.TestIndex.of([("t", PRACTICE.question_text(e)) for e in PRACTICE.load("test")])
-    drawn = [practice.draw(rng) for _ in range(2500)]
+    drawn = [practice.draw(rng) for _ in range(1000)]
     candidates = [
         lesson(problem.question, f"{problem.rationale}\n#### 0", id=str(i)) for i, problem in enumerate(drawn)
     ]
 
-    def seconds(n: int) -> float:
-        start = time.process_time()
-        lessons.decontaminate(lessons.deduplicate(lessons.sample(candidates[:n], n, 0)), index)
-        return time.process_time() - start
+    def calls(n: int) -> int:
+        counted = itertools.count()
+        sys.setprofile(lambda frame, event, argument: next(counted) and None)
+        try:
+            lessons.decontaminate(lessons.deduplicate(lessons.sample(candidates[:n], n, 0)), index)
+        finally:
+            sys.setprofile(None)
+        return next(counted)
 
-    seconds(500)
-    small, large = (min(seconds(n) for _ in range(3)) for n in (1250, 2500))
-    assert large <= 3 * small, (small, large)
+    calls(100)  # what is computed once
+    small, large = calls(500), calls(1000)
+    assert 500 < small < large < 2.5 * small
 
 
 # -- the training set

@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,14 @@ def test_memory_is_estimated_within_15_percent(
     metrics = train.launch(p)
     assert metrics["preflight"]["needed_mb"] == pytest.approx(metrics["peak_memory_mb"], rel=0.15)
     assert 100 < metrics["start_memory_mb"] < metrics["peak_memory_mb"]
+
+
+def test_a_training_s_peak_is_not_that_of_the_process_that_started_it() -> None:
+    code = "from laif_helpers.train import memory; print(memory.resident_peak_mb())"
+    large = b"x" * (700 << 20)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert memory.resident_peak_mb() >= len(large) >> 20
+    assert 5 < int(found.stdout) < 500
 
 
 def test_start_model_of_the_penalty_counts(parameters: Make, base: Path) -> None:

@@ -4,7 +4,9 @@ Model states: DeepSpeed's own estimators for ZeRO-2 and 3; 16 bytes a weight wit
 Adam's two moments, all float32). Activations are counted tensor by tensor (``LAYER_HIDDEN``), without stored attention.
 """
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from laif_helpers.train.settings import Row, Settings
@@ -190,10 +192,20 @@ def held_mb() -> int:
 
 def peak_mb() -> int:
     """Largest memory of this process until now: of the GPU if there is one, else resident."""
-    import resource
-
     import torch
 
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated() >> 20)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    return resident_peak_mb()
+
+
+def resident_peak_mb() -> int:
+    """Largest resident memory of this process's own program; getrusage also counts the process that started it."""
+    import resource
+
+    status = Path("/proc/self/status")
+    if status.is_file():
+        words = status.read_text(encoding="utf-8").split()
+        return int(words[words.index("VmHWM:") + 1]) >> 10
+    # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
