@@ -157,7 +157,8 @@ def make_practised(base: Path, folder: Path, settings: Settings) -> Path:
         write_json(scores_file, about)
     scores = measure(partial, settings.measured)
     write_json(scores_file, {**about, "scores": scores})
-    facts = {key: about[key] for key in ("seconds", "tokens_a_sample", "precision", "place")}
+    facts = {"place": f"{settings.threads} CPU cores"}  # where an older version was stopped while it scored
+    facts |= {key: about[key] for key in ("seconds", "tokens_a_sample", "precision", "place") if key in about}
     gaps = ", ".join(sorted(practice.GAPS))
     facts |= {"name": folder.name, "gaps": gaps, "table": score_rows(scores)}
     write_text(partial / "README.md", CARD.format(**asdict(settings), **facts))

@@ -4,6 +4,8 @@ Prints, for every point of a finished sweep, the share of right answers among th
 instructor and training, per arm, with their mean over arms: what learning rate, epochs and replay are chosen by.
 
 ``python docs/tuning.py RUN against OTHER`` compares two sweeps over seeds on the test splits, paired by seed.
+``python docs/tuning.py RUN shares`` adds up, over all trainings of a run with ``average: auto``, the right answers to
+held-out items at each share of the way from the start to the end of a training.
 """
 
 import sys
@@ -15,6 +17,7 @@ from scipy import stats
 from laif_helpers import recipe
 from laif_helpers.answers import joined
 from laif_helpers.paths import RunDir
+from laif_helpers.records import read_json
 
 
 def held_out_accuracy(point: RunDir, iteration: int) -> pd.DataFrame:
@@ -27,6 +30,15 @@ def held_out_accuracy(point: RunDir, iteration: int) -> pd.DataFrame:
         unseen = [joined.held_out(p, *key) for key in zip(answers.benchmark, answers.id, strict=True)]
         rows.append({"arm": arm, "n": sum(unseen), "accuracy": 100 * answers.correct[unseen].mean()})
     return pd.DataFrame(rows)
+
+
+def shares(name: str) -> None:
+    found = [read_json(path)["average"] for path in RunDir.named(name).path.rglob("train_metrics.json")]
+    curves = pd.DataFrame([point for training in found for point in training["curve"]])
+    table = curves.groupby("share")[["correct", "n"]].sum()
+    table["chosen"] = pd.Series([training["share"] for training in found]).value_counts()
+    print(f"{len(found)} trainings; of how many each share was chosen")
+    print(table.fillna(0).astype(int).to_string())
 
 
 def main(name: str, iteration: int = 1) -> None:
@@ -62,5 +74,7 @@ def _interval(differences: pd.Series) -> str:
 if __name__ == "__main__":
     if sys.argv[2:3] == ["against"]:
         against(sys.argv[1], sys.argv[3])
+    elif sys.argv[2:3] == ["shares"]:
+        shares(sys.argv[1])
     else:
         main(sys.argv[1], *(int(word) for word in sys.argv[2:3]))
