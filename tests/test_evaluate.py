@@ -14,6 +14,7 @@ from laif_helpers import benchmarks, evaluate, models, paths, recipe
 from laif_helpers.evaluate import grading, jobs, times
 from laif_helpers.evaluate import recorded as evaluate_recorded
 from laif_helpers.evaluate import tables as evaluate_tables
+from laif_helpers.models.server import ServerError
 from laif_helpers.records import Completion, Message, Response, read_jsonl, read_rows, write_jsonl
 from laif_helpers.runner import manifest, plan
 
@@ -91,6 +92,32 @@ def test_parts_ask_what_one_stage_would_and_the_files_are_the_same(
     assert texts(evaluate.evaluate(p)) == whole
     assert not list(p.folder.path.rglob(".*.partial"))
     assert sorted(map(json.dumps, target.asked)) == once, "01 asks nothing that the parts have asked"
+
+
+def test_what_a_server_fails_on_is_asked_again_and_most_of_it_stops_the_run(
+    target: Target, stage: Callable[..., recipe.StageParameters], capsys: pytest.CaptureFixture[str]
+) -> None:
+    p = stage(target="server:m", target_url="http://127.0.0.1:1/v1", in_domain=[], benchmarks=["practice"])
+    practice = benchmarks.get("practice")
+    asked = [json.dumps(practice.messages(item)) for item in practice.load("test", limit=LIMIT)]
+    broken, right = asked[-7:], Completion("7", 20, 1)
+    target.answer = lambda turns: (  # type: ignore[method-assign]
+        Completion("", 0, 0, "error: broken") if json.dumps(turns) in broken else right
+    )
+    with pytest.raises(ServerError, match=r"answered only 0 of 7 items of practice, test .*: broken.*request_options"):
+        evaluate.evaluate(p)
+    del broken[1:]
+    target.asked.clear()
+    (path,) = evaluate.evaluate(p)
+    assert len(target.asked) == LIMIT, "no failure was kept as an answer"
+    assert "1 of 12 items were not answered (the first: broken)" in capsys.readouterr().out
+    assert [row["unanswered"] for row in read_rows(path)] == [
+        json.dumps(row["messages"]) in broken for row in read_rows(path)
+    ]
+    broken.clear()
+    evaluate.evaluate(p)
+    assert len(target.asked) == LIMIT + 1
+    assert not any(row["unanswered"] for row in read_rows(path))
 
 
 def test_01_asks_what_a_failed_part_left_out(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:

@@ -170,11 +170,18 @@ def _ask(job: Job, p: StageParameters, model: str, url: str) -> None:
     print(f"{job.benchmark.name}, {job.split}: asking {len(missing):,} of {len(job.own):,} items ({have:,} kept)")
     job.partial.parent.mkdir(parents=True, exist_ok=True)
     trim(job)
+    lost = [done.finish for done in job.known.values() if done.unanswered]
     with job.partial.open("a", encoding="utf-8") as handle:
 
         def keep(number: int, completion: Completion) -> None:
-            write_line(handle, {"key": job.keys[missing[number]], **asdict(completion)})
-            job.known[job.keys[missing[number]]] = completion
+            key = job.keys[missing[number]]
+            job.known[key] = completion
+            failed = completion.unanswered and Target.of(model).kind == "server"
+            if not failed or completion.new_tokens:  # what cost nothing is asked again by whoever goes on
+                write_line(handle, {"key": key, **asdict(completion)})
+            if failed:
+                lost.append(completion.finish)
+                _stop_if_most_fail(job, url, lost)
 
         models.generate(
             model,
@@ -188,9 +195,22 @@ def _ask(job: Job, p: StageParameters, model: str, url: str) -> None:
             dtype=p.dtype,
             on_done=keep,
         )
-    failed = [done.finish.removeprefix("error: ") for done in job.known.values() if done.unanswered]
-    if failed:
+    if failed := [done.finish.removeprefix("error: ") for done in job.known.values() if done.unanswered]:
+        change = "; request_options.target changes what a server is sent" if url else ""
         print(
             f"{len(failed):,} of {len(job.own):,} items were not answered (the first: {failed[0][:120]}): they count "
-            "as wrong and teach nothing; another run of this stage asks them again"
+            f"as wrong and teach nothing; `laif run … --redo 01` asks them again{change}"
+        )
+
+
+def _stop_if_most_fail(job: Job, url: str, lost: list[str]) -> None:
+    """Raises ServerError once more than half of the items failed, or more than those in flight can make up for."""
+    from laif_helpers.models.server import MAX_CONNECTIONS, ServerError
+
+    answered = len(job.known) - len(lost)
+    if len(lost) > min(len(job.own) / 2, answered + MAX_CONNECTIONS):
+        raise ServerError(
+            f"server {url} answered only {answered:,} of {len(job.known):,} items of {job.benchmark.name}, {job.split} "
+            f"(the first that it did not: {lost[0].removeprefix('error: ')[:120]}); request_options.target changes "
+            "what it is sent, max_new_tokens how long an answer may be; finished answers are kept, run again to go on"
         )

@@ -1,12 +1,14 @@
 """Asks a model behind any OpenAI-compatible server: many requests at once, with a bounded number of retries."""
 
 import asyncio
+import math
 import random
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlparse
 
@@ -29,6 +31,8 @@ MAX_CONNECTIONS = 64
 REQUEST_TIMEOUT_S = 300.0
 FIRST_PAUSE_S = 0.5
 """After a 429 that does not say how long to wait; doubled by each that follows, up to ``MAX_WAIT_S``."""
+SHORT = [{"role": "user", "content": "Hello"}]
+"""Asked if a prompt fails and no other was answered meanwhile: is it the prompt or the server?"""
 
 
 class Connections:
@@ -42,7 +46,7 @@ class Connections:
         self.limit, self.most, self.open, self.peak, self.halvings = float(start), most, 0, 0, 0
         self.name, self._pause, self._paused_until = name, 0.0, 0.0
         self._slow_start, self._last_halved = True, 0.0
-        self._workers, self._refused, self._round, self.answered = 0, 0, 0, 0
+        self.answered, self.down, self.trying = 0, False, asyncio.Lock()
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> float:
@@ -58,24 +62,6 @@ class Connections:
     async def __aexit__(self, *_: Any) -> None:
         async with self._changed:
             self.open -= 1
-            self._changed.notify_all()
-
-    async def count(self, workers: int) -> None:
-        """So many workers more ask from now on; -1: one has ended."""
-        async with self._changed:
-            self._workers += workers
-            self._end_round()
-
-    async def hear_the_others(self, answered: Callable[[], bool]) -> None:
-        """Wait with a refused request until another is ``answered``, or every worker has a refused one."""
-        async with self._changed:
-            self._refused, this = self._refused + 1, self._round
-            self._end_round()
-            await self._changed.wait_for(lambda: answered() or self._round > this)
-
-    def _end_round(self) -> None:
-        if self._refused >= self._workers:
-            self._refused, self._round = 0, self._round + 1
             self._changed.notify_all()
 
     def succeeded(self) -> None:
@@ -110,7 +96,8 @@ def ask(
 
     The key is ``OPENAI_API_KEY``'s; servers of this machine need none. Works inside a running event loop
     (Jupyter's), since it runs one of its own in a thread. Raises ServerError on a refusal (401, 404, …) or when
-    a request failed ``MAX_ATTEMPTS`` times; answers that arrived before have been handed to ``on_done``.
+    a request failed ``MAX_ATTEMPTS`` times, if the server answers no other prompt either (one that it breaks on alone
+    is unanswered); answers that arrived before have been handed to ``on_done``.
     ``change``: what the recipe adds, renames or leaves out (``request_options.target``).
     """
     _check(model, url)
@@ -191,20 +178,17 @@ async def _ask_all(
                     on_done(index, await _ask_one(client, body, form, connections, to))
                 except Exception as error:
                     failed.append(error)
-            await connections.count(-1)
 
         # A pool of workers, not a task an item: 100,000 waiting tasks are memory for nothing.
-        count = min(MAX_CONNECTIONS, len(asked))
-        await connections.count(count)
         async with asyncio.TaskGroup() as workers:
-            for place in range(count):
+            for place in range(min(MAX_CONNECTIONS, len(asked))):
                 workers.create_task(worker(place))
     if failed:
         raise failed[0]
 
 
 async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: Connections, to: Address) -> Completion:
-    attempt, ends, before = 0, time.monotonic() + protocol.MAX_REQUEST_S, 0
+    attempt, ends, answered = 0, time.monotonic() + protocol.MAX_REQUEST_S, math.inf
     while True:
         sent = form.body(body)
         async with connections as sent_at:
@@ -221,15 +205,34 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                     protocol.give_up_after(ends, error, to.url)
                     continue
                 failure = error
-        before, answered = connections.answered, before
         attempt += 1
-        status = getattr(failure, "status_code", None)
-        if status == 500 and attempt == MAX_ATTEMPTS and before > answered:
-            # the server has answered others since it last broke on this one
-            return Completion("", 0, 0, f"error: {protocol.error_text(failure)}")
-        if status in protocol.OF_ONE_PROMPT:
-            # An answer to another prompt tells that this one is refused by itself.
-            await connections.hear_the_others(lambda: form.proven)
-            if form.proven:
-                return Completion("", 0, 0, f"error: {protocol.error_text(failure)}")
-        await asyncio.sleep(protocol.wait_or_raise(failure, attempt, to.model, to.url))
+        others = partial(_answers_others, client, body, form, connections, to)
+        unanswered = Completion("", 0, 0, f"error: {protocol.error_text(failure)}")
+        if getattr(failure, "status_code", None) in protocol.OF_ONE_PROMPT and await others(0):
+            return unanswered
+        try:
+            pause = protocol.wait_or_raise(failure, attempt, to.model, to.url)
+        except ServerError:
+            if await others(answered):
+                return unanswered
+            raise
+        answered = connections.answered
+        await asyncio.sleep(pause)
+
+
+async def _answers_others(
+    client: Any, body: dict[str, Any], form: Form, connections: Connections, to: Address, since: float
+) -> bool:
+    """Whether the server has answered more than ``since`` prompts, or answers a short one now: it is not down then."""
+    if body["messages"] == SHORT:
+        return False
+    async with connections.trying:
+        if connections.answered > since:
+            return True
+        if not connections.down:
+            try:
+                await _ask_one(client, body | {"messages": SHORT}, form, connections, to)
+                return True
+            except ServerError:
+                connections.down = True
+        return False
