@@ -130,7 +130,13 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
                     return _refuse(asking, request, error)
                 as_json, longest = following
                 continue
-            await asyncio.sleep(_wait(asking, error, attempt := attempt + 1, ends))
+            try:
+                pause = _wait(asking, error, attempt := attempt + 1, ends)
+            except protocol.ServerError:
+                if not _breaks_on_few(asking, error):
+                    raise
+                return _refuse(asking, request, error)
+            await asyncio.sleep(pause)
             continue
         asking.spending.settle(chat.read(request.key, completion, p, most), most)
         if not form.proven:
@@ -158,6 +164,12 @@ def _learned(p: StageParameters, form: Form, error: Any, sent: dict[str, Any]) -
         form.left_out.discard(chat.SCHEMA)  # the recipe insists on it
         return False
     return learned
+
+
+def _breaks_on_few(asking: Asking, error: Any) -> bool:
+    """Whether an endpoint that took requests of this form still answers, with an error of its own to a few of them."""
+    few = len(asking.refused) < max(3, asking.connections.answered)
+    return (getattr(error, "status_code", None) or 0) >= 500 and asking.form.proven and few
 
 
 def _refuse(asking: Asking, request: Asked, error: Any) -> None:
