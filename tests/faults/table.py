@@ -213,7 +213,7 @@ ran again, and these had to hold: it completes; every artefact equals that of a 
 that were in flight; no process and no temporary file is left.
 
 The table has {planned} cells. Recorded here: {count}, of which {good} recovered, in {seconds:,.0f} seconds of one
-process, on two cores that other programs shared. A + behind a commit: with changes that came into a later one.
+process, on two cores that other programs shared ({cpu:,.0f} seconds of processor time). A + behind a commit: with changes that came into a later one.
 
 | who or what | when | how | found | s | date | commit |
 |---|---|---|---|---:|---|---|
@@ -232,7 +232,8 @@ def write(record: Path, page: Path) -> int:
         who, when, how = row["cell"].split(" · ")
         lines.append(f"| {who} | {when} | {how} | {found} | {row['seconds']:.0f} | {row['date']} | {row['commit']} |")
     good, seconds = sum(row["ok"] for row in known), sum(row["seconds"] for row in known)
-    counts = {"planned": len(all_cells()), "count": len(known), "good": good}
+    cpu = sum(row.get("cpu", 0) for row in known)
+    counts = {"cpu": cpu, "planned": len(all_cells()), "count": len(known), "good": good}
     head = INTRO.format(tolerance=TOLERANCE, seconds=seconds, **counts)
     missing = [cell.name for cell in all_cells() if cell.name not in rows]
     behind = ["", "Not recorded yet:", "", *(f"- {name}" for name in missing)] if missing else []

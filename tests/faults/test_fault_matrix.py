@@ -37,7 +37,7 @@ def test_cell(cell: cells.Cell, folder: Path) -> None:
     if cell.name in recorded():
         pytest.skip("recorded; remove build/faults to run it again")
     world = worlds.make(cell.world, folder)
-    begin = time.monotonic()
+    begin, before = time.monotonic(), sum(os.times()[:4])
     found, ok = "", False
     try:
         found = cell.act(world)
@@ -48,6 +48,7 @@ def test_cell(cell: cells.Cell, folder: Path) -> None:
     finally:
         commit = subprocess.run(HEAD, check=False, cwd=ROOT, capture_output=True, text=True)
         row = {"cell": cell.name, "ok": ok, "found": found, "seconds": round(time.monotonic() - begin, 1)}
+        row |= {"cpu": round(sum(os.times()[:4]) - before, 1)}  # but for processes whose parent was killed
         row |= {"date": datetime.now(UTC).date().isoformat(), "commit": commit.stdout.strip()}
         with RECORD.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -254,7 +254,6 @@ class Run:
             "LAIF_FAULT": json.dumps(self.fault | {"flag": str(self.folder / "flag")}) if self.fault else "",
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
         environment = os.environ | {"OPENAI_API_KEY": KEY, "HF_TOKEN": KEY}
         with (self.folder / "output").open("ab") as log:
