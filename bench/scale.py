@@ -33,8 +33,8 @@ from laif_helpers.records import Completion, read_json, write_json, write_jsonl,
 from laif_helpers.runner import engines, executors, plan
 
 THINKS_S = 0.05
-ERRORS = {"errors": "errors", "lessons": "lessons", "seconds": "seconds", "peak_gb": "peak GB", "files": "files"}
-ERRORS |= {"mb": "MB on disk", "load": "load of the machine"}
+ERRORS = {"errors": "errors", "lessons": "lessons", "seconds": "seconds", "cpu_seconds": "CPU seconds"}
+ERRORS |= {"peak_gb": "peak GB", "files": "files", "mb": "MB on disk", "load": "load of the machine"}
 STAGES = {"stages": "stages", "workers": "workers", "thinking": "the stages' own seconds", "seconds": "seconds"}
 STAGES |= {"cpu_seconds": "CPU seconds", "idle_resume": "idle resume, s", "idle_resume_cpu": "idle resume, CPU s"}
 STAGES |= {"peak_gb": "peak GB", "files": "files", "manifest_mb": "manifest MB", "load": "load of the machine"}
@@ -66,7 +66,9 @@ def lessons(errors: int, folder: Path) -> dict[str, Any]:
     p = recipe.build(recipe.StageParameters, {**values, "run": str(folder), "arm": "le", "iteration": 1})
     wrong = [Completion("He has #### -1", 40, 8, "stop")] * len(items)
     write_jsonl(p.previous.responses("practice", "train"), grading.to_responses(bench, items, wrong, "none", "train"))
+    del items, wrong  # 03 reads them itself
     lap("answers")
+    before = time.process_time()
     planned = instruct.plan(p)
     lap("plan")
     replies = instruct.ask(planned, p)
@@ -77,8 +79,9 @@ def lessons(errors: int, folder: Path) -> dict[str, Any]:
     lap("check")
     chosen = instruct.choose(checked, p)
     lap("choose")
-    kept = sum(lesson.status == "kept" for lesson in chosen)
-    return {"errors": len(items), "lessons": len(chosen), "kept": kept, "steps": seconds} | _left(folder, seconds)
+    kept, cpu = sum(lesson.status == "kept" for lesson in chosen), round(time.process_time() - before, 1)
+    row = {"errors": errors, "lessons": len(chosen), "kept": kept, "cpu_seconds": cpu, "steps": seconds}
+    return row | _left(folder, seconds)
 
 
 def _left(folder: Path, seconds: dict[str, float]) -> dict[str, Any]:

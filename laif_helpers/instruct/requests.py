@@ -4,6 +4,7 @@ The user message is labelled blocks, the same for every instructor; the system m
 the benchmark's family.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,13 +56,19 @@ def request(
         "cluster": cluster,
         "task": task(p.strategy, n),
     }
-    system = template(f"{p.row.template}.j2").render(family_name=bench.family, several=len(items) > 1)
-    if p.instructor == "llm" and p.reply_format != "text":
-        system = f"{system.strip()}\n\n{template('as_json.j2').render()}"
+    as_json = p.instructor == "llm" and p.reply_format != "text"
+    system = _system(p.row.template, bench.family, len(items) > 1, as_json)
     user = template("user.j2").render(blocks)
-    messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": user.strip()}]
     sources, key = [item.example.id for item in items], ledger.key_of(messages, settings(p))
     return Request(key, bench.name, messages, p.arm, sources, ids, n, cluster)
+
+
+@functools.cache
+def _system(name: str, family: str, several: bool, as_json: bool) -> str:
+    """The system message, one text for all requests that share it: it is longer than what they ask."""
+    text = template(f"{name}.j2").render(family_name=family, several=several).strip()
+    return f"{text}\n\n{template('as_json.j2').render()}".strip() if as_json else text
 
 
 def task(strategy: str, n: int) -> str:

@@ -10,8 +10,8 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 from laif_helpers import benchmarks
@@ -110,8 +110,8 @@ def verify(lessons: Sequence[Lesson], *, workers: int = 2) -> list[Lesson]:
     def problem(lesson: Lesson) -> str:
         return checks[lesson.benchmark](lesson.question, lesson.response) if lesson.status == "kept" else ""
 
-    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-        problems = list(pool.map(problem, lessons))
+    with ThreadPool(max(workers, 1)) as pool:
+        problems = pool.map(problem, lessons)
     return marked(lessons, problems, "wrong")
 
 

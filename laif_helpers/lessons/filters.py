@@ -41,20 +41,19 @@ def deduplicate(lessons: Sequence[Lesson], threshold: float = SIMILAR) -> list[L
     Lessons of one template that differ in their numbers are different problems, and keeping them apart also
     keeps the comparison groups small, which makes this near-linear.
     """
-    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    tokens = [words(lesson.question) if lesson.status == "kept" else [] for lesson in lessons]
+    groups: dict[int, list[int]] = defaultdict(list)
     problems = [""] * len(lessons)
-    seen: dict[tuple[str, str], int] = {}
+    seen: dict[int, int] = {}  # by hash, as groups are: the texts of millions of lessons would take gigabytes
     for at, lesson in enumerate(lessons):
         if lesson.status != "kept":
             continue
-        first = seen.setdefault((lesson.benchmark, normalise(lesson.question)), at)
+        first = seen.setdefault(hash((lesson.benchmark, normalise(lesson.question))), at)
         if first != at:
             problems[at] = f"same question as {lessons[first].id}"
         else:
-            groups[lesson.benchmark, *numbers(tokens[at])].append(at)
+            groups[hash((lesson.benchmark, numbers(words(lesson.question))))].append(at)
     for members in groups.values():
-        for at, first in _near(members, tokens, threshold):
+        for at, first in _near(members, lessons, threshold):
             problems[at] = f"nearly the question of {lessons[first].id}, on the same numbers"
     return marked(lessons, problems, "duplicate")
 
@@ -70,7 +69,7 @@ def resembles(a: str, b: str, threshold: float = SIMILAR) -> bool:
     return len(mine & theirs) >= threshold * len(mine | theirs)
 
 
-def _near(members: list[int], tokens: list[list[str]], threshold: float) -> Iterable[tuple[int, int]]:
+def _near(members: list[int], lessons: Sequence[Lesson], threshold: float) -> Iterable[tuple[int, int]]:
     """(lesson, earlier lesson it repeats) among lessons on the same numbers."""
     if len(members) < 2:
         return
@@ -81,7 +80,7 @@ def _near(members: list[int], tokens: list[list[str]], threshold: float) -> Iter
     blank = MinHash(num_perm=PERMUTATIONS, hashfunc=zlib.crc32)
     for at in members:
         mine = blank.copy()
-        mine.update_batch([" ".join(gram).encode() for gram in _grams(tokens[at], 3)])
+        mine.update_batch([" ".join(gram).encode() for gram in _grams(words(lessons[at].question), 3)])
         close = [other for other in index.query(mine) if mine.jaccard(hashes[other]) >= threshold]
         if close:
             yield at, min(close)

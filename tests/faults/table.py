@@ -213,7 +213,8 @@ ran again, and these had to hold: it completes; every artefact equals that of a 
 that were in flight; no process and no temporary file is left.
 
 The table has {planned} cells. Recorded here: {count}, of which {good} recovered, in {seconds:,.0f} seconds of one
-process, on two cores that other programs shared ({cpu:,.0f} seconds of processor time). A + behind a commit: with changes that came into a later one.
+process ({cpu:,.0f} of processor time), on two cores that other programs shared. A + behind a commit: with changes that
+came into a later one.
 
 | who or what | when | how | found | s | date | commit |
 |---|---|---|---|---:|---|---|
