@@ -1,10 +1,12 @@
 """Logs of other tools: every format is told by its content, repeats and epochs are read whole, bad files are named."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from laif_helpers.answers import inspect_export, logs, replay
@@ -111,6 +113,62 @@ def test_evalplus_grades_by_two_test_sets() -> None:
         ("HumanEval/1", "", False),
         ("HumanEval/1", "plus", False),
     ], "plus counts only where base passes"
+
+
+def laid_out(tmp_path: Path, **places: str) -> Path:
+    """Fixtures that the tools' own writers made (HELM 0.5.16, OpenCompass 0.5.4, lighteval 0.13), under their names."""
+    for name, place in places.items():
+        source = next((Path(__file__).parent / "fixtures" / "other_tools").glob(f"{name}.*"))
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, tmp_path / place)
+    return tmp_path
+
+
+def test_helm_has_its_labels_beside_the_answers(tmp_path: Path) -> None:
+    run = "gsm:model=openai_gpt-a"
+    names = {name: f"{run}/{name}.json" for name in ("scenario_state", "per_instance_stats")}
+    found = logs.read(laid_out(tmp_path, **names) / run / "scenario_state.json")
+    assert [(each.task, each.id, each.text, each.label) for each in found] == [
+        ("gsm", "id0", " The answer is 24.", True),
+        ("gsm", "id1", " The answer is 15.", True),
+    ], "what was not answered is no answer"
+    assert found[0].model == "openai/gpt-a" and found[0].benchmark == "gsm8k"
+    assert [each.label for each in replay.load(str(tmp_path))] == [True, True]
+    run = "mmlu:subject=anatomy,model=openai_gpt-a,data_augmentation=canonical"
+    laid_out(tmp_path, scenario_state_mmlu=f"{run}/scenario_state.json")
+    found = logs.read(tmp_path / run / "scenario_state.json")
+    assert [(each.task, each.id, each.text, each.label) for each in found] == [
+        ("mmlu:subject=anatomy,data_augmentation=canonical", f"id{n}", " B" if n != 3 and n != 5 else " A", None)
+        for n in range(6)
+    ], "perturbed copies are left out"
+    assert (found[0].benchmark, found[0].item["answer"], found[0].gold) == ("mmlu", 1, "dog")
+
+
+def test_opencompass_has_its_labels_in_another_folder(tmp_path: Path) -> None:
+    places = {name: f"20261126/{name}/qwen-a/gsm8k.json" for name in ("predictions", "results")}
+    found = logs.read(laid_out(tmp_path, **places) / places["predictions"])
+    assert [(each.task, each.model, each.id, each.sample, each.label) for each in found] == [
+        ("gsm8k", "qwen-a", str(place), sample, (place, sample) != (0, 1)) for sample in (0, 1) for place in range(3)
+    ]
+    assert found[0].gold.endswith("#### 24") and found[0].text == "So the answer is 24."
+    assert len([each for path in logs.files(tmp_path) for each in logs.read(path, alone=False)]) == 6
+    (tmp_path / places["results"]).unlink()
+    assert {each.label for each in logs.read(tmp_path / places["predictions"])} == {None}
+
+
+def test_lighteval_has_generated_and_chosen_answers(tmp_path: Path) -> None:
+    date = "2026-11-26T22-50-53.787341"
+    names = {f"details_{name}": f"org/m/{date}/details_{name}|5_{date}.parquet" for name in ("gsm8k", "mmlu")}
+    laid_out(tmp_path, **names)
+    pd.DataFrame({"doc": [1]}).to_parquet(tmp_path / "another.parquet")
+    found = [each for path in logs.files(tmp_path) for each in logs.read(path, alone=False)]
+    assert [(each.task, each.model, each.id, each.text, each.label) for each in found[:3]] == [
+        ("gsm8k|5", "m", str(n), f"So the answer is {gold}.", True) for n, gold in enumerate((24, 15, 14))
+    ]
+    assert found[0].question == "A box holds 6 jars. How many jars do 4 boxes hold?" and found[0].benchmark == "gsm8k"
+    assert [(each.task, each.text, each.gold, each.label) for each in found[3:]] == [
+        ("mmlu|5", " D" if n == 1 else " B", "B", n != 1) for n in range(3)
+    ]
 
 
 def test_simple_evals_scores_stand_in_its_pages(tmp_path: Path) -> None:
@@ -276,6 +334,8 @@ def test_line_separators_and_byte_order_marks_are_text(tmp_path: Path) -> None:
         {"eval": {"HumanEval/0": [None]}},
         {"eval": {"HumanEval/0": [["x"]]}},
         {"htmls": None, "convos": []},
+        {"adapter_spec": {}, "request_states": [{"instance": None}]},
+        {"0": {"prediction": "7", "origin_prompt": [None]}},
     ],
 )
 def test_a_log_of_another_shape_is_told_by_its_name(tmp_path: Path, document: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """Reads logs of evaluation tools, answer by answer: the question, the answer, and what the log holds about it.
 
 Files are recognised by their content: our own ``responses/*.jsonl``, samples of lm-evaluation-harness
-(``--log_samples``), logs of Inspect, human-eval and EvalPlus, simple-evals' JSON, the Qwen2.5-Math (math-evaluation-
-harness) log, the original authors' right/wrong files, GPT-3's GSM8K solutions, and plain rows with ``id`` and
-``correct``. Repeats and epochs are read whole. Nothing is graded here.
+(``--log_samples``), logs of Inspect, human-eval and EvalPlus, HELM, OpenCompass, lighteval, simple-evals' JSON, the
+Qwen2.5-Math (math-evaluation-harness) log, the original authors' right/wrong files, GPT-3's GSM8K solutions, and plain
+rows with ``id`` and ``correct``. Repeats and epochs are read whole. Nothing is graded here.
 """
 
 import html
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.answers import inspect_logs, lm_eval
+from laif_helpers.answers import inspect_logs, lm_eval, other_tools
 from laif_helpers.answers.labels import id_of, truth, words
 from laif_helpers.records import read_rows, read_text
 
@@ -70,8 +70,8 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
             if reader is None:
                 raise ValueError(
                     f"no known file of recorded answers; its first row has {sorted(row)}. Known: rows with the item's "
-                    "own fields and 'response', GPT-3 GSM8K solutions, lm-eval, human-eval and EvalPlus samples, "
-                    "Inspect, simple-evals and math-evaluation-harness logs, rows with 'id' and 'correct'"
+                    "own fields and 'response', GPT-3 GSM8K solutions, rows with 'id' and 'correct', logs of lm-eval, "
+                    "human-eval, EvalPlus, Inspect, HELM, OpenCompass, lighteval, simple-evals, math-evaluation-harness"
                 )
             found += [_whole(logged, number) for logged in reader(row, path)]
         except (ValueError, *_ODD) as error:
@@ -108,21 +108,19 @@ def _numbered(found: list[Logged]) -> list[Logged]:
 
 
 def files(place: Path) -> list[Path]:
-    """The file, or every ``.jsonl``, ``.json`` and ``.eval`` file below the folder, hidden ones left out."""
+    """The file, or every file of a known kind below the folder, hidden ones left out."""
     if place.is_file():
         return [place]
-    return sorted(path for path in place.rglob("[!.]*") if path.suffix in (".jsonl", ".json", ".eval"))
+    return sorted(path for path in place.rglob("[!.]*") if path.suffix in (".jsonl", ".json", ".eval", ".parquet"))
 
 
 def _rows(path: Path, alone: bool) -> Iterator[Row]:
-    """Rows; of JSON documents, Inspect's logs, EvalPlus' results and simple-evals' reports."""
-    if path.suffix == ".eval":
-        return ({"inspect": sample} for sample in inspect_logs.samples(path))
+    """Rows; of JSON documents, logs of the tools that write such."""
+    own: other_tools.Reader | None = {".eval": inspect_logs.samples, ".parquet": other_tools.lighteval}.get(path.suffix)
     if path.suffix == ".json" and (text := read_text(path)).lstrip()[:1] == "{":
         document = _document(text)
-        if inspect_logs.is_log(document):
-            return ({"inspect": sample} for sample in inspect_logs.samples(path))
-        if isinstance(document.get("eval"), dict):
+        own = inspect_logs.samples if inspect_logs.is_log(document) else other_tools.reader(document)
+        if not own and isinstance(document.get("eval"), dict):
             rows = [row for rows in document["eval"].values() if isinstance(rows, list) for row in rows]
             if not rows:
                 raise ValueError(f"{path}: results without texts, as EvalPlus wrote before 0.2; evaluate them again")
@@ -132,9 +130,9 @@ def _rows(path: Path, alone: bool) -> Iterator[Row]:
             if len(pages) != len(talks):
                 raise ValueError(f"{path}: {len(pages)} htmls for {len(talks)} convos; the file is not whole")
             return ({"html": page, "convo": talk} for page, talk in zip(pages, talks, strict=True))
-        if not alone:
+        if not alone and not own:
             return iter(())
-    return read_rows(path)
+    return ({"fields": fields} for fields in own(path)) if own else read_rows(path)
 
 
 def _document(text: str) -> Row:
@@ -148,7 +146,7 @@ def _document(text: str) -> Row:
 def _reader(row: Row) -> Reader | None:
     """The reader for files whose rows look like this one."""
     kinds: list[tuple[bool, Reader]] = [
-        ("inspect" in row, _inspect),
+        ("fields" in row, _fields),
         ("html" in row and "convo" in row, _simple_evals),
         (bool(_solution_models(row)), _gpt3_gsm8k),
         ("benchmark" in row and "text" in row and "messages" in row, _own),
@@ -234,9 +232,10 @@ def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
         yield Logged(task, str(row["doc_id"]), text, score, path.parent.name, path.name, sample, **about)
 
 
-def _inspect(row: Row, path: Path) -> Iterator[Logged]:
-    """A sample of an Inspect log; its epochs are samples of one item."""
-    yield Logged(**row["inspect"])
+def _fields(row: Row, path: Path) -> Iterator[Logged]:
+    """What a reader of its own has read of Inspect's, HELM's, OpenCompass' or lighteval's log."""
+    fields = row["fields"]
+    yield Logged(**{"benchmark": benchmark_of(fields["item"])} | fields)
 
 
 def _code_samples(row: Row, path: Path) -> Iterator[Logged]:

@@ -1,0 +1,128 @@
+"""Reads logs of HELM, OpenCompass and lighteval, as their own writers leave them (versions 0.5.16, 0.5.4 and 0.13).
+
+Each reader yields the fields of ``logs.Logged``: HELM's ``scenario_state.json`` with the statistics beside it,
+OpenCompass' ``predictions/<model>/<task>.json`` with the details under ``results/``, lighteval's ``details_*.parquet``.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from laif_helpers.answers.labels import truth, words
+from laif_helpers.records import read_text
+
+Fields = dict[str, Any]
+Reader = Callable[[Path], Iterator[Fields]]
+_HELM_LABELS = (
+    "chain_of_thought_correctness",
+    "math_equiv_chain_of_thought",
+    "math_equiv",
+    "final_number_exact_match",
+    "code_eval_acc",
+    "quasi_exact_match",
+    "exact_match",
+)
+"""HELM's statistics that are right or wrong, the most lenient of those that a scenario may have together first."""
+_OPENCOMPASS_LABELS = ("correct", "is_correct", "cascade_correct")
+
+
+def reader(document: Fields) -> Reader | None:
+    """Who reads this JSON document; None if it is of none of these tools."""
+    if {"adapter_spec", "request_states"} <= document.keys():
+        return lambda path: _numbered(_helm(path, document), path)
+    first = document.get("0")
+    ours = isinstance(first, dict) and "prediction" in first
+    return (lambda path: _numbered(_opencompass(path, document), path)) if ours else None
+
+
+def _helm(path: Path, document: Fields) -> Iterator[Fields]:
+    """Perturbed copies of an item are left out, and of an item asked option by option all but one row."""
+    beside = path.with_name("per_instance_stats.json")
+    labels = (
+        {_trial(row): _helm_label(row["stats"]) for row in json.loads(read_text(beside))} if beside.is_file() else {}
+    )
+    task = re.sub(r"[,:](model|model_deployment)=[^,]*", "", path.parent.name)
+    for state in document["request_states"]:
+        instance, result = state["instance"], state.get("result") or {}
+        if state.get("reference_index") or state.get("request_mode") == "calibration" or instance.get("perturbation"):
+            continue
+        question, options = words(instance["input"].get("text")), instance.get("references") or []
+        right = [place for place, option in enumerate(options) if "correct" in option["tags"]]
+        texts = [option["output"]["text"] for option in options]
+        gold = texts[right[0]] if right else ""
+        item: Fields = {"question": question, "answer": re.sub(r"The answer is (\S+?)\.?$", r"#### \1", gold)}
+        if len(texts) > 1:
+            item = {"question": question, "choices": texts, "answer": right[0] if right else None}
+        about = {"question": question, "gold": gold, "prompt": str(state["request"].get("prompt", ""))}
+        about |= {"item": item, "split": instance.get("split", ""), "model": document["adapter_spec"]["model"]}
+        label = labels.get(_trial(state | {"instance_id": instance["id"]}))
+        for completion in result.get("completions") or ():
+            yield about | {"task": task, "id": str(instance["id"]), "text": completion["text"], "label": label}
+
+
+def _trial(row: Fields) -> tuple[Any, ...]:
+    return row["instance_id"], row["train_trial_index"], bool(row.get("perturbation"))
+
+
+def _helm_label(stats: list[Fields]) -> bool | None:
+    found = {stat["name"]["name"]: truth(stat.get("mean")) for stat in stats}
+    return next((found[name] for name in _HELM_LABELS if found.get(name) is not None), None)
+
+
+def _opencompass(path: Path, document: Fields) -> Iterator[Fields]:
+    """Repeats of an item follow one another data set by data set; its details hold a list of all of them."""
+    beside = path.parents[2] / "results" / path.parent.name / path.name
+    found = json.loads(read_text(beside)).get("details") if beside.is_file() else None
+    rows = [row for row in (found.values() if isinstance(found, dict) else found or ()) if isinstance(row, dict)]
+    for number, row in enumerate(document.values()):
+        asked, place = row.get("origin_prompt"), number % len(rows) if rows else number
+        asked = words(asked[-1].get("prompt")) if isinstance(asked, list) and asked else words(asked)
+        labels = next((rows[place][name] for name in _OPENCOMPASS_LABELS if rows and name in rows[place]), None)
+        repeat = number // len(rows) if rows else 0
+        label = truth(labels[repeat] if isinstance(labels, list) else labels)
+        gold = words(row.get("gold"))
+        item = {"question": asked, "answer": gold}
+        about = {"question": asked, "gold": gold, "item": item, "model": path.parent.name, "split": "test"}
+        yield about | {"task": path.stem, "id": str(place), "text": words(row["prediction"]), "label": label}
+
+
+def lighteval(path: Path) -> Iterator[Fields]:
+    """Rows of a Parquet file of details; none if it is another Parquet file."""
+    return _numbered(_lighteval(path), path)
+
+
+def _lighteval(path: Path) -> Iterator[Fields]:
+    """Of several samples none has a label: the scores are those of all together."""
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path, columns=["doc", "metric", "model_response"])
+    except ValueError:
+        return
+    task = re.sub(r"^details_|_\d{4}-\d\d-\d\dT.*$", "", path.stem)
+    for number, row in enumerate(json.loads(table.to_json(orient="records"))):
+        doc, answer = row["doc"], row["model_response"]
+        golds = doc["gold_index"] if isinstance(doc["gold_index"], list) else [doc["gold_index"]]
+        gold = doc["choices"][golds[0]] if doc["choices"] and golds else ""
+        texts, scores = answer["text"], answer.get("logprobs") or []
+        if not texts and len(scores) == len(doc["choices"]):
+            texts = [doc["choices"][scores.index(max(scores))]]
+        labels = [truth(score) for score in row["metric"].values()] if len(texts) == 1 else []
+        label = next((label for label in labels if label is not None), None)
+        question = re.sub(r"^Question: |\nAnswer:\s*$", "", doc["query"])
+        about = {"question": question, "gold": str(gold).strip(), "item": {"question": question, "answer": str(gold)}}
+        about |= {"prompt": json.dumps(answer.get("input")), "model": path.parent.parent.name, "split": "test"}
+        for text in texts:
+            yield about | {"task": task, "id": str(doc.get("id") or number), "text": words(text), "label": label}
+
+
+def _numbered(found: Iterator[Fields], path: Path) -> Iterator[Fields]:
+    """With the file's name, and with the number of each sample of an item."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for fields in found:
+        key = fields["task"], fields["id"]
+        yield fields | {"source": path.name, "sample": seen[key]}
+        seen[key] += 1
