@@ -293,6 +293,7 @@ LOOPS = [
     "\\boxed{", '{"answer": "', "<answer>", "<eos>", "<|channel|>analysis<|message|>", "#### ", "The answer is x. ",
     "\nWhat is next?\n\nA. x\n\nB. y", "\nQ: What is it?", "A and B ", "option A is ", "closest a ", "not ", "twenty ",
     "答案是", "一", "万", "7 hours 3 ", "def double(n):\n", "def f():\n  x\n", "\nA) x", "<<1=", "information ", "(",
+    '"\\', "> ", "\n+", "<a",
 ]  # fmt: skip
 
 

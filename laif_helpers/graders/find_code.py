@@ -1,7 +1,10 @@
 """Finds the program in a response: fenced, bare, a body that continues the stub, or a method, without its demo."""
 
 import ast
+import contextlib
+import html
 import itertools
+import json
 import re
 import textwrap
 import warnings
@@ -15,6 +18,7 @@ _LONGEST = 50_000
 _FENCE = re.compile(r"^[ \t]*(```|~~~)[ \t]*(.*)$", re.MULTILINE)
 _LANGUAGE = re.compile(r"\{?\.?([\w+#-]*)")
 _PYTHON = {"", "python", "py", "python3", "python2", "code", "ipython", "pycon", "tool_code"}
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)
 _STARTS = re.compile(r"\s*(?:from\s+\S+\s+import|import\s|def\s|class\s|@|async\s+def\s)")
 _KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -33,9 +37,10 @@ class Found:
     reason: str
 
 
-def find_code(text: str, entry_point: str) -> Found:
+def find_code(text: str, entry_point: str, inner: bool = False) -> Found:
     """The code of a response: the last fenced block that defines ``entry_point``, with the imports and definitions of
-    the other blocks; else bare code that defines it; else a body that continues the stub."""
+    the other blocks; else bare code that defines it; else what JSON, a quote, a diff or markup holds of these (unless
+    the text is such an ``inner`` one already); else a body that continues the stub."""
     text = end_of_turn(text.replace("\r\n", "\n").replace("\xa0", " "))
     text = text[:_LONGEST] if defines(text[:_LONGEST], entry_point) else text[-_LONGEST:]
     unfenced = _FENCE.split(text, maxsplit=1)[0]
@@ -51,10 +56,28 @@ def find_code(text: str, entry_point: str) -> Found:
         return _whole(blocks, good[-1], entry_point, "fenced block")
     if defines(unfenced, entry_point):
         return _whole([_bare(unfenced), *blocks], 0, entry_point, "bare code")
+    for undressed in () if inner else _undressed(text):
+        if defines(undressed, entry_point):
+            inside = find_code(undressed, entry_point, inner=True)
+            if inside.readable and compiles(inside.code):
+                return inside
     for body in [*blocks[:1], unfenced]:
         if found := _body(body):
             return Found(found, False, True, "a body that continues the stub")
     return Found("", False, False, f"no code that defines {entry_point}")
+
+
+def _undressed(text: str) -> Iterator[str]:
+    """The text without what may stand around code: JSON's strings, marks of quotes and of diffs, tags."""
+    strings = list[str]()
+    for string in _JSON_STRING.finditer(text):
+        with contextlib.suppress(ValueError):
+            strings.append(json.loads(string[0], strict=False))
+    yield from strings
+    yield "\n".join(string.removesuffix("\n") for string in strings)
+    yield re.sub(r"^[ \t]*(?:>[ \t]?)+", "", text, flags=re.MULTILINE)
+    yield re.sub(r"^-.*\n|^(?:\+\+\+|@@|```).*|^[+ ]", "", text, flags=re.MULTILINE)
+    yield html.unescape(re.sub(r"<[^<>\n]{1,80}>|\[/?(?:code|[A-Z]{4,})\]|`", "\n", text))
 
 
 def defines(code: str, entry_point: str) -> bool:
