@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from laif_helpers.compare import seeds
+from laif_helpers.compare import sweeps
 from laif_helpers.compare.costs import COLUMNS, RATES
 from laif_helpers.compare.tables import as_markdown
 from laif_helpers.paths import NOTEBOOKS, ROOT, RunDir
@@ -171,7 +171,7 @@ def league() -> str:
             shutil.copyfile(run.compare / "learned_kept.png", ROOT / "figures" / f"{name}.png")
         if (kept / "results.csv").is_file():
             results, learned, pairs, costs = (pd.read_csv(kept / file) for file in LEAGUE_TABLES)
-            accuracies = by_arm(seeds.as_text(seeds.summary(results)))
+            accuracies = by_arm(sweeps.as_text(sweeps.summary(results)))
             first = first or accuracies
             parts += [f"## {about[0].upper()}{about[1:]}\n", ran(name, results), accuracies]
             parts += ["The part that needs a planted gap, and the rest, which was practised:\n"]

@@ -9,8 +9,7 @@ import pytest
 
 from laif_helpers import benchmarks, compare, lessons, recipe, stats
 from laif_helpers.answers import joined
-from laif_helpers.compare import effects, gains, seeds
-from laif_helpers.instructors.ledger import Reply, open_ledger
+from laif_helpers.compare import effects, gains, sweeps
 from laif_helpers.paths import RunDir, stamp_of
 from laif_helpers.records import Example, Lesson, Response, write_json, write_jsonl
 
@@ -145,17 +144,9 @@ def test_lessons_are_ranked_by_what_lies_next_to_them(run: recipe.StageParameter
     assert {path.name for path in folder.glob("*.csv")} == {"effects.csv", "fix_rates.csv", "lessons.csv"}
 
 
-def test_gains_have_a_price_and_an_advice(run: recipe.StageParameters) -> None:
-    folder = RunDir.named(run.run).iteration("le", 1)
-    with open_ledger(folder.replies("le"), {"arm": "le", "instructor": "llm"}, {}) as calls:
-        calls.reserve("k", "", 0.5)
-        calls.record(Reply("k", "text", usd=0.5), reserved=0.5)
+def test_gains_come_with_an_advice(run: recipe.StageParameters) -> None:
     row = gains.gains(run, compare.collect(run)[0]).iloc[0]
     assert row["points"] == pytest.approx(15.0)
-    assert (row["lessons"], row["usd"], row["device_hours"]) == (10, 0.5, 1.0)
-    assert row["points_per_100_lessons"] == pytest.approx(150.0)
-    assert row["points_per_usd"] == pytest.approx(30.0)
-    assert row["points_per_device_hour"] == pytest.approx(15.0)
     assert row["advice"].startswith("go on")
 
 
@@ -224,15 +215,15 @@ def sweep(arms: dict[str, float], n: int = 5) -> pd.DataFrame:
 
 def test_seeds_give_mean_sd_and_a_test() -> None:
     results = sweep({"auggpt": 0.90, "le": 0.95, "lec": 0.9505})
-    table = seeds.summary(results).set_index("arm")
+    table = sweeps.summary(results).set_index("arm")
     values = results[results["arm"] == "le"]["accuracy"]
     assert table.loc["le", "mean"] == pytest.approx(values.mean())
     assert table.loc["le", "sd"] == pytest.approx(values.std(ddof=1))
     assert table.loc["le", "p"] == pytest.approx(stats.over_seeds((values - 0.77).tolist())["p"])
-    pairs = seeds.versus(results).set_index(["arm", "against"])
+    pairs = sweeps.versus(results).set_index(["arm", "against"])
     assert pairs.loc[("le", "auggpt"), "verdict"] == "better"
     assert pairs.loc[("le", "lec"), "verdict"] == "no difference shown"
-    text = seeds.as_text(seeds.summary(results))
+    text = sweeps.as_text(sweeps.summary(results))
     assert text.columns.tolist() == ["iteration", "benchmark", "vanilla", "auggpt", "le", "lec"]
     assert text.loc[0, "vanilla"] == "77.0"
     assert text.loc[0, "le"] == f"{100 * values.mean():.1f} ± {100 * values.std(ddof=1):.1f}*"
@@ -247,7 +238,7 @@ def test_arms_are_paired_by_seed() -> None:
     rows.loc[after, "accuracy"] = [
         hard[row.seed] + (gain[row.seed] if row.arm == "le" else 0.0) for row in rows[after].itertuples()
     ]
-    pair = seeds.versus(rows.iloc[::-1]).set_index(["arm", "against"]).loc[("le", "auggpt")]
+    pair = sweeps.versus(rows.iloc[::-1]).set_index(["arm", "against"]).loc[("le", "auggpt")]
     assert pair["difference"] == pytest.approx(0.01)
     assert pair["sd"] == pytest.approx(np.std(list(gain.values()), ddof=1))
     assert pair["p"] < 0.001, "unpaired the seeds' own spread of six points would hide it"
@@ -266,7 +257,7 @@ def test_macro_counts_benchmarks_alike_for_the_untouched_target_too(run: recipe.
 
 
 def test_one_seed_is_no_test() -> None:
-    assert seeds.versus(sweep({"auggpt": 0.9, "le": 0.95}, 1))["verdict"].tolist() == ["one seed: no test"]
+    assert sweeps.versus(sweep({"auggpt": 0.9, "le": 0.95}, 1))["verdict"].tolist() == ["one seed: no test"]
 
 
 def test_lineage_survives_a_missing_file(run: recipe.StageParameters) -> None:

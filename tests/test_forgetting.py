@@ -74,5 +74,5 @@ def test_an_untouched_target_alone_has_nothing_to_keep(tmp_path: Path) -> None:
     sliced = compare.slices(compare.collect(parameters(tmp_path, arms=[], iterations=0))[0])
     shown = forgetting.table(sliced, forgetting.drift(RunDir(tmp_path)))
     assert shown.empty
-    forgetting.write(RunDir(tmp_path), shown)
+    compare.save(RunDir(tmp_path), kept=shown)
     assert forgetting.metrics(sliced, forgetting.drift(RunDir(tmp_path))) == {"kept": {}, "drift": {}}

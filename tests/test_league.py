@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from laif_helpers import benchmarks, compare, figures, lessons, recipe
-from laif_helpers.compare import costs, effects, league
+from laif_helpers.compare import costs, drawing, effects, sweeps
 from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Reply, open_ledger
-from laif_helpers.paths import NANO, ROOT, RunDir
+from laif_helpers.paths import NANO, ROOT, IterationDir, RunDir
 from laif_helpers.records import Lesson, write_json, write_jsonl, write_text
 from laif_helpers.train import token_budget
 
@@ -51,14 +51,14 @@ def slice_row(arm: str, seed: int, fixed: int, broken: int, iteration: int = 1) 
 
 def test_learned_and_kept_are_shares_of_what_was_wrong_and_right() -> None:
     rows = [slice_row("vanilla", 0, 0, 0, 0), slice_row("le", 0, 3, 9), slice_row("le", 0, 10, 15, 2)]
-    one = league.learned_kept(pd.DataFrame(rows), "practice").iloc[0]
+    one = drawing.learned_kept(pd.DataFrame(rows), "practice").iloc[0]
     assert (one["iteration"], one["learned"], one["kept"]) == (2, 0.4, 0.8)
     assert one["learned_low"] < 0.4 < one["learned_high"] and one["kept_low"] < 0.8 < one["kept_high"]
     rows += [slice_row("le", seed, 10 + seed, 15, 2) for seed in (1, 2)]
-    over = league.learned_kept(pd.DataFrame(rows), "practice").iloc[0]
+    over = drawing.learned_kept(pd.DataFrame(rows), "practice").iloc[0]
     assert over["seeds"] == 3 and over["learned"] == pytest.approx(0.44)
     assert over["kept_low"] == over["kept_high"] == pytest.approx(0.8), "the seed is the unit"
-    figure = figures.learned_kept(league.learned_kept(pd.DataFrame(rows), "practice"), "practice")
+    figure = figures.learned_kept(drawing.learned_kept(pd.DataFrame(rows), "practice"), "practice")
     assert len(figure.axes[0].containers) == 1
 
 
@@ -70,7 +70,7 @@ def test_arms_are_set_against_their_counterparts_seed_by_seed() -> None:
     rows = [accuracy(arm, seed, value + seed / 100) for seed in range(3) for arm, value in (
         ("auggpt", 0.80), ("lec", 0.90), ("opd", 0.85), ("self", 0.5))]  # fmt: skip
     rows += [accuracy("opd_contrast", seed, value) for seed, value in enumerate((0.86, 0.85, 0.89))]
-    table = league.against_counterparts(pd.DataFrame(rows)).set_index("arm")
+    table = sweeps.against_counterparts(pd.DataFrame(rows)).set_index("arm")
     assert table.index.tolist() == ["lec", "opd_contrast"], "pairs that the run holds"
     lec = table.loc["lec"]
     assert (lec["against"], lec["seeds"]) == ("auggpt", 3)
@@ -119,19 +119,23 @@ def test_the_document_is_made_of_the_run_and_then_of_what_was_kept(
 
 
 def test_one_seed_is_no_test() -> None:
-    table = league.against_counterparts(pd.DataFrame([accuracy("auggpt", 0, 0.8), accuracy("lec", 0, 0.9)]))
+    table = sweeps.against_counterparts(pd.DataFrame([accuracy("auggpt", 0, 0.8), accuracy("lec", 0, 0.9)]))
     assert table["error_ratio"].iloc[0] == pytest.approx(0.5) and pd.isna(table["p_holm"].iloc[0])
+
+
+def asked(folder: IterationDir, arm: str) -> set[tuple[str, str]]:
+    return {key for key, item in effects.lineages(folder, arm).items() if item["asked"]}
 
 
 def test_questions_that_were_rolled_out_and_own_answers_count_as_shown(tmp_path: Path) -> None:
     folder = RunDir(tmp_path).iteration("opd", 1)
     write_jsonl(folder.training_set, [row("q1", "rollout"), row("q2", "replay")])
-    assert effects._lineage(folder, "opd").asked == {("practice", "q1")}
+    assert asked(folder, "opd") == {("practice", "q1")}
     folder = RunDir(tmp_path).iteration("rft", 1)
     about: dict[str, Any] = {"arm": "rft", "iteration": 1, "instructor": "self", "request_key": ""}
     write_jsonl(folder.lessons("rft"), [Lesson("rft1-q1-0", "practice", "Q?", "A", ["q1"], **about)])
     write_jsonl(folder.training_set, [row("rft1-q1-0"), row("q2", "replay")])
-    assert effects._lineage(folder, "rft").asked == {("practice", "q1")}
+    assert asked(folder, "rft") == {("practice", "q1")}
 
 
 def test_an_arm_without_lessons_ranks_none(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from laif_helpers.benchmarks._files import Source
 from laif_helpers.compare import effects, published, report
 from laif_helpers.compare import tables as compare_tables
 from laif_helpers.error_analysis import tables as error_tables
-from laif_helpers.evaluate import grading, times, two_graders
+from laif_helpers.evaluate import grading, looks
 from laif_helpers.graders import second
 from laif_helpers.instruct import tables as instruct_tables
-from laif_helpers.records import Completion, Example, Grade, write_jsonl
+from laif_helpers.records import Completion, Example, Grade, write_jsonl, write_text
 
 SUM = {"question": "How many legs have 3 cats?", "answer": "12", "type": "legs"}
 BIRD = {"question": "Which is a bird?", "answer": "a wren", "choices": ["a bat", "a wren", "a bee"]}
@@ -398,7 +398,7 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> recipe.StagePar
             answers = [Completion("#### 99999" if at < wrong else str(bench.gold_response(e)), 9, 9, "stop", 1.5)
                     for at, e in enumerate(items)]  # fmt: skip
             write_jsonl(folder.responses(name, split), grading.to_responses(bench, items, answers, "m", split))
-            times.write(folder.seconds(name, split), {item.id: 1.5 for item in items})
+            write_text(folder.seconds(name, split), "id,seconds\n" + "".join(f"{item.id},1.5\n" for item in items))
     return p
 
 
@@ -415,7 +415,7 @@ def test_tables_of_answers_name_the_file(compared: recipe.StageParameters) -> No
         *(scores, facets, audit, evaluate.longest(answers), evaluate.slowest(answers, folder), instruct.plan(p).notes),
         *(
             evaluate.observation(scores),
-            two_graders.for_browsing(answers)[0],
+            looks.for_browsing(answers),
             instruct_tables.overview(instruct.plan(p)),
         ),
         error_tables.counts(answers[answers["split"] == "train"]),

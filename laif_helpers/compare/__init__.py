@@ -13,26 +13,12 @@ from laif_helpers import benchmarks, origins, stats
 from laif_helpers.answers import joined, repair
 from laif_helpers.answers.joined import FLIPS
 from laif_helpers.compare.drawing import draw, flip_table, panels
-from laif_helpers.compare.tables import by_name, headline, last_turns
+from laif_helpers.compare.sweeps import collect as collect_points
+from laif_helpers.compare.tables import by_name, headline, last_turns, save
 from laif_helpers.figures.markup import as_latex, as_markdown
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_text
-
-__all__ = [
-    "collect",
-    "collect_points",
-    "draw",
-    "flip_table",
-    "forgotten",
-    "metrics",
-    "panels",
-    "repaired",
-    "results",
-    "run",
-    "slices",
-    "write",
-]
 
 COLUMNS = (
     *("arm", "iteration", "benchmark", "split", "n", "accuracy", "ci_low", "ci_high"),
@@ -262,10 +248,3 @@ def metrics(table: pd.DataFrame, sliced: pd.DataFrame, missing: list[str]) -> di
     where = zip(alarms["benchmark"], alarms["facet"], alarms["value"], alarms["arm"], alarms["iteration"], strict=True)
     found["forgot"] = [" ".join(map(str, key)) for key in where]
     return found | {"missing": missing}
-
-
-def collect_points(run_path: Path) -> pd.DataFrame:
-    """The results of a sweep's points in one table, and their budget curves: see ``points.collect``."""
-    from laif_helpers.compare import points
-
-    return points.collect(run_path, panels)

@@ -8,7 +8,7 @@ from laif_helpers import arms
 from laif_helpers.instructors import ledger
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_json, rows_of, write_text
+from laif_helpers.records import read_json, rows_of
 
 TOKENS = ("training_tokens", "generated_tokens", "instructor_tokens", "teacher_tokens")
 SECONDS = ("teach_seconds", "train_seconds")
@@ -57,8 +57,3 @@ def rates(found: pd.DataFrame) -> pd.DataFrame:
     tokens, seconds = found[list(TOKENS)].sum(axis=1), found[list(SECONDS)].sum(axis=1)
     by = (found["items"] / 100, tokens / 1e6, found["usd"], seconds / 60)
     return found.assign(**{name: found["points"] / of.where(of > 0) for name, of in zip(RATES, by, strict=True)})
-
-
-def write(p: StageParameters, costs: pd.DataFrame) -> None:
-    """Write ``compare/costs.csv``."""
-    write_text(RunDir.named(p.run).compare / "costs.csv", costs.to_csv(index=False))

@@ -1,10 +1,12 @@
-"""Draws the figures of notebook 06, and the slices that they show."""
+"""Makes slices ready for the figures of notebook 06, and draws them."""
+
+from typing import Any
 
 import pandas as pd
 
-from laif_helpers import benchmarks, figures
+from laif_helpers import benchmarks, figures, stats
 from laif_helpers.answers import joined, repair
-from laif_helpers.compare import league
+from laif_helpers.compare.tables import last_turns
 from laif_helpers.figures.repair import repair_lines
 from laif_helpers.figures.style import Figure
 from laif_helpers.paths import RunDir, short_names
@@ -12,15 +14,13 @@ from laif_helpers.recipe import StageParameters
 
 
 def panels(sliced: pd.DataFrame) -> pd.DataFrame:
-    """The slices that figures show, with their ``panel``: each benchmark, and its gaps and practised parts."""
+    """The slices that figures show, with their ``panel``: each benchmark in its order, then its gaps and practised
+    parts."""
     shown = joined.shortened(sliced[sliced["facet"].isin(["all", "gap"])])
     names = shown["benchmark"].where(shown["facet"] == "all", shown["benchmark"] + ": " + shown["value"])
-    shown = shown.assign(panel=names)
-    # Benchmarks in the recipe's order, each followed by its parts.
-    benchmarks_seen = list(dict.fromkeys(shown["benchmark"]))
-    order = {name: (benchmarks_seen.index(name.partition(":")[0]), name) for name in set(names)}
-    ranks = {name: rank for rank, name in enumerate(sorted(order, key=lambda name: order[name]))}
-    return shown.sort_values("panel", key=lambda column: column.map(ranks), kind="stable", ignore_index=True)
+    places = {name: place for place, name in enumerate(dict.fromkeys(shown["benchmark"]))}
+    order = shown.assign(panel=names, place=shown["benchmark"].map(places))
+    return order.sort_values(["place", "panel"], kind="stable", ignore_index=True).drop(columns="place")
 
 
 def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: str = "") -> pd.DataFrame:
@@ -30,9 +30,7 @@ def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: st
     back on facet ``all`` if no item carries ``facet``.
     """
     table = sliced[(sliced["arm"] != "vanilla") & (sliced["benchmark"] == benchmark)]
-    if arm:
-        table = table[table["arm"] == arm]
-        table = table[table["iteration"] == table["iteration"].max()]
+    table = last_turns(table[table["arm"] == arm]) if arm else table
     part = table[table["facet"] == facet]
     part = table[table["facet"] == "all"] if part.empty else part
     labels = part["value"] if arm else part["value"] + ", " + part["arm"] + " " + part["iteration"].astype(str)
@@ -41,21 +39,44 @@ def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: st
     return part.sort_values("order", kind="stable")[columns].reset_index(drop=True)
 
 
+def learned_kept(sliced: pd.DataFrame, benchmark: str, iteration: int = 0) -> pd.DataFrame:
+    """A row per arm: the share of the untouched target's wrong answers that are right now (``learned``), and of its
+    right answers that are still right (``kept``), each with its 95 % interval (``_low``, ``_high``).
+
+    ``sliced``: ``compare.slices``, of one run (Wilson's interval over items) or of a sweep with a column ``seed`` (the
+    t interval over seeds; with two seeds it is wide). ``iteration`` 0: the last.
+    """
+    rows = sliced[(sliced["facet"] == "all") & (sliced["benchmark"] == benchmark) & (sliced["arm"] != "vanilla")]
+    rows = rows[rows["iteration"] == (iteration or rows["iteration"].max())]
+    found = []
+    for arm, part in rows.groupby("arm", sort=False):
+        row: dict[str, Any] = {"arm": arm, "iteration": int(part["iteration"].iloc[0]), "seeds": len(part)}
+        for name, got, missed in (("learned", "fixed", "still_wrong"), ("kept", "still_right", "broken")):
+            counts = part[[got, missed]].astype(int)
+            shares = (counts[got] / counts.sum(axis=1).clip(lower=1)).tolist()
+            low, high = stats.wilson(int(counts[got].iloc[0]), int(counts.iloc[0].sum()))
+            if len(part) > 1:
+                over = stats.over_seeds(shares)
+                low, high = max(0.0, over["low"]), min(1.0, over["high"])
+            row |= {name: sum(shares) / len(shares), f"{name}_low": low, f"{name}_high": high}
+        found.append(row)
+    columns = [f"{name}{end}" for name in ("learned", "kept") for end in ("", "_low", "_high")]
+    return pd.DataFrame(found, columns=["arm", "iteration", "seeds", *columns])
+
+
 def draw(p: StageParameters, sliced: pd.DataFrame) -> dict[str, Figure]:
     """Draw and save the figures: iterations, flips, flips by label for the last arm, and self-repair."""
     folder = RunDir.named(p.run).compare
     drawn = {"iteration_lines": figures.iteration_lines(panels(sliced))}
-    arms = [arm for arm in dict.fromkeys(sliced["arm"]) if arm != "vanilla"]
-    seen = set(sliced.loc[sliced["arm"] != "vanilla", "benchmark"])
+    tuned = sliced[sliced["arm"] != "vanilla"]
+    seen = set(tuned["benchmark"])
     for name in [name for name in (*p.in_domain, *p.benchmarks) if name in seen][:1]:
-        title = f"{short_names(p.benchmarks)[name]}, {p.test_split}"
+        title, arm = f"{short_names(p.benchmarks)[name]}, {p.test_split}", list(dict.fromkeys(tuned["arm"]))[-1]
+        last = tuned.loc[tuned["arm"] == arm, "iteration"].max()
+        by_label = flip_table(sliced, name, next(iter(benchmarks.get(name).facets), "all"), arm)
         drawn["flips"] = figures.flips(flip_table(sliced, name), title)
-        last = sliced.loc[sliced["arm"] == arms[-1], "iteration"].max()
-        by_concept = flip_table(
-            sliced, name, benchmarks.get(name).facets[0] if benchmarks.get(name).facets else "all", arms[-1]
-        )
-        drawn["flips_by_label"] = figures.flips(by_concept, f"{title}: {arms[-1]}, iteration {last}")
-        drawn["learned_kept"] = figures.learned_kept(league.learned_kept(sliced, name), title)
+        drawn["flips_by_label"] = figures.flips(by_label, f"{title}: {arm}, iteration {last}")
+        drawn["learned_kept"] = figures.learned_kept(learned_kept(sliced, name), title)
     repaired = pd.DataFrame(repair.table(RunDir.named(p.run).path, p.all_arms, p.iterations))
     if len(repaired):
         drawn["repair"] = repair_lines(repaired[repaired["bucket"] == "seen"])

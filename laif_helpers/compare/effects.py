@@ -5,8 +5,7 @@ iteration. Everything is read from files that the other stages left; what is not
 """
 
 import json
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections import defaultdict
 from typing import Any
 
 import pandas as pd
@@ -14,10 +13,11 @@ import pandas as pd
 from laif_helpers import benchmarks, stats
 from laif_helpers.answers import joined
 from laif_helpers.answers.joined import FLIPS
+from laif_helpers.compare.tables import save
 from laif_helpers.embeddings import embed, nearest
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import ROLLOUT, Response, rows_of, write_text, written_whole
+from laif_helpers.records import ROLLOUT, Response, rows_of, written_whole
 
 COLUMNS = (
     *("arm", "iteration", "benchmark", "id", "question", "cluster", "cluster_name", "held_out", "asked", "diagnosis"),
@@ -28,17 +28,10 @@ answer to it was trained on); ``lessons``, ``kept``, ``trained``: how many came 
 ``replayed``: it was rehearsed as a right item; ``before``, ``after``: what the model said."""
 
 
-@dataclass
-class _Lineage:
-    """What one arm's one iteration made of its items, by (benchmark, id)."""
-
-    asked: set[tuple[str, str]] = field(default_factory=set)
-    neighbours: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-    diagnoses: dict[tuple[str, str], str] = field(default_factory=dict)
-    lessons: Counter[tuple[str, str]] = field(default_factory=Counter)
-    kept: Counter[tuple[str, str]] = field(default_factory=Counter)
-    trained: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
-    replayed: set[tuple[str, str]] = field(default_factory=set)
+def _untouched() -> dict[str, Any]:
+    """The columns of an item that an iteration made nothing of."""
+    counts = {"lessons": 0, "kept": 0}
+    return {"asked": False, "diagnosis": "", "neighbour_ids": [], **counts, "lesson_ids": [], "replayed": False}
 
 
 def collect(p: StageParameters) -> pd.DataFrame:
@@ -59,10 +52,15 @@ def collect(p: StageParameters) -> pd.DataFrame:
                     continue
                 joined.same_graders(before, after, f"{arm}, iteration {k}: {name}, {p.error_split}")
                 pairs = _pairs(joined.responses(before), joined.responses(after), f"{arm}, iteration {k}")
-                about = {"arm": arm, "iteration": k, "benchmark": name}
-                lineage = _lineage(run.iteration(arm, k), arm)
-                parts += [_row(p, about, pair, lineage, questions, places) for pair in pairs]
-    return pd.DataFrame(parts, columns=list(COLUMNS))
+                lineage = lineages(run.iteration(arm, k), arm)
+                for then, now in pairs:
+                    cluster, named = places.get(then.id, (-1, ""))
+                    row = {"arm": arm, "iteration": k, "benchmark": name, "id": then.id, "cluster": cluster}
+                    row |= {"question": questions.get(then.id, ""), "cluster_name": named}
+                    row |= {"held_out": joined.held_out(p, name, then.id), "before": then.text, "after": now.text}
+                    parts.append(row | lineage[name, then.id] | {"flip": FLIPS[then.correct, now.correct]})
+    table = pd.DataFrame(parts, columns=[*COLUMNS])
+    return table.assign(trained=table["lesson_ids"].map(len))
 
 
 def _pairs(before: list[Response], after: list[Response], who: str) -> list[tuple[Response, Response]]:
@@ -75,28 +73,6 @@ def _pairs(before: list[Response], after: list[Response], who: str) -> list[tupl
     return [(response, now[response.id]) for response in before]
 
 
-def _row(
-    p: StageParameters,
-    about: dict[str, Any],
-    pair: tuple[Response, Response],
-    lineage: _Lineage,
-    questions: dict[str, str],
-    places: dict[str, tuple[int, str]],
-) -> dict[str, Any]:
-    before, after = pair
-    key = (before.benchmark, before.id)
-    cluster, name = places.get(before.id, (-1, ""))
-    trained = lineage.trained.get(key, [])
-    return about | {
-        **{"id": before.id, "question": questions.get(before.id, ""), "cluster": cluster, "cluster_name": name},
-        **{"held_out": joined.held_out(p, before.benchmark, before.id), "asked": key in lineage.asked},
-        **{"diagnosis": lineage.diagnoses.get(key, ""), "neighbour_ids": lineage.neighbours.get(key, [])},
-        **{"lessons": lineage.lessons[key], "kept": lineage.kept[key], "lesson_ids": trained, "trained": len(trained)},
-        **{"replayed": key in lineage.replayed, "before": before.text, "after": after.text},
-        "flip": FLIPS[before.correct, after.correct],
-    }
-
-
 def _places(folder: IterationDir, benchmark: str) -> dict[str, tuple[int, str]]:
     """Cluster number and name of every item of the untouched target's error map, right items by neighbourhood."""
     if not folder.errors.is_file():
@@ -106,29 +82,27 @@ def _places(folder: IterationDir, benchmark: str) -> dict[str, tuple[int, str]]:
     return dict(zip(mine["id"], zip(mine["near"].tolist(), mine["cluster_name"], strict=True), strict=True))
 
 
-def _lineage(folder: IterationDir, arm: str) -> _Lineage:
-    found = _Lineage()
+def lineages(folder: IterationDir, arm: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """What one arm's one iteration made of its items, by (benchmark, id)."""
+    found: dict[tuple[str, str], dict[str, Any]] = defaultdict(_untouched)
     for row in rows_of(folder.requests(arm)):
         for id in row["source_ids"]:
-            found.asked.add((row["benchmark"], id))
-            found.neighbours[row["benchmark"], id] = row["neighbour_ids"]
+            found[row["benchmark"], id] |= {"asked": True, "neighbour_ids": row["neighbour_ids"]}
     diagnoses = {row["request_key"]: row["diagnosis"] for row in rows_of(folder.diagnoses(arm))}
     sources: dict[str, list[tuple[str, str]]] = {}
     for row in rows_of(folder.lessons(arm)):
         sources[row["id"]] = [(row["benchmark"], id) for id in row["source_ids"]]
-        for key in sources[row["id"]]:
-            found.lessons[key] += 1
-            found.kept[key] += row["status"] == "kept"
-            found.diagnoses.setdefault(key, diagnoses.get(row["request_key"], ""))
+        for item in map(found.__getitem__, sources[row["id"]]):
+            item["lessons"] += 1
+            item["kept"] += row["status"] == "kept"
+            item["diagnosis"] = item["diagnosis"] or diagnoses.get(row["request_key"], "")
     for row in rows_of(folder.training_set):
-        if row["source"] == "replay":
-            found.replayed.add((row["benchmark"], row["id"]))
-        for key in sources.get(row["id"], []):
-            found.trained[key].append(row["id"])
-            if not diagnoses:  # nobody was asked: the item whose answer was trained on is what was shown
-                found.asked.add(key)
-        if row["source"] == ROLLOUT:
-            found.asked.add((row["benchmark"], row["id"]))
+        for item in map(found.__getitem__, sources.get(row["id"], [])):
+            item["lesson_ids"].append(row["id"])
+            # nobody was asked: the item whose answer was trained on is what was shown
+            item["asked"] = item["asked"] or not diagnoses
+        if row["source"] in ("replay", ROLLOUT):
+            found[row["benchmark"], row["id"]]["replayed" if row["source"] == "replay" else "asked"] = True
     return found
 
 
@@ -223,13 +197,10 @@ def lessons_ranked(p: StageParameters, ledger: pd.DataFrame, embedding: str = "t
 def write(p: StageParameters, ledger: pd.DataFrame, ranked: pd.DataFrame) -> None:
     """Write into ``compare/``: ``effects.parquet`` (a row per item, arm and iteration), ``effects.csv`` (the flips of
     each cluster), ``fix_rates.csv`` and ``lessons.csv``."""
-    folder = RunDir.named(p.run).compare
     lists = {name: ledger[name].map(json.dumps) for name in ("neighbour_ids", "lesson_ids")}
-    with written_whole(folder / "effects.parquet") as half:
+    with written_whole(RunDir.named(p.run).compare / "effects.parquet") as half:
         ledger.assign(**lists).to_parquet(half, index=False)
-    tables = {"effects": by_cluster(ledger), "fix_rates": fix_rates(ledger), "lessons": ranked}
-    for name, table in tables.items():
-        write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    save(RunDir.named(p.run), effects=by_cluster(ledger), fix_rates=fix_rates(ledger), lessons=ranked)
 
 
 def metrics(ledger: pd.DataFrame, gained: pd.DataFrame) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import pandas as pd
 from laif_helpers.answers import joined
 from laif_helpers.compare.tables import by_name, of_turns
 from laif_helpers.paths import RunDir
-from laif_helpers.records import write_text
 from laif_helpers.stats import percent
 
 _DRIFT = ("nats_before", "nats_after", "kl")
@@ -49,11 +48,6 @@ def table(sliced: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
     )
     shown = pd.DataFrame(list(rows.values()), columns=None if rows else ["arm", "iteration"])
     return shown.merge(drifts, on=["arm", "iteration"], how="left").astype(object).fillna("–")
-
-
-def write(run: RunDir, shown: pd.DataFrame) -> None:
-    """Write ``compare/kept.csv``."""
-    write_text(run.compare / "kept.csv", shown.to_csv(index=False))
 
 
 def metrics(sliced: pd.DataFrame, moved: pd.DataFrame) -> dict[str, Any]:

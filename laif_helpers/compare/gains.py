@@ -1,14 +1,11 @@
-"""Computes what an iteration gained, what it cost, and whether another iteration is worth running."""
+"""Computes what an iteration gained, and whether another iteration is worth running."""
 
 from typing import Any
 
 import pandas as pd
 
 from laif_helpers import origins
-from laif_helpers.instructors import ledger
-from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_json, read_rows, write_text
 
 
 def averages(answers: pd.DataFrame, in_domain: list[str], seed: int) -> pd.DataFrame:
@@ -49,14 +46,12 @@ def _average(part: pd.DataFrame, arm: str, seed: int) -> dict[str, Any]:
 
 
 def gains(p: StageParameters, answers: pd.DataFrame) -> pd.DataFrame:
-    """What each iteration gained over the previous iteration on the in-domain test items, and at what price.
+    """What each iteration gained over the previous iteration on the in-domain test items; ``costs`` has its price.
 
     A row per arm and iteration: ``points`` (percentage points, paired, with a bootstrap interval), the smallest
-    difference these items could show, lessons trained on, dollars (the ledger of replies; scripted: 0), device hours
-    (training seconds x processes), points for each 100 lessons, each dollar and each device hour, the expected gain of
-    another iteration, and ``advice``.
+    difference these items could show, the expected gain of another iteration, and ``advice``.
     """
-    run, rows = RunDir.named(p.run), []
+    rows = []
     mine = answers[answers["benchmark"].isin(p.in_domain)]
     start = mine[mine["arm"] == "vanilla"]
     for arm in dict.fromkeys(mine.loc[mine["arm"] != "vanilla", "arm"]):
@@ -65,12 +60,10 @@ def gains(p: StageParameters, answers: pd.DataFrame) -> pd.DataFrame:
             if len(part) != len(before):  # a benchmark is not there: no step to speak of
                 continue
             row = {"arm": arm, "iteration": iteration} | _step(before, part, p.seed)
-            row |= _price(run.iteration(str(arm), int(str(iteration))), str(arm), row["points"])
             row |= _outlook(row["points"], earlier, row["detectable"])
             before, earlier = part, row["points"]
             rows.append(row)
-    columns = ["arm", "iteration", "points", "low", "high", "detectable", "lessons", "usd", "device_hours"]
-    columns += ["points_per_100_lessons", "points_per_usd", "points_per_device_hour", "expected_next", "advice"]
+    columns = ["arm", "iteration", "points", "low", "high", "detectable", "expected_next", "advice"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -81,20 +74,6 @@ def _step(before: pd.DataFrame, after: pd.DataFrame, seed: int) -> dict[str, Any
     low, high = origins.interval(items, seed)
     shown = origins.detectable(items)
     return {"points": 100 * items.delta, "low": 100 * low, "high": 100 * high, "detectable": 100 * shown}
-
-
-def _price(folder: IterationDir, arm: str, points: float) -> dict[str, Any]:
-    taught = 0
-    if folder.training_set.is_file():
-        taught = sum(row["source"] != "replay" for row in read_rows(folder.training_set))
-    found = read_json(folder.train_metrics, {})
-    hours = found.get("seconds", 0.0) * found.get("world_size", 1) / 3600
-    usd = ledger.spent(folder.replies(arm))
-    row: dict[str, Any] = {"lessons": taught, "usd": usd, "device_hours": hours}
-    row["points_per_100_lessons"] = 100 * points / taught if taught else None
-    row["points_per_usd"] = points / usd if usd else None
-    row["points_per_device_hour"] = points / hours if hours else None
-    return row
 
 
 def _outlook(points: float, earlier: float | None, shown: float) -> dict[str, Any]:
@@ -115,10 +94,3 @@ def _outlook(points: float, earlier: float | None, shown: float) -> dict[str, An
     else:
         advice = f"go on: {expected:.1f} points to be expected, these items show {shown:.1f}"
     return {"expected_next": expected, "advice": advice}
-
-
-def write(p: StageParameters, averaged: pd.DataFrame, gained: pd.DataFrame) -> None:
-    """Write ``averages.csv`` and ``gains.csv`` into ``compare/``."""
-    folder = RunDir.named(p.run).compare
-    write_text(folder / "averages.csv", averaged.to_csv(index=False))
-    write_text(folder / "gains.csv", gained.to_csv(index=False))

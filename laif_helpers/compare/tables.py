@@ -1,7 +1,6 @@
 """Formats the comparison as tables for people: the headline table, and its Markdown and LaTeX."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,7 +8,7 @@ import pandas as pd
 from laif_helpers.answers.joined import shortened
 from laif_helpers.figures.markup import as_markdown
 from laif_helpers.paths import RunDir
-from laif_helpers.records import read_json
+from laif_helpers.records import read_json, write_text
 from laif_helpers.stats import percent
 
 
@@ -116,19 +115,17 @@ def sentences(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def page(name: str, values: dict[str, Any]) -> str:
-    """A page of this folder's template; everything that is put into it is escaped, and nothing needs a network."""
-    from jinja2 import Environment
-
-    template = Path(__file__).with_name(f"{name}.html.j2").read_text(encoding="utf-8")
-    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template).render(values)
-
-
 def of_turns(run: RunDir, files: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Arm and iteration, and the JSON of each such file of a run's iterations."""
     for path in sorted(run.path.glob(f"*/iter*/{files}")):
         arm, turn = path.relative_to(run.path).parts[:2]
         yield {"arm": arm, "iteration": int(turn.removeprefix("iter"))}, read_json(path)
+
+
+def save(run: RunDir, **tables: pd.DataFrame) -> None:
+    """Write tables into ``compare/``, each as ``<name>.csv``."""
+    for name, table in tables.items():
+        write_text(run.compare / f"{name}.csv", table.to_csv(index=False))
 
 
 def by_name(rows: pd.DataFrame, column: str) -> dict[str, float]:

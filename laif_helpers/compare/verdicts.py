@@ -8,7 +8,8 @@ import pandas as pd
 
 from laif_helpers.compare import pairs as paired
 from laif_helpers.compare import sides
-from laif_helpers.compare.tables import page, probability, smallest
+from laif_helpers.compare.tables import probability, smallest
+from laif_helpers.figures.html import render
 from laif_helpers.figures.markup import as_markdown
 from laif_helpers.paths import runs_dir
 from laif_helpers.records import write_json, write_text
@@ -88,4 +89,4 @@ def _page(pairs: paired.Pairs, table: pd.DataFrame, found: dict[str, pd.DataFram
     values = {"a": pairs.a.name, "b": pairs.b.name, "notes": notes, "table": for_people(table), "listed": listed}
     values |= {"groups": found["groups"], "counts": counts, "most": MOST_LISTED}
     values["unpaired"] = dict(zip((pairs.a.name, pairs.b.name), pairs.only, strict=True))
-    return page("verdicts", values)
+    return render(Path(__file__).with_name("verdicts.html.j2"), **values)

@@ -12,47 +12,25 @@ from typing import Any
 
 from laif_helpers import benchmarks, models
 from laif_helpers.evaluate.jobs import Job, finish, finished_before, key_of, name_of, partial_before, trim, write_line
+from laif_helpers.evaluate.looks import browse, disputed, gallery, traced
 from laif_helpers.evaluate.tables import (
     by_facet,
-    gallery,
     labelled,
     load_responses,
     longest,
     metrics,
     observation,
+    observation_on_audit,
+    second_opinion,
+    slowest,
     summary,
-    traced,
     weakest,
 )
-from laif_helpers.evaluate.times import slowest
-from laif_helpers.evaluate.two_graders import browse, disputed, observation_on_audit, second_opinion
 from laif_helpers.key_types import RequestChange
 from laif_helpers.paths import ROOT
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion
 from laif_helpers.target import Target
-
-__all__ = [
-    "answer_part",
-    "answered",
-    "browse",
-    "by_facet",
-    "disputed",
-    "evaluate",
-    "gallery",
-    "labelled",
-    "load_responses",
-    "longest",
-    "metrics",
-    "observation",
-    "observation_on_audit",
-    "second_opinion",
-    "slowest",
-    "splits_needed",
-    "summary",
-    "traced",
-    "weakest",
-]
 
 
 def evaluate(p: StageParameters) -> list[Path]:

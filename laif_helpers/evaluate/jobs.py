@@ -8,11 +8,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+import pandas as pd
+
 from laif_helpers.benchmarks import Benchmark
-from laif_helpers.evaluate import times
 from laif_helpers.evaluate.grading import graders_hash, items_hash, to_responses
 from laif_helpers.paths import IterationDir, stamp_of
-from laif_helpers.records import Completion, Example, Response, digest, read_state, sound_rows, write_json, write_jsonl
+from laif_helpers.records import (
+    Completion,
+    Example,
+    Response,
+    digest,
+    read_state,
+    sound_rows,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 
 @dataclass
@@ -82,7 +93,7 @@ def finished_before(job: Job) -> dict[str, Completion]:
     stamp = read_state(job.stamp)
     if not job.path.is_file() or stamp.get("header") != job.header:
         return {}
-    known, took = {}, times.read(job.seconds)
+    known, took = {}, seconds(job.seconds)
     rows = list[Response]()
     for fields in sound_rows(job.path):
         with suppress(TypeError):
@@ -137,11 +148,23 @@ def finish(job: Job, model: str, audit: bool) -> Path:
     rows = [replace(row, sample=sample) for row, sample in zip(graded, job.samples, strict=True)]
     job.stamp.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     write_jsonl(job.path, rows)
-    times.write(job.seconds, {name_of(r.id, r.sample): done.seconds for r, done in zip(rows, completions, strict=True)})
+    took = [(name_of(row.id, row.sample), done.seconds) for row, done in zip(rows, completions, strict=True)]
+    # in a file of their own, so that equal answers stay equal files; what was never asked took 0 seconds
+    table = pd.DataFrame([pair for pair in took if pair[1]], columns=["id", "seconds"])
+    write_text(job.seconds, table.to_csv(index=False))
     write_json(job.stamp, stamp)
     for partial in job.partials:
         partial.unlink(missing_ok=True)
     return job.path
+
+
+def seconds(path: Path) -> dict[str, float]:
+    """Seconds by row's name; {} if there is no such file, as beside answers of earlier releases, or a damaged one."""
+    try:
+        table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False)
+        return dict(zip(table["id"], table["seconds"].astype(float), strict=True))
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def _ids(job: Job, chosen: Callable[[Completion], bool]) -> list[str]:

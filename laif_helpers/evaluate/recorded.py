@@ -11,7 +11,7 @@ from laif_helpers import benchmarks
 from laif_helpers.answers import replay
 from laif_helpers.answers.replay import Recorded
 from laif_helpers.evaluate.grading import grade_all, graders_hash, items_hash, to_responses
-from laif_helpers.evaluate.tables import escape
+from laif_helpers.figures.html import escaped
 from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Grade, read_state, write_json, write_jsonl
@@ -128,10 +128,8 @@ def listing(p: StageParameters, disagreements: pd.DataFrame) -> str:
     if disagreements.empty:
         return ""
     disagreements.to_csv(p.folder.path / "disagreements.csv", index=False)
-    # Escaped by ``escape`` already, which also keeps dollar signs from becoming formulas.
-    shown = disagreements.drop(columns=["text", "benchmark"]).map(lambda value: escape(value, 120))
-    table = shown.to_html(index=False, escape=False, border=0)
-    return f'<div style="max-height:30em;overflow:auto">{table}</div>'
+    shown = escaped(disagreements.drop(columns=["text", "benchmark"]), 120)
+    return f'<div style="max-height:30em;overflow:auto">{shown}</div>'
 
 
 def _spread(items: list[Recorded], limit: int) -> list[Recorded]:

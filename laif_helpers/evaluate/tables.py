@@ -1,7 +1,5 @@
 """Shows graded answers in notebook 01: accuracy with its interval, facets, a look at the texts."""
 
-import html
-import random
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,13 +9,11 @@ import pandas as pd
 from laif_helpers import benchmarks, origins
 from laif_helpers.answers import joined
 from laif_helpers.answers.joined import shortened
-from laif_helpers.figures.html import cut
+from laif_helpers.evaluate.jobs import seconds
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response
 
-KINDS = ("right", "wrong", "unreadable")
-SHOWN_CHARACTERS = 1200
 COLUMNS = ("n", "correct", "accuracy", "ci_low", "ci_high", "chance", "unreadable", "thought", "cut", "mean_tokens")
 
 
@@ -130,22 +126,15 @@ def observation(table: pd.DataFrame) -> str:
     lines = []
     for row in table.to_dict("records"):
         name = f"{row['benchmark']} ({row['split']})"
-        sure = f"{100 * row['accuracy']:.1f} % of {row['n']:,} right, 95 % interval {_range(row)}"
+        low, high = 100 * row["ci_low"], 100 * row["ci_high"]
+        sure = f"{100 * row['accuracy']:.1f} % of {row['n']:,} right, 95 % interval {low:.1f}–{high:.1f} %"
         if row.get("samples", 1) > 1:
             sure += f" (mean of up to {row['samples']} answers to each item; the item is the unit)"
-        lines.append(f"- **{name}**: {sure}{_beside_chance(row)}. {_unread(row)}")
+        if row["chance"] > 0:  # not an open answer, which nobody guesses, nor NaN: unknown
+            above = "above" if row["ci_low"] > row["chance"] else "not shown to be above"
+            sure += f", {above} chance ({100 * row['chance']:.1f} %)"
+        lines.append(f"- **{name}**: {sure}. {_unread(row)}")
     return "\n".join(["**Observation.**", "", *lines])
-
-
-def _beside_chance(row: Mapping[str, Any]) -> str:
-    if not row["chance"] > 0:  # an open answer, which nobody guesses; NaN: unknown
-        return ""
-    above = "above" if row["ci_low"] > row["chance"] else "not shown to be above"
-    return f", {above} chance ({100 * row['chance']:.1f} %)"
-
-
-def _range(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['ci_low']:.1f}–{100 * row['ci_high']:.1f} %"
 
 
 def _unread(row: Mapping[str, Any]) -> str:
@@ -156,88 +145,60 @@ def _unread(row: Mapping[str, Any]) -> str:
     return f"{count:,} answers ({100 * share:.1f} %) could not be read and count as wrong.{warning}"
 
 
-def kind(row: Mapping[str, Any]) -> str:
-    """``right``, ``wrong`` or ``unreadable``."""
-    return "right" if row["correct"] else "wrong" if row["readable"] else "unreadable"
-
-
-def gallery(df: pd.DataFrame, n: int = 5, seed: int = 0) -> str:
-    """HTML: ``n`` right, ``n`` wrong and ``n`` unreadable answers side by side, drawn at random from all rows.
-
-    Everything a model or a benchmark wrote is escaped, and dollar signs are kept from becoming formulas.
-    """
-    rows = df.to_dict("records")
-    columns = []
-    for name in KINDS:
-        found = [row for row in rows if kind(row) == name]
-        chosen = sorted(random.Random(seed).sample(range(len(found)), min(n, len(found))))
-        cards = "".join(_card(found[place]) for place in chosen) or "<p>none</p>"
-        head = f"<h4>{name}: {len(chosen)} of {len(found):,}</h4>"
-        columns.append(f'<div style="flex:1 1 0;min-width:16em">{head}{cards}</div>')
-    return f'<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start">{"".join(columns)}</div>'
-
-
-def traced(df: pd.DataFrame) -> str:
-    """HTML: one answer from question to grade, step by step: the first wrong one that could be read, else the first."""
-    rows = df.to_dict("records")
-    if not rows:
-        return "<p>No answer.</p>"
-    row = next((row for row in rows if kind(row) == "wrong"), rows[0])
-    read = row["extracted"] if isinstance(row["extracted"], str) else "nothing that could be an answer"
-    sent = row["messages"][-1]["content"] if row["messages"] else ""
-    steps = {f"The question, {row['id']} of {row['benchmark']}": _block(row.get("question") or sent)}
-    if sent not in ("", row.get("question")):
-        steps["What the model was sent (the last message)"] = _block(sent)
-    steps |= {
-        "What the model answered": _block(row["text"] or "(empty)"),
-        "What the grader read in that": _block(read),
-        "The gold answer": _block(row["gold"]),
-        f"The grade: {kind(row)}, because": _block(row["reason"]),
-    }
-    if row.get("second_read"):
-        steps["What a second grader read"] = _block(row["second_read"])
-    items = "".join(f"<li><b>{escape(title)}</b>{block}</li>" for title, block in steps.items())
-    return f"<ol>{items}</ol>"
-
-
-def _card(row: Mapping[str, Any]) -> str:
-    question = row.get("question") or row["messages"][-1]["content"]
-    # pandas turns a missing text into NaN
-    read = row["extracted"] if isinstance(row["extracted"], str) else "nothing"
-    return (
-        '<div style="border-top:1px solid currentColor;padding:.4em 0;font-size:90%">'
-        f"<code>{escape(row['id'])}</code>{_block(question)}"
-        f"<b>gold</b> {escape(row['gold'], 200)} · <b>read</b> {escape(read, 200)} · "
-        f"<i>{escape(row['reason'], 300)}</i>"
-        f"{_folded(row)}{_block(row['text'] or '(empty)')}</div>"
-    )
-
-
-def _folded(row: Mapping[str, Any]) -> str:
-    """What was thought and not graded, folded; and whether the text was cut."""
-    thought = row.get("thought")
-    head = f"<details><summary>thought, not graded</summary>{_block(thought)}</details>" if thought else ""
-    return head + ("<b>cut at the token limit</b>" if row.get("cut") else "")
-
-
-def _block(text: str) -> str:
-    style = (
-        "white-space:pre-wrap;word-break:normal;overflow-wrap:break-word;max-height:16em;overflow:auto;margin:.3em 0"
-    )
-    return f'<pre style="{style}">{escape(text)}</pre>'
-
-
-def escape(text: Any, most: int = SHOWN_CHARACTERS) -> str:
-    """Text as HTML that can neither run nor be typeset; cut after ``most`` characters."""
-    return html.escape(cut(str(text), most)).replace("$", "<span>$</span>")
-
-
 def longest(df: pd.DataFrame, n: int = 5) -> pd.DataFrame:
     """The longest answers: where a model loops or rambles. Recorded answers come without token counts."""
     table = df.assign(characters=df["text"].str.len())
     columns = ["id", "benchmark", "split", "new_tokens", "characters", "thought", "cut", "correct", "reason"]
     table["thought"] = table["thought"].str.len()
     return shortened(table.nlargest(n, ["new_tokens", "characters"])[columns].reset_index(drop=True))
+
+
+def slowest(df: pd.DataFrame, folder: IterationDir, n: int = 5) -> pd.DataFrame:
+    """The ``n`` answers of ``df`` (graded rows) that took longest, slowest first; empty for recorded answers.
+
+    ``seconds`` are those of the clock from joining the batch, or from sending the request, to the last token. Many
+    items are answered side by side, so that seconds do not add up and ``tokens_per_s`` is one item's alone.
+    """
+    keys = list(zip(df["benchmark"], df["split"], strict=True))
+    took = {key: seconds(folder.seconds(*key)) for key in set(keys)}
+    timed = df.assign(seconds=[took[key].get(id) for key, id in zip(keys, df["id"], strict=True)])
+    timed = timed.dropna(subset=["seconds"]).astype({"seconds": float})
+    timed["tokens_per_s"] = (timed["new_tokens"] / timed["seconds"]).astype(float).round(1)
+    columns = ["id", "benchmark", "split", "seconds", "new_tokens", "tokens_per_s", "correct", "reason"]
+    return shortened(timed.nlargest(n, "seconds")[columns].reset_index(drop=True))
+
+
+def second_opinion(df: pd.DataFrame) -> pd.DataFrame:
+    """Per benchmark and split: n, how many the two graders call right and wrong alike, and how often they differ.
+
+    ``second_read_nothing``: wrong by the first, nothing read by the second; these count as errors.
+    """
+    first, second = df["correct"].astype(bool), df["second_correct"]
+    marks = {
+        "both_right": first & second.eq(True),
+        "both_wrong": ~first & second.eq(False),
+        "second_read_nothing": ~first & second.isna(),
+        "only_first_right": first & second.eq(False),
+        "only_second_right": ~first & second.eq(True),
+        "errors": df["is_error"].astype(bool),
+    }
+    groups = shortened(df).assign(n=1, **marks).groupby(["benchmark", "split"], sort=False)
+    return groups[["n", *marks]].sum().reset_index()
+
+
+def observation_on_audit(table: pd.DataFrame) -> str:
+    """What ``second_opinion``'s table says, as Markdown."""
+    of = table.drop(columns=["benchmark", "split"]).sum()
+    differ = of["only_first_right"] + of["only_second_right"]
+    if of["both_right"] + of["both_wrong"] == 0:
+        return (
+            "**Observation.** No second grader read these answers (`AUDIT` is off): every wrong one counts as an error."
+        )
+    return (
+        f"**Observation.** The graders differ on {differ:,} of {of['n']:,} answers ({100 * differ / of['n']:.1f} %). "
+        f"{of['errors']:,} are errors by both; {of['only_second_right']:,} that only the "
+        "first calls wrong are kept from the error analysis and from the instructor."
+    )
 
 
 def metrics(df: pd.DataFrame, p: StageParameters, agreement: pd.DataFrame | None = None) -> dict[str, Any]:

@@ -26,20 +26,6 @@ from laif_helpers.figures.style import (
     save,
 )
 
-__all__ = [
-    "accuracy",
-    "budget_curves",
-    "error_map",
-    "error_map_html",
-    "flips",
-    "funnel",
-    "iteration_lines",
-    "learned_kept",
-    "lengths",
-    "loss_curve",
-    "save",
-]
-
 
 def accuracy(summary: pd.DataFrame) -> Figure:
     """Accuracy with its 95 % interval and the chance level, a row per benchmark and split.

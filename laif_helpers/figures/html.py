@@ -1,9 +1,28 @@
-"""Shows tables with words that a model wrote, in a notebook or on a page: always escaped."""
+"""Shows tables and pages with words that a model wrote: always escaped."""
 
 import html
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+# Text stays text: it is only moved into a box that wraps and scrolls, with the line ends that pandas wrote as "\\n".
+_BOX = """function (td) {
+  const box = document.createElement('div');
+  box.textContent = td.textContent.replaceAll('\\\\n', '\\n');
+  box.style.cssText = 'white-space:pre-wrap;overflow-wrap:anywhere;max-height:14em;overflow:auto;text-align:left';
+  td.replaceChildren(box);
+  td.style.verticalAlign = 'top';
+}"""
+
+
+def render(template: Path, **values: Any) -> str:
+    """A Jinja template, filled; everything that is put into it is escaped, and nothing needs a network."""
+    from jinja2 import Environment
+
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page.filters["cut"] = cut
+    return page.from_string(template.read_text(encoding="utf-8")).render(values)
 
 
 def escaped(table: pd.DataFrame, most: int = 600) -> str:
@@ -28,10 +47,11 @@ def start_tables() -> None:
     itables.init_notebook_mode(all_interactive=False, connected=False)
 
 
-def sortable(table: pd.DataFrame, most: int = 300, rows: int = 10) -> str:
+def sortable(table: pd.DataFrame, most: int = 300, rows: int = 10, **more: Any) -> str:
     """The table as HTML that sorts by a click and filters by typing; escaped, texts cut at ``most`` characters.
 
-    Needs ``start_tables`` in the notebook; a viewer that runs no script shows a plain table instead.
+    Needs ``start_tables`` in the notebook; a viewer that runs no script shows a plain table instead. ``more``: options
+    of itables.
     """
     import itables
 
@@ -41,5 +61,6 @@ def sortable(table: pd.DataFrame, most: int = 300, rows: int = 10) -> str:
     layout = {"topStart": "search" if len(table) > 5 else None, "topEnd": None, "bottomStart": None}
     layout |= {"bottomEnd": "paging" if len(table) > rows else None}
     options |= {"layout": layout, "pageLength": rows, "classes": "display compact", "style": "width:auto;margin:0"}
+    options["columnDefs"] = [{"targets": "_all", "createdCell": itables.JavascriptFunction(_BOX)}]
     shown = table.map(lambda cell: cut(cell, most) if isinstance(cell, str) else cell)
-    return f'<div class="tex2jax_ignore mathjax_ignore">{itables.to_html_datatable(shown, **options)}</div>'
+    return f'<div class="tex2jax_ignore mathjax_ignore">{itables.to_html_datatable(shown, **options, **more)}</div>'

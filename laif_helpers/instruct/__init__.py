@@ -11,21 +11,3 @@ from laif_helpers.instruct.asking import ask, probe
 from laif_helpers.instruct.learning import check, choose, diagnosed, learn, read_lessons
 from laif_helpers.instruct.planning import Plan, plan, selected
 from laif_helpers.instruct.requests import Request, request
-
-__all__ = [
-    "Answered",
-    "Plan",
-    "Request",
-    "Study",
-    "ask",
-    "check",
-    "choose",
-    "diagnosed",
-    "learn",
-    "plan",
-    "probe",
-    "read",
-    "read_lessons",
-    "request",
-    "selected",
-]

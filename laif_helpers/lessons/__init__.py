@@ -23,29 +23,6 @@ from laif_helpers.lessons.text import normalise
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Lesson, Message
 
-__all__ = [
-    "TestIndex",
-    "check",
-    "confirm_letters",
-    "decontaminate",
-    "deduplicate",
-    "diagnosis",
-    "fit",
-    "from_gold",
-    "from_reply",
-    "funnel",
-    "gold_lessons",
-    "index_of_tests",
-    "marked",
-    "mix",
-    "parse",
-    "sample",
-    "shares",
-    "shortfalls",
-    "test_questions",
-    "verify",
-]
-
 STATUSES = ("kept", "unparsable", "wrong", "duplicate", "contaminated", "too_long", "surplus")
 CHARS_PER_TOKEN, CHARS_PER_TOKEN_RANGE = 4, (5.0, 3.0)
 """Stage 5 counts tokens; before it they are estimated, so that no tokenizer has to be loaded. English prose is near 4.5

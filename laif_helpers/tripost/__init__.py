@@ -32,8 +32,6 @@ from laif_helpers.tripost.trajectories import (
     editable,
 )
 
-__all__ = ["collect", "edit", "questions", "records", "sample", "traced"]
-
 FEEDBACK_TOKENS = 160
 CHARACTERS_A_TOKEN = 2.5
 """Digits and short words: a repair record's tokens are estimated with this, and counted by the training."""
