@@ -10,15 +10,19 @@ import importlib
 import json
 import os
 import random
+import sys
 import tempfile
 import time
 
 from laif_helpers import models, recipe, tripost
 from laif_helpers.graders import steps
-from laif_helpers.graders.steps.mutations import mutants
+from laif_helpers.paths import ROOT
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example
 from laif_helpers.tripost.trajectories import conversation
+
+sys.path.insert(0, str(ROOT / "tests"))
+from mutations import mutants
 
 
 def verifiers(n: int) -> dict[str, dict[str, float]]:

@@ -7,11 +7,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from mutations import mutants
 
 from laif_helpers import benchmarks
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps import logical_deduction, word_sorting
-from laif_helpers.graders.steps.mutations import mutants
 
 SUMS = "((7 - -1 + -1 + -4) - (-7 + 7 * 3 * -9)) ="
 RIGHT = """(1) This equation can be written as "(A - B)", where A = (7 - -1 + -1 + -4) and B = (-7 + 7 * 3 * -9).
