@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from laif_helpers.compare import sweeps
-from laif_helpers.compare.costs import COLUMNS, RATES
+from laif_helpers.compare.gains import COLUMNS, RATES
 from laif_helpers.compare.tables import as_markdown
 from laif_helpers.paths import NOTEBOOKS, ROOT, RunDir
 from laif_helpers.runner import notebook

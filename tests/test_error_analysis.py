@@ -12,7 +12,7 @@ import pytest
 
 from laif_helpers import benchmarks, cluster_names, error_analysis, paths, recipe
 from laif_helpers.embeddings import embed
-from laif_helpers.error_analysis import frames, profile
+from laif_helpers.error_analysis import places, profile
 from laif_helpers.error_analysis import tables as error_tables
 from laif_helpers.records import Example, Response, read_jsonl, write_json, write_jsonl
 
@@ -136,7 +136,7 @@ def test_later_iterations_keep_places_numbers_and_colours(located: tuple[recipe.
         error_analysis.collect(later)
     paths.stamp_of(p.folder.responses("practice", "train")).unlink()
     vectors = embed(items["question"].tolist())
-    again = error_analysis.locate(items, vectors, later.seed, frames.of_untouched(later))
+    again = error_analysis.locate(items, vectors, later.seed, places.of_untouched(later))
     both = again.merge(points, on="id", suffixes=("_now", "_then"))
     assert both["x_now"].equals(both["x_then"])
     known = both[(both["cluster_now"] >= 0) & (both["cluster_then"] >= 0)]
@@ -160,7 +160,7 @@ def test_weakness_profile_ranks_and_compares(located: tuple[recipe.StageParamete
     assert text.startswith("# What this model cannot do")
     table = profile.side_by_side(p.folder, p.folder)
     assert len(table) == len(found["weaknesses"])
-    assert not error_tables.weaknesses(found).empty
+    assert not profile.weaknesses(found).empty
     assert error_analysis.texts(points, "both")[0] == f"{points['question'][0]}\n{points['text'][0]}"
 
 

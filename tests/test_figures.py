@@ -16,8 +16,8 @@ from laif_helpers import figures
 from laif_helpers.arms import ARMS
 from laif_helpers.compare import published
 from laif_helpers.figures import FLIPS, hover_map
+from laif_helpers.figures import LOOKS as LENGTHS
 from laif_helpers.figures.repair import repair_lines
-from laif_helpers.figures.responses import LOOKS as LENGTHS
 from laif_helpers.figures.style import COLUMN, cluster_look
 from laif_helpers.paths import RunDir
 from laif_helpers.records import write_text

@@ -83,8 +83,6 @@ def test_neighbours_are_the_nearest_right_items() -> None:
         shown = request.messages[1]["content"]
         texts = {example.id: example.question for example in TRAIN}
         assert f"1. {texts[request.neighbour_ids[0]]}\n\n2. {texts[request.neighbour_ids[1]]}" in shown
-    table = tables.neighbours(plan, 3).table
-    assert list(table["distance"]) == [round(d, 3) for _, d in plan.neighbours[plan.requests[3].source_ids[0]]]
     assert "Words that no right neighbour has" in repr(tables.contrast(plan, {}, 3))
 
 
@@ -115,7 +113,7 @@ def test_no_wrong_items_ends_the_arm_well() -> None:
         assert "no wrong items" in found["ended"] and found["ended"] in repr(tables.overview(plan))
         assert found["ended"] in repr(tables.observation(p, plan, quotes.quote(plan, p), {}, outcome))
         assert p.folder.lessons(arm).read_text() == "" and outcome == []
-        repr([tables.shown(plan), tables.neighbours(plan), tables.contrast(plan, {}), tables.diagnoses(plan, {})])
+        repr([tables.shown(plan), tables.contrast(plan, {}), tables.diagnoses(plan, {})])
     p = parameters("auggpt")
     assert not instruct.plan(p).ended, "auggpt needs no error"
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from laif_helpers import benchmarks, compare, figures, lessons, recipe
-from laif_helpers.compare import costs, drawing, effects, sweeps
+from laif_helpers.compare import drawing, effects, gains, sweeps
 from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Reply, open_ledger
 from laif_helpers.paths import NANO, ROOT, IterationDir, RunDir
@@ -31,16 +31,16 @@ def test_an_arm_is_charged_for_all_that_it_took(tmp_path: Path) -> None:
         calls.reserve("k", "", 0.5)
         calls.record(Reply("k", "text", prompt_tokens=70, new_tokens=30, usd=0.5), reserved=0.5)
         calls.note(ledger.SECONDS, "2.5")
-    took = costs.spent(folder, "opd", "10_distil")
+    took = gains.spent(folder, "opd", "10_distil")
     assert took == {
         **{"items": 3, "questions": 2, "training_tokens": 900, "generated_tokens": 350, "teacher_tokens": 860},
         **{"instructor_tokens": 100, "usd": 0.5, "teach_seconds": 6.5, "train_seconds": 30.0},
     }
-    table = costs.rates(pd.DataFrame([{"arm": "opd", "points": 3.0} | took]))
+    table = gains.rates(pd.DataFrame([{"arm": "opd", "points": 3.0} | took]))
     rates = {"points_per_100_items": 100.0, "points_per_million_tokens": 3e6 / 2210, "points_per_usd": 6.0}
     for name, value in (rates | {"points_per_minute": 3 * 60 / 36.5}).items():
         assert table[name].iloc[0] == pytest.approx(value)
-    free = costs.rates(pd.DataFrame([{"arm": "le", "points": 3.0} | took | {"usd": 0.0}]))
+    free = gains.rates(pd.DataFrame([{"arm": "le", "points": 3.0} | took | {"usd": 0.0}]))
     assert pd.isna(free["points_per_usd"].iloc[0]), "nothing was paid: no gain for a dollar"
 
 
@@ -101,7 +101,7 @@ def test_the_document_is_made_of_the_run_and_then_of_what_was_kept(
         slices += [row | {"facet": "gap", "value": "gaps", "n": 100, "accuracy": scores[row["arm"]]} for row in slices]
         slices = [row | {"iteration": int(row["arm"] != "vanilla")} for row in slices]
         write_text(point.compare / "slices.csv", pd.DataFrame(slices).to_csv(index=False))
-        took = [{"arm": arm, "iteration": 1, "points": 10.0} | dict.fromkeys(costs.COLUMNS, 60) for arm in scores][1:]
+        took = [{"arm": arm, "iteration": 1, "points": 10.0} | dict.fromkeys(gains.COLUMNS, 60) for arm in scores][1:]
         write_text(point.compare / "costs.csv", pd.DataFrame(took).to_csv(index=False))
         write_text(point.recipe, f"seed: {seed}\nbudget: 300\nin_domain: [practice]\n")
     compare.collect_points(tmp_path / "runs" / "league_practice")

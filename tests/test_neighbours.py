@@ -8,7 +8,7 @@ from laif_helpers import benchmarks, instruct, recipe
 from laif_helpers.answers.pools import Answered, Study
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.instruct import explorer
-from laif_helpers.instruct.neighbours import nearest_right
+from laif_helpers.instruct.planning import nearest_right
 from laif_helpers.records import Example
 
 PRACTICE: Benchmark = benchmarks.get("practice")

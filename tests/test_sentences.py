@@ -12,7 +12,6 @@ from instructing import PRACTICE, TRAIN, completion, endpoint, practice_server
 from laif_helpers import error_analysis, recipe
 from laif_helpers.answers import joined
 from laif_helpers.error_analysis import profile, sentences
-from laif_helpers.error_analysis import tables as error_tables
 from laif_helpers.figures import hover_map
 from laif_helpers.figures import html as safe_html
 from laif_helpers.instructors import ledger
@@ -55,7 +54,7 @@ def test_without_a_language_model_nothing_changes() -> None:
             assert "sentence" not in sentences.added(p, points())
         assert not calls
     assert "sentence" not in error_analysis.table(points())
-    assert "the instructor says" not in error_tables.weaknesses(profile.make(p, points()))
+    assert "the instructor says" not in profile.weaknesses(profile.make(p, points()))
 
 
 def test_each_cluster_is_asked_about_once_and_held_out_items_stay_hidden(runs: Path) -> None:
@@ -80,7 +79,7 @@ def test_the_sentence_is_shown_and_never_run(runs: Path) -> None:
     assert clusters["sentence"].tolist() == [EVIL, EVIL]
     written = profile.write(p, described)
     assert f"\n    the instructor says: {EVIL}\n" in (p.folder.path / "weaknesses.md").read_text(encoding="utf-8")
-    for table in (clusters, error_tables.weaknesses(written)):
+    for table in (clusters, profile.weaknesses(written)):
         page = safe_html.sortable(table)
         assert "dozens" in page and "<img" not in page
     assert json.loads(gzip.decompress(hover_map.payload(described)))["clusters"]["0"]["sentence"] == EVIL

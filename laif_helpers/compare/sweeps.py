@@ -12,7 +12,7 @@ import yaml
 
 from laif_helpers import arms, figures, stats
 from laif_helpers.answers.joined import shortened
-from laif_helpers.compare import costs
+from laif_helpers.compare import gains
 from laif_helpers.compare.drawing import learned_kept, panels
 from laif_helpers.compare.tables import save
 from laif_helpers.figures.markup import as_markdown
@@ -91,11 +91,11 @@ def spent(run_path: Path) -> pd.DataFrame:
     """Costs and gains of a sweep: means over its points of each arm's iterations added up, with the rates of them."""
     parts = [pd.read_csv(path) for path in sorted(run_path.glob("points/*/compare/costs.csv"))]
     if not parts:
-        return pd.DataFrame(columns=["arm", "points", *costs.COLUMNS, *costs.RATES])
-    sums = [part.groupby("arm", sort=False)[["points", *costs.COLUMNS]].sum() for part in parts]
+        return pd.DataFrame(columns=["arm", "points", *gains.COLUMNS, *gains.RATES])
+    sums = [part.groupby("arm", sort=False)[["points", *gains.COLUMNS]].sum() for part in parts]
     mean = pd.concat(sums).groupby(level="arm", sort=False).mean()
     known = [arm for arm in arms.ARMS if arm in mean.index]
-    return costs.rates(mean.loc[[*known, *mean.index.difference(known, sort=False)]].reset_index())
+    return gains.rates(mean.loc[[*known, *mean.index.difference(known, sort=False)]].reset_index())
 
 
 # -- several seeds of one setting

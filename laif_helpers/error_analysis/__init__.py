@@ -14,7 +14,7 @@ import pandas as pd
 from laif_helpers import cluster_names, figures
 from laif_helpers.answers import joined
 from laif_helpers.embeddings import nearest
-from laif_helpers.error_analysis import frames, places
+from laif_helpers.error_analysis import places
 from laif_helpers.figures.style import Figure
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import written_whole
@@ -91,7 +91,7 @@ def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int, base: pd.DataFra
 
     ``cluster``: number of the wrong item's cluster, largest first, -1 in none (and for right items).
     ``near``: the cluster near which the item lies, right items too, -1 if none. Fewer than 15 wrong
-    items: no map, x and y are NaN and there are no clusters. ``base`` (``frames.of_untouched``): the untouched map;
+    items: no map, x and y are NaN and there are no clusters. ``base`` (``places.of_untouched``): the untouched map;
     places are then taken from it, and a cluster that lies where one of its clusters lay keeps that number.
     """
     points = items.assign(x=np.nan, y=np.nan, cluster=-1, near=-1, cluster_name="")
@@ -114,7 +114,7 @@ def locate(items: pd.DataFrame, vectors: np.ndarray, seed: int, base: pd.DataFra
     points["near"] = places.neighbourhoods(space, wrong, points["cluster"].to_numpy())
     names = cluster_names.name(points)
     points["cluster_name"] = [names.get(number, "") for number in points["near"]]
-    return points if base is None else frames.fitted(points, base)
+    return points if base is None else places.fitted(points, base)
 
 
 def table(points: pd.DataFrame) -> pd.DataFrame:

@@ -7,11 +7,9 @@ import pandas as pd
 
 from laif_helpers.answers.joined import shortened
 from laif_helpers.error_analysis import MIN_ERRORS, typical
-from laif_helpers.error_analysis.profile import rate_of, weaknesses
+from laif_helpers.error_analysis.profile import rate_of
 from laif_helpers.figures.html import escaped
 from laif_helpers.recipe import StageParameters
-
-__all__ = ["claims", "counts", "examples", "gap_observation", "hover", "observation", "weaknesses"]
 
 
 def counts(items: pd.DataFrame) -> pd.DataFrame:

@@ -9,8 +9,7 @@ import pandas as pd
 from laif_helpers import lessons
 from laif_helpers.answers.pools import Answered, Study
 from laif_helpers.embeddings import words
-from laif_helpers.instruct.neighbours import nearest_right
-from laif_helpers.instruct.planning import Plan
+from laif_helpers.instruct.planning import Plan, nearest_right
 from laif_helpers.instruct.requests import Near, Request, request
 from laif_helpers.instruct.tables import Shown
 from laif_helpers.instructors.quotes import dollars

@@ -156,21 +156,6 @@ def examples(results: list[Lesson], status: str = "kept", n: int = 5) -> Shown:
 # -- LEC: the contrast
 
 
-def neighbours(plan: Plan, which: int = 0) -> Shown:
-    """The nearest right questions of one request's error, with their distance (0: same, 1.41: nothing in common)."""
-    columns = ["distance", "question", "the target's answer"]
-    if not plan.requests:
-        return Shown(pd.DataFrame(columns=columns))
-    request = plan.requests[which % len(plan.requests)]
-    study = plan.studies[request.benchmark]
-    everything = study.everything
-    rows = []
-    for id, distance in plan.neighbours[request.source_ids[0]]:
-        near = everything[id]
-        rows.append((round(distance, 3), study.bench.question_text(near.example), near.text))
-    return Shown(pd.DataFrame(rows, columns=columns))
-
-
 def contrast(plan: Plan, replies: dict[str, Reply], which: int = 0) -> Text:
     """What one error has that its right neighbours lack, in words, and what the instructor makes of it."""
     if not plan.requests:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Environment
 
-from laif_helpers import arms, benchmarks, lessons
+from laif_helpers import arms, benchmarks
 from laif_helpers.arms import ARMS
 from laif_helpers.paths import RunDir, short_names
 from laif_helpers.records import Lesson, Message, read_jsonl, write_text, written_whole
@@ -135,38 +136,24 @@ def _settings(folder: RunDir) -> Mapping[str, Any]:
 
 def _card(results: list[Lesson], settings: Mapping[str, Any], title: str, format: str, name: str) -> str:
     kept = [lesson for lesson in results if lesson.status == "kept"]
-    sources = sorted({f"{lesson.benchmark}:{id}" for lesson in kept for id in lesson.source_ids})
-    split, target = settings.get("error_split", "an unknown"), settings.get("target", "an unknown target")
-    measured = settings.get("test_split", "test") == split
-    what = "errors" if arms.studies_errors(results[0].arm) else "items"
-    front: dict[str, Any] = {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": name}]}]}
-    front |= {"tags": ["laif", "instruction-tuning"]}
-    lines = [
-        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
-        f"# Lessons: {title}, iteration {results[0].iteration}\n",
-        f"{len(kept):,} lessons in format `{format}`. Read by: {READERS[format]}.\n",
-        "## Where they come from\n",
-        f"- **Source {what}**: {len(sources):,} items of the {split} split, answered by `{target}`"
-        + (f" ({', '.join(_by_benchmark(sources))})." if sources else "."),
-        *(["- **These items are the ones measured: a model trained on this must not be judged by them.**"] * measured),
-        f"- **Instructor**: {', '.join(sorted({lesson.instructor for lesson in results}))}; arm `{results[0].arm}`.",
-        f"- **Seed** {settings.get('seed', 'unknown')}, budget {settings.get('budget', 'unknown')}.\n",
-        "## Checks\n",
-        "| a lesson had to be | refused |\n|---|---|",
-        *(f"| {check} | {count:,} |" for check, count in _refused(results)),
-        f"\nOf {len(results):,} lessons written, {len(kept):,} were kept. Contamination was checked against the test "
-        f"splits of {', '.join(short_names(settings.get('benchmarks', [])).values()) or 'the run'}.\n",
-        "`source_ids` names the items that a lesson was written about; their licence is that of their benchmark.",
-    ]
-    return "\n".join(lines)
-
-
-def _by_benchmark(sources: list[str]) -> list[str]:
-    counts = Counter(source.partition(":")[0] for source in sources)
-    short = short_names(counts)
-    return [f"{short[name]} {count:,}" for name, count in counts.items()]
-
-
-def _refused(results: list[Lesson]) -> list[tuple[str, int]]:
-    counts = Counter(lesson.status for lesson in results)
-    return [(CHECKS[status], counts[status]) for status in lessons.STATUSES if status in CHECKS]
+    sources = Counter(benchmark for benchmark, _ in {(each.benchmark, id) for each in kept for id in each.source_ids})
+    names, refused = short_names(sources), Counter(lesson.status for lesson in results)
+    front = {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": name}]}]}
+    values: dict[str, Any] = {"title": title, "format": format, "reader": READERS[format], "first": results[0]}
+    values |= {"written": len(results), "kept": len(kept), "settings": settings}
+    values |= {
+        "front": yaml.safe_dump(front | {"tags": ["laif", "instruction-tuning"]}, sort_keys=False).strip(),
+        "what": "errors" if arms.studies_errors(results[0].arm) else "items",
+        "sources": sources.total(),
+        "by_benchmark": [f"{names[benchmark]} {count:,}" for benchmark, count in sorted(sources.items())],
+        "measured": settings.get("test_split", "test") == settings.get("error_split"),
+        "instructors": sorted({lesson.instructor for lesson in results}),
+        "checks": {check: refused[status] for status, check in CHECKS.items()},
+        "tested": list(short_names(settings.get("benchmarks", [])).values()),
+    }
+    template = Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
+    return (
+        Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+        .from_string(template)
+        .render(values)
+    )

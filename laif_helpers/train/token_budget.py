@@ -10,7 +10,7 @@ from typing import Any
 
 from laif_helpers import benchmarks
 from laif_helpers.answers import joined
-from laif_helpers.lessons.gold import worked
+from laif_helpers.lessons import worked
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import ROLLOUT, Example
 

@@ -21,11 +21,11 @@ def evaluate(p: Any) -> None:
 
 def analyse(p: Any) -> None:
     from laif_helpers import embeddings, error_analysis
-    from laif_helpers.error_analysis import frames, profile, sentences
+    from laif_helpers.error_analysis import places, profile, sentences
 
     items = error_analysis.collect(p)
     vectors = embeddings.embed(error_analysis.texts(items, p.embedded), p.embedding, cache=p.vectors)
-    points = sentences.added(p, error_analysis.locate(items, vectors, p.seed, frames.of_untouched(p)))
+    points = sentences.added(p, error_analysis.locate(items, vectors, p.seed, places.of_untouched(p)))
     profile.write(p, points)
     error_analysis.save(p, points)
 
