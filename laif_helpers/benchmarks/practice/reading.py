@@ -1,12 +1,12 @@
 """Reads practice problems: turns a text of the world back into its concepts, equations and answer.
 
-The index over the table's phrasings is built by reading each of them as a sentence, so that writing and reading
-cannot drift apart; two phrasings that could not be distinguished are refused when the module loads.
+The table's phrasings are made into the expressions that read them, so that writing and reading cannot drift apart.
 """
 
+import functools
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,77 +15,49 @@ from laif_helpers.benchmarks.practice import world
 from laif_helpers.benchmarks.practice.concepts import CONCEPTS, Concept
 from laif_helpers.benchmarks.practice.world import Equation, Problem, Step
 
-_WORDS = sorted(
-    [*table.PRONOUNS, *table.THINGS, *table.MONEY, *(t[:-1] for t in table.THINGS), *table.PLACES, "She", "He", "x"],
-    key=len,
-)[::-1]
-_SLOT = re.compile(rf"\d+|\b(?:{'|'.join(_WORDS)})\b")
 _SENTENCE = re.compile(r"(?<=[.?])\s+")
+
+
+def _any(words: Iterable[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+_FILLS = dict.fromkeys(("n", "m"), r"\d+|x")
+_FILLS |= dict.fromkeys(("things", "unit"), _any((*table.THINGS, *table.MONEY)))
+_FILLS |= {"thing": _any(thing[:-1] for thing in table.THINGS), "place": _any(table.PLACES)}
+_FILLS |= {"who": _any((*table.NAMES, "She", "He")), "name": _any(table.NAMES)}
 
 
 @dataclass(frozen=True)
 class _Pattern:
-    """What a sentence's skeleton stands for: a kind, a concept if it is one, and the slots in order."""
+    """A sentence of the world: its kind, a concept's phrasing if it is one, and the expression that reads its slots."""
 
     kind: str
     label: str
-    slots: tuple[str, ...]
+    reads: re.Pattern[str]
 
 
-def _skeleton(sentence: str) -> str:
-    """A sentence with every word that fills a slot replaced by the slot's sort, so that it can be looked up."""
-    return _SLOT.sub(lambda match: _sort(match.group()), sentence)
+def _pattern(kind: str, label: str, phrasing: str) -> _Pattern:
+    parts = string.Formatter().parse(phrasing)
+    read = [
+        re.escape(literal) + (rf"(?P<{slot}>{_FILLS.get(slot, _FILLS['name'])})" if slot else "")
+        for literal, slot, _, _ in parts
+    ]
+    return _Pattern(kind, label, re.compile("".join(read)))
 
 
-def _sort(word: str) -> str:
-    if word.isdigit() or word == "x":
-        return "<n>"
-    if word in table.THINGS or word in table.MONEY:
-        return "<unit>"
-    if word + "s" in table.THINGS:
-        return "<thing>"
-    return "<place>" if word in table.PLACES else "<name>"
-
-
-_FILLER = {
-    "n": "7",
-    "m": "7",
-    "things": table.THINGS[0],
-    "unit": table.THINGS[0],
-    "thing": table.THINGS[0][:-1],
-    "place": table.PLACES[0],
-}
-
-
-def _pattern(phrasing: str) -> tuple[str, tuple[str, ...]]:
-    """Skeleton of a phrasing and its slots; a literal word that could fill a slot is a slot named ''."""
-    sentence, slots = "", []
-    for literal, slot, _, _ in string.Formatter().parse(phrasing):
-        slots += [""] * len(_SLOT.findall(literal))
-        sentence += literal
-        if slot:
-            slots.append(slot)
-            sentence += _FILLER.get(slot, table.NAMES[0])
-    return _skeleton(sentence), tuple(slots)
-
-
-def _index() -> dict[str, _Pattern]:
-    entries = [("start", "", p) for p in (*table.STARTS, *table.STARTS_PLUS)]
-    entries += [("ask", "", p) for p in (*table.ASKS, *table.ASKS_PLUS)]
-    entries += [("distractor", "", p) for p in table.DISTRACTORS]
-    for concept in CONCEPTS.values():
-        entries += [("step", f"{concept.name}/{i}", p) for i, p in enumerate(concept.phrasings)]
-        entries += [("step", f"{concept.name}/plus{i}", p) for i, p in enumerate(concept.plus)]
-    index: dict[str, _Pattern] = {}
-    for kind, label, phrasing in entries:
-        skeleton, slots = _pattern(phrasing)
-        if skeleton in index:
-            raise ValueError(f"two phrasings cannot be distinguished: {index[skeleton].label!r} and {label!r}")
-        index[skeleton] = _Pattern(kind, label, slots)
-    return index
-
-
-_INDEX = _index()
+PATTERNS = (
+    *(_pattern("start", "", phrasing) for phrasing in (*table.STARTS, *table.STARTS_PLUS)),
+    *(_pattern("ask", "", phrasing) for phrasing in (*table.ASKS, *table.ASKS_PLUS)),
+    *(_pattern("distractor", "", phrasing) for phrasing in table.DISTRACTORS),
+    *(
+        _pattern("step", f"{concept.name}/{mark}{index}", phrasing)
+        for concept in CONCEPTS.values()
+        for mark, bank in (("", concept.phrasings), ("plus", concept.plus))
+        for index, phrasing in enumerate(bank)
+    ),
+)
+"""No sentence fits two of them, which a test holds."""
 
 
 def recognise(question: str) -> Problem:
@@ -116,12 +88,12 @@ def recognise(question: str) -> Problem:
     return Problem(question, _steps(chain, story, equations), twist)
 
 
+@functools.lru_cache(maxsize=4096)
 def _read(sentence: str) -> tuple[_Pattern, dict[str, str]]:
-    pattern = _INDEX.get(_skeleton(sentence))
-    if pattern is None:
-        raise ValueError(f"not a sentence of the practice world: {sentence!r}")
-    words = _SLOT.findall(sentence)
-    return pattern, {slot: word for slot, word in zip(pattern.slots, words, strict=True) if slot}
+    for pattern in PATTERNS:
+        if match := pattern.reads.fullmatch(sentence):
+            return pattern, match.groupdict()
+    raise ValueError(f"not a sentence of the practice world: {sentence!r}")
 
 
 def _reversed_final(sentences: list[str]) -> int | None:
