@@ -6,7 +6,6 @@ one), in the same run. Any target that knows the step format will do: `--target 
 """
 
 import argparse
-import importlib
 import json
 import os
 import random
@@ -22,6 +21,8 @@ from laif_helpers.records import Example
 from laif_helpers.tripost.trajectories import conversation
 
 sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "data"))
+from make_reasoning import DRAW, SIZES
 from mutations import mutants
 
 
@@ -29,10 +30,10 @@ def verifiers(n: int) -> dict[str, dict[str, float]]:
     """Gold answers accepted, mutants refused and named right, and the rate, for each task."""
     found = {}
     for name in steps.TASKS:
-        module, drawn = steps.task(name), importlib.import_module(f"laif_helpers.benchmarks.{name}")
+        module, sizes = steps.task(name), SIZES[name]
         rng = random.Random(11)
-        cells = sorted({cell for sizes in drawn.SIZES.values() for cell in sizes})
-        questions = [drawn.draw(rng, cells[at % len(cells)]) for at in range(n)]
+        cells = sorted({cell for cells in sizes.values() for cell in cells})
+        questions = [DRAW[name](rng, cells[at % len(cells)]) for at in range(n)]
         pairs = [(question, steps.write(module.solve(module.read(question)))) for question in questions]
         began = time.process_time()
         accepted = sum(module.check(*pair).correct for pair in pairs)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import make_nano
+import make_reasoning
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as token_models
@@ -30,7 +31,6 @@ from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizer
 from tripost_slips import wrong_attempt
 
 from laif_helpers import benchmarks, models
-from laif_helpers.benchmarks import multistep_arithmetic, word_sorting
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps.word_sorting import ORDINALS
 from laif_helpers.paths import NANO, ROOT
@@ -40,7 +40,7 @@ from laif_helpers.tripost import loop
 from laif_helpers.tripost.trajectories import conversation
 
 OUT = ROOT / "data" / "nano_tripost"
-TASKS = {"word_sorting": word_sorting, "multistep_arithmetic": multistep_arithmetic}
+TASKS = ("word_sorting", "multistep_arithmetic")
 CELLS = {
     "word_sorting": {"2-3": 3, "4-7": 5},
     "multistep_arithmetic": {"l3d2": 6, "l4d2": 6, "l3d22": 2, "l4d22": 1},
@@ -94,9 +94,9 @@ def draw(
 ) -> tuple[list[Message], list[bool]]:
     """A conversation, and which of its answers are learned: all but an attempt with an error in it."""
     while True:
-        name = rng.choice(list(TASKS))
+        name = rng.choice(TASKS)
         cells = dict(list(CELLS[name].items())[:1]) if short else CELLS[name]
-        question = TASKS[name].draw(rng, rng.choices(list(cells), list(cells.values()))[0])
+        question = make_reasoning.DRAW[name](rng, rng.choices(list(cells), list(cells.values()))[0])
         if question not in forbidden:
             break
     module = steps.task(name)
@@ -115,7 +115,7 @@ def draw(
 def draw_copy(rng: random.Random) -> tuple[list[Message], list[bool]]:
     """A list of words that is repeated in one of the forms of the task: where copying is most of what there is to
     learn, it is learned in two minutes."""
-    chosen = rng.sample(word_sorting.words(), rng.randint(3, 12))
+    chosen = rng.sample(make_reasoning.words(), rng.randint(3, 12))
     question = "Sort the following words alphabetically:\nList: " + " ".join(chosen)
     lettered = ", ".join(f'"{word}"="{word[0]}" ({ord(word[0]) - 96})' for word in chosen)
     form = rng.randrange(4)
@@ -137,7 +137,7 @@ def draw_copy(rng: random.Random) -> tuple[list[Message], list[bool]]:
 def draw_letters(rng: random.Random) -> tuple[list[Message], list[bool]]:
     """The letters of words at one place: what a word's token hides."""
     place = rng.randint(1, 4)
-    chosen = rng.sample([word for word in word_sorting.words() if len(word) > place], rng.randint(4, 10))
+    chosen = rng.sample([word for word in make_reasoning.words() if len(word) > place], rng.randint(4, 10))
     lettered = ", ".join(f'"{word}"="{word[place]}" ({ord(word[place]) - 96})' for word in chosen)
     head = f"by looking at their {ORDINALS[place]} letters:"
     question = "Now sort this subpart [" + " ? ".join(f'"{word}"' for word in chosen) + f"] {head}"
@@ -147,7 +147,7 @@ def draw_letters(rng: random.Random) -> tuple[list[Message], list[bool]]:
 def draw_sums(rng: random.Random) -> tuple[list[Message], list[bool]]:
     """The single sums and products of an expression, one after the other."""
     cell = rng.choice(list(CELLS["multistep_arithmetic"]))
-    question = multistep_arithmetic.draw(rng, cell)
+    question = make_reasoning.DRAW["multistep_arithmetic"](rng, cell)
     module = steps.task("multistep_arithmetic")
     gold = steps.write(module.solve(module.read(question)))
     found = dict.fromkeys(re.findall(r"\((-?\d+) ([-+*]) (-?\d+)\)", gold))
@@ -168,7 +168,7 @@ def make_tokenizer(conversations: list[list[Message]], vocabulary: int) -> PreTr
     """Byte-level BPE over the text between words of the list and digits, so that a fixed phrase becomes one token."""
     texts = [turn["content"] for turns in conversations for turn in turns]
     seen = Counter(word for text in texts for word in set(re.findall(r"(?<!\")\b[a-z]+\b(?!\")", text)))
-    words = [word for word in word_sorting.words() if seen[word] < 0.02 * len(texts)]  # the others are of phrases
+    words = [word for word in make_reasoning.words() if seen[word] < 0.02 * len(texts)]  # the others are of phrases
     between = re.compile(rf"\b(?:{'|'.join(sorted(words, key=len, reverse=True))})\b")
     bpe = Tokenizer(token_models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -262,7 +262,7 @@ def warm_start(model: LlamaForCausalLM, tokenizer: Any) -> None:
     noise = 0.3 * spread * torch.randn(len(tokenizer), size, generator=rng)
     letters = spread * torch.randn(26, size, generator=rng)
     turned = [torch.linalg.qr(torch.randn(size, size, generator=rng))[0] for _ in range(20)]
-    vectors, words = noise.clone(), set(word_sorting.words())
+    vectors, words = noise.clone(), set(make_reasoning.words())
     for at in range(len(tokenizer)):
         text = tokenizer.decode([at])
         same = reader(text, add_special_tokens=False)["input_ids"]
@@ -276,7 +276,7 @@ def warm_start(model: LlamaForCausalLM, tokenizer: Any) -> None:
 
 def word_rows(tokenizer: Any) -> torch.Tensor:
     """The ids of the list's words that are one token."""
-    read = tokenizer(word_sorting.words(), add_special_tokens=False)["input_ids"]
+    read = tokenizer(make_reasoning.words(), add_special_tokens=False)["input_ids"]
     return torch.tensor([ids[0] for ids in read if len(ids) == 1])
 
 

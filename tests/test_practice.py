@@ -37,6 +37,15 @@ def test_world_has_enough_concepts_families_and_phrasings() -> None:
     assert all(not set(concept.plus) & set(concept.phrasings) and concept.plus for concept in CONCEPTS.values())
 
 
+def test_no_sentence_has_two_readings() -> None:
+    rng = random.Random(0)
+    problems = [practice_world.compose(rng, [name], twist) for name in CONCEPTS for twist in ("", "paraphrase") * 9]
+    sentences = {sentence for problem in problems for sentence in practice_reading._SENTENCE.split(problem.question)}
+    for sentence in sentences:
+        fitting = [pattern for pattern in practice_reading.PATTERNS if pattern.reads.fullmatch(sentence)]
+        assert len(fitting) == 1, (sentence, [pattern.label for pattern in fitting])
+
+
 def test_gaps_lie_in_several_families_beside_a_practised_concept_of_the_same_wording() -> None:
     assert len(practice.GAPS) >= 6
     families = {CONCEPTS[gap].operation for gap in practice.GAPS}

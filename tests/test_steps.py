@@ -1,6 +1,7 @@
 """The step by step tasks: what they hold, and that their verifiers accept what is right and name what is wrong."""
 
 import contextlib
+import importlib
 import random
 import re
 from collections import Counter
@@ -12,6 +13,7 @@ from mutations import mutants
 from laif_helpers import benchmarks
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps import logical_deduction, word_sorting
+from laif_helpers.paths import ROOT
 
 SUMS = "((7 - -1 + -1 + -4) - (-7 + 7 * 3 * -9)) ="
 RIGHT = """(1) This equation can be written as "(A - B)", where A = (7 - -1 + -1 + -4) and B = (-7 + 7 * 3 * -9).
@@ -68,10 +70,24 @@ def test_every_mutant_is_refused_at_its_step_with_its_kind_and_repaired(name: st
     assert named[True] / named.total() >= 0.95
 
 
-def solved(module: Any, bench: Any, rng: random.Random, cell: str) -> tuple[str, str]:
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script that drew all items."""
+    monkeypatch.syspath_prepend(str(ROOT / "data"))
+    return importlib.import_module("make_reasoning")
+
+
+@pytest.mark.parametrize("name", steps.TASKS)
+def test_the_items_are_those_that_the_script_draws(name: str, made: Any) -> None:
+    bench = benchmarks.get(name)
+    items = [(split, example.question) for split in bench.splits for example in bench.load(split)]
+    assert [(row["split"], row["question"]) for row in made.world(name)] == items
+
+
+def solved(module: Any, draw: Any, rng: random.Random, cell: str) -> tuple[str, str]:
     """A question of a cell and its canonical answer; one whose numbers pass 10^12 is drawn again."""
     while True:
-        question = bench.draw(rng, cell)
+        question = draw(rng, cell)
         with contextlib.suppress(ValueError):
             return question, steps.write(module.solve(module.read(question)))
 
@@ -82,11 +98,12 @@ WHOLE = pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("golds_wanted, mutants_wanted", [(2_000, 1_000), pytest.param(20_000, 10_000, marks=WHOLE)])
 @pytest.mark.parametrize("name", steps.TASKS)
-def test_every_gold_answer_is_right_and_no_mutant_is(name: str, golds_wanted: int, mutants_wanted: int) -> None:
-    module, bench = steps.task(name), __import__(f"laif_helpers.benchmarks.{name}", fromlist=["draw"])
-    rng = random.Random(3)
-    cells = sorted({cell for sizes in bench.SIZES.values() for cell in sizes})
-    drawn = (solved(module, bench, rng, cells[at % len(cells)]) for at in range(golds_wanted))
+def test_every_gold_answer_is_right_and_no_mutant_is(
+    name: str, golds_wanted: int, mutants_wanted: int, made: Any
+) -> None:
+    module, rng = steps.task(name), random.Random(3)
+    cells = sorted({cell for sizes in made.SIZES[name].values() for cell in sizes})
+    drawn = (solved(module, made.DRAW[name], rng, cells[at % len(cells)]) for at in range(golds_wanted))
     questions, golds = zip(*drawn, strict=True)
     assert all(module.check(question, gold).correct for question, gold in zip(questions, golds, strict=True))
     chosen = questions[: mutants_wanted * 12 // 100]  # each has eight mutants and more

@@ -344,8 +344,8 @@ def test_unreadable_feedback_ends_the_loop_with_the_answer_as_it_is(target: Call
 def test_slips_that_targets_learn_from_are_wrong_and_in_the_format(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(ROOT / "data"), *sys.path])
     slips = importlib.import_module("tripost_slips").SLIPS[name]
-    bench, module, rng = importlib.import_module(f"laif_helpers.benchmarks.{name}"), steps.task(name), random.Random(0)
-    questions = [bench.draw(rng, cell) for cell in bench.SIZES["train"] for _ in range(20)]
+    made, module, rng = importlib.import_module("make_reasoning"), steps.task(name), random.Random(0)
+    questions = [made.DRAW[name](rng, cell) for cell in made.SIZES[name]["train"] for _ in range(20)]
     found = [module.check(question, slips(question, rng)) for question in questions]
     assert sum(not verdict.correct for verdict in found) >= 0.9 * len(found)  # a misread letter may not matter
     assert all(verdict.readable for verdict in found)

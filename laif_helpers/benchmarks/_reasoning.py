@@ -1,12 +1,12 @@
-"""Builds the four step by step tasks: draws their splits, answers by a solver, and grades answers.
+"""Builds the four step by step tasks: reads their questions, answers them by a solver, and grades answers.
 
-All items are made by this project (Apache-2.0) from fixed seeds; nothing is downloaded. A task is *seen* in the cells
-of its train split and *unseen* in harder ones, which only its test split holds. No paragraph (a question without its
-options) stands in two splits, or twice in one.
+The questions are this project's own (``data/make_reasoning.py``). A task is *seen* in the buckets of its train split
+and *unseen* in harder ones, which only its test split holds.
 """
 
-import random
-from collections.abc import Callable, Mapping
+import gzip
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,11 +15,11 @@ from laif_helpers.benchmarks import Benchmark
 from laif_helpers.benchmarks._files import DataDir, check_split, content_id, field
 from laif_helpers.graders import choice, final_number, steps
 from laif_helpers.graders import text as free_text
+from laif_helpers.paths import ROOT
 from laif_helpers.records import Example, Grade, Message
 
 SPLITS = ("train", "validation", "test")
-Sizes = Mapping[str, Mapping[str, int]]
-"""Split -> cell -> number of items."""
+FOLDER = ROOT / "data" / "reasoning"
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,13 @@ class Task:
     """A task of this project's own.
 
     Attributes:
-        draw: ``draw(rng, cell)`` makes a question of a cell.
         bucket: the bucket that tables show, from the item as the task's verifier reads it.
         seen: the buckets of the train split.
-        sizes: items of each cell in each split.
     """
 
     name: str
-    draw: Callable[[random.Random, str], str]
     bucket: Callable[[Any], str]
     seen: tuple[str, ...]
-    sizes: Sizes
 
     def benchmark(self, family: str) -> Benchmark:
         return Benchmark(
@@ -55,25 +51,16 @@ class Task:
         )
 
     def load(self, split: str, data_dir: DataDir = None, limit: int | None = None) -> list[Example]:
-        """Items of a split, always the same in the same order; ``limit`` keeps the mix of cells. No file is read."""
+        """Items of a split, always the same in the same order; ``limit`` keeps the mix of cells."""
         check_split(self.name, split, SPLITS)
         return self._world[split][: limit or None]
 
     @cached_property
     def _world(self) -> dict[str, list[Example]]:
-        """Every split from one seed, cells mixed; a paragraph that was drawn before is drawn again."""
-        rng = random.Random(f"{self.name}-1")
-        taken: set[str] = set()
-        world: dict[str, list[Example]] = {}
-        for split in SPLITS:
-            cells = [cell for cell, n in self.sizes[split].items() for _ in range(n)]
-            rng.shuffle(cells)
-            world[split] = []
-            for cell in cells:
-                while (question := self.draw(rng, cell)).partition("\nOptions:")[0] in taken:
-                    pass
-                taken.add(question.partition("\nOptions:")[0])
-                world[split].append(self._example(question, split))
+        lines = gzip.decompress((FOLDER / f"{self.name}.jsonl.gz").read_bytes()).splitlines()
+        world: dict[str, list[Example]] = {split: [] for split in SPLITS}
+        for row in map(json.loads, lines):
+            world[row["split"]].append(self._example(row["question"], row["split"]))
         return world
 
     def _example(self, question: str, split: str) -> Example:
