@@ -20,6 +20,7 @@ from typing import Any
 
 from laif_helpers import benchmarks, instruct, lessons, recipe
 from laif_helpers.instructors import ledger, llm
+from laif_helpers.paths import ROOT
 from laif_helpers.records import Lesson
 
 FAULTS = "rate_limit=0.02,server_error=0.01,drop=0.01,malformed=0.01"
@@ -82,8 +83,8 @@ def report(url: str, n: int, kept: int, in_flight: int, seconds: float, asked_ag
 
 
 def main(n: int) -> None:
-    command = [sys.executable, "-m", "laif_helpers.instructors.practice_server", "--port", "0", "--faults", FAULTS]
-    server = subprocess.Popen([*command, "--retry-after", RETRY_AFTER_S], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "bench.practice_server", "--port", "0", "--faults", FAULTS]
+    server = subprocess.Popen([*command, "--retry-after", RETRY_AFTER_S], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert server.stdout
         url = server.stdout.readline().strip()

@@ -107,8 +107,8 @@ def practice_server(**settings: Any) -> Iterator[tuple[str, Any]]:
     """The practice instructor's server in a thread: base URL, and the application with its counts."""
     pytest.importorskip("fastapi", reason="needs the extra serve")
     uvicorn = pytest.importorskip("uvicorn", reason="needs the extra serve")
-    from laif_helpers.instructors import practice_server
-    from laif_helpers.instructors.practice_server import answers as practice_answers
+    from bench import practice_server
+    from bench.practice_server import answers as practice_answers
 
     app = practice_server.make(practice_answers.Behaviour(**settings))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=1))

@@ -10,7 +10,8 @@ from collections import Counter
 import pytest
 from instructing import practice_server
 
-from laif_helpers.instructors.practice_server import faults as practice_faults
+from bench.practice_server import faults as practice_faults
+from laif_helpers.paths import ROOT
 
 
 def test_faults_are_read_or_refused_in_a_sentence() -> None:
@@ -47,8 +48,8 @@ def test_what_it_cannot_read_it_refuses() -> None:
 
 def test_the_documented_command_serves() -> None:
     pytest.importorskip("fastapi", reason="needs the extra serve")
-    command = [sys.executable, "-m", "laif_helpers.instructors.practice_server", "--port", "0", "--faults", "drop=0.01"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, "-m", "bench.practice_server", "--port", "0", "--faults", "drop=0.01"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
         try:
             assert server.stdout
             with urllib.request.urlopen(f"{server.stdout.readline().strip()}/models") as answer:

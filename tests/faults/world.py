@@ -173,7 +173,7 @@ class Servers:
         if who == "target":
             argv = [str(HERE / "target_server.py"), port, str(self.folder / "asked.log"), delay]
         else:
-            argv = ["-m", "laif_helpers.instructors.practice_server", "--port", port, "--delay", delay, *self.options]
+            argv = ["-m", "bench.practice_server", "--port", port, "--delay", delay, *self.options]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "LAIF_RUNS": "", "LAIF_FAULT": ""}
         self.running[who] = subprocess.Popen(
             [sys.executable, *argv], stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT

@@ -10,9 +10,9 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from bench.practice_server import faults
 from laif_helpers import lessons
 from laif_helpers.instructors import scripted
-from laif_helpers.instructors.practice_server import faults
 from laif_helpers.records import digest
 
 MODEL = "practice"

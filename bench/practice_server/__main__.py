@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from laif_helpers.instructors.practice_server import faults as practice_faults
-from laif_helpers.instructors.practice_server import make, serve
-from laif_helpers.instructors.practice_server.answers import RETRY_AFTER_S, Behaviour
+from bench.practice_server import faults as practice_faults
+from bench.practice_server import make, serve
+from bench.practice_server.answers import RETRY_AFTER_S, Behaviour
 
 BATCH_S = 2.0
 """A batch takes that long."""

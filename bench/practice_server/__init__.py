@@ -1,6 +1,6 @@
 """Serves the scripted instructor over OpenAI's protocol on a real socket, with faults on demand.
 
-    python -m laif_helpers.instructors.practice_server --port 8001 --faults rate_limit=0.02,drop=0.01
+    python -m bench.practice_server --port 8001 --faults rate_limit=0.02,drop=0.01
 
 Then, in a recipe: ``instructor: llm``, ``instructor_model: practice``, ``instructor_url: http://127.0.0.1:8001/v1``,
 ``prices: {practice: {input: 1, output: 4}}``, ``max_usd: 1``. It answers about the practice world only, counts what
@@ -14,8 +14,8 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from laif_helpers.instructors.practice_server import batches, faults
-from laif_helpers.instructors.practice_server.answers import MODEL, Behaviour, Dropped, Service
+from bench.practice_server import batches, faults
+from bench.practice_server.answers import MODEL, Behaviour, Dropped, Service
 
 HANG_S = 3600.0
 

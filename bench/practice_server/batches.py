@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from laif_helpers.instructors.practice_server.answers import Service, refusal
+from bench.practice_server.answers import Service, refusal
 
 REFUSED_IN_BATCH = {"rate_limit", "server_error", "hang", "drop", "garbled"}
 """Within a batch these all are a line in the error file."""
