@@ -87,6 +87,21 @@ class _Yaml(yaml.SafeLoader):
             return int(text.replace("_", ""))
         return self.construct_yaml_int(node) if node.tag.endswith("int") else self.construct_yaml_float(node)
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuses a key that is given twice, of which YAML itself keeps the last."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                sentence = f"{name} is given twice, in line {lines[name]} and in line {line}; remove one of them"
+                raise GivenTwice(sentence)
+            lines[name] = line
+        return super().construct_mapping(node, deep)
+
+
+class GivenTwice(ValueError):
+    """A mapping of YAML holds a key twice."""
+
 
 _Yaml.add_constructor("tag:yaml.org,2002:int", _Yaml._number)
 _Yaml.add_constructor("tag:yaml.org,2002:float", _Yaml._number)

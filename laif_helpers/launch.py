@@ -7,6 +7,7 @@ in a kernel that runs threads.
 """
 
 import base64
+import contextlib
 import ctypes
 import json
 import os
@@ -17,9 +18,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from laif_helpers import machine
 from laif_helpers.paths import ROOT, resolve
+
+if TYPE_CHECKING:
+    import psutil
 
 _LAUNCHER = "LAIF_LAUNCHER_PID"
 PR_SET_PDEATHSIG = 1
@@ -154,6 +159,15 @@ def environment(processes: int = 1) -> dict[str, str]:
     return env
 
 
+def start(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start ``argv`` in a session of its own, tied to this process, with its output in ``log``."""
+    wrapped = [sys.executable, "-m", "laif_helpers.launch", str(os.getpid()), *argv]
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            wrapped, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+
+
 def run(
     argv: Sequence[str],
     log: Path,
@@ -167,41 +181,42 @@ def run(
     ``on_wait`` is called every ``interval`` seconds. Whatever ends the wait (Ctrl-C, an error in ``on_wait``)
     ends the whole group first.
     """
-    wrapped = [sys.executable, "-m", "laif_helpers.launch", str(os.getpid()), *argv]
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            wrapped, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+    child = start(argv, log, env)
     try:
         while child.poll() is None:
             on_wait()
             time.sleep(interval)
     finally:
-        end_group(child)
+        end(child)
     on_wait()
     return child.returncode
 
 
-def end_group(child: "subprocess.Popen[bytes]", patience: float = 5.0) -> None:
-    """End ``child`` and every process of its session: SIGTERM, then SIGKILL after ``patience`` seconds."""
-    for sign, wait in ((signal.SIGTERM, patience), (signal.SIGKILL, patience)):
-        try:
-            os.killpg(child.pid, sign)
-        except ProcessLookupError:
-            break
-        deadline = time.monotonic() + wait
-        while _group_alive(child) and time.monotonic() < deadline:
-            time.sleep(0.05)
-    child.wait(timeout=patience)
+def end(*sessions: "subprocess.Popen[bytes]", patience: float = 5.0) -> None:
+    """End sessions with all that their processes have started: asked first, killed after ``patience`` seconds."""
+    import psutil
+
+    left = [process for session in sessions for process in _members(session.pid)]
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(sign)
+        _, left = psutil.wait_procs(left, timeout=patience)
+    for session in sessions:
+        session.poll()
 
 
-def _group_alive(child: "subprocess.Popen[bytes]") -> bool:
-    child.poll()  # reaps it; a zombie would count as alive
-    try:
-        os.killpg(child.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _members(session: int) -> list["psutil.Process"]:
+    """A session's processes, also those whose parent has gone, and their descendants in sessions of their own."""
+    import psutil
+
+    found = {}
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+            if os.getsid(pid) == session:
+                process = psutil.Process(pid)
+                found |= {each.pid: each for each in (process, *process.children(recursive=True))}
+    return list(found.values())
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from laif_helpers import arms as _arms
 from laif_helpers import sections
-from laif_helpers.key_types import NO_YAML, Price, read_yaml
+from laif_helpers.key_types import NO_YAML, GivenTwice, Price, read_yaml
 from laif_helpers.paths import ROOT, IterationDir, RunDir
 from laif_helpers.target import Target
 
@@ -232,33 +231,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     try:
         values = read_yaml(text) or {}
-        twice = _given_twice(yaml.compose(text))
+    except GivenTwice as error:
+        raise ValueError(f"{path}: {error}") from None
     except NO_YAML as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from None
-    if twice:
-        raise ValueError(f"{path}: {twice}")
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a recipe is a mapping of keys to values, not a {type(values).__name__}")
     if odd := [key for key in values if not isinstance(key, str)]:
         raise ValueError(f"{path}: YAML reads the key {odd[0]!r} as {type(odd[0]).__name__}; a key is a setting's name")
     return values
-
-
-def _given_twice(node: yaml.Node | None) -> str:
-    """The first key that a mapping holds twice, with both lines; "" if none does. YAML itself keeps the last."""
-    if isinstance(node, yaml.SequenceNode):
-        return next(filter(None, map(_given_twice, node.value)), "")
-    if not isinstance(node, yaml.MappingNode):
-        return ""
-    lines: dict[str, int] = {}
-    for key, value in node.value:
-        name, line = str(key.value), key.start_mark.line + 1
-        if name in lines:
-            return f"{name} is given twice, in line {lines[name]} and in line {line}; remove one of them"
-        lines[name] = line
-        if found := _given_twice(value):
-            return found
-    return ""
 
 
 def _sentence(problem: Any) -> str:

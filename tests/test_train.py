@@ -279,8 +279,7 @@ def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParamet
     assert metrics["tokens_per_s"] > 0 and metrics["seconds"] > 0
     assert [row["step"] for row in train.read_log(p.folder.path / "train_log.jsonl")] == list(range(1, 19))
     assert seen and seen[-1] == 18
-    duration = tables.preflight_table(p.folder).set_index("check")["found"]["duration"]
-    assert re.match(r"about \d+ s for [\d,]+ tokens, by the speed of the first 3 steps", duration)
+    assert {"samples", "steps", "memory", "disk"} <= set(tables.preflight_table(p.folder)["check"])
     assert metrics["drift"]["nats_before"] > 0 and metrics["drift"]["kl"] is None, "nothing was answered right"
     losses = [row["loss"] for row in train.read_log(p.folder.path / "train_log.jsonl")]
     assert tracked(p.folder.path / "tensorboard") == pytest.approx(losses), "kept beside the run, not with the states"

@@ -1,6 +1,5 @@
 """What a training will need, beside what it needed: memory, time, precision."""
 
-import json
 import random
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from train_toys import make_base, train_here
 
 from laif_helpers import train
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import write_json, write_jsonl
-from laif_helpers.train import memory, preflight
+from laif_helpers.records import write_jsonl
+from laif_helpers.train import memory
 from laif_helpers.train import settings as train_settings
 from laif_helpers.train.child import sft
 
@@ -82,15 +81,6 @@ def test_start_model_of_the_penalty_counts(parameters: Make, base: Path) -> None
         for update in ({}, {"kl_weight": 0.1}, {"kl_weight": 0.1, "lora_rank": 4})
     )
     assert with_start - adapted == 4 * model.weights and adapted > without
-
-
-def test_duration_is_told_from_the_first_steps(tmp_path: Path) -> None:
-    write_json(tmp_path / "preflight.json", [{"check": "steps", "found": "", "verdict": "fine"}])
-    for _ in range(2):
-        preflight.tell_duration(tmp_path, tokens=120_000, rate=200)
-    rows = json.loads((tmp_path / "preflight.json").read_text())
-    assert [row["check"] for row in rows] == ["steps", "duration"]
-    assert rows[1]["found"].startswith("about 10 min for 120,000 tokens")
 
 
 def test_bfloat16_computes_and_keeps_float32_weights(parameters: Make, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,22 +33,14 @@ def serve(
     arguments = _arguments(command, model, port := _free_port())
     given, log = log, log or Path(tempfile.mkstemp(prefix="serve-", suffix=".log")[1])
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "laif_helpers.launch", str(os.getpid()), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=_environment(),
-        )
+    process = launch.start(arguments, log, _environment())
     try:
         _wait_until_healthy(process, port, log, healthy_within_s)
         yield f"http://127.0.0.1:{port}/v1"
         if given is None:
             log.unlink(missing_ok=True)
     finally:
-        _end(process)
+        launch.end(process, patience=END_WITHIN_S)
 
 
 def _free_port() -> int:
@@ -109,21 +100,3 @@ def _answers(address: str) -> bool:
 def _tail(log: Path) -> str:
     last = " | ".join(launch.tail(log, lines=5).splitlines())
     return f"; its log {log} ends: {last}"
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the server's group, then the descendants that had left it."""
-    descendants = _descendants(process.pid)
-    launch.end_group(process, patience=END_WITHIN_S)
-    for child in descendants:
-        with contextlib.suppress(Exception):  # psutil.NoSuchProcess: it ended with its group
-            child.kill()
-
-
-def _descendants(pid: int) -> list[Any]:
-    import psutil
-
-    try:
-        return list(psutil.Process(pid).children(recursive=True))
-    except psutil.Error:
-        return []

@@ -20,7 +20,6 @@ from laif_helpers import launch, machine
 from laif_helpers.paths import ROOT
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
-GRACE_S = 5.0
 
 
 def command(job: Path, parent: int) -> list[str]:
@@ -122,23 +121,7 @@ class Local:
         """A training checks its own GPUs."""
 
     def end(self, handles: Iterable["subprocess.Popen[bytes]"]) -> None:
-        """End stages with everything they started, in whatever session: asked first, killed after a grace."""
-        import psutil
-
-        processes = []
-        for handle in handles:
-            try:
-                parent = psutil.Process(handle.pid)
-                processes += [*parent.children(recursive=True), parent]
-            except psutil.NoSuchProcess:
-                continue
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            for process in processes:
-                try:
-                    process.send_signal(number)
-                except psutil.NoSuchProcess:
-                    continue
-            _, processes = psutil.wait_procs(processes, timeout=GRACE_S)
+        launch.end(*handles)
 
 
 def run_here(job: str, log: str, threads: int) -> int:

@@ -1,8 +1,7 @@
-"""Asks each node of a Ray cluster, before any work, whether it sees what this machine sees: checkout, folder, time."""
+"""Asks each node of a Ray cluster, before any work, whether it sees what this machine sees: package, checkout, run."""
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from laif_helpers.paths import ROOT
 
 PROBE_S = 120.0
-SKEW_S = 2.0
 
 
 def _question() -> Callable[[str, str, str], dict[str, Any]]:
@@ -19,7 +17,6 @@ def _question() -> Callable[[str, str, str], dict[str, Any]]:
     def ask(root: str, folder: str, name: str) -> dict[str, Any]:
         import hashlib
         import importlib.util
-        import time
         from pathlib import Path
 
         spec, found = importlib.util.find_spec("laif_helpers"), hashlib.sha256()
@@ -29,25 +26,21 @@ def _question() -> Callable[[str, str, str], dict[str, Any]]:
         sees = (Path(folder) / "asked").is_file()
         if sees:
             (Path(folder) / name).touch()
-        return {
-            "package": found.hexdigest() if places else "",
-            "checkout": (Path(root) / "notebooks").is_dir(),
-            "sees": sees,
-            "time": time.time(),
-        }
+        package = found.hexdigest() if places else ""
+        return {"package": package, "checkout": (Path(root) / "notebooks").is_dir(), "sees": sees}
 
     return ask
 
 
-def differences(nodes: list[dict[str, Any]], run: Path) -> list[str]:
-    """What to tell about the nodes' clocks. Raises ValueError for a node on which no stage could run."""
+def check(nodes: list[dict[str, Any]], run: Path) -> None:
+    """Raise ValueError for a node on which no stage could run."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     folder = run / ".jobs" / f"asked-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "asked").touch()
-    ask, sent = _question(), time.time()
+    ask = _question()
     own = ask(str(ROOT), str(folder), "own")
     task = ray.remote(num_cpus=0, max_retries=0)(ask)
     asked = {}
@@ -55,26 +48,23 @@ def differences(nodes: list[dict[str, Any]], run: Path) -> list[str]:
         on_node = task.options(scheduling_strategy=On(node["NodeID"], soft=False))
         asked[on_node.remote(str(ROOT), str(folder), node["NodeID"])] = node
     try:
-        sentences, late = [], list(asked)
-        while late:
-            ready, late = ray.wait(late, timeout=max(0.0, sent + PROBE_S - time.time()))
-            if not ready:
-                raise ValueError(f"{_name(asked[late[0]])} did not answer within {PROBE_S:.0f} s; is it overloaded?")
-            sentences += [_difference(asked[ref], ray.get(ref), own, (sent, time.time()), folder) for ref in ready]
+        _, silent = ray.wait(list(asked), num_returns=len(asked), timeout=PROBE_S)
+        if silent:
+            raise ValueError(f"{_name(asked[silent[0]])} did not answer within {PROBE_S:.0f} s; is it overloaded?")
+        for reference, node in asked.items():
+            refuse(node, ray.get(reference), own, folder)
     except ray.exceptions.RayError as error:
         raise ValueError(f"a node of the Ray cluster could not be asked: {str(error).splitlines()[0]}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return [sentence for sentence in sentences if sentence]
 
 
 def _name(node: dict[str, Any]) -> str:
     return f"node {node['NodeName']} ({node['NodeID'][:8]}) of the Ray cluster"
 
 
-def _difference(
-    node: dict[str, Any], answer: dict[str, Any], own: dict[str, Any], between: tuple[float, float], folder: Path
-) -> str:
+def refuse(node: dict[str, Any], answer: dict[str, Any], own: dict[str, Any], folder: Path) -> None:
+    """Raise ValueError if a node's answer shows that it lacks something that this machine has."""
     name = _name(node)
     if not answer["package"]:
         raise ValueError(f"{name} has no laif_helpers; install the checkout there: pip install -e {ROOT}")
@@ -84,8 +74,3 @@ def _difference(
         raise ValueError(f"{name} has no checkout at {ROOT}; every node needs it at the same path")
     if not (answer["sees"] and (folder / node["NodeID"]).is_file()):
         raise ValueError(f"{name} does not see the run folder {folder.parents[1]}; set LAIF_RUNS to a shared folder")
-    ahead = max(answer["time"] - between[1], 0) - max(between[0] - answer["time"], 0)
-    if abs(ahead) <= SKEW_S:
-        return ""
-    way = "ahead of" if ahead > 0 else "behind"
-    return f"the clock of {name} is {abs(ahead):.0f} s {way} this machine's, so seconds in its log are its own"

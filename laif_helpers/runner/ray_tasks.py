@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +132,7 @@ class Ray:
         address = os.environ.get("RAY_ADDRESS", "")
         _knock(address)
         try:
-            with _lean():
-                ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         except (ConnectionError, RuntimeError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConnectionError(f"Ray could not join a cluster ({_at(address)}): {why}") from None
@@ -144,7 +143,7 @@ class Ray:
 
     def check(self, run: Path, processes: int) -> None:
         """Raise ValueError, in one sentence, if the cluster cannot run the stages: too few GPUs or cores on each node,
-        a node with another checkout, without the run folder, or with another time."""
+        a node with another checkout or without the run folder."""
         kind = "GPU" if self.has_gpus else "CPU"
         most = int(max((node["Resources"].get(kind, 0) for node in self.nodes), default=0))
         if processes > most:
@@ -152,8 +151,7 @@ class Ray:
                 f"num_processes {processes} needs {processes} {kind}s on one node, and no node of the Ray cluster has "
                 f"more than {most}; set num_processes: {most}, or start a larger node"
             )
-        for sentence in ray_nodes.differences(self.nodes, run):
-            print(sentence)
+        ray_nodes.check(self.nodes, run)
 
     def threads(self, workers: int) -> int:
         """Cores of a stage, if so many stages run side by side: its share, at most what the smallest node has."""
@@ -220,18 +218,6 @@ class Ray:
         with contextlib.suppress(ValueError):
             return ray.get_actor(str(job), namespace=NAMESPACE)
         return None
-
-
-@contextlib.contextmanager
-def _lean() -> Iterator[None]:
-    """What starts inside, the processes of a Ray of our own, imports no grammar of addresses (``lean``)."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent / "lean"), before]))
-    try:
-        yield
-    finally:
-        del os.environ["PYTHONPATH"]
-        os.environ.update({} if before is None else {"PYTHONPATH": before})
 
 
 def _knock(address: str) -> None:

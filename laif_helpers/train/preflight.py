@@ -1,4 +1,4 @@
-"""Checks a training before it costs anything: does it fit, what does it learn from, how long, how much disk.
+"""Checks a training before it costs anything: does it fit, what does it learn from, how much disk.
 
 ``before_loading`` runs in the training child once the samples are tokens and before the model is loaded: it writes
 ``preflight.json`` and stops what cannot work. ``of_recipe`` checks a recipe alone (``laif doctor --recipe``).
@@ -15,7 +15,7 @@ from laif_helpers.launch import environment
 from laif_helpers.models.check import base_of
 from laif_helpers.paths import existing, runs_dir
 from laif_helpers.recipe import Recipe, local_target
-from laif_helpers.records import read_json, write_json
+from laif_helpers.records import write_json
 from laif_helpers.target import Target
 from laif_helpers.train import memory
 from laif_helpers.train.memory import GIB, Need
@@ -24,7 +24,6 @@ from laif_helpers.train.settings import SHARES, Row, Settings
 STAGES = ("none", "zero1", "zero2", "zero3", "zero3_offload")
 SMALL = 200e6
 _MARK = "preflight| "
-MEASURED = 3  # steps after which the duration is reported; the first step sets up memory and is not counted
 
 
 def size(settings: Settings) -> memory.Shape | str:
@@ -90,20 +89,6 @@ def _choice(settings: Settings) -> list[Row]:
         return []
     answers = len(SHARES) * len(settings.held_out)
     return [_row("average", f"{answers:,} answers to held-out items choose how far to go; average: 1.0 asks none")]
-
-
-def tell_duration(folder: Path, tokens: float, rate: float) -> None:
-    """Put into ``preflight.json`` how long ``tokens`` take at the ``rate`` of the first steps (tokens a second)."""
-    path = folder / "preflight.json"
-    rows = [row for row in read_json(path) if row["check"] != "duration"]
-    found = f"about {_clock(tokens / rate)} for {tokens:,.0f} tokens, by the speed of the first {MEASURED} steps"
-    write_json(path, [*rows, _row("duration", found)])
-
-
-def _clock(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def free_memory(device: str) -> tuple[int, int]:

@@ -52,7 +52,7 @@ def log_table(folder: IterationDir) -> pd.DataFrame:
 
 
 def preflight_table(folder: IterationDir) -> pd.DataFrame:
-    """What the child found before it loaded the model, and how long the first steps took: check, found, verdict."""
+    """What the child found before it loaded the model: check, found, verdict."""
     return pd.DataFrame(read_json(folder.path / "preflight.json", []), columns=["check", "found", "verdict"])
 
 

@@ -7,17 +7,17 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.train import preflight, snapshots
+from laif_helpers.train import snapshots
 from laif_helpers.train.settings import Row, Settings
 
 RECENT = 5  # logged losses; fewer are noise
 
 
-def make_log(settings: Settings, sample_tokens: int, resumed: snapshots.Snapshot | None = None) -> Any:
+def make_log(settings: Settings, resumed: snapshots.Snapshot | None = None) -> Any:
     """A callback that appends a row a logging step, and stops a training whose loss is no number or runs away.
 
     ``seconds`` is the training proper, over all attempts; ``waited`` what came before its first step (DeepSpeed's
-    engine). After a few steps it reports how long the whole training will take.
+    engine).
     """
     from transformers import TrainerCallback
 
@@ -25,7 +25,6 @@ def make_log(settings: Settings, sample_tokens: int, resumed: snapshots.Snapshot
         def __init__(self) -> None:
             self.begun, self.before, self.waited = time.perf_counter(), resumed.seconds if resumed else 0.0, 0.0
             self.recent: deque[float] = deque(maxlen=RECENT)
-            self.pace = _Pace(settings, sample_tokens)
 
         @property
         def seconds(self) -> float:
@@ -49,25 +48,8 @@ def make_log(settings: Settings, sample_tokens: int, resumed: snapshots.Snapshot
                 row["seconds"] = round(self.seconds, 3)
                 with (Path(settings.folder) / "train_log.jsonl").open("a", encoding="utf-8") as handle:
                     handle.write(json.dumps(row) + "\n")
-                self.pace.look(state.global_step, logs.get("num_tokens", 0.0), self.seconds)
 
     return Log()
-
-
-class _Pace:
-    """Tells how long all will take, once, by the tokens and seconds between the first logged step and a later one."""
-
-    def __init__(self, settings: Settings, sample_tokens: int) -> None:
-        self.folder, self.tokens = Path(settings.folder), sample_tokens * settings.epochs
-        self.first: tuple[int, float, float] | None = None
-        self.done = False
-
-    def look(self, step: int, tokens: float, seconds: float) -> None:
-        if self.first is None:
-            self.first = step, tokens, seconds
-        elif not self.done and step >= self.first[0] + preflight.MEASURED - 1:
-            preflight.tell_duration(self.folder, self.tokens, (tokens - self.first[1]) / (seconds - self.first[2]))
-            self.done = True
 
 
 def broken_loss(recent: list[float], first: float, grad_norm: float | None = None) -> str:

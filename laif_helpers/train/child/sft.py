@@ -59,7 +59,7 @@ def train(settings: Settings) -> None:
     model.generation_config.save_pretrained(settings.unfinished)  # an invalid one must not be found out at the end
     trainer = make_trainer(settings, arguments, model, tokenizer, samples)
     resumed = snapshots.latest(settings)
-    log = make_log(settings, shares["sample_tokens"], resumed)
+    log = make_log(settings, resumed)
     trainer.add_callback(log)
     trainer.add_callback(make_saver(settings, trainer, log))
     setup_seconds, start_memory = time.perf_counter() - begin, memory.held_mb()
