@@ -210,7 +210,7 @@ def _members(session: int) -> list["psutil.Process"]:
     """A session's processes, also those whose parent has gone, and their descendants in sessions of their own."""
     import psutil
 
-    found = {}
+    found: dict[int, psutil.Process] = {}
     for pid in psutil.pids():
         with contextlib.suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
             if os.getsid(pid) == session:

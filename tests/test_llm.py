@@ -126,7 +126,7 @@ def test_what_no_retry_mends_stops_at_once(status: int, error: dict[str, str], s
         plan = instruct.plan(p)
         with pytest.raises(RuntimeError, match=sentence):
             instruct.ask(plan, p)
-        assert len(calls) <= 1 + llm.MAX_CONNECTIONS
+        assert len(calls) <= 1 + server.MAX_CONNECTIONS
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
         assert len(on_record.replies([request.key for request in plan.requests])) == 1
         assert on_record.spent() == pytest.approx(600e-6)
@@ -179,7 +179,7 @@ def test_replies_without_lessons_are_kept_and_counted(text: str | None, finish: 
     [
         ({"max_usd": 0.0}, "max_usd is 0"),
         ({"instructor_model": ""}, "needs instructor_model"),
-        ({"instructor_url": "localhost:8000"}, "not a base URL"),
+        ({"instructor_url": "localhost:8000"}, "not a server.s base URL"),
         ({"instructor_url": "https://models.example.org/v1"}, "needs a key"),
     ],
 )
@@ -326,7 +326,7 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
         with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
             answered = on_record.replies(request.key for request in requests)
             in_flight = on_record.base.execute("SELECT COUNT(*) FROM calls WHERE status = 'sent'").fetchone()[0]
-            assert 0 < len(answered) < 300 and in_flight <= llm.MAX_CONNECTIONS
+            assert 0 < len(answered) < 300 and in_flight <= server.MAX_CONNECTIONS
             llm.ask([request for request in requests if request.key not in answered], p, on_record)
             assert len(on_record.replies(request.key for request in requests)) == 300
         assert app.state.counts.summary()["answered_again"] <= in_flight
@@ -337,7 +337,7 @@ def test_a_hanging_endpoint_is_given_up_after_a_bounded_time(monkeypatch: pytest
     with practice_server(faults={"hang": 1.0}) as (url, app):
         with pytest.raises(RuntimeError, match="failed 6 times"):
             asked(practice_parameters(url))
-        assert 6 <= app.state.counts.summary()["calls"] <= 6 * llm.MAX_CONNECTIONS
+        assert 6 <= app.state.counts.summary()["calls"] <= 6 * server.MAX_CONNECTIONS
 
 
 def test_endless_refusals_for_coming_too_fast_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,7 +351,9 @@ def test_endless_refusals_for_coming_too_fast_end_too(monkeypatch: pytest.Monkey
 
 def test_retry_after_holds_everybody_back(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = server.Connections
-    monkeypatch.setattr(server, "Connections", lambda **_: whole(start=4))  # each call has an event loop of its own
+    monkeypatch.setattr(
+        server, "Connections", lambda *about: whole(*about, most=4)
+    )  # each call has an event loop of its own
     times: list[float] = []
 
     def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

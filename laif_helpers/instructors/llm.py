@@ -10,11 +10,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlparse
 
 from tqdm.auto import tqdm
 
-from laif_helpers import machine
 from laif_helpers.instructors import chat, spending
 from laif_helpers.instructors.chat import Asked, url_of
 from laif_helpers.instructors.ledger import Ledger
@@ -24,7 +22,6 @@ from laif_helpers.models import server as server_model
 from laif_helpers.models.form import REFUSED, Form
 from laif_helpers.recipe import StageParameters
 
-MAX_CONNECTIONS = 64
 LEAST_REPLY_TOKENS = 256
 """A reply is asked for in half the length, and half again down to this, if the endpoint refuses the longer one."""
 
@@ -48,14 +45,9 @@ class Asking:
 
 def check(p: StageParameters, requests: Sequence[Asked] = ()) -> None:
     """ValueError, in one sentence, for whatever is missing before the first call."""
-    url = url_of(p)
-    parts = urlparse(url)
     if not p.instructor_model:
         raise ValueError("instructor llm needs instructor_model, the model's name at the endpoint")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"instructor_url {url!r} is not a base URL; expected http://HOST:PORT/v1")
-    if not machine.secret("OPENAI_API_KEY") and not protocol.is_local(url):
-        raise ValueError(f"instructor {url} needs a key: set the environment variable OPENAI_API_KEY")
+    protocol.check_address("instructor_url", url_of(p))
     form = Form(p.request_options.instructor)
     calls = [form.body(chat.call(item, p, p.reply_format != "text")) for item in requests]
     spending.check(p, max(calls, key=prompt_bound, default=None))
@@ -75,13 +67,13 @@ def ask(requests: Sequence[Asked], p: StageParameters, ledger: Ledger) -> None:
     if ledger.open_batches() or (p.batch and len(requests) > p.probe):
         from laif_helpers.instructors import batch
 
-        server_model.run_in_thread(batch.ask_all(requests, p, ledger))
+        server_model.run_in_thread(lambda: batch.ask_all(requests, p, ledger))
     else:
-        server_model.run_in_thread(_ask_all(requests, p, ledger))
+        server_model.run_in_thread(lambda: _ask_all(requests, p, ledger))
 
 
 async def _ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger) -> None:
-    connections = server_model.Connections(most=MAX_CONNECTIONS, name=f"instructor {url_of(p)}")
+    connections = server_model.Connections(url_of(p), "instructor")
     form = chat.known_form(p, ledger)
     with tqdm(total=len(requests), unit="request", desc="instructor") as bar:
         async with protocol.connect(url_of(p), chat.TIMEOUT_S) as client:
@@ -91,7 +83,8 @@ async def _ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger
                 # One request finds out which form the endpoint takes, before many are refused at once.
                 await _work(asking, iter(requests[:1]), bar)
                 waiting = iter(requests[1:])
-            await asyncio.gather(*(_work(asking, waiting, bar) for _ in range(min(MAX_CONNECTIONS, len(requests)))))
+            workers = min(connections.most, len(requests))
+            await asyncio.gather(*(_work(asking, waiting, bar) for _ in range(workers)))
     if asking.stopped:
         raise asking.stopped
     if asking.refused:

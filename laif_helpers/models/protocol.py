@@ -53,6 +53,14 @@ def is_local(url: str) -> bool:
     return urlparse(url).hostname in {"127.0.0.1", "localhost", "::1"}
 
 
+def check_address(key: str, url: str) -> None:
+    """ValueError if a recipe's ``key`` holds no server's base URL, or if that server needs an API key."""
+    if urlparse(url).scheme not in {"http", "https"} or not urlparse(url).hostname:
+        raise ValueError(f"{key} {url!r} is not a server's base URL; expected http://HOST:PORT/v1")
+    if not machine.secret("OPENAI_API_KEY") and not is_local(url):
+        raise ValueError(f"server {url} needs a key: set the environment variable OPENAI_API_KEY")
+
+
 def connect(url: str, timeout_s: float) -> Any:
     """An ``openai.AsyncOpenAI`` client of that server; the key comes from ``OPENAI_API_KEY`` alone."""
     import openai
