@@ -9,7 +9,7 @@ from laif_helpers.graders.arithmetic import Tree
 from laif_helpers.graders.numbers import Number
 from laif_helpers.instructors.symbolic.numbers import find
 from laif_helpers.instructors.symbolic.program import NotVariable, Program, parse, worth
-from laif_helpers.instructors.symbolic.wording import cues, listed, parts_of, question_numbers
+from laif_helpers.instructors.symbolic.wording import demanded, parts_of, question_numbers, usual
 from laif_helpers.lessons.equations import equations, unknowns
 
 _MARK = re.compile(r"<<([^<>]*)>>")
@@ -138,10 +138,9 @@ def _read_question(question: str, rationale: str) -> Solution:
     values = sorted({number.value for number, _ in numbers} - fixed)
     slots = [(number, None if number.value in fixed else values.index(number.value)) for number, _ in numbers]
     result = Solution(question, "", Program(values), slots)
-    plain = _MARK.sub("", rationale)
     fixed_parts = [parts_of(number) for number, leaf in slots if leaf is None]
-    certain = fixed.union(*fixed_parts) | cues(question, strong=True)
-    possible = cues(question + " " + plain) | listed(question)
+    certain = fixed.union(*fixed_parts) | demanded(question)
+    possible = usual([number for number, _ in numbers]) | demanded(_MARK.sub("", rationale))
     result.constants = dict.fromkeys(possible, False) | dict.fromkeys(certain, True)
     result.percents |= {leaf for number, leaf in slots if number.percent and leaf is not None}
     return result

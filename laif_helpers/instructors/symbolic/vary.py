@@ -15,7 +15,6 @@ from laif_helpers.instructors.symbolic.program import Exact
 from laif_helpers.instructors.symbolic.wording import answer_limit, limit, relations
 
 _TRIES = 300
-_MOST = 1500
 _UNITS = [u * 10**e for e in range(9) for u in (1, 5)]
 # Where the solution weighs values against each other, or the question sets a condition, another order of any two
 # values would call for another solution.
@@ -60,25 +59,15 @@ class Variator:
             self.bounds[solution.answer] = low, min(high, float(cap) + 0.001), denominator
 
     def draw(self, rng: random.Random, leaves: set[int]) -> Variation | None:
-        """A variation that changes all of ``leaves`` if that can be had, else some, else one or two of them, for which
-        every value is tried; None if none was found."""
+        """A variation that changes all of ``leaves`` if that can be had, else some, else one, for which every value is
+        tried; None if none was found."""
         varied = sorted(leaves & self.free.keys())
         for attempt in range(_TRIES if varied else 0):
             chosen = varied if attempt < _TRIES // 2 else [leaf for leaf in varied if rng.random() < 0.5]
             if new := self._with({leaf: rng.choice(self.free[leaf]) for leaf in chosen}):
                 return new
-        for changes in self._few(rng, varied):
-            if new := self._with(changes):
-                return new
-        return None
-
-    def _few(self, rng: random.Random, varied: list[int]) -> list[dict[int, Fraction]]:
-        """Every change of one or two leaves, at most ``_MOST``, pairs first, in random order."""
         single = [{leaf: value} for leaf in varied for value in self.free[leaf]]
-        pairs = [
-            a | b for a, b in itertools.islice(itertools.combinations(single, 2), 20 * _MOST) if a.keys() != b.keys()
-        ]
-        return rng.sample(pairs, min(len(pairs), _MOST)) + rng.sample(single, min(len(single), _MOST))
+        return next(filter(None, map(self._with, rng.sample(single, len(single)))), None)
 
     def _with(self, changes: dict[int, Fraction]) -> Variation | None:
         """The problem on these values, if they keep its wording and every number's reading true."""

@@ -1,5 +1,6 @@
 """Reads from a question's wording which numbers must stay, which constants it implies, and how far one may move."""
 
+import itertools
 import re
 from fractions import Fraction
 
@@ -44,47 +45,11 @@ _MEMBERS = re.compile(
 _LIST = re.compile(r"(?:\w[\w'-]*(?: \w[\w'-]*){0,3}, )+(?:\w[\w'-]*(?: \w[\w'-]*){0,3},? )?(?:and|or) \w")
 _NAMES = re.compile(r"[A-Z]\w+(?:(?:, (?:and |or )?| and | or | & )(?:[A-Z]\w+|[Ii]\b))+")
 
-_CUES: dict[int, str] = {
-    1: r"",
-    2: r"half|halv|twice|doubl|\bboth\b|\bcouple|\bpair|each way|round ?trip|back and forth|there and back|\btwo\b|"
-    r"\btwins?\b|average|\bbi(?:cycle|ke|week|annual|month)|\bwings\b|\bshoes\b|\beyes\b|\bhands\b|\bears\b|bipedal|"
-    r"rectang|perimeter|\bsemi|return|weekend|\bto and from\b|\bsame (?:amount|number)\b|equally|\beven number",
-    3: r"tripl|thrice|third|\bthree\b|\bfeet\b|\byards?\b|triang|tricycl",
-    4: r"quarter|fourth|\bfour\b|week.*month|month.*week|squar|rectang|quadr|\blegs\b|\bwheels\b|\btires\b|seasons",
-    5: r"fifth|\bfive\b|work ?day|weekday|school|nickel|monday",
-    6: r"sixth|\bsix\b|half a dozen|half-dozen|\bcube|insect|hexag|half a year",
-    7: r"week|daily|each day|every day|per day|a day|monday|sunday|saturday",
-    8: r"eighth|spider|octop|octag|octo",
-    10: r"tenth|dime|decade|decim",
-    12: r"dozen|year|month|annual|\bfoot\b|\bfeet\b|inch|noon",
-    14: r"week|fortnight",
-    16: r"ounce|\bpounds?\b",
-    24: r"\bday|\bhour|daily|dozen",
-    25: r"quarter",
-    28: r"februar|week",
-    30: r"month|june|april|septem|novem|half (?:an )?hour|days",
-    31: r"januar|march|may\b|july|august|octob|decem",
-    36: r"dozen|yard",
-    48: r"hour|day|dozen",
-    50: r"states|cents",
-    52: r"week|year|annual|card",
-    60: r"minut|hour|second|[ap]\.?m\b",
-    90: r"right|angle|degree",
-    100: r"percent|%|cent|met(?:er|re)|centur|hundred",
-    120: r"hour",
-    180: r"angle|degree|triang",
-    360: r"circle|degree|angle|year",
-    365: r"year|day|annual|daily",
-    366: r"leap",
-    1000: r"kilo|thousand|lit(?:er|re)|gram|met(?:er|re)|\bton|\bkg|\bkm",
-    1440: r"day|minute",
-    1760: r"mile",
-    2000: r"\bton",
-    3600: r"hour|second",
-    5280: r"mile|feet",
-}
-
-
+_CONVERSIONS = (
+    *(1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24, 25, 28, 30, 31, 36, 48, 50, 52, 60, 90, 100, 120, 180),
+    *(360, 365, 366, 1000, 1440, 1760, 2000, 3600, 5280),
+)
+"""Numbers that people write without a question naming them: days of a week, cents of a dollar, ends of a walk."""
 _STRONG: dict[int, str] = {
     2: r"\bhalf|\bhalv|twice|doubl|\bboth\b|\bcouple|\bpairs?\b|each way|round ?trip|back and forth|there and back|"
     r"\btwins?\b|perimeter|every other",
@@ -98,19 +63,23 @@ _STRONG: dict[int, str] = {
 }
 
 
-def cues(text: str, *, strong: bool = False) -> set[Fraction]:
-    """Constants that the wording implies: 7 if it speaks of weeks, 2 for twice, 100 for percent …
-
-    ``strong``: only those that the wording all but demands, so an equal quantity cannot be distinguished from them.
-    """
+def demanded(text: str) -> set[Fraction]:
+    """Constants that the wording all but demands, so an equal quantity cannot be distinguished from them: 2 for twice,
+    100 for percent, 3 and 2/3 for a third …"""
     lower = text.lower()
-    found = {Fraction(value) for value, cue in (_STRONG if strong else _CUES).items() if re.search(cue, lower)}
+    found = {Fraction(value) for value, cue in _STRONG.items() if re.search(cue, lower)}
     for part in re.findall(r"\b(half|third|quarter|fourth|fifth|tenth)", lower):
         share = Fraction(1, PARTS[part])
         found |= {1 / share, share, 1 - share}
-    if not strong and re.search(r"half|halves|time and a half", lower):
-        found |= {Fraction(1, 2), Fraction(3, 2)}
     return found
+
+
+def usual(numbers: list[Number]) -> set[Fraction]:
+    """Constants that need no cue, less the question's own numbers and what one operation on two of them gives: a
+    solution may have computed that in its head."""
+    values = {number.value for number in numbers}
+    made = {made for a, b in itertools.permutations(values, 2) for made in (a + b, a - b, a * b, a / b if b else a)}
+    return {Fraction(value) for value in _CONVERSIONS} - made - values | {Fraction(1), Fraction(1, 2), Fraction(3, 2)}
 
 
 def listed(text: str) -> set[Fraction]:
