@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.train.settings import Row, Settings
+from laif_helpers.records import read_json
+from laif_helpers.train.settings import Settings
 
 GIB = 2**30
 PROCESS = 0.7e9  # bytes of Python, torch and trl before any weight; on a GPU the CUDA context and its workspaces
@@ -23,29 +24,8 @@ HEAD_COPIES, PENALTY_COPIES = {"cpu": 8, "gpu": 2}, 5
 """Copies of a tile of logits in the head's backward pass (a kernel of its own on a GPU), and of whole logits under
 ``kl_weight``: both models', their logarithms, the gradient."""
 
-_DIMENSIONS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
-_EIGHT_B = (4096, 14336, 32, 32, 8)
-
-
-def _known(kind: str, vocabulary: int, dimensions: tuple[int, ...], tied: bool = True, **more: Any) -> tuple[str, Row]:
-    sizes = dict(zip(_DIMENSIONS, dimensions, strict=True))
-    return kind, {"vocab_size": vocabulary, "tie_word_embeddings": tied, **sizes, **more}
-
-
-KNOWN = {
-    "mistral-7b": _known("mistral", 32000, _EIGHT_B, tied=False, sliding_window=None),
-    "llama-3-8b": _known("llama", 128256, _EIGHT_B, tied=False),
-    "llama-3.1-8b": _known("llama", 128256, _EIGHT_B, tied=False),
-    "llama-3.2-1b": _known("llama", 128256, (2048, 8192, 16, 32, 8)),
-    "smollm2-360m": _known("llama", 49152, (960, 2560, 32, 15, 5)),
-    "smollm2-1.7b": _known("llama", 49152, (2048, 8192, 24, 32, 32)),
-    "qwen2.5-0.5b": _known("qwen2", 151936, (896, 4864, 24, 14, 2)),
-    "qwen2.5-1.5b": _known("qwen2", 151936, (1536, 8960, 28, 12, 2)),
-    "qwen3-0.6b": _known("qwen3", 151936, (1024, 3072, 28, 16, 8), head_dim=128),
-    "gemma-3-270m": _known("gemma3_text", 262144, (640, 2048, 18, 4, 1), head_dim=256),
-    "gemma-3-1b": _known("gemma3_text", 262144, (1152, 6912, 26, 4, 1), head_dim=256),
-}
-"""Shapes of the recipes' models (their published configs), for machines that cannot ask the hub."""
+KNOWN = Path(__file__).with_name("known_models.json")
+"""Configs of the recipes' models, as published, for machines that cannot ask the hub."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +64,9 @@ def shape(base: str) -> Shape:
         return _shape(AutoConfig.from_pretrained(base))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0].split(" to load the files")[0]
-    for name, (kind, values) in KNOWN.items():
+    for name, config in read_json(KNOWN).items():
         if name in base.lower().replace("meta-", "").replace("_", "-"):
-            return _shape(AutoConfig.for_model(kind, **values), guessed=True)
+            return _shape(AutoConfig.for_model(**config), guessed=True)
     raise ValueError(f"the config of {base} cannot be read ({reason})")
 
 
