@@ -127,10 +127,7 @@ def wanted(model: Any, prompts: list[list[int]], stops: list[int]) -> list[list[
 def decoded(model: Any, prompts: list[list[int]], stops: list[int]) -> list[list[int]]:
     """What our decoding answers to all of them in batches."""
     from laif_helpers.models import decoding
-    from laif_helpers.models.decoding import attention
 
-    if decoding.own_loop(model):
-        attention.use(model)
     asked = [decoding.Prompt(at, ids, NEW) for at, ids in enumerate(prompts)]
     found = {a.index: a.ids for batch in decoding.decode(model, asked, stops, batch_size=6) for a in batch}
     return [found[at] for at in range(len(prompts))]

@@ -107,11 +107,9 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
             f"model {name!r} cannot be loaded as a folder or a hub name ({_first_line(error)}); check the path, or "
             "fetch it first if no hub is reached"
         ) from error
-    from laif_helpers.models.decoding import attention, context_length, own_loop
+    from laif_helpers.models.decoding import context_length
 
     model = model.to("cuda" if _gpu() else "cpu").eval()
-    if own_loop(model):
-        attention.use(model)
     return LocalModel(name, model, tokenizer, _stop_ids(model, tokenizer), context_length(model))
 
 

@@ -82,7 +82,7 @@ def interruptible() -> Iterator[None]:
 
 
 class Local:
-    """Stages as child processes in sessions of their own, which Linux ends with the runner (``kernel``)."""
+    """Stages as child processes in sessions of their own, which Linux ends with the runner (``launch``)."""
 
     def __init__(self) -> None:
         self.placed: list[tuple[subprocess.Popen[bytes], list[str]]] = []

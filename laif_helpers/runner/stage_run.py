@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from laif_helpers import launch
 from laif_helpers.paths import ROOT
 from laif_helpers.records import read_json, write_json
-from laif_helpers.runner import kernel, notebook, scratch
+from laif_helpers.runner import notebook, scratch
 from laif_helpers.terminal import plain
 
 IPC_LIMIT = 40  # characters of a folder name; with the socket's name after it, Unix allows 107
@@ -30,7 +31,7 @@ def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
     # start-up files and settings of the user's own IPython, Jupyter and matplotlib are for other work
     os.environ |= {"IPYTHONDIR": str(private), "JUPYTER_CONFIG_DIR": str(private), "MATPLOTLIBRC": str(private / "rc")}
     (private / "rc").touch()
-    kernel.write_kernelspec(private)
+    _write_kernelspec(private)
     papermill = notebook.import_papermill()
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
@@ -53,6 +54,16 @@ def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
     except Exception as error:  # a dead kernel, a time-out, a full disk: reported, never lost
         return _failed(f"{type(error).__name__}: {error}" + _dead_kernel_hint(error))
     return _outcome(job)
+
+
+def _write_kernelspec(folder: Path) -> None:
+    """A ``python3`` kernelspec for this very interpreter (one installed elsewhere may be another Python), whose kernel
+    ends with this process."""
+    # -P keeps the working directory off sys.path, as ipykernel's own launcher does
+    python = [sys.executable, "-P", "-m"]
+    argv = [*python, "laif_helpers.launch", str(os.getpid()), *python, "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = {"argv": argv, "display_name": "Python 3 (laif)", "language": "python"}
+    write_json(folder / "kernels" / "python3" / "kernel.json", spec)
 
 
 def _transport(private: Path) -> dict[str, str]:
@@ -106,7 +117,7 @@ def _log_as(stage: str) -> None:
 
 
 def main(path: str, parent: int = 0) -> None:
-    kernel.die_with_parent(parent)
+    launch.die_with_parent(parent)
     job = read_json(Path(path))
     with scratch.alone(Path(path)), scratch.folder(Path(path)) as private:
         result = execute(job, private) | {"host": socket.gethostname()}

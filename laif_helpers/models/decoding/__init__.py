@@ -56,12 +56,10 @@ def decode(
             batch.advance()
             answers = batch.take_finished()
         except RuntimeError as error:
-            if not _out_of_memory(error):
-                raise
-            failure = str(error)
+            failure = _out_of_memory(error)
         if failure:  # outside the handler: its traceback would keep the tensors alive
-            batch_size = _halved(batch_size, queue, batch, failure)
-            batch = None
+            queue.extendleft(reversed(batch.prompts if batch else []))
+            batch, batch_size = None, _half(batch_size, failure)
             _free()
         elif batch and not batch.prompts:
             batch = None
@@ -78,9 +76,7 @@ def _decode_plainly(
         try:
             answers = generated.decode(model, waiting[0], stop_ids, temperature)
         except RuntimeError as error:
-            if not _out_of_memory(error):
-                raise
-            failure = str(error)
+            failure = _out_of_memory(error)
         batch = waiting.popleft()
         if failure:
             half = _half(len(batch), failure)
@@ -163,10 +159,6 @@ class _Batch:
         columns = torch.arange(self.width, device=ids.device)
         mask = columns >= self.pad[:, None]
         positions = (columns[-ids.shape[1] :] - self.pad[:, None]).clamp(min=0, max=self.context - 1)
-        if self.growable and ids.shape[1] == 1:
-            # Ready made; the model would build the same one again, and each layer turn it into numbers.
-            numbers = torch.zeros(mask.shape, dtype=self.model.dtype, device=ids.device)
-            mask = numbers.masked_fill_(~mask, float("-inf"))[:, None, None, :]
         with torch.inference_mode():
             output = self.model(
                 input_ids=ids,
@@ -261,17 +253,13 @@ def _last_position_only(model: Any) -> dict[str, int]:
     return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def _out_of_memory(error: RuntimeError) -> str:
+    """The words of an error for which a smaller batch is tried; any other is raised again."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
-def _halved(size: int, queue: deque[Prompt], batch: _Batch | None, failure: str) -> int:
-    """Half of ``size``, after the unfinished rows went back to the front of the queue."""
-    half = _half(size, failure)
-    queue.extendleft(reversed(batch.prompts if batch else []))
-    return half
+    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        return str(error)
+    raise error
 
 
 def _half(size: int, failure: str) -> int:

@@ -1,9 +1,10 @@
 """Finds beginnings that many prompts share (a benchmark's worked examples), so that the model reads each one once."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from laif_helpers.models.decoding.kv_cache import cache_name, new_cache
+from laif_helpers.models.decoding.rows import Prompt
 
 LEAST_TOKENS = 64
 """Shorter beginnings, such as a chat template's header, cost less to read again than to copy."""
@@ -13,23 +14,13 @@ LEAST_PROMPTS = 16
 """Fewer are read side by side in less time than one after another."""
 
 
-class Tokens(Protocol):
-    """The part of a prompt that this module reads."""
-
-    @property
-    def ids(self) -> list[int]: ...
-
-
-P = TypeVar("P", bound=Tokens)
-
-
-def groups(prompts: Sequence[P]) -> list[list[P]]:
+def groups(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
     """Prompts that begin alike together, each group longest prompt first; those that share no beginning are one group.
 
     Groups with the longest prompts come first, so that a batch which is too large is found out at the start.
     """
-    alone: list[P] = []
-    found: list[list[P]] = []
+    alone: list[Prompt] = []
+    found: list[list[Prompt]] = []
     for run in _runs(sorted(prompts, key=lambda prompt: prompt.ids)):
         if len(run) < LEAST_PROMPTS:
             alone += run
@@ -39,9 +30,9 @@ def groups(prompts: Sequence[P]) -> list[list[P]]:
     return sorted(ordered, key=lambda group: -len(group[0].ids))
 
 
-def _runs(ordered: Sequence[P]) -> list[list[P]]:
+def _runs(ordered: Sequence[Prompt]) -> list[list[Prompt]]:
     """Neighbours in the order of their tokens, cut between two that share too little."""
-    runs: list[list[P]] = []
+    runs: list[list[Prompt]] = []
     for prompt in ordered:
         least = max(LEAST_TOKENS, LEAST_SHARE * len(prompt.ids))
         if runs and common([runs[-1][0].ids, prompt.ids]) >= least:
@@ -58,7 +49,7 @@ def common(prompts: Sequence[list[int]]) -> int:
     return next((at for at in range(most) if first[at] != last[at]), most)
 
 
-def read(model: Any, cache: Any, prompts: Sequence[Tokens], pad: Any, **options: Any) -> int:
+def read(model: Any, cache: Any, prompts: Sequence[Prompt], pad: Any, **options: Any) -> int:
     """Let the model read the beginning that all prompts share, once, into every row of an empty ``cache``.
 
     ``pad``: (rows,) columns of padding before each prompt. Returns the columns read, 0 if none is worth it.
