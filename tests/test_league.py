@@ -14,7 +14,7 @@ from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Reply, open_ledger
 from laif_helpers.paths import NANO, ROOT, IterationDir, RunDir
 from laif_helpers.records import Lesson, write_json, write_jsonl, write_text
-from laif_helpers.train import token_budget
+from laif_helpers.train import mix
 
 
 def row(id: str, source: str = "lesson", question: str = "What is 1 + 1?") -> dict[str, Any]:
@@ -165,20 +165,20 @@ def test_tokens_are_held_equal_whatever_the_rows_length() -> None:
     sums = []
     for rows, replay in ((short, 0.25), (long, 0.0), (rollouts, 0.25)):
         p = parameters(replay_fraction=replay)
-        fitted, missing = token_budget.fit(p, rows)
+        fitted, missing = mix.fit(p, rows)
         assert not missing
         sizes = dict.fromkeys(("lesson", "replay", "rollout"), 0)
         for each in fitted:
-            sizes[each["source"]] += token_budget.size(tokenizer, each)
+            sizes[each["source"]] += mix.size(tokenizer, each)
         sums.append(sum(sizes.values()))
         if rows is short:
             assert sizes["replay"] / sums[-1] == pytest.approx(0.25, abs=0.01)
             assert len(fitted) > 2 * p.budget, "short rows are more rows"
     gold = lessons.from_gold(items, "practice", 50, 0)
     whole = [{"messages": [*benchmarks.get("practice").messages_for(g.question), {"role": "assistant", "content": g.response}]} for g in gold]  # fmt: skip # noqa: E501
-    mean = sum(token_budget.size(tokenizer, each) for each in whole) / 50
-    few, missing = token_budget.fit(p, long[:3])
+    mean = sum(mix.size(tokenizer, each) for each in whole) / 50
+    few, missing = mix.fit(p, long[:3])
     assert len(few) == 3 and "tokens of the" in missing[0]
     with pytest.raises(ValueError, match=r"tokens of the .* that budget 40 asks for; lower budget"):
-        token_budget.fit(parameters(strict=True), long[:3])
+        mix.fit(parameters(strict=True), long[:3])
     assert sums == pytest.approx([40 * mean] * 3, rel=0.03)

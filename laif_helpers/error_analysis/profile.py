@@ -8,7 +8,7 @@ import pandas as pd
 from laif_helpers import stats
 from laif_helpers.error_analysis import table, typical
 from laif_helpers.figures.markup import as_markdown
-from laif_helpers.instructors.quotes import dollars
+from laif_helpers.instructors.spending import dollars
 from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE
 from laif_helpers.paths import IterationDir, short_names
 from laif_helpers.recipe import StageParameters

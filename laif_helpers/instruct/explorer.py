@@ -12,7 +12,7 @@ from laif_helpers.embeddings import words
 from laif_helpers.instruct.planning import Plan, nearest_right
 from laif_helpers.instruct.requests import Near, Request, request
 from laif_helpers.instruct.tables import Shown
-from laif_helpers.instructors.quotes import dollars
+from laif_helpers.instructors.spending import dollars
 from laif_helpers.recipe import StageParameters
 
 MOST = 12

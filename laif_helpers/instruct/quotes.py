@@ -10,7 +10,7 @@ from laif_helpers.instruct.planning import Plan
 from laif_helpers.instruct.requests import Request
 from laif_helpers.instructors import spending
 from laif_helpers.instructors.ledger import Reply
-from laif_helpers.instructors.quotes import Quote, Range, dollars, notes
+from laif_helpers.instructors.spending import Quote, Range, dollars, notes
 from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE, LEAST_ANSWER, families
 from laif_helpers.recipe import StageParameters
 

@@ -1,6 +1,10 @@
-"""Mixes the training set of stage 5: an arm's lessons and replayed items, the same number of items for every arm."""
+"""Mixes the training set of stage 5: an arm's lessons and replayed items, the same number of items for every arm, or
+(``match: tokens``) of the target's tokens: what ``budget`` worked items take, questions included."""
 
+import itertools
+import random
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,19 +12,26 @@ import pandas as pd
 
 from laif_helpers import benchmarks, lessons
 from laif_helpers.answers import joined
+from laif_helpers.lessons import worked
 from laif_helpers.lessons.text import normalise
 from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Example, Lesson, Response, read_jsonl, read_rows, write_jsonl
-from laif_helpers.train import token_budget
-from laif_helpers.train.settings import read_json
+from laif_helpers.records import ROLLOUT, Example, Lesson, Response, read_json, read_jsonl, read_rows, write_jsonl
+
+Row = dict[str, Any]
+MEASURED = 200
+"""Worked items whose mean length stands for all."""
+FILLED = 0.95
+"""Share of its allowance from which a benchmark counts as full: rows are whole."""
+CANDIDATES = 4
+"""Times the budget: rows to choose from if an arm's rows are short."""
 
 
 @dataclass(frozen=True)
 class Mix:
     """What ``make`` wrote. ``ended``: why this arm has nothing left to learn from, else empty."""
 
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     notes: list[str]
     ended: str = ""
 
@@ -65,7 +76,7 @@ def make(p: StageParameters) -> Mix:
     rows = lessons.mix(
         [replace(lesson, status="kept") for lesson in sorted(kept, key=lambda lesson: lesson.status)],
         _replay_pool(p, tests, right) if replay else [],
-        budget=p.budget * (token_budget.CANDIDATES if by_tokens else 1),
+        budget=p.budget * (CANDIDATES if by_tokens else 1),
         replay_fraction=p.replay_fraction,
         seed=p.draw,
         tests=tests,
@@ -75,10 +86,10 @@ def make(p: StageParameters) -> Mix:
     return _written(p, rows, lessons.shortfalls(rows, p.budget, p.replay_fraction, strict=p.strict and not by_tokens))
 
 
-def _written(p: StageParameters, rows: list[dict[str, Any]], short: list[str]) -> Mix:
+def _written(p: StageParameters, rows: list[Row], short: list[str]) -> Mix:
     """Write the training set, cut to equal tokens if the recipe asks for that; with what there is too little of."""
     if p.match == "tokens":
-        rows, short = token_budget.fit(p, rows)
+        rows, short = fit(p, rows)
     write_jsonl(p.folder.training_set, rows)
     absent = [name for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
     return Mix(rows, [f"{name}: no items at all" for name in absent] + short)
@@ -154,9 +165,71 @@ def _replay_pool(p: StageParameters, tests: list[tuple[str, str]], right: dict[t
     return pool
 
 
-def _in_own_words(row: dict[str, Any], right: dict[tuple[str, str], str]) -> dict[str, Any]:
+def _in_own_words(row: Row, right: dict[tuple[str, str], str]) -> Row:
     """A replayed row with the target's own right answer in place of the gold rationale; others as they are."""
     if row["source"] != "replay":
         return row
     answer = {"role": "assistant", "content": right[row["benchmark"], row["id"]]}
     return row | {"messages": [*row["messages"][:-1], answer]}
+
+
+# -- equal tokens
+
+
+def fit(p: StageParameters, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """The first rows of each benchmark that its allowance takes, lessons and replay in their shares, and a sentence for
+    each benchmark whose rows do not fill it.
+
+    Rollouts come again until it is used up. Raises ValueError for such a sentence if the recipe is ``strict``.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer, found, short = AutoTokenizer.from_pretrained(p.base_model), list[Row](), []
+    for name in p.in_domain:
+        allowed = p.budget * _typical(tokenizer, name, joined.learnable(p, name), p.draw)
+        here = [row for row in rows if row["benchmark"] == name]
+        taken = list[Row]()
+        for share, source in _parts(p, here):
+            taken += _until(source, tokenizer, share * allowed)
+        used = sum(size(tokenizer, row) for row in taken)
+        if used < FILLED * allowed:
+            short.append(f"{name}: {used:,} tokens of the {allowed:,.0f} that budget {p.budget} asks for")
+        found += taken
+    if p.strict and short:
+        raise ValueError("; ".join(short) + "; lower budget, or set strict: false to train on what there is")
+    random.Random(f"{p.draw}-mix").shuffle(found)
+    return found, short
+
+
+def _parts(p: StageParameters, rows: list[Row]) -> list[tuple[float, Iterable[Row]]]:
+    """Shares of the allowance and the rows that fill them: rollouts, or what is taught and what is replayed."""
+    if any(row["source"] == ROLLOUT for row in rows):
+        return [(1.0, itertools.cycle(rows))]
+    taught = [row for row in rows if row["source"] != "replay"]
+    return [(1 - p.replay_fraction, taught), (p.replay_fraction, [row for row in rows if row["source"] == "replay"])]
+
+
+def _typical(tokenizer: Any, name: str, items: Sequence[Example], seed: int) -> float:
+    bench = benchmarks.get(name)
+    drawn = random.Random(f"{seed}-{name}-length").sample(list(items), min(MEASURED, len(items)))
+    answers = [{"role": "assistant", "content": worked(bench, item)} for item in drawn]
+    rows = [{"messages": [*bench.messages(item), answer]} for item, answer in zip(drawn, answers, strict=True)]
+    return sum(size(tokenizer, row) for row in rows) / max(1, len(rows))
+
+
+def size(tokenizer: Any, row: Row) -> int:
+    """Tokens of a training row as the template writes it; of a rollout, those of its question and expected answer."""
+    text = tokenizer.apply_chat_template(row["messages"], tokenize=False)
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"]) + int(row.get("answer_tokens", 0))
+
+
+def _until(rows: Iterable[Row], tokenizer: Any, allowed: float) -> list[Row]:
+    """Rows from the first on, as long as at least half of the next one fits."""
+    found, used = list[Row](), 0.0
+    for row in rows:
+        tokens = size(tokenizer, row)
+        if used + tokens / 2 > allowed:
+            break
+        found.append(row)
+        used += tokens
+    return found

@@ -8,7 +8,7 @@ from laif_helpers.graders import steps
 from laif_helpers.graders.steps import Verdict
 from laif_helpers.instructors import ledger, llm, spending
 from laif_helpers.instructors.chat import Asked
-from laif_helpers.instructors.quotes import Quote, dollars, notes
+from laif_helpers.instructors.spending import Quote, dollars, notes
 from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE
 from laif_helpers.recipe import StageParameters
 from laif_helpers.tripost.trajectories import Trajectory, Update, conversation, editable
