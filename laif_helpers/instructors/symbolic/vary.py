@@ -2,7 +2,6 @@
 
 import itertools
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,19 +15,6 @@ from laif_helpers.instructors.symbolic.wording import answer_limit, limit, relat
 
 _TRIES = 300
 _UNITS = [u * 10**e for e in range(9) for u in (1, 5)]
-# Where the solution weighs values against each other, or the question sets a condition, another order of any two
-# values would call for another solution.
-_WEIGHS = re.compile(
-    r"[<>]|\b(?:greater|cheaper|larger|smaller|higher|lower|faster|slower|better|cheapest|largest|smallest|highest|lowest|"
-    r"biggest|longest|shortest|fastest|maximum|minimum|most|least|enough|exceeds?|qualif\w+|not)\b",
-    re.IGNORECASE,
-)
-_CONDITION = re.compile(
-    r"\b(?:if|when|for|after|unless|once|until)\b[^.?!]*\b(?:more than|over|under|at least|at most|less than|"
-    r"fewer than|exceed\w*|above|below|up to|or more|or less|or fewer|beyond)\b"
-    r"|\b(?:limit|maximum|minimum|enough|whichever|can hold)\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -49,7 +35,6 @@ class Variator:
         side = {value: leaf for leaf, value in enumerate(program.leaves)}
         sums = relations([number for number, _ in solution.slots])
         self.sums = [tuple(side.get(value, value) for value in values) for values in sums]
-        self.order = [(side.get(low, low), side.get(high, high)) for low, high in _order(solution)]
         candidates = solution.used - solution.frozen - _restated(solution)
         self.free = {leaf: values for leaf in sorted(candidates) if (values := _choices(solution, leaf))}
         self.ranked = _ranked(solution)
@@ -89,8 +74,6 @@ class Variator:
                 new[total] = together
             if together != _worth(total, new):
                 return []
-        if any(_worth(low, new) >= _worth(high, new) for low, high in self.order):
-            return []
         return new if new != self.program.leaves else []
 
     def _accept(self, register: int, value: Exact) -> bool:
@@ -140,18 +123,10 @@ def _choices(solution: Solution, leaf: int) -> list[Fraction]:
     return [v for v in fits if all(v <= max(cap, old) for cap in caps)]
 
 
-def _order(solution: Solution) -> list[tuple[Fraction, Fraction]]:
-    """Pairs (lower, higher) of the question's numbers of one kind, at least one of them a leaf."""
-    leaves = solution.program.leaves
-    shown = {(n.kind, n.value) for n, leaf in solution.slots if leaf is not None or n.kind != "count"}
-    return sorted((a, b) for k, a in shown for j, b in shown if k == j and a < b and (a in leaves or b in leaves))
-
-
 def _ranked(solution: Solution) -> list[Exact]:
-    """Registers and fixed numbers whose order decides the solution, lowest first; [] if nothing is weighed."""
+    """Registers and fixed numbers, lowest first: with another order of any two, where a solution weighs them or a
+    question sets a condition, another solution would be right."""
     program = solution.program
-    if not _WEIGHS.search(solution.rationale) and not _CONDITION.search(solution.question):
-        return []
     slots = [(n.value, leaf) for n, leaf in solution.slots if not n.percent]
     sides: dict[Fraction, Exact] = {value: value for value, leaf in slots if leaf is None}
     sides |= {value: leaf for value, leaf in slots if leaf is not None}
