@@ -85,6 +85,8 @@ def test_a_gold_response_writes_its_number_as_the_file_does(tmp_path: Path) -> N
         ({"question": "q?", "options": ["x", "y"], "answer": "B"}, "field 'options': call it 'choices'"),
         ({"question": "q?", "choices": ["x", "y"], "answerKey": "B"}, "field 'answerKey': call it 'answer'"),
         ({"question": "q?", "choices": [f"x{n}" for n in range(30)], "answer": "A"}, "30 options; at most 26"),
+        ({"question": "q?", "A": "x", "B": "y", "answer": "B"}, "fields A, B look like options; .* 'choices'"),
+        ({"question": "q?", "option_a": "x", "option_b": "y", "answer": "B"}, "fields option_a, option_b look like"),
         ({"question": "q?", "answer": "####"}, "field 'answer' is empty"),
         ({"question": "q?", "answer": "Paris", "grading": "numeric"}, "'Paris', no number, and 'grading' is 'numeric'"),
         ({"question": "q?", "answer": "a\n\nb"}, "field 'answer' has an empty line"),
@@ -110,6 +112,31 @@ def test_other_kinds_of_files_are_told_with_the_way_out(tmp_path: Path) -> None:
 def test_an_empty_cell_among_numbers_does_not_make_them_words(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"mine\.jsonl: row 2: answer 'nan' stands among numbers"):
         benchmarks.get(put(tmp_path / "mine.jsonl", SUM, {**SUM, "answer": "nan"}))
+
+
+@pytest.mark.parametrize(
+    ("gold", "right"),
+    [
+        ("The answer is 12.", "12"),
+        ("Answer: Paris", "Paris"),
+        ("\\text{yes}", "yes"),
+        ("$\\boxed{\\text{a cat}}$", "a cat"),
+        ("はい。", "はい"),
+        ("答案是四", "四"),
+        ("__init__", "`__init__`"),
+        ("C++", "C++"),
+        ("He said: go", "He said: go"),
+    ],
+)
+def test_a_gold_answer_that_says_more_than_itself_is_met_by_itself(tmp_path: Path, gold: str, right: str) -> None:
+    rows = ({"question": "q", "answer": gold}, {"question": "r", "answer": "some words"})
+    bench = benchmarks.get(put(tmp_path / "mine.jsonl", *rows))
+    item = bench.load("test")[0]
+    assert all(bench.grade(item, text).correct for text in (right, f"The answer is {right}.", f"{right}\n"))
+    assert bench.grade(item, bench.gold_response(item) or "").correct
+    assert not bench.grade(item, "The answer is zebra.").correct
+    with pytest.raises(ValueError, match="row 3: field 'answer' is '<think>', which is read from no response"):
+        benchmarks.get(put(tmp_path / "mine.jsonl", *rows, {"question": "s", "answer": "<think>"})).load("test")
 
 
 @pytest.mark.parametrize("line", ['{"question": "q", "answer": "1", "answer": "2"}', "[" * 100_000, "9" * 5_000])

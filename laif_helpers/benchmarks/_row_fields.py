@@ -34,6 +34,11 @@ def question_of(row: dict[str, Any]) -> str:
     for name, wanted in (("options", "choices"), ("answerKey", "answer")):
         if name in row and wanted not in row:
             raise ValueError(f"field {name!r}: call it {wanted!r}")
+    if (
+        "choices" not in row
+        and (lettered := [name for name in row if re.fullmatch(r"(?:opt(?:ion)?_?)?[abAB1]", name)])[1:]
+    ):
+        raise ValueError(f"fields {', '.join(lettered)} look like options; write them as one list, 'choices'")
     return scalar(row.get("question"), "question", field(row, "question").strip(), {})
 
 
@@ -68,8 +73,9 @@ def counted(row: dict[str, Any]) -> str:
 def _bare(answer: str) -> str:
     """A gold answer without its worked solution and without the box or the dollars around all of it."""
     answer = answer.rpartition("####")[2].strip()
-    found = re.fullmatch(r"\\boxed\s?\{(.*)\}|\$([^$]*)\$", answer, re.DOTALL)
-    return next(filter(None, found.groups()), "").strip() if found else answer
+    while found := re.fullmatch(r"\\boxed\s?\{(.*)\}|\$([^$]*)\$", answer, re.DOTALL):
+        answer = next(filter(None, found.groups()), "").strip()
+    return answer
 
 
 def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:

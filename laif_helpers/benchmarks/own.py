@@ -182,7 +182,11 @@ def _as_graded(answer: str, grading: str, options: dict[str, str], row: dict[str
         raise ValueError(f"field 'answer' is {answer!r}, no number, and 'grading' is 'numeric'; write 'exact'")
     if re.search(r"\n\s*\n", answer):
         raise ValueError("field 'answer' has an empty line, and an answer is read up to one; write it without")
-    return _row_fields.plain_number(answer) if grading == "numeric" else answer
+    if grading == "numeric":
+        return _row_fields.plain_number(answer)
+    if not free_text.grade(answer, f"The answer is {answer}.").correct:
+        raise ValueError(f"field 'answer' is {answer!r}, which is read from no response; write the words alone")
+    return answer
 
 
 def _gold_response(example: Example) -> str | None:
