@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -110,6 +111,15 @@ _Yaml.add_constructor("tag:yaml.org,2002:float", _Yaml._number)
 def read_yaml(text: str) -> Any:
     """A YAML document's value. Raises one of ``NO_YAML``."""
     return _Yaml(text).get_single_data()
+
+
+def values_in(recipe: Path) -> dict[str, Any]:
+    """The values that a run's own ``recipe.yaml`` names; {} if there is none, or no whole one."""
+    try:
+        found = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_list(value: Any) -> Any:

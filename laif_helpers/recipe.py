@@ -234,7 +234,9 @@ def _read(path: Path) -> dict[str, Any]:
     except GivenTwice as error:
         raise ValueError(f"{path}: {error}") from None
     except NO_YAML as error:
-        raise ValueError(f"{path}: not valid YAML: {error}") from None
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not text.strip():
+        raise ValueError(f"{path}: an empty file; write the keys that differ from the defaults, or a comment")
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a recipe is a mapping of keys to values, not a {type(values).__name__}")
     if odd := [key for key in values if not isinstance(key, str)]:

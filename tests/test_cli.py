@@ -17,6 +17,7 @@ import yaml
 from conftest import Toy
 
 from laif_helpers import benchmarks, cli, launch, runner, target
+from laif_helpers.records import Lesson, Response, write_jsonl
 from laif_helpers.runner import attempts, doctor, plan, run_lock, scratch, watch
 
 LAIF = [sys.executable, "-c", "from laif_helpers.cli import app; app()"]
@@ -143,6 +144,37 @@ def test_watch_in_a_terminal_ends_with_the_run_or_on_ctrl_c(toy: Toy, ends: str)
 def test_status_of_no_run(toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, toy, "status", "nobody") == 2
     assert "no run 'nobody'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("a: [1", "not valid YAML"),
+        ("", "an empty file"),
+        ("- a\n", "not a list"),
+        ("\udc9b", "not UTF-8"),
+        ("gone: 1\n", "unknown recipe key"),
+    ],
+)
+def test_a_run_whose_recipe_is_damaged_is_told_and_its_answers_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str, sentence: str
+) -> None:
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "recipe.yaml").write_bytes(content.encode(errors="surrogateescape"))
+    answers = {"r/a/iter1": True, "s/a/iter1": False}
+    for name, right in answers.items():
+        row = Response("1", "practice", "test", [], "7", "7", "7", right, True, "", 1, 1, name)
+        write_jsonl(tmp_path / name / "responses" / "practice.test.jsonl", [row])
+    lesson = Lesson("1", "practice", "q", "7", ["1"], "a", 1, "scripted", "k")
+    write_jsonl(tmp_path / "r" / "a" / "iter1" / "lessons" / "a.jsonl", [lesson])
+    for words, status in ((["status", "r"], 2), (["export", "r", "--arm", "a"], 0), (["compare", "r", "s"], 0)):
+        monkeypatch.setattr(sys, "argv", ["laif", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.app()
+        printed = capsys.readouterr().err.strip()
+        assert int(stop.value.code or 0) == status, printed
+        assert "\n" not in printed and (sentence in printed if status else True)
 
 
 def test_params_are_papermill_s(toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

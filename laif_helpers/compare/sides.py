@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import yaml
-
 from laif_helpers.answers import logs, replay
 from laif_helpers.answers.logs import Logged
+from laif_helpers.key_types import values_in
 from laif_helpers.paths import RunDir
 
 Key = tuple[str, str]
@@ -69,7 +68,7 @@ def _of_run(place: Path) -> list[Logged]:
     """Answers to the test splits below a folder; a task is named by arm and iteration if there are several."""
     found = []
     recipe = next((up / "recipe.yaml" for up in (place, *place.parents) if (up / "recipe.yaml").is_file()), None)
-    settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe else {"error_split": ""}
+    settings = values_in(recipe) if recipe else {"error_split": ""}
     for path in sorted(place.glob("**/responses/[!.]*.jsonl")):
         where = path.parent.parent.relative_to(place).as_posix()
         for answer in logs.read(path):

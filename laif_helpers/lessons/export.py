@@ -10,6 +10,7 @@ from jinja2 import Environment
 
 from laif_helpers import arms, benchmarks
 from laif_helpers.arms import ARMS
+from laif_helpers.key_types import values_in
 from laif_helpers.paths import RunDir, short_names
 from laif_helpers.records import Lesson, Message, read_jsonl, write_text, written_whole
 
@@ -125,10 +126,7 @@ def _write(path: Path, rows: list[Row], *, parquet: bool) -> None:
 
 def _settings(folder: RunDir) -> Mapping[str, Any]:
     """The run's recipe (of a sweep's point: the sweep's); {} if there is none."""
-    for place in (folder, RunDir(folder.path.parent.parent)):
-        if place.recipe.is_file():
-            return yaml.safe_load(place.recipe.read_text(encoding="utf-8")) or {}
-    return {}
+    return values_in(folder.recipe) or values_in(RunDir(folder.path.parent.parent).recipe)
 
 
 # -- the card

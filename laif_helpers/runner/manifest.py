@@ -18,6 +18,7 @@ from laif_helpers import arms
 from laif_helpers import benchmarks as _benchmarks
 from laif_helpers.answers import joined
 from laif_helpers.evaluate.grading import graders_hash
+from laif_helpers.key_types import values_in
 from laif_helpers.paths import SENTINEL, RunDir, data_dirs, file_label
 from laif_helpers.recipe import Recipe
 from laif_helpers.records import write_text
@@ -227,24 +228,15 @@ def parameters_text(values: dict[str, Any]) -> str:
 
 def write_recipe(run_plan: RunPlan) -> list[str]:
     """Write ``recipe.yaml`` and ``recipe-params.yaml`` of a run and of its points; return what changed since."""
-    before = _before(run_plan.run.recipe)
+    before = values_in(run_plan.run.recipe)
     _put(run_plan.run.recipe, recipe_text(_normal(run_plan), run_plan.origins))
     for point, settings in run_plan.points.items():
         folder = run_plan.folder(point)
         _put(folder.parameters, parameters_text({"run": plan.run_name(folder), **settings.model_dump()}))
         if point:
             _put(folder.recipe, recipe_text(settings.model_dump(), run_plan.origins))
-    now = yaml.safe_load(run_plan.run.recipe.read_text(encoding="utf-8"))
+    now = values_in(run_plan.run.recipe)
     return [f"{key}: {before[key]!r} -> {now[key]!r}" for key in now if key in before and before[key] != now[key]]
-
-
-def _before(recipe: Path) -> dict[str, Any]:
-    """The values that the run's own recipe names; {} if there is none, or no whole one."""
-    try:
-        found = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _put(path: Path, text: str) -> None:
