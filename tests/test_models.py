@@ -757,6 +757,8 @@ def _choice(finish: Any, text: Any = "7", **more: Any) -> dict[str, Any]:
         ({"choices": [_choice(["stop"])]}, "7", "stop"),
         ({"choices": [_choice({"type": "length"})]}, "7", "length"),
         ({"choices": [_choice("stop", {"type": "text", "text": "7"})]}, "7", "stop"),
+        *(({"choices": [_choice("stop", content)]}, "7a", "stop") for content in (["7", "a"], [{"text": "7a"}])),
+        ({"choices": [_choice("guardrail_intervened", "Sorry")]}, "Sorry", "error: guardrail_intervened"),
         ({"usage": {"prompt_tokens": "3", "completion_tokens": "many"}, "choices": [_choice("stop")]}, "7", "stop"),
         (
             {"choices": [{"finish_reason": "stop", "message": {"content": [{"type": "text", "text": "a"}] * 2}}]},

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from laif_helpers import arms, figures, stats
 from laif_helpers.answers.joined import shortened
@@ -16,6 +15,7 @@ from laif_helpers.compare import gains
 from laif_helpers.compare.drawing import learned_kept, panels
 from laif_helpers.compare.tables import save
 from laif_helpers.figures.markup import as_markdown
+from laif_helpers.key_types import values_in
 from laif_helpers.paths import RunDir
 from laif_helpers.records import write_text
 
@@ -44,7 +44,7 @@ def collect(run_path: Path) -> pd.DataFrame:
     points = [path.parents[1] for path in sorted(run_path.glob("points/*/compare/results.csv"))]
     if not points:
         raise FileNotFoundError(f"{run_path}: no point of the sweep has a compare/results.csv yet")
-    settings = [yaml.safe_load((point / "recipe.yaml").read_text(encoding="utf-8")) for point in points]
+    settings = [values_in(point / "recipe.yaml") for point in points]
     others = [key for key in settings[0] if len({str(values.get(key)) for values in settings}) > 1]
     varied = list(dict.fromkeys(["budget", "seed", *others]))
     run = RunDir(run_path)

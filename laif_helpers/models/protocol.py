@@ -27,7 +27,7 @@ FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence
 FINISHES |= dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length")
 """Finish reasons of OpenAI and of other makes, and what they mean here."""
 FILTERED = re.compile(
-    r"error|abort|cancel|block|filter|prohibit|recitation|refus|safety|sensitive|spii|toxic|resource|timeout",
+    r"error|abort|cancel|block|filter|prohibit|recitation|refus|guard|moderat|policy|safety|sensitive|spii|toxic|resource|timeout",
     re.IGNORECASE,
 )
 """Finish reasons of this kind: what came is not what the model would have answered."""
@@ -188,8 +188,9 @@ def plain_text(content: Any) -> str:
     if isinstance(content, dict):
         content = content["text"] if "text" in content else json.dumps(content, ensure_ascii=False)
     if isinstance(content, list):
-        parts = [part for part in content if isinstance(part, dict) and part.get("type") in {"text", "output_text"}]
-        content = "".join(str(part.get("text") or "") for part in parts)
+        parts = [{"text": part} if isinstance(part, str) else part for part in content if isinstance(part, str | dict)]
+        texts = (part.get("text") for part in parts if part.get("type", "text") in {"text", "output_text"})
+        content = "".join(str(text or "") for text in texts)
     return _LONE.sub("\ufffd", str(content or ""))
 
 
