@@ -96,4 +96,5 @@ def items_hash(keys: list[str], examples: list[Example]) -> str:
 def graders_hash() -> str:
     """A hash of the graders' source: kept answers are graded again after any of it changed."""
     folders = (Path(__file__).parents[1] / name for name in ("benchmarks", "graders", "sandbox"))
-    return file_hash(path for folder in folders for path in sorted(folder.rglob("*.py")))[:16]
+    files = (path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".yaml"))
+    return file_hash(files)[:16]

@@ -7,47 +7,17 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-PHRASES = {
-    "Chinese": r"(?:所以|因此|故)?(?:最终|最後|最后|正确|正確)?的?(?:答案|选择|選擇)(?:应该?|應該?)?"
-    r"(?:是|为|為|：|:)+|(?:应该?|應該?|故|因此|所以)?(?:选择|選擇|选|選)(?!项|項|择|擇|出|手|题|題)",
-    "Japanese": r"(?:正しい|最終的な)?(?:答え|正解|解答|回答|正答)は(?:、|:)?|(?:答え|正解|解答|回答)\s*[:：]",
-    "Korean": r"정답(?:은|:)\s|(?:최종\s*)?(?:정답|답변|답)(?:은|는|:|：|\s+)(?=\s*[\d(A-Za-z])",
-    "Thai": r"(?:ดังนั้น)?\s*คำตอบ(?:ที่ถูกต้อง|สุดท้าย)?\s*(?:คือ|:)?(?:\s*ข้อ)?|(?<!\S)ตอบ\s*(?:คือ|:|ข้อ)?",
-    "Arabic": r"(?:ال)?(?:إجابة|اجابة|جواب)(?:\s+(?:الصحيحة|الصحيح|النهائية|النهائي))?\s*(?:هي|هو|:)?",
-    "Hindi": r"(?:सही\s+|अंतिम\s+)?(?:उत्तर|जवाब)(?:\s*(?:है|होगा|:))?\s*:?",
-    "German": r"(?:\bdie\s+)?(?:\b(?:richtige|korrekte|endgültige)\s+)?\b(?:antwort|lösung)"
-    r"\s*(?:ist|lautet|wäre|:)+(?:\s+also)?|\b(?:das|mein)\s+ergebnis\s+(?:ist|lautet|beträgt)",
-    "French": r"(?:\bla\s+)?(?:\bbonne\s+)?\bréponse\s+(?:(?:correcte|finale|exacte)\s+)?(?:est|:)\s*:?(?:\s+donc)?"
-    r"|\bréponse\s*:",
-    "Spanish": r"(?:\bla\s+)?\brespuesta(?:\s+(?:correcta|final))?\s*(?:\bes\b|:)+",
-    "Portuguese": r"(?:\ba\s+)?\bresposta(?:\s+(?:correta|certa|final))?\s*(?:é|:)+",
-    "Italian": r"(?:\bla\s+)?\brisposta(?:\s+(?:corretta|giusta|finale))?\s*(?:è|:)+",
-    "Russian": r"(?:\b(?:правильный|верный|окончательный)\s+)?\bответ\s*(?:[:—–-]|равен|будет|это|является)+",
-}
-"""What announces an answer, a number or an option, by language; read without regard to case."""
-_COUNTED = (
-    "zwei drei vier fünf sechs sieben acht neun zehn elf? zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn achtzehn"
-    " neunzehn zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig hundert",
-    "deux trois quatre cinq six? sept huit neuf? dix onze douze treize quatorze quinze seize dix-sept dix-huit dix-neuf"
-    " vingt trente quarante cinquante soixante soixante-dix quatre-vingts quatre-vingt-dix cent?",
-    "dos tres cuatro cinco seis siete ocho nueve diez once? doce trece catorce quince dieciséis diecisiete dieciocho"
-    " diecinueve veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa cien",
-    "dois três quatro cinco seis sete oito nove dez onze doze treze quatorze quinze dezesseis dezessete dezoito"
-    " dezenove vinte trinta quarenta cinquenta sessenta setenta oitenta noventa cem",
-    "due? tre quattro cinque sei? sette otto nove dieci undici dodici tredici quattordici quindici sedici diciassette"
-    " diciotto diciannove venti trenta quaranta cinquanta sessanta settanta ottanta novanta cento",
-    "два три четыре пять шесть семь восемь девять десять одиннадцать двенадцать тринадцать четырнадцать пятнадцать"
-    " шестнадцать семнадцать восемнадцать девятнадцать двадцать тридцать сорок пятьдесят шестьдесят семьдесят"
-    " восемьдесят девяносто сто",
-)
-"""Two to twenty, the tens, a hundred; "?": another word too, so it is not read. They count in texts without digits, in
-which they can put no other number aside."""
+import yaml
+
+_TABLE: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("languages.yaml").read_text(encoding="utf-8"))
 _VALUES = (*range(2, 21), *range(30, 101, 10))
-COUNTED = {
-    word: value for row in _COUNTED for word, value in zip(row.split(), _VALUES, strict=True) if not word.endswith("?")
-}
+_PAIRS = (pair for row in _TABLE["counted"] for pair in zip(row.split(), _VALUES, strict=True))
+COUNTED = {word: value for word, value in _PAIRS if not word.endswith("?")}
+"""Numbers in words. They count in texts without digits, in which they can put no other number aside."""
 _KOREAN = {
     word: n
     for row in ("하나 둘 셋 넷 다섯 여섯 일곱 여덟 아홉", "한 두 세 네")
@@ -55,29 +25,6 @@ _KOREAN = {
 }
 _KOREAN_TENS = {"열": 10, "스물": 20, "스무": 20, "서른": 30, "마흔": 40, "쉰": 50}
 _LABEL = r"(?-i:[A-J])(?![A-Za-zÀ-ÿ\d_'])"
-OPTIONS = {
-    "Chinese": r"【答案】|(?:正确|正確)的?(?:选项|選項)(?:是|为|為|：|:)|我(?:认为|認為|觉得|覺得)(?:是|选|選)?",
-    "Japanese": r"【(?:答え|正解|解答)】|正しい選択肢は",
-    "Korean": r"【정답】|올바른\s*(?:선택지|답)(?:은|는)",
-    "Thai": rf"^\s*ข้อ(?=\s*{_LABEL}\s*$)|(?:ตัวเลือก|ข้อ)ที่ถูก(?:ต้อง)?\s*(?:คือ|:)?(?:\s*ข้อ)?",
-    "Arabic": r"(?:الخيار|الاختيار)(?:\s+(?:الصحيح|الصحيحة))?\s*(?:هو|هي|:)?",
-    "Hindi": r"(?:सही\s+)?विकल्प",
-    "German": r"\b(?:die\s+)?(?:richtige|korrekte)\s+(?:option|wahl|auswahl)\s+(?:ist|lautet|:)|\brichtig\s+ist",
-    "French": rf"\bc'est\s+(?:la\s+(?:réponse\s+)?)?(?={_LABEL})|\b(?:la\s+)?bonne\s+option\s+est",
-    "Spanish": rf"\b(?:la\s+)?(?:opción|alternativa)\s+correcta\s+es|\bes\s+la\s+(?={_LABEL})",
-    "Portuguese": rf"\b(?:a\s+)?(?:alternativa|opção)\s+(?:correta|certa)\s+é|\bletra\s+(?={_LABEL})",
-    "Italian": r"\b(?:l'\s?)?(?:opzione|alternativa)\s+corretta\s+è",
-    "Russian": rf"\b(?:правильный|верный)\s+вариант\s*(?:[:—–-]|это)*|\bответ\s+(?={_LABEL})",
-    "Swedish": r"\b(?:rätt\s+)?svar(?:et)?\s*(?:är|:)",
-    "Dutch": r"\b(?:het\s+)?(?:juiste\s+)?antwoord\s*(?:is|:)",
-    "Polish": r"\b(?:(?:prawidłowa|poprawna)\s+)?odpowiedź\s*(?:to|:|jest)",
-    "Turkish": r"\b(?:doğru\s+)?cevap\s*:?",
-    "Vietnamese": r"\bđáp\s+án(?:\s+đúng)?\s*(?:là|:)",
-    "others": r"\b(?:câu trả lời(?:\s+đúng)?\s+là|(?:σωστή\s+)?απάντηση\s+είναι|odpověď\s+je|vastaus\s+on|svaret?\s+er"
-    r"|válasz(?:\s+az?)?:?|התשובה(?:\s+הנכונה)?\s+היא|răspunsul(?:\s+corect)?\s+este|відповідь\s*:)",
-    "Indonesian": r"\bjawaban(?:nya)?(?:\s+yang\s+benar)?\s*(?:adalah|:)",
-}
-"""What announces an option alone, by language."""
 _IS_RIGHT = re.compile(
     r"(?:(?:选项|選項|選択肢)\s*|(?:antwort|option|l'option|opción|alternativa|opção|opzione|вариант|odpowiedź)\s+"
     rf"|(?<![\w']))({_LABEL})\s*"
@@ -86,11 +33,7 @@ _IS_RIGHT = re.compile(
     r"|jest\s+(?:poprawna|prawidłowa))\b)",
     re.IGNORECASE,
 )
-CONCLUDES = (
-    r"所以|因此|一共|总共|總共|共(?=\d)|したがって|よって|合計|따라서|그러므로|총|ดังนั้น|รวม|لذلك|إذن|इसलिए|कुल"
-    r"|\balso\b|\binsgesamt\b|\bdonc\b|\bau total\b|\bentonces\b|\bpor lo tanto\b|\ben total\b|\bportanto\b"
-    r"|\bno total\b|\bquindi\b|\bитого\b|\bвсего\b|\bзначит\b"
-)
+CONCLUDES = "|".join(_TABLE["concludes"])
 """What opens a conclusion or names a total, in these languages."""
 _word = "|".join(sorted(map(re.escape, COUNTED), key=len, reverse=True))
 _NUMBER_WORDS = re.compile(
@@ -98,8 +41,15 @@ _NUMBER_WORDS = re.compile(
     rf"|(?<!\w)({'|'.join(_KOREAN_TENS)})?({'|'.join(_KOREAN)})?\s?(?=(?:개|명|마리|권|살|시간|송이|자루|대|번)(?!\w*\d))",
     re.IGNORECASE,
 )
-_ANNOUNCED = re.compile("|".join(f"(?:{phrase})" for phrase in PHRASES.values()), re.IGNORECASE)
-_CHOSEN = re.compile("|".join(f"(?:{phrase})" for phrase in OPTIONS.values()), re.IGNORECASE | re.MULTILINE)
+
+
+def _phrases(kind: str) -> str:
+    """All languages' phrases of a kind as one expression."""
+    return "|".join(f"(?:{phrase})" for row in _TABLE[kind].values() for phrase in row).replace("{label}", _LABEL)
+
+
+_ANNOUNCED = re.compile(_phrases("answer"), re.IGNORECASE)
+_CHOSEN = re.compile(_phrases("option"), re.IGNORECASE | re.MULTILINE)
 _BEFORE_LABEL = re.compile(
     r"(?<=the answer is )\W{0,3}(?:\b(?:la|el|le|a|o|die|der|das|option|opción|opção|letra|lettre|alternativa"
     r"|вариант|буква)\b\s*|l'|选项|選項|選択肢|ข้อ){1,3}\s*(?=\(?[A-J](?![\w']))",
