@@ -102,13 +102,33 @@ def agreement(p: StageParameters, df: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     rows = []
     for name, model in dict.fromkeys((item.example.benchmark, item.model) for item in recorded):
         items = [item for item in recorded if (item.example.benchmark, item.model) == (name, model)]
-        rows += _graded(name, _spread(items, p.limit), done)
-    ours_and_theirs = pd.DataFrame(rows, columns=_COMPARED).astype({"ours": bool, "recorded": bool})
-    ours, theirs = ours_and_theirs["ours"], ours_and_theirs["recorded"]
+        # evenly from the whole list: recorded right answers come before wrong ones
+        rows += _graded(name, items[:: -(-len(items) // p.limit)] if p.limit else items, done)
+    columns = ["benchmark", "model", "id", "gold", "read", "ours", "recorded", "reason", "text"]
+    compared = pd.DataFrame(rows, columns=columns).astype({"ours": bool, "recorded": bool})
+    ours, theirs = compared["ours"], compared["recorded"]
     marks = {"agree": ours == theirs, "only_ours_right": ours & ~theirs, "only_recorded_right": theirs & ~ours}
-    groups = ours_and_theirs.assign(**marks, n=1, share=ours == theirs).groupby(["benchmark", "model"], sort=False)
+    groups = compared.assign(**marks, n=1, share=ours == theirs).groupby(["benchmark", "model"], sort=False)
     counts = groups.agg({"n": "sum", "agree": "sum", "share": "mean", **dict.fromkeys([*marks][1:], "sum")})
-    return counts.reset_index(), ours_and_theirs[ours != theirs].reset_index(drop=True)
+    return counts.reset_index(), compared[ours != theirs].reset_index(drop=True)
+
+
+def _graded(name: str, items: list[Recorded], done: dict[tuple[str, str, str], Grade]) -> list[dict[str, Any]]:
+    """A row of the comparison for each answer; only those that are not ``done`` are graded."""
+    new = [item for item in items if _key(item) not in done]
+    answers = [Completion(item.text, 0, 0) for item in new]
+    fresh = iter(grade_all(benchmarks.get(name), [item.example for item in new], answers))
+    rows = []
+    for item in items:
+        grade = done[_key(item)] if _key(item) in done else next(fresh)
+        about: dict[str, Any] = {"benchmark": name, "model": item.model, "id": item.example.id}
+        about |= {"gold": item.example.gold, "read": grade.extracted, "ours": grade.correct, "recorded": item.label}
+        rows.append(about | {"reason": grade.reason, "text": item.text})
+    return rows
+
+
+def _key(item: Recorded) -> tuple[str, str, str]:
+    return item.model, item.example.id, item.text
 
 
 def observation(table: pd.DataFrame) -> str:
@@ -130,26 +150,3 @@ def listing(p: StageParameters, disagreements: pd.DataFrame) -> str:
     disagreements.to_csv(p.folder.path / "disagreements.csv", index=False)
     shown = escaped(disagreements.drop(columns=["text", "benchmark"]), 120)
     return f'<div style="max-height:30em;overflow:auto">{shown}</div>'
-
-
-def _spread(items: list[Recorded], limit: int) -> list[Recorded]:
-    """At most ``limit`` items (0: all), evenly from the whole list: recorded right answers come before wrong ones."""
-    return items[:: -(-len(items) // limit)] if limit else items
-
-
-_COMPARED = ["benchmark", "model", "id", "gold", "read", "ours", "recorded", "reason", "text"]
-
-
-def _graded(name: str, items: list[Recorded], done: dict[tuple[str, str, str], Grade]) -> list[tuple[Any, ...]]:
-    """Rows of ``_COMPARED``; only answers that are not ``done`` are graded."""
-    keys = [(item.model, item.example.id, item.text) for item in items]
-    new = [item for item, key in zip(items, keys, strict=True) if key not in done]
-    fresh = iter(
-        grade_all(benchmarks.get(name), [item.example for item in new], [Completion(item.text, 0, 0) for item in new])
-    )
-    rows = []
-    for item, key in zip(items, keys, strict=True):
-        grade = done[key] if key in done else next(fresh)
-        about = (name, item.model, item.example.id, item.example.gold, grade.extracted)
-        rows.append((*about, grade.correct, item.label, grade.reason, item.text))
-    return rows

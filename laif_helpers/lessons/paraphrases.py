@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laif_helpers import benchmarks
+from laif_helpers import benchmarks, embeddings
 from laif_helpers.graders.numbers import NUMERALS
 from laif_helpers.lessons import families
 from laif_helpers.lessons.text import numbers, words
@@ -43,55 +44,36 @@ class Paraphrases:
         Math questions are compared with those on the same numbers alone, since a problem with other numbers is
         another problem; only those few are embedded.
         """
-        groups = self._groups(family)
-        keys = [_key(text, family) for text in asked]
-        mine = [at for at, key in enumerate(keys) if key in groups]
         found = [("", 0.0)] * len(asked)
-        if not self.active or not mine:
-            return found
-        own, theirs = self._vectors([asked[at] for at in mine], groups, {keys[at] for at in mine})
-        members: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for row, at in enumerate(mine):
-            members[keys[at]].append(row)
-        for key, rows in members.items():
-            best, cosine = _best(own[rows], theirs[key])
-            for row, which, close in zip(rows, best, cosine, strict=True):
-                if close >= (self.threshold or SIMILARITY):
-                    found[mine[row]] = self.questions[groups[key][which]][0], float(close)
-        return found
-
-    def _groups(self, family: str) -> dict[tuple[str, ...], list[int]]:
-        """The family's test questions, those that a question of theirs may be compared with together."""
+        by_numbers = families.get(family).by_numbers
         groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for at, (name, text) in enumerate(self.questions):
             if benchmarks.get(name.partition(":")[0]).family == family:
-                groups[_key(text, family)].append(at)
-        return dict(groups)
+                groups[_numbers(text) if by_numbers else ()].append(at)
+        members: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for at, text in enumerate(asked):
+            if (key := _numbers(text) if by_numbers else ()) in groups:
+                members[key].append(at)
+        if not self.active or not members:
+            return found
+        own, theirs = self._vectors(asked, [*chain(*members.values())], [*chain(*(groups[key] for key in members))])
+        for key, rows in members.items():
+            tests = groups[key]
+            best, distance = embeddings.nearest(own[: len(rows)], theirs[: len(tests)], 1)
+            own, theirs = own[len(rows) :], theirs[len(tests) :]
+            for row, which, far in zip(rows, best[:, 0], distance[:, 0], strict=True):
+                if (cosine := 1 - float(far) ** 2 / 2) >= (self.threshold or SIMILARITY):
+                    found[row] = self.questions[tests[which]][0], cosine
+        return found
 
     def _vectors(
-        self, asked: Sequence[str], groups: dict[tuple[str, ...], list[int]], keys: set[tuple[str, ...]]
-    ) -> tuple["np.ndarray", dict[tuple[str, ...], "np.ndarray"]]:
-        """Vectors of the lessons' questions, and of the test questions of every group needed."""
-        from laif_helpers import embeddings
-
-        tests = [text for _, text in self.questions]
-        wanted = sorted({at for key in keys for at in groups[key]})
-        texts = [*asked, *(tests[at] for at in wanted)]
-        vectors = embeddings.embed(texts, self.embedding, fit_on=tests, cache=self.cache)
-        place = {at: len(asked) + i for i, at in enumerate(wanted)}
-        return vectors[: len(asked)], {key: vectors[[place[at] for at in groups[key]]] for key in keys}
-
-
-def _best(own: "np.ndarray", theirs: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
-    """The nearest test question of each row, and its cosine."""
-    from laif_helpers import embeddings
-
-    nearest, distance = embeddings.nearest(own, theirs, 1)
-    return nearest[:, 0], 1 - distance[:, 0] ** 2 / 2
-
-
-def _key(text: str, family: str) -> tuple[str, ...]:
-    return _numbers(text) if families.get(family).by_numbers else ()
+        self, asked: Sequence[str], rows: Sequence[int], tests: Sequence[int]
+    ) -> tuple["np.ndarray", "np.ndarray"]:
+        """Vectors of these lessons' questions, and of these test questions."""
+        questions = [text for _, text in self.questions]
+        texts = [*(asked[row] for row in rows), *(questions[test] for test in tests)]
+        vectors = embeddings.embed(texts, self.embedding, fit_on=questions, cache=self.cache)
+        return vectors[: len(rows)], vectors[len(rows) :]
 
 
 def _numbers(text: str) -> tuple[str, ...]:
