@@ -9,9 +9,16 @@ import re
 from collections.abc import Iterable, Iterator
 
 from laif_helpers.graders import fields
-from laif_helpers.graders.choice_patterns import normal, patterns, plain
+from laif_helpers.graders.choice_patterns import (
+    normal,
+    options_named,
+    patterns,
+    plain,
+    starts_with,
+    whole_text,
+    with_label,
+)
 from laif_helpers.graders.languages import english, latin_labels
-from laif_helpers.graders.option_text import options_named, starts_with, whole_text, with_label
 from laif_helpers.graders.turns import own_turn
 from laif_helpers.records import Example, Grade, Message
 
