@@ -1,15 +1,16 @@
 """Asks several models one question: shows their answers side by side, graded, with the first differing step."""
 
-import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from laif_helpers import models as own
 from laif_helpers.records import Grade, Message
 
+PAGE = Path(__file__).with_name("ask.html.j2")
 _STEP = re.compile(r"\n+|(?<=[.!?]) +")
 _MARKED = "background:#fbe7c6;color:#111"
 
@@ -47,28 +48,18 @@ def first_difference(texts: Sequence[str]) -> int | None:
 
 def page(question: Question, texts: Mapping[str, str]) -> str:
     """Answers by label beside each other as HTML, each with its grade, the first differing step marked. Escaped."""
+    from laif_helpers.figures import html
+
+    answered = {label: (steps(text), _verdict(question, text)) for label, text in texts.items()}
     at = first_difference(list(texts.values()))
-    head = "".join(f"<th>{html.escape(label)}</th>" for label in texts)
-    body = "".join(f"<td>{_answer(text, at)}<p><b>{_verdict(question, text)}</b></p></td>" for text in texts.values())
-    found = "All answers are the same." if at is None else f"They part in step {at + 1}."
-    style = "<style scoped>th, td { text-align: left !important; vertical-align: top; }</style>"
-    asked = f'<p style="white-space:pre-wrap">{html.escape(question.text)}</p>'
-    table = f"<table><tr>{head}</tr><tr>{body}</tr></table>"
-    return f'{style}<div class="tex2jax_ignore mathjax_ignore">{asked}{table}<p>{found}</p></div>'
-
-
-def _answer(text: str, marked: int | None) -> str:
-    lines = [html.escape(step) for step in steps(text)]
-    if marked is not None and marked < len(lines):
-        lines[marked] = f'<span style="{_MARKED}">{lines[marked]}</span>'
-    return "<br>".join(lines) or "<i>nothing</i>"
+    return html.render(PAGE, question=question.text, answers=answered, at=at, marked=_MARKED)
 
 
 def _verdict(question: Question, text: str) -> str:
     if question.grade is None:
         return "not graded: a question of your own has no gold answer"
     grade = question.grade(text)
-    read = f" (read: {html.escape(grade.extracted)})" if grade.extracted is not None else ""
+    read = f" (read: {grade.extracted})" if grade.extracted is not None else ""
     return ("right" if grade.correct else "wrong" if grade.readable else "unreadable") + read
 
 
@@ -80,6 +71,8 @@ def widget(
     ``write`` makes the prompt of one's own question. Results go into an HTML widget: what a callback prints is lost
     with ipykernel 7.
     """
+    import html
+
     import ipywidgets
 
     choice = ipywidgets.Dropdown(
