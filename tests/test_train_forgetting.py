@@ -14,7 +14,7 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, write_jsonl
 from laif_helpers.train import measured, tables
 from laif_helpers.train import settings as train_settings
-from laif_helpers.train.child import average, base_model, drift, sft
+from laif_helpers.train.child import average, base_model, checkpoint, sft
 from laif_helpers.train.child import samples as sft_samples
 
 Make = Callable[..., StageParameters]
@@ -315,13 +315,13 @@ def test_drift_of_an_untouched_and_of_a_shaken_model(parameters: Make, tmp_path:
     settings = train_settings.make_settings(p)
     assert settings.anchors
     shutil.copytree(NANO, settings.unfinished)
-    same = drift.measure(settings)
+    same = checkpoint.drift(settings)
     assert same["nats_before"] == same["nats_after"] and same["kl"] == 0 and same["answers"] == len(settings.anchors)
     shutil.rmtree(settings.unfinished)
     shaken_copy(settings.unfinished, 0.1)
-    moved = drift.measure(settings)
+    moved = checkpoint.drift(settings)
     assert moved["nats_before"] == same["nats_before"] and moved["kl"] > 0.01
-    assert drift.measure(settings.model_copy(update={"anchors": []}))["kl"] is None
+    assert checkpoint.drift(settings.model_copy(update={"anchors": []}))["kl"] is None
 
 
 def answered(p: StageParameters, right: bool, count: int = 60) -> None:

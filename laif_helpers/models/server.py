@@ -2,18 +2,22 @@
 
 import asyncio
 import math
+import os
 import random
+import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
+from urllib.parse import urljoin, urlparse
 
 from tqdm.auto import tqdm
 
 from laif_helpers.key_types import RequestChange
-from laif_helpers.models import protocol, reach
+from laif_helpers.models import protocol
 from laif_helpers.models.form import Form
-from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError, connect
+from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError, connect, is_local
 from laif_helpers.models.sampling import Sampling, sample_numbers
 from laif_helpers.records import Completion, Message
 
@@ -27,6 +31,12 @@ FIRST_PAUSE_S = 0.5
 """After a 429 that does not say how long to wait; doubled by each that follows, up to ``MAX_WAIT_S``."""
 SHORT = [{"role": "user", "content": "Hello"}]
 """Asked if a prompt fails and no other was answered meanwhile: is it the prompt or the server?"""
+
+CONNECT_S = 5.0
+TEMPLATE = 128
+"""Tokens that a chat template may add: marks, and a system message of its own."""
+LEAST_ROOM = 0.25
+"""Share of a context that an answer is asked for at least, if the prompt's length is not known well enough."""
 
 
 class Connections:
@@ -93,7 +103,7 @@ def ask(
     if not model:
         raise ValueError("target 'server:' names no model; write server:<model as the server calls it>")
     protocol.check_address("target_url", url)
-    reach.check(url)
+    check_reached(url)
     numbers = sample_numbers(conversations) if how.numbers is None else how.numbers
     asked = list(zip(conversations, numbers, strict=True))
     run_in_thread(lambda: _ask_all(model, url, asked, how, Form(change), on_done))
@@ -121,7 +131,7 @@ async def _ask_all(
     failed: list[Exception] = []
 
     async with connect(url, REQUEST_TIMEOUT_S) as client:
-        context = await reach.context(client, model)
+        context = await context_of(client, model)
 
         async def worker(place: int) -> None:
             await asyncio.sleep(place * APART_S)
@@ -131,7 +141,7 @@ async def _ask_all(
                 try:
                     # one seed would give one text again
                     drawn = {"temperature": how.temperature, "seed": how.seed + number}
-                    room = reach.room(context, turns, how.max_new_tokens)
+                    room = room_for(context, turns, how.max_new_tokens)
                     body = {"model": model, "messages": turns, "max_tokens": room} | drawn
                     on_done(index, await _ask_one(client, body, form, connections))
                 except Exception as error:
@@ -192,3 +202,66 @@ async def _answers_others(
             except ServerError:
                 connections.down = True
         return False
+
+
+# -- before many requests: does it listen, in which scheme, and how long is its context
+
+
+def check_reached(url: str) -> None:
+    """Raises ServerError, at once, if no server listens at ``url`` or if it speaks another scheme."""
+    parts = urlparse(url)
+    proxy = any(os.environ.get(name) for name in (f"{parts.scheme}_proxy", f"{parts.scheme.upper()}_PROXY"))
+    if proxy and not is_local(url):
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "", port), timeout=CONNECT_S) as connection:
+            if parts.scheme == "https":
+                context = ssl.create_default_context()
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only the scheme is looked at
+                context.wrap_socket(connection, server_hostname=parts.hostname).close()
+    except ssl.SSLError:
+        raise ServerError(f"server {url} does not speak https at that port; write http://… in target_url") from None
+    except socket.gaierror:
+        raise ServerError(f"no machine is called {parts.hostname!r} (server {url}); correct target_url") from None
+    except OSError as error:
+        raise ServerError(
+            f"nothing listens at {url} ({error.strerror or error}); start the server, or correct target_url"
+        ) from None
+
+
+async def context_of(client: Any, model: str) -> int:
+    """Tokens that prompt and answer may have together, if the server reports it (vLLM, SGLang, llama.cpp); 0 if not."""
+    # llama.cpp reports its own settings at the server's root, beside /v1.
+    for address, read in (("/models", _of_list), (urljoin(str(client.base_url), "/props"), _of_props)):
+        try:
+            found = read(await client.get(address, cast_to=object, options={"timeout": CONNECT_S}), model)
+        except Exception:  # a server need not know these addresses, and may answer them as it likes
+            continue
+        if found:
+            return found
+    return 0
+
+
+def _of_list(reply: dict[str, Any], model: str) -> int:
+    rows = [row for row in reply.get("data") or [] if isinstance(row, dict)]
+    row = next((row for row in rows if row.get("id") == model), rows[0] if len(rows) == 1 else {})
+    found = row.get("max_model_len") or (row.get("meta") or {}).get("n_ctx") or row.get("context_length")
+    return found if isinstance(found, int) else 0
+
+
+def _of_props(reply: dict[str, Any], _: str) -> int:
+    found = (reply.get("default_generation_settings") or {}).get("n_ctx")
+    return found if isinstance(found, int) else 0
+
+
+def room_for(context: int, turns: list[Message], asked: int) -> int:
+    """How many tokens to ask for: ``asked``, or less if prompt and answer might not fit ``context`` (0: unknown).
+
+    A token has at least one byte, so a prompt's bytes bound its tokens. If that bound leaves no room, the answer gets a
+    share of the context.
+    """
+    if not context:
+        return asked
+    most = TEMPLATE + sum(len(turn["content"].encode()) for turn in turns)
+    return max(1, min(asked, max(context - most, int(LEAST_ROOM * context))))

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.models import card as model_card
-from laif_helpers.paths import SENTINEL, IterationDir
+from laif_helpers.models import local
+from laif_helpers.paths import ROOT, SENTINEL, IterationDir
 from laif_helpers.records import file_hash, write_json, write_jsonl
-from laif_helpers.train.child import average, drift
+from laif_helpers.train.child import average
 from laif_helpers.train.child.base_model import merge
 from laif_helpers.train.settings import Row, Settings, weights
+
+TEXT = ROOT / "data" / "neutral.txt"
+WINDOW = 256  # tokens read at once; each window begins anew
 
 
 def save(trainer: Any, tokenizer: Any, settings: Settings) -> None:
@@ -41,7 +45,7 @@ def finish(settings: Settings, metrics: Row) -> None:
     model_card.write(settings.unfinished, settings.card, settings.deciding, metrics)
     try:
         probe(settings, folder.probe)
-        metrics["drift"] = drift.measure(settings)
+        metrics["drift"] = drift(settings)
     except Exception as error:  # a handful of answers is not worth the weights
         traceback.print_exc()
         metrics["probe_failed"] = f"{type(error).__name__}: {error}"[:300]
@@ -83,3 +87,41 @@ def probe(settings: Settings, path: Path) -> None:
             for row, answer in zip(rows, answers, strict=True)
         ]
     write_jsonl(path, rows)
+
+
+def drift(settings: Settings) -> Row:
+    """How far the checkpoint that was just saved has moved from the untouched target, without any benchmark.
+
+    ``nats_before``, ``nats_after``: mean loss per token of a small neutral text, of the target and of the checkpoint.
+    ``kl``: mean KL(target || checkpoint) per token, in nats over the whole vocabulary, on ``answers`` of the target's
+    own right answers to held-out items; None if there are none.
+    """
+    before = _seen_by(settings.untouched, settings.anchors)
+    after = _seen_by(str(settings.unfinished), settings.anchors)
+    found = {"nats_before": round(before["nats"], 4), "nats_after": round(after["nats"], 4)}
+    pairs = list(zip(before["answers"], after["answers"], strict=True))
+    away = [(b.exp() * (b - a)).sum(-1) for b, a in pairs]
+    tokens = sum(len(row) for row in away)
+    kl = round(float(sum(row.sum() for row in away)) / tokens, 4) if tokens else None
+    return found | {"kl": kl, "answers": len(pairs)}
+
+
+def _seen_by(model: str, anchors: list[Row]) -> Row:
+    """Mean loss on the neutral text, and log-probabilities (tokens x vocabulary) along each anchored answer."""
+    import torch
+
+    loaded = local.load(model)
+    ids = loaded.tokenizer(TEXT.read_text(encoding="utf-8"), add_special_tokens=False)["input_ids"]
+    size = min(WINDOW, loaded.context)
+    losses = []
+    for begin in range(0, len(ids) - 1, size):
+        window = torch.tensor(ids[begin : begin + size])
+        scores = local.log_probabilities(loaded.model, window)[:-1]
+        losses.append(-scores.gather(1, window[1:, None])[:, 0])
+    answers = []
+    for row in anchors:
+        prompt = local.prompt_ids(loaded, [row["messages"]])[0]
+        answer = loaded.tokenizer(row["text"], add_special_tokens=False)["input_ids"]
+        whole = torch.tensor((prompt + answer)[: loaded.context])
+        answers.append(local.log_probabilities(loaded.model, whole)[len(prompt) - 1 : -1])
+    return {"nats": float(torch.cat(losses).mean()), "answers": answers}
