@@ -30,7 +30,7 @@ from laif_helpers.benchmarks import practice
 from laif_helpers.evaluate import grading
 from laif_helpers.paths import ROOT, IterationDir
 from laif_helpers.records import Completion, read_json, write_json, write_jsonl, write_text
-from laif_helpers.runner import engines, executors, plan
+from laif_helpers.runner import executors, loop, plan
 
 THINKS_S = 0.05
 ERRORS = {"errors": "errors", "lessons": "lessons", "seconds": "seconds", "cpu_seconds": "CPU seconds"}
@@ -133,7 +133,7 @@ def _leave(job: dict[str, Any]) -> None:
 def stages(wanted: int, workers: int, folder: Path) -> dict[str, Any]:
     """Seconds of a run of so many stages and of its idle resume: a sweep over seeds, four stages a point."""
     os.environ["LAIF_RUNS"] = str(folder)
-    engines.get = lambda name, slurm=None: Simulated()
+    loop.engine = lambda name, slurm=None: Simulated()
     values = {"target": "data/nano", "benchmarks": ["practice"], "in_domain": ["practice"], "arms": ["le"]}
     values |= {"iterations": 1, "seed": list(range(max(1, wanted // 4))), "map_iterations": False}
     path = folder / "scale.yaml"

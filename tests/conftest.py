@@ -27,7 +27,7 @@ from train_toys import base_fixture, parameters_fixture, train_in_process  # noq
 
 from laif_helpers import runner
 from laif_helpers.paths import RunDir
-from laif_helpers.runner import engines, executors, plan
+from laif_helpers.runner import executors, loop, plan
 
 # The same tries each time: a new counterexample is for `make faults` to find, not for a change that has no part in it.
 hypothesis.settings.register_profile("tests", derandomize=not os.environ.get("LAIF_FAULTS_FULL"))
@@ -195,7 +195,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("LAIF_DATA", str(tmp_path / "no-data"))
     engine = InProcess()
-    monkeypatch.setattr(engines, "get", lambda name, slurm: engine)
+    monkeypatch.setattr(loop, "engine", lambda name, slurm: engine)
     values = {
         "target": str(tmp_path / "model"),
         "benchmarks": ["practice"],
@@ -211,7 +211,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
 def real_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Call it after ``toy`` to execute the notebooks in real kernels."""
     local = executors.Local()
-    return lambda: monkeypatch.setattr(engines, "get", lambda name, slurm: local)
+    return lambda: monkeypatch.setattr(loop, "engine", lambda name, slurm: local)
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
     imported once."""
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
     engine, handle = InProcess(), SimpleNamespace(update=lambda _: None)
-    monkeypatch.setattr(engines, "get", lambda name, slurm: engine)
+    monkeypatch.setattr(loop, "engine", lambda name, slurm: engine)
     monkeypatch.setattr("IPython.display.display", lambda *_, **options: handle if options else None)
     monkeypatch.setattr("laif_helpers.train._run", train_in_process)
     return engine

@@ -16,7 +16,7 @@ import pytest
 from conftest import Toy, write_toy
 
 from laif_helpers.paths import ROOT
-from laif_helpers.runner import engines, manifest, ray_nodes
+from laif_helpers.runner import loop, manifest, ray_nodes
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="processes are tied by prctl")]
 FIRST = "vanilla/iter0/01_evaluate"
@@ -259,4 +259,4 @@ def test_a_node_that_does_not_see_the_run_folder(tmp_path: Path) -> None:
 def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ConnectionError, match=r"no Ray cluster at RAY_ADDRESS '127\.0\.0\.1:1'.*ray start --head"):
-        engines.get("ray")
+        loop.engine("ray")

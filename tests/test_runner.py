@@ -20,7 +20,7 @@ from laif_helpers.arms import ARMS
 from laif_helpers.evaluate.grading import graders_hash
 from laif_helpers.paths import RunDir, stamp_of
 from laif_helpers.records import write_json
-from laif_helpers.runner import engines, manifest, notebook, outputs, plan, run_lock, scratch
+from laif_helpers.runner import loop, manifest, notebook, outputs, plan, run_lock, scratch
 
 CYCLE = ["vanilla/iter0/01_evaluate", "le/iter1/03_instruct_LE", "le/iter1/05_train_deepspeed", "le/iter1/01_evaluate"]
 
@@ -105,10 +105,10 @@ def test_run_names_that_leave_the_runs_folder_are_refused(toy: Toy, name: str) -
 
 def test_unknown_executor_and_missing_ray_have_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="unknown executor 'pbs'; known: local, ray, slurm"):
-        engines.get("pbs")
+        loop.engine("pbs")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install -e '\.\[cluster\]'"):
-        engines.get("ray")
+        loop.engine("ray")
 
 
 # -- the plan

@@ -13,7 +13,7 @@ import pytest
 from conftest import Toy, write_toy
 
 from laif_helpers import runner
-from laif_helpers.runner import attempts, engines, manifest, scratch, slurm_jobs
+from laif_helpers.runner import attempts, loop, manifest, scratch, slurm_jobs
 
 pytestmark = pytest.mark.slow
 CONFIGURATION = """ClusterName=laif
@@ -96,7 +96,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def slurm(toy: Toy, cluster: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """The toy recipe, whose stages go to the cluster."""
-    monkeypatch.setattr(engines, "get", lambda name, slurm: slurm_jobs.Slurm({"time": 10, **slurm}))
+    monkeypatch.setattr(loop, "engine", lambda name, slurm: slurm_jobs.Slurm({"time": 10, **slurm}))
     monkeypatch.setattr(slurm_jobs, "LOOK_S", 0.5)
     monkeypatch.setattr(slurm_jobs, "LOST_S", 3.0)
     return toy
@@ -194,4 +194,4 @@ def test_a_machine_without_slurm_has_a_sentence(monkeypatch: pytest.MonkeyPatch)
     pytest.importorskip("submitit", reason="submitit is part of the extra 'cluster'")
     monkeypatch.setattr(slurm_jobs.shutil, "which", lambda name: None)
     with pytest.raises(ValueError, match="executor 'slurm' needs sbatch, which this machine does not have"):
-        engines.get("slurm")
+        loop.engine("slurm")

@@ -18,7 +18,7 @@ def run(run_plan: "RunPlan", *, executor: str = "local", workers: int = 0, redo:
 
 
 def target_missing(run_plan: "RunPlan") -> str:
-    """Why the target cannot be loaded; "" if it can: see ``loop.target_missing``."""
-    from laif_helpers.runner import loop
+    """Why the target cannot be loaded; "" if it can: see ``forecast.target_missing``."""
+    from laif_helpers.runner import forecast
 
-    return loop.target_missing(run_plan)
+    return forecast.target_missing(run_plan)

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from laif_helpers.records import read_json, write_json
@@ -40,13 +41,6 @@ class Outcome:
     @property
     def good(self) -> bool:
         return self.status in ("done", "unchanged")
-
-
-class _Ended:
-    """A process that came to its end while no runner watched."""
-
-    def poll(self) -> int:
-        return 0
 
 
 def job_of(run_plan: RunPlan, stage: Stage) -> Path:
@@ -100,7 +94,7 @@ def adopt(
     if stamp(launched) != last["started"]:
         return None
     good = read_json(result, {}).get("status") in ("done", "ended")
-    handle = _Ended() if good else engine.find(job)
+    handle = SimpleNamespace(poll=lambda: 0) if good else engine.find(job)  # it ended while no runner watched
     return Attempt(stage, handle, last | {"why": "taken over"}, result, launched) if handle else None
 
 

@@ -22,10 +22,6 @@ from laif_helpers.paths import ROOT
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def command(job: Path, parent: int) -> list[str]:
-    return [sys.executable, "-u", "-m", "laif_helpers.runner.stage_run", str(job), str(parent)]
-
-
 FOREIGN = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONDONTWRITEBYTECODE", "MPLBACKEND")
 """Variables that a user has set for other programs, and that would change, break or slow a stage: without bytecode each
 one would compile torch and transformers anew, for 5 to 15 s."""
@@ -91,7 +87,7 @@ class Local:
         own = self._quietest(gpus)
         with log.open("ab") as sink:
             handle = subprocess.Popen(
-                command(job, os.getpid()),
+                [sys.executable, "-u", "-m", "laif_helpers.runner.stage_run", str(job), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

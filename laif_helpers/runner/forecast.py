@@ -8,11 +8,13 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from laif_helpers import benchmarks, instructors, lessons
+from laif_helpers import benchmarks, instructors, lessons, target
 from laif_helpers.instructors import spending
 from laif_helpers.key_types import TEMPLATE_KEY
+from laif_helpers.models import gguf
 from laif_helpers.recipe import Recipe
-from laif_helpers.runner.plan import Stage
+from laif_helpers.runner import manifest
+from laif_helpers.runner.plan import RunPlan, Stage
 from laif_helpers.target import Target
 
 WRONG = (0.2, 0.6)
@@ -34,6 +36,21 @@ def warnings(stages: Iterable[Stage]) -> list[str]:
     asking = next((stage.recipe for stage in stages if stage.row.needs == "instructor"), None)
     found = [instructors.warning(asking) if asking else "", _unsent(stages[0].recipe) if stages else ""]
     return [sentence for sentence in found if sentence]
+
+
+def target_missing(run_plan: RunPlan) -> str:
+    """Why the target cannot be loaded, in one sentence, before a minute is spent on trying; "" if it can be, or if it
+    has answered already. Raises FileNotFoundError for a path that leads nowhere, ValueError for a broken GGUF file."""
+    name = run_plan.settings.target
+    if any(stage.row.needs == "teacher" for stage in run_plan.stages):
+        target.check(run_plan.settings.teacher, "teacher")
+    rows = manifest.latest(run_plan.stages[0].run)
+    if rows.get(run_plan.stages[0].key, {}).get("status") == "done":
+        return ""
+    target.check(name)
+    if (found := target.Target.of(name)).kind == "gguf" and found.path:
+        gguf.read_header(found.path)
+    return target.unreachable(name)
 
 
 def _unsent(recipe: Recipe) -> str:

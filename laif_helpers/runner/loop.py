@@ -10,12 +10,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from laif_helpers import target
-from laif_helpers.models import gguf
 from laif_helpers.records import digest, read_json
 from laif_helpers.runner import (
     attempts,
-    engines,
     executors,
     forecast,
     history,
@@ -57,13 +54,13 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
     ValueError before anything runs if the executor is missing or the run is being run already.
     """
     _known_notebooks(run_plan, redo)
-    if why := target_missing(run_plan):
+    if why := forecast.target_missing(run_plan):
         raise ValueError(why)
     with lock(run_plan.run) as say, executors.interruptible():
-        engine = engines.get(executor, run_plan.settings.slurm)
-        progress = Progress(run_plan, engine, workers or run_plan.settings.workers, redo)
+        place = engine(executor, run_plan.settings.slurm)
+        progress = Progress(run_plan, place, workers or run_plan.settings.workers, redo)
         try:
-            engine.check(run_plan.run.path, _most_processes(run_plan))
+            place.check(run_plan.run.path, _most_processes(run_plan))
             for change in manifest.write_recipe(run_plan):
                 report_run.say(f"changed since the last call: {change}")
             for warning in forecast.warnings(run_plan.stages):
@@ -76,7 +73,7 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
             print("\ninterrupted; the same command goes on from here")
             return 130
         finally:
-            engine.end([attempt.handle for attempt in progress.running.values()])
+            place.end([attempt.handle for attempt in progress.running.values()])
             scratch.remove_all(run_plan.run)
             with contextlib.suppress(OSError):  # a full disk: the long form holds the same
                 for run in {stage.run for stage in run_plan.stages}:
@@ -84,6 +81,22 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
         _collect(run_plan)
         report_run.show_end(run_plan, progress.rows, progress.outcomes)
     return int(any(outcome.status == "failed" for outcome in progress.outcomes.values()))
+
+
+def engine(name: str, slurm: dict[str, Any] | None = None) -> Any:
+    """The executor of that name; ``slurm``: options for sbatch. Raises ValueError for an unknown name, a missing extra
+    or a machine without SLURM."""
+    if name not in ("local", "ray", "slurm"):
+        raise ValueError(f"unknown executor {name!r}; known: local, ray, slurm")
+    if name == "slurm":
+        from laif_helpers.runner.slurm_jobs import Slurm
+
+        return Slurm(slurm or {})
+    if name == "ray":
+        from laif_helpers.runner.ray_tasks import Ray
+
+        return Ray()
+    return executors.Local()
 
 
 def _loop(progress: Progress, say: Say) -> None:
@@ -168,24 +181,27 @@ def _stopped_by(stage: Stage, progress: Progress) -> Outcome | None:
     return None
 
 
+def _came_through(stage: Stage, progress: Progress) -> tuple[Outcome, dict[str, bool]]:
+    """Of a comparison: the untouched target's outcome, and whether each arm came through or ended well before."""
+    vanilla, *ends = (progress.outcomes[key] for key in stage.after if key not in stage.optional)
+    return vanilla, {arm: end.good or end.arm_ended for arm, end in zip(stage.recipe.arms, ends, strict=False)}
+
+
 def _comparable(stage: Stage, progress: Progress) -> tuple[dict[str, Any], Outcome | None]:
     """The arms to compare: those that came through. None of them, or no untouched target: nothing to compare."""
-    vanilla, *ends = (progress.outcomes[key] for key in stage.after if key not in stage.optional)
-    arms = [arm for arm, end in zip(stage.recipe.arms, ends, strict=False) if end.good or end.arm_ended]
-    missing = [arm for arm in stage.recipe.arms[: len(ends)] if arm not in arms]
-    if not vanilla.good or (missing and not arms):
+    vanilla, through = _came_through(stage, progress)
+    arms = [arm for arm, good in through.items() if good]
+    if not vanilla.good or (through and not arms):
         lacking = "no arm finished" if vanilla.good else f"{stage.after[0]} failed"
         return {}, Outcome("skipped", f"nothing to compare: {lacking}")
-    return ({"arms": arms} if ends else {}), None
+    return ({"arms": arms} if through else {}), None
 
 
 def _left_out(stage: Stage, progress: Progress) -> str:
     """What a comparison has to do without; "" if nothing."""
     if stage.notebook != COMPARE:
         return ""
-    _, *ends = (progress.outcomes[key] for key in stage.after if key not in stage.optional)
-    named = zip(stage.recipe.arms, ends, strict=False)
-    missing = [arm for arm, end in named if not (end.good or end.arm_ended)]
+    missing = [arm for arm, good in _came_through(stage, progress)[1].items() if not good]
     missing += [key for key in stage.optional if progress.outcomes[key].status in ("failed", "skipped")]
     return f"without {', '.join(missing)}, which failed" if missing else ""
 
@@ -265,21 +281,6 @@ def _collect(run_plan: RunPlan) -> None:
     from laif_helpers import compare
 
     compare.collect_points(folder)
-
-
-def target_missing(run_plan: RunPlan) -> str:
-    """Why the target cannot be loaded, in one sentence, before a minute is spent on trying; "" if it can be, or if it
-    has answered already. Raises FileNotFoundError for a path that leads nowhere, ValueError for a broken GGUF file."""
-    name = run_plan.settings.target
-    if any(stage.row.needs == "teacher" for stage in run_plan.stages):
-        target.check(run_plan.settings.teacher, "teacher")
-    rows = manifest.latest(run_plan.stages[0].run)
-    if rows.get(run_plan.stages[0].key, {}).get("status") == "done":
-        return ""
-    target.check(name)
-    if (found := target.Target.of(name)).kind == "gguf" and found.path:
-        gguf.read_header(found.path)
-    return target.unreachable(name)
 
 
 def _known_notebooks(run_plan: RunPlan, redo: tuple[str, ...]) -> None:

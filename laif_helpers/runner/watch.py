@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from laif_helpers.instructors import ledger
@@ -13,12 +12,8 @@ COLUMNS = ("stage", "state", "where", "done so far", "items/s", "dollars")
 EVERY_S = 2.0
 
 
-@dataclass
-class _Seen:
-    """When and how many items of a stage were seen last."""
-
-    at: float
-    items: int
+_Seen = tuple[float, int]
+"""When, and how many items of a stage were seen then."""
 
 
 def table(run_plan: RunPlan, seen: dict[str, _Seen]) -> list[tuple[str, ...]]:
@@ -38,8 +33,8 @@ def _row(run_plan: RunPlan, stage: Stage, runs: bool, seen: dict[str, _Seen]) ->
     where = f"{worker['host']}:{worker['pid']}" if worker else ""
     items, of = _progress(stage)
     now, before = time.monotonic(), seen.get(stage.key)
-    speed = f"{(items - before.items) / (now - before.at):.1f}" if before and now > before.at else ""
-    seen[stage.key] = _Seen(now, items)
+    speed = f"{(items - before[1]) / (now - before[0]):.1f}" if before and now > before[0] else ""
+    seen[stage.key] = now, items
     done = f"{items:,}" + (f" of {of:,}" if of else "") if items else ""
     return stage.key, "running" if worker else "waiting", where, done, speed, cost
 
