@@ -19,7 +19,7 @@ from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import write_json, write_jsonl
 from laif_helpers.runner import forecast, plan
-from laif_helpers.train import memory, preflight, tables, trackers
+from laif_helpers.train import memory, preflight, tables
 from laif_helpers.train import settings as train_settings
 from laif_helpers.train.child import base_model, order, sft, zero
 from laif_helpers.train.child import samples as sft_samples
@@ -193,7 +193,7 @@ def test_four_bits_need_their_library(parameters: Make, monkeypatch: pytest.Monk
         base_model.load_model(settings)
 
 
-@pytest.mark.parametrize("name", trackers.KNOWN)
+@pytest.mark.parametrize("name", train_settings.TRACKERS)
 def test_trackers_that_are_not_installed(parameters: Make, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=f"report_to: {name} is not installed; pip install {name}"):
@@ -202,13 +202,15 @@ def test_trackers_that_are_not_installed(parameters: Make, monkeypatch: pytest.M
 
 def test_tracker_that_nobody_knows_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"report_to: wandbb is not supported, only .*; set report_to: none"):
-        trackers.prepare("wandbb", str(tmp_path))
+        train_settings.prepare_tracker("wandbb", str(tmp_path))
 
 
 def test_trackers_name_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
-    assert trackers.run_name(str(tmp_path / "runs/grid/points/seed0/le/iter1")) == "grid/points/seed0/le/iter1"
-    assert trackers.run_name("/elsewhere/a/grid/le/iter1") == "grid/le/iter1"
+    assert (
+        train_settings.tracked_name(str(tmp_path / "runs/grid/points/seed0/le/iter1")) == "grid/points/seed0/le/iter1"
+    )
+    assert train_settings.tracked_name("/elsewhere/a/grid/le/iter1") == "grid/le/iter1"
 
 
 # -- processes and nodes

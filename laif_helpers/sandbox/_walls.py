@@ -97,7 +97,7 @@ def drop_privileges(uid: int) -> None:
 
 
 def refuse_system_calls(code: bytes) -> None:
-    """Install a seccomp filter for good (``_system_calls.py`` compiles it)."""
+    """Install a seccomp filter for good (``_warden.py`` compiles it)."""
     buffer = ctypes.create_string_buffer(code, len(code))
     filters = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
     must(libc.prctl(PR_SET_SECCOMP, 2, ctypes.c_char_p(filters), 0, 0), "seccomp")

@@ -4,7 +4,9 @@
 checkpoint that lies there is the one these settings would make.
 """
 
+import importlib.util
 import math
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,17 @@ from pydantic import Field
 from laif_helpers import launch, models
 from laif_helpers.arms import Signal
 from laif_helpers.models import vocabulary
-from laif_helpers.paths import ROOT, SENTINEL, IterationDir, resolve
+from laif_helpers.paths import ROOT, SENTINEL, IterationDir, resolve, runs_dir
 from laif_helpers.recipe import Recipe, StageParameters, local_target
 from laif_helpers.records import ROLLOUT, digest, file_hash, read_json, read_rows, read_state, sound_rows
 from laif_helpers.sections import TrainingSection
-from laif_helpers.train import measured, trackers
+from laif_helpers.train import measured
 
 SCHEDULE, BETAS = "cosine", (0.9, 0.95)
 """As the papers train; no key of the recipe changes them."""
 DEEPSPEED = ROOT / "papermill_runs" / "deepspeed"
 Row = dict[str, Any]
+TRACKERS = ("tensorboard", "wandb", "mlflow")
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Of the way from the weights before to those after training: what ``average: auto`` tries."""
 
@@ -103,7 +106,7 @@ def make_settings(p: StageParameters) -> Settings:
     check_penalty(p)
     if p.row.needs == "teacher" and (reason := vocabulary.problem(p.base_model, p.teacher)):
         raise ValueError(reason)
-    trackers.check(p.report_to)
+    check_tracker(p.report_to)
     taught = {"teacher": local_target(p.teacher), "teacher_fingerprint": models.fingerprint(local_target(p.teacher))}
     return Settings.of(
         p,
@@ -240,3 +243,38 @@ def read_log(path: Path) -> list[Row]:
     if not path.is_file():
         return []
     return sound_rows(path, more=False)
+
+
+# -- trackers (``report_to``)
+
+
+def check_tracker(report_to: str) -> None:
+    """Raises ValueError if a well-known tracker is named, but not installed."""
+    if report_to in TRACKERS and not importlib.util.find_spec(report_to):
+        raise ValueError(f"report_to: {report_to} is not installed; pip install {report_to}, or set report_to: none")
+
+
+def tracked_name(folder: str) -> str:
+    """``<run>/<arm>/iter<k>``, a sweep's point between them; only the last three of a folder that lies elsewhere."""
+    path = Path(folder)
+    inside = path.is_relative_to(runs_dir().resolve())
+    return (path.relative_to(runs_dir().resolve()) if inside else Path(*path.parts[-3:])).as_posix()
+
+
+def prepare_tracker(report_to: str, folder: str) -> None:
+    """Settings that the user's environment leaves open: trackers would write into the states (which go once training
+    is through) or the working directory. Raises ValueError for a name that transformers does not know.
+    """
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    if report_to == "none":
+        return
+    try:
+        get_reporting_integration_callbacks([] if report_to == "all" else [report_to])
+    except ValueError as error:
+        raise ValueError(f"report_to: {str(error).rstrip('.')}; set report_to: none to keep no tracker") from None
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(folder) / "tensorboard"))
+    os.environ.setdefault("WANDB_PROJECT", "laif")
+    os.environ.setdefault("WANDB_DIR", folder)
+    os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", "laif")
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")

@@ -14,14 +14,14 @@ from typing import Any
 
 from laif_helpers.models import precision
 from laif_helpers.records import write_json
-from laif_helpers.train import memory, preflight, snapshots, trackers
+from laif_helpers.train import memory, preflight, snapshots
 from laif_helpers.train.child import order, rollouts
 from laif_helpers.train.child.base_model import load_model
 from laif_helpers.train.child.callbacks import make_log, make_saver
 from laif_helpers.train.child.checkpoint import finish, save
 from laif_helpers.train.child.samples import load_tokenizer, make_samples, parts
 from laif_helpers.train.child.zero import check_deepspeed_keys, gloo_on_cpu, states_hold_only_data
-from laif_helpers.train.settings import BETAS, SCHEDULE, Row, Settings, read_log
+from laif_helpers.train.settings import BETAS, SCHEDULE, Row, Settings, prepare_tracker, read_log, tracked_name
 
 
 def run(settings: Settings) -> None:
@@ -143,7 +143,7 @@ def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) 
     import torch
     from trl.trainer.sft_config import SFTConfig
 
-    trackers.prepare(settings.report_to, settings.folder)
+    prepare_tracker(settings.report_to, settings.folder)
     gpu = torch.cuda.is_available()
     common = {
         "output_dir": str(settings.snapshots),
@@ -158,7 +158,7 @@ def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) 
         "save_strategy": "no",  # our own callback says when, and seals what was written
         "save_total_limit": snapshots.KEPT,
         "report_to": settings.report_to,
-        "run_name": trackers.run_name(settings.folder),
+        "run_name": tracked_name(settings.folder),
         "disable_tqdm": True,
         "dataloader_pin_memory": gpu,
     }
