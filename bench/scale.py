@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from laif_helpers import benchmarks, instruct, recipe, runner
+from laif_helpers import benchmarks, instruct, recipe
 from laif_helpers.benchmarks import practice
 from laif_helpers.evaluate import grading
 from laif_helpers.paths import ROOT, IterationDir
@@ -142,7 +142,7 @@ def stages(wanted: int, workers: int, folder: Path) -> dict[str, Any]:
     for _ in range(2):
         begin, before = time.perf_counter(), time.process_time()
         planned = plan.make(path)
-        assert runner.run(planned, workers=workers) == 0
+        assert loop.run(planned, workers=workers) == 0
         took.append(round(time.perf_counter() - begin, 1))
         cpu.append(round(time.process_time() - before, 1))
     left = _left(planned.run.path, {})

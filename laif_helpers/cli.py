@@ -36,21 +36,19 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, show the stages, run none")] = False,
 ) -> None:
     """Run a recipe, or continue a run that was stopped."""
-    from laif_helpers import runner
-    from laif_helpers.runner import plan
+    from laif_helpers.runner import forecast, loop, plan
     from laif_helpers.runner import report as report_run
 
     run_plan = plan.make(recipe, name, overrides(settings))
     if dry_run:
-        from laif_helpers.runner import forecast
         from laif_helpers.train import preflight
 
-        missing = runner.target_missing(run_plan)
+        missing = forecast.target_missing(run_plan)
         print(report_run.dry_run(run_plan))
         checks = [*filter(None, [missing]), *preflight.ask(run_plan.settings)]
         print(*checks, *forecast.lines(run_plan.stages), sep="\n")
         return
-    raise typer.Exit(runner.run(run_plan, executor=executor, workers=workers, redo=tuple(redo)))
+    raise typer.Exit(loop.run(run_plan, executor=executor, workers=workers, redo=tuple(redo)))
 
 
 @commands.command()

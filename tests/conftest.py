@@ -25,7 +25,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the other core is another worker's
 
 from train_toys import base_fixture, parameters_fixture, train_in_process  # noqa: F401  of the tests of stage 5
 
-from laif_helpers import runner
 from laif_helpers.paths import RunDir
 from laif_helpers.runner import executors, loop, plan
 
@@ -180,7 +179,7 @@ class Toy:
     def run(self, redo: tuple[str, ...] = (), **values: Any) -> tuple[int, list[str]]:
         """Exit status and the stages that ran this time."""
         before = len(self.engine.ran)
-        code = runner.run(self.plan(**values), redo=redo)
+        code = loop.run(self.plan(**values), redo=redo)
         return code, self.engine.ran[before:]
 
 

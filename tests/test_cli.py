@@ -16,9 +16,9 @@ import pytest
 import yaml
 from conftest import Toy
 
-from laif_helpers import benchmarks, cli, launch, runner, target
+from laif_helpers import benchmarks, cli, launch, target
 from laif_helpers.records import Lesson, Response, write_jsonl
-from laif_helpers.runner import attempts, doctor, plan, run_lock, scratch, watch
+from laif_helpers.runner import attempts, doctor, loop, plan, run_lock, scratch, watch
 
 LAIF = [sys.executable, "-c", "from laif_helpers.cli import app; app()"]
 QUICK = "papermill_runs/quickstart.yaml"
@@ -88,7 +88,7 @@ def test_watch_shows_place_progress_and_speed_of_what_runs(
     toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = toy.plan(iterations=0)
-    assert runner.run(made) == 0
+    assert loop.run(made) == 0
     first = made.stages[0]
     partial = first.folder.responses("practice", "test").with_name(".practice.test.partial")
     partial.write_text("{}\n" * 3)
@@ -109,7 +109,7 @@ def test_watch_shows_place_progress_and_speed_of_what_runs(
 @pytest.mark.parametrize("ends", ["run", "ctrl-c"])
 def test_watch_in_a_terminal_ends_with_the_run_or_on_ctrl_c(toy: Toy, ends: str) -> None:
     made = toy.plan(iterations=0)
-    assert runner.run(made) == 0
+    assert loop.run(made) == 0
     code = (
         "import sys; from pathlib import Path; from laif_helpers.runner import plan, watch\n"
         "made = plan.make(Path(sys.argv[1]), notebooks=Path(sys.argv[2]))\nwatch.watch(made, 0.1)\nprint('left')"

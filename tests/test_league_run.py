@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from laif_helpers import runner
-from laif_helpers.runner import manifest, plan
+from laif_helpers.runner import loop, manifest, plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
 
@@ -22,7 +21,7 @@ def test_every_kind_of_arm_runs_to_its_costs(tmp_path: Path) -> None:
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(values))
     planned = plan.make(path)
-    assert runner.run(planned) == 0, (planned.run.path / "run.log").read_text()[-3000:]
+    assert loop.run(planned) == 0, (planned.run.path / "run.log").read_text()[-3000:]
     ended = {key for key, row in manifest.latest(planned.run).items() if row["status"] == "ended"}
     assert ended == {"rft_errors/iter1/09_self_training"}
     costs = pd.read_csv(planned.run.compare / "costs.csv").set_index("arm")

@@ -25,13 +25,13 @@ QUICK = {"health_check_period_ms": 1000, "health_check_failure_threshold": 8}
 DRIVER = """
 import sys
 from pathlib import Path
-from laif_helpers import runner
+from laif_helpers.runner import loop
 from laif_helpers.runner import plan, ray_tasks
 ray_tasks.LOOK_S, ray_tasks.SILENT_S = 0.5, 2.0
 made = plan.make(Path(sys.argv[1]), notebooks=Path(sys.argv[2]))
 del made.stages[1:]  # the others would do the same
 try:
-    sys.exit(runner.run(made, executor="ray"))
+    sys.exit(loop.run(made, executor="ray"))
 except (ValueError, ConnectionError) as error:
     print(f"laif: {error}")
     sys.exit(2)

@@ -14,13 +14,13 @@ from conftest import Toy
 from pytest import MonkeyPatch
 from typer.testing import CliRunner
 
-from laif_helpers import benchmarks, compare, runner, target
+from laif_helpers import benchmarks, compare, target
 from laif_helpers.benchmarks import practice
 from laif_helpers.cli import commands
 from laif_helpers.models import local
 from laif_helpers.paths import NANO, ROOT
 from laif_helpers.records import Response, read_jsonl
-from laif_helpers.runner import plan
+from laif_helpers.runner import loop, plan
 from laif_helpers.train import memory
 from laif_helpers.train.child.samples import encode
 
@@ -193,7 +193,7 @@ def test_its_tokenizer_and_template_are_the_models_own() -> None:
 def test_the_smallest_cycle(tmp_path: Path) -> None:
     """Every stage takes a real model: asked, mapped, taught, trained, asked again, compared."""
     few = {"limit": 8, "max_new_tokens": 32, "probe": 2}
-    assert runner.run(plan.make(RECIPES / "smollm2_smallest.yaml", overrides=few)) == 0
+    assert loop.run(plan.make(RECIPES / "smollm2_smallest.yaml", overrides=few)) == 0
     run = tmp_path / "smollm2_smallest"
     before, after = (
         read_jsonl(run / place / "responses" / "practice.test.jsonl", Response)

@@ -522,12 +522,12 @@ def sleeping(toy: Toy) -> Path:
 def start_and_kill(toy: Toy, number: int, victim: str) -> tuple[int, list[int]]:
     pids = sleeping(toy)
     code = (
-        "import signal, sys; from pathlib import Path; from laif_helpers import runner\n"
+        "import signal, sys; from pathlib import Path; from laif_helpers.runner import loop\n"
         "from laif_helpers.runner import plan\n"
         # as a shell starts a background job
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         f"made = plan.make(Path({str(toy.root / 'toy.yaml')!r}), notebooks=Path({str(toy.notebooks)!r}))\n"
-        "sys.exit(runner.run(made))"
+        "sys.exit(loop.run(made))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 120  # kernels start slowly on a busy machine

@@ -12,10 +12,10 @@ import psutil
 import pytest
 import yaml
 
-from laif_helpers import models, runner
+from laif_helpers import models
 from laif_helpers.paths import NANO, ROOT, RunDir
 from laif_helpers.records import Response, read_jsonl
-from laif_helpers.runner import plan
+from laif_helpers.runner import loop, plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
 
@@ -102,7 +102,7 @@ def test_a_recipe_starts_a_server_for_target_and_checkpoint(
     asked = {"target": str(NANO), "serve": COMMANDS[name], "benchmarks": ["practice", own]}
     (tmp_path / "t.yaml").write_text(yaml.safe_dump(RECIPE | asked | training))
     planned = plan.make(tmp_path / "t.yaml")
-    assert runner.run(planned) == 0, (planned.run.path / "run.log").read_text()[-3000:]
+    assert loop.run(planned) == 0, (planned.run.path / "run.log").read_text()[-3000:]
     run = planned.run
     target, trained = answers(run), answers(run, arm="fine_tuning", iteration=1)
     local = local_answers(target)

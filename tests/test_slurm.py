@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from conftest import Toy, write_toy
 
-from laif_helpers import runner
 from laif_helpers.runner import attempts, loop, manifest, scratch, slurm_jobs
 
 pytestmark = pytest.mark.slow
@@ -103,14 +102,14 @@ def slurm(toy: Toy, cluster: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
 
 
 def test_slurm_runs_the_same_stages(slurm: Toy) -> None:
-    assert runner.run(slurm.plan(iterations=0)) == 0
+    assert loop.run(slurm.plan(iterations=0)) == 0
     assert {row["status"] for row in manifest.rows(slurm.run_dir)} == {"done"}
     assert "versions" in manifest.rows(slurm.run_dir)[0]
 
 
 def test_a_failed_notebook_is_a_failed_stage_and_is_not_tried_again(slurm: Toy) -> None:
     write_toy(slurm.notebooks, "01_evaluate", work='raise ValueError("on the node")')
-    assert runner.run(slurm.plan(iterations=0)) == 1
+    assert loop.run(slurm.plan(iterations=0)) == 1
     (row,) = [row for row in manifest.rows(slurm.run_dir) if row["status"] != "skipped"]
     assert row["reason"] == "ValueError: on the node"
 
@@ -122,12 +121,12 @@ def test_a_job_that_slurm_ended_is_a_failed_stage(slurm: Toy) -> None:
     canceller = subprocess.Popen(
         ["bash", "-c", f"until [[ -e {note} ]]; do sleep 0.2; done; squeue -h -o %A | xargs scancel"]
     )
-    assert runner.run(slurm.plan(iterations=0)) == 1
+    assert loop.run(slurm.plan(iterations=0)) == 1
     canceller.wait(60)
     (row,) = [row for row in manifest.rows(slurm.run_dir) if row["status"] != "skipped"]
     assert row["status"] == "failed"
     write_toy(slurm.notebooks, "01_evaluate")
-    assert runner.run(slurm.plan(iterations=0)) == 0, "the same command goes on"
+    assert loop.run(slurm.plan(iterations=0)) == 0, "the same command goes on"
 
 
 def begins(slurm: Toy, times: int) -> Path:
@@ -148,7 +147,7 @@ def test_a_pre_empted_stage_is_queued_again_and_goes_on(slurm: Toy, partition: s
     other = subprocess.Popen(["bash", "-c", f"until [[ -e {note} ]]; do sleep 0.2; done; {urgent}"])
     made = slurm.plan(iterations=0, slurm={"partition": partition})
     del made.stages[1:]
-    assert runner.run(made) == 0
+    assert loop.run(made) == 0
     assert other.wait(60) == 0
     row = manifest.latest(slurm.run_dir)["vanilla/iter0/01_evaluate"]
     assert len(row["lost"]) == 1 and why in row["lost"][0]
@@ -156,7 +155,7 @@ def test_a_pre_empted_stage_is_queued_again_and_goes_on(slurm: Toy, partition: s
 
 def test_a_stage_whose_time_is_over_fails_with_the_key_that_gives_it_more(slurm: Toy) -> None:
     begins(slurm, 2)
-    assert runner.run(slurm.plan(iterations=0, slurm={"time": "0:01"})) == 1
+    assert loop.run(slurm.plan(iterations=0, slurm={"time": "0:01"})) == 1
     row = manifest.latest(slurm.run_dir)["vanilla/iter0/01_evaluate"]
     assert "time limit of" in row["reason"] and "slurm: {time: …}" in row["reason"] and "lost" not in row
 
@@ -165,7 +164,7 @@ def test_a_runner_that_was_killed_finds_its_job(slurm: Toy) -> None:
     note = begins(slurm, 1)
     made = slurm.plan(iterations=0)
     del made.stages[1:]
-    assert runner.run(made) == 0
+    assert loop.run(made) == 0
     (row,) = manifest.rows(slurm.run_dir)
     assert note.read_text() == "x"
     manifest.record(slurm.run_dir, row | {"status": "running"})
@@ -174,14 +173,14 @@ def test_a_runner_that_was_killed_finds_its_job(slurm: Toy) -> None:
     engine = slurm_jobs.Slurm({"time": 10})
     note.unlink()
     engine.submit(job)
-    assert runner.run(made) == 0
+    assert loop.run(made) == 0
     assert (note.read_text(), manifest.rows(slurm.run_dir)[-1]["why"]) == ("x", "taken over")
 
 
 @pytest.mark.parametrize("values", [{"num_processes": 64, "deepspeed": "zero2"}, {"slurm": {"cpus_per_task": 64}}])
 def test_more_cores_than_any_node_has(slurm: Toy, values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"asks for 64 cores .* no node of SLURM's has more than 4"):
-        runner.run(slurm.plan(iterations=1, **values))
+        loop.run(slurm.plan(iterations=1, **values))
     assert not slurm.run_dir.manifest.exists()
 
 

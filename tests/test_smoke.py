@@ -7,9 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from laif_helpers import runner
 from laif_helpers.paths import ROOT
-from laif_helpers.runner import manifest, plan
+from laif_helpers.runner import loop, manifest, plan
 
 pytestmark = [pytest.mark.smoke, pytest.mark.slow]
 
@@ -28,7 +27,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[plan.RunPlan, in
         patch.setenv("LAIF_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setenv("HF_HUB_OFFLINE", "1")
         planned = plan.make(RECIPE, overrides=LESS)
-        return planned, runner.run(planned)
+        return planned, loop.run(planned)
 
 
 def test_every_stage_is_done_and_left_its_files(finished: tuple[plan.RunPlan, int]) -> None:
@@ -93,7 +92,7 @@ def test_second_call_does_nothing(finished: tuple[plan.RunPlan, int], monkeypatc
     monkeypatch.setenv("LAIF_RUNS", str(planned.run.path.parent))
     stamps = {path: path.stat().st_mtime_ns for path in files(planned.run.path)}
     rows = manifest.rows(planned.run)
-    assert runner.run(plan.make(RECIPE, overrides=LESS)) == 0
+    assert loop.run(plan.make(RECIPE, overrides=LESS)) == 0
     assert manifest.rows(planned.run) == rows
     changed = {p.name for p in files(planned.run.path) if p.stat().st_mtime_ns != stamps.get(p)}
     assert changed <= {".lock", "recipe.yaml", "recipe-params.yaml"}

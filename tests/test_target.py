@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import Toy
 
-from laif_helpers import runner, target
+from laif_helpers import target
 from laif_helpers.paths import NANO
+from laif_helpers.runner import forecast
 from laif_helpers.target import Target
 
 
@@ -71,10 +72,10 @@ def test_a_broken_gguf_file_is_refused_before_anything_runs(toy: Toy, tmp_path: 
     for content in (b"", b"GGUF\x03\x00\x00\x00cut"):
         (tmp_path / "m.gguf").write_bytes(content)
         with pytest.raises(ValueError, match="not a readable GGUF file"):
-            runner.target_missing(toy.plan(target=str(tmp_path / "m.gguf")))
+            forecast.target_missing(toy.plan(target=str(tmp_path / "m.gguf")))
 
 
 def test_a_target_that_has_answered_already_need_not_be_there(toy: Toy) -> None:
     assert toy.run(arms=[], iterations=0)[0] == 0
     (toy.root / "model").rename(toy.root / "moved")
-    assert runner.target_missing(toy.plan()) == ""
+    assert forecast.target_missing(toy.plan()) == ""

@@ -12,7 +12,7 @@ from typing import Literal
 from laif_helpers import benchmarks, launch, machine, sandbox
 from laif_helpers.benchmarks import download
 from laif_helpers.paths import NANO, ROOT, data_dirs, existing, runs_dir
-from laif_helpers.runner import forecast, manifest, plan, target_missing
+from laif_helpers.runner import forecast, manifest, plan
 from laif_helpers.target import Target
 from laif_helpers.train import preflight
 
@@ -162,6 +162,6 @@ def _recipe(path: Path) -> Iterator[str]:
         status, where = place(name, settings.data_dir)
         if status == "missing":
             yield _line("recipe needs", f"{name}: {where}")
-    missing = target_missing(run_plan)
+    missing = forecast.target_missing(run_plan)
     checks = [*([missing] if missing else _target(settings.target)), *preflight.ask(settings)]
     yield from (_line("recipe", line) for line in (*checks, *forecast.lines(run_plan.stages)))
