@@ -168,13 +168,17 @@ def open_ledger(path: Path, about: Mapping[str, str], items: Mapping[str, str]) 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path):
-        if other := _conflict(path, about, items):
-            if about.get(PAID) != "no" or not _is_free(path):
+        base = _connect(path)
+        if other := _conflict(base, about, items):
+            free = about.get(PAID) == Ledger(path, base).noted(PAID) == "no"
+            base.close()
+            if not free:
                 raise ValueError(f"ledger {path} was made from other data: {other}; use another run name or remove it")
             for file in path.parent.glob(f"{path.name}*"):
                 if not file.name.endswith(".lock"):
                     file.unlink()
-        with closing(_connect(path)) as base:
+            base = _connect(path)
+        with closing(base):
             with base:
                 base.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", list(about.items()))
                 base.executemany("INSERT OR IGNORE INTO items VALUES (?, ?)", list(_digests(items).items()))
@@ -205,11 +209,21 @@ def _address(path: Path, option: str = "") -> str:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    """Opens a ledger, and reads every page of its calls. Raises OSError or ValueError, with the fix."""
     # Replies of a server arrive in the thread that runs the event loop, while the caller's thread waits.
-    base = sqlite3.connect(_address(path), uri=True, check_same_thread=False)
-    base.execute("PRAGMA journal_mode=WAL")
-    base.execute("PRAGMA synchronous=NORMAL")
-    base.executescript(_TABLES)
+    try:
+        base = sqlite3.connect(_address(path), uri=True, check_same_thread=False)
+        base.execute("PRAGMA journal_mode=WAL")
+        base.execute("PRAGMA synchronous=NORMAL")
+        base.executescript(_TABLES)
+        base.execute("SELECT COUNT(*), MAX(LENGTH(reply)) FROM calls").fetchone()
+    except sqlite3.OperationalError as error:
+        raise OSError(f"ledger {path} cannot be written ({error}); make room, or give the right to write") from None
+    except sqlite3.DatabaseError as error:
+        raise ValueError(
+            f"{path} is no ledger, or a damaged one ({error}); put back a copy of it, or remove it and its "
+            f"{path.name}-wal and -shm: what was paid is then asked for and paid again"
+        ) from None
     return base
 
 
@@ -223,35 +237,15 @@ def _locked(path: Path) -> Iterator[None]:
         raise RuntimeError(f"another run is using the ledger {path}; wait for it, or end it first") from None
 
 
-def _conflict(path: Path, about: Mapping[str, str], items: Mapping[str, str]) -> str:
-    """What differs between an existing ledger and the data of this run; "" if nothing does."""
-    if not path.exists():
-        return ""
-    try:
-        base = _connect(path)
-        base.execute("SELECT COUNT(*), MAX(LENGTH(reply)) FROM calls").fetchone()  # reads every page of them
-    except sqlite3.OperationalError as error:
-        raise OSError(f"ledger {path} cannot be written ({error}); make room, or give the right to write") from None
-    except sqlite3.DatabaseError as error:
-        raise ValueError(
-            f"{path} is no ledger, or a damaged one ({error}); put back a copy of it, or remove it and its "
-            f"{path.name}-wal and -shm: what was paid is then asked for and paid again"
-        ) from None
-    try:
-        then = dict(base.execute("SELECT name, value FROM about"))
-        for name, value in about.items():
-            if name in then and then[name] != value:
-                return f"its {name} is {then[name]!r}, here it is {value!r}"
-        known = dict(base.execute("SELECT id, digest FROM items"))
-    finally:
-        base.close()
+def _conflict(base: sqlite3.Connection, about: Mapping[str, str], items: Mapping[str, str]) -> str:
+    """What differs between what a ledger holds and the data of this run; "" if nothing does."""
+    then = dict(base.execute("SELECT name, value FROM about"))
+    for name, value in about.items():
+        if then.get(name, value) != value:
+            return f"its {name} is {then[name]!r}, here it is {value!r}"
+    known = dict(base.execute("SELECT id, digest FROM items"))
     changed = [id for id, digest in _digests(items).items() if known.get(id, digest) != digest]
     return f"its item {changed[0]} is another question ({len(changed)} differ)" if changed else ""
-
-
-def _is_free(path: Path) -> bool:
-    with closing(_connect(path)) as base:
-        return Ledger(path, base).noted(PAID) == "no"
 
 
 def _digests(items: Mapping[str, str]) -> dict[str, str]:

@@ -120,30 +120,21 @@ def _contrast(solution: Solution, right: list[str]) -> tuple[str, set[int]]:
     shared = [kind for kind in ours if kind in theirs]
     can = f"The student can handle {_and(shared)}" if shared else "The student can answer simpler questions"
     if lacking:
-        leaves = _leaves_by(solution, lambda clause: bool(set(_kinds(clause)) & set(lacking)))
+        asked = [(leaf, _kinds(_clause(solution.question, n))) for n, leaf in solution.slots]
+        leaves = {leaf for leaf, kinds in asked if leaf is not None and set(kinds) & set(lacking)}
         return f"{can}, and fails where the question adds {_and(lacking)}", leaves
     most = max(len(find(text)) for text in right)
     if len(solution.slots) > most:
         leaves = {leaf for _, leaf in solution.slots[most:] if leaf is not None}
         return f"{can} with up to {most} numbers, and fails where there are {len(solution.slots)}", leaves
-    seen = {word for text in right for word in _content_words(text)}
-    leaves = _leaves_by(solution, lambda clause: len(_content_words(clause) - seen) >= 3)
     steps = len(solution.equations)
-    return f"{can}, and fails where {steps} step{'s' * (steps > 1)} must be put together in a new setting", leaves
-
-
-def _leaves_by(solution: Solution, belongs: Callable[[str], bool]) -> set[int]:
-    return {leaf for n, leaf in solution.slots if leaf is not None and belongs(_clause(solution.question, n))}
+    return f"{can}, and fails where {steps} step{'s' * (steps > 1)} must be put together in a new setting", set()
 
 
 def _clause(text: str, number: Number) -> str:
     before = re.split(r"[.,;:?!](?=\s)", text[: number.start])[-1]
     after = re.split(r"[.,;:?!](?=\s|$)", text[number.end :])[0]
     return before + number.text + after
-
-
-def _content_words(text: str) -> set[str]:
-    return {word.lower() for word in re.findall(r"[A-Za-z]{4,}", text)}
 
 
 def _and(names: list[str]) -> str:
