@@ -154,13 +154,14 @@ def test_no_module_asks_for_remote_code_or_reads_pickles() -> None:
     for path in (ROOT / "laif_helpers").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            names = {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+            # joblib counts cores too, so it may be imported whole
+            names = {alias.name for alias in node.names} - {"joblib"} if isinstance(node, ast.Import) else set()
             names |= {node.module or ""} if isinstance(node, ast.ImportFrom) else set()
             assert not names & unsafe, path
             if isinstance(node, ast.keyword):
                 assert node.arg not in ("trust_remote_code", "allow_pickle"), path
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "yaml.load", "yaml.unsafe_load"):
-                raise AssertionError(f"{path}: {ast.unparse(node)}")
+            loads = ("torch.load", "joblib.load", "yaml.load", "yaml.unsafe_load")
+            assert not (isinstance(node, ast.Call) and ast.unparse(node.func) in loads), f"{path}: {ast.unparse(node)}"
 
 
 @pytest.mark.model

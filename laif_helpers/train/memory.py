@@ -93,11 +93,9 @@ def _shape(config: Any, guessed: bool = False) -> Shape:
     )
 
 
-def need(model: Shape, settings: Settings, *, gpu: bool, longest: int, per_node: int = 0) -> Need:
+def need(model: Shape, settings: Settings, *, gpu: bool, longest: int) -> Need:
     """What one process needs to train ``model`` with batches of ``longest`` tokens a row."""
-    nodes = max(1, settings.num_processes // per_node) if per_node else 1
-    here = settings.num_processes // nodes
-    states, host = _states(model, settings, gpu, here, nodes)
+    states, host = _states(model, settings, gpu)
     learned = model.per_rank * settings.lora_rank if settings.lora_rank else model.weights
     zero = settings.deepspeed != "none"
     state = learned * (16 if zero else 12)
@@ -105,14 +103,14 @@ def need(model: Shape, settings: Settings, *, gpu: bool, longest: int, per_node:
     return Need(
         states=int(states + PROCESS + _teacher(model, settings, gpu)),
         activations=int(_activations(model, settings, gpu, longest)),
-        host=int(host + PROCESS * here),
+        host=int(host + PROCESS * settings.num_processes),
         disk=int(3 * state + 2 * whole),  # two states kept and one being written; the checkpoint and what it replaces
     )
 
 
-def _states(model: Shape, settings: Settings, gpu: bool, here: int, nodes: int) -> tuple[float, float]:
+def _states(model: Shape, settings: Settings, gpu: bool) -> tuple[float, float]:
     """Bytes of weights, gradients and optimiser: on a process's device, and in a node's host memory."""
-    ranks = here * nodes
+    ranks = settings.num_processes
     if settings.lora_rank:
         learned = model.per_rank * settings.lora_rank
         frozen = model.weights * (0.55 if settings.load_in_4bit else 2 if gpu else 4)
@@ -124,13 +122,13 @@ def _states(model: Shape, settings: Settings, gpu: bool, here: int, nodes: int) 
     if settings.deepspeed in ("zero1", "zero2"):
         from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs as estimate
 
-        host, device = estimate(model.weights, num_gpus_per_node=here, num_nodes=nodes, cpu_offload=False)
+        host, device = estimate(model.weights, num_gpus_per_node=ranks, cpu_offload=False)
         whole_gradients = 2 * model.weights * (1 - 1 / ranks) if settings.deepspeed == "zero1" else 0
         return device + whole_gradients + 4.5 * 2 * 2 * min(BUCKET, model.weights), host
     from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs as estimate3
 
     offload = settings.deepspeed == "zero3_offload"
-    options = {"num_gpus_per_node": here, "num_nodes": nodes, "cpu_offload": offload, "cpu_offload_params": offload}
+    options = {"num_gpus_per_node": ranks, "cpu_offload": offload, "cpu_offload_params": offload}
     host, device, _ = estimate3(model.weights, model.largest, **options)
     return float(device), float(host)
 
