@@ -79,13 +79,14 @@ def _as_written(of: _Letters) -> dict[str, str]:
     return {
         "is_answer": rf"\b[Oo]ption\s+\(?{of.named}\)?\s+(?:is|would be|seems)\s+{_THE}{_GOOD}\b"
         rf"|{_ALONE}\(?(?P<other>{of.any})\)?(?!{of.several})(?:[.:,][^.\n]{{0,200}}?)?\s+(?:is|would be)\s+{_THE}"
-        rf"{_GOOD}\s+(?:answer|choice|option)\b",
+        rf"(?:{_GOOD}\s+(?:answer|choice|option)|(?<=the )(?:final\s+)?answer)\b",
         "correct": rf"{_ALONE}(?:[Ss]tatement\s+)?\(?{of.named}\)?\s*(?:[.:,][^.\n]{{0,200}}?)?\s+is\s+{_THE}{_GOOD}\b",
         "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$)",
         "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{_NOUN}\s+)?"
         rf"{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
         r"|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right))\b)",
-        "instead": rf"(?:\bnot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+(?:rather\s+|actually\s+)?"
+        "instead": rf"(?:\b[Nn]ot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+"
+        r"(?:rather\s+|actually\s+)?"
         r"|\b(?:[Ww]ait|[Cc]orrection)[,:.…—-]*\s+(?:(?:no|wait|it's|it is|I mean)[,:]?\s+){0,2})"
         rf"(?:{_NOUN}\s+)?{of.word}",
         "item": rf"(?:^|(?<=[.,;]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
@@ -104,7 +105,7 @@ _DECORATION = (
     (re.compile(r"\*\*|__|[`“”\"]|\$|\\[()\[\]]"), ""),
     (re.compile(r"</?[a-z]{2,20}>"), "\n"),
     (re.compile(r"'([A-Z])'|<([A-Z])>"), lambda match: match[1] or match[2]),
-    (re.compile(r"^[ \t]*(?:#{1,6}|[-*>•])[ \t]+", re.MULTILINE), ""),
+    (re.compile(r"^[ \t]*(?:#{1,6}|[-*>•])[ \t]+|^[ \t]*\|[ \t]*|[ \t]*\|[ \t]*$", re.MULTILINE), ""),
 )
 
 

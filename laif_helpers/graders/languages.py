@@ -67,6 +67,7 @@ _BESIDE = re.compile(rf"(?<=[{_LETTERS}])(?=[A-Za-z\d$-])|(?<=[A-Za-z\d%])(?=[{_
 _OPTION_BEFORE = re.compile(rf"(?<![\w'])([A-J]|(?<=the answer is )\d(?= ?(?:번|입니다|番|です)))(?= ?[{_LETTERS}])")
 _LABEL_FIRST = re.compile(r"^\s*([A-J])、", re.MULTILINE)
 _STOPS = {ord(sign): f"{stop}\n" for sign, stop in zip("。।！？؟", "..!??", strict=True)}
+_STOPS |= {0xFE0F: "", 0x20E3: ""}  # what makes a key of a digit, as in 1️⃣
 _ZEROS = "\u0660\u06f0\u0966\u09e6\u0a66\u0ae6\u0b66\u0be6\u0c66\u0ce6\u0d66\u0e50\u0ed0\u1040\u17e0\uff10"
 _PLAIN = {ord(zero) + n: str(n) for zero in _ZEROS for n in range(10)}
 _PLAIN |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {
