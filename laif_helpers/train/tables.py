@@ -3,9 +3,11 @@
 import html
 import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from laif_helpers import benchmarks
 from laif_helpers.models import ask
@@ -21,6 +23,7 @@ DECIDING = (
     *("replay_fraction", "replay_from", "kl_weight", "average", "match", "teacher", "seed"),
 )
 """The recipe's keys that decide a training, as 05 lists them."""
+MEASURES = Path(__file__).with_name("measures.yaml")
 _ORIGIN = re.compile(r"^(\w+):.*  # (\S+)$", re.M)
 
 
@@ -66,44 +69,16 @@ def row_html(folder: IterationDir) -> str:
     return f'<pre class="tex2jax_ignore mathjax_ignore" style="white-space:pre-wrap">{"".join(parts)}</pre>'
 
 
-MEANING = {
-    "seconds": "seconds of training",
-    "tokens_per_s": "tokens a second",
-    "start_memory_mb": "memory once the model was loaded (MB)",
-    "peak_memory_mb": "largest memory (MB)",
-    "steps": "optimiser steps",
-    "resumed_from": "step from which an interrupted training went on (0: none)",
-    "world_size": "processes",
-    "deepspeed": "DeepSpeed configuration",
-    "samples": "training items",
-    "left_out": "items longer than max_length",
-    "tokens": "tokens seen, padding not counted",
-    "loss_token_share": "share of the tokens that carry loss",
-    "start_loss": "first loss (nats per answer token)",
-    "final_loss": "last loss",
-    "import_seconds": "seconds of imports in the child",
-    "child_seconds": "seconds of the whole child",
-    "device": "device",
-    "dtype": "weights' type",
-    "computed_in": "precision of the products",
-}
-
-
 def metrics_table(metrics: Row) -> pd.DataFrame:
     """What a person wants to know of ``train_metrics.json``: measure, value, meaning."""
-    known = [(key, metrics[key], meaning) for key, meaning in MEANING.items() if key in metrics]
-    known += [(f"drift: {key}", value, DRIFT[key]) for key, value in metrics.get("drift", {}).items() if key in DRIFT]
+    means = yaml.safe_load(MEASURES.read_text(encoding="utf-8"))
+    known = [(key, metrics[key], meaning) for key, meaning in means["metrics"].items() if key in metrics]
+    drift = metrics.get("drift", {})
+    known += [(f"drift: {key}", drift[key], meaning) for key, meaning in means["drift"].items() if key in drift]
     if average := metrics.get("average"):
         known.append(("average", average["share"], "share of the way from the weights before to those after"))
     rows = [(key, _shown(value), meaning) for key, value, meaning in known]
     return pd.DataFrame(rows, columns=["measure", "value", "meaning"])
-
-
-DRIFT = {
-    "nats_before": "loss of the untouched target on a neutral text (nats a token)",
-    "nats_after": "the same of this checkpoint",
-    "kl": "distance to the untouched target on its own right answers to held-out items (nats a token)",
-}
 
 
 def _shown(value: Any) -> str:

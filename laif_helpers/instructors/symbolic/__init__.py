@@ -18,22 +18,8 @@ from laif_helpers.instructors.symbolic.chain import Solution, understand
 from laif_helpers.instructors.symbolic.numbers import find, plain
 from laif_helpers.instructors.symbolic.program import NotVariable
 from laif_helpers.instructors.symbolic.vary import Variation, Variator
+from laif_helpers.instructors.symbolic.wording import KINDS
 from laif_helpers.records import Message
-
-_KINDS = {
-    "percentages": r"%|\bpercent",
-    "fractions of an amount": r"\bhalf\b|\bthirds?\b|\bquarters?\b|\bfifths?\b|\d/\d|\btenths?\b|\beighths?\b",
-    "times-as-many comparisons": r"\btwice\b|\btimes (?:as|more|the|older|longer|larger)\b|\btripled?\b|\bdoubled?\b",
-    "differences (more or fewer than)": r"\b(?:more|fewer|less|longer|older|taller|shorter)\b.{0,40}\bthan\b",
-    "rates (so much per, each, every)": r"\bper\b|\beach\b|\bevery\b|\bapiece\b|\$[\d.,]+ (?:an?|for)\b",
-    "what is left": r"\bleft\b|\bremain|\brest of\b|\bthe rest\b",
-    "averages": r"\baverage\b|\bmean\b",
-    "ratios": r"\bratio\b",
-    "durations": r"\b(?:seconds|minutes?|hours?|days?|weeks?|months?|years?)\b",
-    "money": r"\$|\bdollars?\b|\bcents?\b",
-    "ages": r"\byears? old\b|\bage\b|\bolder\b|\byounger\b",
-    "decimals": r"\d\.\d",
-}
 
 _UNABLE = "No new numbers can be put into this problem: "
 _NO_DRAW = "none that could be drawn keep its wording and every number's reading true"
@@ -110,7 +96,7 @@ def _samples(variator: Variator, n: int, beyond: set[int], rng: random.Random) -
 
 
 def _kinds(text: str) -> list[str]:
-    return [name for name, pattern in _KINDS.items() if re.search(pattern, text, re.IGNORECASE)]
+    return [name for name, pattern in KINDS.items() if re.search(pattern, text, re.IGNORECASE)]
 
 
 def _contrast(solution: Solution, right: list[str]) -> tuple[str, set[int]]:

@@ -3,71 +3,31 @@
 import itertools
 import re
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from laif_helpers.graders.numbers import PARTS, WORDS, Number
 from laif_helpers.instructors.symbolic.numbers import find
 
-# Facts rather than quantities: another number of them makes the sentence untrue.
-_ANATOMY = (
-    r"(?:legs?|feet|wheels?|sides?|sided|eyes?|fingers?|toes?|hands?|ears?|arms?|wings?|corners?|tires?|tentacles?|"
-    r"faces?|parents?|grandparents?|story|stor(?:ies|ey)|suits?|innings?|quarters?|halves|bedrooms?|seasons?)"
+_TABLE: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("wording.yaml").read_text(encoding="utf-8"))
+_FACTS, _LABELS, _MONTHS, _SAID = ("|".join(_TABLE[name]) for name in ("facts", "labels", "months", "members"))
+_CANONICAL, _DEMANDED, KINDS = (
+    {key: "|".join(phrases) for key, phrases in _TABLE[name].items()} for name in ("canonical", "demanded", "kinds")
 )
+"""``KINDS``: of problems, and what tells that a text is one."""
 _MONEY_PIECES = r"(?:[- ]?(?:dollar|cent))?[ -](?:bills?|notes?|coins?|pieces?)\b"
-_CALENDAR = r"(?:Jan|Febr)uary|March|April|May|June|July|August|(?:Septem|Octo|Novem|Decem)ber"
-_LABELS = (
-    r"(?:Grade|Room|Chapter|Level|Page|Class|Bus|Team|Group|Year|Day|Week|Box|Number|Question|Step|Route|Section|"
-    r"Part|Phase|Round|Stage|Tier|Aisle|Model|Figure|Lane|Highway|Interstate|Day #|page|grade|level|chapter|number)"
-)
-_CANONICAL = {
-    7: r"days?\b",
-    5: r"(?:days?|work ?days?|weekdays?|school days?)\b",
-    24: r"hours?\b",
-    60: r"(?:minutes?|seconds?|min|sec)\b",
-    12: r"(?:months?|inch(?:es)?)\b",
-    365: r"days?\b",
-    366: r"days?\b",
-    30: r"days?\b",
-    31: r"days?\b",
-    28: r"days?\b",
-    52: r"(?:weeks?|cards?)\b",
-    4: r"weeks?\b",
-    100: r"(?:%|percent|cents|centimeters|cm\b|years)",
-    1000: r"(?:grams?|g\b|met(?:er|re)s?|m\b|kg|kilo|mill?i?)",
-    16: r"(?:ounces?|oz)\b",
-    3: r"(?:feet|foot)\b",
-}
-# Sentences that name the members of a small group one by one hold only for that many members.
-_MEMBERS = re.compile(
-    r"\b(?:first|second|third|fourth|former|latter|respectively|neither|either|both|another|the other|"
-    r"the last|middle|youngest|oldest|eldest|one of (?:them|the|which))\b",
-    re.IGNORECASE,
-)
+_MEMBERS = re.compile(rf"\b(?:{_SAID})\b", re.IGNORECASE)
 _LIST = re.compile(r"(?:\w[\w'-]*(?: \w[\w'-]*){0,3}, )+(?:\w[\w'-]*(?: \w[\w'-]*){0,3},? )?(?:and|or) \w")
 _NAMES = re.compile(r"[A-Z]\w+(?:(?:, (?:and |or )?| and | or | & )(?:[A-Z]\w+|[Ii]\b))+")
-
-_CONVERSIONS = (
-    *(1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24, 25, 28, 30, 31, 36, 48, 50, 52, 60, 90, 100, 120, 180),
-    *(360, 365, 366, 1000, 1440, 1760, 2000, 3600, 5280),
-)
-"""Numbers that people write without a question naming them: days of a week, cents of a dollar, ends of a walk."""
-_STRONG: dict[int, str] = {
-    2: r"\bhalf|\bhalv|twice|doubl|\bboth\b|\bcouple|\bpairs?\b|each way|round ?trip|back and forth|there and back|"
-    r"\btwins?\b|perimeter|every other",
-    3: r"tripl|thrice",
-    4: r"\bquarter|square",
-    7: r"\b(?:a|per|each|every|one|in a|this|the|weeks?) week|weekly|daily|weeks\b",
-    12: r"dozen|(?:a|per|each|every|one) year|yearly|annual|\byears\b",
-    24: r"hours? (?:a|per|each) day|\bdays\b.*\bhour|\bhour.*\bdays\b",
-    60: r"\bhours?\b.*\bmin|\bmin.*\bhours?\b|\bminutes?\b.*\bsec|\bsec.*\bminutes?\b",
-    100: r"%|percent|\bcents?\b",
-}
 
 
 def demanded(text: str) -> set[Fraction]:
     """Constants that the wording all but demands, so an equal quantity cannot be distinguished from them: 2 for twice,
     100 for percent, 3 and 2/3 for a third …"""
     lower = text.lower()
-    found = {Fraction(value) for value, cue in _STRONG.items() if re.search(cue, lower)}
+    found = {Fraction(value) for value, cue in _DEMANDED.items() if re.search(cue, lower)}
     for part in re.findall(r"\b(half|third|quarter|fourth|fifth|tenth)", lower):
         share = Fraction(1, PARTS[part])
         found |= {1 / share, share, 1 - share}
@@ -79,7 +39,11 @@ def usual(numbers: list[Number]) -> set[Fraction]:
     solution may have computed that in its head."""
     values = {number.value for number in numbers}
     made = {made for a, b in itertools.permutations(values, 2) for made in (a + b, a - b, a * b, a / b if b else a)}
-    return {Fraction(value) for value in _CONVERSIONS} - made - values | {Fraction(1), Fraction(1, 2), Fraction(3, 2)}
+    return {Fraction(value) for value in _TABLE["conversions"]} - made - values | {
+        Fraction(1),
+        Fraction(1, 2),
+        Fraction(3, 2),
+    }
 
 
 def listed(text: str) -> set[Fraction]:
@@ -117,13 +81,13 @@ def stays(question: str, number: Number) -> str:
     small = number.value <= 6 and number.value.denominator == 1
     checks = {
         "clock": re.match(r"\s*(?:[ap]\.?m\b|[AP]\.?M\b|o'? ?clock|noon)", after) or re.search(r"\bat $", before),
-        "date": re.search(rf"(?:{_CALENDAR})\.? (?:the )?$", before) or re.match(rf" (?:of )?(?:{_CALENDAR})\b", after),
+        "date": re.search(rf"(?:{_MONTHS})\.? (?:the )?$", before) or re.match(rf" (?:of )?(?:{_MONTHS})\b", after),
         "year": not number.money and re.fullmatch(r"(?:1[6-9]|20)\d\d", number.text),
-        "label": re.search(rf"(?:\b{_LABELS} |#|\bNo\. ?|[A-Za-z]-?)$", before)
+        "label": re.search(rf"(?:\b(?:{_LABELS}) |#|\bNo\. ?|[A-Za-z]-?)$", before)
         or re.match(r"[A-Z]|-?(?:th|st)\b", after),
         "range": re.match(r"\s?[-–]\s?\$?\d", after) or re.search(r"\d\s?[-–]\s?\$?$", before),
         "ratio": re.match(r"\s?:\s?\d", after) or re.search(r"\d\s?:\s?$", before),
-        "fact": number.value <= 12 and re.match(rf"[- ](?:\w+[- ])?{_ANATOMY}\b", after),
+        "fact": number.value <= 12 and re.match(rf"[- ](?:\w+[- ])?(?:{_FACTS})\b", after),
         "denomination": re.match(_MONEY_PIECES, after),
         "calendar": re.match(
             rf"[ -]?(?:{_CANONICAL.get(int(number.value), '(?!)')}|(?:days|hours|weeks|minutes) in )", after
