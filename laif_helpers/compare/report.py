@@ -34,19 +34,19 @@ def write(
     All text is escaped: what a model wrote is shown, never run.
     """
     run = RunDir.named(p.run)
-    sections: dict[str, list[pd.DataFrame]] = {"Accuracy": [headline(tables["results"])]}
+    sections: dict[str, list[pd.DataFrame]] = {"Accuracy": [headline(tables["results"])], "Figures": []}
+    pictures = {name.replace("_", " "): _png(figure) for name, figure in drawn.items()}
     sections["Paired verdicts"] = [verdict_table(tables["results"])]
     sections["Parts of the test"] = [_gap_rows(tables["slices"])]
-    for name, (title, shown) in SHOWN.items():
-        sections.setdefault(title, []).extend([shown(tables[name])] if name in tables else [])
+    for name, (title, way) in SHOWN.items():
+        sections.setdefault(title, []).extend([way(tables[name])] if name in tables else [])
     sections |= {"Lessons: what became of them": [funnels(run)], "Training": [training(run)]}
     sections |= {title: [rows.map(_short)] for title, rows in examples.items()}
     sections["Environment"] = [environment(run)]
     values: dict[str, Any] = {"title": run.path.name, "missing": missing, "sentences": sentences(tables["results"])}
-    values["sections"] = {
-        title: found for title, shown in sections.items() if (found := [table for table in shown if len(table)])
-    }
-    values["pictures"] = {name.replace("_", " "): _png(figure) for name, figure in drawn.items()}
+    shown = {title: [table for table in found if len(table)] for title, found in sections.items()}
+    values["sections"] = {title: found for title, found in shown.items() if found or (title == "Figures" and pictures)}
+    values["pictures"] = pictures
     values["recipe"] = run.recipe.read_text("utf-8") if run.recipe.is_file() else p.model_dump_json(indent=2)
     path = run.compare / "report.html"
     write_text(path, render(Path(__file__).with_name("report.html.j2"), **values))
