@@ -65,6 +65,8 @@ class Recipe(
         target = Target.of(self.target)
         if target.kind == "server" and not self.target_url:
             raise ValueError(f"target {self.target!r} needs target_url, the server's base URL (http://…/v1)")
+        if lost := [field for field in ("{model}", "{port}") if self.serve and field not in self.serve]:
+            raise ValueError(f"serve: {self.serve!r} lacks {lost[0]}; e.g. vllm serve {{model}} --port {{port}}")
         # A notebook on the untouched target only asks and analyses; it need not declare how far the run goes.
         trains = self.iterations and not self.stops_early and getattr(self, "iteration", 1) > 0
         if not target.local and trains:

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,8 @@ def check(text: str, what: str = "target") -> None:
     if target.kind != "hub":
         return
     first, slashes = text.partition("/")[0], text.count("/")
+    if not re.fullmatch(r"[\w./-]{1,96}", text, re.ASCII):
+        slashes = 9  # no name of the hub's
     if slashes == 1 and first not in (".", "..", "~", "") and not resolve(first).is_dir():
         return
     if not slashes and not text.endswith(".gguf"):
@@ -74,6 +77,7 @@ def check(text: str, what: str = "target") -> None:
     near = difflib.get_close_matches(place.name, [p.name for p in place.parent.glob("*")], n=1)
     hint = f"; did you mean {place.parent / near[0]}?" if near else f"; correct {what}, or put the model there"
     hint = f"; {MADE_BY[place.name]} prepares it" if place.name in MADE_BY else hint
+    hint = "; a server's model is written server:<model>, its address target_url" if "://" in text else hint
     sentence = f"{what} {text!r} is neither a model folder nor a GGUF file ({place}){hint}"
     raise FileNotFoundError(sentence.replace(f"{ROOT}/", ""))
 

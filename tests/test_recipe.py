@@ -44,6 +44,7 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"in_domain": ["gsm8k"]}, "in_domain names 'gsm8k', which benchmarks lacks"),
         ({"error_split": "dev"}, "benchmark 'practice' has the splits train, test"),
         ({"target": "server:x"}, "needs target_url"),
+        ({"serve": "vllm serve {model}"}, r"serve: .* lacks {port}; e\.g\. vllm serve {model} --port {port}"),
         ({"target": "replay:x"}, "cannot be trained: set quote_only: true"),
         ({"replay_fraction": 1}, "replay_fraction: .*less than 1"),
         ({"instructor": "oracle"}, "instructor: .*'scripted', 'symbolic' or 'llm'"),

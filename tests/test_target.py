@@ -39,6 +39,9 @@ def test_each_kind_is_told_from_the_others(tmp_path: Path) -> None:
         ("/no/such/model", "correct target, or put the model there"),
         ("./models/x", "correct target"),
         ("a/b/c", "correct target"),
+        ("$HOME/model", "correct target"),
+        ("модель", "correct target"),
+        ("http://localhost:8000/v1", "is written server:<model>, its address target_url"),
         ("model.gguf", "neither a model folder nor a GGUF file"),
     ],
 )
