@@ -17,7 +17,7 @@ from train_toys import make_base, train_here
 from laif_helpers import distil, instructors, recipe, target, train
 from laif_helpers.answers import joined
 from laif_helpers.distil import tables
-from laif_helpers.models import vocabulary
+from laif_helpers.models import tokenizers
 from laif_helpers.paths import NANO
 from laif_helpers.records import read_rows, write_jsonl
 from laif_helpers.train import memory
@@ -80,14 +80,14 @@ def test_without_errors_the_arm_ends_and_training_says_so() -> None:
 
 
 def test_a_teacher_must_have_the_targets_vocabulary(base: Path, tmp_path: Path) -> None:
-    assert vocabulary.problem(str(NANO), str(NANO)) == ""
-    assert "another vocabulary than the target" in vocabulary.problem(str(NANO), str(base))
-    assert "must be a model of this machine" in vocabulary.problem(str(NANO), "server:big")
+    assert tokenizers.vocabulary_problem(str(NANO), str(NANO)) == ""
+    assert "another vocabulary than the target" in tokenizers.vocabulary_problem(str(NANO), str(base))
+    assert "must be a model of this machine" in tokenizers.vocabulary_problem(str(NANO), "server:big")
     with pytest.raises(
         FileNotFoundError, match=r"teacher 'data/downloads/nano-all' is .* did you mean|correct teacher"
     ):
         target.check("data/downloads/nano-all", "teacher")
-    assert "no teacher is set" in vocabulary.problem(str(NANO), "")
+    assert "no teacher is set" in tokenizers.vocabulary_problem(str(NANO), "")
     wrong = recipe.build(recipe.Recipe, {"arms": ["opd"], "teacher": str(base)})
     assert "another vocabulary" in instructors.problem(wrong, "teacher")
 
@@ -99,7 +99,7 @@ def test_equal_tokens_of_another_number_are_another_vocabulary(base: Path, tmp_p
     words = swapped["model"]["vocab"]
     words["a"], words["b"] = words["b"], words["a"]
     (moved / "tokenizer.json").write_text(json.dumps(swapped))
-    assert "another vocabulary" in vocabulary.problem(str(base), str(moved))
+    assert "another vocabulary" in tokenizers.vocabulary_problem(str(base), str(moved))
 
 
 def test_a_penalty_on_replayed_answers_has_nothing_to_hold_in_rollouts() -> None:

@@ -12,7 +12,7 @@ from train_toys import TEMPLATE
 
 from laif_helpers import evaluate, models, recipe
 from laif_helpers.key_types import RequestChange
-from laif_helpers.models import template
+from laif_helpers.models import tokenizers
 from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import Response, read_jsonl
@@ -47,13 +47,13 @@ def test_a_saved_template_keeps_its_values_and_a_request_can_name_others(thinker
     from transformers import AutoTokenizer
 
     plain = AutoTokenizer.from_pretrained(thinker)
-    changed = template.with_values(plain, OFF)
+    changed = tokenizers.with_values(plain, OFF)
     assert rendered(changed) == rendered(plain, **OFF) != rendered(plain), "only the copy is changed"
     changed.save_pretrained(tmp_path / "saved")
     saved = AutoTokenizer.from_pretrained(tmp_path / "saved")
     assert rendered(saved) == rendered(plain, **OFF)
     assert rendered(saved, enable_thinking=True) == rendered(plain)
-    assert template.with_values(saved, OFF).chat_template == saved.chat_template, "nothing is written twice"
+    assert tokenizers.with_values(saved, OFF).chat_template == saved.chat_template, "nothing is written twice"
 
 
 def test_any_value_and_the_first_line_come_through(base: Path) -> None:
@@ -62,7 +62,7 @@ def test_any_value_and_the_first_line_come_through(base: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = "\n  {% if true %}>{% endif %}{{ day }}|{{ shown | tojson }}"
     values = {"day": "it's 7 o\"clock\n\u2028 %} {{ é", "shown": {"a": [1, None, True, 0.5]}}
-    assert rendered(template.with_values(tokenizer, values)) == rendered(tokenizer, **values)
+    assert rendered(tokenizers.with_values(tokenizer, values)) == rendered(tokenizer, **values)
 
 
 def test_local_answers_are_asked_for_with_the_values(thinker: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from laif_helpers import benchmarks, lessons, models
 from laif_helpers.answers import joined, pools
 from laif_helpers.lessons.text import normalise
-from laif_helpers.models import local, vocabulary
+from laif_helpers.models import local, tokenizers
 from laif_helpers.recipe import StageParameters, local_target
 from laif_helpers.records import ROLLOUT, Example, Message, write_jsonl
 
@@ -42,7 +42,7 @@ def choose(p: StageParameters) -> list[Question]:
         raise ValueError(
             f"arm {p.arm!r} has no teacher that scores it; the arms that do: opd, opd_errors, opd_contrast"
         )
-    if reason := vocabulary.problem(p.base_model, p.teacher):
+    if reason := tokenizers.vocabulary_problem(p.base_model, p.teacher):
         raise ValueError(reason)
     forbidden = {normalise(question) for _, question in lessons.test_questions(p)}
     chosen = [question for study in pools.read(p).values() for question in _drawn(p, study, forbidden)]

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from laif_helpers import benchmarks
 from laif_helpers.instructors.ledger import Asked, Ledger, Reply
-from laif_helpers.models import vocabulary
+from laif_helpers.models import tokenizers
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def unable(name: str, in_domain: Sequence[str], per: str = "error") -> str:
 
 def problem(recipe: Any, needs: str = "instructor") -> str:
     """Why whoever an arm ``needs`` cannot teach it: ``unable`` for a recipe's instructor (a quote shows what a language
-    model would read and write, whoever is named), ``vocabulary.problem`` for its teacher. "" if they can."""
+    model would read and write, whoever is named), ``tokenizers.vocabulary_problem`` for its teacher. "" if they can."""
     if needs == "teacher":
-        return vocabulary.problem(recipe.target, recipe.teacher)
+        return tokenizers.vocabulary_problem(recipe.target, recipe.teacher)
     return unable("llm" if recipe.quote_only else recipe.instructor, recipe.in_domain, recipe.per)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers import launch
-from laif_helpers.models import check, gguf, precision, template
+from laif_helpers.models import check, gguf, precision, tokenizers
 from laif_helpers.models.sampling import Sampling
 from laif_helpers.paths import resolve
 from laif_helpers.records import Completion, Message
@@ -43,7 +43,7 @@ def load(name: str, dtype: str = "auto", template_values: Mapping[str, Any] | No
     if slow := precision.warning(dtype, _gpu()):
         print(slow)
     local = _load(name, fingerprint(name), chosen)
-    return replace(local, tokenizer=template.with_values(local.tokenizer, template_values or {}))
+    return replace(local, tokenizer=tokenizers.with_values(local.tokenizer, template_values or {}))
 
 
 def chosen_dtype(name: str, dtype: str) -> str:

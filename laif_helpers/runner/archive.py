@@ -119,17 +119,13 @@ def _index(system: Any, place: str) -> dict[str, dict[str, Any]]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Files of a run; links to what points of a sweep share are made again by ``laif run``."""
+    """Files of a run, without locks and halves; links to what points of a sweep share are made again by ``laif run``,
+    and ``rglob`` follows none."""
     for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and not path.is_symlink() and not LEFT_OUT & set(parts) and not _passing(folder, path):
+        passing = path.name.startswith(".lock") or path.suffix in (".partial", ".tmp")
+        left_out = passing or path.is_symlink() or LEFT_OUT & set(path.relative_to(folder).parts)
+        if path.is_file() and not left_out:
             yield path
-
-
-def _passing(folder: Path, path: Path) -> bool:
-    """A lock, half a file, or something behind a link."""
-    linked = any((folder / parent).is_symlink() for parent in path.relative_to(folder).parents)
-    return linked or path.name.startswith(".lock") or path.suffix in (".partial", ".tmp")
 
 
 def _inside(name: str) -> bool:

@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from laif_helpers.models import template
+from laif_helpers.models import tokenizers
 from laif_helpers.records import read_rows
 from laif_helpers.train.child import rollouts
 from laif_helpers.train.child.rollouts import rendered
@@ -28,7 +28,7 @@ def load_tokenizer(base: str, template_values: Row | None = None) -> Any:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return template.with_values(tokenizer, template_values or {})
+    return tokenizers.with_values(tokenizer, template_values or {})
 
 
 def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:

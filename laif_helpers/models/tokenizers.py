@@ -1,13 +1,16 @@
-"""Compares the vocabularies of two local models: a teacher scores the target's tokens, so it must have the same."""
+"""Compares the vocabularies of two models, and gives a chat template values of its own."""
 
+import copy
 import functools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from laif_helpers.paths import resolve
 from laif_helpers.target import Target
 
 
-def problem(target: str, teacher: str) -> str:
+def vocabulary_problem(target: str, teacher: str) -> str:
     """Why ``teacher`` cannot score what ``target`` writes, token by token; "" if it can.
 
     A model that is not on this machine yet is compared when it is loaded: "" here.
@@ -35,3 +38,28 @@ def _ids(folder: Path) -> dict[str, int]:
     from transformers import AutoTokenizer
 
     return dict(AutoTokenizer.from_pretrained(folder).get_vocab())
+
+
+def with_values(tokenizer: Any, values: Mapping[str, Any]) -> Any:
+    """The tokenizer with a template that takes ``values`` by itself; a copy, because one tokenizer may serve many.
+
+    They are written into the template, so a checkpoint that is saved with it asks as it was trained, here and behind
+    any server. Values that a request names go before these.
+    """
+    if not values or not tokenizer.chat_template:
+        return tokenizer
+    # The line's end is cut off when a template is rendered, so the first line of the template stays a first line.
+    head = "".join(
+        f"{{%- if {name} is not defined %}}{{%- set {name} = {value!a} %}}{{%- endif %}}\n"
+        for name, value in values.items()
+    )
+    changed = copy.copy(tokenizer)
+    named = tokenizer.chat_template  # a text, or several texts by name
+    changed.chat_template = (
+        {name: _begun(head, text) for name, text in named.items()} if isinstance(named, dict) else _begun(head, named)
+    )
+    return changed
+
+
+def _begun(head: str, text: str) -> str:
+    return text if text.startswith(head) else head + text
