@@ -182,7 +182,8 @@ def test_questions_and_answers_are_read_once(run: Path, monkeypatch: pytest.Monk
     for arm, k in (("vanilla", 0), ("le", 1), ("le", 2), ("lec", 1), ("lec", 2)):
         rows = [replace(row, id=item.id, split="train") for row, item in zip(responses(set()), train, strict=True)]
         write_jsonl(RunDir(run).iteration(arm, k).responses("practice", "train"), rows)
-    joined.forget()
+    joined._responses.cache_clear()
+    joined._examples.cache_clear()
     monkeypatch.setattr(benchmarks, "get", lambda name: replace(practice, load=load))
     compare.collect(parameters(run))
     effects.collect(parameters(run))

@@ -176,12 +176,6 @@ def _sources(p: Recipe, benchmark: str, split: str) -> Iterator[Path]:
         yield from sorted(place.rglob("*")) if place.is_dir() else [place] if place.is_file() else []
 
 
-def forget() -> None:
-    """Read everything anew from now on (for tests)."""
-    _responses.cache_clear()
-    _examples.cache_clear()
-
-
 def _state(path: Path) -> tuple[int, int]:
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns

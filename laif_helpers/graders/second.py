@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
-from typing import Protocol
+from typing import Any
 
 from laif_helpers import machine, sandbox
 from laif_helpers.graders import fields
@@ -36,17 +36,11 @@ _PAIRS = {"hours": ("minutes", 60), "feet": ("inches", 12), "minutes": ("seconds
 _COURTESY = re.compile(r"(?:i hope|let me know|feel free|hope (?:this|that))", re.IGNORECASE)
 
 
-class HasFamily(Protocol):
-    """A benchmark, as far as this module needs to know one."""
-
-    @property
-    def family(self) -> str: ...
-
-
-def second_grades(benchmark: HasFamily, examples: list[Example], texts: list[str], first: list[Grade]) -> list[Second]:
+def second_grades(benchmark: Any, examples: list[Example], texts: list[str], first: list[Grade]) -> list[Second]:
     """The second grader's verdict on each answer, in order; a sure first grade stands without one.
 
-    ``texts``: the responses that ``first`` are the grades of. Programs run in the sandbox once more.
+    ``benchmark``: a ``Benchmark``, whose family counts; ``texts``: the responses that ``first`` are the grades of.
+    Programs run in the sandbox once more.
     """
     verdicts: list[Second] = [(grade.correct, "") for grade in first]
     triples = enumerate(zip(examples, texts, first, strict=True))
