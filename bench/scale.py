@@ -3,6 +3,8 @@
     python bench/scale.py lessons 100 1000 10000         errors: wall time, peak memory, files, bytes
     python bench/scale.py runner 1000 --workers 1 4 16 64    stages: seconds, seconds of an idle resume, manifest
     python bench/scale.py stage                          what an empty stage costs, kernel start and imports included
+    python bench/scale.py ray 0 --workers 1 2            the quickstart by the local executor, then by Ray; 200: with
+                                                         so many items of each split, and one turn
     python bench/scale.py write                          docs/scale.md and figures/scale.png from the rows so far
 
 Real: recipe, plan, runner, manifest, ledger, the join of answers and items, the scripted instructor, the checks, the
@@ -12,6 +14,8 @@ writer of lessons. Simulated: the target, which answers every question wrong, an
 """
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -183,6 +187,29 @@ def stage(folder: Path) -> dict[str, Any]:
     return {"cpu_seconds": round(cpu, 2), "seconds": round(time.perf_counter() - begin, 2)}
 
 
+# -- Ray beside the local executor
+
+
+def on_ray(limit: int, workers: int, folder: Path) -> dict[str, Any]:
+    """Seconds and processor seconds of the quickstart by each executor, their servers' start and end included."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # Ray's processes are ours to wait for, and so counted, when their own end
+    smaller = ["--set", f"limit={limit}", "--set", "iterations=1"] if limit else []
+    free = {name: value for name, value in os.environ.items() if name not in executors.THREADS}
+    row: dict[str, Any] = {"items": limit, "workers": workers}
+    for name in ("local", "ray"):
+        argv = [sys.executable, "-m", "laif_helpers.cli", "run", str(ROOT / "papermill_runs" / "quickstart.yaml")]
+        argv += ["--executor", name, "--set", f"workers={workers}", *smaller]
+        before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run(argv, env=free | {"LAIF_RUNS": str(folder / name)}, stdout=sys.stderr, check=True)
+        row[f"{name}_seconds"] = round(time.perf_counter() - begin, 1)
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.wait()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        row[f"{name}_cpu"] = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
+    return row
+
+
 # -- the page
 
 
@@ -234,7 +261,7 @@ def _draw(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("what", choices=["lessons", "runner", "stage", "write"])
+    options.add_argument("what", choices=["lessons", "runner", "stage", "ray", "write"])
     options.add_argument("sizes", nargs="*", type=int, default=[0])
     options.add_argument("--workers", nargs="*", type=int, default=[1])
     options.add_argument("--out", type=Path, default=Path("scale"))
@@ -245,6 +272,7 @@ def main() -> None:
             folder, size = Path(place), given.sizes[0]
             ways = {"lessons": lambda: lessons(size, folder), "stage": lambda: stage(folder)}
             ways["runner"] = lambda: stages(size, given.workers[0], folder)
+            ways["ray"] = lambda: on_ray(size, given.workers[0], folder)
             print(json.dumps(ways[given.what]()))
         return
     known = read_json(given.out / "scale.json", [])

@@ -135,7 +135,8 @@ def devices(processes: int) -> list[int | str]:
     """
     found = gpus()
     if found and len(found) < processes:
-        raise ValueError(f"num_processes {processes} is more than the {len(found)} GPU(s) here: {', '.join(found)}")
+        here = f"the {len(found)} GPU(s) here: {', '.join(found)}"
+        raise ValueError(f"num_processes {processes} is more than {here}; set num_processes: {len(found)}")
     return [int(name) if name.isdigit() else name for name in found[:processes]] or list(range(processes))
 
 

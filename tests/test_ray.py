@@ -256,7 +256,8 @@ def test_a_node_that_does_not_see_the_run_folder(tmp_path: Path) -> None:
         ray_nodes.refuse({"NodeName": "b", "NodeID": "7"}, own, own, tmp_path / "run" / "x" / "y")
 
 
-def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(ConnectionError, match=r"no Ray cluster at RAY_ADDRESS '127\.0\.0\.1:1'.*ray start --head"):
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "head"])
+def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConnectionError, match=rf"no Ray cluster at RAY_ADDRESS '{address}'.*ray start --head"):
         loop.engine("ray")

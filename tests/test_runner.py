@@ -111,6 +111,16 @@ def test_unknown_executor_and_missing_ray_have_a_sentence(monkeypatch: pytest.Mo
         loop.engine("ray")
 
 
+def test_more_gpus_than_there_are_is_said_before_anything_runs(
+    toy: Toy, real_kernels: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    real_kernels()
+    with pytest.raises(ValueError, match=r"num_processes 2 is more than the 1 GPU\(s\) here.*set num_processes: 1"):
+        toy.run(num_processes=2, deepspeed="zero2")
+    assert not toy.run_dir.manifest.exists()
+
+
 # -- the plan
 
 

@@ -101,7 +101,7 @@ class Local:
     def _quietest(self, count: int) -> list[str]:
         """The ``count`` GPUs with the fewest of this runner's stages: left alone, each stage would take the first one.
 
-        None if there are fewer than that: the training then says so.
+        None if there are fewer than that, as for a server of a target that may spread over them.
         """
         self.placed = [(handle, own) for handle, own in self.placed if handle.poll() is None]
         found, at_work = launch.gpus(), Counter(gpu for _, own in self.placed for gpu in own)
@@ -114,7 +114,8 @@ class Local:
         return machine.cores() // workers
 
     def check(self, run: Path, processes: int) -> None:
-        """A training checks its own GPUs."""
+        """Raise ValueError for fewer GPUs than a training will ask for: it runs after answers and lessons are paid."""
+        launch.devices(processes)
 
     def end(self, handles: Iterable["subprocess.Popen[bytes]"]) -> None:
         launch.end(*handles)

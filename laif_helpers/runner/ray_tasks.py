@@ -221,9 +221,9 @@ class Ray:
 
 
 def _knock(address: str) -> None:
-    """Raise ConnectionError if nobody listens at ``host:port``; Ray's own search takes half a minute."""
+    """Raise ConnectionError if nobody listens at the address; Ray's own search takes half a minute."""
     place = address.removeprefix("ray://")
-    if ":" in place and not _answers(place):
+    if place not in ("", "auto", "local") and not _answers(place):
         raise ConnectionError(
             f"no Ray cluster at {_at(address)}: nobody answers there; start one with `ray start --head`, or unset "
             "RAY_ADDRESS to run on this machine"
