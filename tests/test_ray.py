@@ -76,11 +76,12 @@ class Driver:
     """``laif run --executor ray`` of the toy recipe, in a process of its own, and what its first stage says of itself:
     node, worker, stage and kernel, once for each time that it begins."""
 
-    def __init__(self, toy: Toy, cluster: Cluster, work: str = WORK) -> None:
+    def __init__(self, toy: Toy, cluster: Cluster | None, work: str = WORK) -> None:
         self.toy, self.note, self.go = toy, toy.root / "began", toy.root / "go"
         write_toy(toy.notebooks, "01_evaluate", work=work.format(note=str(self.note), go=str(self.go)))
         toy.plan(iterations=0)
-        self.environment = os.environ | {"RAY_ADDRESS": cluster.ray.address, "OPENAI_API_KEY": KEY}
+        address = cluster.ray.address if cluster else ""
+        self.environment = os.environ | {"RAY_ADDRESS": address, "OPENAI_API_KEY": KEY}
 
     def start(self) -> None:
         argv = [sys.executable, "-c", DRIVER, str(self.toy.root / "toy.yaml"), str(self.toy.notebooks)]
@@ -254,6 +255,15 @@ def test_a_node_that_does_not_see_the_run_folder(tmp_path: Path) -> None:
     own = {"package": "1", "checkout": True, "sees": False}
     with pytest.raises(ValueError, match=r"node b .* does not see the run folder .*set LAIF_RUNS to a shared folder"):
         ray_nodes.refuse({"NodeName": "b", "NodeID": "7"}, own, own, tmp_path / "run" / "x" / "y")
+
+
+def test_a_ray_of_our_own_runs_a_stage_as_this_machine_does(toy: Toy) -> None:
+    note = "Path({note!r}).write_text(json.dumps([os.getpriority(0, 0), os.environ['PYTHONPATH']]))"
+    driver = Driver(toy, None, work=f"import os\n{note}")
+    driver.environment["PYTHONPATH"] = str(ROOT)
+    code, text = driver.run()
+    assert code == 0, text
+    assert json.loads(driver.note.read_text()) == [os.getpriority(os.PRIO_PROCESS, 0), str(ROOT)]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "head"])

@@ -25,6 +25,7 @@ NAMESPACE = "laif"
 RETRIES = 2
 LINGER_S = 60.0  # a finished actor leaves by itself, because the runner that would end it may be gone
 LOOK_S, SILENT_S = 2.0, 10.0
+LEAN = str(Path(__file__).parent / "lean")
 OURS = ("LAIF_", "HF_", "OPENAI_", "WANDB_")
 """Variables that go with a stage to its node, folders and keys; in memory only. All others are the node's own."""
 
@@ -35,7 +36,8 @@ class StageActor:
     code: int | None = None
 
     def run(self, job: str, log: str, threads: int, variables: dict[str, str]) -> int:
-        os.environ.update(variables)
+        paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        os.environ.update(variables | {"PYTHONPATH": os.pathsep.join(path for path in paths if path != LEAN)})
         self.code = executors.run_here(job, log, threads)
         leaving = threading.Timer(LINGER_S, os._exit, (0,))
         leaving.daemon = True
@@ -127,6 +129,7 @@ class Ray:
         if not importlib.util.find_spec("ray"):
             raise ValueError("executor 'ray' needs Ray; install it with: pip install -e '.[cluster]'")
         os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # pages of its own logs whenever a node dies
+        os.environ.setdefault("RAY_worker_niceness", "0")  # else 15: beside any other work a stage would stand still
         import ray
 
         address = os.environ.get("RAY_ADDRESS", "")

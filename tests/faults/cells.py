@@ -5,19 +5,18 @@ A cell returns what was found, in a few words; it raises AssertionError if the r
 
 import functools
 import os
+import random
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import world as worlds
 from world import Run, Servers, World, differences, wait
 
@@ -25,7 +24,27 @@ ANSWER, MAP, TEACH = worlds.SMALL_STAGES
 TRAIN, RANKS, COMPARE = "le/iter1/05_train_deepspeed", "fine_tuning/iter1/05_train_deepspeed", "compare/06_compare"
 NO_OVERRIDE = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
 """root without the power to write where the mode forbids it."""
-FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+static int set(clockid_t clock, struct timespec *now) {
+    int code = ((int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime"))(clock, now);
+    FILE *file = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE ? fopen(getenv("LAIF_CLOCK"), "r") : NULL;
+    long ahead = 0;
+    if (file) { if (fscanf(file, "%ld", &ahead) != 1) ahead = 0; fclose(file); now->tv_sec += ahead; }
+    return code; }
+int clock_gettime(clockid_t clock, struct timespec *now) { return set(clock, now); }
+time_t time(time_t *out) {
+    struct timespec now; set(CLOCK_REALTIME, &now); if (out) *out = now.tv_sec; return now.tv_sec; }
+int gettimeofday(struct timeval *restrict out, void *restrict zone) {
+    struct timespec now; int code = set(CLOCK_REALTIME, &now);
+    out->tv_sec = now.tv_sec; out->tv_usec = now.tv_nsec / 1000; return code; }
+"""
+"""The time of day, moved by the seconds in a file; clocks that only run, and those of files, stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +175,25 @@ def at_moment(world: World, *, stage: str, who: str, moment: Callable[[Run], Any
 def asking(run: Run) -> int:
     """Questions to the target that may have been in flight: as many as there may be connections."""
     return 64 if list(run.dir.path.glob("*/iter*/responses/.*.partial")) else 0
+
+
+def any_moments(world: World, *, times: int, pause_s: float = 5.0) -> str:
+    """`laif run` again and again, each time some process of it killed after a random while, until it is through."""
+    rng, in_flight, kills = random.Random(20261126), 0, 0
+    with broken(world, *worlds.SMALL_STAGES) as (run, servers):
+        for _ in range(times):
+            runner = run.start()
+            with suppress(subprocess.TimeoutExpired):
+                runner.wait(rng.expovariate(1 / pause_s))
+            if not (alive := sorted(run.processes(), key=lambda process: process.pid)):
+                break
+            rng.choice(alive).send_signal(signal.SIGKILL)
+            runner.wait(worlds.PATIENCE_S)
+            kills, in_flight = kills + 1, in_flight + run.ledger_rows("sent") + asking(run)
+            assert not (left := run.left()), f"left behind: {left}"
+            assert "Traceback" not in run.output, run.output[-2500:]
+        assert run.finish() == 0, run.output[-3000:]
+        return f"killed {kills} times; " + recovered(world, run, servers, in_flight=in_flight)
 
 
 def started(run: Run) -> bool:
@@ -295,21 +333,9 @@ def stalled(world: World, *, stage: str, who: str, sign: signal.Signals) -> str:
 
 def clock_back(world: World, *, stage: str, match: str, whole: bool = False) -> str:
     """The clock jumps three hours back in the middle, the stage ends, is undone, and runs again in the past."""
-    if not FAKETIME:
-        pytest.skip("no libfaketime (Debian: libfaketime)")
     with broken(world, stage) as (run, servers):
         clock = run.folder / "clock"
-        clock.write_text("+0")
-        run.environment = {
-            "LD_PRELOAD": str(FAKETIME),
-            "FAKETIME_TIMESTAMP_FILE": str(clock),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-        sleep = [sys.executable, "-c", "import time; time.sleep(0.01)"]
-        slept = subprocess.run(sleep, env=os.environ | run.environment, capture_output=True, check=False)
-        if whole and slept.returncode:
-            pytest.skip("libfaketime breaks time.sleep of this Python (EINVAL), and the runner sleeps")
+        run.environment = {"LD_PRELOAD": str(library(run.folder, CLOCK)), "LAIF_CLOCK": str(clock)}
         run.fault = {"event": "open", "match": match, "action": "clock", "place": str(clock)}
         by = "" if whole else stage
         status = run.finish(by)
@@ -375,7 +401,9 @@ def two_drivers(world: World, *, locks: bool = True, first_killed: bool = False)
     """Two `laif run` of one run at once: one works, the other refuses in a sentence."""
     with broken(world, ANSWER, TEACH) as (run, servers):
         if not locks:
-            run.environment = {"LD_PRELOAD": str(no_locks(run.folder))}
+            from test_locks import NO_LOCKS
+
+            run.environment = {"LD_PRELOAD": str(library(run.folder, NO_LOCKS))}
         first = run.start()
         if first_killed:
             wait(lambda: run.victim("kernel") or first.poll() is not None, "kernel")
@@ -387,11 +415,8 @@ def two_drivers(world: World, *, locks: bool = True, first_killed: bool = False)
         return recovered(world, run, servers, in_flight=64 if first_killed else 0)
 
 
-def no_locks(folder: Path) -> Path:
-    """A library that makes every file system one without locks."""
-    from test_locks import NO_LOCKS
-
-    (folder / "no_locks.c").write_text(NO_LOCKS)
-    library = folder / "no_locks.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, folder / "no_locks.c", "-ldl"], check=True)
-    return library
+def library(folder: Path, source: str) -> Path:
+    """Lines of C that stand before the system's own: a file system without locks, a clock that jumps."""
+    (folder / "own.c").write_text(source)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", folder / "own.so", folder / "own.c", "-ldl"], check=True)
+    return folder / "own.so"

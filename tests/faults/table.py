@@ -98,6 +98,8 @@ def _moments() -> Iterator[Cell]:
                 continue
             act = functools.partial(cells.at_moment, stage=stage, who=who, moment=moment, delays=delays)
             yield Cell(who, when, "kill -9", "small", act)
+    act = functools.partial(cells.any_moments, times=20)
+    yield Cell("any process", "at random moments", "kill -9, up to 20 times", "small", act)
 
 
 def _trainings() -> Iterator[Cell]:

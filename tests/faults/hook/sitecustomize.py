@@ -9,7 +9,7 @@ that may not grow. ``LAIF_FAULT`` is JSON with
     action  ``kill`` | ``fill`` | ``deny`` | ``memory`` | ``clock``
     victim  of ``kill``: "" for this process, else a word of the command line of a process above it
     half    of ``kill``: half of what was written is lost first
-    place   of ``fill`` and ``deny``: the folder; of ``clock``: libfaketime's file
+    place   of ``fill`` and ``deny``: the folder; of ``clock``: the file that moves the time of day
     flag    a file that is made when it happens: it happens once
 """
 
@@ -67,7 +67,7 @@ def _memory(fault: dict[str, Any], _: str) -> None:
 
 def _clock(fault: dict[str, Any], _: str) -> None:
     with open(fault["place"], "w") as handle:
-        handle.write("-3h")
+        handle.write("-10800")
 
 
 def _install(fault: dict[str, Any]) -> None:
