@@ -129,6 +129,7 @@ class Ray:
         if not importlib.util.find_spec("ray"):
             raise ValueError("executor 'ray' needs Ray; install it with: pip install -e '.[cluster]'")
         os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # pages of its own logs whenever a node dies
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "30")  # 15 are too few on a busy machine
         os.environ.setdefault("RAY_worker_niceness", "0")  # else 15: beside any other work a stage would stand still
         import ray
 
