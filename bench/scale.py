@@ -42,6 +42,8 @@ ERRORS |= {"peak_gb": "peak GB", "files": "files", "mb": "MB on disk", "load": "
 STAGES = {"stages": "stages", "workers": "workers", "thinking": "the stages' own seconds", "seconds": "seconds"}
 STAGES |= {"cpu_seconds": "CPU seconds", "idle_resume": "idle resume, s", "idle_resume_cpu": "idle resume, CPU s"}
 STAGES |= {"peak_gb": "peak GB", "files": "files", "manifest_mb": "manifest MB", "load": "load of the machine"}
+RAY = {"items": "items of a split (0: all)", "workers": "workers", "local_seconds": "local, s", "ray_seconds": "Ray, s"}
+RAY |= {"local_cpu": "local, CPU s", "ray_cpu": "Ray, CPU s", "load": "load of the machine"}
 EMPTY = {"cpu_seconds": "CPU seconds", "seconds": "seconds", "load": "load of the machine"}
 PAGE = """# How far it scales
 
@@ -215,8 +217,9 @@ def on_ray(limit: int, workers: int, folder: Path) -> dict[str, Any]:
 
 def write(rows: list[dict[str, Any]]) -> None:
     """The page and its figure. Of rows with equal sizes the last one counts."""
-    last = {(row["what"], row.get("errors"), row.get("stages"), row.get("workers")): row for row in rows}
-    ways = {what: [row for row in last.values() if row["what"] == what] for what in ("lessons", "runner", "stage")}
+    last = {(row["what"], *map(row.get, ("errors", "stages", "items", "workers"))): row for row in rows}
+    kinds = ("lessons", "runner", "stage", "ray")
+    ways = {what: [row for row in last.values() if row["what"] == what] for what in kinds}
     parts = [PAGE.format(day=time.strftime("%Y-%m-%d"), cores=os.cpu_count())]
     parts += [
         "## From errors to lessons",
@@ -224,6 +227,7 @@ def write(rows: list[dict[str, Any]]) -> None:
         "![seconds and memory](../figures/scale.png)",
     ]
     parts += ["## The runner", _table(ways["runner"], STAGES), "## An empty stage", _table(ways["stage"], EMPTY)]
+    parts += ["## Ray beside the local executor, on the quickstart", _table(ways["ray"], RAY)] if ways["ray"] else []
     parts += ["## Where it ends", _limits(max(ways["lessons"], key=lambda row: row["errors"]), ways["runner"])]
     write_text(ROOT / "docs" / "scale.md", "\n\n".join(parts) + "\n")
     _draw(sorted(ways["lessons"], key=lambda row: row["errors"]))
@@ -234,7 +238,7 @@ def _limits(largest: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     rate = min(row["stages"] / row["cpu_seconds"] for row in runs)
     return (
         f"The largest size that ran is {largest['errors']:,} errors. If the way from there is straight, a million\n"
-        f"errors of one benchmark take 03 {largest['seconds'] * times / 3600:.1f} hours of this machine and "
+        f"errors of one benchmark take 03 {largest['cpu_seconds'] * times / 60:.0f} minutes of one core and "
         f"{largest['peak_gb'] * times:.0f} GB of memory, which is the\nfirst limit: 03 holds its requests, replies and "
         f"lessons in memory. The runner settles {rate:.0f} stages a second of\nprocessor time, so that stages of "
         f"{64 / rate:.1f} s or more keep 64 workers busy."
