@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -228,6 +227,7 @@ def test_each_node_is_asked_before_work_whether_it_sees_the_same(tmp_path: Path,
         made.add("good", num_gpus=2)
         for name, line in {
             "none": "import sys\nsys.modules['laif_helpers'] = None",
+            "late": "import time\nnow = time.time\ntime.time = lambda: now() - 3600",
             "other": "",
         }.items():
             (tmp_path / name).mkdir()
@@ -248,13 +248,20 @@ def test_each_node_is_asked_before_work_whether_it_sees_the_same(tmp_path: Path,
     assert found["good"] == []
     assert "node none" in found["none"][0] and "has no laif_helpers" in found["none"][0]
     assert "another version of laif_helpers" in found["other"][0]
+    assert "clock of node late" in found["late"][0] and "behind this machine's" in found["late"][0]
     assert "num_processes 3 needs 3 GPUs on one node" in found["GPUs"][0]
 
 
-def test_a_node_that_does_not_see_the_run_folder(tmp_path: Path) -> None:
-    own = {"package": "1", "checkout": True, "sees": False}
+def test_a_node_that_does_not_see_the_run_folder_or_has_another_time(tmp_path: Path) -> None:
+    node, run = {"NodeName": "b", "NodeID": "7"}, tmp_path / "run" / "x" / "y"
+    own = {"package": "1", "checkout": True, "sees": False, "time": 1e9}
     with pytest.raises(ValueError, match=r"node b .* does not see the run folder .*set LAIF_RUNS to a shared folder"):
-        ray_nodes.refuse({"NodeName": "b", "NodeID": "7"}, own, own, tmp_path / "run" / "x" / "y")
+        ray_nodes.refuse(node, own, own, run)
+    run.mkdir(parents=True)
+    (run / "7").touch()
+    ray_nodes.refuse(node, own | {"sees": True, "time": 1e9 + 60}, own, run)
+    with pytest.raises(ValueError, match=r"clock of node b .* is 3600 s behind this machine's; set it"):
+        ray_nodes.refuse(node, own | {"sees": True, "time": 1e9 - 3600}, own, run)
 
 
 def test_a_ray_of_our_own_starts_as_we_need_it_or_says_why_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,21 +272,11 @@ def test_a_ray_of_our_own_starts_as_we_need_it_or_says_why_it_does_not(monkeypat
         raise Exception("The current node timed out during startup.")  # what Ray 2.60 raises on a busy machine
 
     monkeypatch.setattr("ray.init", too_slow)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for name in ("RAY_ADDRESS", "RAY_worker_niceness"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConnectionError, match=r"RAY_ADDRESS is not set.*node timed out during startup"):
-        engines.get("ray")
+        loop.engine("ray")
     assert seen["RAY_worker_niceness"] == "0"
-    assert (seen["PYTHONPATH"], os.environ["PYTHONPATH"]) == (f"{ray_tasks.LEAN}{os.pathsep}{ROOT}", str(ROOT))
-
-
-def test_a_stage_does_not_see_what_makes_ray_start_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("laif_helpers.runner.executors.run_here", lambda *_: 0)
-    monkeypatch.setattr("threading.Timer", lambda *_: SimpleNamespace(start=lambda: None))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([ray_tasks.LEAN, str(ROOT)]))
-    assert ray_tasks.StageActor().run("job", "log", 1, {}) == 0
-    assert os.environ["PYTHONPATH"] == str(ROOT)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "head"])

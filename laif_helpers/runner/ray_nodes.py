@@ -1,4 +1,4 @@
-"""Asks each node of a Ray cluster, before any work, whether it sees what this machine sees: package, checkout, run."""
+"""Asks each node of a Ray cluster, before any work, whether it sees this machine's package, checkout, run and time."""
 
 import os
 import shutil
@@ -17,6 +17,7 @@ def _question() -> Callable[[str, str, str], dict[str, Any]]:
     def ask(root: str, folder: str, name: str) -> dict[str, Any]:
         import hashlib
         import importlib.util
+        import time
         from pathlib import Path
 
         spec, found = importlib.util.find_spec("laif_helpers"), hashlib.sha256()
@@ -27,7 +28,8 @@ def _question() -> Callable[[str, str, str], dict[str, Any]]:
         if sees:
             (Path(folder) / name).touch()
         package = found.hexdigest() if places else ""
-        return {"package": package, "checkout": (Path(root) / "notebooks").is_dir(), "sees": sees}
+        notebooks = (Path(root) / "notebooks").is_dir()
+        return {"package": package, "checkout": notebooks, "sees": sees, "time": time.time()}
 
     return ask
 
@@ -74,3 +76,6 @@ def refuse(node: dict[str, Any], answer: dict[str, Any], own: dict[str, Any], fo
         raise ValueError(f"{name} has no checkout at {ROOT}; every node needs it at the same path")
     if not (answer["sees"] and (folder / node["NodeID"]).is_file()):
         raise ValueError(f"{name} does not see the run folder {folder.parents[1]}; set LAIF_RUNS to a shared folder")
+    if abs(ahead := answer["time"] - own["time"]) > PROBE_S:  # it had so long to answer
+        apart = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'}"
+        raise ValueError(f"the clock of {name} is {apart} this machine's; set it, as chrony does")

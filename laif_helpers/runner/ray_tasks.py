@@ -25,7 +25,6 @@ NAMESPACE = "laif"
 RETRIES = 2
 LINGER_S = 60.0  # a finished actor leaves by itself, because the runner that would end it may be gone
 LOOK_S, SILENT_S = 2.0, 10.0
-LEAN = str(Path(__file__).parent / "lean")
 OURS = ("LAIF_", "HF_", "OPENAI_", "WANDB_")
 """Variables that go with a stage to its node, folders and keys; in memory only. All others are the node's own."""
 
@@ -36,8 +35,7 @@ class StageActor:
     code: int | None = None
 
     def run(self, job: str, log: str, threads: int, variables: dict[str, str]) -> int:
-        paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        os.environ.update(variables | {"PYTHONPATH": os.pathsep.join(path for path in paths if path != LEAN)})
+        os.environ.update(variables)
         self.code = executors.run_here(job, log, threads)
         leaving = threading.Timer(LINGER_S, os._exit, (0,))
         leaving.daemon = True
@@ -137,7 +135,7 @@ class Ray:
         _knock(address)
         try:
             ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-        except (ConnectionError, RuntimeError) as error:
+        except Exception as error:  # Ray's own for a node that starts too slowly is a bare one
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConnectionError(f"Ray could not join a cluster ({_at(address)}): {why}") from None
         self.address = ray.get_runtime_context().gcs_address
@@ -147,7 +145,7 @@ class Ray:
 
     def check(self, run: Path, processes: int) -> None:
         """Raise ValueError, in one sentence, if the cluster cannot run the stages: too few GPUs or cores on each node,
-        a node with another checkout or without the run folder."""
+        a node with another checkout, without the run folder, or with another time."""
         kind = "GPU" if self.has_gpus else "CPU"
         most = int(max((node["Resources"].get(kind, 0) for node in self.nodes), default=0))
         if processes > most:
