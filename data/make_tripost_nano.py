@@ -1,5 +1,5 @@
-"""Train the target of the self-repair runs: `python data/make_tripost_nano.py` (40 minutes of one core; a training that
-was stopped goes on from its last hundred steps).
+"""Train the target of the self-repair runs: `python data/make_tripost_nano.py` (65 minutes of one core; a training
+that was stopped goes on from its last hundred steps).
 
 A Llama of a million parameters learns word sorting and multistep arithmetic in their seen buckets: answers by the
 solver, and, on errors put in by a script, what feedback and repair look like. No question of any split is among its
@@ -17,7 +17,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,29 +28,18 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as token_models
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from tripost_slips import wrong_attempt
+from tripost_conversations import DRILLS, TASKS, Sample, draw, encode, held_out, padded
 
 from laif_helpers import benchmarks, models
-from laif_helpers.graders import steps
-from laif_helpers.graders.steps.word_sorting import ORDINALS
 from laif_helpers.paths import NANO, ROOT
 from laif_helpers.records import Message, write_json, write_text
 from laif_helpers.stats import wilson
 from laif_helpers.tripost import loop
-from laif_helpers.tripost.trajectories import conversation
 
 OUT = ROOT / "data" / "nano_tripost"
-TASKS = ("word_sorting", "multistep_arithmetic")
-CELLS = {
-    "word_sorting": {"2-3": 3, "4-7": 5},
-    "multistep_arithmetic": {"l3d2": 6, "l4d2": 6, "l3d22": 2, "l4d22": 1},
-}
-"""How often each cell is drawn: long answers cost the most, and a fact is a fact in a short one too."""
 CONTEXT = 2048
 BLOCK = 128
 """Conversations that are drawn, tokenized and sorted by length together."""
-Sample = tuple[list[int], list[int]]
-"""Token ids, and labels: the same ids if they are learned, else -100."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +53,9 @@ class Settings:
     decay: float = 0.3
     copy_blocks: int = 150
     drills: float = 0.3
+    drilled: tuple[str, ...] = ("copy",)
+    sorting: float = 0.0
+    lists: tuple[int, int] = (3, 5)
     short_blocks: int = 40
     weight_decay: float = 0.01
     vocabulary: int = 1100
@@ -78,90 +70,31 @@ class Settings:
     threads: int = 1
 
 
-ROUNDS = (Settings(), Settings(steps=5500, learning_rate=1e-3, decay=0.6, seed=8, again=True))
-"""The second goes on with the first one's weights, other problems and more kinds of drill; the words' vectors get no
-gradient any more."""
-
-
-def held_out() -> set[str]:
-    """The questions of all splits, none of which is learned from."""
-    splits = ("train", "validation", "test")
-    return {e.question for name in TASKS for split in splits for e in benchmarks.get(name).load(split)}
-
-
-def draw(
-    rng: random.Random, wrong: float, forbidden: set[str], short: bool = False
-) -> tuple[list[Message], list[bool]]:
-    """A conversation, and which of its answers are learned: all but an attempt with an error in it."""
-    while True:
-        name = rng.choice(TASKS)
-        cells = dict(list(CELLS[name].items())[:1]) if short else CELLS[name]
-        question = make_reasoning.DRAW[name](rng, rng.choices(list(cells), list(cells.values()))[0])
-        if question not in forbidden:
-            break
-    module = steps.task(name)
-    gold = steps.write(module.solve(module.read(question)))
-    praise = steps.feedback(gold, module.check(question, gold))
-    if rng.random() < wrong:
-        attempt = wrong_attempt(name, question, rng)
-        verdict = module.check(question, attempt)
-        if not verdict.correct:
-            repaired = steps.repair(module, question, attempt, verdict)
-            texts = (attempt, steps.feedback(attempt, verdict), repaired, praise)
-            return conversation(name, question, *texts)[:-1], [False, True, True, True]
-    return conversation(name, question, gold, praise)[:-1], [True, True]
-
-
-def draw_copy(rng: random.Random) -> tuple[list[Message], list[bool]]:
-    """A list of words that is repeated in one of the forms of the task: where copying is most of what there is to
-    learn, it is learned in two minutes."""
-    chosen = rng.sample(make_reasoning.words(), rng.randint(3, 12))
-    question = "Sort the following words alphabetically:\nList: " + " ".join(chosen)
-    lettered = ", ".join(f'"{word}"="{word[0]}" ({ord(word[0]) - 96})' for word in chosen)
-    form = rng.randrange(4)
-    if form == 0:
-        question, answer = " ".join(chosen), " ".join(chosen)
-    elif form == 1:
-        answer = f"(1) The first letter: {lettered}."
-    elif form == 2:
-        separator = rng.choice((" < ", " ? "))
-        answer = "(1) We now have: " + separator.join(f'"{word}"' for word in chosen) + "."
-    else:
-        question, answer = (
-            f"(1) The first letter: {lettered}.",
-            "(Final response) So the answer is: " + " ".join(chosen),
-        )
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}], [True]
-
-
-def draw_letters(rng: random.Random) -> tuple[list[Message], list[bool]]:
-    """The letters of words at one place: what a word's token hides."""
-    place = rng.randint(1, 4)
-    chosen = rng.sample([word for word in make_reasoning.words() if len(word) > place], rng.randint(4, 10))
-    lettered = ", ".join(f'"{word}"="{word[place]}" ({ord(word[place]) - 96})' for word in chosen)
-    head = f"by looking at their {ORDINALS[place]} letters:"
-    question = "Now sort this subpart [" + " ? ".join(f'"{word}"' for word in chosen) + f"] {head}"
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": f"{head} {lettered}."}], [True]
-
-
-def draw_sums(rng: random.Random) -> tuple[list[Message], list[bool]]:
-    """The single sums and products of an expression, one after the other."""
-    cell = rng.choice(list(CELLS["multistep_arithmetic"]))
-    question = make_reasoning.DRAW["multistep_arithmetic"](rng, cell)
-    module = steps.task("multistep_arithmetic")
-    gold = steps.write(module.solve(module.read(question)))
-    found = dict.fromkeys(re.findall(r"\((-?\d+) ([-+*]) (-?\d+)\)", gold))
-    work = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
-    sums = [(f"({a} {sign} {b})", work[sign](int(a), int(b))) for a, sign, b in found][:10]
-    rng.shuffle(sums)
-    answer = ", ".join(f"{text} = {value}" for text, value in sums)
-    return [
-        {"role": "user", "content": ", ".join(text for text, _ in sums)},
-        {"role": "assistant", "content": answer},
-    ], [True]
-
-
-DRILLS = (draw_copy, draw_letters, draw_sums, draw_sums)
+SECOND = Settings(
+    steps=5500,
+    learning_rate=1e-3,
+    decay=0.6,
+    seed=8,
+    again=True,
+    drilled=("copy", "letters", "sums", "sums"),
+)
+THIRD = replace(
+    SECOND,
+    steps=3000,
+    tokens_a_step=2000,
+    seed=9,
+    spread=1.0,
+    wrong=0.3,
+    drills=0.1,
+    drilled=("letters", "copy", "sums"),
+    sorting=0.8,
+    lists=(2, 6),
+)
+FOURTH = replace(THIRD, steps=4000, seed=10, drills=0.25, drilled=("sums",), sorting=0.35)
+ROUNDS = (Settings(), SECOND, THIRD, FOURTH)
+"""A round goes on with the weights of the one before, other problems and more kinds of drill. From the second on the
+words' vectors get no gradient any more. The third has mostly word sorting, the fourth mostly arithmetic: after two
+rounds with both alike often, a list of four to seven words was sorted 11 times in 100."""
 
 
 def make_tokenizer(conversations: list[list[Message]], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -200,38 +133,19 @@ def make_tokenizer(conversations: list[list[Message]], vocabulary: int) -> PreTr
     return tokenizer
 
 
-def encode(drawn: list[tuple[list[Message], list[bool]]], tokenizer: Any) -> list[Sample]:
-    """The chat template's ids, turn by turn, with labels on the answers that are learned and their end tokens."""
-    read = iter(tokenizer([t["content"] for turns, _ in drawn for t in turns], add_special_tokens=False)["input_ids"])
-    role = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("user", "assistant")}
-    samples = []
-    for turns, learned in drawn:
-        ids: list[int] = []
-        labels: list[int] = []
-        wanted = iter(learned)
-        for turn in turns:
-            answer = turn["role"] == "assistant"
-            body = next(read) + [tokenizer.eos_token_id] * answer
-            ids += [role[turn["role"]], *body]
-            labels += [-100, *(body if answer and next(wanted) else [-100] * len(body))]
-        samples.append((ids, labels))
-    return samples
-
-
 def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]) -> Iterator[list[Sample]]:
     """The batches of block ``number``: samples of like length, at most ``tokens_a_step`` tokens with their padding."""
     rng = random.Random(f"{settings.seed}-{number}")
     early = 0 if settings.again else settings.copy_blocks
     short = not settings.again and number - early < settings.short_blocks
-    if number < early:
-        drawn = [draw_copy(rng) for _ in range(BLOCK)]
-    else:
-        drawn = [
-            (rng.choice(DRILLS) if settings.again else draw_copy)(rng)
-            if rng.random() < settings.drills
-            else draw(rng, settings.wrong / (1 + short), forbidden, short)
-            for _ in range(BLOCK)
-        ]
+    drills = [DRILLS[name] for name in settings.drilled]
+    usual = {"short": short, "sorting": settings.sorting, "lists": settings.lists}
+    drawn = [
+        (rng.choice(drills) if settings.again else drills[0])(rng)
+        if number < early or rng.random() < settings.drills
+        else draw(rng, settings.wrong / (1 + short), forbidden, **usual)
+        for _ in range(BLOCK)
+    ]
     block = encode(drawn, tokenizer)
     found: list[list[Sample]] = [[]]
     for sample in sorted(block, key=lambda sample: len(sample[0])):
@@ -240,14 +154,6 @@ def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]
         found[-1].append(sample)
     rng.shuffle(found)
     yield from found
-
-
-def padded(batch: list[Sample], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(len(ids) for ids, _ in batch)
-    ids, labels = torch.full((len(batch), longest), pad), torch.full((len(batch), longest), -100)
-    for row, (tokens, learned) in enumerate(batch):
-        ids[row, : len(tokens)], labels[row, : len(tokens)] = torch.tensor(tokens), torch.tensor(learned)
-    return ids, labels
 
 
 def warm_start(model: LlamaForCausalLM, tokenizer: Any) -> None:
@@ -407,7 +313,7 @@ def main() -> None:
     kept = [given.out / f"training{number}.pt" for number in range(len(ROUNDS))]
     done = []
     for settings, state in zip(ROUNDS, kept, strict=True):
-        if settings.again:
+        if settings.again and settings.spread != 1:
             spread(model, tokenizer, settings.spread)
         done.append(train(model, tokenizer, settings, state))
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
