@@ -273,15 +273,15 @@ self-repair. It sorts words and does multistep arithmetic step by step, writes f
 what it knows of errors comes from errors that a script put in. It is good for nothing else.
 
 Its conversations lie in the seen buckets of `word_sorting` and `multistep_arithmetic`, none of them a question of a
-split; half of them hold an attempt with an error, its feedback and its repair (the attempt itself is not learned).
-Beside them it repeats lists of words, spells them and does single sums.
+split; half of them (three in ten in the last two rounds) hold an attempt with an error, its feedback and its repair;
+the attempt itself is not learned. Beside them it repeats lists of words, spells them and does single sums.
 
 | round | steps | tokens | conversations | peak learning rate | seed | processor seconds |
 |---|---|---|---|---|---|---|
 {rounds}
 
-AdamW (0.9, 0.95), at most {tokens_a_step} tokens a step; the learning rate falls to 0 over the last 30 % of the first
-round and 60 % of the second.
+AdamW (0.9, 0.95), at most 1,000 tokens a step, 2,000 in the last two rounds; the learning rate falls to 0 over the last
+30 % of the first round and 60 % of the others. The third round is mostly word sorting, the fourth mostly arithmetic.
 
 | test items | N | first answer right | 95 % interval | last answer right |
 |---|---|---|---|---|
@@ -333,7 +333,7 @@ def write_card(out: Path, parameters: int, done: list[dict[str, float]], scores:
         rounds.append(f"| {number} | {numbers} | {of.learning_rate:g} | {of.seed} | {d['seconds']:,.0f} |")
     rows = [f"| {k} | {s['n']} | {s['first']:.3f} | {s['low']:.3f}–{s['high']:.3f} | {s['last']:.3f} |"
             for k, s in scores.items()]  # fmt: skip
-    filled = {"parameters": parameters, "tokens_a_step": ROUNDS[0].tokens_a_step, "rounds": "\n".join(rounds)}
+    filled = {"parameters": parameters, "rounds": "\n".join(rounds)}
     write_text(out / "README.md", CARD.format(**filled, table="\n".join(rows)))
 
 
