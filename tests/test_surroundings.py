@@ -12,6 +12,7 @@ from conftest import Toy, write_toy
 
 from laif_helpers import launch, machine
 from laif_helpers.models import protocol
+from laif_helpers.paths import ROOT
 from laif_helpers.runner import attempts, executors, manifest
 
 DRAWS = """
@@ -31,6 +32,7 @@ with style.canvas() as (figure, axes):
     axes[0, 0].plot([0, 1], [0.5, 1], label="a_b $x")
     axes[0, 0].legend()
 style.save(figure, p.folder.path / "figures" / "drawn")
+assert os.environ["PYTHONPATH"] in sys.path, sys.path
 print("é → 中")
 """
 
@@ -49,6 +51,7 @@ def test_a_stage_runs_whatever_the_user_has_set(
         "IPYTHONDIR": str(tmp_path / "ipython"),
         "JUPYTER_CONFIG_DIR": str(tmp_path / "ipython"),
         "PYTHONSTARTUP": str(tmp_path / "startup.py"),
+        "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "error",
         "PYTHONOPTIMIZE": "2",
         "PYTHONDONTWRITEBYTECODE": "1",

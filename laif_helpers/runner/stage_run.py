@@ -59,9 +59,9 @@ def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
 def _write_kernelspec(folder: Path) -> None:
     """A ``python3`` kernelspec for this very interpreter (one installed elsewhere may be another Python), whose kernel
     ends with this process."""
-    # -P keeps the working directory off sys.path, as ipykernel's own launcher does
+    # -P keeps the working directory off sys.path; ipykernel_launcher would take a PYTHONPATH of that name with it
     python = [sys.executable, "-P", "-m"]
-    argv = [*python, "laif_helpers.launch", str(os.getpid()), *python, "ipykernel_launcher", "-f", "{connection_file}"]
+    argv = [*python, "laif_helpers.launch", str(os.getpid()), *python, "ipykernel", "-f", "{connection_file}"]
     spec = {"argv": argv, "display_name": "Python 3 (laif)", "language": "python"}
     write_json(folder / "kernels" / "python3" / "kernel.json", spec)
 

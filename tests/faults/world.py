@@ -31,7 +31,7 @@ KEY = "sk-planted-in-the-environment-0123456789"
 MODULES = {
     "runner": "laif_helpers.cli",
     "stage": "laif_helpers.runner.stage_run",
-    "kernel": "ipykernel_launcher",
+    "kernel": "ipykernel",
     "launcher": "deepspeed.launcher.launch",
     "rank": "laif_helpers.train.child",
 }
