@@ -194,6 +194,13 @@ def test_deepspeed_reads_its_states_without_running_them(tmp_path: Path, monkeyp
         def __reduce__(self) -> tuple[object, tuple[str, str]]:
             return open, (str(tmp_path / "ran"), "w")
 
+    class Looked:
+        def __init__(self, *of: object) -> None:
+            self.of = of
+
+        def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+            return getattr, self.of
+
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "0")
     engine = TorchCheckpointEngine()
     torch.save({"optimizer": Runs()}, tmp_path / "state.pt")
@@ -211,6 +218,13 @@ def test_deepspeed_reads_its_states_without_running_them(tmp_path: Path, monkeyp
     own = {"scalers": scalers, "stage": ZeroStageEnum.weights, "at": fragment_address(numel=3, start=4)}
     torch.save(own, tmp_path / "own.pt")
     assert engine.load(str(tmp_path / "own.pt"))["at"].start == 4
+
+    # Python 3.11.0 to 3.11.3, Debian 12's among them, pickle a member of an enum so
+    torch.save({"stage": Looked(ZeroStageEnum, "weights")}, tmp_path / "stage.pt")
+    assert engine.load(str(tmp_path / "stage.pt"))["stage"] is ZeroStageEnum.weights
+    torch.save({"stage": Looked(LossScaler, "__subclasses__")}, tmp_path / "stage.pt")
+    with pytest.raises(Exception, match="Weights only load failed"):
+        engine.load(str(tmp_path / "stage.pt"))
 
 
 # -- keys

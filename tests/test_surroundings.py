@@ -126,8 +126,10 @@ def test_white_space_around_a_key_does_no_harm(monkeypatch: pytest.MonkeyPatch) 
 
 def test_stages_at_the_same_time_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
-    tell = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
-    monkeypatch.setattr(executors, "command", lambda job, parent: [sys.executable, "-c", tell])
+    tell = tmp_path / "tell"
+    tell.write_text('#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES"\ncat > /dev/null\n')
+    tell.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tell))
     monkeypatch.setattr(subprocess, "DEVNULL", subprocess.PIPE)  # a stage ends when the test closes its input
     engine, handles, logs = executors.Local(), [], [tmp_path / f"{at}.log" for at in range(7)]
 

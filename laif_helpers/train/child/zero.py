@@ -1,6 +1,7 @@
 """Prepares DeepSpeed inside the training process: its file's keys, its CPU backend, how it reads its states."""
 
 import os
+from pickle import UnpicklingError
 
 from laif_helpers.train.settings import Settings
 
@@ -39,9 +40,16 @@ def states_hold_only_data() -> None:
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
 
+    def member(kind: type[ZeroStageEnum], name: str) -> ZeroStageEnum:
+        """Stands for ``getattr``, by which Python 3.11.0 to 3.11.3 pickle a member of an enum."""
+        if kind is not ZeroStageEnum:
+            raise UnpicklingError(f"Weights only load failed: getattr({kind!r}, {name!r}) is no stage of ZeRO")
+        return ZeroStageEnum[name]
+
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     scalers = [loss_scaler.LossScaler, loss_scaler.DynamicLossScaler]
-    torch.serialization.add_safe_globals([*scalers, ZeroStageEnum, fragment_address])
+    allowed = [*scalers, ZeroStageEnum, fragment_address, (member, "builtins.getattr")]
+    torch.serialization.add_safe_globals(allowed)
 
 
 def check_deepspeed_keys(settings: Settings) -> None:
