@@ -1,7 +1,6 @@
 """Prepares DeepSpeed inside the training process: its file's keys, its CPU backend, how it reads its states."""
 
 import os
-from pickle import UnpicklingError
 
 from laif_helpers.train.settings import Settings
 
@@ -43,7 +42,7 @@ def states_hold_only_data() -> None:
     def member(kind: type[ZeroStageEnum], name: str) -> ZeroStageEnum:
         """Stands for ``getattr``, by which Python 3.11.0 to 3.11.3 pickle a member of an enum."""
         if kind is not ZeroStageEnum:
-            raise UnpicklingError(f"Weights only load failed: getattr({kind!r}, {name!r}) is no stage of ZeRO")
+            raise ValueError(f"Weights only load failed: getattr({kind!r}, {name!r}) is no stage of ZeRO")
         return ZeroStageEnum[name]
 
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
