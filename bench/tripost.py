@@ -6,6 +6,7 @@ one), in the same run. Any target that knows the step format will do: `--target 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -20,10 +21,18 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example
 from laif_helpers.tripost.trajectories import conversation
 
-sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "data"))
 from make_reasoning import DRAW, SIZES
-from mutations import mutants
+from step_mutations import mutants
+
+
+def _solved(name: str, rng: random.Random, cell: str) -> tuple[str, str]:
+    """A question with its gold answer. One whose numbers are too large to be read is drawn again."""
+    module = steps.task(name)
+    while True:
+        question = DRAW[name](rng, cell)
+        with contextlib.suppress(ValueError):
+            return question, steps.write(module.solve(module.read(question)))
 
 
 def verifiers(n: int) -> dict[str, dict[str, float]]:
@@ -33,12 +42,11 @@ def verifiers(n: int) -> dict[str, dict[str, float]]:
         module, sizes = steps.task(name), SIZES[name]
         rng = random.Random(11)
         cells = sorted({cell for cells in sizes.values() for cell in cells})
-        questions = [DRAW[name](rng, cells[at % len(cells)]) for at in range(n)]
-        pairs = [(question, steps.write(module.solve(module.read(question)))) for question in questions]
+        pairs = [_solved(name, rng, cells[at % len(cells)]) for at in range(n)]
         began = time.process_time()
         accepted = sum(module.check(*pair).correct for pair in pairs)
         rate = n / (time.process_time() - began)
-        wrong = [(question, mutant) for question in questions[: n // 15] for mutant in mutants(name, question, rng)]
+        wrong = [(question, mutant) for question, _ in pairs[: n // 15] for mutant in mutants(name, question, rng)]
         verdicts = [(mutant, module.check(question, mutant.text)) for question, mutant in wrong]
         found[name] = {
             **{"gold": n, "accepted": accepted, "attempts_a_second": round(rate), "mutants": len(wrong)},

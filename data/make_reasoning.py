@@ -22,11 +22,11 @@ from laif_helpers.graders.steps.logical_deduction import orders, read_clue
 # -- multistep arithmetic: a cell is l<numbers in a group>d<2 for each level of the tree
 
 SUM_SEEN = ("l3d2", "l4d2", "l3d22", "l4d22")
-UNSUM_SEEN = ("l3d222", "l4d222", "l5d2", "l6d2", "l5d22", "l6d22", "l5d222", "l6d222")
+SUM_UNSEEN = ("l3d222", "l4d222", "l5d2", "l6d2", "l5d22", "l6d22", "l5d222", "l6d222")
 SUM_SIZES = {
     "train": dict.fromkeys(SUM_SEEN, 150),
     "validation": dict.fromkeys(SUM_SEEN, 20),
-    "test": dict.fromkeys(SUM_SEEN, 60) | dict.fromkeys(UNSUM_SEEN, 40),
+    "test": dict.fromkeys(SUM_SEEN, 60) | dict.fromkeys(SUM_UNSEEN, 40),
 }
 
 
@@ -46,11 +46,11 @@ def _sum_row(parts: list[str], rng: random.Random) -> str:
 # -- word sorting: a cell is how many words
 
 WORD_SEEN = ("2-3", "4-7")
-UNWORD_SEEN = ("8-10", "11-15", "16-20")
+WORD_UNSEEN = ("8-10", "11-15", "16-20")
 WORD_SIZES = {
     "train": {"2-3": 250, "4-7": 350},
     "validation": dict.fromkeys(WORD_SEEN, 40),
-    "test": dict.fromkeys((*WORD_SEEN, *UNWORD_SEEN), 100),
+    "test": dict.fromkeys((*WORD_SEEN, *WORD_UNSEEN), 100),
 }
 ALIKE = 0.3
 """Share of the words that are drawn among the neighbours of a word of the list, so that letters tie."""
@@ -77,28 +77,16 @@ def draw_words(rng: random.Random, cell: str) -> str:
 # -- date understanding: a cell is how many relations
 
 DATE_SEEN = ("1", "2")
-UNDATE_SEEN = ("3", "4", "5")
+DATE_UNSEEN = ("3", "4", "5")
 DATE_SIZES = {
     "train": dict.fromkeys(DATE_SEEN, 300),
     "validation": dict.fromkeys(DATE_SEEN, 40),
     "test": {"1": 100, "2": 100, "3": 80, "4": 60, "5": 60},
 }
-EVENTS = (
-    "the concert",
-    "the exam",
-    "the wedding",
-    "the match",
-    "the meeting",
-    "the party",
-    "the parade",
-    "the delivery",
-    "the interview",
-    "the recital",
-    "the launch",
-    "the harvest",
-)
+_EVENTS = "concert exam wedding match meeting party parade delivery interview recital launch harvest"
+EVENTS = tuple(f"the {event}" for event in _EVENTS.split())
 PEOPLE = ("Mia", "Tom", "Ada", "Leo", "Ruth", "Omar", "Nina", "Karl")
-_WORDS_dates = ("one", "two", "three", "four", "five", "six")
+_COUNT_WORDS = ("one", "two", "three", "four", "five", "six")
 
 
 def draw_dates(rng: random.Random, cell: str) -> str:
@@ -143,7 +131,7 @@ def _date_given(rng: random.Random, subject: str, day: date) -> str:
 def _date_amount(rng: random.Random) -> str:
     unit, most = rng.choice((("day", 30), ("day", 6), ("week", 4), ("month", 4), ("year", 3)))
     size = rng.randint(1, most)
-    number = _WORDS_dates[size - 1] if size <= len(_WORDS_dates) and rng.random() < 0.5 else str(size)
+    number = _COUNT_WORDS[size - 1] if size <= len(_COUNT_WORDS) and rng.random() < 0.5 else str(size)
     return f"{number} {unit}{'s' * (size != 1)}"
 
 

@@ -1,19 +1,16 @@
 """Puts errors into right answers for `make_tripost_nano.py`: single ones, and slips that all later lines follow.
 
-``tests/mutations.py`` changes one place and leaves the rest right. People and models rather make a slip and go
+``step_mutations`` changes one place and leaves the rest right. People and models rather make a slip and go
 on from it; a slip here is one wrong result, letter or word, with every later line derived from it.
 """
 
 import random
 import re
-import sys
+
+from step_mutations import mutants
 
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps import FINAL, multistep_arithmetic, word_sorting
-from laif_helpers.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "tests"))
-from mutations import mutants
 
 FOLLOWED = 0.6
 """Share of errors that later lines follow."""

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from mutations import mutants
+from step_mutations import mutants
 
 from laif_helpers import benchmarks
 from laif_helpers.graders import steps

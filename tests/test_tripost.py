@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutations import mutants
+from step_mutations import mutants
 
 from laif_helpers import benchmarks, models, recipe, tripost
 from laif_helpers.answers import repair
