@@ -3,7 +3,7 @@
     python bench/training.py [ITEMS]              tokens a second, three ways, one after another in one process
     python bench/training.py --model FOLDER       the same on any model folder, in float32 and in bfloat16
     python bench/training.py --overhead [SECONDS] notebook + papermill + launch over calling the trainer directly
-    python bench/training.py --flops              a Llama of 1 billion random weights on a GPU: utilisation, memory
+    python bench/training.py --flops [ROWS]       a Llama of 1 billion random weights on a GPU: utilisation, memory
 
 The items are gold lessons of the practice world with their real lengths, all ways train one epoch of the same ones. A
 real token is one of a sample: padding is work but no token. The original pads every sample to 512 tokens, alone in its
@@ -183,8 +183,9 @@ def through_notebook(runs: str, epochs: int, turn: str) -> None:
     subprocess.run(argv, env=env, check=True, capture_output=True)
 
 
-def flops(length: int = 2048, items: int = 128) -> None:
-    """Our trainer on a random Llama of 1 billion weights, full rows of 2,048 tokens, bf16, no checkpointing.
+def flops(rows: int = 4, length: int = 2048, items: int = 128) -> None:
+    """Our trainer on a random Llama of 1 billion weights, ``rows`` full rows of 2,048 tokens a step, bf16, no
+    checkpointing.
 
     Utilisation is 6 operations a weight and token over the device's peak (attention's own products not counted), beside
     the plain Trainer that pads practice lengths to 512, and the preflight's estimate beside the peak memory.
@@ -200,8 +201,9 @@ def flops(length: int = 2048, items: int = 128) -> None:
         tokenizer.save_pretrained(base)
         shape = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
         config = LlamaConfig(vocab_size=32000, num_key_value_heads=8, max_position_embeddings=length, **shape)
-        LlamaForCausalLM(config).save_pretrained(base)
-        values = {"target": str(base), "batch_size": 4, "max_length": length, "gradient_checkpointing": False}
+        with torch.device("cuda"):
+            LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(base)
+        values = {"target": str(base), "batch_size": rows, "max_length": length, "gradient_checkpointing": False}
         settings = prepared(runs, items, **values)
         random = torch.Generator().manual_seed(0)
         ids = torch.randint(0, 32000, (items, length), generator=random).tolist()
@@ -209,11 +211,11 @@ def flops(length: int = 2048, items: int = 128) -> None:
         short, _ = sft_samples.make_samples(settings, tokenizer)
         model = memory.shape(str(base))
         needed = memory.need(model, settings, gpu=True, longest=length)
-        for name, way, rows in (("ours, full rows", ours, full), ("plain Trainer, padded", original, short * 16)):
-            timed(way, settings, tokenizer, rows[: len(rows) // 8])  # first steps compile kernels: nobody's speed
+        for name, way, data in (("ours, full rows", ours, full), ("plain Trainer, padded", original, short * 4)):
+            timed(way, settings, tokenizer, data[: len(data) // 8])  # first steps compile kernels: nobody's speed
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-            seconds, seen = timed(way, settings, tokenizer, rows)
+            seconds, seen = timed(way, settings, tokenizer, data)
             tell(name, model.weights, sum(len(row["input_ids"]) for row in rows[:seen]) / seconds)
             print(f"  peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
         print(f"preflight's estimate for ours: {needed.device / 2**30:.1f} GiB")
@@ -233,6 +235,6 @@ if __name__ == "__main__":
     elif words[:1] == ["--model"] and words[1:]:
         of_model(words[1])
     elif words[:1] == ["--flops"]:
-        flops()
+        flops(int(words[1]) if words[1:] else 4)
     else:
         side_by_side(int(words[0]) if words else 1000)

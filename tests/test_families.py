@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from laif_helpers.models import decoding
-from laif_helpers.models.decoding import families
+from laif_helpers.models.decoding import captured, families
 from tests.families import FAMILIES, STOPS, decoded, make, prompt_ids, wanted
 from tests.test_models import make_tokenizer
 
@@ -51,6 +51,26 @@ def test_at_least_45_families_are_tried_and_every_name_of_the_tables_is() -> Non
     assert len(FAMILIES) >= 45 and set(SAMPLE) <= set(FAMILIES)
     assert set(FAMILIES) >= families.OWN_LOOP | families.PADDED
     assert not families.OWN_LOOP & families.PADDED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", sorted(captured.CAPTURED))
+def test_a_step_that_a_graph_may_repeat_gives_the_same_texts(
+    family: str, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A processor computes the same step: whole buffers behind a mask, everything in place. A GPU: ``make gpu``."""
+    taken: list[int] = []
+    original = captured.Step.advance
+
+    def advance(self: captured.Step, steps: int) -> None:
+        taken.append(steps)
+        original(self, steps)
+
+    monkeypatch.setattr(captured, "serves", lambda model, growable: growable)
+    monkeypatch.setattr(captured.Step, "advance", advance)
+    model = make(family)
+    assert decoded(model, prompts, STOPS) == wanted(model, prompts, STOPS)
+    assert taken
 
 
 @pytest.mark.model

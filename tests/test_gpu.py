@@ -1,14 +1,18 @@
 """On a GPU (``make gpu``): plain ``generate``'s texts, and every way to train."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from train_toys import base_fixture, parameters_fixture  # noqa: F401
 
 from laif_helpers import benchmarks, launch, models, train
+from laif_helpers.models.decoding import captured
 from laif_helpers.paths import NANO
 from laif_helpers.recipe import StageParameters
+from tests.families import STOPS, decoded, make, prompt_ids, wanted
+from tests.test_models import make_tokenizer
 
 pytestmark = [
     pytest.mark.real,
@@ -42,6 +46,17 @@ def test_greedy_texts_equal_plain_generate_one_by_one() -> None:
         plain.append(tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True))
     for batch_size in (0, 8):
         assert texts(asked(40), batch_size=batch_size, dtype="float32") == plain
+
+
+@pytest.mark.parametrize("family", sorted(captured.CAPTURED))
+def test_captured_steps_give_the_texts_of_plain_generate(family: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    make_tokenizer(tmp_path)
+    prompts = prompt_ids(AutoTokenizer.from_pretrained(tmp_path))
+    model = make(family).to("cuda")
+    assert captured.serves(model, growable=True)
+    assert decoded(model, prompts, STOPS) == wanted(model, prompts, STOPS)
 
 
 def test_samples_depend_on_seeds_and_not_on_the_batch() -> None:

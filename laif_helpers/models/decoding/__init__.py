@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from laif_helpers.models.decoding import generated, prefixes
+from laif_helpers.models.decoding import captured, generated, prefixes
 from laif_helpers.models.decoding.families import own_loop
 from laif_helpers.models.decoding.kv_cache import cache_name, new_cache
 from laif_helpers.models.decoding.rows import Answer, Prompt, seeds
@@ -133,9 +133,11 @@ class _Batch:
         self.count = torch.zeros(len(prompts), **whole)
         self.done = torch.zeros(len(prompts), dtype=torch.bool, device=model.device)
         self.noise = self._noise()
+        self.step: captured.Step | None = None
         ids = ids.to(model.device)
         once = prefixes.read(model, self.cache, prompts, self.pad, **self.last_only) if self.growable else 0
-        self.token = self._next(ids[:, once:])
+        self.token = ids[:, -1]
+        self._next(ids[:, once:])
 
     def _noise(self) -> Any:
         """(rows, room + 1) uniform numbers: a token is drawn by inverting the cumulative distribution."""
@@ -148,12 +150,17 @@ class _Batch:
 
     def advance(self) -> None:
         """Decode the next token of every row (a few of them on a GPU)."""
+        if captured.serves(self.model, self.growable):
+            if self.step is None or self.step.room() < GPU_STRIDE:
+                self.step = captured.Step(self, GPU_STRIDE)
+            self.step.advance(GPU_STRIDE)
+            return
         for _ in range(1 if self.model.device.type == "cpu" else GPU_STRIDE):
             self.width += 1
-            self.token = self._next(self.token[:, None])
+            self._next(self.token[:, None])
 
-    def _next(self, ids: Any) -> Any:
-        """(rows, columns) newest token ids -> (rows,) the next token of each row, recorded."""
+    def _next(self, ids: Any) -> None:
+        """(rows, columns) newest token ids; the next token of each row is chosen and recorded."""
         import torch
 
         columns = torch.arange(self.width, device=ids.device)
@@ -168,22 +175,23 @@ class _Batch:
                 **{cache_name(self.model): self.cache},
                 **self.last_only,
             )
-            token = self._choose(output.logits[:, -1])
-            self._record(token)
-        return token
+            self.token = self.choose(output.logits[:, -1])
+            self.record()
 
-    def _choose(self, logits: Any) -> Any:
+    def choose(self, logits: Any) -> Any:
         """(rows, vocabulary) -> (rows,) token ids."""
         if self.settings.temperature <= 0:
             return logits.argmax(-1)
         return generated.draw(logits, self.noise.gather(1, self.count[:, None]), self.settings.temperature)
 
-    def _record(self, token: Any) -> None:
+    def record(self) -> None:
+        """Note the newest token of each row, in place."""
         import torch
 
-        self.out.scatter_(1, torch.where(self.done, self.settings.room, self.count)[:, None], token[:, None])
+        token = self.token[:, None]
+        self.out.scatter_(1, torch.where(self.done, self.settings.room, self.count)[:, None], token)
         self.count += ~self.done
-        self.done |= torch.isin(token, self.stop) | (self.count >= self.limit)
+        self.done |= (token == self.stop).any(-1) | (self.count >= self.limit)
 
     def take_finished(self) -> list[Answer]:
         """Answers of finished rows, which leave the batch, once they are enough to pay for moving the others."""
@@ -208,6 +216,7 @@ class _Batch:
     def _keep(self, staying: list[int]) -> None:
         import torch
 
+        self.step = None
         if staying:
             rows = torch.tensor(staying, device=self.pad.device)
             unused = int(self.pad[rows].min()) if self.growable else 0
@@ -227,6 +236,7 @@ class _Batch:
         """Take in the rows of a batch that has just read its prompts (and so has one new token a row)."""
         import torch
 
+        self.step = None
         width = max(self.width, other.width)
         for ours, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
             ours.absorb(theirs, width)

@@ -29,12 +29,12 @@ def own_loop(model: Any) -> bool:
     """Whether the decode loop serves it: a proven family, its layers' caches of a kind whose rows can leave."""
     from laif_helpers.models.decoding.kv_cache import rows_can_leave
 
-    return _type(model) in OWN_LOOP and rows_can_leave(model)
+    return type_of(model) in OWN_LOOP and rows_can_leave(model)
 
 
 def padded(model: Any) -> bool:
     """Whether prompts of several lengths may share a batch of plain ``generate``."""
-    return _type(model) in PADDED | OWN_LOOP
+    return type_of(model) in PADDED | OWN_LOOP
 
 
 def alone(model: Any) -> bool:
@@ -42,5 +42,6 @@ def alone(model: Any) -> bool:
     return not {"cache", "past_key_values", "cache_params"} & set(inspect.signature(model.forward).parameters)
 
 
-def _type(model: Any) -> str:
+def type_of(model: Any) -> str:
+    """``model_type`` of the part that writes text."""
     return str(model.config.get_text_config().model_type)
