@@ -79,6 +79,42 @@ def test_number_is_read(text: str, gold: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("question", "text", "gold"),
+    [
+        ("How many eggs are left?", "There are two dozen eggs left.", "24"),
+        ("How many eggs are left?", "She has 2 dozen (24) eggs.", "24"),
+        ("How many eggs are left?", "Half a dozen.", "6"),
+        ("How many eggs are left?", "She has a dozen.", "12"),
+        ("He buys 4 dozen eggs. How many eggs are white?", "Of the 4 dozen eggs, 7 are white.", "7"),
+        ("How many dozen eggs are left?", "There are two dozen eggs left.", "2"),
+        ("How many eggs are left?", "None of them is left.", "0"),
+        ("How many eggs are left?", "There aren't any eggs left.", "0"),
+        ("How many cups?", "two and three quarters cups", "2.75"),
+        ("How many cups?", "2 and three-quarters cups", "2.75"),
+        ("How many hours?", "an hour and a half", "1.5"),
+        ("How many rooms?", "Rooms two and three are full, so one.", "1"),
+        ("How much is it?", r"\boxed{-\frac{7}{3}}", "-7/3"),
+        ("How much is it?", "-½", "-0.5"),
+        ("How much is it?", r"\cfrac 1 2", "0.5"),
+        ("How far is it?", r"3 \cdot 10^8 metres", "300000000"),
+        ("What share is it?", "fifty percent", "0.5"),
+        ("What share is it?", "25 per cent", "0.25"),
+        ("How much is it?", "1.5 lakhs", "150000"),
+        ("How much is it?", "$2bn", "2000000000"),
+        ("How many minutes does it take?", "It takes 2h30m.", "150"),
+        ("How many minutes does it take?", "It takes 2 hrs 30 min.", "150"),
+        ("How many inches tall is he?", "He is 5'3\" tall.", "63"),
+        ("How many grams are in it?", "It holds 2 kg 300 g.", "2300"),
+        ("How much money does she have?", "She has $3 and 50 cents.", "3.5"),
+        ("How much money does she have?", "three dollars and fifty cents", "3.5"),
+    ],
+)
+def test_words_and_units_as_people_write_them(question: str, text: str, gold: str) -> None:
+    grade = final_number.grade(gold, text, question)
+    assert grade.correct and grade.readable, grade
+
+
+@pytest.mark.parametrize(
     ("text", "gold", "read"),
     [
         ("#### 17", "18", "17"),

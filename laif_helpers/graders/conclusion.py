@@ -14,11 +14,11 @@ from laif_helpers.graders.languages import english
 from laif_helpers.graders.numbers import Number, numbers, plain
 
 _SCALES = {
-    "time": "second sec 1 minute min 60 hour hr 3600 day 86400 week 604800",
+    "time": "second sec 1 minute min m 60 hour hr hrs h 3600 day 86400 week 604800",
     "length": "inch 1 foot feet ft 12 yard yd 36 mile 63360",
     "metric": "millimeter millimetre mm 1 centimeter centimetre cm 10 meter metre 1000 kilometer kilometre km 1000000",
-    "weight": "ounce oz 1 pound lb 16 ton 32000",
-    "mass": "gram 1 kilogram kilo kg 1000",
+    "weight": "ounce oz 1 pound lb lbs 16 ton 32000",
+    "mass": "gram g 1 kilogram kilo kg kgs 1000",
     "money": "cent 1 dollar 100",
     "volume": "cup 1 pint 2 quart 4 gallon 16",
     "litres": "milliliter millilitre ml 1 liter litre 1000",
@@ -26,13 +26,13 @@ _SCALES = {
 }
 """Units that convert into one another: names, then their size in the smallest of them."""
 
-
 _UNITS = {
     name: (dimension, int(size))
     for dimension, row in _SCALES.items()
     for names, size in re.findall(r"([a-z ]+) (\d+)", row)
     for name in names.split()
 }
+_MONEY = _UNITS["dollar"]
 _BEHIND = re.compile(r"[\s*-]*((?:[a-zA-Z][\w'-]*[ \t]+){0,3}[a-zA-Z][\w'-]*)?")
 _GIVEN = re.compile(
     r"(?:\b(?:the|all|these|those|remaining|other|another|his|her|their|its|each|every|full|first|last|next|another|same"
@@ -90,6 +90,7 @@ _EITHER = re.compile(
     re.IGNORECASE,
 )
 """Two numbers between which an answer does not choose: "12 or 15", "between 12 and 15", "12, but it could be 15"."""
+MOST_NUMBERS = 80
 _WHAT_TIME = r"\bwhat (?:is the |will the )?(?:\w+ )?time\b|\bwhen\b"
 
 
@@ -107,9 +108,6 @@ class _Asked:
     words: frozenset[str]
 
 
-MOST_NUMBERS = 80
-
-
 def settled(number: Number | None, how: str, text: str, start: int = 0) -> tuple[Number | None, str]:
     """A number stated from ``start`` on and how it was found; (None, "two") if another one is given as just as good."""
     for pair in _EITHER.finditer(text, max(0, start - 40)) if number else ():
@@ -121,6 +119,19 @@ def settled(number: Number | None, how: str, text: str, start: int = 0) -> tuple
         if differ and pair.end() > start and same_unit and same_sign and whole:
             return None, "two"
     return number, how
+
+
+def dozens_counted(text: str, question: str) -> str:
+    """ "half a dozen" as 6 if the question counts other things than dozens; "a dozen" as 12 if no digit rivals it."""
+    asked = _asked(question)
+    if "dozen" not in text.casefold() or "dozen" in asked.words or not asked.counted:
+        return text
+    text = plain(re.sub(r"\bhalf a(?= dozen)", "1/2", text, flags=re.IGNORECASE))
+    text = text if re.search(r"\d", text) else re.sub(r"\ba(?= dozen)", "1", text, flags=re.IGNORECASE)
+    for number in reversed(numbers(text)):
+        if dozen := re.compile(r"[\s-]dozens?\b", re.IGNORECASE).match(text, number.end):
+            text = f"{text[: number.start]}{12 * number.value}{text[dozen.end() :]}"
+    return text
 
 
 def choose(sentence: str, question: str, leading: bool = False) -> Number:
@@ -225,12 +236,12 @@ def _merged(found: list[Number], text: str, asked: _Asked) -> list[Number]:
         end = number.start + len(number.text)
         unit, before = _unit(text, end), merged[-1] if merged else None
         between = text[before.start + len(before.text) : number.start] if before else ""
-        larger = _unit(between, 0) if before else None
+        larger = _unit(between, 0) or (_MONEY if before and "$" in before.text else None)
         joined = re.fullmatch(r"[\s-]?[a-zA-Z]+,?\s*(?:and\s+)?", between)
-        if joined and before and unit and larger and asked.unit and _parts(larger, unit, asked.unit):
-            value = (before.value * larger[1] + number.value * unit[1]) / asked.unit[1]
-            behind = text[end : end + 20].split()[0] if text[end:].split() else ""
-            words = f"{text[before.start : end]} {behind}".strip()
+        wanted = asked.unit or (_MONEY if asked.money else None)
+        if joined and before and unit and larger and wanted and _parts(larger, unit, wanted):
+            value = (before.value * larger[1] + number.value * unit[1]) / wanted[1]
+            words = " ".join([text[before.start : end], *text[end : end + 20].split()[:1]])
             merged[-1] = replace(before, value=value, text=words[: len(text) - before.start])
         else:
             merged.append(number)
@@ -260,7 +271,7 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
     elif asked.words.intersection(words):
         weight += 0.4
     dollars = "$" in number.text or before.endswith("$")
-    unit = ("money", 100) if dollars else _unit(text, end)
+    unit = _MONEY if dollars else _unit(text, end)
     if asked.unit and unit and unit[0] == asked.unit[0]:
         weight += 2.5 if unit == asked.unit or compound else -2.0
     elif (asked.money and unit and unit[0] == "money") or (asked.long and unit and unit[0] in ("time", "age")):

@@ -4,9 +4,10 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from laif_helpers.graders import fields, latex
-from laif_helpers.graders.conclusion import choose, settled
+from laif_helpers.graders.conclusion import choose, dozens_counted, settled
 from laif_helpers.graders.languages import CONCLUDES, english
 from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, with_point
 from laif_helpers.graders.turns import own_turn
@@ -97,7 +98,8 @@ _CONTINUES = re.compile(
 )
 _EXPRESSION = re.compile(r"[\s:*_`$(\[]*\$?\d[\d.,]*\s*(?:[-−+*/×÷]|\b(?:x|plus|minus|times)\b)\s*\$?\d")
 _NOTHING = re.compile(
-    r"\bno(?= (?:more )?(?:[a-z]+ ){1,2}(?:left|remaining|remains?)\b)|\bnothing(?= (?:is |was )?(?:left|remains)\b)",
+    r"\bno(?= (?:more )?(?:[a-z]+ ){1,2}(?:left|remaining|remains?)\b)|\bnothing(?= (?:is |was )?(?:left|remains)\b)"
+    r"|(?:n't|\bnot) (?:have )?any(?= (?:[a-z]+ ){0,2}(?:left|remaining)\b)",
     re.IGNORECASE,
 )
 # "3. Give the total" is the third step of a list
@@ -129,8 +131,9 @@ def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | N
 
 
 def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
-    text = _NOTHING.sub("0", english(text)[-TAIL:])
-    text = with_point(text) if decimal == "," else text
+    text = _NOTHING.sub(" 0", english(text)[-TAIL:])
+    text = dozens_counted(with_point(text) if decimal == "," else text, question)
+    question = dozens_counted(question, question)
     stated = sorted(_statements(text, question), key=lambda found: (found.end, found.start))
     firm = [found for found in stated if found.firm]
     if firm:
@@ -277,7 +280,10 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
             return found
     number, how = final(text, question, decimal)
     if how == "unanswerable":
-        return Grade(gold == NONE, NONE, True, "says that it cannot be answered")
+        # "None are left." counts, "unknown" does not
+        zero = re.search(r"\bnone\b", text[-TAIL:], re.IGNORECASE) and not _UNANSWERABLE.search(text[-TAIL:])
+        right = gold == NONE or bool(zero and equal(Number(Fraction(0), ""), gold))
+        return Grade(right, NONE, True, "says that there is none or that it cannot be answered")
     if number is None:
         return Grade(False, None, False, "names two answers" if how == "two" else "no number found")
     if gold == NONE:

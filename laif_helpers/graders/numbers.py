@@ -29,7 +29,7 @@ PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth":
 PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10, "twelfth": 12, "twentieth": 20}
 _POWERS = (("百", 100), ("千천", 1000), ("万萬만", 10**4), ("亿億억", 10**8))
 _EASTERN = {sign: value for signs, value in _POWERS for sign in signs} | {"十": 10}
-_INDIAN = {"लाख": 10**5, "करोड़": 10**7}
+_INDIAN = {"लाख": 10**5, "करोड़": 10**7, "lakh": 10**5, "crore": 10**7}
 _LETTERS = {"k": 1000, "m": 10**6, "b": 10**9}
 
 # 1,234.5 | 1'234.5 (Swiss) | 1,23,456 (Indian) | 1234.5 | .5 — at most 400 digits, so that no text makes it slow
@@ -37,30 +37,32 @@ _PLAIN = (
     r"(?:\d{1,3}(?:(?:,\d{3})+|(?:['’]\d{3})+)(?!\d)|\d{1,2}(?:,\d\d)+,\d{3}(?!\d)|\d{1,400})(?:\.\d{1,400})?"
     r"|\.\d{1,400}"
 )
+_PART = "|".join(sorted(PARTS, key=len, reverse=True))
+_AND_PART = rf"\s+and\s+(?P<parts>an?|{'|'.join(UNITS[1:10])})[\s-](?P<part>{_PART})s?\b"
+_PERCENT = r"(?P<percent>\s*(?:%|\\%|per\s?cent\b))?"
 _CURRENCY = r"(?:(?:US)?\$|€|£|¥|₹|Rs\.?\s?)?"
 NUMBER = re.compile(
     rf"(?<![\w.])(?P<sign>(?:[-−–]\s?|\+|\b(?:negative|minus)\s+)?){_CURRENCY}(?P<minus>[-−]?)"
     rf"(?P<first>{_PLAIN})(?::(?P<minutes>[0-5]\d)(?!\d))?"
     r"(?:(?:\s*/\s*(?P<below>\d{1,30})(?!\d|\.\d|/))|(?:\s+(?:and\s+)?(?P<above>\d{1,9})\s*/\s*(?P<of>[1-9]\d{0,8})(?!\d))"
-    r"|\s+and\s+(?:a|one)[\s-](?P<part>half|third|quarter|fourth)\b)?"
-    r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?!\d)|\s?(?:[x×*]|\\times)\s?10\s?(?:\^|\*\*)\s?\{?(?P<power>[-−]?\d{1,3})\}?"
+    rf"|{_AND_PART})?"
+    r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?!\d)|\s?(?:[x×*·]|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?\{?(?P<power>[-−]?\d{1,3})\}?"
     r"|\s?\^\s?\{?(?P<raised>\d{1,2})\}?)?"
-    r"(?:(?P<letter>(?-i:[kKMB]))\b|\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b"
-    r"|\s?(?P<east>[百천千]?[万萬亿億만억]|[百千천](?![克米瓦卡分])|लाख|करोड़))?"
-    r"(?P<percent>\s*(?:%|\\%|percent\b))?",
+    r"(?:(?P<letter>(?-i:[kKMB]|bn|mn))\b|\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b"
+    r"|\s?(?P<east>[百천千]?[万萬亿億만억]|[百千천](?![克米瓦卡分])|लाख|करोड़|lakhs?\b|crores?\b))?"
+    rf"{_PERCENT}",
     re.IGNORECASE,
 )
 _WORD = "|".join(sorted([*WORDS, *SCALES], key=len, reverse=True))
-_PART = "|".join(sorted(PARTS, key=len, reverse=True))
 _SPELLED = re.compile(
     rf"\b(?:(?P<negative>negative|minus)\s+)?"
-    rf"(?:(?P<words>(?:an?\s+(?=(?:{'|'.join(SCALES)})\b))?(?:{_WORD})(?:(?:\s+|-|\s+and\s+)(?:{_WORD}))*)"
-    rf"(?:(?P<of>[\s-](?:{_PART})s?)|\s+and\s+(?:a|one)[\s-](?P<part>half|third|quarter|fourth)"
+    rf"(?:(?P<words>(?:an?\s+(?=(?:{'|'.join(SCALES)})\b))?(?:{_WORD})(?:(?:\s+|-|(?<=red|and|ion)\s+and\s+)(?:{_WORD}))*)"
+    rf"(?:(?P<of>[\s-](?:{_PART})s?)|{_AND_PART}"
     rf"|\s+point(?P<digits>(?:[\s-](?:{'|'.join(UNITS)}))+))?"
-    rf"|(?P<alone>half|(?:a|one)[\s-](?:half|third|quarter|fourth|fifth|tenth)))\b",
+    rf"|(?P<more>(?:an?|one)\s+\w+\s+and\s+)?(?P<alone>(?:an?|one)[\s-](?:{_PART})|half))\b{_PERCENT}",
     re.IGNORECASE,
 )
-_LATEX = re.compile(r"\\[dt]?frac\s*(?:\{\s*(-?[\d.,]{1,40})\s*\}\s*\{\s*([\d.,]{1,40})\s*\}|(\d)(\d))")
+_LATEX = re.compile(r"(-?)\\[dtc]?frac\s*(?:\{\s*(-?[\d.,]{1,40})\s*\}\s*\{\s*([\d.,]{1,40})\s*\}|(\d)\s?(\d))")
 _REPEATING = re.compile(r"(\d{1,40})\.(\d{0,40})\s?\\(?:overline|bar|overbar|dot)\s?\{?(\d{1,40})\}?")
 _CHINESE_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 # "一共" (in total), "第一" (the first), "百分之" (percent) and the like name no number
@@ -149,11 +151,12 @@ def plain(text: str) -> str:
     """The text without what only decorates numbers: LaTeX, bold, narrow spaces, calculator marks, powers of units."""
     text = re.sub(r"<<[^<>\n]{0,4000}=[^<>\n]{0,4000}>>", "", text)
     text = _REPEATING.sub(lambda match: f" {_repeating(*match.groups())} ", text)
-    text = _LATEX.sub(lambda match: f" {match[1] or match[3]}/{match[2] or match[4]} ", text)
+    text = _LATEX.sub(lambda match: f" {match[1]}{match[2] or match[4]}/{match[3] or match[5]} ", text)
     text = text.replace("\\$", "$").replace("{,}", ",").replace("\\,", "").replace("\\!", "").replace("~", " ")
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r" \1", text)
     text = _UNIT_POWER.sub("", text)
-    text = re.sub("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]", lambda match: f" {_vulgar(match[0])} ", text)
+    text = re.sub(r"(?<=\d)h(?=\d)", " h ", re.sub(r"(\d)['′](\d{1,2})[\"″]", r"\1 feet \2 inches", text))
+    text = re.sub("-?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]", lambda match: f" {_vulgar(match[0])} ", text)
     text = re.sub(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda match: f"10^{unicodedata.normalize('NFKC', match[1])}", text)
     text = re.sub("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))", "", text)
     text = re.sub("[\u00a0\u2009\u202f]", " ", text)
@@ -193,7 +196,7 @@ def _with_fraction(match: "re.Match[str]", value: Fraction) -> Fraction:
     if match["above"]:
         return value + Fraction(int(match["above"]), int(match["of"]))
     if match["part"]:
-        return value + Fraction(1, PARTS[match["part"].lower()])
+        return value + _part(match)
     return value + Fraction(int(match["minutes"]), 60) if match["minutes"] else value
 
 
@@ -203,9 +206,9 @@ def _scaled(match: "re.Match[str]", value: Fraction) -> Fraction:
     if power := match["exponent"] or match["power"]:
         value *= Fraction(10) ** int(power.replace("−", "-"))
     if match["letter"]:
-        return value * _LETTERS[match["letter"].lower()]
+        return value * _LETTERS[match["letter"][0].lower()]
     if east := match["east"]:
-        return value * (_INDIAN.get(east) or math.prod(_EASTERN[sign] for sign in east))
+        return value * (_INDIAN.get(east.lower().removesuffix("s")) or math.prod(_EASTERN[sign] for sign in east))
     return value * SCALES[match["scale"].lower()] if match["scale"] else value
 
 
@@ -222,18 +225,24 @@ def _spelled(match: "re.Match[str]") -> Number | None:
     sign = -1 if match["negative"] else 1
     if match["alone"]:
         word = match["alone"].lower().replace("-", " ").split()[-1]
-        return Number(Fraction(sign, PARTS[word]), match.group(0), False, _NO_END, match.start(), True)
+        value = Fraction(sign, PARTS[word]) + bool(match["more"])
+        return Number(value, match.group(0), bool(match["percent"]), _NO_END, match.start(), True)
     value = Fraction(_value(match["words"].lower()))
     if value < 0:
         return None
     if match["of"]:
         value /= part_of(match["of"][1:].lower())
     if match["part"]:
-        value += Fraction(1, PARTS[match["part"].lower()])
+        value += _part(match)
     digits = "".join(str(WORDS[word]) for word in (match["digits"] or "").lower().replace("-", " ").split())
     value += Fraction(f"0.{digits or 0}")
     decimals = _NO_END if match["of"] else len(digits)
-    return Number(sign * value, match.group(0), False, decimals, match.start(), True)
+    return Number(sign * value, match.group(0), bool(match["percent"]), decimals, match.start(), True)
+
+
+def _part(match: "re.Match[str]") -> Fraction:
+    """The fraction of "two and three quarters"."""
+    return Fraction(WORDS.get(match["parts"].lower(), 1), PARTS[match["part"].lower()])
 
 
 def part_of(word: str) -> int:
