@@ -254,6 +254,47 @@ def test_code_that_must_not_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("A is wrong, B is wrong and D is wrong, leaving C.", "C"),
+        ("A. iron - rusts\nB. copper - green\nC. zinc - right!\nD. gold - no", "C"),
+        ("- A: False\n- B: False\n- C: True\n- D: False", "C"),
+        ("| Option | Verdict |\n|---|---|\n| A | ❌ |\n| B | ❌ |\n| C | ✅ |\n| D | ❌ |", "C"),
+        ("A ✗ B ✗ C ✓ D ✗", "C"),
+        ("The answer is <del>A</del> C", "C"),
+        ("The answer is <b>C</b>", "C"),
+        ("<final_answer>C</final_answer>", "C"),
+        ("C because A is an alloy of copper", "C"),
+        ("C seems right", "C"),
+        ("only C is true", "C"),
+        ("The third option is right, the first option is not.", "C"),
+        ("It is the last choice.", "D"),
+        ("The fifth option.", None),
+        ("No, they rust.", None),
+        ("Zinc, since the others rust.", "C"),
+        ("A. iron\nB. copper\nC. zinc\nD. gold", None),
+        ("A. iron rusts\nB. right of copper\nC. zinc\nD. gold", "B"),
+    ],
+)
+def test_options_judged_struck_out_or_named_by_their_place(text: str, read: str | None) -> None:
+    assert choice.read(text, {"A": "iron", "B": "copper", "C": "zinc", "D": "gold"})[0] == read
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "read"),
+    [
+        (("Yes", "No"), "No, it is not.", "B"),
+        (("10 m/s", "10 m/s^2"), "The acceleration is 10 m/s².", "B"),
+        (("10 m/s", "10 m/s^2"), r"\boxed{10\,\text{m/s}^2}", "B"),
+        (("left ventricle", "right ventricle"), "A. left ventricle\nB. right ventricle", None),
+        (("21", "12"), "21.5", None),
+    ],
+)
+def test_an_option_is_its_words_however_they_are_set(options: tuple[str, str], text: str, read: str | None) -> None:
+    assert choice.read(text, dict(zip("AB", options, strict=True)))[0] == read
+
+
+@pytest.mark.parametrize(
     "text", ["", "I cannot do this.", "```python\ndef other(n): return n\n```", "```bash\nls\n```"]
 )
 def test_no_code(text: str) -> None:

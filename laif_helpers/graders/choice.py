@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from laif_helpers.graders import fields
 from laif_helpers.graders.choice_patterns import (
+    by_place,
     normal,
     options_named,
     patterns,
@@ -47,8 +48,8 @@ _DECLINES = re.compile(
     r"\b(?:determine|answer|choose|say|provide|tell|know)\b",
     re.IGNORECASE,
 )
-_WRONG = re.compile(r"\b(?:incorrect|wrong|no|not|n't)\b|[✗✘❌×]", re.IGNORECASE)
-_RIGHT = re.compile(r"\b(?:correct|right|yes)\b|[✓✔✅]", re.IGNORECASE)
+_WRONG = re.compile(r"\b(?:incorrect|wrong|false|no|not|n't)\b|[✗✘❌×]", re.IGNORECASE)
+_RIGHT = re.compile(r"\b(?:correct|right|true|yes)\b|[✓✔✅]", re.IGNORECASE)
 _STATEMENTS = ("answer", "option", "labelled", "closest", "choose", "boxed", "line")
 _NEXT_OPTIONS = re.compile(
     r"\n[^\n]{0,2000}\?[ \t]*\n{1,3}[ \t]*\(?A[).:][ \t]*(\S[^\n]{0,2000})\n{1,3}[ \t]*\(?B[).:]"
@@ -90,8 +91,7 @@ def chance(example: Example) -> float:
 def grade(example: Example, text: str) -> Grade:
     """The label that ``text`` chooses among ``example.fields['options']``, compared with the gold label."""
     label, how = read(text, example.fields["options"])
-    reason = f"{how}: {label}, gold {example.gold}" if label else how
-    return Grade(label == example.gold, label, label is not None, reason)
+    return Grade(label == example.gold, label, bool(label), f"{how}: {label}, gold {example.gold}" if label else how)
 
 
 def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
@@ -136,9 +136,7 @@ def _stated(text: str, options: dict[str, str]) -> str | None:
     found += [(match.end(), SEVERAL) for match in patterns(tuple(options))["both"].finditer(text)]
     places = {place for place, _ in found}
     for start, rest in _statements(text):
-        if re.match(r"not\b", rest):
-            continue
-        if start not in places and (label := starts_with(rest, options)):
+        if start not in places and not re.match(r"not\b", rest) and (label := starts_with(rest, options)):
             found.append((start, label))
     if not any(re.search(r"\b(?:none|neither|no)\b", option, re.IGNORECASE) for option in options.values()):
         found += [(match.end(), NO_OPTION) for match in _NONE.finditer(text)]
@@ -188,14 +186,14 @@ def _judged(text: str, options: dict[str, str]) -> str | None:
     ends = [*(part.start() for part in parts[1:]), len(text)][: len(parts)]
     verdicts: dict[str, bool] = {}
     for part, end in zip(parts, ends, strict=True):
-        words = text[part.end() : end][:200]
-        if _WRONG.search(words):
-            verdicts[part["label"]] = False
-        elif _RIGHT.search(words):
-            verdicts[part["label"]] = True
-    left = [part["label"] for part in parts if part["label"] not in verdicts]
-    right = [label for label, verdict in verdicts.items() if verdict] or left
-    return right[0] if len(right) == 1 and len(verdicts) >= min(3, len(options)) else None
+        words = text[part.end() : end].replace(options[part["label"]], "")[:200]
+        if (wrong := _WRONG.search(words)) or _RIGHT.search(words):
+            verdicts[part["label"]] = not wrong
+    listed = {part["label"] for part in parts}
+    right = [label for label, verdict in verdicts.items() if verdict]
+    enough = len(verdicts) >= min(3, len(options)) or (right and len(listed) == len(options))
+    right = right or list(listed - verdicts.keys())
+    return right[0] if len(right) == 1 and enough else None
 
 
 def _in_passing(text: str, options: dict[str, str]) -> str | None:
@@ -247,6 +245,8 @@ def _labelled(text: str, options: dict[str, str]) -> str | None:
     everywhere = with_label(text, options)
     if len(everywhere) == 1:
         return everywhere[0]
+    if everywhere == [*options] and len(text) < sum(len(option) + 9 for option in options.values()):
+        return SEVERAL  # the list and nothing else
     for sentence in _sentences(text):
         if named := with_label(sentence, options):
             return named[0] if len(named) == 1 and not _DENIAL.search(sentence) else None
@@ -281,6 +281,10 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
     if alone and alone[1] in options and not _BEFORE_NAME.search(text[: alone.start(1)]):
         return alone[1], "the only letter of a few words"
     several = options_named(text, options, False)
+    if not several and (label := whole_text(re.split(r"[,;.!](?:\s|$)|\n", text.strip())[0], options)):
+        return label, "option's text first"
+    if (lettered := by_place(text, options)) != text:
+        return _read(lettered, options)
     return None, "names several options and settles on none" if several else "no option named"
 
 

@@ -15,7 +15,7 @@ _CLOSES = (
     r"[)\]}]|[.,:;!](?=\s|$)|(?=\s*$)|(?=\s*\n)|(?=\s*(?:[(—/]|--))"
     r"|(?=\s+(?:[-–—]|because|since|as|and|is|in|with|rather|not)\s)"
 )
-_SO = r"(?:[Tt]herefore|[Tt]hus|[Ss]o|[Hh]ence|leaves(?: us)?(?: with)?|left with|[Ii]t's|[Ii]t is|[Oo]nly)"
+_SO = r"(?:[Tt]herefore|[Tt]hus|[Ss]o|[Hh]ence|(?:leaves|leaving)(?: us)?(?: with)?|left with|[Ii]t's|[Ii]t is|[Oo]nly)"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _in_any_case(of: _Letters) -> dict[str, str]:
         "boxed": rf"\\(?:boxed|fbox)\s*\{{\s*[({{]?\s*{of.named}\b",
         "line": rf"^[ \t]*(?:A:[ \t]*)?(?:[(\[]{{1,2}}{of.named}[)\]]|(?-i:(?P<bare>{of.any}))[)\].:]*)[ \t]*$",
         "leading": rf"\s*(?:A:[ \t]*(?=[(\[]?(?-i:{of.any})(?:[)\].:]|[ \t]*$)))?(?:{_NOUN}\s+)?"
-        rf"[(\[]{{0,2}}{of.named}(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+[-–—]\s)",
+        rf"[(\[]{{0,2}}{of.named}(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+(?:[-–—]|because|since)\s)",
         "listed": rf"^[ \t]*[(\[]?({of.any})[)\].:]\s",
     }
 
@@ -80,17 +80,18 @@ def _as_written(of: _Letters) -> dict[str, str]:
         "is_answer": rf"\b[Oo]ption\s+\(?{of.named}\)?\s+(?:is|would be|seems)\s+{_THE}{_GOOD}\b"
         rf"|{_ALONE}\(?(?P<other>{of.any})\)?(?!{of.several})(?:[.:,][^.\n]{{0,200}}?)?\s+(?:is|would be)\s+{_THE}"
         rf"(?:{_GOOD}\s+(?:answer|choice|option)|(?<=the )(?:final\s+)?answer)\b",
-        "correct": rf"{_ALONE}(?:[Ss]tatement\s+)?\(?{of.named}\)?\s*(?:[.:,][^.\n]{{0,200}}?)?\s+is\s+{_THE}{_GOOD}\b",
+        "correct": rf"{_ALONE}(?:[Ss]tatement\s+)?\(?{of.named}\)?\s*(?:[.:,][^.\n]{{0,200}}?)?\s+"
+        rf"(?:is|seems|would be|must be)\s+{_THE}{_GOOD}\b",
         "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$)",
         "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{_NOUN}\s+)?"
         rf"{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
-        r"|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right))\b)",
+        r"|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right|true))\b)",
         "instead": rf"(?:\b[Nn]ot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+"
         r"(?:rather\s+|actually\s+)?"
         r"|\b(?:[Ww]ait|[Cc]orrection)[,:.…—-]*\s+(?:(?:no|wait|it's|it is|I mean)[,:]?\s+){0,2})"
         rf"(?:{_NOUN}\s+)?{of.word}",
-        "item": rf"(?:^|(?<=[.,;]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
-        r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b)|(?=\s{0,3}[✗✘❌✓✔✅]))",
+        "item": rf"(?:^|(?<=[.,;✗✘❌✓✔✅]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
+        r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b)|(?=[\s|]{0,3}[✗✘❌✓✔✅]))",
         "several": of.several,
         "both": rf"\b(?:[Aa]nswers?|[Cc]hoices?|[Oo]ptions?)\s*(?:is|are|would be|(?:could|may|might|can) be|:)\s*:?\s*"
         rf"(?:both |either )?\(?(?P<label>{of.any}){of.several}",
@@ -102,6 +103,10 @@ def _as_written(of: _Letters) -> dict[str, str]:
 _SPACE = re.compile(r"\s+")
 _DECORATION = (
     (re.compile(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"(?<=[A-Za-z)])\^\{?(\d)\}?"), r"\1"),
+    (re.compile("[²³]"), lambda match: "23"["²³".index(match[0])]),
+    (re.compile(r"<([biu])>([^<\n]{1,300})</\1>"), r"\2"),
+    (re.compile(r"\\[,;:! ]"), " "),
     (re.compile(r"\*\*|__|[`“”\"]|\$|\\[()\[\]]"), ""),
     (re.compile(r"</?[a-z]{2,20}>"), "\n"),
     (re.compile(r"'([A-Z])'|<([A-Z])>"), lambda match: match[1] or match[2]),
@@ -122,6 +127,16 @@ def plain(text: str) -> str:
     for pattern, instead in _DECORATION:
         text = pattern.sub(instead, text)
     return text
+
+
+_PLACES = ("first", "second", "third", "fourth", "fifth")
+_PLACE = re.compile(rf"\b({'|'.join(_PLACES)}|last) (?:answer )?(?:option|choice|answer|alternative)\b", re.IGNORECASE)
+
+
+def by_place(text: str, options: dict[str, str]) -> str:
+    """The text with "option C" for "the third option"."""
+    named = dict(zip(_PLACES, options, strict=False)) | {"last": [*options][-1]}
+    return _PLACE.sub(lambda match: f"option {named.get(match[1].lower(), '')}", text)
 
 
 # -- options named by their words: alone, with the letter beside them, or inside a sentence

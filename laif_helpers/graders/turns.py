@@ -41,7 +41,7 @@ _HEADED_ENDS = {
     None: re.compile(r"^(?=[*_#]{0,3}[ ]?(?:final )?(?:answer|response)[*_]*:)", re.IGNORECASE | re.MULTILINE),
 }
 """What begins and ends a thought that only words set off."""
-_ANSWER_TAG = re.compile(r"<(?P<shut>/?)answer>", re.IGNORECASE)
+_ANSWER_TAG = re.compile(r"<(?P<shut>/?)(?:final_?)?answer>", re.IGNORECASE)
 _WRAPPER = re.compile(
     r"<\|(?:begin_of_(?:solution|box)|end_of_(?:solution|box)|start_response|end_response)\|>|<s>|\ufeff", re.IGNORECASE
 )
@@ -115,7 +115,7 @@ def end_of_turn(text: str) -> str:
 
 def _squeezed(text: str) -> str:
     """``text`` without what is struck out, and without long runs of spaces and empty lines, which cost time."""
-    text = re.sub(r"~~[^~\n]{1,200}~~", "", text)
+    text = re.sub(r"~~[^~\n]{1,200}~~|<(del|strike)>[^<\n]{1,200}</\1>", "", text)
     return re.sub(r"(?:[^\S\n]*\n){3,}", "\n\n", re.sub(r"[^\S\n]{3,}", "  ", text))
 
 
