@@ -41,7 +41,7 @@ def find_code(text: str, entry_point: str, inner: bool = False) -> Found:
     """The code of a response: the last fenced block that defines ``entry_point``, with the imports and definitions of
     the other blocks; else bare code that defines it; else what JSON, a quote, a diff or markup holds of these (unless
     the text is such an ``inner`` one already); else a body that continues the stub."""
-    text = end_of_turn(text.replace("\r\n", "\n").replace("\xa0", " "))
+    text = end_of_turn(text.replace("\r\n", "\n").replace("\xa0", " ").replace("\u200b", ""))
     text = text[:_LONGEST] if defines(text[:_LONGEST], entry_point) else text[-_LONGEST:]
     unfenced = _FENCE.split(text, maxsplit=1)[0]
     if len(_FENCE.findall(text)) % 2 and defines(unfenced, entry_point):
@@ -75,6 +75,7 @@ def _undressed(text: str) -> Iterator[str]:
             strings.append(json.loads(string[0], strict=False))
     yield from strings
     yield "\n".join(string.removesuffix("\n") for string in strings)
+    yield _without_prompts(text[text.find(">>> ") :])
     yield re.sub(r"^[ \t]*(?:>[ \t]?)+", "", text, flags=re.MULTILINE)
     yield re.sub(r"^-.*\n|^(?:\+\+\+|@@|```).*|^[+ ]", "", text, flags=re.MULTILINE)
     yield html.unescape(re.sub(r"<[^<>\n]{1,80}>|\[/?(?:code|[A-Z]{4,})\]|`", "\n", text))
@@ -109,9 +110,9 @@ def _inside(text: str, opening: "re.Match[str]", closing: "re.Match[str] | None"
 
 
 def _without_prompts(code: str) -> str:
-    """What was typed in an interactive session (``>>>``), without its output."""
+    """What was typed in an interactive session (``>>>``), without its output; else without a notebook's commands."""
     if not code.lstrip().startswith(">>> "):
-        return code
+        return code if compiles(code) else re.sub(r"^[!%].*\n?", "", code, flags=re.MULTILINE)
     lines = [line for line in _lines(code) if re.match(r"\s*(?:>>>|\.\.\.)", line)]
     return "\n".join(re.sub(r"^\s*(?:>>>|\.\.\.) ?", "", line) for line in lines)
 
@@ -155,7 +156,8 @@ def _needed(tree: ast.Module) -> set[str]:
     tops = [node for node in tree.body if isinstance(node, (*_FUNCTION, ast.ClassDef))]
     names = [node for top in tops for node in ast.walk(top) if isinstance(node, ast.Name)]
     read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
-    return read - {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    given = {node.arg for top in tops for node in ast.walk(top) if isinstance(node, ast.arg)}
+    return read - given - {node.id for node in names if isinstance(node.ctx, ast.Store)}
 
 
 def _bound(node: ast.stmt) -> set[str]:
