@@ -1,6 +1,9 @@
-"""Reads what this process was granted on its machine."""
+"""Reads what this process was granted on its machine, and which releases are installed there."""
 
+import functools
+import importlib.metadata
 import os
+import platform
 import re
 
 
@@ -12,6 +15,24 @@ def cores() -> int:
     import joblib
 
     return int(joblib.cpu_count())
+
+
+PACKAGES = (
+    *("laif-helpers", "torch", "transformers", "trl", "peft", "accelerate", "deepspeed"),
+    *("openai", "papermill", "pandas", "numpy", "scikit-learn", "umap-learn"),
+)
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Version of Python and of each package that can change a result; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def secret(variable: str) -> str:

@@ -17,6 +17,7 @@ from laif_helpers import arms as _arms
 from laif_helpers import sections
 from laif_helpers.key_types import NO_YAML, GivenTwice, Price, read_yaml
 from laif_helpers.paths import ROOT, IterationDir, RunDir
+from laif_helpers.records import read_text
 from laif_helpers.target import Target
 
 __all__ = ["Price", "Recipe", "StageParameters", "build", "from_notebook", "load", "local_target"]
@@ -227,10 +228,7 @@ def _check_path(path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     """The mapping that a recipe file holds. Raises ValueError with a sentence for any other content."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    text = read_text(path)
     try:
         values = read_yaml(text) or {}
     except GivenTwice as error:
@@ -268,9 +266,5 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[dict[s
     Returns ``(values, origins)``; origins map a key to ``recipe`` or ``--set``. Raises ValueError.
     """
     _check_path(path)
-    values = _read(path)
-    origins = dict.fromkeys(values, "recipe")
-    for key, value in (overrides or {}).items():
-        values[key] = value
-        origins[key] = "--set"
-    return values, origins
+    values, over = _read(path), dict(overrides or {})
+    return values | over, dict.fromkeys(values, "recipe") | dict.fromkeys(over, "--set")

@@ -110,14 +110,10 @@ def detectable(n: float, changed: float) -> float:
     """
     if n <= 0 or not 0 <= changed <= 1:
         raise ValueError(f"detectable: n must be positive and changed a share, got n={n}, changed={changed}")
-    low, high = 0.0, changed
-    if Z95 * math.sqrt(changed) > changed * math.sqrt(n) or changed == 0:
+    if changed == 0 or changed * n < Z95**2:
         return 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        needed = (Z95 * math.sqrt(changed) + Z80 * math.sqrt(changed - middle * middle)) / math.sqrt(n)
-        low, high = (middle, high) if middle < needed else (low, middle)
-    return high
+    found = Z95 * math.sqrt(changed * n) + Z80 * math.sqrt(changed * (n - Z95**2 + Z80**2))
+    return min(changed, found / (n + Z80**2))
 
 
 def percent(share: float, *interval: float, sign: str = "", digits: int = 1, unit: str = "") -> str:

@@ -271,6 +271,14 @@ def test_tables_escape_for_their_language() -> None:
 
 
 @pytest.mark.slow
+def test_a_stage_that_ran_twice_is_one_stage_and_a_spoilt_line_is_passed_over(tmp_path: Path) -> None:
+    row = {"stage": "vanilla/iter0/01_evaluate", "seconds": 2.0, "versions": {"torch": "2.13.0"}}
+    lines = [row | {"status": status} for status in ("running", "failed", "done", "done")]
+    text = "\n".join([*map(json.dumps, lines), '{"stage": "vani', ""])
+    (tmp_path / "manifest.jsonl").write_text(text)
+    assert report.environment(RunDir(tmp_path)).values.tolist() == [["stages", "1, 4 s in all"], ["torch", "2.13.0"]]
+
+
 def test_report_is_one_safe_small_page(run: Path) -> None:
     p = parameters(run)
     trained = {"steps": 57, "tokens": 73456, "tokens_per_s": 5012.2, "seconds": 14.7, "loss_token_share": 0.44}

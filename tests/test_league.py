@@ -58,6 +58,8 @@ def test_learned_and_kept_are_shares_of_what_was_wrong_and_right() -> None:
     over = drawing.learned_kept(pd.DataFrame(rows), "practice").iloc[0]
     assert over["seeds"] == 3 and over["learned"] == pytest.approx(0.44)
     assert over["kept_low"] == over["kept_high"] == pytest.approx(0.8), "the seed is the unit"
+    ended = drawing.learned_kept(pd.DataFrame([*rows, slice_row("rft", 0, 5, 0)]), "practice").set_index("arm")
+    assert ended.loc["rft", ["iteration", "learned"]].tolist() == [1, 0.2], "an arm that ended early has its last turn"
     figure = figures.learned_kept(drawing.learned_kept(pd.DataFrame(rows), "practice"), "practice")
     assert len(figure.axes[0].containers) == 1
 

@@ -294,9 +294,7 @@ def test_logs_that_are_not_whole_are_told(tmp_path: Path, document: dict[str, An
 def test_other_encodings_are_named_with_the_fix(tmp_path: Path, encoding: str) -> None:
     row = json.dumps({"id": 1, "correct": True, "text": "Äpfel"}, ensure_ascii=False)
     (tmp_path / "mine.jsonl").write_bytes(f"{row}\n".encode(encoding))
-    with pytest.raises(
-        ValueError, match=r"mine\.jsonl: not UTF-8 .* iconv -f (UTF-16|ISO-8859-1) -t UTF-8 mine\.jsonl"
-    ):
+    with pytest.raises(ValueError, match=r"mine\.jsonl: not UTF-8 .* iconv -f ENCODING -t UTF-8 mine\.jsonl"):
         logs.read(tmp_path / "mine.jsonl")
 
 
@@ -310,10 +308,7 @@ def test_files_put_together_and_files_of_other_alphabets(tmp_path: Path) -> None
     path.write_bytes(b'{"id": 1, "correct": true}\n\xef\xbb\xbf{"id": 2, "correct": true}\n')
     assert [each.id for each in logs.read(path)] == ["1", "2"], "each of two files had its byte order mark"
     path.write_bytes('{"id": "りんご"}'.encode("shift-jis"))
-    with pytest.raises(ValueError, match=r"with the encoding that it was written in: GB18030"):
-        logs.read(path)
-    path.write_bytes('{"id": "It’s"}'.encode("cp1252"))
-    with pytest.raises(ValueError, match=r"iconv -f WINDOWS-1252"):
+    with pytest.raises(ValueError, match=r"with the encoding that it was written in: UTF-16, WINDOWS-1252, GB18030"):
         logs.read(path)
     path.write_bytes(b'{"id": 1, "correct": true}\n\0\0\0')
     with pytest.raises(ValueError, match=r"row 2 is not valid JSON \(zeros"):

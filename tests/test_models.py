@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -931,10 +930,6 @@ def test_serve_failures_are_told_in_a_sentence(tmp_path: Path) -> None:
         serve(sleeps, "m", healthy_within_s=0.5),
     ):
         pass
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="finds no free port"):
-        patch.setattr(socket.socket, "bind", lambda *_: (_ for _ in ()).throw(OSError(98, "Address already in use")))
-        with serve(sleeps, "m"):
-            pass
     with pytest.raises(ValueError, match=r"lacks \{port\}"), serve("vllm serve {model}", "m"):
         pass
     with (

@@ -30,6 +30,18 @@ def settings_of(p: StageParameters) -> train_settings.Settings:
     return train_settings.make_settings(p)
 
 
+def test_a_whole_checkpoint_stands_whatever_its_log_says(
+    parameters: Callable[..., StageParameters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = parameters()
+    log = p.folder.path / "train.out"
+    log.write_text("tensorboard: Address already in use\n")
+    monkeypatch.setattr(train, "finished", lambda settings: True)
+    train._judge(settings_of(p), 0, log)
+    with pytest.raises(RuntimeError, match="three free ports in a row were taken"):
+        train._judge(settings_of(p), 1, log)
+
+
 # -- bad input: one sentence each, before anything is trained
 
 

@@ -39,17 +39,16 @@ def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: st
     return part.sort_values("order", kind="stable")[columns].reset_index(drop=True)
 
 
-def learned_kept(sliced: pd.DataFrame, benchmark: str, iteration: int = 0) -> pd.DataFrame:
-    """A row per arm: the share of the untouched target's wrong answers that are right now (``learned``), and of its
-    right answers that are still right (``kept``), each with its 95 % interval (``_low``, ``_high``).
+def learned_kept(sliced: pd.DataFrame, benchmark: str) -> pd.DataFrame:
+    """A row per arm, of its last iteration: the share of the untouched target's wrong answers that are right now
+    (``learned``), and of its right answers that are still right (``kept``), each with its 95 % interval.
 
     ``sliced``: ``compare.slices``, of one run (Wilson's interval over items) or of a sweep with a column ``seed`` (the
-    t interval over seeds; with two seeds it is wide). ``iteration`` 0: the last.
+    t interval over seeds; with two seeds it is wide).
     """
     rows = sliced[(sliced["facet"] == "all") & (sliced["benchmark"] == benchmark) & (sliced["arm"] != "vanilla")]
-    rows = rows[rows["iteration"] == (iteration or rows["iteration"].max())]
     found = []
-    for arm, part in rows.groupby("arm", sort=False):
+    for arm, part in last_turns(rows).groupby("arm", sort=False):
         row: dict[str, Any] = {"arm": arm, "iteration": int(part["iteration"].iloc[0]), "seeds": len(part)}
         for name, got, missed in (("learned", "fixed", "still_wrong"), ("kept", "still_right", "broken")):
             counts = part[[got, missed]].astype(int)

@@ -199,7 +199,7 @@ def results(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> 
         units = [_origin((pairs.a, pairs.b), key) for key in keys]
         items = origins.paired([before[k] for k in keys], [after[k] for k in keys], units)
         row = {"benchmark": task, "n": len(keys), "a": float(items.before.mean()), "b": float(items.after.mean())}
-        rows.append(row | origins.tested(items, SEED) | {"origins": items.count, "test": items.test})
+        rows.append(row | origins.tested(items, SEED) | {"origins": items.count})
     table = pd.DataFrame(rows).rename(columns={"delta_low": "ci_low", "delta_high": "ci_high"})
     table.insert(table.columns.get_loc("p_value") + 1, "p_holm", stats.holm(table["p_value"].tolist()))
     judged = zip(table["delta"], table["p_holm"], table["detectable"], strict=True)

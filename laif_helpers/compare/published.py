@@ -83,9 +83,8 @@ def iterations(own_rows: pd.DataFrame | None = None) -> pd.DataFrame:
     rows = numbers("iterations")
     if own_rows is None:
         return rows
-    start = own_rows[own_rows["arm"] == "vanilla"]
-    arms = [arm for arm in dict.fromkeys(own_rows["arm"]) if arm != "vanilla"]
-    return pd.concat([rows, *(start.assign(arm=arm) for arm in arms), own_rows[own_rows["arm"] != "vanilla"]])
+    start, tuned = (own_rows[(own_rows["arm"] != "vanilla") == trained] for trained in (False, True))
+    return pd.concat([rows, *(start.assign(arm=arm) for arm in tuned["arm"].unique()), tuned])
 
 
 def draw(folder: Path, run: RunDir | None = None) -> list[Path]:

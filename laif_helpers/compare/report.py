@@ -14,7 +14,7 @@ from laif_helpers.figures.html import cut, render
 from laif_helpers.figures.style import Figure
 from laif_helpers.paths import RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_rows, write_text
+from laif_helpers.records import sound_rows, write_text
 from laif_helpers.stats import percent
 
 MOST_CHARACTERS = 600
@@ -100,11 +100,14 @@ def _changed(clusters: pd.DataFrame) -> pd.DataFrame:
 
 def environment(run: RunDir) -> pd.DataFrame:
     """Versions and seconds per stage, from the run's manifest; empty if the run has none."""
-    rows = read_rows(run.manifest) if run.manifest.is_file() else ()
-    done = [row for row in rows if row["status"] in ("done", "ended")]
+    done = [row for row in sound_rows(run.manifest) if row.get("status") in ("done", "ended")]
     versions = {name: value for row in done for name, value in row.get("versions", {}).items()}
     seconds = sum(row.get("seconds", 0.0) for row in done)
-    facts = [("stages", f"{len(done)}, {seconds:,.0f} s in all"), *sorted(versions.items())] if done else []
+    facts = (
+        [("stages", f"{len({row['stage'] for row in done})}, {seconds:,.0f} s in all"), *sorted(versions.items())]
+        if done
+        else []
+    )
     return pd.DataFrame(facts, columns=["what", "value"])
 
 

@@ -17,10 +17,11 @@ _BOX = """function (td) {
 
 
 def render(template: Path, **values: Any) -> str:
-    """A Jinja template, filled; everything that is put into it is escaped, and nothing needs a network."""
+    """A Jinja template, filled. Everything that is put into a page of HTML is escaped, and nothing needs a network."""
     from jinja2 import Environment
 
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    escape = ".html" in template.name
+    page = Environment(autoescape=escape, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     page.filters["cut"] = cut
     return page.from_string(template.read_text(encoding="utf-8")).render(values)
 

@@ -5,14 +5,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
-from jinja2 import Environment
 
 from laif_helpers import arms, benchmarks
 from laif_helpers.arms import ARMS
+from laif_helpers.figures.html import render
 from laif_helpers.key_types import values_in
 from laif_helpers.paths import RunDir, short_names
-from laif_helpers.records import Lesson, Message, read_jsonl, write_text, written_whole
+from laif_helpers.records import Lesson, Message, read_jsonl, write_jsonl, write_text, written_whole
 
 Row = dict[str, Any]
 READERS = {
@@ -57,8 +58,13 @@ def export(
     target = Path(out).expanduser() if out else folder.path / "export" / f"{arm}-iter{iteration}-{format}"
     name = "train.parquet" if parquet else "train.jsonl"
     _empty(target)
-    _write(target / name, rows, parquet=parquet)
-    write_text(target / "README.md", _card(results, _settings(folder), f"{folder.path.name}, {arm}", format, name))
+    if parquet:
+        with written_whole(target / name) as half:
+            pd.DataFrame(rows).to_parquet(half, index=False)
+    else:
+        write_jsonl(target / name, rows)
+    settings = values_in(folder.recipe) or values_in(RunDir(folder.path.parent.parent).recipe)  # a point's: the sweep's
+    write_text(target / "README.md", _card(results, settings, f"{folder.path.name}, {arm}", format, name))
     return target
 
 
@@ -113,22 +119,6 @@ def _empty(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
 
 
-def _write(path: Path, rows: list[Row], *, parquet: bool) -> None:
-    from datasets import Dataset
-
-    data = Dataset.from_list(rows)
-    with written_whole(path) as half:
-        if parquet:
-            data.to_parquet(half)
-        else:
-            data.to_json(half, lines=True, force_ascii=False)
-
-
-def _settings(folder: RunDir) -> Mapping[str, Any]:
-    """The run's recipe (of a sweep's point: the sweep's); {} if there is none."""
-    return values_in(folder.recipe) or values_in(RunDir(folder.path.parent.parent).recipe)
-
-
 # -- the card
 
 
@@ -149,9 +139,4 @@ def _card(results: list[Lesson], settings: Mapping[str, Any], title: str, format
         "checks": {check: refused[status] for status, check in CHECKS.items()},
         "tested": list(short_names(settings.get("benchmarks", [])).values()),
     }
-    template = Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
-    return (
-        Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-        .from_string(template)
-        .render(values)
-    )
+    return render(Path(__file__).with_name("card.md.j2"), **values)

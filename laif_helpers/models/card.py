@@ -7,6 +7,7 @@ from typing import Any
 
 from laif_helpers.paths import resolve, short_names
 from laif_helpers.records import write_text
+from laif_helpers.stats import percent
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 _SCORES = re.compile(r"(?<=<!-- scores:begin -->\n).*?(?=<!-- scores:end -->)", re.S)
@@ -22,13 +23,13 @@ def write(folder: Path, about: Mapping[str, Any], settings: Mapping[str, Any], m
 
     If the base is a folder of this machine, the card names what it is, never its path.
     """
-    import jinja2
+    from laif_helpers.figures.html import render
 
     target = Path(about["target"]).name if Path(about["target"]).is_absolute() else about["target"]
     split = [(*what.rpartition(", ")[::2], items) for what, items in about["lessons"].items()]
     short = short_names(name for name, _, _ in split)
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    text = render(
+        TEMPLATE,
         about=about,
         target=target,
         # a base of this machine is no base_model of the hub's
@@ -39,9 +40,8 @@ def write(folder: Path, about: Mapping[str, Any], settings: Mapping[str, Any], m
         metrics=metrics,
         share=metrics.get("average", {}).get("share", 1.0),
     )
-    path = folder / "README.md"
-    write_text(path, text)
-    return path
+    write_text(folder / "README.md", text)
+    return folder / "README.md"
 
 
 def fill_scores(checkpoint: Path, rows: Sequence[Mapping[str, Any]], answered: str = "") -> None:
@@ -56,9 +56,7 @@ def fill_scores(checkpoint: Path, rows: Sequence[Mapping[str, Any]], answered: s
         return
     lines = ["| benchmark | split | N | right | 95 % interval |", "|---|---|---|---|---|"]
     for row in rows:
-        interval = f"[{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
-        lines.append(
-            f"| {row['benchmark']} | {row['split']} | {row['n']} | {100 * row['accuracy']:.1f} % | {interval} |"
-        )
+        right, interval = percent(row["accuracy"], row["ci_low"], row["ci_high"]).split(" ", 1)
+        lines.append(f"| {row['benchmark']} | {row['split']} | {row['n']} | {right} % | {interval} |")
     table = "\n".join([*lines, *([f"\nAnswered {answered}."] if answered else [])]) + "\n"
     write_text(path, _SCORES.sub(lambda _: table, text))

@@ -30,7 +30,7 @@ def serve(
     for its reader. It ends, with all its descendants, when the block is left, and with this process. Raises ValueError
     (command), RuntimeError (exited, never healthy).
     """
-    arguments = _arguments(command, model, port := _free_port())
+    arguments = _arguments(command, model, port := launch.free_port())
     given, log = log, log or Path(tempfile.mkstemp(prefix="serve-", suffix=".log")[1])
     log.parent.mkdir(parents=True, exist_ok=True)
     process = launch.start(arguments, log, _environment())
@@ -41,15 +41,6 @@ def serve(
             log.unlink(missing_ok=True)
     finally:
         launch.end(process, patience=END_WITHIN_S)
-
-
-def _free_port() -> int:
-    try:
-        return launch.free_port()
-    except OSError as error:
-        raise RuntimeError(
-            f"the serve command finds no free port on 127.0.0.1 ({error}); end what holds them"
-        ) from None
 
 
 def _arguments(command: str, model: str, port: int) -> list[str]:

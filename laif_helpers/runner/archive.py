@@ -35,7 +35,10 @@ def put(run: RunDir, url: str) -> tuple[int, int]:
     place = posixpath.join(place, run.path.name)
     with lock(run), _named(url):
         held = _index(system, place)
-        here = {path.relative_to(run.path).as_posix(): _described(path) for path in _files(run.path)}
+        here = {
+            path.relative_to(run.path).as_posix(): {"sha256": file_hash([path]), "modified_ns": path.stat().st_mtime_ns}
+            for path in _files(run.path)
+        }
         new = [name for name, file in here.items() if held.get(name, {}).get("sha256") != file["sha256"]]
         for name in tqdm(new, unit="file", desc="archive"):
             system.makedirs(posixpath.dirname(posixpath.join(place, name)), exist_ok=True)
@@ -69,10 +72,6 @@ def get(url: str, run: RunDir) -> tuple[int, int]:
             for name in tqdm(missing, unit="file", desc="restore"):
                 _fetch(system, posixpath.join(place, name), run.path / name, index[name])
     return len(index), len(missing)
-
-
-def _described(path: Path) -> dict[str, Any]:
-    return {"sha256": file_hash([path]), "modified_ns": path.stat().st_mtime_ns}
 
 
 def _fetch(system: Any, source: str, target: Path, file: dict[str, Any]) -> None:

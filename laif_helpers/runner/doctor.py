@@ -12,7 +12,7 @@ from typing import Literal
 from laif_helpers import benchmarks, launch, machine, sandbox
 from laif_helpers.benchmarks import download
 from laif_helpers.paths import NANO, ROOT, data_dirs, existing, runs_dir
-from laif_helpers.runner import forecast, manifest, plan
+from laif_helpers.runner import forecast, plan
 from laif_helpers.target import Target
 from laif_helpers.train import preflight
 
@@ -31,22 +31,18 @@ def _line(what: str, finding: str) -> str:
 
 
 def _machine() -> Iterator[str]:
+    import psutil
+
     yield _line("python", f"{sys.version.split()[0]} ({sys.executable})")
     yield _line("cores", f"{machine.cores()} usable of {os.cpu_count()}")
-    yield _line("memory", _memory())
+    memory = psutil.virtual_memory()
+    yield _line("memory", f"{memory.available / 2**30:.1f} GiB free of {memory.total / 2**30:.1f}")
     free = shutil.disk_usage(existing(runs_dir())).free
     yield _line("disk", f"{free / 2**30:.0f} GiB free for runs ({runs_dir()})")
 
 
-def _memory() -> str:
-    import psutil
-
-    memory = psutil.virtual_memory()
-    return f"{memory.available / 2**30:.1f} GiB free of {memory.total / 2**30:.1f}"
-
-
 def _installed() -> Iterator[str]:
-    for name, version in manifest.versions().items():
+    for name, version in machine.versions().items():
         if name != "python":
             yield _line(name, version)
     yield _line("GPUs", _gpus())
@@ -66,18 +62,14 @@ print(names or "none", f"(torch for CUDA {torch.version.cuda})" if torch.version
 
 
 def _gpus() -> str:
-    found, here = _ask(ASK_GPUS), len(launch.gpus())
+    """What a fresh interpreter answers: this process stays free of torch and of any CUDA context."""
+    done = subprocess.run([sys.executable, "-c", ASK_GPUS], capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        return "not usable: " + (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    found, here = done.stdout.strip().splitlines()[-1], len(launch.gpus())
     if not found.startswith("none") or not here:
         return found
     return f"{found}: {here} of this machine cannot be used; install torch for CUDA, or a driver that knows its version"
-
-
-def _ask(code: str) -> str:
-    """What a fresh interpreter answers: this process stays free of torch and of any CUDA context."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode == 0 and done.stdout.strip():
-        return done.stdout.strip().splitlines()[-1]
-    return "not usable: " + (done.stderr.strip().splitlines() or ["no answer"])[-1]
 
 
 def _cage() -> str:
@@ -121,19 +113,15 @@ def data_listing(data_dir: str = "") -> Iterator[str]:
         for split in benchmark.splits:
             # a folder that is named is searched alone: listing what is here asks no hub
             folder = "" if status == "made" else data_dir or where
-            about = _file_line(held[split]) if split in held else ""
-            known = status == "made" or about
-            count = rows(name, split, folder) if known else f"not here (looked for {_looked_for(name, split)})"
+            file, sought = (
+                held.get(split),
+                ", ".join(benchmark.sources[split].files) if benchmark.sources else "its folder",
+            )
+            known = status == "made" or file
+            count = rows(name, split, folder) if known else f"not here (looked for {sought})"
+            state = f", {file.state}" if file and file.state else ""
+            about = f"  {file.size / 1e6:8.1f} MB  sha256 {file.sha256[:16]}{state}" if file else ""
             yield f"  {split:<14} {count:>7}{about}"
-
-
-def _looked_for(name: str, split: str) -> str:
-    return ", ".join(benchmarks.get(name).sources[split].files) if benchmarks.get(name).sources else "its folder"
-
-
-def _file_line(found: download.Held) -> str:
-    state = f", {found.state}" if found.state else ""
-    return f"  {found.size / 1e6:8.1f} MB  sha256 {found.sha256[:16]}{state}"
 
 
 def rows(name: str, split: str, data_dir: str = "") -> str:

@@ -54,12 +54,8 @@ def _caches() -> dict[str, str]:
     place.mkdir(mode=0o700, exist_ok=True)
     names = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR")
     models = home / ".cache" / "huggingface"
-    kept = {"HF_HOME": str(models)} if models.is_dir() else {}
-    return {name: os.environ.get(name) or str(place) for name in names} | kept | _named("HF_HOME")
-
-
-def _named(variable: str) -> dict[str, str]:
-    return {variable: os.environ[variable]} if os.environ.get(variable) else {}
+    kept = {"HF_HOME": os.environ.get("HF_HOME") or str(models)} if models.is_dir() else {}
+    return {name: os.environ.get(name) or str(place) for name in names} | kept
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ How many questions the target gets wrong is not known yet, so a fifth and three 
 
 import functools
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from laif_helpers import benchmarks, instructors, lessons, target
@@ -21,18 +20,16 @@ WRONG = (0.2, 0.6)
 FRAME = 1800  # characters of instructions in a request, beside the item and the answer to it
 
 
-def lines(stages: Iterable[Stage]) -> list[str]:
+def lines(stages: list[Stage]) -> list[str]:
     """Lines on the instructor of a plan: what keeps it from teaching, and a language model's requests, tokens, dollars.
 
     Each stage that asks counts once, so that what the points of a sweep or the arms of a run share is paid once.
     """
-    stages = list(stages)
     return [*warnings(stages), *_cost(stages)]
 
 
-def warnings(stages: Iterable[Stage]) -> list[str]:
+def warnings(stages: list[Stage]) -> list[str]:
     """What a run would do without, unnoticed: lessons that its instructor cannot write, requests that nobody sends."""
-    stages = list(stages)
     asking = next((stage.recipe for stage in stages if stage.row.needs == "instructor"), None)
     found = [instructors.warning(asking) if asking else "", _unsent(stages[0].recipe) if stages else ""]
     return [sentence for sentence in found if sentence]
@@ -70,7 +67,8 @@ def _cost(stages: list[Stage]) -> list[str]:
     if not turns:
         return []
     try:
-        low, high = (_sum([_spent(stage, share) for stage in turns]) for share in WRONG)
+        turn_by_turn = ([_spent(stage, share) for stage in turns] for share in WRONG)
+        low, high = (list(map(sum, zip(*parts, strict=True))) for parts in turn_by_turn)
     except (OSError, ValueError) as error:
         return [f"instructor: no forecast, because a benchmark cannot be read ({str(error).splitlines()[0]})"]
     tokens = [f"{a / 1e6:,.1f} to {b / 1e6:,.1f}" for a, b in zip(low[1:3], high[1:3], strict=True)]
@@ -80,10 +78,6 @@ def _cost(stages: list[Stage]) -> list[str]:
     asked = f"{low[0]:,.0f} to {high[0]:,.0f} requests"
     spent = f"{tokens[0]} million tokens in, {tokens[1]} out, {priced}"
     return [f"instructor: {who}, if {WRONG[0]:.0%} to {WRONG[1]:.0%} of the answers are wrong: {asked}, {spent}"]
-
-
-def _sum(turns: list[tuple[float, ...]]) -> tuple[float, ...]:
-    return tuple(map(sum, zip(*turns, strict=True)))
 
 
 def _spent(stage: Stage, wrong: float) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from laif_helpers import machine
 from laif_helpers.records import digest, read_json
 from laif_helpers.runner import (
     attempts,
@@ -256,7 +257,7 @@ def _close(attempt: attempts.Attempt, result: dict[str, Any], progress: Progress
         "ended": attempts.stamp(ended),
         "outputs": left,
         "hashes": outputs.hashes(stage.run.path, left),
-        "versions": manifest.versions(),
+        "versions": machine.versions(),
     }
     manifest.record(stage.run, row)
     status, reason = result["status"], result.get("reason", "")

@@ -5,9 +5,7 @@ every cell marked ``completed``.
 """
 
 import functools
-import importlib.metadata
 import json
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,6 @@ from laif_helpers.runner.outputs import damaged, file_hash
 from laif_helpers.runner.plan import RunPlan, Stage
 from laif_helpers.target import Target
 
-PACKAGES = "laif-helpers torch transformers trl peft deepspeed openai papermill pandas numpy scikit-learn umap-learn"
 NO_INPUTS = {"RUN", "WORKERS"}
 """Parameters that no result depends on."""
 OUTPUTS = {
@@ -117,18 +114,6 @@ def _other_graders(stage: Stage) -> str:
     if len(set(stamped.values()) - {""}) < 2 or own == {graders_hash()}:
         return ""
     return "the run holds answers that other graders graded"
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Version of Python and of each package that can change a result; absent ones are left out."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES.split():
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:

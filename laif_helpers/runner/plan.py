@@ -132,11 +132,11 @@ def make(
 
 def _check_attempts(stage: Stage) -> None:
     """Raises ValueError if a stage that samples attempts would refuse its settings once its turn has come."""
-    if stage.notebook == "07_tripost":
+    if stage.notebook == TRIPOST:
         from laif_helpers import tripost
 
         tripost.check(stage.recipe)
-    if stage.notebook == "09_self_training":
+    if stage.notebook == SELF:
         from laif_helpers import self_training
 
         self_training.drawn(stage.recipe)

@@ -102,12 +102,13 @@ def _judge(settings: Settings, status: int, log: Path) -> None:
     sentence = Path(settings.folder) / "train_error.json"
     if sentence.is_file():
         raise ValueError(read_json(sentence)["sentence"])
+    if status == 0 and finished(settings):
+        return
     if processes.port_was_taken(log):
         raise RuntimeError("three free ports in a row were taken before the ranks could use them; run it again")
-    if status != 0 or not finished(settings):
-        raise RuntimeError(
-            f"training ended with status {status} and no whole checkpoint. End of {log}:\n{processes.tail(log)}"
-        )
+    raise RuntimeError(
+        f"training ended with status {status} and no whole checkpoint. End of {log}:\n{processes.tail(log)}"
+    )
 
 
 class _Progress:

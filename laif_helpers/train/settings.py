@@ -240,8 +240,6 @@ def finished(settings: Settings) -> bool:
 
 def read_log(path: Path) -> list[Row]:
     """Rows of a training log that may still be growing: a line without its end is left for the next look."""
-    if not path.is_file():
-        return []
     return sound_rows(path, more=False)
 
 

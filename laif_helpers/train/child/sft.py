@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from laif_helpers import machine
 from laif_helpers.models import precision
 from laif_helpers.records import write_json
 from laif_helpers.train import memory, preflight, snapshots
@@ -95,7 +96,7 @@ def describe(trainer: Any, settings: Settings, seconds: float) -> Row:
         **{"packing": getattr(arguments, "packing", False), "lora_rank": settings.lora_rank},
         "device": str(arguments.device),
         "computed_in": "bfloat16" if arguments.bf16 else "float32",
-        **{"versions": versions()},
+        "versions": machine.versions(),
     }
 
 
@@ -164,7 +165,10 @@ def trainer_arguments(settings: Settings, samples: list[Row], weights: int = 0) 
     }
     if settings.signal != "answers":
         return rollouts.arguments(settings, len(samples), common)
-    packing = _packs(settings, samples, gpu)
+    why_not = why_no_packing(settings, samples, gpu) if settings.packing else ""
+    if why_not:
+        print(f"packing is off: {why_not}; batches go by length instead")
+    packing = settings.packing and not why_not
     # Rows are tokenised already; TRL's preparation would walk through them four times more.
     prepared = None if packing else {"skip_prepare_dataset": True}
     return SFTConfig(**common, max_length=settings.max_length, packing=packing, dataset_kwargs=prepared)
@@ -182,14 +186,6 @@ def _descent(settings: Settings, samples: int) -> Row:
         "adam_beta1": BETAS[0],
         "adam_beta2": BETAS[1],
     }
-
-
-def _packs(settings: Settings, samples: list[Row], gpu: bool) -> bool:
-    """Whether samples share rows; says why not if they were to."""
-    why_not = why_no_packing(settings, samples, gpu)
-    if settings.packing and why_not:
-        print(f"packing is off: {why_not}; batches go by length instead")
-    return settings.packing and not why_not
 
 
 def _halves(settings: Settings, weights: int, gpu: bool) -> bool:
@@ -252,12 +248,6 @@ def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any,
 
 def _last(history: list[Row], key: str) -> float:
     return float(next(row[key] for row in reversed(history) if key in row))
-
-
-def versions() -> Row:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("torch", "transformers", "trl", "peft", "deepspeed", "accelerate")}
 
 
 def _leave_group() -> None:
