@@ -113,6 +113,10 @@ def port_was_taken(log: Path) -> bool:
     return "EADDRINUSE" in text or "address already in use" in text.lower()
 
 
+GPU_SHARE = "LAIF_GPU_SHARE"
+"""The share of a GPU's memory that a stage's answers may take; unset: all of it."""
+
+
 def gpus(folder: Path = Path("/dev")) -> list[str]:
     """Ids of the GPUs that a child may use, found without a call to CUDA (which a kernel must not make).
 

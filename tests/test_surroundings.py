@@ -12,7 +12,7 @@ from conftest import Toy, write_toy
 
 from laif_helpers import launch, machine
 from laif_helpers.models import protocol
-from laif_helpers.paths import ROOT
+from laif_helpers.paths import NANO, ROOT
 from laif_helpers.runner import attempts, executors, manifest
 
 DRAWS = """
@@ -127,9 +127,10 @@ def test_white_space_around_a_key_does_no_harm(monkeypatch: pytest.MonkeyPatch) 
 def test_stages_at_the_same_time_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
     tell = tmp_path / "tell"
-    tell.write_text('#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES"\ncat > /dev/null\n')
+    tell.write_text('#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES $LAIF_GPU_SHARE"\ncat > /dev/null\n')
     tell.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tell))
+    monkeypatch.setattr(machine, "cores", lambda: 6)  # six stages of one thread: two share a GPU
     monkeypatch.setattr(subprocess, "DEVNULL", subprocess.PIPE)  # a stage ends when the test closes its input
     engine, handles, logs = executors.Local(), [], [tmp_path / f"{at}.log" for at in range(7)]
 
@@ -143,7 +144,25 @@ def test_stages_at_the_same_time_are_spread_over_the_gpus(monkeypatch: pytest.Mo
         start(gpus)
     for handle in handles:
         handle.communicate()
-    assert [log.read_text().strip() for log in logs] == ["0", "2", "5,0", "2", "2", "0,2,5", "0,2,5"]
+    told = ["0 0.5", "2 0.5", "5,0 0.5", "2 0.5", "2 0.5", "0,2,5", "0,2,5"]
+    assert [log.read_text().strip() for log in logs] == told
+
+
+@pytest.mark.model
+def test_answers_take_no_more_than_their_share_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stage's answers once took 76 of 79 GB, and fourteen stages beside it failed."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from laif_helpers.models import local
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**33, 2**34))
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(NANO))
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    monkeypatch.setattr(local, "MAX_ROWS_GPU", 10**9)
+    rows = local.rows_that_fit(model, 2048)
+    monkeypatch.setenv("LAIF_GPU_SHARE", "0.125")
+    assert abs(local.rows_that_fit(model, 2048) - rows / 4) <= 1, "an eighth of 16 GiB is a quarter of the free 8"
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,8 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
         ) from error
     from laif_helpers.models.decoding import context_length
 
+    if _gpu():  # its cache of freed memory would grow until nothing is left to the stages beside this one
+        torch.cuda.set_per_process_memory_fraction(_gpu_share())
     model = model.to("cuda" if _gpu() else "cpu").eval()
     return LocalModel(name, model, tokenizer, _stop_ids(model, tokenizer), context_length(model))
 
@@ -253,8 +255,13 @@ def _free_memory(device: Any) -> int:
     import torch
 
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        free, total = torch.cuda.mem_get_info(device)
+        return int(min(free, _gpu_share() * total))
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def _gpu_share() -> float:
+    return float(os.environ.get(launch.GPU_SHARE, "1"))
 
 
 def _first_line(error: Exception) -> str:

@@ -58,6 +58,12 @@ def _caches() -> dict[str, str]:
     return {name: os.environ.get(name) or str(place) for name in names} | kept
 
 
+def _device(own: list[str], threads: int) -> dict[str, str]:
+    """A stage's own GPUs, and its share of their memory if stages that run beside it get the same ones."""
+    beside = -(-machine.cores() // threads // len(launch.gpus()))
+    return {"CUDA_VISIBLE_DEVICES": ",".join(own), launch.GPU_SHARE: str(1 / max(1, beside))}
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """SIGTERM interrupts as Ctrl-C does, and SIGINT does so too if it was ignored: a shell's background job, a
@@ -88,7 +94,7 @@ class Local:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env=environment(threads) | ({"CUDA_VISIBLE_DEVICES": ",".join(own)} if own else {}),
+                env=environment(threads) | (_device(own, threads) if own else {}),
                 start_new_session=True,
             )
         self.placed.append((handle, own))
