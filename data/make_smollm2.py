@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from make_nano import answer_loss, batches, encode, measure, practice_data, score_rows
+from make_nano import answer_loss, batches, encode, measure, practice_data
+from nano_card import score_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laif_helpers.benchmarks import practice

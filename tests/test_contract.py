@@ -262,10 +262,7 @@ MANY_PARAMETERS = {
     "cli.run": "each parameter is an option of the command line",
     "models.generate": "the fixed interface to every model: sampling settings are named one by one",
 }
-LONG = {
-    "models.generate": "its docstring explains ten parameters",
-}
-"""Functions that may be longer than 40 lines or take more than six parameters, each with its reason."""
+"""Functions that may take more than six parameters, each with its reason."""
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -276,11 +273,11 @@ def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
 
 
 def test_modules_and_functions_stay_small() -> None:
-    for path in MODULES:
+    for path in (*MODULES, *ROOT.glob("bench/**/*.py"), *ROOT.glob("data/*.py")):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path.name
     sizes = {name: (node.end_lineno or 0) - node.lineno + 1 for name, node in functions()}
     assert statistics.median(sizes.values()) <= 12
-    assert {name for name, size in sizes.items() if size > 40} == set(LONG)
+    assert not {name for name, size in sizes.items() if size > 40}
 
 
 def test_functions_take_few_parameters() -> None:

@@ -360,7 +360,7 @@ def test_turns_alternate_and_end_with_the_user() -> None:
 @pytest.mark.parametrize("name", ["tripost", "tripost_smollm2", "tripost_llama"])
 def test_the_recipes_plan_attempts_training_answers_and_repair_in_this_order(name: str) -> None:
     planned = plan.make(ROOT / "papermill_runs" / f"{name}.yaml")
-    stages = [stage.key for stage in planned.stages]
+    stages = [stage.key.removeprefix("seed0/") for stage in planned.stages]
     steps_of_a_turn = ["07_tripost", "05_train_deepspeed", "01_evaluate", "08_repair"]
     assert [key for key in stages if key.startswith("tripost/iter2/")] == [
         f"tripost/iter2/{s}" for s in steps_of_a_turn

@@ -39,35 +39,31 @@ def generate(
     on_done: OnDone | None = None,
     progress: bool = True,
 ) -> list[Completion]:
-    """Answers to ``conversations``, in their order.
+    """Answers to ``conversations``, in their order; ``n`` samples of each follow one another.
 
-    Args:
-        model: a folder or hub name (loaded with transformers; a LoRA adapter's folder too), or
-            ``server:<model>``, asked at ``url``.
-        max_new_tokens: longest answer in tokens; shorter if the model's context ends.
-        temperature: 0 is greedy; above it sampled, seeded by ``seed`` and each prompt's own text.
-        n: samples of each prompt, which follow one another in the result (so it is ``n`` times as long).
-        numbers: which sample of its prompt each conversation is, from 0; None: its turn among equal ones. A sample
-            depends on its number and ``seed``, not on what is asked beside it.
-        change: what a server's requests have more, less or under another name; its ``chat_template_kwargs`` are for a
-            model of this machine too.
-        dtype: of a local model's numbers: ``auto``, ``float32`` or ``bfloat16``.
-        batch_size: rows decoded at once on this machine; 0: as many as fit into memory.
-        on_done: called with (index, completion) as soon as an answer is finished.
+    ``model``: a folder (a LoRA adapter's too) or hub name, or ``server:<model>``, asked at ``url``. ``Sampling`` says
+    what ``max_new_tokens``, ``temperature``, ``seed`` and ``numbers`` are. ``change``: what a server's requests have
+    more, less or under another name; its ``chat_template_kwargs`` are for a model of this machine too. ``dtype``:
+    ``auto``, ``float32`` or ``bfloat16``, ``batch_size``: rows decoded at once (0: as many as fit), both of this
+    machine. ``on_done`` is called with (index, completion) as soon as an answer is finished.
 
     A prompt longer than the model's context is not asked: its completion is empty and its ``finish`` says why.
     Raises ValueError (unusable model or settings), ServerError (a server that refuses or keeps failing).
     """
     _check(conversations, max_new_tokens, temperature, n)
     conversations = [turns for turns in conversations for _ in range(n)]  # equal prompts get seeds of their own
-    completions: list[Completion | None] = [None] * len(conversations)
     if not conversations:
         return []
     how = Sampling(max_new_tokens, temperature, seed, sample_numbers(conversations) if numbers is None else numbers)
-    change = change or RequestChange()
-    asks_server = Target.of(model).kind == "server"
-    ask = _ask_server(model, url, change) if asks_server else _ask_local(model, dtype, batch_size, change)
-    with _Progress(len(conversations), shown=progress) as bar:
+    served, change = Target.of(model).kind == "server", change or RequestChange()
+    ask = _ask_server(model, url, change) if served else _ask_local(model, dtype, batch_size, change)
+    return _collected(partial(ask, conversations, how), len(conversations), on_done, progress)
+
+
+def _collected(ask: Callable[[OnDone], None], count: int, on_done: OnDone | None, progress: bool) -> list[Completion]:
+    """The completions that ``ask`` reports, by their index; a progress bar counts them."""
+    completions: dict[int, Completion] = {}
+    with _Progress(count, shown=progress) as bar:
 
         def finished(index: int, completion: Completion) -> None:
             completions[index] = completion
@@ -75,8 +71,8 @@ def generate(
                 on_done(index, completion)
             bar.add(completion)
 
-        ask(conversations, how, finished)
-    return [completion for completion in completions if completion is not None]
+        ask(finished)
+    return [completions[index] for index in sorted(completions)]
 
 
 def _ask_server(model: str, url: str, change: RequestChange) -> Ask:

@@ -10,8 +10,9 @@ from laif_helpers.records import Message
 
 @dataclass(frozen=True)
 class Sampling:
-    """``temperature`` 0 is greedy. ``numbers``: which sample of its conversation each is, from 0; each has a seed of
-    its own, made of ``seed`` and its number. None: its turn among equal ones."""
+    """``max_new_tokens``: longest answer; shorter if the model's context ends. ``temperature``: 0 is greedy; above it
+    sampled, seeded by ``seed``, each prompt's own text and its number. ``numbers``: which sample of its conversation
+    each is, from 0, so that a sample does not depend on what is asked beside it. None: its turn among equal ones."""
 
     max_new_tokens: int
     temperature: float = 0.0
