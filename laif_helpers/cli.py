@@ -43,6 +43,8 @@ def run(
     if dry_run:
         from laif_helpers.train import preflight
 
+        loop.known_notebooks(run_plan, tuple(redo))
+        loop.engine(executor, run_plan.settings.slurm)
         missing = forecast.target_missing(run_plan)
         print(report_run.dry_run(run_plan))
         checks = [*filter(None, [missing]), *preflight.ask(run_plan.settings)]

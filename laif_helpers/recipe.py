@@ -15,7 +15,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from laif_helpers import arms as _arms
 from laif_helpers import sections
+from laif_helpers.benchmarks import get
 from laif_helpers.key_types import NO_YAML, GivenTwice, Price, read_yaml
+from laif_helpers.models import protocol
 from laif_helpers.paths import ROOT, IterationDir, RunDir
 from laif_helpers.records import read_text
 from laif_helpers.target import Target
@@ -54,6 +56,9 @@ class Recipe(
                 f"kl_weight {self.kl_weight:g} acts on replayed answers, and arm {rolled[0]!r} learns from rollouts, "
                 "which have none; leave the arm out, or set kl_weight: 0"
             )
+        asked = [arm.name for arm in planned if arm.needs == "instructor" and type(self) is Recipe and self.iterations]
+        if asked and self.instructor == "llm" and not self.instructor_model:
+            raise ValueError(f"arm {asked[0]!r} asks instructor: llm; set instructor_model, its name at the endpoint")
         if self.average == "auto" and not self.holdout_fraction:
             raise ValueError(
                 "average: auto chooses on held-out items, and holdout_fraction is 0; raise holdout_fraction, or set "
@@ -86,6 +91,8 @@ class Recipe(
                 f"error_split and test_split are both {self.test_split!r}: what is trained on would be measured; set "
                 "another test_split, lessons_only: true or iterations: 0"
             )
+        if type(self) is Recipe and trains and not any(self.test_split in get(name).splits for name in self.benchmarks):
+            raise ValueError(f"test_split {self.test_split!r} is a split of no benchmark here, so nothing is measured")
         if self.lessons_only and not self.iterations:
             raise ValueError("lessons_only with iterations: 0 makes no lessons; set iterations: 1")
         return self
@@ -93,7 +100,10 @@ class Recipe(
     @model_validator(mode="after")
     def _addresses_are_base_urls(self) -> "Recipe":
         for key in ("target_url", "instructor_url"):
-            parts = urlsplit(getattr(self, key))
+            if not (url := getattr(self, key)):
+                continue
+            protocol.check_base_url(key, url)
+            parts = urlsplit(url)
             if parts.username or parts.password:
                 raise ValueError(f"{key} holds a user or password; recipes are written down: use OPENAI_API_KEY")
             if end := re.search(r"/(?:chat/)?completions/?$|/models/?$", parts.path):
@@ -207,6 +217,9 @@ def build(model: type[Recipe], values: Mapping[str, Any]) -> Any:
         close = difflib.get_close_matches(unknown[0].lower().replace("-", "_"), model.model_fields, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(model.model_fields)}"
         raise ValueError(f"unknown recipe key {unknown[0]!r}{hint}")
+    for key, value in values.items():
+        if isinstance(value, bool) and model.model_fields[key].annotation in (int, float):
+            raise ValueError(f"{key}: write a number (given: {value}; YAML reads yes, no, on and off so)")
     try:
         return model(**values)
     except ValidationError as error:

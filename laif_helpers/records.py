@@ -203,6 +203,7 @@ def _json_lines(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
             yield number, ROW_JSON.decode(line)
         except json.JSONDecodeError as error:
             fix = "zeros, as UTF-16 or a full disk leaves them" if "\0" in line else "one object a line is read"
+            fix = "a pointer of git-lfs: fetch the file by git lfs pull" if "//git-lfs." in line[:40] else fix
             raise ValueError(f"{path}: row {number} is not valid JSON ({fix}): {error}") from None
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: row {number}: {error}") from None

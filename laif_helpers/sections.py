@@ -203,7 +203,7 @@ class TrainingSection(Section):
 
     deepspeed: Literal["none", "zero1", "zero2", "zero3", "zero3_offload"] = "none"
     num_processes: int = Field(1, ge=1, description="training processes (GPUs) on this node")
-    learning_rate: float = Field(5e-4, gt=0, description="the highest, after the warm-up")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="the highest, after the warm-up")
     epochs: float = Field(5.0, gt=0, description="passes over the training items")
     batch_size: int = Field(32, ge=1, description="items a process and step")
     gradient_accumulation: int = Field(1, ge=1, description="batches a step")

@@ -376,7 +376,7 @@ def test_a_family_that_cannot_be_taught_is_refused_by_the_plan(toy: Toy, tmp_pat
     rows = [{"question": "Capital of France?", "answer": "Paris"}, {"question": "Capital of Peru?", "answer": "Lima"}]
     own = tmp_path / "mine.jsonl"
     own.write_text("\n".join(json.dumps(row | {"split": split}) for row in rows for split in ("train", "test")))
-    values = {"benchmarks": [str(own)], "in_domain": [str(own)], "iterations": 1}
+    values = {"benchmarks": [str(own)], "in_domain": [str(own)], "iterations": 1, "instructor_model": "m"}
     for instructor in ("scripted", "llm"):
         with pytest.raises(
             ValueError, match=r"writes no lessons about .*mine.jsonl \(family 'text'\): no instructor can"

@@ -57,6 +57,7 @@ def put(path: Path, *rows: Any) -> str:
         ({"question": "q?", "answer": True}, "True", "The answer is yes."),
         ({"question": "q?", "answer": "first\nsecond"}, "first\nsecond", "The answer is:\nfirst\nsecond"),
         ({"question": "q?", "answer": ["12", "a dozen"]}, "12", "#### 12"),
+        ({"question": "q?", "choices": ["x", "y"], "answer_index": 1.0, "id": float("nan")}, "B", "B"),
     ],
 )
 def test_rows_as_other_data_sets_write_them(tmp_path: Path, row: dict[str, Any], gold: str, right: str) -> None:
@@ -106,6 +107,9 @@ def test_other_kinds_of_files_are_told_with_the_way_out(tmp_path: Path) -> None:
         benchmarks.get("mine.csv")
     (tmp_path / "mine.jsonl").write_bytes(gzip.compress(b'{"question": "q?", "answer": "1"}'))
     with pytest.raises(ValueError, match=r"mine\.jsonl: .* a packed file or a table is unpacked first"):
+        benchmarks.get(str(tmp_path / "mine.jsonl"))
+    (tmp_path / "mine.jsonl").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    with pytest.raises(ValueError, match=r"mine\.jsonl: row 1 .*git lfs pull"):
         benchmarks.get(str(tmp_path / "mine.jsonl"))
 
 

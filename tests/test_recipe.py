@@ -36,6 +36,14 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"budgets": 3}, "unknown recipe key 'budgets'; did you mean 'budget'?"),
         ({"zzz": 3}, "unknown recipe key 'zzz'; known: target"),
         ({"budget": 0}, "budget: .*greater than or equal to 1"),
+        ({"lora_rank": True}, "lora_rank: write a number"),  # it was a rank of 1
+        ({"temperature": False}, "temperature: write a number"),
+        ({"learning_rate": "5e4"}, "learning_rate: .*less than or equal to 1"),
+        ({"target_url": "localhost:8000"}, "target_url 'localhost:8000' is not a server's base URL"),
+        ({"target_url": "http://h:99999/v1"}, "target_url .* is not a server's base URL"),
+        ({"instructor_url": "http://a b/v1"}, "instructor_url 'http://a b/v1' is not a server's base URL"),
+        ({"test_split": "Test", "benchmarks": ["practice"]}, "test_split 'Test' is a split of no benchmark here"),
+        ({"instructor": "llm"}, "arm 'auggpt' asks instructor: llm; set instructor_model"),
         ({"iterations": 99_999}, "iterations: .*less than or equal to 100"),  # the plan took minutes
         ({"target": ""}, "target: .*at least 1 character"),  # it was the project's own folder
         ({"budget": "many"}, r"budget: .*\(given: 'many'\)"),
@@ -205,7 +213,7 @@ print(json.dumps({
 
 
 def test_written_recipe_reads_back_as_the_same(tmp_path: Path) -> None:
-    settings = build(Recipe, {"learning_rate": 5e-6, "arms": [], "target_url": "http://h: 1 # x/v1", "limit": 7})
+    settings = build(Recipe, {"learning_rate": 5e-6, "arms": [], "instructor_model": "h: 1 # x", "limit": 7})
     path = tmp_path / "r.yaml"
     path.write_text(manifest.recipe_text(settings.model_dump(), {"limit": "--set"}))
     assert "limit: 7  # --set" in path.read_text()

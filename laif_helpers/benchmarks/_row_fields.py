@@ -64,10 +64,11 @@ def accepted_answers(row: dict[str, Any]) -> list[str]:
 
 def counted(row: dict[str, Any]) -> str:
     """The label of the option that ``answer_index`` counts to, from 0."""
-    place, labels = row["answer_index"], list(read_options(row))
-    if type(place) is not int or not 0 <= place < len(labels):
-        raise ValueError(f"field 'answer_index' is {place!r}, expected 0 to {len(labels) - 1}")
-    return labels[place]
+    labels = list(read_options(row))
+    place = re.fullmatch(r"(\d+)(?:\.0)?", str(row["answer_index"]))  # data frames make 1.0 of 1
+    if not place or int(place[1]) >= len(labels):
+        raise ValueError(f"field 'answer_index' is {row['answer_index']!r}, expected 0 to {len(labels) - 1}")
+    return labels[int(place[1])]
 
 
 def _bare(answer: str) -> str:

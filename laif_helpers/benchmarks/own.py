@@ -161,7 +161,7 @@ def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, .
 
 def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
     question, accepted = _row_fields.question_of(row), _row_fields.accepted_answers(row)
-    given = "" if row.get("id") is None else str(row["id"]).strip()
+    given = "" if row.get("id") is None or row["id"] != row["id"] else str(row["id"]).strip()  # NaN is no id
     grading = _row_fields.graded_by(row) or ("numeric" if numeric else "exact")
     options = _row_fields.read_options(row) if grading == "choice" else {}
     accepted = [_as_graded(answer, grading, options, row) for answer in accepted]

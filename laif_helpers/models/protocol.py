@@ -55,10 +55,19 @@ def is_local(url: str) -> bool:
 
 def check_address(key: str, url: str) -> None:
     """ValueError if a recipe's ``key`` holds no server's base URL, or if that server needs an API key."""
-    if urlparse(url).scheme not in {"http", "https"} or not urlparse(url).hostname:
-        raise ValueError(f"{key} {url!r} is not a server's base URL; expected http://HOST:PORT/v1")
+    check_base_url(key, url)
     if not machine.secret("OPENAI_API_KEY") and not is_local(url):
         raise ValueError(f"server {url} needs a key: set the environment variable OPENAI_API_KEY")
+
+
+def check_base_url(key: str, url: str) -> None:
+    """ValueError if a recipe's ``key`` holds no server's base URL."""
+    try:
+        sound = urlparse(url).scheme in {"http", "https"} and urlparse(url).hostname and urlparse(url).port != 0
+    except ValueError:  # a port beyond 65535, an open bracket
+        sound = False
+    if not sound or re.search(r"\s", url):
+        raise ValueError(f"{key} {url!r} is not a server's base URL; expected http://HOST:PORT/v1")
 
 
 def connect(url: str, timeout_s: float) -> Any:

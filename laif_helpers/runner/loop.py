@@ -54,7 +54,7 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
     ``redo`` holds beginnings of notebook names (``05``) that run again although nothing changed. Raises
     ValueError before anything runs if the executor is missing or the run is being run already.
     """
-    _known_notebooks(run_plan, redo)
+    known_notebooks(run_plan, redo)
     if why := forecast.target_missing(run_plan):
         raise ValueError(why)
     with lock(run_plan.run) as say, executors.interruptible():
@@ -284,7 +284,7 @@ def _collect(run_plan: RunPlan) -> None:
     compare.collect_points(folder)
 
 
-def _known_notebooks(run_plan: RunPlan, redo: tuple[str, ...]) -> None:
+def known_notebooks(run_plan: RunPlan, redo: tuple[str, ...]) -> None:
     for start in redo:
         if not any(stem.startswith(start) for stem in run_plan.parameters):
             raise ValueError(
