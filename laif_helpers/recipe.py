@@ -136,9 +136,7 @@ class StageParameters(Recipe):
     @field_validator("arm")
     @classmethod
     def _known_arm(cls, arm: str) -> str:
-        if arm not in _arms.ARMS:
-            raise ValueError(f"unknown arm {arm!r}; known: {', '.join(_arms.ARMS)}")
-        return arm
+        return sections.known_arm(arm)
 
     @model_validator(mode="after")
     def _iteration_fits_arm(self) -> "StageParameters":

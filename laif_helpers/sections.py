@@ -92,6 +92,13 @@ class QuestionSection(Section):
         return self
 
 
+def known_arm(arm: str) -> str:
+    """The arm's name. Raises ValueError for one that is not there."""
+    if arm not in _arms.ARMS:
+        raise ValueError(f"unknown arm {arm!r}; known: {', '.join(_arms.ARMS)}")
+    return arm
+
+
 class ArmSection(Section):
     """How far the run goes. The plan reads these; the stages of one iteration do not depend on them."""
 
@@ -103,10 +110,7 @@ class ArmSection(Section):
     @field_validator("arms")
     @classmethod
     def _known_arms(cls, arms: list[str]) -> list[str]:
-        for arm in arms:
-            if arm not in _arms.ARMS:
-                raise ValueError(f"unknown arm {arm!r}; known: {', '.join(_arms.ARMS)}")
-        return [arm for arm in dict.fromkeys(arms) if arm != "vanilla"]
+        return [arm for arm in dict.fromkeys(map(known_arm, arms)) if arm != "vanilla"]
 
 
 class LessonSection(Section):

@@ -93,7 +93,7 @@ def test_missing_notebook_and_broken_notebook_are_named(toy: Toy) -> None:
         toy.plan()
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "deepspeed"])
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "deepspeed", "compared"])
 def test_run_names_that_leave_the_runs_folder_are_refused(toy: Toy, name: str) -> None:
     toy.plan()
     if name:

@@ -94,7 +94,12 @@ def test_a_home_folder_that_can_be_written_is_used(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(tmp_path))
     assert "NUMBA_CACHE_DIR" not in set(executors.environment(1)) - set(os.environ)
     monkeypatch.setenv("HOME", "/proc")
-    assert Path(executors.environment(1)["NUMBA_CACHE_DIR"]).is_dir()
+    place = Path(executors.environment(1)["NUMBA_CACHE_DIR"])
+    assert place.is_dir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / place.name).symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="is another user's; set HOME"):
+        executors.environment(1)
 
 
 @pytest.mark.parametrize("value", ["sk-a\nb", "sk-ä", "sk a", "“sk”", "'sk-a'"])

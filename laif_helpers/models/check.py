@@ -36,13 +36,8 @@ def problems(name: str) -> list[str]:
     except (OSError, ValueError, KeyError) as error:
         return [f"model {name!r} cannot be read: {str(error).strip().splitlines()[0]}"]
     rows = embedded_rows(folder) or config.get_text_config().vocab_size
-    found = [
-        architecture(name, config),
-        *template(name, tokenizer),
-        *fits(name, tokenizer, rows),
-        ends(name, tokenizer),
-    ]
-    return [sentence for sentence in found if sentence]
+    told = (architecture(name, config), template(name, tokenizer), fits(name, tokenizer, rows), ends(name, tokenizer))
+    return [sentence for sentence in told if sentence]
 
 
 def unreadable(folder: Path) -> Iterator[str]:
@@ -135,29 +130,28 @@ def architecture(name: str, config: Any) -> str:
     """A sentence if it is no causal language model of the installed transformers."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    kind = config.model_type
-    if config.is_encoder_decoder or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        if config.get_text_config().model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not config.is_encoder_decoder:
-            return ""
-        return (
-            f"model {name!r} is of type {kind!r}, which transformers does not load as a causal language model (an "
-            "encoder, an encoder-decoder, no model of text); choose a chat model, or serve it and set target: server:…"
-        )
-    return ""
+    kinds = {config.model_type, config.get_text_config().model_type}
+    if not config.is_encoder_decoder and kinds & MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys():
+        return ""
+    return (
+        f"model {name!r} is of type {config.model_type!r}, which transformers does not load as a causal language model "
+        "(an encoder, an encoder-decoder, no model of text); choose a chat model, or serve it and set target: server:…"
+    )
 
 
-def template(name: str, tokenizer: Any) -> Iterator[str]:
+def template(name: str, tokenizer: Any) -> str:
     """A sentence if there is no chat template, or if what is asked does not come through it."""
     if not tokenizer.chat_template:
-        yield (
+        return (
             f"model {name!r} has no chat template, so its prompt format is unknown: use its instruct version, "
             "or put a chat_template.jinja into its folder"
         )
-    elif content_form(tokenizer) == "lost":
-        yield (
-            f"the chat template of model {name!r} loses the question: it does not stand in the prompt that it writes"
-            f"{_own_words(tokenizer)}; put the right chat_template.jinja into the model's folder"
-        )
+    if content_form(tokenizer) != "lost":
+        return ""
+    return (
+        f"the chat template of model {name!r} loses the question: it does not stand in the prompt that it writes"
+        f"{_own_words(tokenizer)}; put the right chat_template.jinja into the model's folder"
+    )
 
 
 def content_form(tokenizer: Any) -> str:
@@ -189,14 +183,14 @@ def in_form(turn: dict[str, str], form: str) -> dict[str, Any]:
     return turn if form == "text" else turn | {"content": [{"type": "text", "text": turn["content"]}]}
 
 
-def fits(name: str, tokenizer: Any, rows: int) -> Iterator[str]:
+def fits(name: str, tokenizer: Any, rows: int) -> str:
     """A sentence if the prompt's own marks lie beyond the embedding's ``rows``: it was not resized for added tokens."""
     if not tokenizer.chat_template or (form := content_form(tokenizer)) == "lost":
-        return
+        return ""
     turns = [in_form({"role": role, "content": PROBE}, form) for role in ("user", "assistant")]
     ids = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)["input_ids"]
-    if beyond := sorted({token for token in ids if token >= rows}):
-        yield too_large(name, tokenizer, beyond[0], rows)
+    beyond = min((token for token in ids if token >= rows), default=0)
+    return too_large(name, tokenizer, beyond, rows) if beyond else ""
 
 
 def too_large(name: str, tokenizer: Any, token: int, rows: int) -> str:
@@ -217,12 +211,8 @@ def ends(name: str, tokenizer: Any) -> str:
     )
 
 
-def main(name: str) -> None:
-    for sentence in problems(name):
-        print(f"problem: {sentence}")
-
-
 if __name__ == "__main__":
     import sys
 
-    main(sys.argv[1])
+    for line in problems(sys.argv[1]):
+        print(f"problem: {line}")

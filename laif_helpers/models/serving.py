@@ -31,7 +31,11 @@ def serve(
     (command), RuntimeError (exited, never healthy).
     """
     arguments = _arguments(command, model, port := launch.free_port())
-    given, log = log, log or Path(tempfile.mkstemp(prefix="serve-", suffix=".log")[1])
+    given = log
+    if log is None:
+        descriptor, name = tempfile.mkstemp(prefix="serve-", suffix=".log")
+        os.close(descriptor)
+        log = Path(name)
     log.parent.mkdir(parents=True, exist_ok=True)
     process = launch.start(arguments, log, _environment())
     try:

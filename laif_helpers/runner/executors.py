@@ -52,6 +52,8 @@ def _caches() -> dict[str, str]:
         return {}
     place = Path(tempfile.gettempdir()) / f"laif-caches-{os.getuid()}"
     place.mkdir(mode=0o700, exist_ok=True)
+    if place.is_symlink() or place.stat().st_uid != os.getuid():  # what lies there is run: compiled operators
+        raise ValueError(f"{place} is another user's; set HOME to a folder that you can write")
     names = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR")
     models = home / ".cache" / "huggingface"
     kept = {"HF_HOME": os.environ.get("HF_HOME") or str(models)} if models.is_dir() else {}

@@ -19,6 +19,8 @@ PART = "01_part"
 TRIPOST, REPAIR, SELF, DISTIL = "07_tripost", "08_repair", "09_self_training", "10_distil"
 ASK = (EVALUATE, PART, TRIPOST, REPAIR, SELF, DISTIL)
 """Notebooks that let the target answer in their own kernel."""
+TAKEN = ("deepspeed", "slurm", "compared", "published")
+"""Folders beside the runs: settings, and what ``laif compare`` and ``laif figures`` write."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +189,9 @@ def _required(stem: str) -> tuple[str, ...]:
 
 def run_path(name: str) -> Path:
     """The folder of a run of that name. Raises ValueError for a name that is no plain folder name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in ("deepspeed", "slurm"):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in TAKEN:
         raise ValueError(
-            f"run name {name!r}: up to 100 letters, digits, '.', '_' and '-' (deepspeed and slurm are taken); a run is "
+            f"run name {name!r}: up to 100 letters, digits, '.', '_' and '-' ({', '.join(TAKEN)} are taken); a run is "
             "named after its recipe's file, or by --name"
         )
     return runs_dir().resolve() / name

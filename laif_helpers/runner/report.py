@@ -31,13 +31,18 @@ def advance(progress_bar: Any, outcomes: dict[str, Outcome], rows: list[dict[str
         if key in printed:
             continue
         row = ran.get(key, {})
-        took = f"{row['seconds']:7.1f} s" if row else " " * 9
         again = row.get("why", "") if row.get("why") != "not done yet" else ""
-        notes = [note.splitlines()[0][:160] for note in (again, outcome.reason) if note]
-        say(f"{outcome.status:<9} {took}  {key}" + (f"  ({'; '.join(notes)})" if notes else ""))
+        say(_line(outcome.status, key, row, again, outcome.reason))
     progress_bar.printed = printed | set(outcomes)
     progress_bar.set_postfix_str(", ".join(running)[:60], refresh=False)
     progress_bar.update(len(outcomes) - progress_bar.n)
+
+
+def _line(state: str, key: str, row: dict[str, Any], *notes: str) -> str:
+    """State, seconds and key of a stage, with the first lines of what is to be said of it."""
+    took = f"{row['seconds']:7.1f} s" if "seconds" in row else " " * 9
+    said = "; ".join(note.splitlines()[0][:160] for note in notes if note)
+    return f"{state:<9} {took}  {key}" + (f"  ({said})" if said else "")
 
 
 def say(text: str) -> None:
@@ -122,9 +127,7 @@ def status_table(run_plan: RunPlan, running: list[str]) -> str:
         state = "running" if stage.key in running else row.get("status", "to do")
         if state == "running" and stage.key not in running:
             state = "killed"
-        took = f"{row['seconds']:7.1f} s" if "seconds" in row else " " * 9
-        reason = str(row.get("reason", "")).splitlines()
-        lines.append(f"{state:<9} {took}  {stage.key}" + (f"  ({reason[0][:120]})" if reason else ""))
+        lines.append(_line(state, stage.key, row, str(row.get("reason", ""))))
     return plain("\n".join(lines))
 
 
