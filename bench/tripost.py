@@ -81,7 +81,7 @@ def collection(target: str, limit: int) -> dict[str, float]:
 def _serial(p: StageParameters, name: str, items: list[Example]) -> int:
     """Passes over all questions in batches of four; each attempt is checked by the model and edited by itself."""
     edited, module = 0, steps.task(name)
-    limit = tripost.budget(items)
+    limit = max(tripost.budgets(items))
     for sample in range(p.attempts):
         for at in range(0, len(items), 4):
             batch = items[at : at + 4]

@@ -166,6 +166,19 @@ def test_a_beginning_that_prompts_share_is_read_once(
     assert once < (0.5 if batch_size == 7 else 0.25) * read[0], (once, read[0])
 
 
+@pytest.mark.model
+def test_each_conversation_may_have_a_limit_of_its_own(tiny: Path) -> None:
+    found = models.generate(
+        str(tiny), [ask("a"), ask("b")], max_new_tokens=[3, 9], n=2, temperature=1.0, progress=False
+    )
+    alone = models.generate(str(tiny), [ask("b")], max_new_tokens=9, n=2, temperature=1.0, progress=False)
+    assert all(answer.new_tokens <= limit for answer, limit in zip(found, (3, 3, 9, 9), strict=True))
+    assert [answer.text for answer in found[2:]] == [answer.text for answer in alone]
+    for wrong in ([3], [3, 0]):
+        with pytest.raises(ValueError, match="one number or one for each conversation"):
+            models.generate(str(tiny), [ask("a"), ask("b")], max_new_tokens=wrong)
+
+
 def test_prompts_that_begin_alike_are_grouped() -> None:
     def prompts(*beginnings: list[int], n: int = 20) -> list[decoding.Prompt]:
         return [decoding.Prompt(at, [*begin, at, *range(at)], 9) for at, begin in enumerate(beginnings * n)]

@@ -369,7 +369,16 @@ def test_the_recipes_plan_attempts_training_answers_and_repair_in_this_order(nam
     assert "fine_tuning/iter1/07_tripost" not in stages
     compare = planned.stages[-1]
     assert "vanilla/iter0/08_repair" in compare.optional
-    assert set(compare.after) >= {f"{arm}/iter{planned.settings.iterations}/08_repair" for arm in planned.settings.arms}
+    point = compare.key.removesuffix("compare/06_compare")  # "" or "seed2/"
+    last = f"iter{planned.settings.iterations}/08_repair"
+    assert set(compare.after) >= {f"{point}{arm}/{last}" for arm in planned.settings.arms}
+
+
+def test_an_answer_may_take_what_its_buckets_longest_gold_answer_takes() -> None:
+    items = benchmarks.get("word_sorting").load("test")
+    budgets = dict(zip((item.fields["bucket"] for item in items), tripost.budgets(items), strict=True))
+    longest = max(len(item.rationale) for item in items if item.fields["bucket"] == "2-3")
+    assert budgets["2-3"] == int(0.8 * longest) + 64 < budgets["4-7"] < budgets["16-20"]
 
 
 def test_training_takes_the_records_and_refuses_a_test_question(

@@ -3,7 +3,7 @@
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ def generate(
     model: str,
     conversations: list[list[Message]],
     *,
-    max_new_tokens: int = 256,
+    max_new_tokens: int | Sequence[int] = 256,
     temperature: float = 0.0,
     seed: int = 0,
     n: int = 1,
@@ -52,6 +52,8 @@ def generate(
     """
     _check(conversations, max_new_tokens, temperature, n)
     conversations = [turns for turns in conversations for _ in range(n)]  # equal prompts get seeds of their own
+    if not isinstance(max_new_tokens, int):
+        max_new_tokens = [limit for limit in max_new_tokens for _ in range(n)]
     if not conversations:
         return []
     how = Sampling(max_new_tokens, temperature, seed, sample_numbers(conversations) if numbers is None else numbers)
@@ -112,9 +114,10 @@ def chosen_dtype(model: str, dtype: str) -> str:
     return local_model.chosen_dtype(model, dtype)
 
 
-def _check(conversations: list[list[Message]], max_new_tokens: int, temperature: float, n: int) -> None:
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens {max_new_tokens}: at least 1")
+def _check(conversations: list[list[Message]], max_new_tokens: int | Sequence[int], temperature: float, n: int) -> None:
+    limits = [max_new_tokens] * len(conversations) if isinstance(max_new_tokens, int) else max_new_tokens
+    if len(limits) != len(conversations) or min(limits, default=1) < 1:
+        raise ValueError(f"max_new_tokens {max_new_tokens}: at least 1, one number or one for each conversation")
     if temperature < 0:
         raise ValueError(f"temperature {temperature}: 0 (greedy) or above")
     if n < 1 or (n > 1 and temperature == 0):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,23 @@ Ask = Callable[..., list[Completion]]
 
 
 def generate(
-    path: Path, model: str, conversations: list[list[Message]], *, n: int = 1, beside: Iterable[Path] = (), **how: Any
+    path: Path,
+    model: str,
+    conversations: list[list[Message]],
+    *,
+    max_new_tokens: int | Sequence[int] = 256,
+    n: int = 1,
+    beside: Iterable[Path] = (),
+    **how: Any,
 ) -> list[Completion]:
     """As ``models.generate``, but each answer is appended to ``path`` as soon as it is finished.
 
     What ``path`` or a file of ``beside`` holds of the same model, conversation, sample and settings is not asked again.
     """
     asked = [turns for turns in conversations for _ in range(n)]
+    limits = _each(max_new_tokens, len(conversations), n)
     numbers, made_by = models.sample_numbers(asked), _made_by(model, how)
-    keys = [digest([made_by, turns, number]) for turns, number in zip(asked, numbers, strict=True)]
+    keys = [digest([made_by | {"max_new_tokens": most}, *of]) for most, *of in zip(limits, asked, numbers, strict=True)]
     wanted, own = set(keys), _read(path)
     known = {key: row for file in beside for key, row in _read(file).items() if key in wanted} | own
     missing = [at for at, key in enumerate(keys) if key not in known]
@@ -42,16 +50,20 @@ def generate(
                 handle.write(json.dumps(row, ensure_ascii=False) + "\n")
                 handle.flush()
 
-        left = [asked[at] for at in missing]
+        left, how["max_new_tokens"] = [asked[at] for at in missing], [limits[at] for at in missing]
         models.generate(model, left, numbers=[numbers[at] for at in missing], on_done=keep, **how)
     rows = [{field: value for field, value in known[key].items() if field != "key"} for key in keys]
     return [Completion(**row) for row in rows]
 
 
+def _each(limits: int | Sequence[int], count: int, n: int) -> list[int]:
+    return [most for most in ([limits] * count if isinstance(limits, int) else limits) for _ in range(n)]
+
+
 def _made_by(model: str, how: dict[str, Any]) -> dict[str, Any]:
     """All that decides an answer beside its conversation and its number."""
     change = how.get("change") or RequestChange()
-    settings: dict[str, Any] = {key: how[key] for key in ("max_new_tokens", "temperature", "seed") if key in how}
+    settings: dict[str, Any] = {key: how[key] for key in ("temperature", "seed") if key in how}
     dtype = models.chosen_dtype(model, how.get("dtype", "auto"))
     return {"model": models.fingerprint(model), "dtype": dtype, "values": change.template_values, **settings}
 

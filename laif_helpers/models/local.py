@@ -210,7 +210,7 @@ def answer(
             reason = f"prompt of {len(prompt)} tokens exceeds the context of {local.context}"
             yield index, Completion("", len(prompt), 0, f"error: {reason if prompt else 'the prompt is empty'}")
         else:
-            prompts.append(decoding.Prompt(index, prompt, min(how.max_new_tokens, room), row_seed))
+            prompts.append(decoding.Prompt(index, prompt, min(how.limit(index), room), row_seed))
     if not prompts:
         return
     longest = max(len(prompt.ids) + prompt.limit for prompt in prompts)

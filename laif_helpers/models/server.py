@@ -141,7 +141,7 @@ async def _ask_all(
                 try:
                     # one seed would give one text again
                     drawn = {"temperature": how.temperature, "seed": how.seed + number}
-                    room = room_for(context, turns, how.max_new_tokens)
+                    room = room_for(context, turns, how.limit(index))
                     body = {"model": model, "messages": turns, "max_tokens": room} | drawn
                     on_done(index, await _ask_one(client, body, form, connections))
                 except Exception as error:

@@ -55,9 +55,13 @@ def questions(p: StageParameters) -> dict[str, list[Example]]:
     return {name: joined.learnable(p, name) for name in p.in_domain}
 
 
-def budget(items: Sequence[Example]) -> int:
-    """New tokens that an answer may take: what the longest gold answer takes, and some."""
-    return int(0.8 * max((len(item.rationale) for item in items), default=0)) + 64
+def budgets(items: Sequence[Example]) -> list[int]:
+    """New tokens that an answer to each item may take: what its bucket's longest gold answer takes, and some."""
+    longest: dict[str, int] = {}
+    for item in items:
+        bucket = str(item.fields["bucket"])
+        longest[bucket] = max(longest.get(bucket, 0), len(item.rationale))
+    return [int(0.8 * longest[str(item.fields["bucket"])]) + 64 for item in items]
 
 
 def collect(p: StageParameters, items: dict[str, list[Example]]) -> list[Trajectory]:
@@ -68,7 +72,7 @@ def collect(p: StageParameters, items: dict[str, list[Example]]) -> list[Traject
         ask: kept.Ask = partial(kept.generate, p.folder.attempts, p.base_model, **p.asking)
         options: dict[str, Any] = {
             "temperature": p.attempt_temperature,
-            "max_new_tokens": budget(listed),
+            "max_new_tokens": budgets(listed),
             "seed": p.draw,
         }
         done = ask([conversation(name, item.question) for item in listed], n=p.attempts, **options)

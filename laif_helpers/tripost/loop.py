@@ -15,7 +15,7 @@ from laif_helpers.models import kept
 from laif_helpers.models.kept import Ask
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, write_jsonl
-from laif_helpers.tripost import FEEDBACK_TOKENS, budget
+from laif_helpers.tripost import FEEDBACK_TOKENS, budgets
 from laif_helpers.tripost.trajectories import conversation
 
 
@@ -67,17 +67,13 @@ def run(ask: Ask, items: Sequence[Example], *, updates: int) -> list[Repair]:
 
 
 def _turn(ask: Ask, repairs: Sequence[Repair]) -> None:
-    """The next answer or feedback of each, longest budgets apart so that no bucket waits for another's."""
-    by_bucket: dict[str, list[Repair]] = {}
-    for repair in repairs:
-        by_bucket.setdefault(str(repair.example.fields["bucket"]), []).append(repair)
-    for group in by_bucket.values():
-        prompts = [conversation(repair.example.benchmark, repair.example.question, *repair.turns) for repair in group]
-        feedback = len(group[0].turns) % 2
-        limit = FEEDBACK_TOKENS if feedback else budget([repair.example for repair in group])
-        for repair, done in zip(group, ask(prompts, max_new_tokens=limit), strict=True):
-            repair.turns.append(done.text)
-            repair.tokens += done.new_tokens
+    """The next answer or feedback of each."""
+    prompts = [conversation(repair.example.benchmark, repair.example.question, *repair.turns) for repair in repairs]
+    feedback = repairs and len(repairs[0].turns) % 2
+    limits = [FEEDBACK_TOKENS] * len(repairs) if feedback else budgets([repair.example for repair in repairs])
+    for repair, done in zip(repairs, ask(prompts, max_new_tokens=limits), strict=True):
+        repair.turns.append(done.text)
+        repair.tokens += done.new_tokens
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def at_equal_tokens(ask: Ask, repairs: Sequence[Repair], *, temperature: float =
     k = max(3, math.ceil(spent / max(1, first)))
     items = [repair.example for repair in repairs]
     prompts = [conversation(item.benchmark, item.question) for item in items]
-    done = ask(prompts, n=k, temperature=temperature, seed=seed, max_new_tokens=budget(items))
+    done = ask(prompts, n=k, temperature=temperature, seed=seed, max_new_tokens=budgets(items))
     return [_samples(item, done[at * k : (at + 1) * k]) for at, item in enumerate(items)]
 
 
