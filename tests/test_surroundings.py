@@ -170,6 +170,27 @@ def test_answers_take_no_more_than_their_share_of_a_gpu(monkeypatch: pytest.Monk
     assert abs(local.rows_that_fit(model, 2048) - rows / 4) <= 1, "an eighth of 16 GiB is a quarter of the free 8"
 
 
+@pytest.mark.model
+@pytest.mark.parametrize("kind", ["allocator", "driver"])
+def test_a_gpu_that_is_full_is_one_sentence(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    import torch
+
+    from laif_helpers.models import local
+
+    error = torch.OutOfMemoryError("CUDA out of memory") if kind == "allocator" else RuntimeError("CUDA error: …")
+    error.error_code = 2  # as torch.AcceleratorError has it
+
+    def to(self: Any, place: str) -> None:
+        raise error
+
+    monkeypatch.setattr(local, "_gpu", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (2**25, 2**36))
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    with pytest.raises(MemoryError, match=r"of whose 64.0 GiB 0.0 are free; .* set fewer workers"):
+        local._load(str(NANO), "full", "float32")
+
+
 @pytest.mark.parametrize(
     "files, ids",
     [

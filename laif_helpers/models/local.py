@@ -111,7 +111,8 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
 
     if _gpu():  # its cache of freed memory would grow until nothing is left to the stages beside this one
         torch.cuda.set_per_process_memory_fraction(_gpu_share())
-    model = model.to("cuda" if _gpu() else "cpu").eval()
+        model = _on_gpu(name, model)
+    model.eval()
     return LocalModel(name, model, tokenizer, _stop_ids(model, tokenizer), context_length(model))
 
 
@@ -258,6 +259,22 @@ def _free_memory(device: Any) -> int:
         free, total = torch.cuda.mem_get_info(device)
         return int(min(free, _gpu_share() * total))
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def _on_gpu(name: str, model: Any) -> Any:
+    import torch
+
+    from laif_helpers.models.decoding import out_of_memory
+
+    try:
+        return model.to("cuda")
+    except RuntimeError as error:
+        out_of_memory(error)
+        free, total = (amount / 2**30 for amount in torch.cuda.mem_get_info())
+        raise MemoryError(
+            f"model {name!r} does not fit into the GPU's memory, of whose {total:.1f} GiB {free:.1f} are free; if "
+            "other programs fill it, end them (nvidia-smi), if stages of this run do, set fewer workers"
+        ) from None
 
 
 def _gpu_share() -> float:

@@ -21,13 +21,15 @@ from laif_helpers.models.decoding.families import own_loop
 from laif_helpers.models.decoding.kv_cache import cache_name, new_cache
 from laif_helpers.models.decoding.rows import Answer, Prompt, seeds
 
-__all__ = ["Answer", "Prompt", "context_length", "decode", "own_loop", "seeds"]
+__all__ = ["Answer", "Prompt", "context_length", "decode", "out_of_memory", "own_loop", "seeds"]
 
 REFILL_SHARE = 0.25
 """Finished rows leave when they are this share of the batch: sooner copies the cache too often, later wastes steps."""
 JOIN_SHARE = 0.75
 """Waiting prompts join when this share of the rows is free. On CPU cores a step costs what its rows cost, so a smaller
 batch loses nothing, while newcomers among old rows lengthen the padding that everyone's attention passes over."""
+CUDA_MEMORY_ALLOCATION = 2
+"""CUDA's number for memory that it cannot give; torch has an error of its own only where its allocator asks."""
 GPU_STRIDE = 8
 """Tokens decoded between two looks at which rows are done: each look makes the CPU wait for the GPU."""
 
@@ -56,7 +58,7 @@ def decode(
             batch.advance()
             answers = batch.take_finished()
         except RuntimeError as error:
-            failure = _out_of_memory(error)
+            failure = out_of_memory(error)
         if failure:  # outside the handler: its traceback would keep the tensors alive
             queue.extendleft(reversed(batch.prompts if batch else []))
             batch, batch_size = None, _half(batch_size, failure)
@@ -76,7 +78,7 @@ def _decode_plainly(
         try:
             answers = generated.decode(model, waiting[0], stop_ids, temperature)
         except RuntimeError as error:
-            failure = _out_of_memory(error)
+            failure = out_of_memory(error)
         batch = waiting.popleft()
         if failure:
             half = _half(len(batch), failure)
@@ -263,11 +265,12 @@ def _last_position_only(model: Any) -> dict[str, int]:
     return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
-def _out_of_memory(error: RuntimeError) -> str:
+def out_of_memory(error: RuntimeError) -> str:
     """The words of an error for which a smaller batch is tried; any other is raised again."""
     import torch
 
-    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+    full = isinstance(error, torch.OutOfMemoryError) or getattr(error, "error_code", 0) == CUDA_MEMORY_ALLOCATION
+    if full or "allocate memory" in str(error):  # a processor's allocator has no error of its own
         return str(error)
     raise error
 
