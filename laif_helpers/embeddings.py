@@ -158,7 +158,8 @@ def _cached(texts: Sequence[str], path: Path, encode: Callable[[Sequence[str]], 
             missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
             if missing:
                 known |= zip(missing, encode(list(missing.values())), strict=True)
-                _write(path, known)
+                with written_whole(path) as half:
+                    np.savez(half, keys=np.array(list(known)), vectors=np.stack(list(known.values())))
     return np.stack([known[key] for key in keys])
 
 
@@ -171,11 +172,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         print(f"{path} holds no vectors; they are made again")
         return {}
-
-
-def _write(path: Path, known: dict[str, np.ndarray]) -> None:
-    with written_whole(path) as half:
-        np.savez(half, keys=np.array(list(known)), vectors=np.stack(list(known.values())))
 
 
 # -- neighbours

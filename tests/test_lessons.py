@@ -1,6 +1,6 @@
 """Lessons: what is read from replies, what is refused and why, and what a training set is mixed from."""
 
-import importlib.util
+import importlib
 import itertools
 import json
 import random
@@ -508,12 +508,9 @@ def test_a_letter_against_its_own_reason() -> None:
 
 @pytest.fixture(scope="module")
 def planter() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lesson_bench", paths.ROOT / "bench" / "lessons.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:  # a script and no package
+        patch.syspath_prepend(str(paths.ROOT / "bench"))
+        return importlib.import_module("lessons")
 
 
 def test_planted_mistakes_are_refused_and_right_lessons_kept(

@@ -39,13 +39,10 @@ def samples(path: Path) -> Iterator[Document]:
             row = _row(name, sample) if name else {}
         except (ValueError, KeyError, TypeError, IndexError):  # named like a benchmark, but its items are others
             name, row = None, {}
-        about: Document = {
-            "task": task,
-            "id": str(sample["id"]),
-            "text": _text(sample),
-            "label": _label(sample),
-            "model": model,
-        }
+        # the first scorer's: C(orrect), I(ncorrect), N(o answer), P(artly), a word or a number
+        score = next((score.get("value") for score in (sample.get("scores") or {}).values()), None)
+        about: Document = {"task": task, "id": str(sample["id"]), "text": _text(sample), "model": model}
+        about["label"] = truth(score)
         about |= {"source": path.name, "sample": int(sample.get("epoch") or 1) - 1, "question": _question(sample)}
         yield about | {"gold": _target(sample), "benchmark": name, "item": row, "split": "test"}
 
@@ -124,8 +121,3 @@ def _text(sample: Document) -> str:
     output = sample.get("output") or {}
     message = next((choice.get("message") or {} for choice in output.get("choices") or ()), {})
     return str(output.get("completion") or words(message.get("content")))
-
-
-def _label(sample: Document) -> bool | None:
-    """What the first scorer said: C(orrect), I(ncorrect), N(o answer), P(artly), a word or a number."""
-    return truth(next((score.get("value") for score in (sample.get("scores") or {}).values()), None))

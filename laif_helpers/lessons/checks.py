@@ -42,17 +42,16 @@ def check_math(response: str) -> Problem:
             checked = checked or computes(left) or computes(right)
     if not checked:
         return "no equation that can be recomputed"
-    if _is(final, results[-1]) or (any(_is(final, item) for item in results) and _states(lines[-1], final)):
+    if _is(final, results[-1]) or (
+        any(_is(final, item) for item in results)
+        and any(value(number) == final for number in _NUMBER.findall(lines[-1]))
+    ):
         return ""
     return f"the final number {marked[1]} is not the last value computed ({results[-1]})"
 
 
 def _is(final: Fraction, text: str) -> bool:
     return final in (value(text, percent=True), value(text))
-
-
-def _states(line: str, final: Fraction) -> bool:
-    return any(value(number) == final for number in _NUMBER.findall(line))
 
 
 # -- choice: the letter is one of the options, and they differ

@@ -103,9 +103,10 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
         RuntimeError,
         torch.serialization.pickle.UnpicklingError,
     ) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"model {name!r} cannot be loaded as a folder or a hub name ({_first_line(error)}); check the path, or "
-            "fetch it first if no hub is reached"
+            f"model {name!r} cannot be loaded as a folder or a hub name ({why}); check the path, or fetch it first if "
+            "no hub is reached"
         ) from error
     from laif_helpers.models.decoding import context_length
 
@@ -279,7 +280,3 @@ def _on_gpu(name: str, model: Any) -> Any:
 
 def _gpu_share() -> float:
     return float(os.environ.get(launch.GPU_SHARE, "1"))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

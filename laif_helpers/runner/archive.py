@@ -61,7 +61,7 @@ def get(url: str, run: RunDir) -> tuple[int, int]:
         index = _index(system, place)
     if not index:
         raise FileNotFoundError(f"no archived run at {url}: there is no {INDEX}, which `laif archive` writes last")
-    if outside := next((name for name in index if not _inside(name)), ""):
+    if outside := next((name for name in index if name.startswith("/") or ".." in name.split("/") or "\\" in name), ""):
         raise ValueError(f"{url}: {INDEX} names {outside!r}, which leads out of the run folder; nothing was fetched")
     with lock(run):
         have = [name for name in index if (run.path / name).is_file()]
@@ -125,7 +125,3 @@ def _files(folder: Path) -> Iterator[Path]:
         left_out = passing or path.is_symlink() or LEFT_OUT & set(path.relative_to(folder).parts)
         if path.is_file() and not left_out:
             yield path
-
-
-def _inside(name: str) -> bool:
-    return not name.startswith("/") and ".." not in name.split("/") and "\\" not in name

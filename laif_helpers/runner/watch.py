@@ -28,7 +28,8 @@ def _row(run_plan: RunPlan, stage: Stage, runs: bool, seen: dict[str, _Seen]) ->
     cost = f"{paid:.2f}" if paid else ""
     if not runs:
         state = str(last.get("status", "to do")).replace("running", "killed")
-        return stage.key, state, str(last.get("host", "")), _seconds(last), "", cost
+        took = f"{last['seconds']:.0f} s" if "seconds" in last else ""
+        return stage.key, state, str(last.get("host", "")), took, "", cost
     worker = scratch.worker(attempts.job_of(run_plan, stage))
     where = f"{worker['host']}:{worker['pid']}" if worker else ""
     items, of = _progress(stage)
@@ -37,10 +38,6 @@ def _row(run_plan: RunPlan, stage: Stage, runs: bool, seen: dict[str, _Seen]) ->
     seen[stage.key] = now, items
     done = f"{items:,}" + (f" of {of:,}" if of else "") if items else ""
     return stage.key, "running" if worker else "waiting", where, done, speed, cost
-
-
-def _seconds(row: dict[str, object]) -> str:
-    return f"{row['seconds']:.0f} s" if "seconds" in row else ""
 
 
 def _progress(stage: Stage) -> tuple[int, int]:

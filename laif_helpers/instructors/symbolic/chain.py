@@ -191,7 +191,8 @@ def _equation(result: Solution, equation: str, before: list[Number], last: list[
 
     Returns the registers of its numbers, the result last.
     """
-    left, _, right = _clean(equation).partition("=")
+    plain = re.sub(r"[$\s]", "", equation).translate(str.maketrans("x×÷–−", "**/--"))
+    left, _, right = plain.partition("=")
     registers: list[int] = []
     register = result.bind(parse(left), registers)
     if worth(parse(right.rstrip("%"))) not in (result.program.value(register), 100 * result.program.value(register)):
@@ -248,10 +249,6 @@ def _unit(text: str, number: Number) -> str:
 def _numbers_a_line(text: str, number: Number) -> bool:
     at_start = not text[: number.start].rpartition("\n")[2].strip()
     return at_start and bool(re.match(r"[.)]\s", text[number.end :]))
-
-
-def _clean(expression: str) -> str:
-    return re.sub(r"[$\s]", "", expression).translate(str.maketrans("x×÷–−", "**/--"))
 
 
 def _shown(text: str) -> list[tuple[int, str, str]]:
