@@ -91,8 +91,11 @@ class Recipe(
                 f"error_split and test_split are both {self.test_split!r}: what is trained on would be measured; set "
                 "another test_split, lessons_only: true or iterations: 0"
             )
-        if type(self) is Recipe and trains and not any(self.test_split in get(name).splits for name in self.benchmarks):
-            raise ValueError(f"test_split {self.test_split!r} is a split of no benchmark here, so nothing is measured")
+        splits = {split for name in self.benchmarks for split in get(name).splits}
+        if type(self) is Recipe and trains and self.test_split not in splits and splits - {self.error_split}:
+            raise ValueError(
+                f"test_split {self.test_split!r} is no split of the benchmarks: {', '.join(sorted(splits))}"
+            )
         if self.lessons_only and not self.iterations:
             raise ValueError("lessons_only with iterations: 0 makes no lessons; set iterations: 1")
         return self

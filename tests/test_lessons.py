@@ -45,6 +45,10 @@ MATH_FORMS = {
     "   Answer: 4 + 4 = 8\n#### 8",
     "question n": "Question 1: Two and three?\nSolution 1: 2 + 3 = 5\nThe answer is 5.\n\nQuestion 2: Four and four?\n"
     "Solution 2: 4 + 4 = 8\nFinal answer: 8",
+    "bold lines": "### Problem 1\n**Question**\nTwo and three?\n\n**Answer**\n2 + 3 = 5\n#### 5\n\n### Problem 2\n"
+    "**Question**\nFour and four?\n\n**Answer**\n4 + 4 = 8\n\\boxed{8}",
+    "boxed steps": "Question: Two and three?\nAnswer: 2 + 3 = \\boxed{5}\n\nQuestion: Four and four?\n"
+    "Answer: 4 + 4 = 8\nSo it is \\boxed{8}",
     "windows": "Sample 1:\r\nQuestion: Two and three?\r\nAnswer: 2 + 3 = 5\r\n#### 5\r\n\r\nSample 2:\r\n"
     "Question: Four and four?\r\nAnswer: 4 + 4 = 8\r\n#### 8\r\n",
 }

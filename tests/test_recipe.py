@@ -42,7 +42,10 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"target_url": "localhost:8000"}, "target_url 'localhost:8000' is not a server's base URL"),
         ({"target_url": "http://h:99999/v1"}, "target_url .* is not a server's base URL"),
         ({"instructor_url": "http://a b/v1"}, "instructor_url 'http://a b/v1' is not a server's base URL"),
-        ({"test_split": "Test", "benchmarks": ["practice"]}, "test_split 'Test' is a split of no benchmark here"),
+        (
+            {"test_split": "Test", "benchmarks": ["practice"]},
+            "test_split 'Test' is no split of the benchmarks: test, train",
+        ),
         ({"instructor": "llm"}, "arm 'auggpt' asks instructor: llm; set instructor_model"),
         ({"iterations": 99_999}, "iterations: .*less than or equal to 100"),  # the plan took minutes
         ({"target": ""}, "target: .*at least 1 character"),  # it was the project's own folder

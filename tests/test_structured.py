@@ -158,6 +158,13 @@ PRETTY = json.dumps(json.loads(reply(MATH)), indent=2)
         reply(MATH | {"final": "\\boxed{5} pots"}),
         reply(MATH | {"answer": [MATH["answer"]]}),
         reply({"question": MATH["question"], "answer": MATH["answer"] + "\n#### 5"}),
+        reply({"question": MATH["question"], "answer": MATH["answer"] + "\n\\boxed{5}"}),
+        json.dumps({"diagnosis": "It guesses.", "samples": json.dumps([MATH])}),
+        json.dumps({"diagnosis": "It guesses.", "samples": [[MATH]]}),
+        json.dumps({"diagnosis": "It guesses.", "1": MATH}),
+        json.dumps({"diagnosis": "It guesses.", "practice_problems": [MATH]}),
+        reply({"q": MATH["question"], "a": MATH["answer"], "final": "5"}),
+        reply(MATH | {"answer": [{"step": 1, "text": MATH["answer"]}]}),
     ],
 )
 def test_json_of_another_shape_or_with_slips_loses_no_sample(text: str) -> None:
@@ -174,6 +181,9 @@ OPTIONS = CHOICE["options"]
         {"letter": CHOICE["letter"].lower()},
         {"letter": f"({CHOICE['letter']}) is right"},
         {"options": list(OPTIONS.values())},
+        {"options": [{"label": label, "text": text} for label, text in OPTIONS.items()]},
+        {"letter": "Option B"},
+        {"letter": "Iron"},
         {"options": {f"({key.lower()})": f"{key}. {text}" for key, text in OPTIONS.items()}},
     ],
 )

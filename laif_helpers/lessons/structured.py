@@ -19,11 +19,11 @@ from laif_helpers.lessons import text as plain
 
 _OPENS = re.compile(r"""\{\s*["'“]|\[\s*[{"]|"\{""")
 _LISTED = ("samples", "lessons", "problems", "examples", "questions")
-_NUMBERED = re.compile(r"(?:sample|lesson|problem|example|question)[ _-]?\d+|sample|lesson")
+_NUMBERED = re.compile(r"(?:(?:sample|lesson|problem|example|question)[ _-]?)?\d+|sample|lesson")
 _STEPS = ("solution", "rationale", "reasoning", "explanation", "steps", "working")
 _CALLED = {
-    "question": ("problem", "prompt", "task"),
-    "answer": (*_STEPS, "code", "response"),
+    "question": ("problem", "prompt", "task", "instruction", "q"),
+    "answer": (*_STEPS, "code", "response", "output", "a"),
     "final": ("final_answer", "final answer", "result"),
     "options": ("choices",),
     "letter": ("answer", "correct", "correct_answer", "correct_option", "label"),
@@ -94,7 +94,7 @@ def samples(text: str, family: str) -> list[tuple[str, str, str]]:
         row = families.get(family)
         return plain.samples(text, row.read, row.needed)
     found = reply.get("samples")
-    return [_sample(item, families.get(family)) for item in found] if isinstance(found, list) else []
+    return [_sample(item, families.get(family)) for item in _flat(found)] if isinstance(found, list) else []
 
 
 def parse(text: str, family: str) -> list[plain.Sample]:
@@ -171,13 +171,16 @@ def _as_reply(value: Any) -> dict[str, Any] | None:
         return None
     known = {str(key).strip().casefold(): part for key, part in value.items()}
     listed = next((known[name] for name in _LISTED if name in known), None)
+    listed = _loaded(listed) if isinstance(listed, str) else listed
     if isinstance(listed, dict):
         listed = [listed] if "question" in listed else _flat(list(listed.values()))
     if listed is None:
         listed = _flat([part for key, part in known.items() if _NUMBERED.fullmatch(key)])
+    inner = None if listed else next(filter(None, map(_as_reply, known.values())), None)
     if listed or "diagnosis" in known or "samples" in known:
+        listed = listed or (inner or {}).get("samples")
         return {"diagnosis": known.get("diagnosis"), "samples": listed if isinstance(listed, list) else []}
-    return next(filter(None, map(_as_reply, known.values())), None)
+    return inner
 
 
 def _loaded(text: str) -> Any:
@@ -228,8 +231,10 @@ def _named(item: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
         options = options.split("\n") if isinstance(options, str) else options  # lines, as ``_plain`` leaves a list
         options = dict(zip("ABCD", options, strict=False)) if isinstance(options, list) else options
         found["options"] = _lettered(options) if isinstance(options, dict) else options
-    if isinstance(found.get("letter"), str) and (letter := re.match(r"\W*([A-Da-d])\b", found["letter"])):
-        found["letter"] = letter[1].upper()
+    if isinstance(found.get("letter"), str):
+        same = [label for label, text in dict(found.get("options") or {}).items() if text == found["letter"]]
+        letter = re.match(r"\W*(?:option\s+)?([A-D])\b", found["letter"], re.IGNORECASE)
+        found["letter"] = same[0] if len(same) == 1 else letter[1].upper() if letter else found["letter"]
     return found
 
 
@@ -240,7 +245,11 @@ def _lettered(options: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Steps in a list as lines; a whole number that is written as 23.0 as 23."""
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return "\n".join(value)
+    """Steps in a list as lines, of objects their words without an option's letter; a whole number 23.0 as 23."""
+    if isinstance(value, list) and all(isinstance(part, str | dict) for part in value):
+        parts = [list(part.values()) if isinstance(part, dict) else [part] for part in value]
+        return "\n".join(
+            " ".join(words for words in part if isinstance(words, str) and words != "ABCD"[at : at + 1])
+            for at, part in enumerate(parts)
+        )
     return int(value) if isinstance(value, float) and value.is_integer() else value

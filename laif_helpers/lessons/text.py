@@ -9,16 +9,16 @@ Sample = tuple[str, str]
 """One lesson as (question, response)."""
 
 _DECORATION = r"[\s#>*_`~•-]*"
+_LABEL_ENDS = r"(?:[*_]*\s*[:：][*_]*\s*(.*)|[*_]{2}\s*())$"
+"""A colon, or bold on a line of its own."""
 _SAMPLE = re.compile(rf"^{_DECORATION}(?:sample|example|exercise|lesson|item)\s*(?:no\.?|number|#)?\s*\d+\W*$", re.I)
 _PROBLEM = re.compile(rf"^{_DECORATION}(?:problem|question)\s*(?:no\.?|number|#)?\s*\d+\W*$", re.I)
 _QUESTION = re.compile(
     rf"^{_DECORATION}(?:\(?\d+[.)]\s*)?{_DECORATION}(?:(?:sample|example|exercise|lesson)\s*\d+\W+)?(?:new\s+)?"
-    r"(?:question|problem)\s*\d*[*_]*\s*[:：][*_]*\s*(.*)$",
+    rf"(?:question|problem)\s*\d*{_LABEL_ENDS}",
     re.I,
 )
-_ANSWER = re.compile(
-    rf"^{_DECORATION}(?:answer|solution|response|rationale|code)\s*\d*[*_]*\s*[:：][*_]*\s*(.*)$", re.I
-)
+_ANSWER = re.compile(rf"^{_DECORATION}(?:answer|solution|response|rationale|code)\s*\d*{_LABEL_ENDS}", re.I)
 _DIAGNOSIS = re.compile(rf"^{_DECORATION}diagnosis[*_]*\s*[:：][*_]*\s*(.*)$", re.I)
 _FENCE = re.compile(r"^\s*```")
 _BLOCK = re.compile(r"```[\w+-]*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.S)
@@ -28,7 +28,7 @@ _LETTER = re.compile(
 )
 _NUMBER = r"[-+−]?\s?[$€£]?\s?[-−]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?"
 _MARKED = re.compile(rf"^{_DECORATION}(?:(?:final\s+)?answer\s*[:：])?\W*?####+[\s*_]*({_NUMBER})", re.I)
-_STATED = re.compile(rf"(?:final\s+answer|answer\s+is|^{_DECORATION}answer)\W*?({_NUMBER})", re.I)
+_STATED = re.compile(rf"(?:final\s+answer|answer\s+is|^{_DECORATION}answer|\\boxed\{{)\W*?({_NUMBER})", re.I)
 _RULE = re.compile(r"^\s*(?:[-*_=]\s*){3,}$")
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]+")
 
@@ -96,7 +96,7 @@ def _split(text: str) -> list[tuple[list[str], list[str]]]:
         fence = bool(_FENCE.match(line))
         if not fenced and not fence:
             if match := _QUESTION.match(line):
-                samples.append(([match[1]], []))
+                samples[-1:] = [*(sample for sample in samples[-1:] if any(sample)), ([match[1] or ""], [])]
                 part = samples[-1][0]
                 continue
             if _SAMPLE.match(line) or _RULE.match(line):
@@ -108,7 +108,7 @@ def _split(text: str) -> list[tuple[list[str], list[str]]]:
                 continue
             if samples and part is samples[-1][0] and (match := _ANSWER.match(line)):
                 part = samples[-1][1]
-                part.append(match[1])
+                part.append(match[1] or "")
                 continue
         fenced ^= fence
         if part is not None:
@@ -127,19 +127,21 @@ def math(question: list[str], answer: list[str]) -> Sample | None:
     asked = "\n".join(_plain(question)).strip()
     lines = [line.rstrip() for line in _plain(answer)]
     final, at = _final_number(lines)
-    rationale = "\n".join(lines[:at]).strip()
+    rationale = re.sub(r"\\boxed\{([^{}]*)\}", r"\1", "\n".join(lines[:at])).strip()
     return (asked, f"{rationale}\n#### {final}".strip()) if asked and final else None
 
 
 def _final_number(lines: list[str]) -> tuple[str, int]:
-    """The final answer as written and the line it stands on: the first ``####`` line, else a last stated one."""
+    """The final answer as written and how many lines are steps: those before the first ``####``, else before the line
+    that states it last, or with it if a calculation stands in it too."""
     for at, line in enumerate(lines):
         if match := _MARKED.match(line):
             return _tidy(match[1]), at
     for at in range(len(lines) - 1, -1, -1):
         if lines[at].strip():
             match = _STATED.search(lines[at])
-            return (_tidy(match[1]), at) if match else ("", at)
+            steps = match and re.search("[.=]", lines[at][: match.start()])
+            return (_tidy(match[1]), at + bool(steps)) if match else ("", at)
     return "", len(lines)
 
 
