@@ -184,10 +184,11 @@ def test_a_gpu_that_is_full_is_one_sentence(monkeypatch: pytest.MonkeyPatch, kin
         raise error
 
     monkeypatch.setattr(local, "_gpu", lambda: True)
+    monkeypatch.setenv("LAIF_GPU_SHARE", "0.25")
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (2**25, 2**36))
     monkeypatch.setattr(torch.nn.Module, "to", to)
-    with pytest.raises(MemoryError, match=r"of whose 64.0 GiB 0.0 are free; .* set fewer workers"):
+    with pytest.raises(MemoryError, match=r": 0.0 of 64.0 GiB are free, and this stage may take 16.0; .* set fewer"):
         local._load(str(NANO), "full", "float32")
 
 
