@@ -273,8 +273,8 @@ def _on_gpu(name: str, model: Any) -> Any:
         out_of_memory(error)
         free, total = (amount / 2**30 for amount in torch.cuda.mem_get_info())
         raise MemoryError(
-            f"model {name!r} does not fit into the GPU's memory: {free:.1f} of {total:.1f} GiB are free, and this stage "
-            f"may take {_gpu_share() * total:.1f}; end other programs (nvidia-smi), or set fewer workers"
+            f"model {name!r} does not fit into the GPU's memory: {free:.1f} of {total:.1f} GiB are free, and this "
+            f"stage may take {_gpu_share() * total:.1f}; end other programs (nvidia-smi), or set fewer workers"
         ) from None
 
 
