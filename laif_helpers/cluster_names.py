@@ -90,17 +90,15 @@ def _top_terms(vocabulary: np.ndarray, weights: np.ndarray, terms: int) -> str:
     for index in np.argsort(-weights, kind="stable")[:200]:
         parts = _content(vocabulary[index])
         if weights[index] > 0 and parts and not parts & used:
-            chosen.append(_joined(vocabulary[index].removeprefix("0 ").removesuffix(" 0")))
+            term = vocabulary[index].removeprefix("0 ").removesuffix(" 0")
+            first, _, second = term.partition(" ")
+            # a pair of overlapping character pairs is the three characters that they are
+            overlap = second and unspaced(first) and first[-1] == second[0]
+            chosen.append(first + second[1:] if overlap else term)
             used |= parts
         if len(chosen) == terms:
             break
     return ", ".join(chosen) or "(no words)"
-
-
-def _joined(term: str) -> str:
-    """A pair of overlapping character pairs as the three characters that they are."""
-    first, _, second = term.partition(" ")
-    return first + second[1:] if second and unspaced(first) and first[-1] == second[0] else term
 
 
 def _content(term: str) -> set[str]:

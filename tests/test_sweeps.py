@@ -86,6 +86,7 @@ def test_one_folder_of_lessons_serves_all_points(toy: Toy, capsys: pytest.Captur
     assert toy.run() == (0, [])
     table = report.status_table(toy.plan(), [])
     assert table.count(f"/iter1/{ASK}") == 1 and "to do" not in table
+    assert f"| toy | {len(toy.plan().stages)} |" in report.contents(), "the points' stages count too"
     assert report.dry_run(toy.plan()).count(f"iter1/{ASK}") == 1
     capsys.readouterr()
     ran = toy.run(learning_rate=[5e-5, *RATES])[1]

@@ -210,16 +210,14 @@ def _operand(side: Sequence[_Token], at: int, *, glued: bool) -> tuple[str, int]
     if side[at].kind == "open":
         text, _, end = _sum_at(side, at + 1)
         return (f"({text})", end + 1) if text and end < len(side) and side[end].kind == "close" else ("", at)
-    text = _mixed(side[at].text) if "/" in side[at].text else re.sub(r"\s|\.{3}|…", "", side[at].text)
+    text = re.sub(r"\s|\.{3}|…", "", side[at].text)
+    if "/" in side[at].text:  # "2 and 1/2"
+        whole, fraction = re.split(r" (?:and )?", side[at].text, maxsplit=1)
+        text = f"({whole}+{fraction})"
     sign, under = (*side[at + 1 : at + 3], _END, _END)[:2]
     if glued and not side[at].tight and sign[:2] == ("sign", "/") and sign.tight and under.tight:
         return (f"({text}/{under.text})", at + 3) if under.kind == "number" else ("", at)
     return text, at + 1
-
-
-def _mixed(text: str) -> str:
-    whole, fraction = re.split(r" (?:and )?", text, maxsplit=1)
-    return f"({whole}+{fraction})"
 
 
 def _past_words(side: Sequence[_Token], at: int, most: int) -> int:

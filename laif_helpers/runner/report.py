@@ -155,7 +155,8 @@ def contents(most: int = 20) -> str:
     lines = ["| run | stages done | report | error map | executed notebooks |", "|---" * 5 + "|"]
     for path in found:
         run = RunDir(path.parent)
-        done = sum(row["status"] in ("done", "ended") for row in manifest.latest(run).values())
+        runs = (run, *map(RunDir, run.path.glob("points/*")))  # a sweep's points keep their own rows
+        done = sum(row["status"] in ("done", "ended") for each in runs for row in manifest.latest(each).values())
         vanilla = run.iteration("vanilla", 0)
         places = (run.compare / "report.html", vanilla.error_map, vanilla.notebooks / "01_evaluate.ipynb")
         links = [f"[{place.name}]({os.path.relpath(place, NOTEBOOKS)})" if place.is_file() else "–" for place in places]
