@@ -16,6 +16,8 @@ _LITTLE = (
     "it its much not of on or s she so some than that the their them then there these they this those to was we were "
     "what when where which who will with would you your"
 )
+TERMS = 3
+"""In a name, at most."""
 FUNCTION_WORDS = frozenset(_LITTLE.split())
 """Words that name nothing; a cluster's name is made of terms that hold another word."""
 
@@ -32,7 +34,7 @@ def merged(points: "pd.DataFrame") -> np.ndarray:
     return keys.map(lambda key: ranks.get(key, -1)).to_numpy(dtype=int)
 
 
-def name(points: "pd.DataFrame", terms: int = 3) -> dict[int, str]:
+def name(points: "pd.DataFrame") -> dict[int, str]:
     """A name for every cluster: the words and word pairs that mark it off from all other items, right ones too.
 
     A class-based TF-IDF (after Grootendorst 2022): the share of the cluster's items that hold a term, times the
@@ -57,7 +59,7 @@ def name(points: "pd.DataFrame", terms: int = 3) -> dict[int, str]:
         within, outside = (np.asarray(matrix[rows].mean(axis=0)).ravel() for rows in (inside, ~inside))
         # One per cent is added to both shares, so that a term met twice does not win by being rare.
         weights = within * np.log((within + 0.01) / (outside + 0.01))
-        names[number] = _top_terms(vocabulary, np.where(speaking, weights, 0), terms)
+        names[number] = _top_terms(vocabulary, np.where(speaking, weights, 0))
     return names
 
 
@@ -83,7 +85,7 @@ def persons(points: "pd.DataFrame") -> set[str]:
     return {word for word, counts in mentions.items() if word not in small and not topic(counts)}
 
 
-def _top_terms(vocabulary: np.ndarray, weights: np.ndarray, terms: int) -> str:
+def _top_terms(vocabulary: np.ndarray, weights: np.ndarray) -> str:
     """The heaviest terms that say something and share no such word with a heavier one."""
     chosen: list[str] = []
     used: set[str] = set()
@@ -96,7 +98,7 @@ def _top_terms(vocabulary: np.ndarray, weights: np.ndarray, terms: int) -> str:
             overlap = second and unspaced(first) and first[-1] == second[0]
             chosen.append(first + second[1:] if overlap else term)
             used |= parts
-        if len(chosen) == terms:
+        if len(chosen) == TERMS:
             break
     return ", ".join(chosen) or "(no words)"
 

@@ -34,10 +34,10 @@ def marked(lessons: Sequence[Lesson], problems: Sequence[str], status: str) -> l
     ]
 
 
-def deduplicate(lessons: Sequence[Lesson], threshold: float = SIMILAR) -> list[Lesson]:
+def deduplicate(lessons: Sequence[Lesson]) -> list[Lesson]:
     """Keep the first of every group of equal or nearly equal questions.
 
-    Near: MinHash similarity of word triples of at least ``threshold`` *and* the same multiset of numbers.
+    Near: MinHash similarity of word triples of at least ``SIMILAR`` *and* the same multiset of numbers.
     Lessons of one template that differ in their numbers are different problems, and keeping them apart also
     keeps the comparison groups small, which makes this near-linear.
     """
@@ -53,35 +53,35 @@ def deduplicate(lessons: Sequence[Lesson], threshold: float = SIMILAR) -> list[L
         else:
             groups[hash((lesson.benchmark, numbers(words(lesson.question))))].append(at)
     for members in groups.values():
-        for at, first in _near(members, lessons, threshold):
+        for at, first in _near(members, lessons):
             problems[at] = f"nearly the question of {lessons[first].id}, on the same numbers"
     return marked(lessons, problems, "duplicate")
 
 
-def resembles(a: str, b: str, threshold: float = SIMILAR) -> bool:
-    """Whether two questions are one: equal, or the same numbers and word triples of Jaccard ``threshold``."""
+def resembles(a: str, b: str) -> bool:
+    """Whether two questions are one: equal, or the same numbers and word triples of Jaccard ``SIMILAR``."""
     if normalise(a) == normalise(b):
         return True
     item, other = words(a), words(b)
     if numbers(item) != numbers(other):
         return False
     mine, theirs = set(_grams(item, 3)), set(_grams(other, 3))
-    return len(mine & theirs) >= threshold * len(mine | theirs)
+    return len(mine & theirs) >= SIMILAR * len(mine | theirs)
 
 
-def _near(members: list[int], lessons: Sequence[Lesson], threshold: float) -> Iterable[tuple[int, int]]:
+def _near(members: list[int], lessons: Sequence[Lesson]) -> Iterable[tuple[int, int]]:
     """(lesson, earlier lesson it repeats) among lessons on the same numbers."""
     if len(members) < 2:
         return
     from datasketch import MinHash, MinHashLSH
 
-    index = MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
+    index = MinHashLSH(num_perm=PERMUTATIONS, params=_bands())
     hashes: dict[int, MinHash] = {}
     blank = MinHash(num_perm=PERMUTATIONS, hashfunc=zlib.crc32)
     for at in members:
         mine = blank.copy()
         mine.update_batch([" ".join(gram).encode() for gram in _grams(words(lessons[at].question), 3)])
-        close = [other for other in index.query(mine) if mine.jaccard(hashes[other]) >= threshold]
+        close = [other for other in index.query(mine) if mine.jaccard(hashes[other]) >= SIMILAR]
         if close:
             yield at, min(close)
         else:
@@ -90,11 +90,11 @@ def _near(members: list[int], lessons: Sequence[Lesson], threshold: float) -> It
 
 
 @functools.cache
-def _bands(threshold: float) -> tuple[int, int]:
-    """Bands and rows for a threshold. Finding them takes 20 ms, and there is an index for every group of numbers."""
+def _bands() -> tuple[int, int]:
+    """Bands and rows for ``SIMILAR``. Finding them takes 20 ms, and there is an index for every group of numbers."""
     from datasketch import MinHashLSH
 
-    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+    index = MinHashLSH(threshold=SIMILAR, num_perm=PERMUTATIONS)
     return index.b, index.r
 
 
