@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 TEMPLATE_KEY = "chat_template_kwargs"
 """The parameter with values for the chat template, as vLLM, SGLang, llama.cpp and `transformers serve` call it."""
 
+_BASE_URL = re.compile(
+    r"https?://(?:[^\s/@]*@)?(?:[\w.-]+|\[[\da-f:]+\])(?::[1-6]?\d{1,4})?(?:[/?]\S*)?", re.IGNORECASE
+)
+
 
 class Price(BaseModel):
     """What a model costs, in dollars per million tokens; 0 for a server of your own."""
@@ -40,8 +44,6 @@ class RequestChange(BaseModel):
         counts = {name: self.add[name] for name in ("max_tokens", "max_completion_tokens", "n") if name in self.add}
         if odd := [f"{name}: {value!r}" for name, value in counts.items() if type(value) is not int or value < 1]:
             raise ValueError(f"{odd[0]}: write a whole number from 1 on")
-        if self.add.get("stream"):
-            raise ValueError("stream: replies are read whole; remove it")
         if twice := sorted(name for name in set(touched) if touched.count(name) > 1):
             raise ValueError(f"{twice[0]!r} is named twice among add, rename and leave_out; name it once")
         values = self.template_values
@@ -139,3 +141,9 @@ def read_mapping(value: Any) -> Any:
     if not isinstance(read, Mapping | BaseModel):
         raise ValueError(f"{value!r} is no mapping; write {{name: value}}")
     return read
+
+
+def check_base_url(key: str, url: str) -> None:
+    """ValueError if a recipe's ``key`` holds no server's base URL."""
+    if not _BASE_URL.fullmatch(url):
+        raise ValueError(f"{key} {url!r} is not a server's base URL; expected http://HOST:PORT/v1")

@@ -16,8 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from laif_helpers import arms as _arms
 from laif_helpers import sections
 from laif_helpers.benchmarks import get
-from laif_helpers.key_types import NO_YAML, GivenTwice, Price, read_yaml
-from laif_helpers.models import protocol
+from laif_helpers.key_types import NO_YAML, GivenTwice, Price, check_base_url, read_yaml
 from laif_helpers.paths import ROOT, IterationDir, RunDir
 from laif_helpers.records import read_text
 from laif_helpers.target import Target
@@ -105,7 +104,7 @@ class Recipe(
         for key in ("target_url", "instructor_url"):
             if not (url := getattr(self, key)):
                 continue
-            protocol.check_base_url(key, url)
+            check_base_url(key, url)
             parts = urlsplit(url)
             if parts.username or parts.password:
                 raise ValueError(f"{key} holds a user or password; recipes are written down: use OPENAI_API_KEY")

@@ -794,6 +794,25 @@ def test_bytes_that_are_not_quite_json_cost_one_letter_at_most(stub: Callable[..
     assert generate_from(server, 1)[0].text == "ech\ufffd 0"
 
 
+def test_a_server_that_only_streams_is_read_and_a_stream_that_breaks_off_is_asked_again(
+    stub: Callable[..., Stub],
+) -> None:
+    parts = [{"delta": {"content": part}, "finish_reason": None} for part in ("echo", " 0")]
+    chunks = [{"choices": [part]} for part in (*parts, {"delta": {}, "finish_reason": "length"})]
+    lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in [*chunks, {"choices": [], "usage": {"prompt_tokens": 7}}]]
+    whole, broken = "".join([": hello\n\n", *lines, "data: [DONE]\n\n"]), lines[0]
+    server = stub(lambda number, _: (200, (broken if number < 2 else whole).encode()))
+    server.kind = "text/event-stream"
+    done = generate_from(server, 1)[0]
+    assert (done.text, done.finish, done.prompt_tokens) == ("echo 0", "length", 7)
+
+
+@pytest.mark.parametrize("status", [425, 498, 499])
+def test_refusals_that_time_mends_are_asked_again(stub: Callable[..., Stub], status: int) -> None:
+    server = stub(lambda number, request: (status, error("later")) if number < 2 else (200, reply(request)))
+    assert generate_from(server, 1)[0].text == "echo 0"
+
+
 def test_what_failed_behind_a_router_is_asked_again(stub: Callable[..., Stub]) -> None:
     failed = {"choices": [_choice("error", "") | {"error": {"code": 502, "message": "upstream"}}]}
     server = stub(lambda number, request: (200, failed if number < 3 else reply(request)))

@@ -79,7 +79,6 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"instructor_url": "https://h/v1/chat/completions"}, "'/chat/completions' is added to it: leave that out"),
         ({"request_options": {"instructor": {"add": {"max_tokens": "many"}}}}, "max_tokens: 'many': write a whole"),
         ({"request_options": {"instructor": {"add": {"n": 0}}}}, "n: 0: write a whole number"),
-        ({"request_options": {"target": {"add": {"stream": True}}}}, "stream: replies are read whole"),
         ({"request_options": {"targt": {}}}, "request_options.targt: "),
         ({"request_options": {"target": {"leave_out": ["messages"]}}}, "'messages' cannot be changed"),
         ({"request_options": {"instructor": {"add": {"api_key": "x"}}}}, "keys come from the environment"),

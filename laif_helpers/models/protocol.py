@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from laif_helpers import machine
+from laif_helpers.key_types import check_base_url
 from laif_helpers.records import Completion
 
 MAX_ATTEMPTS = 6
@@ -60,16 +61,6 @@ def check_address(key: str, url: str) -> None:
         raise ValueError(f"server {url} needs a key: set the environment variable OPENAI_API_KEY")
 
 
-def check_base_url(key: str, url: str) -> None:
-    """ValueError if a recipe's ``key`` holds no server's base URL."""
-    try:
-        sound = urlparse(url).scheme in {"http", "https"} and urlparse(url).hostname and urlparse(url).port != 0
-    except ValueError:  # a port beyond 65535, an open bracket
-        sound = False
-    if not sound or re.search(r"\s", url):
-        raise ValueError(f"{key} {url!r} is not a server's base URL; expected http://HOST:PORT/v1")
-
-
 def connect(url: str, timeout_s: float) -> Any:
     """An ``openai.AsyncOpenAI`` client of that server; the key comes from ``OPENAI_API_KEY`` alone."""
     import openai
@@ -95,7 +86,7 @@ async def complete(client: Any, body: dict[str, Any]) -> Any:
     # replacement character for what is no UTF-8, such as a letter in whose middle an answer was cut.
     text = str(await client.post("/chat/completions", body=body, cast_to=str)).strip("\ufeff \r\n")
     try:
-        reply: Any = json.loads(text)
+        reply: Any = streamed(text) if re.match(r"(?:event|data|:)", text) else json.loads(text)
     except json.JSONDecodeError:
         if text[:1] in ("", "{", "["):
             raise
@@ -109,6 +100,21 @@ async def complete(client: Any, body: dict[str, Any]) -> Any:
     if choice.get("error") and not plain_text((choice.get("message") or {}).get("content")):
         raise ErrorBody(choice["error"])  # a router's: the server behind it failed
     return reply
+
+
+def streamed(text: str) -> dict[str, Any]:
+    """The chunks of a server that only streams as one completion. Raises ErrorBody for a stream that broke off."""
+    lines = (line.removeprefix("data:").strip() for line in text.split("\n") if line.startswith("data:"))
+    chunks = [chunk for line in lines if line != "[DONE]" and isinstance(chunk := json.loads(line), dict)]
+    choices = [first for chunk in chunks if (first := first_choice(chunk))]
+    ends = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
+    if not ends or any(chunk.get("error") for chunk in chunks):
+        raise ErrorBody(next((chunk["error"] for chunk in chunks if chunk.get("error")), "a stream that broke off"))
+    deltas = [choice.get("delta") or {} for choice in choices]
+    names = ("content", "reasoning_content", "reasoning", "refusal")
+    message = {name: "".join(plain_text(delta.get(name)) for delta in deltas) for name in names}
+    usage = next((chunk["usage"] for chunk in reversed(chunks) if chunk.get("usage")), None)
+    return {"choices": [{"message": message, "finish_reason": ends[-1]}], "usage": usage}
 
 
 def recoverable() -> tuple[type[Exception], ...]:
@@ -239,7 +245,9 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
     if status == 404:
         hint = "" if "/v1" in urlparse(url).path else "; most servers want …/v1 at the end of the URL"
         raise ServerError(f"server {url} knows no model {model!r} or no such address (404: {words}){hint}") from None
-    if _account_is_empty(error) or (status is not None and 400 <= status < 500 and status not in {408, 409, 429}):
+    if _account_is_empty(error) or (
+        status is not None and 400 <= status < 500 and status not in {408, 409, 425, 429, 498, 499}
+    ):
         raise ServerError(
             f"server {url} refuses the request ({status}: {words}); request_options can add a parameter, rename it or "
             "leave it out, and max_new_tokens is how long a target's answer may be"
