@@ -1,6 +1,6 @@
 """Put a finished run's table and figures into the README: ``python docs/refresh.py quickstart|practice_seeds|…``.
 
-Nothing in the README's tables is typed by hand: this copies what the run wrote. ``quickstart`` also writes
+Nothing in the README's tables is typed by hand: this copies what the run wrote. ``quickstart`` and ``tripost`` write
 ``docs/gallery/``: one executed copy of each notebook, small enough to be read on a page of the repository. ``league``
 writes ``docs/league.md`` with its figures, of the runs named in ``LEAGUE`` that are there; their tables are kept as CSV
 in ``docs/league/``, and a run that is not there is shown from them.
@@ -76,14 +76,18 @@ def _paired(run: RunDir) -> str:
     return "\n".join(lines)
 
 
-GALLERY = {
-    "01_evaluate": ("vanilla", 0),
-    "02_error_analysis": ("vanilla", 0),
-    "03_instruct_LE": ("le", 1),
-    "04_instruct_LEC": ("lec", 1),
-    "05_train_deepspeed": ("lec", 1),
+GALLERY: dict[str, dict[str, tuple[str, int] | None]] = {
+    "quickstart": {
+        "01_evaluate": ("vanilla", 0),
+        "02_error_analysis": ("vanilla", 0),
+        "03_instruct_LE": ("le", 1),
+        "04_instruct_LEC": ("lec", 1),
+        "05_train_deepspeed": ("lec", 1),
+        "06_compare": None,
+    },
+    "tripost": {"07_tripost": ("tripost", 1), "08_repair": ("tripost", 1)},
 }
-"""Whose executed copy is shown; 06 belongs to no arm."""
+"""Whose executed copy is shown, by run; 06 belongs to no arm."""
 MOST_BYTES = 400_000
 PICTURE_WIDTH = 900
 LONGEST_OUTPUT = 30_000
@@ -96,14 +100,13 @@ INTERACTIVE = re.compile(
 """What itables adds to the plain table that a page without scripts shows."""
 
 
-def gallery(run: RunDir) -> None:
+def gallery(run: RunDir, shown: dict[str, tuple[str, int] | None]) -> None:
     """Executed copies of the run's notebooks in ``docs/gallery/``. Raises ValueError if one exceeds ``MOST_BYTES``."""
     folder = ROOT / "docs" / "gallery"
     folder.mkdir(exist_ok=True)
-    sources = {name: run.iteration(*place).notebooks / f"{name}.ipynb" for name, place in GALLERY.items()}
-    sources["06_compare"] = run.compare / "notebooks" / "06_compare.ipynb"
-    for name, source in sources.items():
-        copy = notebook.read(source)
+    for name, place in shown.items():
+        notebooks = run.iteration(*place).notebooks if place else run.compare / "notebooks"
+        copy = notebook.read(notebooks / f"{name}.ipynb")
         copy["metadata"] = notebook.read(NOTEBOOKS / f"{name}.ipynb")["metadata"]
         for cell in copy["cells"]:
             cell["metadata"] = {}
@@ -274,8 +277,8 @@ TABLES = {
 
 def main(name: str) -> None:
     run = RunDir.named(name)
-    if name == "quickstart":
-        gallery(run)
+    if name in GALLERY:
+        gallery(run, GALLERY[name])
     for source, target in FIGURES.get(name, {}).items():
         shutil.copyfile(run.path / source, ROOT / "figures" / target)
     if name == "league":
