@@ -76,6 +76,7 @@ def check(text: str, what: str = "target") -> None:
     place = resolve(text)
     near = difflib.get_close_matches(place.name, [p.name for p in place.parent.glob("*")], n=1)
     hint = f"; did you mean {place.parent / near[0]}?" if near else f"; correct {what}, or put the model there"
+    hint = f"; name its folder, {place.parent}" if place.is_file() else hint
     hint = f"; {MADE_BY[place.name]} prepares it" if place.name in MADE_BY else hint
     hint = "; a server's model is written server:<model>, its address target_url" if "://" in text else hint
     sentence = f"{what} {text!r} is neither a model folder nor a GGUF file ({place}){hint}"

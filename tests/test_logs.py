@@ -264,7 +264,10 @@ def test_rows_that_tools_write_now_and_then(tmp_path: Path, row: dict[str, Any],
 def test_scores_of_inspect(tmp_path: Path, value: Any, label: bool | None) -> None:
     parts = [{"type": "reasoning", "reasoning": "3"}, {"type": "text", "text": "2"}]
     sample = {"id": 1, "input": "q", "target": "2", "output": {"choices": [{"message": {"content": parts}}]}}
-    samples = [sample | {"scores": {"match": {"value": value}}}, {**sample, "id": 2, "output": {}, "error": {}}]
+    samples = [
+        sample | {"scores": {"f1": {"value": 0.7}, "match": {"value": value}}},
+        {**sample, "id": 2, "output": {}, "error": {}},
+    ]
     samples.append(
         sample | {"id": 3, "output": {"choices": [{"message": {"content": ""}}]}, "scores": {"match": {"value": "I"}}}
     )

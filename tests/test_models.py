@@ -269,6 +269,16 @@ def changed(tiny: Path, folder: Path, name: str, change: Callable[[bytes], bytes
             lambda data: data.replace(b'"vocab_size": 261', b'"vocab_size": 3'),
             r"writes token 4 .*has 3 rows",
         ),
+        (
+            "config.json",
+            lambda data: data.replace(b'"num_attention_heads":', b'"num_attention_heads": 0, "x":'),
+            "cannot be read",
+        ),
+        (
+            "config.json",
+            lambda data: data.replace(b"{", b'{"quantization_config": {"quant_method": "aqlm"}, ', 1),
+            "is quantised: .*aqlm.*; or take its unquantised weights",
+        ),
         ("chat_template.jinja", lambda _: b"<|user|>hello<|assistant|>", "loses the question"),
         ("chat_template.jinja", lambda _: b"{{ messages[0].content }", r"loses .*\(TemplateSyntaxError: "),
         (

@@ -36,6 +36,7 @@ def test_each_kind_is_told_from_the_others(tmp_path: Path) -> None:
     ("text", "hint"),
     [
         ("data/nan", "did you mean data/nano?"),
+        ("data/nano/config.json", "name its folder, data/nano"),
         ("/no/such/model", "correct target, or put the model there"),
         ("./models/x", "correct target"),
         ("a/b/c", "correct target"),

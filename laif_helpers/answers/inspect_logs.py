@@ -39,10 +39,10 @@ def samples(path: Path) -> Iterator[Document]:
             row = _row(name, sample) if name else {}
         except (ValueError, KeyError, TypeError, IndexError):  # named like a benchmark, but its items are others
             name, row = None, {}
-        # the first scorer's: C(orrect), I(ncorrect), N(o answer), P(artly), a word or a number
-        score = next((score.get("value") for score in (sample.get("scores") or {}).values()), None)
+        # of the first scorer that calls it right or wrong: C(orrect), I(ncorrect), N(o answer), P(artly), a word
+        labels = (truth(score.get("value")) for score in (sample.get("scores") or {}).values())
         about: Document = {"task": task, "id": str(sample["id"]), "text": _text(sample), "model": model}
-        about["label"] = truth(score)
+        about["label"] = next((label for label in labels if label is not None), None)
         about |= {"source": path.name, "sample": int(sample.get("epoch") or 1) - 1, "question": _question(sample)}
         yield about | {"gold": _target(sample), "benchmark": name, "item": row, "split": "test"}
 

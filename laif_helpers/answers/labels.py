@@ -2,8 +2,24 @@
 
 from typing import Any
 
-_TRUE = ("true", "1", "1.0", "pass", "passed", "success", "yes", "right", "correct", "c")
-_FALSE = ("false", "0", "0.0", "fail", "failed", "timeout", "timed out", "no", "wrong", "incorrect", "i", "n", "p")
+_TRUE = ("true", "1", "1.0", "pass", "passed", "success", "yes", "right", "correct", "c", "y", "t", "✓")
+_FALSE = (
+    "false",
+    "0",
+    "0.0",
+    "fail",
+    "failed",
+    "timeout",
+    "timed out",
+    "no",
+    "wrong",
+    "incorrect",
+    "i",
+    "n",
+    "p",
+    "f",
+    "✗",
+)
 _KNOWN = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
 """Inspect's P is partly right, and so not right."""
 

@@ -33,11 +33,30 @@ def problems(name: str) -> list[str]:
         base = adapter_base(folder) or path
         config = AutoConfig.from_pretrained(base)
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        return [f"model {name!r} cannot be read: {str(error).strip().splitlines()[0]}"]
+    except Exception as error:  # other people's configs and tokenizers raise anything
+        return [f"model {name!r} cannot be read: {' '.join(str(error).split())[:400]}"]
     rows = embedded_rows(folder) or config.get_text_config().vocab_size
-    told = (architecture(name, config), template(name, tokenizer), fits(name, tokenizer, rows), ends(name, tokenizer))
+    told = (
+        architecture(name, config),
+        quantised(name, config),
+        template(name, tokenizer),
+        fits(name, tokenizer, rows),
+        ends(name, tokenizer),
+    )
     return [sentence for sentence in told if sentence]
+
+
+def quantised(name: str, config: Any) -> str:
+    """What a quantised model needs and this machine lacks, in its library's words; "" if nothing."""
+    if not (how := getattr(config, "quantization_config", None)):
+        return ""
+    from transformers.quantizers import AutoHfQuantizer
+
+    try:
+        AutoHfQuantizer.from_config(how, pre_quantized=True).validate_environment(device_map=None)
+    except Exception as error:  # each library checks in its own way
+        return f"model {name!r} is quantised: {' '.join(str(error).split())[:300]}; or take its unquantised weights"
+    return ""
 
 
 def unreadable(folder: Path) -> Iterator[str]:
