@@ -226,14 +226,12 @@ def write(rows: list[dict[str, Any]]) -> None:
 
 
 def _limits(largest: dict[str, Any], runs: list[dict[str, Any]]) -> str:
-    times = 1_000_000 / largest["errors"]
-    rate = min(row["stages"] / row["cpu_seconds"] for row in runs)
+    rate, minutes = min(row["stages"] / row["cpu_seconds"] for row in runs), largest["cpu_seconds"] / 60
     return (
-        f"The largest size that ran is {largest['errors']:,} errors. If the way from there is straight, a million\n"
-        f"errors of one benchmark take 03 {largest['cpu_seconds'] * times / 60:.0f} minutes of one core and "
-        f"{largest['peak_gb'] * times:.0f} GB of memory, which is the\nfirst limit: 03 holds its requests, replies and "
-        f"lessons in memory. The runner settles {rate:.0f} stages a second of\nprocessor time, so that stages of "
-        f"{64 / rate:.1f} s or more keep 64 workers busy."
+        f"The largest size that ran is {largest['errors']:,} errors of one benchmark: {minutes:.0f} minutes of one core "
+        f"and\n{largest['peak_gb']:.1f} GB of memory, which is the first limit, because 03 holds its requests, replies "
+        f"and lessons\nin memory. The runner settles {rate:.0f} stages a second of processor time, so that stages of "
+        f"{64 / rate:.1f} s or\nmore keep 64 workers busy."
     )
 
 
@@ -271,9 +269,8 @@ def main() -> None:
             ways["ray"] = lambda: on_ray(size, given.workers[0], folder)
             print(json.dumps(ways[given.what]()))
         return
-    known = read_json(given.out / "scale.json", [])
     if given.what == "write":
-        write(known)
+        write(read_json(given.out / "scale.json", []))
         return
     for size in given.sizes:
         for workers in given.workers:
@@ -281,8 +278,8 @@ def main() -> None:
             done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
             row = {"what": given.what, "load": round(os.getloadavg()[0], 1)} | json.loads(done.stdout.splitlines()[-1])
             print(json.dumps(row), flush=True)
-            known.append(row)
-            write_json(given.out / "scale.json", known)
+            # read again: another size may have been measured beside this one
+            write_json(given.out / "scale.json", [*read_json(given.out / "scale.json", []), row])
 
 
 if __name__ == "__main__":
