@@ -228,10 +228,10 @@ def write(rows: list[dict[str, Any]]) -> None:
 def _limits(largest: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     rate, minutes = min(row["stages"] / row["cpu_seconds"] for row in runs), largest["cpu_seconds"] / 60
     return (
-        f"The largest size that ran is {largest['errors']:,} errors of one benchmark: {minutes:.0f} minutes of one core "
-        f"and\n{largest['peak_gb']:.1f} GB of memory, which is the first limit, because 03 holds its requests, replies "
-        f"and lessons\nin memory. The runner settles {rate:.0f} stages a second of processor time, so that stages of "
-        f"{64 / rate:.1f} s or\nmore keep 64 workers busy."
+        f"The largest size that ran is {largest['errors']:,} errors of one benchmark: {minutes:.0f} minutes of one "
+        f"core and\n{largest['peak_gb']:.1f} GB of memory, which is the first limit, because 03 holds its requests, "
+        f"replies and lessons\nin memory. The runner settles {rate:.0f} stages a second of processor time, so that "
+        f"stages of {64 / rate:.1f} s or\nmore keep 64 workers busy."
     )
 
 
@@ -244,12 +244,17 @@ def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
 
 def _draw(rows: list[dict[str, Any]]) -> None:
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     errors = [row["errors"] for row in rows]
     for axis, key, name in ((left, "seconds", "seconds, 03 to lessons"), (right, "peak_gb", "peak memory, GB")):
         axis.plot(errors, [row[key] for row in rows], marker="o")
         axis.set(xscale="log", yscale="log", xlabel="errors", ylabel=name)
+        for side, steps in ((axis.xaxis, (1,)), (axis.yaxis, (1, 3))):
+            side.set_major_locator(LogLocator(subs=steps))
+            side.set_major_formatter("{x:,.7g}")
+            side.set_minor_locator(NullLocator())
     figure.savefig(ROOT / "figures" / "scale.png", dpi=150)
 
 
