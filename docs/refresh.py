@@ -7,6 +7,7 @@ in ``docs/league/``, and a run that is not there is shown from them.
 """
 
 import base64
+import html
 import io
 import json
 import re
@@ -89,6 +90,7 @@ GALLERY: dict[str, dict[str, tuple[str, int] | None]] = {
 }
 """Whose executed copy is shown, by run; 06 belongs to no arm."""
 MOST_BYTES = 400_000
+WIDGETS = "application/vnd.jupyter.widget-state+json"
 PICTURE_WIDTH = 900
 LONGEST_OUTPUT = 30_000
 """Characters of HTML or text kept of one output: tables stay, interactive maps (megabytes of script) go."""
@@ -107,27 +109,35 @@ def gallery(run: RunDir, shown: dict[str, tuple[str, int] | None]) -> None:
     for name, place in shown.items():
         notebooks = run.iteration(*place).notebooks if place else run.compare / "notebooks"
         copy = notebook.read(notebooks / f"{name}.ipynb")
+        widgets = copy["metadata"].get("widgets", {}).get(WIDGETS, {}).get("state", {})
         copy["metadata"] = notebook.read(NOTEBOOKS / f"{name}.ipynb")["metadata"]
         for cell in copy["cells"]:
             cell["metadata"] = {}
             if cell["cell_type"] == "code":
-                cell["outputs"] = [small for output in cell["outputs"] if (small := _small(output))]
+                cell["outputs"] = [small for output in cell["outputs"] if (small := _small(output, widgets))]
         text = json.dumps(copy, ensure_ascii=False, indent=1).replace(f"{ROOT}/", "").replace("../docs/gallery/", "")
         if len(text.encode()) > MOST_BYTES:
             raise ValueError(f"{name}: {len(text.encode()):,} bytes, more than {MOST_BYTES:,}; lower LONGEST_OUTPUT")
         (folder / f"{name}.ipynb").write_text(text, encoding="utf-8")
 
 
-def _small(output: dict[str, Any]) -> dict[str, Any]:
-    """An output as the gallery keeps it: pictures scaled down, no widgets, nothing of more than ``LONGEST_OUTPUT``."""
+def _small(output: dict[str, Any], widgets: dict[str, Any]) -> dict[str, Any]:
+    """An output as the gallery keeps it: pictures scaled down, nothing of more than ``LONGEST_OUTPUT``, and a progress
+    bar as the text that it ended with, since a page shows no widget."""
     if output["output_type"] == "stream":
         return output | {"text": "".join(output["text"])[-LONGEST_OUTPUT:]}
     data = {kind: "".join(value) for kind, value in output.get("data", {}).items() if isinstance(value, str | list)}
+    if view := output.get("data", {}).get("application/vnd.jupyter.widget-view+json"):
+        parts = [
+            widgets[child.removeprefix("IPY_MODEL_")]["state"].get("value")
+            for child in widgets.get(view["model_id"], {}).get("state", {}).get("children", [])
+        ]
+        data = {"text/plain": html.unescape(" ".join(part for part in parts if isinstance(part, str)))}
     if "image/png" in data:
         return output | {"data": {"image/png": _scaled(data["image/png"])}, "metadata": {}}
     if "text/html" in data:
         data["text/html"] = INTERACTIVE.sub("", data["text/html"])
-    kept = {kind: value for kind, value in data.items() if len(value) <= LONGEST_OUTPUT and "widget" not in kind}
+    kept = {kind: value for kind, value in data.items() if value and len(value) <= LONGEST_OUTPUT}
     return output | {"data": kept, "metadata": {}} if kept else {}
 
 
