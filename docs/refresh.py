@@ -122,8 +122,8 @@ def gallery(run: RunDir, shown: dict[str, tuple[str, int] | None]) -> None:
 
 
 def _small(output: dict[str, Any], widgets: dict[str, Any]) -> dict[str, Any]:
-    """An output as the gallery keeps it: pictures scaled down, nothing of more than ``LONGEST_OUTPUT``, and a progress
-    bar as the text that it ended with, since a page shows no widget."""
+    """An output as the gallery keeps it: pictures scaled down, nothing of more than ``LONGEST_OUTPUT``, and of a
+    widget the texts that it ended with, since a page shows no widget."""
     if output["output_type"] == "stream":
         return output | {"text": "".join(output["text"])[-LONGEST_OUTPUT:]}
     data = {kind: "".join(value) for kind, value in output.get("data", {}).items() if isinstance(value, str | list)}
@@ -132,7 +132,8 @@ def _small(output: dict[str, Any], widgets: dict[str, Any]) -> dict[str, Any]:
             widgets[child.removeprefix("IPY_MODEL_")]["state"].get("value")
             for child in widgets.get(view["model_id"], {}).get("state", {}).get("children", [])
         ]
-        data = {"text/plain": html.unescape(" ".join(part for part in parts if isinstance(part, str)))}
+        text = " ".join(part for part in parts if isinstance(part, str))
+        data = {"text/html": text} if "<" in text else {"text/plain": html.unescape(text)}
     if "image/png" in data:
         return output | {"data": {"image/png": _scaled(data["image/png"])}, "metadata": {}}
     if "text/html" in data:
