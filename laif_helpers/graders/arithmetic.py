@@ -24,6 +24,8 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 LARGEST_EXPONENT = 64
 _PLAIN = re.compile(rf"(?>\s*(?:{DIGITS}|[-+*/^()%]))++\s*")
+_CURRENCY = re.compile(r"(?<!\d)\$|\$(?!\d)")
+"""A sign before or behind a number; one inside of it, as in ``6$6``, is no arithmetic."""
 _ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
 _PRODUCT = re.compile(r"(?<=[\d)%]) ?\(")
 _SIGNS: dict[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "^"}
@@ -34,7 +36,7 @@ def parse(text: str, *, percent: bool = True) -> Tree:
 
     Raises ValueError if it is not plain arithmetic.
     """
-    text = text.replace("$", "").replace("**", "^")
+    text = _CURRENCY.sub("", text).replace("**", "^")
     if not _PLAIN.fullmatch(text):
         raise ValueError("not plain arithmetic")
     text = " ".join(_ZEROS.sub("", ascii_signs(text).replace(",", "")).split())
