@@ -72,8 +72,8 @@ bench: $(VENV)/.bench
 # forgets them.
 faults: $(VENV)/.test
 	$(PYTEST) --dist load -q -m faults tests/faults || true
-	LAIF_FAULTS_FULL=1 $(PYTEST) -q tests/test_properties.py
 	$(BIN)/python tests/faults/table.py
+	LAIF_FAULTS_FULL=1 $(PYTEST) -q tests/test_properties.py
 
 # Where no index tells of vulnerabilities, pip-audit skips every package; then nothing was audited, and it says so.
 audit: $(VENV)/.base
