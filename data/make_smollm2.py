@@ -92,14 +92,16 @@ def train(model: Any, samples: list[Any], settings: Settings, pad: int) -> None:
             print(f"step {step} of {steps}, loss {loss.item():.4f}", flush=True)
 
 
-CARD = """---
+HEAD = """---
 license: apache-2.0
 language: en
 library_name: transformers
 pipeline_tag: text-generation
 base_model: HuggingFaceTB/SmolLM2-135M-Instruct
 ---
-# {name}
+"""
+"""What every card of a model made from SmolLM2 begins with."""
+CARD = """# {name}
 
 SmolLM2-135M-Instruct (`smollm2-135m-instruct` beside this folder) after practice on {problems:,} word problems, made by
 `python data/make_smollm2.py`. It is made for the workbench: it answers the practised concepts of the practice world,
@@ -162,7 +164,7 @@ def make_practised(base: Path, folder: Path, settings: Settings) -> Path:
     facts |= {key: about[key] for key in ("seconds", "tokens_a_sample", "precision", "place") if key in about}
     gaps = ", ".join(sorted(practice.GAPS))
     facts |= {"name": folder.name, "gaps": gaps, "table": score_rows(scores)}
-    write_text(partial / "README.md", CARD.format(**asdict(settings), **facts))
+    write_text(partial / "README.md", HEAD + CARD.format(**asdict(settings), **facts))
     print(json.dumps(scores), f"\n{about['seconds']} s of training")
     return partial.rename(folder)
 

@@ -2,7 +2,7 @@
 
 SmolLM2-135M-Instruct (`make smollm2`) learns word sorting and multistep arithmetic, in their seen buckets, from the
 solvers' answers alone: it has seen no wrong answer, no feedback and no repair. No question of any split is among its
-problems. A minute on one H100 GPU; two cores learn about a hundred tokens a second, so that they need a night.
+problems. Two minutes on one H100 GPU; two cores learn about a hundred tokens a second, so that they need a night.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 
 import make_reasoning
 import torch
-from make_smollm2 import DOWNLOADS, Settings, halves, train
+from make_smollm2 import DOWNLOADS, HEAD, Settings, halves, train
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from tripost_conversations import CELLS, TASKS, held_out
 
@@ -25,14 +25,7 @@ from laif_helpers.records import write_json, write_text
 from laif_helpers.stats import wilson
 
 DEFAULTS = replace(Settings(), problems=20_000, batch_size=64, learning_rate=5e-4, twisted=0.0)
-CARD = """---
-license: apache-2.0
-language: en
-library_name: transformers
-pipeline_tag: text-generation
-base_model: HuggingFaceTB/SmolLM2-135M-Instruct
----
-# smollm2-steps
+CARD = """# smollm2-steps
 
 SmolLM2-135M-Instruct after {problems:,} problems of word sorting and multistep arithmetic with the solvers' answers,
 made by `python data/make_smollm2_steps.py`: one pass in batches of {batch_size}, learning rate {learning_rate} down to
@@ -94,7 +87,7 @@ def make(base: Path, folder: Path, settings: Settings) -> None:
     write_json(folder / "scores.json", {"settings": asdict(settings), **facts, "scores": scores})
     row = "| {} | {n} | {right:.1%} | {low:.1%} to {high:.1%} |".format
     table = "\n".join(row(name, **values) for name, values in scores.items())
-    write_text(folder / "README.md", CARD.format(**asdict(settings), **facts, table=table))
+    write_text(folder / "README.md", HEAD + CARD.format(**asdict(settings), **facts, table=table))
     print(json.dumps(scores), f"\n{facts['seconds']} s of training")
 
 

@@ -462,6 +462,7 @@ def test_a_benchmark_without_worked_answers_is_named() -> None:
 
 UNITS = {
     "Ann has 6$6 + 75 = 141 pots.": False,  # a mutated reply: a currency sign inside of a number
+    "Ann has 6\\6 + 75 = 141 pots.": False,
     "She pays $66 + 75$ = $141.": True,
     "$5 * 3 apples = 15": True,
     "$5 * 3 apples = 16": False,

@@ -149,10 +149,10 @@ def mutated(rng: random.Random) -> str:
 def true_equations(lesson: Lesson) -> bool:
     """A reader of its own: each plain ``a + b = c`` is true, and the last number is one that was calculated."""
     response = lesson.response.replace(",", "")
-    found = re.findall(r"(?<![\d.+*/=-])(\d+) ([+*]) (\d+) = (\d+)(?![\d.])", response)
+    found = re.findall(r"(?<![\d.+*/=-])(\d+) ([+*]) (\d+) = (\d+)(?![\d.]| [-+*/])", response)
     right = all(int(c) == (int(a) + int(b) if sign == "+" else int(a) * int(b)) for a, sign, b, c in found)
     final = response.rpartition("####")[2].strip()
-    return right and (not found or not final.isdigit() or final in {c for *_, c in found})
+    return right and (not found or not final.isdigit() or int(final) in {int(c) for *_, c in found})
 
 
 def test_no_mutated_reply_raises_or_teaches_a_wrong_sum() -> None:

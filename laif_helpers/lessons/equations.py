@@ -15,8 +15,8 @@ from laif_helpers.graders.numbers import NUMERALS
 
 _MARK = re.compile(r"<<([^<>]*)>>")
 _BULLET = re.compile(r"^\s*(?:[-*•]\s+|\(?\d{1,2}[.)]\s+|step\s+\d+\s*[:.)-]\s*)", re.I)
-# not inside of a number: 6$6 is not 66
-_CURRENCY = re.compile(r"(?<!\d)[$€£]|[$€£](?!\d)|\\(?!times|cdot|div)")
+# not inside of a number: 6$6 and 6\6 are not 66
+_CURRENCY = re.compile(r"(?<!\d)(?:[$€£]|\\(?!times|cdot|div))|(?:[$€£]|\\(?!times|cdot|div))(?!\d)")
 _REMARK = re.compile(r"\((?=[^()\d=]*[A-Za-z])[^()\d=]*\)")
 _TOKEN = re.compile(
     rf"""(?P<unread>\d+:\d+|(?:(?:half|thirds?|quarters?|fourths?|fifths?|tenths?)\sof|twice|double|triple)\b

@@ -9,7 +9,7 @@ from typing import Any
 
 from laif_helpers.key_types import RequestChange
 from laif_helpers.models.gguf import prepare
-from laif_helpers.models.sampling import Sampling, sample_numbers
+from laif_helpers.models.sampling import Sampling, limits, sample_numbers
 from laif_helpers.models.serving import serve
 from laif_helpers.records import Completion, Message
 from laif_helpers.target import Target
@@ -51,12 +51,11 @@ def generate(
     Raises ValueError (unusable model or settings), ServerError (a server that refuses or keeps failing).
     """
     _check(conversations, max_new_tokens, temperature, n)
+    longest = limits(max_new_tokens, len(conversations), n)
     conversations = [turns for turns in conversations for _ in range(n)]  # equal prompts get seeds of their own
-    if not isinstance(max_new_tokens, int):
-        max_new_tokens = [limit for limit in max_new_tokens for _ in range(n)]
     if not conversations:
         return []
-    how = Sampling(max_new_tokens, temperature, seed, sample_numbers(conversations) if numbers is None else numbers)
+    how = Sampling(longest, temperature, seed, sample_numbers(conversations) if numbers is None else numbers)
     served, change = Target.of(model).kind == "server", change or RequestChange()
     ask = _ask_server(model, url, change) if served else _ask_local(model, dtype, batch_size, change)
     return _collected(partial(ask, conversations, how), len(conversations), on_done, progress)
@@ -115,8 +114,8 @@ def chosen_dtype(model: str, dtype: str) -> str:
 
 
 def _check(conversations: list[list[Message]], max_new_tokens: int | Sequence[int], temperature: float, n: int) -> None:
-    limits = [max_new_tokens] * len(conversations) if isinstance(max_new_tokens, int) else max_new_tokens
-    if len(limits) != len(conversations) or min(limits, default=1) < 1:
+    longest = limits(max_new_tokens, len(conversations))
+    if len(longest) != len(conversations) or min(longest, default=1) < 1:
         raise ValueError(f"max_new_tokens {max_new_tokens}: at least 1, one number or one for each conversation")
     if temperature < 0:
         raise ValueError(f"temperature {temperature}: 0 (greedy) or above")

@@ -9,6 +9,7 @@ from typing import Any
 
 from laif_helpers import models
 from laif_helpers.key_types import RequestChange
+from laif_helpers.models.sampling import limits
 from laif_helpers.records import Completion, Message, digest, sound_rows, write_jsonl
 
 Ask = Callable[..., list[Completion]]
@@ -30,9 +31,11 @@ def generate(
     What ``path`` or a file of ``beside`` holds of the same model, conversation, sample and settings is not asked again.
     """
     asked = [turns for turns in conversations for _ in range(n)]
-    limits = _each(max_new_tokens, len(conversations), n)
+    longest = limits(max_new_tokens, len(conversations), n)
     numbers, made_by = models.sample_numbers(asked), _made_by(model, how)
-    keys = [digest([made_by | {"max_new_tokens": most}, *of]) for most, *of in zip(limits, asked, numbers, strict=True)]
+    keys = [
+        digest([made_by | {"max_new_tokens": most}, *of]) for most, *of in zip(longest, asked, numbers, strict=True)
+    ]
     wanted, own = set(keys), _read(path)
     known = {key: row for file in beside for key, row in _read(file).items() if key in wanted} | own
     missing = [at for at, key in enumerate(keys) if key not in known]
@@ -50,14 +53,9 @@ def generate(
                 handle.write(json.dumps(row, ensure_ascii=False) + "\n")
                 handle.flush()
 
-        left, how["max_new_tokens"] = [asked[at] for at in missing], [limits[at] for at in missing]
+        left, how["max_new_tokens"] = [asked[at] for at in missing], [longest[at] for at in missing]
         models.generate(model, left, numbers=[numbers[at] for at in missing], on_done=keep, **how)
-    rows = [{field: value for field, value in known[key].items() if field != "key"} for key in keys]
-    return [Completion(**row) for row in rows]
-
-
-def _each(limits: int | Sequence[int], count: int, n: int) -> list[int]:
-    return [most for most in ([limits] * count if isinstance(limits, int) else limits) for _ in range(n)]
+    return [Completion(**{field: value for field, value in known[key].items() if field != "key"}) for key in keys]
 
 
 def _made_by(model: str, how: dict[str, Any]) -> dict[str, Any]:

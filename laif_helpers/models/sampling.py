@@ -25,6 +25,11 @@ class Sampling:
         return self.max_new_tokens if isinstance(self.max_new_tokens, int) else self.max_new_tokens[index]
 
 
+def limits(most: int | Sequence[int], count: int, n: int = 1) -> list[int]:
+    """The longest answer to each of ``n`` samples of each conversation, from one number or one of each."""
+    return [limit for limit in ([most] * count if isinstance(most, int) else most) for _ in range(n)]
+
+
 def sample_numbers(conversations: list[list[Message]]) -> list[int]:
     """Which sample of its conversation each is: how many equal ones stand before it."""
     before: Counter[str] = Counter()
