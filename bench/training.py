@@ -216,7 +216,7 @@ def flops(rows: int = 4, length: int = 2048, items: int = 128) -> None:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             seconds, seen = timed(way, settings, tokenizer, data)
-            tell(name, model.weights, sum(len(row["input_ids"]) for row in rows[:seen]) / seconds)
+            tell(name, model.weights, sum(len(row["input_ids"]) for row in data[:seen]) / seconds)
             print(f"  peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
         print(f"preflight's estimate for ours: {needed.device / 2**30:.1f} GiB")
 
