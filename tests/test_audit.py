@@ -40,6 +40,13 @@ def test_a_formula_that_never_ends_costs_its_time_and_nothing_else() -> None:
         judge.close()
 
 
+def test_a_math_verify_that_cannot_be_loaded_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "math_verify.py").write_text("raise ImportError('No module named antlr4')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"math-verify cannot be loaded \(No module named antlr4\); install"):
+        latex.Judge().ask("18", "The answer is 18.")
+
+
 @pytest.mark.parametrize(
     ("text", "right"),
     [

@@ -47,7 +47,7 @@ class Judge:
         atexit.register(self.close)
 
     def ask(self, gold: str, text: str) -> Verdict:
-        """Whether the answer that ``text`` ends on equals ``gold``."""
+        """Whether the answer that ``text`` ends on equals ``gold``. Raises RuntimeError if math-verify is broken."""
         with self._lock:
             child = self._child = self._child or self._started()
             assert child.stdin and child.stdout
@@ -71,7 +71,7 @@ class Judge:
 
     def _started(self) -> "subprocess.Popen[str]":
         path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-        return subprocess.Popen(
+        child = subprocess.Popen(
             [sys.executable, "-m", "laif_helpers.graders.latex", str(self.timeout_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -79,6 +79,12 @@ class Judge:
             text=True,
             env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": path},
         )
+        assert child.stdout
+        why = json.loads(child.stdout.readline() or '"its process ended"')
+        if why:  # a child for each answer would end in the same way, for hours
+            child.communicate()
+            raise RuntimeError(f"math-verify cannot be loaded ({why}); install the packages of environment.yml")
+        return child
 
 
 ask = Judge().ask
@@ -127,14 +133,21 @@ def _tex(formula: str) -> str:
 
 
 def _serve(timeout_s: float) -> None:
-    """Answer lines of standard input until it closes. The timer has no handler, so it ends the process."""
+    """Say why it cannot (nothing if it can), then answer lines of standard input until it closes.
+
+    The timer has no handler, so it ends the process.
+    """
     import logging
     import resource
     import signal
 
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    from math_verify import parse, verify
-
+    try:
+        from math_verify import parse, verify
+    except Exception as error:
+        print(json.dumps(str(error) or type(error).__name__), flush=True)
+        return
+    print(json.dumps(""), flush=True)
     logging.disable(logging.CRITICAL)
     for line in sys.stdin:
         gold, text = json.loads(line)
