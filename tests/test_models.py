@@ -326,6 +326,17 @@ def test_weights_that_are_not_there_are_never_drawn_at_random(tiny: Path, tmp_pa
     assert [s for s in check.problems(str(bad)) if "no weights" in s]
 
 
+def test_memory_that_runs_out_while_weights_load_is_not_called_a_bad_path(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError("cannot take 8 GiB")
+
+    monkeypatch.setattr(local_model, "_weights", full)
+    with pytest.raises(MemoryError, match="8 GiB"):
+        models.generate(str(shutil.copytree(tiny, tmp_path / "large")), [ask("hi")], progress=False)
+
+
 def test_a_template_that_wants_content_in_parts_gets_them(tiny: Path, tmp_path: Path) -> None:
     parts = TEMPLATE.replace("{{ m['content'] }}", "{% for part in m['content'] %}{{ part.text }}{% endfor %}")
     folder = changed(tiny, tmp_path / "parts", "chat_template.jinja", lambda _: parts.encode())

@@ -95,6 +95,8 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         model = _quietly(_weights, path, getattr(torch, dtype))
+    except MemoryError:
+        raise
     except Exception as error:  # other people's files raise anything
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
