@@ -92,10 +92,11 @@ def unreachable(text: str) -> str:
 
     if isinstance(try_to_load_from_cache(text, "config.json"), str):
         return ""
+    absent = f"target {text!r} is no folder ({resolve(text)}) and not in the hub's cache, and"
     if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE", "") not in ("", "0"):
-        return f"target {text!r} is no folder here and not in the hub's cache, and HF_HUB_OFFLINE forbids to fetch it"
+        return f"{absent} HF_HUB_OFFLINE forbids to fetch it"
     if why := _no_connection(constants.ENDPOINT):
-        return f"target {text!r} is no folder here and not in the hub's cache, and the hub cannot be reached ({why})"
+        return f"{absent} the hub cannot be reached ({why})"
     return ""
 
 

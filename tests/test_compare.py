@@ -373,3 +373,8 @@ def test_notebook_06_by_hand(tmp_path: Path, state: str, monkeypatch: pytest.Mon
     wanted = {"trained, not evaluated": "run 01_evaluate with ARM=&#39;le&#39;, ITERATION=1"}
     assert wanted.get(state, "practice, N = 80: untouched 50.0 %") in page
     assert len(space["missing"]) == {"errors not measured": 3, "no iterations": 0}.get(state, 4)
+
+
+def test_costs_are_read_without_powers_of_ten() -> None:
+    table = pd.DataFrame({"arm": ["le"], "usd": [0.0012], "points_per_usd": [-16666.7], "points": [-20.0]})
+    assert report._gains(table).iloc[0].tolist() == ["le", "-20", "0.0012", "-16,667"]

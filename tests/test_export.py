@@ -89,7 +89,7 @@ def test_bad_input_is_told_in_a_sentence(run: RunDir, tmp_path: Path) -> None:
         ({"run": "none"}, "no run 'none'"),
         ({"arm": "lec"}, "no lessons of arm 'lec'; arms with lessons: le"),
         ({"iteration": 4}, "no lessons in iteration 4"),
-        ({"format": "xml"}, "messages, alpaca, sharegpt"),
+        ({"format": "xml"}, "messages, alpaca, sharegpt, inspect"),
         ({"out": str(run.path)}, "no export wrote"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=problem):

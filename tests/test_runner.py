@@ -180,6 +180,12 @@ def test_quote_only_stops_after_the_requests(toy: Toy) -> None:
     ]
 
 
+def test_the_end_of_a_run_for_lessons_says_where_they_lie(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    toy.run(lessons_only=True, arms=["le"])
+    lessons = toy.run_dir.iteration("le", 1).lessons("le")
+    assert f"lessons    {lessons}" in capsys.readouterr().out
+
+
 def test_no_iterations_evaluates_analyses_and_compares(toy: Toy) -> None:
     code, ran = toy.run(iterations=0)
     assert code == 0
@@ -506,6 +512,7 @@ def test_real_kernels_run_fail_and_tell(
     assert rows["fine_tuning/iter1/05_train_deepspeed"]["reason"] == "AssertionError: too few"
     out = capsys.readouterr().out
     assert 'assert p.budget > 99, "too few"' in out
+    assert out.count("AssertionError: too few") == 2, "once under the cell, once in the stage's line"
     assert any(line.split()[:3] == ["in", "all", "3"] for line in out.splitlines())
     log = (toy.run_dir.path / "run.log").read_text()
     assert f"vanilla/iter0/02_error_analysis | kernel {sys.executable}" in log

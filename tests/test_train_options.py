@@ -399,9 +399,25 @@ def test_forecast_of_the_instructor(tmp_path: Path) -> None:
     priced = values | {"prices": {"m": {"input": 1, "output": 3}}}
     cheap, dear = (forecast_of(tmp_path, **given)[0] for given in (values, priced))
     assert "6 arm iterations" in cheap and "no price given" in cheap and "dollars" in dear
+    free = forecast_of(tmp_path, **values, prices={"m": {"input": 0, "output": 0}})
+    assert len(free) == 1 and free[0].endswith("0.00 to 0.00 dollars"), "a price of 0 is a price"
     absent = values | {"benchmarks": ["gsm8k"], "in_domain": ["gsm8k"], "data_dir": str(tmp_path)}
     assert "no forecast, because a benchmark cannot be read" in forecast_of(tmp_path, **absent)[0]
     assert forecast_of(tmp_path) == [], "the scripted instructor costs nothing"
+
+
+def test_what_stops_paid_calls_is_said_before_the_first_stage(tmp_path: Path) -> None:
+    def said(**more: Any) -> list[str]:
+        values: dict[str, Any] = {
+            "instructor": "llm",
+            "instructor_model": "m",
+            "prices": {"m": {"input": 1, "output": 3}},
+        }
+        (tmp_path / "r.yaml").write_text(yaml.safe_dump(values | more))
+        return forecast.warnings(plan.make(tmp_path / "r.yaml").stages)
+
+    assert "max_usd is 0" in said()[0] and "the price of 'm' is missing" in said(prices={}, max_usd=1)[0]
+    assert said(max_usd=1) == said(quote_only=True) == said(arms=["fine_tuning"]) == []
 
 
 def test_forecast_counts_what_is_shared_once(tmp_path: Path) -> None:

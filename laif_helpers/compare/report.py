@@ -62,7 +62,7 @@ def _lessons(ranked: pd.DataFrame) -> pd.DataFrame:
 def _gains(table: pd.DataFrame) -> pd.DataFrame:
     """The advice beside the points, not behind ten columns."""
     front = [name for name in ("arm", "iteration", "points", "low", "high", "advice") if name in table]
-    return table[[*front, *(name for name in table.columns if name not in front)]].round(2).map(_number)
+    return table[[*front, *(name for name in table.columns if name not in front)]].round(6).map(_number)
 
 
 def _short(cell: Any) -> str:
@@ -122,7 +122,7 @@ def training(run: RunDir) -> pd.DataFrame:
 
 def _number(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 

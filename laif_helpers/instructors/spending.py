@@ -61,7 +61,7 @@ def no_room(cap: float, spent: float, most: float) -> str:
     )
 
 
-def check(p: StageParameters, longest: dict[str, Any] | None) -> None:
+def check(p: Recipe, longest: dict[str, Any] | None) -> None:
     """ValueError if a price is missing, or if the cap does not allow for one call; ``longest`` is the longest call."""
     if p.instructor_model not in p.prices:
         raise ValueError(

@@ -45,7 +45,7 @@ def export(
     was kept, and for a folder that holds other things.
     """
     if format not in READERS:
-        raise ValueError(f"format {format!r}: choose one of {', '.join(READERS)}")
+        raise ValueError(f"format {format!r}: choose one of {', '.join(READERS)}, inspect")
     folder = RunDir.named(run)
     iteration = iteration or _latest(folder, arm)
     path = folder.iteration(arm, iteration).lessons(arm)

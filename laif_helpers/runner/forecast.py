@@ -21,17 +21,18 @@ FRAME = 1800  # characters of instructions in a request, beside the item and the
 
 
 def lines(stages: list[Stage]) -> list[str]:
-    """Lines on the instructor of a plan: what keeps it from teaching, and a language model's requests, tokens, dollars.
+    """Lines on the instructor of a plan: a language model's requests, tokens, dollars, and what keeps it from teaching.
 
     Each stage that asks counts once, so that what the points of a sweep or the arms of a run share is paid once.
     """
-    return [*warnings(stages), *_cost(stages)]
+    return [*_cost(stages), *warnings(stages)]
 
 
 def warnings(stages: list[Stage]) -> list[str]:
     """What a run would do without, unnoticed: lessons that its instructor cannot write, requests that nobody sends."""
     asking = next((stage.recipe for stage in stages if stage.row.needs == "instructor"), None)
-    found = [instructors.warning(asking) if asking else "", _unsent(stages[0].recipe) if stages else ""]
+    found = [instructors.warning(asking), _unpaid(asking)] if asking else []
+    found += [_unsent(stages[0].recipe)] if stages else []
     return [sentence for sentence in found if sentence]
 
 
@@ -48,6 +49,17 @@ def target_missing(run_plan: RunPlan) -> str:
     if (found := target.Target.of(name)).kind == "gguf" and found.path:
         gguf.read_header(found.path)
     return target.unreachable(name)
+
+
+def _unpaid(recipe: Recipe) -> str:
+    """What stage 3 would stop at, hours later: no price, or no cap. Replies of an earlier call need neither."""
+    if recipe.instructor != "llm" or recipe.quote_only:
+        return ""
+    try:
+        spending.check(recipe, None)
+    except ValueError as error:
+        return f"stage 3 will stop if it has to ask: {error}"
+    return ""
 
 
 def _unsent(recipe: Recipe) -> str:
@@ -71,12 +83,13 @@ def _cost(stages: list[Stage]) -> list[str]:
         low, high = (list(map(sum, zip(*parts, strict=True))) for parts in turn_by_turn)
     except (OSError, ValueError) as error:
         return [f"instructor: no forecast, because a benchmark cannot be read ({str(error).splitlines()[0]})"]
-    tokens = [f"{a / 1e6:,.1f} to {b / 1e6:,.1f}" for a, b in zip(low[1:3], high[1:3], strict=True)]
+    tokens = [f"{a:,.0f} to {b:,.0f}" for a, b in zip(low[1:3], high[1:3], strict=True)]
     dollars = sorted((low[3], high[3]))
-    priced = f"{dollars[0]:,.0f} to {dollars[1]:,.0f} dollars" if dollars[1] else "no price given"
+    named = turns[0].recipe.instructor_model in turns[0].recipe.prices
+    priced = f"{dollars[0]:,.2f} to {dollars[1]:,.2f} dollars" if named else "no price given"
     who = f"{turns[0].recipe.instructor_model or 'a model'}, {len(turns)} arm iterations"
     asked = f"{low[0]:,.0f} to {high[0]:,.0f} requests"
-    spent = f"{tokens[0]} million tokens in, {tokens[1]} out, {priced}"
+    spent = f"{tokens[0]} tokens in, {tokens[1]} out, {priced}"
     return [f"instructor: {who}, if {WRONG[0]:.0%} to {WRONG[1]:.0%} of the answers are wrong: {asked}, {spent}"]
 
 

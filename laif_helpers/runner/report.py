@@ -56,7 +56,7 @@ def say(text: str) -> None:
 def show_failure(stage: Stage, reason: str, source: str, traceback: list[str]) -> None:
     """The failing cell's source and error in one screen."""
     line = "-" * min(shutil.get_terminal_size().columns, 100)
-    trace = plain("\n".join(traceback)).splitlines()
+    trace = plain("\n".join(traceback)).removesuffix(plain(reason)).splitlines()
     parts = [line, f"FAILED {stage.key}", *_ends(source.splitlines(), first=True)]
     parts += [line, *_ends(trace, first=False)] if trace else []
     parts += [line, reason, f"the notebook so far: {stage.folder.notebooks / stage.name}.ipynb", line]
@@ -102,7 +102,9 @@ def _seconds_table(rows: list[dict[str, Any]]) -> str:
 
 def _results(run_plan: RunPlan) -> list[tuple[str, Path]]:
     folder = run_plan.run
+    early = run_plan.stages if run_plan.settings.stops_early else []
     return [
+        *[("lessons", stage.folder.lessons(stage.arm)) for stage in early if stage.makes_lessons],
         ("report", folder.compare / "report.html"),
         ("results", folder.compare / "results.csv"),
         ("figures", folder.compare),
