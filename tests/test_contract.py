@@ -351,3 +351,12 @@ def test_nano_is_small() -> None:
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert total <= 5 * 2**20
     assert json.loads((folder / "config.json").read_text())["model_type"] == "llama"
+
+
+def test_a_recipe_may_name_every_instructor() -> None:
+    from typing import get_args
+
+    from laif_helpers import instructors, sections
+
+    named = sections.InstructorSection.model_fields["instructor"].annotation
+    assert get_args(named) == tuple(instructors.INSTRUCTORS)

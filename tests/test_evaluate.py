@@ -347,6 +347,8 @@ def test_a_low_share_of_read_answers_is_a_warning() -> None:
     assert "not shown to be above chance (25.0 %)" in text and "too much to trust" in text
     text = evaluate.observation(pd.DataFrame([row | {"chance": 0.05, "unreadable": 0}]))
     assert ", above chance (5.0 %)" in text and "Every answer could be read" in text
+    text = evaluate.observation(pd.DataFrame([row | {"chance": 0.0, "unreadable": 0, "cut": cut} for cut in (5, 85)]))
+    assert text.count("cut at the token limit") == 1 and "85 (85.0 %)" in text and "raise max_new_tokens" in text
 
 
 # -- answers somebody already has

@@ -297,7 +297,7 @@ def test_preflight_of_a_sound_training(parameters: Make, base: Path) -> None:
     rows = {row["check"]: row for row in preflight_of(p, base)}
     assert {row["verdict"] for row in rows.values()} == {"fine"}
     assert "160 of 160 prompts are, token by token" in rows["chat template"]["found"]
-    assert rows["steps"]["found"].startswith("20 of 8 samples (1 process(es)), 2 of them")
+    assert rows["steps"]["found"].startswith("20, each of up to 8 samples (1 process(es)), 2 of them")
     assert list(tables.preflight_table(p.folder).columns) == ["check", "found", "verdict"]
 
 

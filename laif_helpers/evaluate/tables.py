@@ -133,7 +133,7 @@ def observation(table: pd.DataFrame) -> str:
         if row["chance"] > 0:  # not an open answer, which nobody guesses, nor NaN: unknown
             above = "above" if row["ci_low"] > row["chance"] else "not shown to be above"
             sure += f", {above} chance ({100 * row['chance']:.1f} %)"
-        lines.append(f"- **{name}**: {sure}. {_unread(row)}")
+        lines.append(f"- **{name}**: {sure}. {_unread(row)}{_cut(row)}")
     return "\n".join(["**Observation.**", "", *lines])
 
 
@@ -143,6 +143,14 @@ def _unread(row: Mapping[str, Any]) -> str:
         return "Every answer could be read."
     warning = " **That is too much to trust the accuracy: look at them below.**" if share > 0.05 else ""
     return f"{count:,} answers ({100 * share:.1f} %) could not be read and count as wrong.{warning}"
+
+
+def _cut(row: Mapping[str, Any]) -> str:
+    """Answers that had no room look like errors, and would be taught as such."""
+    count, share = row.get("cut", 0), row.get("cut", 0) / row["n"]
+    if not share > 0.05:
+        return ""
+    return f" **{count:,} ({100 * share:.1f} %) were cut at the token limit: raise max_new_tokens and ask again.**"
 
 
 def longest(df: pd.DataFrame, n: int = 5) -> pd.DataFrame:

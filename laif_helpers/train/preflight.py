@@ -80,7 +80,7 @@ def _steps(shares: Row, settings: Settings, arguments: Any) -> list[Row]:
     batch = settings.batch_size * settings.gradient_accumulation * arguments.world_size
     steps = int(settings.epochs * -(-shares["samples"] // batch))
     warm = arguments.get_warmup_steps(steps)
-    found = f"{steps} of {batch} samples ({arguments.world_size} process(es)), {warm} of them to warm up"
+    found = f"{steps}, each of up to {batch} samples ({arguments.world_size} process(es)), {warm} of them to warm up"
     return [_row("steps", found, "look" if steps < 10 else "fine")]
 
 
