@@ -81,7 +81,7 @@ def _as_written(of: _Letters) -> dict[str, str]:
         rf"|{_ALONE}\(?(?P<other>{of.any})\)?(?!{of.several})(?:[.:,][^.\n]{{0,200}}?)?\s+(?:is|would be)\s+{_THE}"
         rf"(?:{_GOOD}\s+(?:answer|choice|option)|(?<=the )(?:final\s+)?answer)\b",
         "correct": rf"{_ALONE}(?:[Ss]tatement\s+)?\(?{of.named}\)?\s*(?:[.:,][^.\n]{{0,200}}?)?\s+"
-        rf"(?:is|seems|would be|must be)\s+{_THE}{_GOOD}\b",
+        rf"(?:(?:is|seems|would be|must be)\s+{_THE}{_GOOD}\b|best\s+[a-z]+s\b|fits best|makes the most sense)",
         "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$)",
         "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{_NOUN}\s+)?"
         rf"{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
@@ -89,7 +89,8 @@ def _as_written(of: _Letters) -> dict[str, str]:
         "instead": rf"(?:\b[Nn]ot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+"
         r"(?:rather\s+|actually\s+)?"
         r"|\b(?:[Ww]ait|[Cc]orrection)[,:.…—-]*\s+(?:(?:no|wait|it's|it is|I mean)[,:]?\s+){0,2})"
-        rf"(?:{_NOUN}\s+)?{of.word}",
+        rf"(?:{_NOUN}\s+)?{of.word}"
+        rf"|(?:\.\.\.|…|[—,-])[ \t]*no,[ \t]+(?:it's[ \t]+)?\(?(?P<other>{of.any})\)?(?=[.!]?\s*$)",
         "item": rf"(?:^|(?<=[.,;✗✘❌✓✔✅]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
         r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b)|(?=[\s|]{0,3}[✗✘❌✓✔✅]))",
         "several": of.several,
@@ -157,11 +158,19 @@ def with_label(text: str, options: dict[str, str]) -> list[str]:
     return found
 
 
+def _bare(text: str) -> str:
+    """The text without its article, which models leave out."""
+    return re.sub(r"\A(?:an?|the) (?=\w)", "", normal(text))
+
+
 def whole_text(text: str, options: dict[str, str]) -> str | None:
     """The option that is the whole response, or what its last equation equals."""
-    wanted = {normal(text), normal(text.strip().rsplit("\n", 1)[-1].rpartition("=")[2])}
-    fitting = [label for label, option in options.items() if normal(option) in wanted]
+    wanted = {_bare(text), _bare(text.strip().rsplit("\n", 1)[-1].rpartition("=")[2])}
+    fitting = [label for label, option in options.items() if _bare(option) in wanted]
     return fitting[0] if len(fitting) == 1 else None
+
+
+_REJECTED = re.compile(r",? (?:rather than|instead of)\b[^,.;]*|, (?:and |but )?not\b[^,.;]*")
 
 
 def options_named(text: str, options: dict[str, str], predicate: bool) -> list[str]:
@@ -170,7 +179,7 @@ def options_named(text: str, options: dict[str, str], predicate: bool) -> list[s
     A bare number or one letter is too common a word to count elsewhere. "increase" inside "large increase" does not
     count if both are options.
     """
-    whole = spaced(text)
+    whole = _REJECTED.sub("", spaced(text))
     spans: dict[str, list[tuple[int, int]]] = {}
     for label, option in options.items():
         words = normal(option)

@@ -40,7 +40,7 @@ _GIVEN = re.compile(
     re.IGNORECASE,
 )
 _ADJUNCT = re.compile(
-    r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with|from|among|between|into"
+    r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with|from|en|von|aus|из|за|por|pro|par|su|among|between|into"
     r"|out of|before|until|when|if|because|since|while|whose|who|which|plus|minus|times)\s+"
     r"(?:(?:the|those|these|that|this|all|his|her|their|its|a|an|only|each|of|there are|she has|he has)\s+){0,3}\$?$",
     re.IGNORECASE,
@@ -60,7 +60,7 @@ _SO = re.compile(
 )
 _THEREFORE = re.compile(
     r"\b(?:so(?! (?:that|far|many|much))|therefore|thus|hence|which means|that means|meaning|leaving|making|will leave"
-    r"|for a (?:\w+ )?(?:total|profit|balance|difference|cost|loss) of)\b",
+    r"|(?:\bfor|[,;:—–]) a (?:\w+ )?(?:total|profit|balance|difference|cost|loss) of)\b",
     re.IGNORECASE,
 )
 """What stands behind it in a sentence is the conclusion, what stands before it is not."""
@@ -80,7 +80,7 @@ _CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|o'clock)", re.IGNORECASE)
 _ENDS = re.compile(
     r"\s+(?:[\w-]+\s+){0,3}?(?:more|left|in total|altogether|in all|total|remaining|each)\b", re.IGNORECASE
 )
-_DIGITS = r"(?<![\d,.])[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:\s?%)?"
+_DIGITS = r"(?<![\d,.:])[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:\s?%)?"
 _UNIT = r"(?:\s(?!(?:if|when|depending|as|because|in|for|but|and|or|is|was|with)\b)[a-z]+)?"
 _EITHER = re.compile(
     rf"(?P<between>\bbetween\s+)?(?P<one>{_DIGITS})[}}$*]*(?P<unit>{_UNIT})(?:(?(between)\s+and|,?\s+or)"
@@ -180,7 +180,7 @@ def _asked(question: str) -> _Asked:
         _unit_asked(ask, counted),
         bool(
             re.search(
-                r"\bhow much\b[^?]*\b(?:money|cost|pay|spen[dt]|earn|make|charge|save|price|profit|owe)|\$|dollar",
+                r"\bhow much\b[^?]*\b(?:money|cost|pay|spen[dt]|earn|make|charg|save|price|profit|owe|chang)|\$|dollar",
                 ask,
             )
         ),

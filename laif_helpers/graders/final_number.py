@@ -10,7 +10,7 @@ from laif_helpers.graders import fields, latex
 from laif_helpers.graders.conclusion import choose, dozens_counted, settled
 from laif_helpers.graders.languages import CONCLUDES, english
 from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, with_point
-from laif_helpers.graders.turns import own_turn
+from laif_helpers.graders.turns import TAKEN_BACK, own_turn
 from laif_helpers.records import Grade
 
 TAIL = 8000
@@ -67,6 +67,7 @@ _LACKS = (
     r"|\b(?:more|additional|further)\s+(?:information|data|details)\s+(?:is|are|would be)"
     r"\s+(?:needed|required|necessary)\b"
     r"|\b(?:is|are|was|were)(?: not|n't)\s+(?:\w+\s+)?(?:specified|given|provided|stated|mentioned)\b"
+    r"|\b(?:problem|question)\s+(?:does not|doesn't)\s+(?:specify|state|say|tell|mention|give|provide)\b[^.\d]*\.?\Z"
     r"|\bunanswerable\b|\bindeterminate\b|\bundetermined\b|\bN/A\b"
 )
 _UNANSWERABLE = re.compile(f"{_CANNOT}|{_LACKS}", re.IGNORECASE)
@@ -86,7 +87,7 @@ _SUPPOSES = re.compile(
     r"^\W*(?:however,? )?(?:if|suppose|assuming|please|once|when|for example|could you|can you)\b", re.IGNORECASE
 )
 _EXPLAINS = re.compile(
-    r"\n[^\w\n]{0,20}_{0,3}(?:here(?:'s| is| are) (?:the |how |my |a )|explanation|reasoning|breakdown"
+    r"(?:\n|[.!][ ])[^\w\n]{0,20}_{0,3}(?:here(?:'s| is| are) (?:the|how|why|my|a)\b|explanation|reasoning|breakdown"
     r"|step[- ]by[- ]step|(?:the |my )?(?:key |main |following )?steps\b[^\n]{0,60}:[ \t]*\n)"
     r"|(?<=\A)[\W_]*\d[\d.,]*(?: [a-z]+)?[.*\s]*\n[ \t]*\n",
     re.IGNORECASE,
@@ -136,6 +137,9 @@ def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
     question = dozens_counted(question, question)
     stated = sorted(_statements(text, question), key=lambda found: (found.end, found.start))
     firm = [found for found in stated if found.firm]
+    backs = [match.end() for match in TAKEN_BACK.finditer(text, firm[-1].start)] if firm else []
+    if backs and numbers(text[backs[-1] :]):
+        return _conclusion(text[backs[-1] :], question)
     if firm:
         return settled(firm[-1].number, firm[-1].how, text, firm[-1].start)
     # what is stated counts unless the reasoning goes on behind it, with numbers of its own

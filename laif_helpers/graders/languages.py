@@ -18,6 +18,9 @@ _VALUES = (*range(2, 21), *range(30, 101, 10))
 _PAIRS = (pair for row in _TABLE["counted"] for pair in zip(row.split(), _VALUES, strict=True))
 COUNTED = {word: value for word, value in _PAIRS if not word.endswith("?")}
 """Numbers in words. They count in texts without digits, in which they can put no other number aside."""
+_ones, _tens, _twenties = (row.split() for row in _TABLE["joined"])
+COUNTED |= {f"{one}und{ten}": n + 10 * t for n, one in enumerate(_ones, 1) for t, ten in enumerate(_tens, 2)}
+COUNTED |= {word: n for n, word in enumerate(_twenties, 21)} | {"duas": 2, "две": 2}
 _KOREAN = {
     word: n
     for row in ("하나 둘 셋 넷 다섯 여섯 일곱 여덟 아홉", "한 두 세 네")
@@ -37,7 +40,7 @@ CONCLUDES = "|".join(_TABLE["concludes"])
 """What opens a conclusion or names a total, in these languages."""
 _word = "|".join(sorted(map(re.escape, COUNTED), key=len, reverse=True))
 _NUMBER_WORDS = re.compile(
-    rf"(?<![\w-])(?:{_word})(?:(?:[\s-]|\s(?:et|y|e|und)\s)+(?:{_word}))*(?![\w-])(?!\s(?:et|y|e)\s)"
+    rf"(?<![\w-])(?:{_word})(?:(?:[\s-]|\s(?:et|y|e|und)\s){{1,3}}(?:{_word})){{0,8}}(?![\w-])(?!\s(?:et|y|e)\s)"
     rf"|(?<!\w)({'|'.join(_KOREAN_TENS)})?({'|'.join(_KOREAN)})?\s?(?=(?:개|명|마리|권|살|시간|송이|자루|대|번)(?!\w*\d))",
     re.IGNORECASE,
 )
@@ -113,10 +116,14 @@ def spaced(text: str) -> str:
 
 
 def _digits(words: "re.Match[str]") -> str:
-    """A number word in digits; several in a row ("treinta y dos") are left, because only one is sure."""
+    """A number word in digits, and a ten with a unit ("treinta y dos"); other words in a row are left: none is sure."""
     if words[1] or words[2]:
         return str(_KOREAN_TENS.get(words[1], 0) + _KOREAN.get(words[2], 0)) + " "
-    return str(COUNTED.get(words[0].casefold(), words[0]))
+    whole = words[0].casefold()
+    ten, *unit = (COUNTED.get(word, 0) for word in re.split(r"[\s-]+(?:(?:et|y|e)\s+)?", whole))
+    if whole not in COUNTED and len(unit) == 1 and ten >= 20 and ten % 10 == 0 < unit[0] < 10:
+        return str(ten + unit[0])
+    return str(COUNTED.get(whole, words[0]))
 
 
 def english(text: str, options: bool = False, labels: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -129,6 +136,7 @@ def english(text: str, options: bool = False, labels: Mapping[str, str] = Mappin
         text = _NUMBER_WORDS.sub(_digits, text)
     if text.isascii() and not _SHARED_LETTERS.search(text):
         return text
+    text = re.sub(r"(?<![\w'])([A-J])['’](?:[dt][iı]r)\b", r"\1.", text)  # "B'dir" is Turkish for "is B"
     text, labels = text.translate(_STOPS), labels or _FOREIGN
     if options:
         text = _lettered(text, labels)  # once more below, because a phrase may have touched its label

@@ -10,6 +10,8 @@ import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
+from laif_helpers.graders import eastern
+
 TOLERANCE = Fraction(1, 10_000)
 """The papers' tolerance: |answer - gold| <= 1e-4."""
 NONE = "None"
@@ -27,8 +29,6 @@ NUMERALS = {word: str(value) for word, value in WORDS.items() if value > 1}
 SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
 PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10, "twelfth": 12, "twentieth": 20}
-_POWERS = (("百", 100), ("千천", 1000), ("万萬만", 10**4), ("亿億억", 10**8))
-_EASTERN = {sign: value for signs, value in _POWERS for sign in signs} | {"十": 10}
 _INDIAN = {"लाख": 10**5, "करोड़": 10**7, "lakh": 10**5, "crore": 10**7}
 _LETTERS = {"k": 1000, "m": 10**6, "b": 10**9}
 
@@ -64,12 +64,16 @@ _SPELLED = re.compile(
 )
 _LATEX = re.compile(r"(-?)\\[dtc]?frac\s*(?:\{\s*(-?[\d.,]{1,40})\s*\}\s*\{\s*([\d.,]{1,40})\s*\}|(\d)\s?(\d))")
 _REPEATING = re.compile(r"(\d{1,40})\.(\d{0,40})\s?\\(?:overline|bar|overbar|dot)\s?\{?(\d{1,40})\}?")
-_CHINESE_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 # "一共" (in total), "第一" (the first), "百分之" (percent) and the like name no number
 _CHINESE = re.compile(
     r"(?<![第统統唯万萬\d])(?!一[共起样樣定些般直切旦致方旁边邊半下点點会會]|十分|百分|三角|四边|四邊)"
     r"[零〇一二两兩三四五六七八九十百千万萬亿億]{1,30}(?:[点點](?P<decimals>[零〇一二三四五六七八九]{1,20}))?"
 )
+# 1 000 000 and 1 260 €; 60,00 € and R$ 1.260,50; 1/6 ≈ 0.167, whose fraction is exact
+_SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?: \d{3}){2,9}| \d{3}(?=(?:,\d\d)? ?(?:€|₽|zł|kr\b|euros?\b|руб)))(?!\d)")
+_CENTS = r"\d{1,3}(?:\.?\d{3}){0,4},\d\d"
+_EUROPEAN = re.compile(rf"(?:R\$|€) ?{_CENTS}(?![\d,.]*\d)|(?<![\d.,]){_CENTS}(?= ?(?:€|EUR\b|euros?\b|reais\b))")
+_ROUGHLY = re.compile(r"(\d{1,30}\s?/\s?\d{1,30})\s{0,3}≈\s{0,3}\d{0,30}\.\d{2,30}(?!\d|\s?%)")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z}])\s?\^\s?\{?[23]\}?")
 _LABEL = re.compile(r"\b(?:day|week|month|year|step|part|room|question|number|no\.|grade|chapter|page)\s*#?$", re.I)
 
@@ -158,8 +162,10 @@ def plain(text: str) -> str:
     text = re.sub(r"(?<=\d)h(?=\d)", " h ", re.sub(r"(\d)['′](\d{1,2})[\"″]", r"\1 feet \2 inches", text))
     text = re.sub("-?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]", lambda match: f" {_vulgar(match[0])} ", text)
     text = re.sub(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda match: f"10^{unicodedata.normalize('NFKC', match[1])}", text)
-    text = re.sub("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))", "", text)
+    text = re.sub("(?<=\\d)[\u00a0\u2009\u202f_](?=\\d{3}(?!\\d))", "", text)
     text = re.sub("[\u00a0\u2009\u202f]", " ", text)
+    text = _SPACED.sub(lambda match: match[0].replace(" ", ""), _EUROPEAN.sub(lambda match: with_point(match[0]), text))
+    text = text if text.isascii() else eastern.MIXED.sub(eastern.in_digits, _ROUGHLY.sub(r"\1", text))
     text = text if text.isascii() else re.sub(r"百分之\s?([\d.]+|[零〇一二两三四五六七八九十百]+)", r"\1%", text)
     text = re.sub(r"(?<![^\W_])_{1,40}(?=[-$\d])|(?<=\d)_{1,40}(?![^\W_])", "", text)
     return re.sub(r"\*\*(?!\s?\d)|__|`|(?<!\d)\*\*", "", text)
@@ -208,7 +214,9 @@ def _scaled(match: "re.Match[str]", value: Fraction) -> Fraction:
     if match["letter"]:
         return value * _LETTERS[match["letter"][0].lower()]
     if east := match["east"]:
-        return value * (_INDIAN.get(east.lower().removesuffix("s")) or math.prod(_EASTERN[sign] for sign in east))
+        return value * (
+            _INDIAN.get(east.lower().removesuffix("s")) or math.prod(eastern.EASTERN[sign] for sign in east)
+        )
     return value * SCALES[match["scale"].lower()] if match["scale"] else value
 
 
@@ -251,32 +259,12 @@ def part_of(word: str) -> int:
 
 
 def _chinese(match: "re.Match[str]") -> Number | None:
-    decimals = "".join(str(_CHINESE_DIGITS[sign]) for sign in match["decimals"] or "")
-    value = _chinese_value(re.split("[点點]", match[0])[0])
+    decimals = "".join(str(eastern.DIGITS[sign]) for sign in match["decimals"] or "")
+    value = eastern.value_of(re.split("[点點]", match[0])[0])
     if value is None:
         return None
     percent = match.string[match.end() : match.end() + 1] == "%"
     return Number(value + Fraction(f"0.{decimals or 0}"), match[0], percent, len(decimals), match.start(), True)
-
-
-def _chinese_value(words: str) -> int | None:
-    """三万五千 is 35000, 二〇二四 is 2024; a scale without a number before it (千, 万) names none, but 十 is 10."""
-    for scale, signs in ((10**8, "亿億"), (10**4, "万萬")):
-        at = next((place for place, sign in enumerate(words) if sign in signs), None)
-        if at is not None:
-            above, below = _chinese_value(words[:at]), _chinese_value(words[at + 1 :] or "零")
-            return None if not words[:at] or above is None or below is None else above * scale + below
-    if all(sign in _CHINESE_DIGITS for sign in words):
-        return int("".join(str(_CHINESE_DIGITS[sign]) for sign in words) or 0)
-    total = current = 0
-    for place, sign in enumerate(words):
-        if sign in _CHINESE_DIGITS:
-            current = _CHINESE_DIGITS[sign]
-        elif not place and sign != "十":
-            return None
-        else:
-            total, current = total + (current or 1) * _EASTERN[sign], 0
-    return total + current
 
 
 def _value(text: str) -> int:

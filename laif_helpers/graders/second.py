@@ -28,7 +28,7 @@ Judge = Callable[[list[Example], list[str]], list[Second]]
 
 _TAIL = 6000
 _CANNOT = re.compile(
-    r"(?:not|n't) enough|cannot|can't|impossible|insufficient|unknown|\bnone\b|not (?:given|specified)", re.I
+    r"(?:not|n't) (?:enough|given|specif|state|mention)|cannot|can't|impossible|insufficient|unknown|\bnone\b", re.I
 )
 _CUE = re.compile(r"\b(?:answer|correct|therefore|thus|hence|so|option|choice|best|boxed)\b", re.IGNORECASE)
 _DENIES = re.compile(r"\b(?:not|incorrect|wrong|false|isn't|eliminate[ds]?)\b", re.IGNORECASE)

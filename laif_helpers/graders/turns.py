@@ -12,7 +12,7 @@ _NAMES = (
 )
 _PIPED = r"(?:thinking|think|thoughts?|reasoning|reason|cot|inner)"
 _MARK = re.compile(
-    rf"(?<![`'\"])(?:(?P<opens><\s?{_NAMES}(?:\s[\w-]{{1,20}}=[^<>\n]{{1,80}}|\s)?>|&lt;{_NAMES}&gt;"
+    rf"(?<![`'\"])(?!<<)(?:(?P<opens><\s?{_NAMES}(?:\s[\w-]{{1,20}}=[^<>\n]{{1,80}}|\s)?>|&lt;{_NAMES}&gt;"
     rf"|\[think(?:ing)?\]|◁think▷"
     rf"|<\|(?:(?:begin_of_|start_)?{_PIPED}|{_PIPED}_(?:start|begin|prefix))\|>|<unused94>|<\|channel>thought"
     r"|<details(?: type=.reasoning[^<>]{0,99})?>"
@@ -69,6 +69,14 @@ _ANSWERED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _ANSWERS = re.compile(r"\d|\bNone\b|\bcannot\b|not enough|^[ \t]*\(?[A-J][).:]?(?=\s|$)", re.MULTILINE)
+TAKEN_BACK = re.compile(
+    r"(?:[.!?…]\s|\n)\W{0,8}(?:(?:wait|no|actually|hm+|oh|oops|sorry|but)\b\W{0,5}){0,4}"
+    r"(?:correction\b|(?<=no )wait\b|(?<=no, )wait\b|let me re(?:count|calculate)\b"
+    r"|I(?: have|'ve)? (?:made an? (?:\w{1,15} )?(?:mistake|error)|mis\w{3,12}ed)\b"
+    r"|(?:that|this|it)(?:'s| is| was) (?:wrong|incorrect|not (?:right|correct))[.,;:!—])",
+    re.IGNORECASE,
+)
+"""What takes an answer back at the beginning of a sentence; what stands behind it is the new one."""
 _OPENS_AS_QUESTION = re.compile(r"\s*(?:[#>*]+\s*)?(?:Q|Question)\b")
 
 

@@ -1,0 +1,44 @@
+"""Values of numbers as Chinese, Japanese and Korean write them: 三万五千, 3만 5천."""
+
+import re
+
+_POWERS = (("百", 100), ("千천", 1000), ("万萬만", 10**4), ("亿億억", 10**8))
+EASTERN = {sign: value for signs, value in _POWERS for sign in signs} | {"十": 10}
+DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
+MIXED = re.compile(
+    r"(?<![\d.,])(?:\d{1,4} ?[亿億억万萬만千천百백][万萬만]? ?){1,4}"
+    r"(?:\d{1,4} ?[万萬만千천百백][万萬만]?|(?<=[万萬만千천百백])\d{1,4}|(?<=[万萬만] )\d{3,4})(?![\d.])"
+)
+"""Digits with signs between them, as in 3만5000; the signs may stand apart by a space."""
+
+
+def in_digits(run: "re.Match[str]") -> str:
+    """3만 5천 and 3万5000 as 35000, each written in parts from the largest on."""
+    total = part = 0
+    for digits, sign in re.findall(r"(\d*)(\D?)", run[0].replace(" ", "")):
+        scale, value = EASTERN.get(sign, 1), int(digits or 0)
+        if scale < 10**4:
+            part += value * scale
+        else:
+            total, part = total + (part + value) * scale, 0
+    return str(total + part)
+
+
+def value_of(words: str) -> int | None:
+    """三万五千 is 35000, 二〇二四 is 2024; a scale without a number before it (千, 万) names none, but 十 is 10."""
+    for scale, signs in ((10**8, "亿億"), (10**4, "万萬")):
+        at = next((place for place, sign in enumerate(words) if sign in signs), None)
+        if at is not None:
+            above, below = value_of(words[:at]), value_of(words[at + 1 :] or "零")
+            return None if not words[:at] or above is None or below is None else above * scale + below
+    if all(sign in DIGITS for sign in words):
+        return int("".join(str(DIGITS[sign]) for sign in words) or 0)
+    total = current = 0
+    for place, sign in enumerate(words):
+        if sign in DIGITS:
+            current = DIGITS[sign]
+        elif not place and sign != "十":
+            return None
+        else:
+            total, current = total + (current or 1) * EASTERN[sign], 0
+    return total + current
