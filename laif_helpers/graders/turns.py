@@ -51,7 +51,7 @@ _END = (
     r"|eod|human|system|separator|observation|endofmessage)\|?>|\[e~\["
     r"|</s>|\[/?INST\]|\[EOS\]|<turn\|>|<[|｜]end▁of▁sentence[|｜]>"
 )
-_END_OF_TURN = re.compile(_END, re.IGNORECASE)
+_END_OF_TURN = re.compile(rf"(?!<<)(?:{_END})", re.IGNORECASE)
 _BEFORE_ANY = re.compile(rf"(?:\s|{_END})*", re.IGNORECASE)
 # "Question 2: …" may be a step of the model's own; a bare "Question:" or "User:" opens another item. "Q:" does, if a
 # question stands behind it: "P: 10 dollars, Q: 5 dollars" are two variables.
