@@ -193,6 +193,38 @@ def test_plain_rows(tmp_path: Path) -> None:
         read(tmp_path / "b.jsonl", [{"id": 1, "correct": "perhaps"}])
 
 
+@pytest.mark.parametrize("name", ["is_correct", "passed", "pass", "exact_match", "acc", "score"])
+def test_labels_and_ids_of_many_names(tmp_path: Path, name: str) -> None:
+    rows: list[dict[str, Any]] = [{"question_id": "q1", name: 1.0, "prediction": "4", "status": "error"}]
+    rows.append({"task_id": "HumanEval/1", "completion": "x", name: True})
+    rows.append({"question": "q", "answer": "#### 4", "response": "4", name: True})
+    for row in rows:
+        assert [(each.text, each.label) for each in read(tmp_path / "a.jsonl", [row])] in ([("4", True)], [("x", True)])
+    with pytest.raises(ValueError, match=f"row 2: field '{name}' is 0.5; write true or false, or leave the row out"):
+        read(tmp_path / "a.jsonl", [rows[0], rows[0] | {name: 0.5}])
+
+
+def test_live_code_bench_has_its_samples_in_lists(tmp_path: Path) -> None:
+    row = {"question_id": "abc", "question_content": "c", "code_list": ["x", "y"], "graded_list": [True, False]}
+    (tmp_path / "all.json").write_text(json.dumps([row]))
+    found = [(each.id, each.sample, each.text, each.label) for each in logs.read(tmp_path / "all.json")]
+    assert found == [("abc", 0, "x", True), ("abc", 1, "y", False)]
+
+
+def test_columns_of_promptfoo_are_models_and_repeats_are_samples(tmp_path: Path) -> None:
+    row = {"vars": {"q": "2+2?"}, "prompt": {"raw": "Q: 2+2?"}, "response": {"output": "4"}, "success": True}
+    cells = [("a", 0, 0), ("a", 0, 1), ("a", 1, 0), ("b", 2, 0)]
+    rows = [row | {"provider": {"id": id}, "promptIdx": column, "testIdx": test} for id, column, test in cells]
+    (tmp_path / "a.json").write_text(json.dumps({"results": {"version": 3, "results": rows}}))
+    found = logs.read(tmp_path / "a.json")
+    assert [(each.model, each.sample) for each in found] == [
+        *[("a prompt 0", 0), ("a prompt 0", 1), ("a prompt 1", 0), ("b", 0)]
+    ]
+    assert {(each.id, each.question, each.text, each.label) for each in found} == {
+        ('{"q": "2+2?"}', "Q: 2+2?", "4", True)
+    }
+
+
 def test_inspect_opens_what_we_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
     run = RunDir.named("mine")

@@ -22,6 +22,19 @@ _FALSE = (
 )
 _KNOWN = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
 """Inspect's P is partly right, and so not right."""
+_LABELS = ("correct", "is_correct", "passed", "pass", "exact_match", "em", "acc", "accuracy", "score")
+_IDS = ("id", "question_id", "problem_id", "task_id", "item_id", "unique_id", "instance_id", "idx", "index")
+"""What plain rows call their label and the item's id, the surest names first."""
+
+
+def label_name(row: dict[str, Any]) -> str:
+    """The field that says whether a row's answer is right; "" if it has none."""
+    named = [name for name in _LABELS if name in row]
+    return next((name for name in named if row[name] is not None), (named or [""])[0])
+
+
+def id_name(row: dict[str, Any]) -> str:
+    return next((name for name in _IDS if name in row), "")
 
 
 def truth(value: Any) -> bool | None:

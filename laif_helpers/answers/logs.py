@@ -1,12 +1,12 @@
 """Reads logs of evaluation tools, answer by answer: the question, the answer, and what the log holds about it.
 
 Files are recognised by their content: our own ``responses/*.jsonl``, samples of lm-evaluation-harness
-(``--log_samples``), logs of Inspect, human-eval and EvalPlus, HELM, OpenCompass, lighteval, simple-evals' JSON, the
-Qwen2.5-Math (math-evaluation-harness) log, the original authors' right/wrong files, GPT-3's GSM8K solutions, and plain
-rows with ``id`` and ``correct``. Repeats and epochs are read whole. Nothing is graded here.
+(``--log_samples``), logs of Inspect, human-eval and EvalPlus, HELM, OpenCompass, lighteval, simple-evals, promptfoo,
+LiveCodeBench, Qwen2.5-Math (math-evaluation-harness), the original authors' right/wrong files, GPT-3's GSM8K
+solutions, and plain rows with ``id`` and ``correct`` or like names. Repeats and epochs are read whole. Nothing
+is graded here.
 """
 
-import html
 import json
 import re
 from collections import Counter
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.answers import inspect_logs, lm_eval, other_tools
-from laif_helpers.answers.labels import id_of, truth, words
+from laif_helpers.answers.labels import id_name, id_of, label_name, truth
 from laif_helpers.records import read_rows, read_text
 
 Row = dict[str, Any]
@@ -70,13 +70,14 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
             if reader is None:
                 raise ValueError(
                     f"no known file of recorded answers; its first row has {sorted(row)}. Known: rows with the item's "
-                    "own fields and 'response', GPT-3 GSM8K solutions, rows with 'id' and 'correct', logs of lm-eval, "
-                    "human-eval, EvalPlus, Inspect, HELM, OpenCompass, lighteval, simple-evals, math-evaluation-harness"
+                    "own fields and 'response', GPT-3 GSM8K solutions, rows with 'id' and 'correct' or like names, "
+                    "logs of lm-eval, human-eval, EvalPlus, Inspect, HELM, OpenCompass, lighteval, simple-evals, "
+                    "promptfoo, LiveCodeBench, math-evaluation-harness"
                 )
             found += [_whole(logged, number) for logged in reader(row, path)]
         except (ValueError, *_ODD) as error:
             raise ValueError(f"{path}: row {number}: {_words(error)}") from None
-    return _numbered(found) if reader in (_code_samples, _simple_evals) else found
+    return _numbered(found) if reader is _code_samples else found
 
 
 def _known_rows(path: Path, alone: bool) -> Iterator[Row]:
@@ -125,11 +126,6 @@ def _rows(path: Path, alone: bool) -> Iterator[Row]:
             if not rows:
                 raise ValueError(f"{path}: results without texts, as EvalPlus wrote before 0.2; evaluate them again")
             return iter(rows)
-        if {"htmls", "convos"} <= document.keys():
-            pages, talks = document["htmls"], document["convos"]
-            if len(pages) != len(talks):
-                raise ValueError(f"{path}: {len(pages)} htmls for {len(talks)} convos; the file is not whole")
-            return ({"html": page, "convo": talk} for page, talk in zip(pages, talks, strict=True))
         if not alone and not own:
             return iter(())
     return ({"fields": fields} for fields in own(path)) if own else read_rows(path)
@@ -147,14 +143,14 @@ def _reader(row: Row) -> Reader | None:
     """The reader for files whose rows look like this one."""
     kinds: list[tuple[bool, Reader]] = [
         ("fields" in row, _fields),
-        ("html" in row and "convo" in row, _simple_evals),
         (bool(_solution_models(row)), _gpt3_gsm8k),
         ("benchmark" in row and "text" in row and "messages" in row, _own),
         ("doc" in row and ("resps" in row or "filtered_resps" in row), _lm_eval),
         ({"code", "gt", "pred"} <= row.keys(), _math_eval),
         ("response" in row and bool(benchmark_of(row)), _authors),
         ("task_id" in row and ("completion" in row or "solution" in row), _code_samples),
-        ("id" in row and "correct" in row, _plain),
+        ({"code_list", "graded_list"} <= row.keys(), _live_code_bench),
+        (bool(id_name(row) and label_name(row)), _plain),
     ]
     return next((reader for fits, reader in kinds if fits), None)
 
@@ -181,13 +177,13 @@ def benchmark_of(row: Row) -> str | None:
 
 
 def _authors(row: Row, path: Path) -> Iterator[Logged]:
-    """Rows with the item's fields and ``response``; the label is ``passed``, else what the file's name says."""
+    """Rows with the item's fields and ``response``; the label is the row's own, else what the file's name says."""
     name = benchmark_of(row)
     if name is None:
         raise ValueError(f"no known benchmark has the fields {sorted(row)}")
     split = re.match(r"(train|test|validation)", path.name, re.IGNORECASE)
     named = re.search(r"(?:^|[_.-])(right|wrong)(?:[_.-]|$)", path.stem, re.IGNORECASE)
-    label = row.get("passed", named and named[1].lower())
+    label = row.get(label_name(row), named and named[1].lower())
     model = path.parent.parent.name if path.parent.name == name else path.parent.name
     asked = next((str(row[key]) for key in ("question", "prompt", "text", "input") if row.get(key)), "")
     about: Row = {"question": asked, "benchmark": name, "item": row, "split": split[1].lower() if split else ""}
@@ -233,7 +229,7 @@ def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
 
 
 def _fields(row: Row, path: Path) -> Iterator[Logged]:
-    """What a reader of its own has read of Inspect's, HELM's, OpenCompass' or lighteval's log."""
+    """What a reader of its own has read of Inspect's log, or of one that ``other_tools`` knows."""
     fields = row["fields"]
     yield Logged(**{"benchmark": benchmark_of(fields["item"])} | fields)
 
@@ -248,7 +244,7 @@ def _code_samples(row: Row, path: Path) -> Iterator[Logged]:
     known = {"HumanEval": "humaneval", "Mbpp": "mbpp"} | ({id: "mbpp"} if id.isdigit() else {})
     task = known.get(kind := id.partition("/")[0], kind)
     text = str(row["solution"] if "solution" in row else row["completion"])
-    verdicts = ("passed", "base_status", "status", "result")
+    verdicts = (label_name(row), "base_status", "status", "result")
     label = next((truth(row[name]) for name in verdicts if row.get(name) is not None), None)
     about: Row = {"benchmark": known.get(kind), "item": {"task_id": id}}
     yield Logged(task, id, text, label, path.stem, path.name, **about)
@@ -271,29 +267,24 @@ def _math_eval(row: Row, path: Path) -> Iterator[Logged]:
         yield Logged(task, id_of(row["idx"]), str(text), truth(label), path.parent.name, path.name, sample, **about)
 
 
-def _simple_evals(row: Row, path: Path) -> Iterator[Logged]:
-    """simple-evals' ``…_allresults.json``: the score stands in each answer's page, the item in its conversation."""
-    *asked, answer = row["convo"]
-    page = html.unescape(re.sub(r"<[^>]+>", "\n", str(row["html"])))
-    score = re.findall(r"^\s*Score: *(\S+)\s*$", page, re.M)
-    gold = re.findall(r"^\s*Correct Answer: *(.*?)\s*$", page, re.M)
-    prompt = "\n".join(words(turn["content"]) for turn in asked)
-    label, task = truth(score[-1]) if score else None, re.sub(r"_allresults$", "", path.stem)
-    about: Row = {"question": prompt, "gold": gold[-1] if gold else "", "prompt": prompt}
-    yield Logged(task, prompt, words(answer["content"]), label, path.stem, path.name, **about)
+def _live_code_bench(row: Row, path: Path) -> Iterator[Logged]:
+    """LiveCodeBench's ``…_eval_all.json``."""
+    same = {"code": row["code_list"], "score": row["graded_list"], "idx": row["question_id"], "gt": ""}
+    return _math_eval(same | {"question": row.get("question_content", "")}, path)
 
 
 def _plain(row: Row, path: Path) -> Iterator[Logged]:
-    """Rows with ``id`` and ``correct``, and what else there is of question, text, gold, task and sample."""
-    label = truth(row["correct"])
+    """Rows with an id and a label, and what else there is of question, text, gold, task and sample."""
+    graded = label_name(row)
+    label = truth(row[graded])
     if label is None:
-        raise ValueError(f"field 'correct' is {row['correct']!r}; write true or false")
+        raise ValueError(f"field {graded!r} is {row[graded]!r}; write true or false, or leave the row out")
     sample = id_of(row.get("sample") or 0)
     if not sample.isdecimal():
         raise ValueError(f"field 'sample' is {row['sample']!r}; number the samples of an item 0, 1, …")
-    texts = ("text", "response", "output", "answer", "completion")
+    texts = ("text", "response", "output", "prediction", "generation", "answer", "completion")
     text = next((str(row[name]) for name in texts if row.get(name) is not None), "")
     task = str(row.get("benchmark") or row.get("task") or "items")
     about: Row = {"question": str(row.get("question") or row.get("prompt") or ""), "gold": str(row.get("gold") or "")}
     model = str(row.get("model") or path.stem)
-    yield Logged(task, id_of(row["id"]), text, label, model, path.name, int(sample), **about)
+    yield Logged(task, id_of(row[id_name(row)]), text, label, model, path.name, int(sample), **about)

@@ -1,9 +1,11 @@
-"""Reads logs of HELM, OpenCompass and lighteval, as their own writers leave them (versions 0.5.16, 0.5.4 and 0.13).
+"""Reads logs of HELM, OpenCompass and lighteval, as their own writers leave them (versions 0.5.16, 0.5.4 and 0.13), of
+simple-evals and of promptfoo.
 
 Each reader yields the fields of ``logs.Logged``: HELM's ``scenario_state.json`` with the statistics beside it,
 OpenCompass' ``predictions/<model>/<task>.json`` with the details under ``results/``, lighteval's ``details_*.parquet``.
 """
 
+import html
 import json
 import re
 from collections import Counter
@@ -33,6 +35,12 @@ def reader(document: Fields) -> Reader | None:
     """Who reads this JSON document; None if it is of none of these tools."""
     if {"adapter_spec", "request_states"} <= document.keys():
         return lambda path: _numbered(_helm(path, document), path)
+    if {"htmls", "convos"} <= document.keys():
+        return lambda path: _numbered(_simple_evals(path, document), path)
+    found = document.get("results")
+    found = found.get("results") if isinstance(found, dict) else found
+    if isinstance(found, list) and found and isinstance(found[0], dict) and "promptIdx" in found[0]:
+        return lambda path: _numbered(_promptfoo(found), path)
     first = document.get("0")
     ours = isinstance(first, dict) and "prediction" in first
     return (lambda path: _numbered(_opencompass(path, document), path)) if ours else None
@@ -70,6 +78,42 @@ def _trial(row: Fields) -> tuple[Any, ...]:
 def _helm_label(stats: list[Fields]) -> bool | None:
     found = {stat["name"]["name"]: truth(stat.get("mean")) for stat in stats}
     return next((found[name] for name in _HELM_LABELS if found.get(name) is not None), None)
+
+
+def _simple_evals(path: Path, document: Fields) -> Iterator[Fields]:
+    """``…_allresults.json``: the score stands in each answer's page, the item in its conversation."""
+    pages, talks = document["htmls"], document["convos"]
+    if len(pages) != len(talks):
+        raise ValueError(f"{path}: {len(pages)} htmls for {len(talks)} convos; the file is not whole")
+    for page, (*asked, answer) in zip(pages, talks, strict=True):
+        page = html.unescape(re.sub(r"<[^>]+>", "\n", str(page)))
+        score = re.findall(r"^\s*Score: *(\S+)\s*$", page, re.M)
+        gold = re.findall(r"^\s*Correct Answer: *(.*?)\s*$", page, re.M)
+        prompt = "\n".join(words(turn["content"]) for turn in asked)
+        about: Fields = {"question": prompt, "prompt": prompt, "id": prompt, "item": {}}
+        about["gold"] = gold[-1] if gold else ""
+        about |= {"task": re.sub(r"_allresults$", "", path.stem), "model": path.stem}
+        yield about | {"text": words(answer["content"]), "label": truth(score[-1]) if score else None}
+
+
+def _promptfoo(rows: list[Fields]) -> Iterator[Fields]:
+    """A column is a provider with a prompt; an item is its variables."""
+    columns = {(_provider(row), row["promptIdx"]) for row in rows}
+    several = {name for name, count in Counter(name for name, _ in columns).items() if count > 1}
+    for row in rows:
+        name, given = _provider(row), row.get("vars") or (row.get("testCase") or {}).get("vars")
+        prompt = row.get("prompt")
+        asked = words(prompt.get("raw") if isinstance(prompt, dict) else prompt)
+        id = json.dumps(given, ensure_ascii=False) if given else str(row["testIdx"])
+        about = {"question": asked, "prompt": asked, "task": "promptfoo", "id": id, "item": {}}
+        about["model"] = f"{name} prompt {row['promptIdx']}" if name in several else name
+        text = words((row.get("response") or {}).get("output"))
+        yield about | {"text": text, "label": truth(row.get("success"))}
+
+
+def _provider(row: Fields) -> str:
+    found = row.get("provider") or ""
+    return str(found.get("label") or found.get("id")) if isinstance(found, dict) else str(found)
 
 
 def _opencompass(path: Path, document: Fields) -> Iterator[Fields]:
@@ -121,8 +165,8 @@ def _lighteval(path: Path) -> Iterator[Fields]:
 
 def _numbered(found: Iterator[Fields], path: Path) -> Iterator[Fields]:
     """With the file's name, and with the number of each sample of an item."""
-    seen: Counter[tuple[str, str]] = Counter()
+    seen: Counter[tuple[str, str, str]] = Counter()
     for fields in found:
-        key = fields["task"], fields["id"]
+        key = fields["task"], fields["id"], fields["model"]
         yield fields | {"source": path.name, "sample": seen[key]}
         seen[key] += 1
