@@ -657,7 +657,7 @@ def test_server_works_inside_a_running_event_loop(stub: Callable[..., Stub]) -> 
         (
             429,
             {"error": {"message": "pay first", "type": "insufficient_quota"}},
-            r"refuses the request \(429: pay first\)",
+            r"refuses the request \(429: pay first\); the account wants credit",
         ),
         (200, "<html>a login page</html>", r"failed 6 times on one request \(last: ErrorBody: <html>a login page"),
         (200, {"choices": []}, r"failed 6 times on one request \(last: ErrorBody: .*'choices': \[\]"),
@@ -760,7 +760,15 @@ def _choice(finish: Any, text: Any = "7", **more: Any) -> dict[str, Any]:
     ("change", "text", "finish"),
     [
         *(({"choices": [_choice(reason)]}, "7", "stop") for reason in ("eos_token", "end_turn", None, "new_reason")),
-        *(({"choices": [_choice(reason)]}, "7", "length") for reason in ("model_length", "max_tokens", "MAX_TOKENS")),
+        *(
+            ({"choices": [_choice(reason)]}, "7", "length")
+            for reason in ("model_length", "MAX_TOKENS", "FinishReason.MAX_TOKENS")
+        ),
+        *(({"choices": [_choice(reason)]}, "7", "length") for reason in ("model_context_window_exceeded", "truncated")),
+        *(
+            ({"choices": [_choice("stop", "", **{name: "7?"})]}, "", "error: a thought came and no answer")
+            for name in ("reasoning_content", "thinking", "thoughts")
+        ),
         ({"choices": [{"finish_reason": "stop", "text": "7"}]}, "7", "stop"),
         *(
             ({"choices": [_choice(reason)]}, "7", f"error: {reason.lower()}")
@@ -775,7 +783,6 @@ def _choice(finish: Any, text: Any = "7", **more: Any) -> dict[str, Any]:
         ),
         ({"choices": [_choice("content_filter")]}, "7", "error: content_filter"),
         ({"choices": [_choice("new_reason", "")]}, "", "error: new_reason"),
-        ({"choices": [_choice("stop", "", reasoning_content="7?")]}, "", "error: a thought came and no answer"),
         ({"choices": [_choice("length", "", reasoning="7?")]}, "", "length"),
         ({"choices": [_choice("stop", None, reasoning_details=[{}])]}, "", "error: a thought came and no answer"),
         ({"choices": [{"finish_reason": "stop", "delta": {"content": "7"}}]}, "7", "stop"),

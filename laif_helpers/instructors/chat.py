@@ -75,7 +75,7 @@ def read(key: str, completion: Any, p: StageParameters, most: float, share: floa
     elif not text and (called := protocol.call_text(message)):
         text, finish = called, "stop"
     elif not text and finish == "stop":
-        text = protocol.plain_text(message.get("reasoning_content") or message.get("reasoning"))
+        text = next(filter(None, map(protocol.plain_text, protocol.thoughts(message))), "")
     asked, got = found.prompt_tokens, found.new_tokens
     # An endpoint that does not say what it used is counted at the most it can have been.
     usd = price(p, asked, got) * share if asked and (got or not text) else most

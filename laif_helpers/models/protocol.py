@@ -32,6 +32,8 @@ FILTERED = re.compile(
     re.IGNORECASE,
 )
 """Finish reasons of this kind: what came is not what the model would have answered."""
+_CUT = re.compile(r"limit|max_|length|truncat|incomplete|context", re.IGNORECASE)
+_THOUGHT = re.compile("reason|think|thought")
 _LONE = re.compile("[\ud800-\udfff]")
 
 
@@ -67,14 +69,12 @@ def connect(url: str, timeout_s: float) -> Any:
 
     # A proxy from the environment is for the outside: it must not be asked for a server of this machine.
     http = openai.DefaultAioHttpClient(timeout=timeout_s, trust_env=not is_local(url))
-    # Retries are ours alone: two layers of them multiply.
-    key = machine.secret("OPENAI_API_KEY") or "none"
     return openai.AsyncOpenAI(
         base_url=url,
-        api_key=key,
+        api_key=machine.secret("OPENAI_API_KEY") or "none",
         organization=machine.secret("OPENAI_ORG_ID") or None,
         project=machine.secret("OPENAI_PROJECT_ID") or None,
-        max_retries=0,
+        max_retries=0,  # they are ours alone: two layers of them multiply
         timeout=timeout_s,
         http_client=http,
     )
@@ -94,8 +94,7 @@ async def complete(client: Any, body: dict[str, Any]) -> Any:
     error = reply.get("error") if isinstance(reply, dict) else None
     if error and not reply.get("choices"):
         raise ErrorBody(error)
-    choice = first_choice(reply)
-    if not choice:
+    if not (choice := first_choice(reply)):
         raise ErrorBody(reply or "an empty reply")
     if choice.get("error") and not plain_text((choice.get("message") or {}).get("content")):
         raise ErrorBody(choice["error"])  # a router's: the server behind it failed
@@ -146,8 +145,7 @@ def give_up_after(ends: float, error: Any, url: str) -> None:
 
 def read_completion(reply: Any, seconds: float) -> Completion:
     """The first choice of a chat completion's JSON, with its token counts (0 if the server gives none)."""
-    choice = first_choice(reply)
-    if not choice:
+    if not (choice := first_choice(reply)):
         return Completion("", 0, 0, "error: the server answered without choices")
     finish, usage = choice.get("finish_reason"), reply.get("usage") or {}
     while isinstance(finish, list | dict):  # ["stop"], {"type": "stop"}
@@ -157,7 +155,7 @@ def read_completion(reply: Any, seconds: float) -> Completion:
     message = choice.get("message") or choice.get("delta") or {"content": choice.get("text")}
     text = plain_text(message.get("content"))
     if text and finish.startswith("error:") and not FILTERED.search(finish.removeprefix("error:")):
-        finish = "stop"  # a reason that nobody has named yet; the text is there
+        finish = "length" if _CUT.search(finish) else "stop"  # a reason not named yet; the text is there
     asked = _count(usage, "prompt_tokens") or _count(usage, "input_tokens")
     got = _count(usage, "completion_tokens") or _count(usage, "output_tokens")
     # Some servers leave tokens of a thought out of the answer's, and bill them all the same.
@@ -179,14 +177,18 @@ def target_answer(reply: Any, seconds: float) -> Completion:
     found, message = read_completion(reply, seconds), first_choice(reply).get("message") or {}
     if not found.text and (refusal := plain_text(message.get("refusal"))):
         return replace(found, finish=f"error: the model refused: {refusal[:200]}")
-    thought = next(filter(None, map(message.get, ("reasoning_content", "reasoning", "reasoning_details"))), None)
     if found.text or found.finish != "stop":
         return found
     content = message.get("content", first_choice(reply).get("text"))
-    came = "a thought" if thought or content else "the call of a tool" if call_text(message) else ""
+    came = "a thought" if thoughts(message) or content else "the call of a tool" if call_text(message) else ""
     if content == "" and not came:
         return found
     return replace(found, finish=f"error: {came} came and no answer" if came else "error: no text came")
+
+
+def thoughts(message: dict[str, Any]) -> list[Any]:
+    """What a model thought first, under whichever names a server has for it."""
+    return [value for name, value in message.items() if value and _THOUGHT.match(name)]
 
 
 def call_text(message: dict[str, Any]) -> str:
@@ -235,8 +237,7 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
 
     A prompt that is refused may be too long by itself, which shows when another is answered meanwhile.
     """
-    status = getattr(error, "status_code", None)
-    words = error_text(error)
+    status, words = getattr(error, "status_code", None), error_text(error)
     if status in OF_ONE_PROMPT and attempt < PROMPT_ATTEMPTS:
         return _wait(error, attempt)
     if status in {401, 403}:
@@ -248,10 +249,9 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
     if _account_is_empty(error) or (
         status is not None and 400 <= status < 500 and status not in {408, 409, 425, 429, 498, 499}
     ):
-        raise ServerError(
-            f"server {url} refuses the request ({status}: {words}); request_options can add a parameter, rename it or "
-            "leave it out, and max_new_tokens is how long a target's answer may be"
-        ) from None
+        mend = "request_options can add a parameter, rename it or leave it out, and max_new_tokens bounds an answer"
+        mend = "the account wants credit" if status in {402, 429} else mend
+        raise ServerError(f"server {url} refuses the request ({status}: {words}); {mend}") from None
     if attempt >= MAX_ATTEMPTS:
         kind = status or type(_root(error)).__name__
         raise ServerError(
@@ -279,9 +279,11 @@ def retry_after(error: Any) -> float:
 def _root(error: Any) -> BaseException:
     """The error itself; of a connection that broke, which the client calls a time-out, what broke it."""
     root: BaseException = error
-    if isinstance(error, json.JSONDecodeError):
-        return error
-    while getattr(error, "status_code", None) is None and (cause := root.__cause__ or root.__context__):
+    while (
+        not isinstance(error, json.JSONDecodeError)
+        and getattr(error, "status_code", None) is None
+        and (cause := root.__cause__ or root.__context__)
+    ):
         root = cause
     return error if isinstance(root, TimeoutError) else root
 
