@@ -285,6 +285,8 @@ def test_report_is_one_safe_small_page(run: Path) -> None:
     write_json(RunDir(run).iteration("lec", 1).train_metrics, trained)
     funnel = {"requested": 640, "kept": 300}
     write_json(RunDir(run).iteration("lec", 1).metrics("04_instruct_LEC"), {"funnel": funnel})
+    counts = {"practice.test": {"n": 1200, "cut": 61}, "practice.train": {"n": 1200, "cut": 60}}
+    write_json(RunDir(run).iteration("lec", 2).metrics("01_evaluate"), {"results": counts})
     answers, missing = compare.collect(p)
     table, sliced = compare.results(answers, 0), compare.slices(answers)
     examples = {"Repaired": compare.repaired(answers, "fixed", 2), "Broken": compare.repaired(answers, "broken", 2)}
@@ -293,6 +295,8 @@ def test_report_is_one_safe_small_page(run: Path) -> None:
     page = path.read_text(encoding="utf-8")
     assert path == run / "compare" / "report.html"
     assert path.stat().st_size < 5e6
+    assert "<p>lec, iteration 2, practice.test: 61 of 1,200 answers were cut at the token limit" in page
+    assert "practice.train: 60" not in page
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)

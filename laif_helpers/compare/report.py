@@ -43,7 +43,11 @@ def write(
     sections |= {"Lessons: what became of them": [funnels(run)], "Training": [training(run)]}
     sections |= {title: [rows.map(_short)] for title, rows in examples.items()}
     sections["Environment"] = [environment(run)]
-    values: dict[str, Any] = {"title": run.path.name, "missing": missing, "sentences": sentences(tables["results"])}
+    values: dict[str, Any] = {
+        "title": run.path.name,
+        "missing": missing,
+        "sentences": sentences(tables["results"]) + cut_answers(run),
+    }
     shown = {title: [table for table in found if len(table)] for title, found in sections.items()}
     values["sections"] = {title: found for title, found in shown.items() if found or (title == "Figures" and pictures)}
     values["pictures"] = pictures
@@ -51,6 +55,20 @@ def write(
     path = run.compare / "report.html"
     write_text(path, render(Path(__file__).with_name("report.html.j2"), **values))
     return path
+
+
+def cut_answers(run: RunDir) -> list[str]:
+    """A sentence for each file of answers of which more than a twentieth was cut: they look like errors."""
+    found = [
+        (f"{turn['arm']}, iteration {turn['iteration']}, {name}", row.get("cut", 0), row["n"])
+        for turn, metrics in of_turns(run, "metrics/01_evaluate.json")
+        for name, row in metrics.get("results", {}).items()
+    ]
+    return [
+        f"{who}: {count:,} of {n:,} answers were cut at the token limit: raise max_new_tokens and run again."
+        for who, count, n in found
+        if count > 0.05 * n
+    ]
 
 
 def _lessons(ranked: pd.DataFrame) -> pd.DataFrame:
@@ -121,9 +139,11 @@ def training(run: RunDir) -> pd.DataFrame:
 
 
 def _number(value: Any) -> str:
+    if value is None or value != value:  # NaN
+        return "–"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def funnels(run: RunDir) -> pd.DataFrame:
