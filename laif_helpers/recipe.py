@@ -267,8 +267,11 @@ def from_notebook(namespace: Mapping[str, Any]) -> StageParameters:
     """The parameters of a notebook, read from its ``globals()`` right after the parameters cell.
 
     Every UPPER_CASE name is taken for a parameter, so that a misspelt one, which papermill would inject with
-    no more than a warning, is refused here. Raises ValueError with a sentence.
+    no more than a warning, is refused here; a key in lower case is a variable, and said to be. Raises ValueError.
     """
+    for name in StageParameters.model_fields.keys() & namespace.keys():
+        if isinstance(namespace[name], (str, int, float)):
+            print(f"{name} = {namespace[name]!r} sets no parameter; write {name.upper()} for that.")
     values = {name.lower(): value for name, value in namespace.items() if name.isupper() and name[0] != "_"}
     return build(StageParameters, values)
 

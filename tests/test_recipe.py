@@ -113,6 +113,11 @@ def test_notebook_names_are_the_recipe_s_in_upper_case() -> None:
         from_notebook({"BUGDET": 3})
 
 
+def test_a_parameter_in_lower_case_is_said_to_set_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert from_notebook({"limit": 5, "audit": [1], "lower": 2}).limit == 0
+    assert capsys.readouterr().out == "limit = 5 sets no parameter; write LIMIT for that.\n"
+
+
 @pytest.mark.parametrize(("arm", "iteration"), [("le", 0), ("vanilla", 1)])
 def test_iteration_0_is_the_untouched_target_alone(arm: str, iteration: int) -> None:
     with pytest.raises(ValueError, match="iteration 0 is the untouched target"):

@@ -150,7 +150,7 @@ def test_an_instructor_is_forecast_for_the_arms_that_ask_one(tmp_path: Path) -> 
     values = {"arms": ["rft", "le"], "iterations": 1, "instructor": "llm", "instructor_model": "m", "max_usd": 1}
     path.write_text(yaml.safe_dump(values))
     stages = plan.make(path).stages
-    assert "m, 1 arm iterations" in forecast.lines(stages)[0]
+    assert "m, 1 arm iteration," in forecast.lines(stages)[0]
     drawing = next(stage for stage in stages if stage.notebook == plan.SELF)
     labels = [label for label, _ in manifest._files_read(drawing)]
     assert "target/model.safetensors" in labels, "samples depend on the weights, not on the answers alone"

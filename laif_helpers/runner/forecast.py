@@ -87,7 +87,7 @@ def _cost(stages: list[Stage]) -> list[str]:
     dollars = sorted((low[3], high[3]))
     named = turns[0].recipe.instructor_model in turns[0].recipe.prices
     priced = f"{dollars[0]:,.2f} to {dollars[1]:,.2f} dollars" if named else "no price given"
-    who = f"{turns[0].recipe.instructor_model or 'a model'}, {len(turns)} arm iterations"
+    who = f"{turns[0].recipe.instructor_model or 'a model'}, {len(turns)} arm iteration{'s' * (len(turns) != 1)}"
     asked = f"{low[0]:,.0f} to {high[0]:,.0f} requests"
     spent = f"{tokens[0]} tokens in, {tokens[1]} out, {priced}"
     return [f"instructor: {who}, if {WRONG[0]:.0%} to {WRONG[1]:.0%} of the answers are wrong: {asked}, {spent}"]

@@ -94,7 +94,7 @@ def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any]) -> str:
         known = (before[kind] | now[kind]).keys() - NO_INPUTS  # a release before this one wrote WORKERS down
         if changed := sorted(k for k in known if before[kind].get(k) != now[kind].get(k)):
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-            return f"{changed[0]}{more} changed"
+            return f"{changed[0].removeprefix('data/')}{more} changed"  # a file of one's own lies anywhere
     return _other_graders(stage)
 
 

@@ -175,11 +175,13 @@ def ask(recipe: Recipe) -> list[str]:
     A local target below 200 MB trains on any machine and costs no process either.
     """
     base = local_target(recipe.target)
-    if not recipe.iterations or recipe.stops_early or not Target.of(recipe.target).local:
+    if not recipe.iterations or not recipe.arms or recipe.stops_early or not Target.of(recipe.target).local:
         return ["training: none"]
     size = sum(file.stat().st_size for file in Path(base).glob("*.safetensors"))
     if 0 < size < SMALL and not (Path(base) / "adapter_config.json").is_file():
         return [f"training: a target of {size / 1e6:.0f} MB fits any machine"]
+    if Target.of(recipe.target).kind == "gguf" and not (Path(base) / "config.json").is_file():
+        return ["training: no memory estimate before the first stage has written the .gguf file as a plain folder"]
     settings = Settings.of(recipe, folder=str(runs_dir()), base=base)
     argv = [sys.executable, "-m", "laif_helpers.train.preflight", settings.model_dump_json()]
     done = subprocess.run(argv, env=environment(), capture_output=True, text=True, check=False)
