@@ -72,7 +72,7 @@ def for_browsing(df: pd.DataFrame) -> pd.DataFrame:
     """The rows that ``browse`` shows, most informative first."""
     kinds = pd.Series([kind(row) for row in df.to_dict("records")], df.index, dtype=str).mask(_differ(df), "disputed")
     chosen = shortened(df).assign(grade=kinds, benchmark=lambda rows: rows["benchmark"] + ", " + rows["split"])
-    columns = ["benchmark", "grade", "question", "gold", "extracted", "new_tokens", "cut", "thought", "text"]
+    columns = ["benchmark", "grade", "question", "gold", "extracted", "text", "new_tokens", "cut", "thought"]
     order = chosen.sort_values("grade", key=lambda grades: grades.map(KINDS.index), kind="stable", ignore_index=True)
     names = {"extracted": "read", "new_tokens": "tokens", "text": "response"}
     return order.reindex(columns=columns).head(_MOST_ROWS).fillna({"extracted": ""}).rename(columns=names)

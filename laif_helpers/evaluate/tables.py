@@ -88,10 +88,13 @@ def by_facet(df: pd.DataFrame, facets: Mapping[str, tuple[str, ...]] | None = No
 
 
 def weakest(facets: pd.DataFrame, n: int = 8, at_least: int = 10) -> pd.DataFrame:
-    """The ``n`` lowest accuracies of each benchmark and split, over all facets, among values with items enough."""
+    """The ``n`` lowest accuracies of each benchmark and split, over all facets, among values with items enough; the
+    columns up to ``chance``, so that a page holds them."""
     enough = facets[facets["n"] >= at_least].sort_values("accuracy", kind="stable")
     chosen = enough.groupby(["benchmark", "split"], sort=False).head(n)
-    return chosen.sort_values(["benchmark", "split", "accuracy"], kind="stable").reset_index(drop=True)
+    return (
+        chosen.sort_values(["benchmark", "split", "accuracy"], kind="stable").reset_index(drop=True).loc[:, :"chance"]
+    )
 
 
 def _table(df: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -142,7 +145,9 @@ def _unread(row: Mapping[str, Any]) -> str:
     if not count:
         return "Every answer could be read."
     warning = " **That is too much to trust the accuracy: look at them below.**" if share > 0.05 else ""
-    return f"{count:,} answers ({100 * share:.1f} %) could not be read and count as wrong.{warning}"
+    what = "answer" if count == 1 else "answers"
+    verb = "counts" if count == 1 else "count"
+    return f"{count:,} {what} ({100 * share:.1f} %) could not be read and {verb} as wrong.{warning}"
 
 
 def _cut(row: Mapping[str, Any]) -> str:
@@ -150,7 +155,7 @@ def _cut(row: Mapping[str, Any]) -> str:
     count, share = row.get("cut", 0), row.get("cut", 0) / row["n"]
     if not share > 0.05:
         return ""
-    return f" **{count:,} ({100 * share:.1f} %) were cut at the token limit: raise max_new_tokens and ask again.**"
+    return f" **{count:,} ({100 * share:.1f} %) {'was' if count == 1 else 'were'} cut at the token limit: raise max_new_tokens and ask again.**"
 
 
 def longest(df: pd.DataFrame, n: int = 5) -> pd.DataFrame:

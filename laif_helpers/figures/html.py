@@ -62,6 +62,8 @@ def sortable(table: pd.DataFrame, most: int = 300, rows: int = 10, **more: Any) 
     layout = {"topStart": "search" if len(table) > 5 else None, "topEnd": None, "bottomStart": None}
     layout |= {"bottomEnd": "paging" if len(table) > rows else None}
     options |= {"layout": layout, "pageLength": rows, "classes": "display compact", "style": "width:auto;margin:0"}
-    options["columnDefs"] = [{"targets": "_all", "createdCell": itables.JavascriptFunction(_BOX)}]
+    options["columnDefs"] = [
+        {"targets": "_all", "className": "dt-left", "createdCell": itables.JavascriptFunction(_BOX)}
+    ]
     shown = table.map(lambda cell: cut(cell, most) if isinstance(cell, str) else cell)
     return f'<div class="tex2jax_ignore mathjax_ignore">{itables.to_html_datatable(shown, **options, **more)}</div>'
