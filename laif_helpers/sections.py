@@ -78,14 +78,14 @@ class QuestionSection(Section):
         for name in self.in_domain:
             if name not in self.benchmarks:
                 raise ValueError(
-                    f"in_domain names {name!r}, which benchmarks lacks; add it to benchmarks, or name yours in in_domain "
-                    "([] if nothing is taught)"
+                    f"in_domain names {name!r}, which benchmarks lacks; add it to benchmarks, or name in in_domain "
+                    "what is taught ([]: nothing)"
                 )
             splits = _benchmarks.get(name).splits
             if self.error_split not in splits:
                 raise ValueError(
-                    f"error_split {self.error_split!r}: benchmark {name!r} has the splits {', '.join(splits)}; name one of "
-                    "them, or set in_domain: [] and arms: [] to measure alone"
+                    f"error_split {self.error_split!r}: benchmark {name!r} has the splits {', '.join(splits)}; name "
+                    "one, or set in_domain: [] and arms: [] to measure alone"
                 )
         for name in self.benchmarks:
             splits = _benchmarks.get(name).splits

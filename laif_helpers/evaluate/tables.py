@@ -155,7 +155,8 @@ def _cut(row: Mapping[str, Any]) -> str:
     count, share = row.get("cut", 0), row.get("cut", 0) / row["n"]
     if not share > 0.05:
         return ""
-    return f" **{count:,} ({100 * share:.1f} %) {'was' if count == 1 else 'were'} cut at the token limit: raise max_new_tokens and ask again.**"
+    verb = "was" if count == 1 else "were"
+    return f" **{count:,} ({100 * share:.1f} %) {verb} cut at the token limit: raise max_new_tokens and ask again.**"
 
 
 def longest(df: pd.DataFrame, n: int = 5) -> pd.DataFrame:
