@@ -244,6 +244,17 @@ CODE_ANSWERS = {
     "better second version": f"```python\ndef double(n):\n    return n\n```\nWait, no:\n```python\n{GOOD}\n```",
     "body only": "    return 2 * n\n",
     "fenced body": "```python\n    return 2 * n\n```",
+    "do not": f"```python\n{GOOD}\n```\nDon't write it like this:\n```python\ndef double(n):\n    return n\n```",
+    "fixed": f"```\ndef double(n):\n    return n\n```\nDon't use this. Fixed version of bad code:\n```\n{GOOD}\n```",
+    "fence behind the last line": f"```python\n{GOOD}```",
+    "constant in a block of its own": "```python\nTWO = 2\n```\n```python\ndef double(n):\n    return TWO * n\n```",
+    "usage in a block of its own": f"```python\n{GOOD}\n```\n```\nfrom solution import double\nprint(double(2))\n```",
+    "second name": f"```python\n{GOOD.replace('double', 'twice')}\n\ndouble = twice  # as asked\n```",
+    "partial": "```python\nfrom functools import partial\nimport operator\ndouble = partial(operator.mul, 2)\n```",
+    "body with a tab": "\tm = 2 * n\n\treturn m",
+    "as a web page sets it": "```python\ndef double(n):\n    “””Twice.”””\n    return n * 2 if n &lt; 9 else 0\n```",
+    "half of a character": f"```python\n# \ud800\n{GOOD}\n```",
+    "carriage returns": f"```python\n{GOOD}\n```".replace("\n", "\r"),
     "form feed": f"```python\nSEP = 'a\u2028b'\n\x0c\n{GOOD}\n\x0c\nprint(double(int(input())))\n```",
     "main block": f"```python\n{GOOD}\n\nif __name__ == '__main__':\n    print(double(int(input())))\n```",
 }
@@ -263,6 +274,12 @@ CHEATS = {
     "exit on import": "import os\ndef double(n):\n    return n\nos._exit(0)",
     "own equality": "class Yes:\n    def __eq__(self, other): return True\ndef double(n):\n    return Yes()",
     "own equality of a number": "class Yes(int):\n    def __eq__(self, o): return True\ndef double(n): return Yes()",
+    "equals anything": "from unittest.mock import ANY\ndef double(n): return ANY",
+    "lines skipped": (
+        "import sys\ndef trace(frame, event, arg):\n    if frame.f_code.co_name == 'check' and event == 'line':\n"
+        "        frame.f_lineno = frame.f_code.co_firstlineno + 2\n    return trace\nsys.settrace(trace)\n"
+        "def double(n):\n    sys._getframe(2).f_trace = trace\n    sys.settrace(trace)\n    return -2 if n == -1 else 0"
+    ),
     "own check": "def check(candidate):\n    pass\ndef double(n):\n    return 0",
     "patched built-ins": "import builtins\nbuiltins.AssertionError = None\nbuiltins.all = exit\ndef double(n): pass",
     "syntax": "def double(n):\n    return 2 * * n",
@@ -276,6 +293,13 @@ def test_code_that_must_not_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(code_answers, "CPU_S", 1.0)
     grade = MBPP.grade(code_item(), f"```python\n{CHEATS[name]}\n```")
     assert (grade.correct, grade.readable) == (False, True), grade
+
+
+@has_cage
+def test_an_answer_that_decides_itself_what_is_near() -> None:
+    item = code_item(test="def check(candidate):\n    assert abs(candidate(2) - 4) < 1e-6\n")
+    near = "class Near(float):\n    def __sub__(s, o): return 0\ndef double(n):\n    return Near(9)"
+    assert [MBPP.grade(item, text).correct for text in (near, near.replace("Near(9)", "4.0"))] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -575,10 +599,37 @@ def test_a_letter_of_another_word_or_denied_is_none(text: str) -> None:
         ("a b c", "a | b | c"),
         ("3:30 PM", "3:30 pm"),
         ("x: y", "It is: x: y"),
+        ("a b c", "1) a 2) b 3) c"),
+        ("a b c", "(1) a\n(2) b\n(3) c"),
+        ("a b c", "In alphabetical order they are a, b, and c."),
+        ("a b c", "The sorted list:\n\n1. a\n2. b\n3. c\n\nThese words are sorted now."),
+        ("a b c", "a、b、c"),
+        ("] } ]", r"\boxed{] } ]}"),
+        ("] } ]", r"$\boxed{]\}]}$"),
+        ("] } ]", "] } ] (all three)\n\nExplanation: [ opens first."),
+        (") >", "The answer is ) &gt;"),
+        ("False", "It is false, not true."),
+        ("True", "It is True since neither side is False."),
+        ("Yes", "Yes, he did: most say yes, since no one else knew. There is no doubt."),
+        ("Yes", "They say yes, because no other cause is named."),
+        ("invalid", "Not a valid argument."),
+        ("invalid", "It is **not** valid, and cannot be considered valid."),
+        ("invalid", "Is it valid? No."),
+        ("valid", "It is not only valid but sound."),
+        ("yes", "So the sentence is perfectly plausible."),
+        ("no", "It is not plausible."),
+        ("no", "Implausible, as home runs are of baseball."),
     ],
 )
 def test_words_in_a_fence_between_bars_or_with_a_colon(gold: str, text: str) -> None:
     assert free_text.grade(gold, text).correct
+
+
+@pytest.mark.parametrize(
+    ("gold", "text"), [("apollo 13", "apollo 11"), ("1 cup 2 spoons", "2 cup 1 spoons"), ("No", "No doubt: yes.")]
+)
+def test_what_looks_like_a_mark_may_be_the_answer(gold: str, text: str) -> None:
+    assert not free_text.grade(gold, text).correct
 
 
 def test_numbers_are_exact() -> None:

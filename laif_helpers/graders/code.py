@@ -16,30 +16,36 @@ _WITH_STUB = f"Complete this Python function. Return the whole function, {_RETUR
 _WITHOUT = f"Write a Python function for this task. Return it, {_RETURN}"
 
 # The answer runs in a module of its own, under a name that starts no ``if __name__ == "__main__":`` block. Its
-# changes to built-ins are undone before the check runs, and objects that bring an equality of their own are refused.
+# changes to built-ins are undone before the check runs, a trace that could skip the check's lines is switched off, and
+# objects that bring a comparison of their own, or equal anything, are refused.
 _PROGRAM = """
 import builtins, sys, types
 _live = vars(builtins)
 _kept = dict(_live)
+_trace, _nothing = sys.settrace, object()
 _answer = types.ModuleType("answer")
 sys.modules["answer"] = _answer
 for _part in {parts!r}:
     exec(compile(_part, "<answer>", "exec"), _answer.__dict__)
 _live.clear()
 _live.update(_kept)
+_trace(None)
 _check = dict(_answer.__dict__, __builtins__=_kept, __name__="check")
 exec(compile({test!r}, "<check>", "exec"), _check)
 _function = _answer.__dict__[{entry_point!r}]
 def _plain(value, depth=0):
-    equality = type(value).__eq__
-    if getattr(equality, "__globals__", None) is _answer.__dict__:
+    names = [f"__{{name}}__" for name in "eq ne lt le gt ge bool abs sub rsub".split()]
+    own = [getattr(getattr(type(value), name, None), "__globals__", None) for name in names]
+    if any(space is _answer.__dict__ for space in own) or (value == _nothing) is True:
         raise TypeError("the answer returned an object that decides itself what it equals")
     if depth < 3 and type(value) in (list, tuple, set, dict):
         for item in list(value.items() if type(value) is dict else value)[:1000]:
             _plain(item, depth + 1)
     return value
 def _candidate(*arguments, **named):
-    return _plain(_function(*arguments, **named))
+    value = _function(*arguments, **named)
+    _trace(None)
+    return _plain(value)
 _check["check"](_candidate)
 """
 

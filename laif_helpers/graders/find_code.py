@@ -22,6 +22,13 @@ _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)
 _STARTS = re.compile(r"\s*(?:from\s+\S+\s+import|import\s|def\s|class\s|@|async\s+def\s)")
 _KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+_SHUNNED = re.compile(
+    r"^(?!.*\b(?:fix\w*|correct\w*|instead|updated)\b).*\b(?:(?:don't|do not|never) \w+\b.*\b(?:this|following)|common"
+    r" (?:mistake|error|bug)|(?:wrong|incorrect|buggy|bad) (?:version|way|code|solution))\b",
+    re.IGNORECASE,
+)
+"""What announces a block that shows how not to do it."""
+_TYPED = str.maketrans("“”„‘’：（），；−\u3000", '"""\'\':(),;- ')
 
 # What the parser thinks of a model's style is no concern of the reader's.
 warnings.filterwarnings("ignore", module="<answer>")
@@ -41,8 +48,12 @@ def find_code(text: str, entry_point: str, inner: bool = False) -> Found:
     """The code of a response: the last fenced block that defines ``entry_point``, with the imports and definitions of
     the other blocks; else bare code that defines it; else what JSON, a quote, a diff or markup holds of these (unless
     the text is such an ``inner`` one already); else a body that continues the stub."""
-    text = end_of_turn(text.replace("\r\n", "\n").replace("\xa0", " ").replace("\u200b", ""))
+    text = re.sub("\r\n?", "\n", text.encode("utf-8", "replace").decode())
+    text = end_of_turn(text.replace("\xa0", " ").replace("\u200b", ""))
+    text = re.sub(rf"^from [\w.]+ import {re.escape(entry_point)}[ \t]*$", "", text, flags=re.MULTILINE)
     text = text[:_LONGEST] if defines(text[:_LONGEST], entry_point) else text[-_LONGEST:]
+    if len(_FENCE.findall(text)) % 2:
+        text = re.sub(r"(?<=[^\s`])```[ \t]*$", "\n```", text, flags=re.MULTILINE)  # it closes behind the last line
     unfenced = _FENCE.split(text, maxsplit=1)[0]
     if len(_FENCE.findall(text)) % 2 and defines(unfenced, entry_point):
         text = f"```python\n{text}"  # the prompt opened the fence that the response closes
@@ -82,8 +93,8 @@ def _undressed(text: str) -> Iterator[str]:
 
 
 def defines(code: str, entry_point: str) -> bool:
-    name = re.escape(entry_point)
-    pattern = rf"^[ \t]*(?:(?:async\s+)?def\s+{name}\s*\(|{name}\s*(?::[^=\n]+)?=\s*(?:lambda\b|\w+\s*$|functools\.))"
+    name, value = re.escape(entry_point), r"(?:lambda\b|\w+\s*(?:#.*)?$|functools\.|partial\b)"
+    pattern = rf"^[ \t]*(?:(?:async\s+)?def\s+{name}\s*\(|{name}\s*(?::[^=\n]+)?=\s*{value})"
     return re.search(pattern, code, re.MULTILINE) is not None
 
 
@@ -99,14 +110,17 @@ def _blocks(text: str) -> Iterator[str]:
         wanted = language is not None and language[1] in _PYTHON
         end = next((n for n in closings if compiles(_inside(text, opening, fences[n]))), None) if wanted else None
         end = end if end is not None else (closings[0] if closings else None)
-        if wanted:
+        before = text[max(0, opening.start() - 300) : opening.start()].rstrip()
+        if wanted and not (place and _SHUNNED.search(re.split(r"[.!?\n]\s*(?=\S)", before)[-1])):
             yield _inside(text, opening, fences[end] if end is not None else None)
         place = end + 1 if end is not None else len(fences)
 
 
 def _inside(text: str, opening: "re.Match[str]", closing: "re.Match[str] | None") -> str:
     code = text[opening.end() + 1 : closing.start() if closing else len(text)]
-    return _without_prompts(_dedented(code))
+    code = _without_prompts(_dedented(code))
+    typed = html.unescape(code).translate(_TYPED)  # as a web page or a word processor sets it
+    return typed if typed != code and compiles(typed) and not compiles(code) else code
 
 
 def _without_prompts(code: str) -> str:
@@ -119,9 +133,10 @@ def _without_prompts(code: str) -> str:
 
 def _whole(blocks: list[str], chosen: int, entry_point: str, how: str) -> Found:
     code = _shortened(blocks[chosen], entry_point)
-    taken = _names(code)
-    before = [_definitions(block) for block in blocks[:chosen]]
-    behind = [_definitions(block, without=taken | {entry_point}) for block in blocks[chosen + 1 :]]
+    tree = _parsed(code)
+    needed, taken = (_needed(tree), set().union(*map(_bound, tree.body))) if tree else (set(), set())
+    before = [_definitions(block, needed) for block in blocks[:chosen]]
+    behind = [_definitions(block, needed, taken | {entry_point}) for block in blocks[chosen + 1 :]]
     parts = [*before, _answer_alone(code, entry_point), *behind]
     return Found("\n\n".join(part for part in parts if part), True, True, how)
 
@@ -143,11 +158,8 @@ def _answer_alone(code: str, entry_point: str) -> str:
     dropped = [node for node in behind if not isinstance(node, _KEPT) and not _bound(node) & used]
     if not dropped:
         return code
-    lines: list[str | None] = list(_lines(code))
-    for node in dropped:
-        for number in range(node.lineno - 1, node.end_lineno or node.lineno):
-            lines[number] = None
-    kept = "\n".join(line for line in lines if line is not None).rstrip()
+    gone = {number for node in dropped for number in range(node.lineno - 1, node.end_lineno or node.lineno)}
+    kept = "\n".join(line for number, line in enumerate(_lines(code)) if number not in gone).rstrip()
     return kept if compiles(kept) else code
 
 
@@ -214,7 +226,7 @@ def _shortened(code: str, entry_point: str) -> str:
 def _body(text: str) -> str:
     """Lines that continue a stub, indented as its body; "" if the text is none. Its first line may have lost its
     indentation, or all lines may have."""
-    lines = _lines(text.strip("\n"))
+    lines = _lines(re.sub(r"^\t+", lambda tabs: "    " * len(tabs[0]), text.strip("\n"), flags=re.MULTILINE))
     if not any(lines):
         return ""
     first = [f"    {lines[0].strip()}", *lines[1:]]
@@ -242,16 +254,11 @@ def _compiling(body: str) -> str:
     return ""
 
 
-def _names(code: str) -> set[str]:
-    tree = _parsed(code)
-    return set().union(*(_bound(node) for node in tree.body)) if tree else set()
-
-
-def _definitions(code: str, without: "set[str] | frozenset[str]" = frozenset()) -> str:
-    """Imports, functions and classes of a block, without the statements that would run."""
-    tree = _parsed(code)
-    nodes = tree.body if tree else []
-    return "\n".join(ast.unparse(node) for node in nodes if isinstance(node, _KEPT) and not _bound(node) & without)
+def _definitions(block: str, needed: set[str], without: "set[str] | frozenset[str]" = frozenset()) -> str:
+    """Imports, functions, classes and ``needed`` constants of a block, without the statements that would run."""
+    tree = _parsed(block)
+    kept = [n for n in (tree.body if tree else []) if isinstance(n, _KEPT) or _bound(n) & needed]
+    return "\n".join(ast.unparse(node) for node in kept if not _bound(node) & without)
 
 
 def _dedented(code: str) -> str:
@@ -278,10 +285,7 @@ def compiles(code: str) -> bool:
 
 
 def _parsed(code: str) -> ast.Module | None:
-    try:
-        return ast.parse(code, "<answer>")
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return None
+    return ast.parse(code, "<answer>") if compiles(code) else None
 
 
 def _broken_at(code: str) -> int | None:

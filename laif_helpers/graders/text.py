@@ -1,6 +1,7 @@
 """Grades answers in words, by the kind of the gold answer: a truth value, a list of words, a row of brackets."""
 
 import functools
+import html
 import re
 import unicodedata
 
@@ -28,11 +29,23 @@ _STOP = re.compile(r"(?<=\w)(?<!\b[DJMS]r)(?<!\bMs)(?<!\bMrs)(?<!\bSt)\.\s+(?=[A
 _TRUTH = {"true": "false", "yes": "no", "valid": "invalid"}
 _PAIRS = [frozenset(pair) for pair in _TRUTH.items()]
 _BRACKETS = re.compile(r"[()<>{}\[\]](?:[\s,\"'`]*[()<>{}\[\]])*")
+_SET = re.compile(r"\\(?:text|mathrm|mathtt|boxed|fbox)\s?\{(.*)\}")
+"""As ``_DRESS``, around brackets: its own last brace is the line's last one."""
+_NO = re.compile(
+    r"\bno (?!(?:because|since|as|it|he|she|they|the|this|that|you|we|i|not|there|an?|in|for|if|when|and|or|but|to|by"
+    r"|with|yes)\b)(?=[a-z])"
+)
+"""A "no" that belongs to a noun: "no one", "no doubt", "no intention"."""
+_DENIED = r"(?:\bnever|\bhardly|\bnor|\bnon-?|not|n't)\s*(?:(?:a|be|considered|(?!only|merely)\w+ly)\s+){0,3}"
+_PLAUSIBLE = re.compile(
+    r"(?:\bsentence is|\bit(?: is|'s| isn't)|\A\W*)(?:\s*\bnot)?\s*(?:\w+ly\s+)?(?:im)?plausible\b(?! that|\?)"
+)
 _SPELLED = str.maketrans("’‘‐‑", "''--")
 _COPULA = re.compile(
     r"(?<=[\u3040-\u30ff\u4e00-\u9fff])(?:です|である)$|(?<=[\uac00-\ud7a3])입니다$|(?<=[\u0900-\u097f]) है$"
 )
 """What closes a statement in languages that put their verb last; "।" and "。" are full stops by then."""
+_SENTENCE_BEHIND = re.compile(r"\n\n[A-Z][^\n]*\s[^\n]*[.!]\s*\Z")
 _ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+", re.MULTILINE)
 
 
@@ -45,10 +58,11 @@ def grade(gold: str, text: str) -> Grade:
     """Exact match with ``gold``, blind to case, commas, list marks and decoration."""
     text = english(own_turn(text)[-2 * TAIL :])[-TAIL:]
     field = fields.answer(text)
-    text = field.value if field else _undressed(text)
+    brackets = _BRACKETS.fullmatch(gold.strip()) is not None
+    text = field.value if field else _undressed(text, _SET if brackets else _DRESS)
     if is_truth(gold):
         return _truth(gold.casefold(), text)
-    read = _brackets(text) if _BRACKETS.fullmatch(gold.strip()) else _words(text)
+    read = _brackets(text) if brackets else _words(text)
     if not read:
         return Grade(False, None, False, "no answer found")
     right = normal(read) in (normal(gold), _stated(gold)) or normal(text) == normal(gold)
@@ -61,22 +75,27 @@ def _stated(gold: str) -> str:
     return normal(_words(_undressed(english(f"The answer is {gold}."[-TAIL:])))) or normal(gold)
 
 
-def _undressed(text: str) -> str:
+def _undressed(text: str, dress: "re.Pattern[str]" = _DRESS) -> str:
     """``text`` without fences and the commands that set words in LaTeX; three deep, as in \\\\boxed{\\\\text{…}}."""
     text = re.sub(r"^[ \t]*```\w*[ \t]*$", "", text, flags=re.MULTILINE)
     for _ in range(3):
-        text = _DRESS.sub(r"\1", text)
+        text = dress.sub(r"\1", text)
     return text
 
 
 def normal(text: str) -> str:
     """Case, spacing, commas between words, list marks, quotes, the final stop and how a letter is composed do not
     count; brackets do."""
-    text = _ITEM.sub("", unicodedata.normalize("NFKC", text).casefold().translate(_SPELLED))
+    text = unicodedata.normalize("NFKC", text).casefold().translate(_SPELLED)
+    marks = re.findall(r"(?<!\S)\(?(\d{1,3})[.):]+(?=\s+[^\W\d])", text)
+    if len(marks) > 1 and marks == [str(number + 1) for number in range(len(marks))]:
+        text = re.sub(r"(?<!\S)\(?\d{1,3}[.):]+(?=\s)", "", text)
+    text = _ITEM.sub("", text)
+    text = re.sub(r",\s+and\s+(?=\S+\s*\Z)", " ", text)
     text = _COPULA.sub("", re.sub(r"[*`\"“”$\\]", "", text).strip().rstrip(".!").strip())
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
-    text = re.sub(r"(?<!\w)'|'(?!\w)|^\[|\]$|\s(?:->|<|→|\|)\s|[,;]", " ", text)
+    text = re.sub(r"(?<!\w)'|'(?!\w)|^\[|\]$|\s(?:->|<|→)\s|[,;|、•·]", " ", text)
     return " ".join(text.split())
 
 
@@ -91,15 +110,19 @@ def _words(text: str) -> str:
     if (tail := _tail(text)) and tail.strip():
         line, _, rest = tail.partition("\n")
         return _STOP.split(line)[0] if line.strip(" .*:") else rest.strip().split("\n\n")[0]
-    last = (_EXPLAINS.split(text)[0].strip() or text.strip()).split("\n\n")[-1].strip()
-    head, *behind = re.split(r":(?=\s)", last, maxsplit=1)
+    text = _EXPLAINS.split(text)[0].strip() or text.strip()
+    *before, last = text.split("\n\n")
+    if before and len(_ITEM.findall(before[-1])) > 1 and _SENTENCE_BEHIND.search(text):
+        last = before[-1]  # "These words are sorted now." stands behind the list
+    last = last.strip()
+    head, *behind = re.split(r":(?=\s)|\b(?:sorted|order|list)(?:\s\w+){0,3}\s(?:is|are):?\s", last, maxsplit=1)
     # "The sorted list is: a, b, c"
     return behind[0].strip() if behind and behind[0].strip() and "\n" not in head else last
 
 
 def _brackets(text: str) -> str:
     """The first brackets behind the last statement that has any; without a statement the last of all."""
-    text = text.replace("\\", "")
+    text = re.sub(r"\([^()\n]{0,80}\w[^()\n]{0,80}\)", "", html.unescape(_EXPLAINS.split(text)[0].replace("\\", "")))
     heads = [head.end() for head in _HEAD.finditer(text)]
     for start, end in reversed(list(zip(heads, [*heads[1:], len(text)], strict=False))):
         if found := _BRACKETS.findall(text[start:end].partition("\n\n")[0]):
@@ -117,7 +140,8 @@ def _truth(wanted: str, text: str) -> Grade:
     tail = (_tail(text) or "").strip()
     stated = words.search(_SENTENCE.split(tail, maxsplit=1)[0]) or words.match(tail.strip(" *\n-\"'"))
     opening = re.match(rf"[\W_]*(?:\([a-z]\)\s*|option:\s*)?({words.pattern})", text)
-    closing = (found[-1] for sentence in reversed(_SENTENCE.split(text)) if (found := words.findall(sentence)))
+    sentences = [re.split(r"(?<=\w),? (?:since|because) ", part)[0] for part in _SENTENCE.split(text)]
+    closing = (found[-1] for sentence in reversed(sentences) if (found := words.findall(sentence)))
     read = stated[0] if stated else opening[1] if opening else next(closing, "")
     if not read:
         return Grade(False, None, False, f"neither {' nor '.join(sorted(pair))} read")
@@ -126,7 +150,15 @@ def _truth(wanted: str, text: str) -> Grade:
 
 def _affirmed(text: str) -> str:
     """Denials as what they come to: "not deductively valid" is invalid, "not invalid" is valid."""
+    text = _NO.sub("", text.replace("*", ""))
+    text = _PLAUSIBLE.sub(
+        lambda found: " yes" if bool(re.search(r"\bnot\b|n't", found[0])) == ("implausible" in found[0]) else " no",
+        text,
+    )
     text = re.sub(r"\bnot\s+(true|false|yes|no|valid|invalid)\b[,;]?\s+(?=(?:it|but)\b)", "", text)
-    text = re.sub(r"(?:\bnot|n't)\s+(?:\w+ly\s+)?valid\b", " invalid", text)
-    text = re.sub(r"(?:\bnot|n't)\s+(?:\w+ly\s+)?invalid\b", " valid", text)
+    text = re.sub(
+        r"\b(true|false|yes|no|valid|invalid)\W{0,3}[,(;—–-]\s*not\s+(?:true|false|yes|no|valid|invalid)\b", r"\1", text
+    )
+    text = re.sub(rf"{_DENIED}valid\b|\bvalid\?\W{{0,5}}no\b", " invalid", text)
+    text = re.sub(rf"{_DENIED}invalid\b", " valid", text)
     return re.sub(r"(?<=is )not (true|false)\b", lambda match: _TRUTH.get(match[1], "true"), text)
