@@ -231,3 +231,35 @@ def test_many_openings_take_no_time() -> None:
         start = time.process_time()
         assert structured.samples(text, "math") == []
         assert time.process_time() - start < 5
+
+
+ASKED = "Ann has 4 pots and buys 2. How many?"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "Q: {q}\nA: {a}\n#### 6\n\nQ: {q}\nAnswer: {a}\n#### 6",
+        "**Q1:** {q}\n\n**A1:** {a}\n#### 6\n\n**Q2:** {q}\n\n**A2:** {a}\n#### 6",
+        "### Question 1\n{q}\n\n### Answer 1\n{a}\n#### 6\n\n## Question\n{q}\n\n## Answer\n{a}\n#### 6",
+        "User: {q}\nAssistant: {a}\n#### 6\n\n问题：{q}\n答案：{a}\n#### 6",
+        "<samples><sample><question>{q}</question><answer>{a}</answer><final>6</final></sample>\n"
+        "<sample>\n<question>\n{q}\n</question>\n<answer>\n{a}\n#### 6\n</answer>\n</sample></samples>",
+        "```yaml\ndiagnosis: d\nsamples:\n"
+        + '  - question: "{q}"\n    answer: |\n      {a}\n    final: 6\n' * 2
+        + "```",
+        "["
+        + ", ".join(['{{"input": "{q}", "completion": "{a} #### 6"}}', '{{"query": "{q}", "output": "{a} #### 6"}}'])
+        + "]",
+        '{{"instruction": "{q}", "output": "{a} #### 6"}}\n{{"prompt": "{q}", "completion": "{a} #### 6"}}',
+    ],
+)
+def test_labels_tags_and_names_of_other_makes_lose_no_sample(form: str) -> None:
+    found = structured.parse(form.format(q=ASKED, a="4 + 2 = 6"), "math")
+    assert [(question, answer.split()[-1]) for question, answer in found] == [(ASKED, "6")] * 2
+
+
+def test_an_option_a_is_no_answer() -> None:
+    reply = "Question: What melts ice?\nA: heat\nB: cold\nC: wind\nd) dark\nCorrect answer: A. Heat melts it."
+    ((question, answer),) = structured.parse(reply, "choice")
+    assert question.endswith("A. heat\nB. cold\nC. wind\nD. dark") and answer.endswith("The answer is A.")

@@ -14,6 +14,7 @@ import pydantic_core
 from pydantic import ConfigDict, ValidationError, create_model
 
 from laif_helpers.graders import turns
+from laif_helpers.key_types import NO_YAML, read_yaml
 from laif_helpers.lessons import families
 from laif_helpers.lessons import text as plain
 
@@ -22,14 +23,16 @@ _LISTED = ("samples", "lessons", "problems", "examples", "questions")
 _NUMBERED = re.compile(r"(?:(?:sample|lesson|problem|example|question)[ _-]?)?\d+|sample|lesson")
 _STEPS = ("solution", "rationale", "reasoning", "explanation", "steps", "working")
 _CALLED = {
-    "question": ("problem", "prompt", "task", "instruction", "q"),
-    "answer": (*_STEPS, "code", "response", "output", "a"),
+    "question": ("problem", "prompt", "task", "instruction", "q", "query", "input", "new_question"),
+    "answer": (*_STEPS, "code", "response", "output", "completion", "a"),
     "final": ("final_answer", "final answer", "result"),
     "options": ("choices",),
-    "letter": ("answer", "correct", "correct_answer", "correct_option", "label"),
+    "letter": ("answer", "correct", "correct_answer", "correct_option", "answerkey", "label"),
     "why": ("explanation", "reason", "rationale", "reasoning"),
 }
 """A sample's fields, and what instructors that no schema holds call them."""
+_TAG = re.compile(r"<(/?)(samples?|lessons?|diagnosis|question|problem|answer|solution|final)\b[^<>]*>", re.IGNORECASE)
+_YAML = re.compile(r"```ya?ml\s*\n(.*?)```|^((?:diagnosis|samples):.*)", re.DOTALL | re.MULTILINE)
 
 
 def _all_given(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def _bare(node: Any) -> Any:
 
 def diagnosis(text: str) -> str:
     """What the instructor says is wrong, from either format; "" if it says nothing."""
-    text = _with_quotes(turns.end_of_turn(text))
+    text = _plain_reply(text)
     reply = _object(text)
     return plain.diagnosis(text) if reply is None else " ".join(str(reply.get("diagnosis") or "").split())
 
@@ -88,7 +91,7 @@ def samples(text: str, family: str) -> list[tuple[str, str, str]]:
 
     A thought before the reply holds drafts, so nothing of it is read.
     """
-    text = _with_quotes(turns.end_of_turn(text))
+    text = _plain_reply(text)
     reply = _object(text)
     if reply is None:
         row = families.get(family)
@@ -102,8 +105,24 @@ def parse(text: str, family: str) -> list[plain.Sample]:
     return [(question, response) for question, response, problem in samples(text, family) if not problem]
 
 
-def _with_quotes(text: str) -> str:
-    """A text whose JSON has no plain quote, because it was put into HTML or into typographic ones."""
+def _labelled(tag: re.Match[str]) -> str:
+    """``<question>`` as a label on a new line; what closes or only wraps as an end of line."""
+    label = {"final": "final answer"}.get(tag[2].lower(), tag[2])
+    return "\n" if tag[1] or label[:6].lower() in ("sample", "lesson") else f"\n{label}: "
+
+
+def _of_yaml(text: str) -> dict[str, Any] | None:
+    found = _YAML.search(text)
+    try:
+        return _as_reply(read_yaml(found[1] or found[2])) if found else None
+    except NO_YAML:
+        return None
+
+
+def _plain_reply(text: str) -> str:
+    """A reply without its thought, its tags as labels, and with plain quotes if its JSON was put into HTML or has
+    typographic ones."""
+    text = turns.end_of_turn(_TAG.sub(_labelled, text) if re.search("<(?:question|problem)>", text, re.I) else text)
     return text if '"' in text else html.unescape(text).translate(dict.fromkeys(map(ord, "“”„"), '"'))
 
 
@@ -115,11 +134,17 @@ def _object(text: str) -> dict[str, Any] | None:
     found: dict[str, Any] | None = None
     alone: list[Any] = []
     for value in _values(text):
-        if isinstance(value, dict) and "question" in value:
+        if _is_sample(value):
             alone.append(value)
         elif (reply := _as_reply(value)) and (reply["samples"] or not found):
             found = reply
-    return found or ({"samples": alone} if alone else None)
+    return found or ({"samples": alone} if alone else _of_yaml(text))
+
+
+def _is_sample(value: Any) -> bool:
+    names = {str(key).strip().casefold() for key in value} if isinstance(value, dict) else set()
+    asks, answers = names.intersection(_CALLED["question"]), names.intersection(("answer", *_CALLED["answer"]))
+    return "question" in names or bool(asks and answers and names.isdisjoint(_LISTED))
 
 
 def _values(text: str) -> Iterator[Any]:
@@ -164,7 +189,7 @@ def _as_reply(value: Any) -> dict[str, Any] | None:
     if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         value = _loaded(value)
     if isinstance(value, list):
-        if any(isinstance(part, dict) and "question" in map(str.casefold, part) for part in value):
+        if any(map(_is_sample, value)):
             return {"samples": value}
         return next(filter(None, map(_as_reply, value)), None)
     if not isinstance(value, dict):

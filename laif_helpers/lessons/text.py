@@ -9,20 +9,25 @@ Sample = tuple[str, str]
 """One lesson as (question, response)."""
 
 _DECORATION = r"[\s#>*_`~•-]*"
-_LABEL_ENDS = r"(?:[*_]*\s*[:：][*_]*\s*(.*)|[*_]{2}\s*())$"
-"""A colon, or bold on a line of its own."""
+_LABEL_ENDS = r"(?:[*_]*\s*[:：][*_]*\s*(?P<text>.*)|\W*)$"
+"""A colon, or a line of its own."""
 _SAMPLE = re.compile(rf"^{_DECORATION}(?:sample|example|exercise|lesson|item)\s*(?:no\.?|number|#)?\s*\d+\W*$", re.I)
-_PROBLEM = re.compile(rf"^{_DECORATION}(?:problem|question)\s*(?:no\.?|number|#)?\s*\d+\W*$", re.I)
 _QUESTION = re.compile(
     rf"^{_DECORATION}(?:\(?\d+[.)]\s*)?{_DECORATION}(?:(?:sample|example|exercise|lesson)\s*\d+\W+)?(?:new\s+)?"
-    rf"(?:question|problem)\s*\d*{_LABEL_ENDS}",
+    rf"(?:(?:question|problem|instruction|user|human|frage|pregunta|问题|题目)\s*(?:no\.?|number|#)?|(?P<q>q))\s*\d*{_LABEL_ENDS}",
     re.I,
 )
-_ANSWER = re.compile(rf"^{_DECORATION}(?:answer|solution|response|rationale|code)\s*\d*{_LABEL_ENDS}", re.I)
+_ANSWER = re.compile(
+    rf"^{_DECORATION}(?:(?:correct\s+)?answer|solution|response|rationale|code|assistant|antwort|réponse|respuesta|答案|解答)"
+    rf"\s*\d*{_LABEL_ENDS}",
+    re.I,
+)
+_A = re.compile(rf"^{_DECORATION}a\s*\d*[*_]*\s*[:：][*_]*\s*(?P<text>.*)$", re.I)
+"""Answers a ``Q:`` alone, because it begins an option too."""
 _DIAGNOSIS = re.compile(rf"^{_DECORATION}diagnosis[*_]*\s*[:：][*_]*\s*(.*)$", re.I)
 _FENCE = re.compile(r"^\s*```")
 _BLOCK = re.compile(r"```[\w+-]*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.S)
-_OPTION = re.compile(rf"^{_DECORATION}\(?([A-J])[*_]*[.):][*_]*\s+(.*\S)\s*$")
+_OPTION = re.compile(rf"^{_DECORATION}\(?([A-J]|[a-j](?=\)))[*_]*[.):][*_]*\s+(.*\S)\s*$")
 _LETTER = re.compile(
     r"^\W*(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is|:)?\s*)?\(?([A-Ja-j])\b[).:]*", re.I
 )
@@ -61,7 +66,7 @@ def diagnosis(text: str) -> str:
         if match := _DIAGNOSIS.match(line):
             wording = [match[1]]
             for following in lines[at + 1 :]:
-                if not following.strip() or any(start.match(following) for start in (_SAMPLE, _QUESTION, _PROBLEM)):
+                if not following.strip() or any(start.match(following) for start in (_SAMPLE, _QUESTION)):
                     break
                 wording.append(following.strip())
             return " ".join(wording).strip()
@@ -91,24 +96,27 @@ def _split(text: str) -> list[tuple[list[str], list[str]]]:
     """Reply -> (question lines, answer lines) of each sample; nothing inside fenced code is taken for a label."""
     samples: list[tuple[list[str], list[str]]] = []
     part: list[str] | None = None
-    fenced = False
+    short = fenced = False
     for line in text.replace("\r\n", "\n").split("\n"):
         fence = bool(_FENCE.match(line))
         if not fenced and not fence:
             if match := _QUESTION.match(line):
-                samples[-1:] = [*(sample for sample in samples[-1:] if any(sample)), ([match[1] or ""], [])]
-                part = samples[-1][0]
+                samples[-1:] = [
+                    *(sample for sample in samples[-1:] if any(sample)),
+                    ([match["text"]] if match["text"] else [], []),
+                ]
+                part, short = samples[-1][0], bool(match["q"])
                 continue
             if _SAMPLE.match(line) or _RULE.match(line):
                 part = None
                 continue
-            if _PROBLEM.match(line):
-                samples.append(([], []))
-                part = samples[-1][0]
-                continue
-            if samples and part is samples[-1][0] and (match := _ANSWER.match(line)):
+            if (
+                samples
+                and part is samples[-1][0]
+                and (match := _ANSWER.match(line) or (_A.match(line) if short else None))
+            ):
                 part = samples[-1][1]
-                part.append(match[1] or "")
+                part.append(match["text"] or "")
                 continue
         fenced ^= fence
         if part is not None:
@@ -125,7 +133,7 @@ def _plain(lines: Iterable[str]) -> list[str]:
 def math(question: list[str], answer: list[str]) -> Sample | None:
     """A word problem: the steps, then ``#### <number>``; None if no number ends the answer."""
     asked = "\n".join(_plain(question)).strip()
-    lines = [line.rstrip() for line in _plain(answer)]
+    lines = re.sub(r"(?<=[\w.)%!]) +####", "\n####", "\n".join(map(str.rstrip, _plain(answer)))).split("\n")
     final, at = _final_number(lines)
     rationale = re.sub(r"\\boxed\{([^{}]*)\}", r"\1", "\n".join(lines[:at])).strip()
     return (asked, f"{rationale}\n#### {final}".strip()) if asked and final else None
@@ -155,7 +163,7 @@ def choice(question: list[str], answer: list[str]) -> Sample | None:
     options: list[str] = []
     for line in (line.strip() for line in _plain(question) if line.strip()):
         if match := _OPTION.match(line):
-            options.append(f"{match[1]}. {match[2]}")
+            options.append(f"{match[1].upper()}. {match[2]}")
         elif options:
             options[-1] += f" {line}"
         else:
