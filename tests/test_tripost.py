@@ -312,7 +312,9 @@ def test_the_loop_stops_when_the_model_says_so_and_counts_what_it_gave(target: C
     done = loop.run(ask_model, items, updates=2)
     assert {each.stopped for each in done} == {"says it is right"} and {len(each.answers) for each in done} == {2}
     samples = loop.at_equal_tokens(ask_model, done)
-    of = repair.summary(loop.rows(done, samples, loop.injected_found(ask_model, items)))
+    measured = loop.rows(done, samples, loop.injected_found(ask_model, items))
+    of, one = repair.summary(measured), repair.summary(measured[:1])
+    assert -1 <= one["net_low"] < one["net_high"] <= 1, "a difference of shares, of however few questions"
     assert of["accuracy_last"] == 1 and of["harm"] == 0 and of["false_alarms"] is None
     assert of["contribution"] == of["accuracy_last"] - of["accuracy_first"] > 0
     assert of["detection_recall"] == of["step_found"] == of["injected_found"] == of["changed"] == 1

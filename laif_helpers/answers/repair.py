@@ -112,7 +112,12 @@ def summary(rows: Sequence[Row]) -> Row:
     return {
         "n": n,
         **{"accuracy_first": sum(first) / n, "accuracy_last": sum(last) / n, "ci_low": low, "ci_high": high},
-        **{"contribution": fixed / n, "harm": broken / n, "net_low": net - half, "net_high": net + half},
+        **{
+            "contribution": fixed / n,
+            "harm": broken / n,
+            "net_low": max(net - half, -1.0),
+            "net_high": min(net + half, 1.0),
+        },
         "p_value": stats.mcnemar(fixed, broken),
         "changed": sum(len(row["right"]) > 1 and row["turns"][0] != row["turns"][-2] for row in rows) / n,
         **_detection(rows),

@@ -39,7 +39,7 @@ def observation(points: pd.DataFrame, clusters: pd.DataFrame) -> str:
         f"**Observation.** {wrong:,} wrong of {len(points):,} ({100 * wrong / len(points):.0f} %), in "
         f"{int((clusters['cluster'] >= 0).sum())} clusters. {len(weak)} of them are weaknesses and hold {explained:,} "
         f"of the wrong items ({100 * explained / wrong:.0f} %)"
-        + (":\n" if len(weak) else "; more items (LIMIT, 0 for all) show more.")
+        + (":\n" if len(weak) else "; with more items some may show.")
     ]
     for row in weak.head(12).to_dict("records"):
         lines.append(f"- `{row['name']}`: {row['wrong']} wrong, error rate {rate_of(row)}")
