@@ -66,4 +66,6 @@ def sortable(table: pd.DataFrame, most: int = 300, rows: int = 10, **more: Any) 
         {"targets": "_all", "className": "dt-left", "createdCell": itables.JavascriptFunction(_BOX)}
     ]
     shown = table.map(lambda cell: cut(cell, most) if isinstance(cell, str) else cell)
-    return f'<div class="tex2jax_ignore mathjax_ignore">{itables.to_html_datatable(shown, **options, **more)}</div>'
+    narrow = "<style scoped>tfoot input { width: 100%; min-width: 4em; box-sizing: border-box; }</style>"
+    table_html = itables.to_html_datatable(shown, **options, **more)
+    return f'{narrow}<div class="tex2jax_ignore mathjax_ignore">{table_html}</div>'
