@@ -57,7 +57,7 @@ _NEXT_OPTIONS = re.compile(
 _LONE = re.compile(r"[^\n]{0,40}?(?<![\w'-])([A-J])\W{0,5}")
 _BEFORE_NAME = re.compile(
     r"(?<![\w'])(?-i:[A-HJ])(?![\w'])|(?:\b(?:not|never|nicht|kein|pas|non|não|no es|не|vitamin|type|plan|hepatitis"
-    r"|group|class|grade|figure|part|team|blood|section)|n't)\W*$",
+    r"|about|eliminate|exclude|group|class|grade|figure|part|team|blood|section)|n't)\W*$",
     re.IGNORECASE,
 )
 """What makes a letter no choice: a second one, a denial, or a word that it belongs to."""
@@ -229,7 +229,7 @@ def _leading(text: str, options: dict[str, str]) -> str | None:
     if known["several"].match(text, match.end("label")) or _goes_on(
         text[match.start("label") :], _own(match["label"], options), options
     ):
-        return SEVERAL if not re.match(r"[\w\s]*?\b(?:is|are)\b", text[match.end() :]) else None
+        return SEVERAL if not re.match(r"[\w\s,]*?\b(?:is|are|can|may)\b", text[match.end() :]) else None
     # "(a) The power is … (b) The current is …" answers the parts of a question
     parts = {"a": "b", "i": "ii"}.get(match["label"])
     if parts and re.search(rf"(?<![\w']){parts}[).]", text[match.end() :]):

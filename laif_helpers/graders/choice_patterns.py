@@ -134,9 +134,22 @@ _PLACES = ("first", "second", "third", "fourth", "fifth")
 _PLACE = re.compile(rf"\b({'|'.join(_PLACES)}|last) (?:answer )?(?:option|choice|answer|alternative)\b", re.IGNORECASE)
 
 
+_OUT = r"(?:eliminat|exclud|discard|reject|rul)(?:e[ds]?|ing|ed)(?: out)?|incorrect|wrong|false"
+
+
 def by_place(text: str, options: dict[str, str]) -> str:
-    """The text with "option C" for "the third option"."""
+    """The text with "option C" for "the third option"; the option that is left if all others are eliminated."""
     named = dict(zip(_PLACES, options, strict=False)) | {"last": [*options][-1]}
+    label = rf"\(?(?:{'|'.join(map(re.escape, options))})\)?(?![\w'])"
+    row = rf"{label}(?:(?:,? and|,? or|,) {label}){{1,25}}"
+    rows = re.findall(
+        rf"(?i:\b(?:{_OUT}|not|n't be)) (?:options? |choices? )?{row}|{row} (?:are|(?:can|may) be) (?:all )?(?:{_OUT})",
+        text,
+    )
+    out = set(re.findall(rf"(?<!\w){label}", " ".join(rows)))
+    left = [option for option in options if option not in {name.strip("()") for name in out}]
+    if rows and len(left) == 1:
+        return f"The answer is {left[0]}."
     return _PLACE.sub(lambda match: f"option {named.get(match[1].lower(), '')}", text)
 
 
