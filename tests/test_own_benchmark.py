@@ -89,6 +89,7 @@ def test_a_gold_response_writes_its_number_as_the_file_does(tmp_path: Path) -> N
         ({"question": "q?", "A": "x", "B": "y", "answer": "B"}, "fields A, B look like options; .* 'choices'"),
         ({"question": "q?", "option_a": "x", "option_b": "y", "answer": "B"}, "fields option_a, option_b look like"),
         ({"question": "q?", "answer": "####"}, "field 'answer' is empty"),
+        ({"question": "q?", "answer": "1", "context": "c"}, "field 'context' would not be seen by the model; write it"),
         ({"question": "q?", "answer": "Paris", "grading": "numeric"}, "'Paris', no number, and 'grading' is 'numeric'"),
         ({"question": "q?", "answer": "a\n\nb"}, "field 'answer' has an empty line"),
         (
@@ -296,6 +297,10 @@ def test_decimal_commas_are_declared_and_never_guessed(tmp_path: Path) -> None:
     assert (first.gold, other.gold, bench.family) == ("1234.5", "0.25", "math")
     assert bench.grade(first, "Die Antwort ist 1.234,5 Meter.").correct and bench.grade(other, "#### 0,25").correct
     assert second_of(bench, first, "Die Antwort ist 1.234,5.") is True
+    french = benchmarks.get(put(tmp_path / "fr.jsonl", {"settings": {"decimal": ","}}, {**SUM, "answer": "1 234,5"}))
+    assert french.family == "math" and french.grade(french.load("test")[0], "La réponse est 1 234,5 m.").correct
+    with pytest.raises(ValueError, match=r"row 2: field 'answer' is '1,234.5', and the file settles .* write 1.234,5"):
+        benchmarks.get(put(tmp_path / "x.jsonl", {"settings": {"decimal": ","}}, {**SUM, "answer": "1,234.5"}))
     with pytest.raises(ValueError, match="setting 'decimal' is ';'; known are decimal"):
         benchmarks.get(put(tmp_path / "x.jsonl", {"settings": {"decimal": ";"}}, *rows))
 

@@ -16,6 +16,8 @@ _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABELLED = re.compile(r"\(?(\w{1,3})[).:] *(\S.*)", re.DOTALL)
 EMPTY_CELLS = frozenset(("nan", "n/a", "na", "#n/a", "null", "-", "?", "<na>", "inf"))
 """How spreadsheets and programs write a cell without a value."""
+_UNSEEN = ("context", "passage", "paragraph", "image", "images")
+"""What other data sets ask about beside the question."""
 _SPACES = re.compile(r"(?<=\d)[ \u00a0\u2009\u202f](?=\d{3}(?!\d))")
 """Between the thousands of a number, as French, Russian and others write them."""
 
@@ -39,6 +41,8 @@ def question_of(row: dict[str, Any]) -> str:
         and (lettered := [name for name in row if re.fullmatch(r"(?:opt(?:ion)?_?)?[abAB1]", name)])[1:]
     ):
         raise ValueError(f"fields {', '.join(lettered)} look like options; write them as one list, 'choices'")
+    if unseen := [name for name in _UNSEEN if row.get(name)]:
+        raise ValueError(f"field {unseen[0]!r} would not be seen by the model; write it into 'question', or rename it")
     return scalar(row.get("question"), "question", field(row, "question").strip(), {})
 
 
@@ -92,6 +96,10 @@ def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
     if isinstance(value, float) and "e" in text:  # a number as large or small as JSON alone writes it
         return f"{Decimal(text):f}"
     if row.get("decimal") == "," and isinstance(value, str):
+        if re.search(r"\d,\d+\.\d", text):
+            raise ValueError(
+                f"field {name!r} is {text!r}, and the file settles that its decimal sign is ','; write 1.234,5"
+            )
         return numbers.with_point(text)
     return _SPACES.sub("", text) if name == "answer" and not re.search(r"[^\W\d]", text) else text
 

@@ -70,6 +70,7 @@ _CHINESE = re.compile(
     r"[零〇一二两兩三四五六七八九十百千万萬亿億]{1,30}(?:[点點](?P<decimals>[零〇一二三四五六七八九]{1,20}))?"
 )
 # 1 000 000 and 1 260 €; 60,00 € and R$ 1.260,50; 1/6 ≈ 0.167, whose fraction is exact
+_GROUPS = re.compile("(?<![\\d.,])\\d{1,3}(?:[ \u00a0\u2009\u202f]\\d{3})+(?!\\d)")
 _SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?: \d{3}){2,9}| \d{3}(?=(?:,\d\d)? ?(?:€|₽|zł|kr\b|euros?\b|руб)))(?!\d)")
 _CENTS = r"\d{1,3}(?:\.?\d{3}){0,4},\d\d"
 _EUROPEAN = re.compile(rf"(?:R\$|€) ?{_CENTS}(?![\d,.]*\d)|(?<![\d.,]){_CENTS}(?= ?(?:€|EUR\b|euros?\b|reais\b))")
@@ -147,7 +148,8 @@ def parse(gold: str) -> Number | None:
 
 
 def with_point(text: str) -> str:
-    """A text that writes 1.234,5 as one that writes 1,234.5."""
+    """A text that writes 1.234,5 or 1 234,5 as one that writes 1,234.5 or 1234.5."""
+    text = _GROUPS.sub(lambda found: re.sub(r"\s", "", found[0]), text)
     return re.sub(r"(?<=\d)[.,](?=\d)", lambda sign: "." if sign[0] == "," else ",", text)
 
 
