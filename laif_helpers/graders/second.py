@@ -189,7 +189,9 @@ def _texts(examples: list[Example], texts: list[str]) -> list[Second]:
     return judged
 
 
-_HEAD = re.compile(r"answer(?: \([^()]{1,60}\))?(?: is\b|\s?:):?\s*", re.IGNORECASE)
+_HEAD = re.compile(
+    r"answer(?: to (?:this|the|your) [^.:?]{1,80}?)?(?: \([^()]{1,60}\))?(?: is\b|\s?:):?\s*", re.IGNORECASE
+)
 _TRUTH = re.compile(r"\b(true|false|yes|no|valid|invalid)\b")
 
 

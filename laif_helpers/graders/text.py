@@ -14,7 +14,8 @@ TAIL = 8000
 """Characters at the end of a text that are read."""
 
 _HEAD = re.compile(
-    r"\b(?:answer|result|output)(?:\s?\([^()\n]{1,60}\))?(?:\s+is|\s{0,3}:)[*_]*\s{0,3}:?[*_]*[ \t]{0,9}"
+    r"\b(?:answer(?:\s+(?:to|for)\s+(?:this|the|your|that)\b[^.:?\n]{0,80}?)?|result|output)"
+    r"(?:\s?\([^()\n]{1,60}\))?(?:\s+is|\s{0,3}:)[*_]*\s{0,3}:?[*_]*[ \t]{0,9}"
     r"|^####[ \t]{1,9}(?=[^\n]*\Z)",
     re.IGNORECASE | re.MULTILINE,
 )
