@@ -457,8 +457,8 @@ def test_half_the_samples_are_half_the_lessons_and_the_funnel_says_so() -> None:
     assert "10 of 20 needed lessons kept, out of 30 asked for" in tables.chosen(checked, plan, p).text
 
 
-def test_a_reply_in_another_language_is_unparsable_and_kept() -> None:
-    reply = "Diagnose: Er rät.\n\nBeispiel 1:\nFrage: Anna hat 3 Töpfe und kauft 2.\nAntwort: 3 + 2 = 5\n#### 5"
+def test_a_reply_whose_labels_nobody_knows_is_unparsable_and_kept() -> None:
+    reply = "Diagnoza: Zgaduje.\n\nPrzykład 1:\nPytanie: Anna ma 3 garnki i kupuje 2.\nOdpowiedź: 3 + 2 = 5\n#### 5"
     with endpoint(lambda call, body: (200, completion(reply))) as (url, _):
         p = llm_parameters(url, probe=0)
         plan, replies = asked(p)
