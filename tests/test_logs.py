@@ -215,6 +215,7 @@ def test_columns_of_promptfoo_are_models_and_repeats_are_samples(tmp_path: Path)
     row = {"vars": {"q": "2+2?"}, "prompt": {"raw": "Q: 2+2?"}, "response": {"output": "4"}, "success": True}
     cells = [("a", 0, 0), ("a", 0, 1), ("a", 1, 0), ("b", 2, 0)]
     rows = [row | {"provider": {"id": id}, "promptIdx": column, "testIdx": test} for id, column, test in cells]
+    rows.append(rows[0] | {"success": False, "failureReason": 2, "response": {"error": "status 500"}})
     (tmp_path / "a.json").write_text(json.dumps({"results": {"version": 3, "results": rows}}))
     found = logs.read(tmp_path / "a.json")
     assert [(each.model, each.sample) for each in found] == [

@@ -1,5 +1,5 @@
-"""Reads logs of HELM, OpenCompass and lighteval, as their own writers leave them (versions 0.5.16, 0.5.4 and 0.13), of
-simple-evals and of promptfoo.
+"""Reads logs of HELM, OpenCompass, lighteval and promptfoo, as their own writers leave them (versions 0.5.16, 0.5.4,
+0.13 and 0.118), and of simple-evals.
 
 Each reader yields the fields of ``logs.Logged``: HELM's ``scenario_state.json`` with the statistics beside it,
 OpenCompass' ``predictions/<model>/<task>.json`` with the details under ``results/``, lighteval's ``details_*.parquet``.
@@ -97,7 +97,8 @@ def _simple_evals(path: Path, document: Fields) -> Iterator[Fields]:
 
 
 def _promptfoo(rows: list[Fields]) -> Iterator[Fields]:
-    """A column is a provider with a prompt; an item is its variables."""
+    """A column is a provider with a prompt; an item is its variables. A call that failed (2) gave no answer."""
+    rows = [row for row in rows if row.get("failureReason") != 2]
     columns = {(_provider(row), row["promptIdx"]) for row in rows}
     several = {name for name, count in Counter(name for name, _ in columns).items() if count > 1}
     for row in rows:

@@ -40,9 +40,9 @@ _GIVEN = re.compile(
     re.IGNORECASE,
 )
 _ADJUNCT = re.compile(
-    r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with|from|en|von|aus|из|за|por|pro|par|su|among|between|into"
-    r"|out of|before|until|when|if|because|since|while|whose|who|which|plus|minus|times)\s+"
-    r"(?:(?:the|those|these|that|this|all|his|her|their|its|a|an|only|each|of|there are|she has|he has)\s+){0,3}\$?$",
+    r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with|from|among|between|into|if"
+    r"|en|von|aus|из|за|por|pro|par|su|out of|before|until|when|because|since|while|whose|who|which|plus|minus|times)"
+    r"\s+(?:(?:the|those|these|that|this|all|his|her|their|its|a|an|only|each|of|there are|she has|he has)\s+){0,3}\$?$",
     re.IGNORECASE,
 )
 _TOTAL = re.compile(

@@ -14,7 +14,8 @@ _LABEL_ENDS = r"(?:[*_]*\s*[:：][*_]*\s*(?P<text>.*)|\W*)$"
 _SAMPLE = re.compile(rf"^{_DECORATION}(?:sample|example|exercise|lesson|item)\s*(?:no\.?|number|#)?\s*\d+\W*$", re.I)
 _QUESTION = re.compile(
     rf"^{_DECORATION}(?:\(?\d+[.)]\s*)?{_DECORATION}(?:(?:sample|example|exercise|lesson)\s*\d+\W+)?(?:new\s+)?"
-    rf"(?:(?:question|problem|instruction|user|human|frage|pregunta|问题|题目)\s*(?:no\.?|number|#)?|(?P<q>q))\s*\d*{_LABEL_ENDS}",
+    r"(?:(?:question|problem|instruction|user|human|frage|pregunta|问题|题目)\s*(?:no\.?|number|#)?|(?P<q>q))"
+    rf"\s*\d*{_LABEL_ENDS}",
     re.I,
 )
 _ANSWER = re.compile(
