@@ -42,7 +42,7 @@ _GIVEN = re.compile(
 _ADJUNCT = re.compile(
     r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with|from|among|between|into|if"
     r"|en|von|aus|из|за|por|pro|par|su|out of|before|until|when|because|since|while|whose|who|which|plus|minus|times)"
-    r"\s+(?:(?:the|those|these|that|this|all|his|her|their|its|a|an|only|each|of|there are|she has|he has)\s+){0,3}\$?$",
+    r"\s+(?:(?:the|those|these|that|this|all|his|her|their|its|a|an|only|each|of|there are|s?he has)\s+){0,3}\$?$",
     re.IGNORECASE,
 )
 _TOTAL = re.compile(
