@@ -187,8 +187,9 @@ def flops(rows: int = 4, length: int = 2048, items: int = 128) -> None:
     """Our trainer on a random Llama of 1 billion weights, ``rows`` full rows of 2,048 tokens a step, bf16, no
     checkpointing.
 
-    Utilisation is 6 operations a weight and token over the device's peak (attention's own products not counted), beside
-    the plain Trainer that pads practice lengths to 512, and the preflight's estimate beside the peak memory.
+    Utilisation of the device's peak, as PaLM's appendix B defines it: 6 operations a weight and token, and attention's
+    own products, 12 × layers × width × length a token; without these in brackets. Beside it the plain Trainer that pads
+    practice lengths to 512, and the preflight's estimate beside the peak memory.
     """
     if not torch.cuda.is_available():
         print("--flops needs a GPU, and there is none here: not measured")
@@ -216,15 +217,19 @@ def flops(rows: int = 4, length: int = 2048, items: int = 128) -> None:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             seconds, seen = timed(way, settings, tokenizer, data)
-            tell(name, model.weights, sum(len(row["input_ids"]) for row in data[:seen]) / seconds)
+            longest = max(len(row["input_ids"]) for row in data[:seen])
+            attention = 12 * config.num_hidden_layers * config.hidden_size * longest
+            tell(name, model.weights, sum(len(row["input_ids"]) for row in data[:seen]) / seconds, attention)
             print(f"  peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
         print(f"preflight's estimate for ours: {needed.device / 2**30:.1f} GiB")
 
 
-def tell(name: str, weights: int, rate: float) -> None:
+def tell(name: str, weights: int, rate: float, attention: int) -> None:
+    """``attention``: operations of one token in attention's own products."""
     device = torch.cuda.get_device_name()
     peak = next((value for key, value in PEAK.items() if key in device), 0.0)
-    used = f"{6 * weights * rate / peak:.0%} of the peak" if peak else "this device's peak is not in the table"
+    plain, whole = (rate * each / peak if peak else 0.0 for each in (6 * weights, 6 * weights + attention))
+    used = f"{whole:.1%} of the peak ({plain:.1%})" if peak else "this device's peak is not in the table"
     print(f"{device}, {weights / 1e9:.2f} billion weights, {name}: {rate:,.0f} real tokens/s, {used}")
 
 

@@ -89,9 +89,9 @@ over the table.
 """
 
 
-def league() -> str:
-    """``docs/league.md`` and the figures, of every league that was run here or kept; returns the first's accuracies."""
-    parts, first = [LEAGUE_TEXT], ""
+def league() -> dict[str, str]:
+    """``docs/league.md`` and the figures, of every league that was run here or kept; returns their accuracies."""
+    parts, tables = [LEAGUE_TEXT], {}
     for name, about in LEAGUE.items():
         kept, run = ROOT / "docs" / "league" / name, RunDir.named(name)
         if (run.compare / "costs.csv").is_file():
@@ -106,13 +106,13 @@ def league() -> str:
         if (kept / "results.csv").is_file():
             results, learned, pairs, costs = (pd.read_csv(kept / file) for file in LEAGUE_TABLES)
             accuracies = by_arm(sweeps.as_text(sweeps.summary(results)))
-            first = first or accuracies
+            tables[name] = accuracies
             parts += [f"## {about[0].upper()}{about[1:]}\n", ran(name, results), accuracies]
             parts += ["The part that needs a planted gap, and the rest, which was practised:\n"]
             parts += [by_arm(parts_table(pd.read_csv(kept / PARTS)))]
             parts += [f"![learned against kept](../figures/{name}.png)\n", *league_tables(learned, pairs, costs)]
     (ROOT / "docs" / "league.md").write_text("\n".join(parts), "utf-8")
-    return first.strip()
+    return tables
 
 
 def by_arm(table: pd.DataFrame) -> str:
@@ -132,6 +132,9 @@ def ran(name: str, results: pd.DataFrame) -> str:
     lacking = [arm for arm in planned["arms"] if arm not in set(results["arm"])]
     done = f"Run: {results.seed.nunique()} of {len(planned['seed'])} seeds, {results.iteration.max()} of "
     rest = f" Not run: {', '.join(lacking)}." if lacking else ""
+    seeds = results[results["arm"] != "vanilla"].groupby("arm", sort=False)["seed"].nunique()
+    fewer = [f"{arm} ({n})" for arm, n in seeds.items() if n < results["seed"].nunique()]
+    rest += f" Fewer seeds: {', '.join(fewer)}." if fewer else ""
     return f"{done}{planned['iterations']} iterations.{rest} Seconds are those of the machine that it ran on.\n"
 
 
@@ -166,7 +169,7 @@ def league_tables(learned: pd.DataFrame, pairs: pd.DataFrame, costs: pd.DataFram
             "error left, ratio": f"{row.error_ratio:.2f}",
             "difference (points)": f"{100 * row.difference:+.1f}"
             + ("" if pd.isna(row.low) else f" [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"),
-            "p, Holm": "one seed" if pd.isna(row.p_holm) else f"{row.p_holm:.3f}",
+            "p, Holm": "no test" if pd.isna(row.p_holm) else f"{row.p_holm:.3f}",
         }
         for row in pairs.itertuples()
     ]
@@ -213,15 +216,18 @@ def main(name: str) -> None:
     for source, target in FIGURES.get(name, {}).items():
         shutil.copyfile(run.path / source, ROOT / "figures" / target)
     if name == "league":
-        marker, table = name, league()
+        tables = {each: table.strip() for each, table in league().items() if each not in TABLES}
     elif name in TABLES:
         marker, table_of = TABLES[name]
-        table = table_of(run)
+        tables = {marker: table_of(run)}
     else:
-        marker, table = name, (run.compare / "table.md").read_text("utf-8").strip()
+        tables = {name: (run.compare / "table.md").read_text("utf-8").strip()}
     readme = ROOT / "README.md"
-    pattern = re.compile(rf"(<!-- {marker}:begin[^\n]*-->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
-    readme.write_text(pattern.sub(lambda found: f"{found[1]}{table}\n{found[2]}", readme.read_text("utf-8")), "utf-8")
+    text = readme.read_text("utf-8")
+    for marker, table in tables.items():
+        pattern = re.compile(rf"(<!-- {marker}:begin[^\n]*-->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
+        text = pattern.sub(lambda found, table=table: f"{found[1]}{table}\n{found[2]}", text)
+    readme.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

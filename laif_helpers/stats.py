@@ -82,8 +82,8 @@ def over_seeds(differences: Sequence[float]) -> dict[str, float]:
     """Differences of one comparison, one per seed: n, mean, sd (n - 1), 95 % interval low and high, p.
 
     The paired t-test over seeds (``scipy.stats.ttest_1samp`` of the differences against 0): the seed is the unit,
-    so it says whether the next seed would show it too. One seed has no spread: sd, bounds and p are NaN. Equal
-    differences, without spread: p is 0, or 1 if they are all 0.
+    so it says whether the next seed would show it too. One seed has no spread: sd, bounds and p are NaN. So are bounds
+    and p of seeds that agree to the item: accuracies are counts, and two seeds agree by chance. All 0: p is 1.
     """
     import numpy as np
     from scipy.stats import ttest_1samp
@@ -95,7 +95,7 @@ def over_seeds(differences: Sequence[float]) -> dict[str, float]:
         return found
     sd = float(values.std(ddof=1))
     if sd < 1e-12:
-        return found | {"sd": 0.0, "low": mean, "high": mean, "p": 1.0 if abs(mean) < 1e-12 else 0.0}
+        return found | {"sd": 0.0, "p": 1.0 if abs(mean) < 1e-12 else math.nan}
     test = ttest_1samp(values, 0.0)
     low, high = map(float, test.confidence_interval(0.95))
     return found | {"sd": sd, "low": low, "high": high, "p": float(test.pvalue)}

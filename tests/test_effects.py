@@ -257,7 +257,7 @@ def test_macro_counts_benchmarks_alike_for_the_untouched_target_too(run: recipe.
 
 
 def test_one_seed_is_no_test() -> None:
-    assert sweeps.versus(sweep({"auggpt": 0.9, "le": 0.95}, 1))["verdict"].tolist() == ["one seed: no test"]
+    assert sweeps.versus(sweep({"auggpt": 0.9, "le": 0.95}, 1))["verdict"].str.startswith("no test").all()
 
 
 def test_lineage_survives_a_missing_file(run: recipe.StageParameters) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from laif_helpers import benchmarks, compare, figures, lessons, recipe
+from laif_helpers import benchmarks, compare, figures, lessons, recipe, stats
 from laif_helpers.compare import drawing, effects, gains, sweeps
 from laif_helpers.instructors import ledger
 from laif_helpers.instructors.ledger import Reply, open_ledger
@@ -54,10 +54,13 @@ def test_learned_and_kept_are_shares_of_what_was_wrong_and_right() -> None:
     one = drawing.learned_kept(pd.DataFrame(rows), "practice").iloc[0]
     assert (one["iteration"], one["learned"], one["kept"]) == (2, 0.4, 0.8)
     assert one["learned_low"] < 0.4 < one["learned_high"] and one["kept_low"] < 0.8 < one["kept_high"]
+    two = drawing.learned_kept(pd.DataFrame([*rows, slice_row("le", 1, 20, 15, 2)]), "practice").iloc[0]
+    assert (two["learned_low"], two["learned_high"]) == stats.wilson(15, 25), "of two seeds Student's t spans all"
     rows += [slice_row("le", seed, 10 + seed, 15, 2) for seed in (1, 2)]
     over = drawing.learned_kept(pd.DataFrame(rows), "practice").iloc[0]
     assert over["seeds"] == 3 and over["learned"] == pytest.approx(0.44)
-    assert over["kept_low"] == over["kept_high"] == pytest.approx(0.8), "the seed is the unit"
+    assert over["learned_low"] == pytest.approx(stats.over_seeds([0.4, 0.44, 0.48])["low"]), "the seed is the unit"
+    assert (over["kept_low"], over["kept_high"]) == stats.wilson(60, 75), "equal counts are no certainty"
     ended = drawing.learned_kept(pd.DataFrame([*rows, slice_row("rft", 0, 5, 0)]), "practice").set_index("arm")
     assert ended.loc["rft", ["iteration", "learned"]].tolist() == [1, 0.2], "an arm that ended early has its last turn"
     figure = figures.learned_kept(drawing.learned_kept(pd.DataFrame(rows), "practice"), "practice")
@@ -70,7 +73,7 @@ def accuracy(arm: str, seed: int, value: float) -> dict[str, Any]:
 
 def test_arms_are_set_against_their_counterparts_seed_by_seed() -> None:
     rows = [accuracy(arm, seed, value + seed / 100) for seed in range(3) for arm, value in (
-        ("auggpt", 0.80), ("lec", 0.90), ("opd", 0.85), ("self", 0.5))]  # fmt: skip
+        ("auggpt", 0.80 + (seed - 1) / 1000), ("lec", 0.90), ("opd", 0.85), ("self", 0.5))]  # fmt: skip
     rows += [accuracy("opd_contrast", seed, value) for seed, value in enumerate((0.86, 0.85, 0.89))]
     table = sweeps.against_counterparts(pd.DataFrame(rows)).set_index("arm")
     assert table.index.tolist() == ["lec", "opd_contrast"], "pairs that the run holds"
@@ -96,7 +99,8 @@ def test_the_document_is_made_of_the_run_and_then_of_what_was_kept(
         point = RunDir(tmp_path / "runs" / "league_practice" / "points" / f"seed{seed}")
         compared = {"split": "test", "n": 100, "p_value": None, "delta": 0.1}
         scores = {"vanilla": 0.75, "opd": 0.85, "opd_contrast": 0.95}
-        results = [accuracy(arm, seed, value) | compared for arm, value in scores.items()]
+        exact = {arm: value + seed / 1000 * (arm == "opd_contrast") for arm, value in scores.items()}
+        results = [accuracy(arm, seed, value) | compared for arm, value in exact.items()]
         results[0] |= {"iteration": 0, "delta": None}
         write_text(point.compare / "results.csv", pd.DataFrame(results).to_csv(index=False))
         slices = [slice_row(arm, seed, 9, 3) for arm in scores]
@@ -109,7 +113,7 @@ def test_the_document_is_made_of_the_run_and_then_of_what_was_kept(
     compare.collect_points(tmp_path / "runs" / "league_practice")
     refresh.league()
     page = (tmp_path / "docs" / "league.md").read_text()
-    assert "| 1 | practice | opd_contrast | opd | 0.33 | +10.0 [+10.0, +10.0] | 0.000 |" in page
+    assert "| 1 | practice | opd_contrast | opd | 0.33 | +10.1 [+9.4, +10.7] | 0.003 |" in page
     assert "| arm | practice, gaps, turn 1 |" in page and "| opd_contrast | 95.0 ± 0.0 |" in page
     assert "| vanilla | 75.0 |" in page and "| opd | 10 | 60 | 60 |" in page
     assert "Run: 2 of 3 seeds, 1 of 1 iterations. Not run: rft." in page

@@ -39,12 +39,16 @@ def flip_table(sliced: pd.DataFrame, benchmark: str, facet: str = "gap", arm: st
     return part.sort_values("order", kind="stable")[columns].reset_index(drop=True)
 
 
+SEEDS = 3
+"""From so many seeds on an interval is one over seeds: with two, Student's t spans nearly every share."""
+
+
 def learned_kept(sliced: pd.DataFrame, benchmark: str) -> pd.DataFrame:
     """A row per arm, of its last iteration: the share of the untouched target's wrong answers that are right now
     (``learned``), and of its right answers that are still right (``kept``), each with its 95 % interval.
 
-    ``sliced``: ``compare.slices``, of one run (Wilson's interval over items) or of a sweep with a column ``seed`` (the
-    t interval over seeds; with two seeds it is wide).
+    ``sliced``: ``compare.slices``, of one run or of a sweep with a column ``seed``. The t interval over seeds; Wilson's
+    over items, of the mean, where fewer than ``SEEDS`` seeds or equal counts say nothing of the next seed.
     """
     rows = sliced[(sliced["facet"] == "all") & (sliced["benchmark"] == benchmark) & (sliced["arm"] != "vanilla")]
     found = []
@@ -52,12 +56,12 @@ def learned_kept(sliced: pd.DataFrame, benchmark: str) -> pd.DataFrame:
         row: dict[str, Any] = {"arm": arm, "iteration": int(part["iteration"].iloc[0]), "seeds": len(part)}
         for name, got, missed in (("learned", "fixed", "still_wrong"), ("kept", "still_right", "broken")):
             counts = part[[got, missed]].astype(int)
-            shares = (counts[got] / counts.sum(axis=1).clip(lower=1)).tolist()
-            low, high = stats.wilson(int(counts[got].iloc[0]), int(counts.iloc[0].sum()))
-            if len(part) > 1:
-                over = stats.over_seeds(shares)
+            over = stats.over_seeds((counts[got] / counts.sum(axis=1).clip(lower=1)).tolist())
+            items = int(counts.iloc[0].sum())
+            low, high = stats.wilson(round(over["mean"] * items), items)
+            if len(part) >= SEEDS and over["sd"]:
                 low, high = max(0.0, over["low"]), min(1.0, over["high"])
-            row |= {name: sum(shares) / len(shares), f"{name}_low": low, f"{name}_high": high}
+            row |= {name: over["mean"], f"{name}_low": low, f"{name}_high": high}
         found.append(row)
     columns = [f"{name}{end}" for name in ("learned", "kept") for end in ("", "_low", "_high")]
     return pd.DataFrame(found, columns=["arm", "iteration", "seeds", *columns])

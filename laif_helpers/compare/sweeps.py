@@ -12,7 +12,7 @@ import pandas as pd
 from laif_helpers import arms, figures, stats
 from laif_helpers.answers.joined import shortened
 from laif_helpers.compare import gains
-from laif_helpers.compare.drawing import learned_kept, panels
+from laif_helpers.compare.drawing import SEEDS, learned_kept, panels
 from laif_helpers.compare.tables import save
 from laif_helpers.figures.markup import as_markdown
 from laif_helpers.key_types import values_in
@@ -82,7 +82,8 @@ def _league(run: RunDir, results: pd.DataFrame, sliced: pd.DataFrame, benchmark:
     save(run, learned_kept=table, counterparts=against_counterparts(results), costs=spent(run.path))
     items = int(results.loc[results["benchmark"] == benchmark, "n"].max())
     seen = results["seed"].nunique()
-    over = f"{seen} seeds, 95 % intervals over seeds" if seen > 1 else "one seed, 95 % intervals over items"
+    unit = "seeds" if seen >= SEEDS else "items"
+    over = f"{seen} seed{'s' * (seen > 1)}, 95 % intervals over {unit}"
     title = f"{benchmark}: {items:,} items, {over}"
     figures.save(figures.learned_kept(table, title), run.compare / "learned_kept")
 
@@ -94,8 +95,13 @@ def spent(run_path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=["arm", "points", *gains.COLUMNS, *gains.RATES])
     sums = [part.groupby("arm", sort=False)[["points", *gains.COLUMNS]].sum() for part in parts]
     mean = pd.concat(sums).groupby(level="arm", sort=False).mean()
-    known = [arm for arm in arms.ARMS if arm in mean.index]
-    return gains.rates(mean.loc[[*known, *mean.index.difference(known, sort=False)]].reset_index())
+    return gains.rates(mean.loc[_ordered(mean.index)].reset_index())
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    """The arms in their table's order, whichever seed had which; then those that it does not know."""
+    seen = list(dict.fromkeys(names))
+    return [*(arm for arm in arms.ARMS if arm in seen), *(arm for arm in seen if arm not in arms.ARMS)]
 
 
 # -- several seeds of one setting
@@ -142,14 +148,15 @@ def versus(results: pd.DataFrame) -> pd.DataFrame:
     pairs = [(arm, other) for arm in ours for other in others if other != arm and (other not in ours or other > arm)]
     table = against(results, [*axes(results), "iteration", "benchmark", "split"], pairs).drop(columns="error_ratio")
     judged = [stats.verdict(*row) for row in zip(table["difference"], table["p_holm"], strict=True)]
-    return table.assign(verdict=["one seed: no test" if verdict == "baseline" else verdict for verdict in judged])
+    untested = "no test: one seed, or seeds that agree to the item"
+    return table.assign(verdict=[untested if verdict == "baseline" else verdict for verdict in judged])
 
 
 def against(results: pd.DataFrame, keys: list[str], pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     """Arms against others, paired by seed: a row per setting of ``keys`` and pair that answered there.
 
     ``error_ratio``: what the arm leaves of the error that the other leaves (means over seeds). ``difference`` in
-    accuracy with its sd, the t interval over seeds, ``p`` and ``p_holm`` over the table; NaN for one seed.
+    accuracy with its sd, the t interval over seeds, ``p`` and ``p_holm`` over the table; NaN for one seed or equals.
     """
     wide = results[results["arm"] != "vanilla"].pivot_table("accuracy", [*keys, "seed"], "arm", sort=False)
     rows = []
@@ -178,8 +185,8 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
     ]
     shown = shortened(table.assign(cell=cells))
     after = shown[shown["arm"] != "vanilla"]
-    wide = after.pivot_table("cell", keys, "arm", aggfunc="first", sort=False)[list(dict.fromkeys(after["arm"]))]
+    wide = after.pivot_table("cell", keys, "arm", aggfunc="first", sort=False)[_ordered(after["arm"])]
     fixed = [key for key in keys if key != "iteration"]
     start = shown[shown["arm"] == "vanilla"].groupby(fixed)["cell"].first().str.removesuffix(" ± 0.0").rename("vanilla")
     wide = wide.reset_index().merge(start.reset_index(), on=fixed, how="left").fillna("")
-    return wide[[*keys, "vanilla", *after["arm"].unique()]].sort_values(keys, kind="stable", ignore_index=True)
+    return wide[[*keys, "vanilla", *_ordered(after["arm"])]].sort_values(keys, kind="stable", ignore_index=True)
