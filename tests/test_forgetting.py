@@ -52,6 +52,14 @@ def test_the_alarm_rings_for_what_was_gained_at_a_price(run: Path) -> None:  # n
     assert "more broken than fixed" in set(alarms.loc[alarms["arm"] == "le", "alarm"])
 
 
+def test_no_alarm_for_a_part_that_was_hardly_known(run: Path) -> None:  # noqa: F811
+    """5 of the items were right, 3 of them are wrong now, and 38 others are right."""
+    answer(run, "vanilla", 0, set(range(5)))
+    answer(run, "lec", 2, set(range(3, 43)))
+    lec = whole(compare.slices(compare.collect(parameters(run))[0]), "lec", 2)
+    assert lec["right_before"] == 5 and lec["kept_high"] < compare.KEEPS and not lec["lost"]
+
+
 def test_drift_stands_beside_what_was_kept(run: Path, sliced: pd.DataFrame) -> None:  # noqa: F811
     moved = {"nats_before": 3.25, "nats_after": 3.5, "kl": 0.12, "answers": 32}
     metrics = RunDir(run).iteration("lec", 1).train_metrics

@@ -163,7 +163,7 @@ def slices(answers: pd.DataFrame) -> pd.DataFrame:
     Facet ``all`` holds everything; the practice world's ``gap`` has the values ``gaps`` and ``practised``.
     ``forgot`` is an alarm: more broken than fixed, p under 5 % after Holm over the values of the facet. ``lost`` is
     another, of the whole benchmark and its parts by ``gap``: fewer than ``KEEPS`` of the right answers are kept, beyond
-    chance.
+    chance, where the untouched target had at least ``KNOWN`` of the items right.
     """
     rows = []
     for (arm, iteration, name, split), part in answers.groupby(["arm", "iteration", "benchmark", "split"], sort=False):
@@ -176,12 +176,15 @@ def slices(answers: pd.DataFrame) -> pd.DataFrame:
         lambda ps: pd.Series(stats.holm(ps.tolist()), index=ps.index)
     )
     table["forgot"] = (table["delta"].fillna(0) < 0) & (table["p_holm"].fillna(1) < 0.05)
-    table["lost"] = (table["kept_high"].astype(float) < KEEPS) & table["facet"].isin(["all", "gap"])
+    known = table["right_before"].fillna(0) >= KNOWN * table["n"]
+    table["lost"] = known & (table["kept_high"].astype(float) < KEEPS) & table["facet"].isin(["all", "gap"])
     return table
 
 
 KEEPS = 0.9
 """Share of its right answers that a model should keep. If the interval lies below, what was gained has a price."""
+KNOWN = 0.1
+"""Share of a part that a model must have had right before it can forget it: fewer right answers were luck."""
 
 
 def _value(fields: dict[str, Any], facet: str) -> str | None:
