@@ -2,7 +2,11 @@
 
 import functools
 import re
+import unicodedata
 from dataclasses import dataclass
+
+from laif_helpers.graders import final_number
+from laif_helpers.graders.numbers import equal
 
 _NOUN = r"(?:answer|choice|option|response|statement)"
 _SURELY = r"(?:(?:most likely|probably|likely|clearly|thus|indeed|therefore|definitely|certainly|actually|simply)\s+)?"
@@ -12,9 +16,11 @@ _THE = r"(?:the\s+|a\s+|therefore\s+|most\s+|more\s+|only\s+)*"
 # "none of A, B, C, or D is the correct answer" speaks for no letter
 _ALONE = r"(?<![\w'])(?<![A-Z1-9], )(?<![A-Z1-9],)(?<!or )(?<!and )(?<!through )(?<!to )(?<![-–])"
 _CLOSES = (
-    r"[)\]}]|[.,:;!](?=\s|$)|(?=\s*$)|(?=\s*\n)|(?=\s*(?:[(—/]|--))"
+    r"[)\]}]|[.,:;!](?=\s|$)|(?=\s*$)|(?=\s*\n)|(?=\s*(?:[(—/|]|--))"
     r"|(?=\s+(?:[-–—]|because|since|as|and|is|in|with|rather|not)\s)"
 )
+_OTHERS = "(?<!students )(?<!people )(?<!many )(?<!some )(?<!others )(?<!mistake is to )(?<!not )(?<!n't )"
+_GAP = r"(?:[.:,](?! but\b)[^.\n]{0,200}?)?"
 _SO = r"(?:[Tt]herefore|[Tt]hus|[Ss]o|[Hh]ence|(?:leaves|leaving)(?: us)?(?: with)?|left with|[Ii]t's|[Ii]t is|[Oo]nly)"
 
 
@@ -65,7 +71,7 @@ def _in_any_case(of: _Letters) -> dict[str, str]:
         "labelled": rf"^[ \t]*correct\s*:[ \t]*{of.closed}",
         "option": rf"\b{_GOOD}\s+{_NOUN}\s+(?:{_BECOMES})?(?:{_NOUN}\s+)?{of.closed}",
         "closest": rf"\b(?:closest|nearest)\b(?:\s+\w+){{0,6}}?\s+(?:is|would be|to)\s+(?:{_NOUN}\s+)?{of.closed}",
-        "choose": rf"\b(?:choose|select|pick|go(?:ing)? with)\s+(?:{_NOUN}\s+)?{of.closed}",
+        "choose": rf"{_OTHERS}\b(?:choose|select|pick|go(?:ing)? with)\s+(?:{_NOUN}\s+)?{of.closed}",
         "boxed": rf"\\(?:boxed|fbox)\s*\{{\s*[({{]?\s*{of.named}\b",
         "line": rf"^[ \t]*(?:A:[ \t]*)?(?:[(\[]{{1,2}}{of.named}[)\]]|(?-i:(?P<bare>{of.any}))[)\].:]*)[ \t]*$",
         "leading": rf"\s*(?:A:[ \t]*(?=[(\[]?(?-i:{of.any})(?:[)\].:]|[ \t]*$)))?(?:{_NOUN}\s+)?"
@@ -78,10 +84,11 @@ def _as_written(of: _Letters) -> dict[str, str]:
     """Read with capital letters only: "a best answer" would be option A."""
     return {
         "is_answer": rf"\b[Oo]ption\s+\(?{of.named}\)?\s+(?:is|would be|seems)\s+{_THE}{_GOOD}\b"
-        rf"|{_ALONE}\(?(?P<other>{of.any})\)?(?!{of.several})(?:[.:,][^.\n]{{0,200}}?)?\s+(?:is|would be)\s+{_THE}"
+        rf"|{_ALONE}\(?(?P<other>{of.any})\)?(?!{of.several}){_GAP}\s+(?:is|would be)\s+{_THE}"
         rf"(?:{_GOOD}\s+(?:answer|choice|option)|(?<=the )(?:final\s+)?answer)\b",
-        "correct": rf"{_ALONE}(?:[Ss]tatement\s+)?\(?{of.named}\)?\s*(?:[.:,][^.\n]{{0,200}}?)?\s+"
-        rf"(?:(?:is|seems|would be|must be)\s+{_THE}{_GOOD}\b|best\s+[a-z]+s\b|fits best|makes the most sense)",
+        "correct": rf"{_ALONE}(?:[Ss]tatement\s+)?\(?{of.named}\)?\s*{_GAP}\s+"
+        rf"(?:(?:is|seems|looks|would be|must be)\s+{_THE}{_GOOD}\b|best\s+[a-z]+s\b|fits best|makes the most sense"
+        r"|it is(?=[.!]|\s*$)|wins\b|is (?:the one|my (?:answer|choice|pick)|what I)\b)",
         "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$)",
         "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{_NOUN}\s+)?"
         rf"{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
@@ -102,7 +109,13 @@ def _as_written(of: _Letters) -> dict[str, str]:
 
 
 _SPACE = re.compile(r"\s+")
+_MARKED = r"^[ \t]*(?:[-*•] +)?(?:\[{0}\]|\({0}\)|[{1}]\ufe0f?)[ \t]*((?:\*\*)?\(?[A-J1-9](?:[).:][^\n]*|(?:\*\*)?$))"
+_OTHERWISE = r"(\banswer is:? \(?[A-J]\b[^\n]{0,300}[.)]\s+)If\b[^.\n]{1,200}\banswer would (?:be|have been)\b[^.\n]*"
 _DECORATION = (
+    # a box or mark before an option is its verdict
+    (re.compile(_MARKED.format("[xX✓]", "☑☒●◉✅✓✔➡👉"), re.MULTILINE), r"\1 ✓"),
+    (re.compile(_MARKED.format(" ?", "☐○❌✗✘"), re.MULTILINE), r"\1 ✗"),
+    (re.compile(_OTHERWISE), r"\1"),
     (re.compile(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"(?<=[A-Za-z)])\^\{?(\d)\}?"), r"\1"),
     (re.compile("[²³]"), lambda match: "23"["²³".index(match[0])]),
@@ -131,14 +144,48 @@ def plain(text: str) -> str:
 
 
 _PLACES = ("first", "second", "third", "fourth", "fifth")
-_PLACE = re.compile(rf"\b({'|'.join(_PLACES)}|last) (?:answer )?(?:option|choice|answer|alternative)\b", re.IGNORECASE)
+_PLACE = re.compile(rf"\b({'|'.join(_PLACES)}|last) (?:answer )?(?:option|choice|answer|alternative|one)\b", re.I)
 
 
 _OUT = r"(?:eliminat|exclud|discard|reject|rul)(?:e[ds]?|ing|ed)(?: out)?|incorrect|wrong|false"
 
 
+_ROMANS = r"\b(?:I{1,3}|IV|V)\b(?!['’]| (?:think|believe|would|will|am|have|choose|chose|can|know|got|need)\b)"
+_VERDICTS = r"\b(?:[Nn]ot (?:morally )?)?(?i:true|false|wrong)\b"
+_FILLED = re.compile(r"(?:[\s,.]|\b(?:and|or|only|both|statements?)\b)*", re.IGNORECASE)
+
+
+def _verdicts(pattern: str, text: str) -> list[str]:
+    """ "I, II" or "false, true", as an option or a sentence says it."""
+    said = [found.casefold().replace("morally ", "") for found in re.findall(pattern, text)]
+    return [{"not true": "false", "not false": "true"}.get(word, word) for word in said]
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"[^\w+*/^=<>%-]|_", "", unicodedata.normalize("NFKC", text).casefold())
+
+
+def as_good_as(text: str, options: dict[str, str]) -> str | None:
+    """The option that a response names in other words: its marks left out, its verdicts in sentences, its number."""
+    whole = _squeezed(text)
+    found = [label for label, option in options.items() if _squeezed(option) in whole]
+    found = found if len(found) == 1 and len(_squeezed(options[found[0]])) > 11 else []
+    found = found or [label for label, option in options.items() if _squeezed(option) == whole]
+    for pattern in (_ROMANS, _VERDICTS):
+        if not found and all(_FILLED.fullmatch(re.sub(pattern, "", option)) for option in options.values()):
+            said = [_verdicts(pattern, part) for part in (text, re.split(r"(?<=[.!?])\s", text.strip())[-1])]
+            found = [label for label, option in options.items() if _verdicts(pattern, option) in said]
+    values = {label: option.rpartition("=")[2].casefold() for label, option in options.items()}
+    if not found and all(map(final_number.is_answer, values.values())) and (number := final_number.final(text)[0]):
+        found = [label for label, value in values.items() if equal(number, value)]
+    return found[0] if len(found) == 1 else None
+
+
 def by_place(text: str, options: dict[str, str]) -> str:
-    """The text with "option C" for "the third option"; the option that is left if all others are eliminated."""
+    """The text with "option C" for "the third option"; the option that is named in other words, or that is left if
+    all others are eliminated."""
+    if label := as_good_as(text, options):
+        return f"The answer is {label}."
     named = dict(zip(_PLACES, options, strict=False)) | {"last": [*options][-1]}
     label = rf"\(?(?:{'|'.join(map(re.escape, options))})\)?(?![\w'])"
     row = rf"{label}(?:(?:,? and|,? or|,) {label}){{1,25}}"

@@ -86,7 +86,7 @@ _EITHER = re.compile(
     rf"(?P<between>\bbetween\s+)?(?P<one>{_DIGITS})[}}$*]*(?P<unit>{_UNIT})(?:(?(between)\s+and|,?\s+or)"
     r"(?:\s+(?:maybe|perhaps|possibly|even))?|,?\s+(?:maybe|perhaps|possibly)|[.,;]?\s+(?:but|though|although|or|and"
     r"|however,)\s+(?:it|this|that|the answer)\s+(?:could|might|may)\s+(?:\w+\s+)?be)"
-    rf"\s+(?:[$*]|\\boxed\{{)*(?P<other>{_DIGITS})[}}$*]*(?P<its>{_UNIT})",
+    rf"\s+(?:[$*]|\\boxed\{{)*(?P<other>{_DIGITS})(?![\d'′])[}}$*]*(?P<its>{_UNIT})",
     re.IGNORECASE,
 )
 """Two numbers between which an answer does not choose: "12 or 15", "between 12 and 15", "12, but it could be 15"."""

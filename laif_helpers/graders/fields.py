@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 _KEY = re.compile(
     r"[\"'](?:the[ _]?)?(?:final|correct|my|best|selected|chosen|predicted)?[ _]?"
-    r"(?:(?P<sure>answer|ans)|choice|option|result|solution|prediction|label)"
-    r"(?:[ _]?(?:choice|value|letter|number|option|text))?[\"']\s{0,9}:\s{0,9}",
+    r"(?:(?P<sure>answer|ans)|choice|option|result|solution|prediction|label|sorted)"
+    r"(?:[ _]?(?:choice|value|letter|number|option|text|list|words))?[\"']\s{0,9}:\s{0,9}",
     re.IGNORECASE,
 )
 _VALUE = re.compile(

@@ -9,7 +9,7 @@ from fractions import Fraction
 from laif_helpers.graders import fields, latex
 from laif_helpers.graders.conclusion import choose, dozens_counted, settled
 from laif_helpers.graders.languages import CONCLUDES, english
-from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, with_point
+from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, shares, with_point
 from laif_helpers.graders.turns import TAKEN_BACK, own_turn
 from laif_helpers.records import Grade
 
@@ -21,7 +21,7 @@ MOST_STATEMENTS = 100
 _HASHES = re.compile(r"####[ \t]*(?:\n[ \t]*)?(.*)")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\}){1,200})\}")
 _LINE = re.compile(
-    r"^[ \t*_>#]*(?:A|Ans|(?:the |my )?(?:final |correct )?(?:answer|result))[*_]*\s*:[*_]*[ \t]*(.+)$",
+    r"^[ \t*_>#]*(?:A|Ans|TL;?DR|(?:the |my )?(?:final |correct )?(?:answer|result))[*_]*\s*:[*_]*[ \t]*(.+)$",
     re.IGNORECASE | re.M,
 )
 _HEAD = re.compile(
@@ -29,7 +29,7 @@ _HEAD = re.compile(
     r"\s*(?:\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|\bequals\b|:|=)[ \t]*:?[*_]*",
     re.IGNORECASE,
 )
-_BEHIND = re.compile(r"[ \t]*(?=\S)(.{1,300})|\s*\n[\s`]*(.{1,30})$", re.MULTILINE)
+_BEHIND = re.compile(r"[ \t]*(?=\S)(?![|>][-+]?$)(.{1,300})|[ \t]*[|>]?[-+]?\s*\n[\s`]*(.{1,30})$", re.MULTILINE)
 # what exact fractions cannot express: roots, constants, functions, unknowns
 _SYMBOLIC = re.compile(
     r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
@@ -39,13 +39,16 @@ _HEADING = re.compile(
     r"(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$",
     re.IGNORECASE,
 )
+# "75 minutes = 1.25 hours": the question tells which side answers it
+_CONVERTS = re.compile(r"(?!.*\b(?:x|times)\b)[^-+*/×÷=]*\d\s?[a-z]+\s*\(?=\s*\$?\d[\d.,]*\s?[a-z]+\W*\Z", re.I)
 _LISTED = re.compile(r"\d{1,2}[.)]\s+\S")
 _LEADS = re.compile(
     r"[\s:*_`~≈(\[\"'<$=]*(?:(?:about|approximately|roughly|exactly|only|around|just|a total of)\s+)?[\s*_`(\[\"'$]*",
     re.IGNORECASE,
 )
 _ROUNDED = re.compile(
-    r"≈|\\approx|\b(?:rounds?|rounded|rounding)(?: it)?(?: (?:up|down|off))? to(?! the| \d+ (?:decimal|significant))",
+    r"≈|\\approx|\b(?:rounds?|rounded|rounding)(?: it)?(?: (?:up|down|off))? to(?! the| \d+ (?:decimal|significant))"
+    r"|\bbut (?:it|this|that)(?:'s| is) (?:actually|really|in fact)\b",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(
@@ -80,7 +83,7 @@ _CONCLUDES = re.compile(
 )
 _ASIDE = re.compile(
     r"^\W*(?:note|please|check|checking|verify|verification|to verify|to check|assuming|p\.?s\b|let me know|feel free"
-    r"|i hope|hope|remember|if you|for example|for instance|explanation|once\b)",
+    r"|i hope|hope|remember|if you|for example|for instance|explanation|once\b|.*\?\W*\Z)",
     re.IGNORECASE,
 )
 _SUPPOSES = re.compile(
@@ -133,7 +136,7 @@ def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | N
 
 def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
     text = _NOTHING.sub(" 0", english(text)[-TAIL:])
-    text = dozens_counted(with_point(text) if decimal == "," else text, question)
+    text = shares(dozens_counted(with_point(text) if decimal == "," else text, question), question)
     question = dozens_counted(question, question)
     stated = sorted(_statements(text, question), key=lambda found: (found.end, found.start))
     firm = [found for found in stated if found.firm]
@@ -173,7 +176,7 @@ def _hashes(text: str, question: str) -> Iterator[_Statement]:
     for match in matches:
         if before is not None and re.search(r"\w[^\n?]{20,}\?", text[before : match.start()]):
             return
-        if listed and _LISTED.match(match[1]):
+        if _LISTED.match(match[1]) and (listed or numbers(text[match.end() :])):
             continue
         if found := _read(match[1], match.start(1), "####", question, sure=True):
             yield found
@@ -208,7 +211,7 @@ def _in_sentence(sentence: str, question: str) -> tuple[Number | None, bool]:
     leads = opens is not None and found[0].start <= opens.end()
     if (rounded := list(_ROUNDED.finditer(sentence))) and (behind := numbers(sentence[rounded[-1].end() :])):
         return behind[0], leads
-    if "=" in sentence:
+    if "=" in sentence and not _CONVERTS.match(sentence):
         behind = numbers(sentence.rsplit("=", 1)[1])
         # "16 - 7 = 9" may be a step only; beside digits, words such as "one" or "half" seldom count what is asked for
         counted = [number for number in found if not number.spelled] or found
@@ -259,7 +262,7 @@ def _concluded(sentence: str, question: str) -> Number:
     """The number in bold, if only one is; else the one behind the last "=" or in the sentence that answers best."""
     if len(bold := numbers(" ; ".join(re.findall(r"\*\*(.+?)\*\*", sentence)))) == 1:
         return bold[0]
-    before, _, behind = sentence.rpartition("=")
+    before, _, behind = ("", "", "") if _CONVERTS.match(sentence) else sentence.rpartition("=")
     return choose(f"= {behind}" if before and numbers(behind) else sentence, question)
 
 

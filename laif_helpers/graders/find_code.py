@@ -15,7 +15,7 @@ from laif_helpers.graders.turns import end_of_turn
 
 _LONGEST = 50_000
 """Characters of an answer that are searched for code: the first ones, or the last ones if code is only there."""
-_FENCE = re.compile(r"^[ \t]*(```|~~~)[ \t]*(.*)$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*(?:(?:[-*+]|\d{1,2}[.)])[ \t]+)?(```|~~~)[ \t]*(.*)$", re.MULTILINE)
 _LANGUAGE = re.compile(r"\{?\.?([\w+#-]*)")
 _PYTHON = {"", "python", "py", "python3", "python2", "code", "ipython", "pycon", "tool_code"}
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)
@@ -23,8 +23,9 @@ _STARTS = re.compile(r"\s*(?:from\s+\S+\s+import|import\s|def\s|class\s|@|async\
 _KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SHUNNED = re.compile(
-    r"^(?!.*\b(?:fix\w*|correct\w*|instead|updated)\b).*\b(?:(?:don't|do not|never) \w+\b.*\b(?:this|following)|common"
-    r" (?:mistake|error|bug)|(?:wrong|incorrect|buggy|bad) (?:version|way|code|solution))\b",
+    r"^(?!.*\b(?:fix\w*|correct\w*|instead|updated)\b).*\b(?:(?:(?:don't|do not|never) \w+\b.*|avoid )\b(?:this"
+    r"|following)\b|common (?:mistake|error|bug)\b|(?:wrong|incorrect|buggy|bad) (?:version|way|code|solution)\b"
+    r"|(?:your|the) original (?:code|version|function)\b|(?:is|was|would be) (?:wrong|incorrect|buggy):\W*$)",
     re.IGNORECASE,
 )
 """What announces a block that shows how not to do it."""

@@ -62,7 +62,7 @@ _SPELLED = re.compile(
     rf"|(?P<more>(?:an?|one)\s+\w+\s+and\s+)?(?P<alone>(?:an?|one)[\s-](?:{_PART})|half))\b{_PERCENT}",
     re.IGNORECASE,
 )
-_LATEX = re.compile(r"(-?)\\[dtc]?frac\s*(?:\{\s*(-?[\d.,]{1,40})\s*\}\s*\{\s*([\d.,]{1,40})\s*\}|(\d)\s?(\d))")
+_LATEX = re.compile(r"(-?)\\[dtc]?frac\s*(?:\{\s*(-?[\d.,]{1,40})\s*\}|(\d))\s*(?:\{\s*([\d.,]{1,40})\s*\}|(\d))")
 _REPEATING = re.compile(r"(\d{1,40})\.(\d{0,40})\s?\\(?:overline|bar|overbar|dot)\s?\{?(\d{1,40})\}?")
 # "一共" (in total), "第一" (the first), "百分之" (percent) and the like name no number
 _CHINESE = re.compile(
@@ -75,7 +75,10 @@ _SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?: \d{3}){2,9}| \d{3}(?=(?:,\d\d)? 
 _CENTS = r"\d{1,3}(?:\.?\d{3}){0,4},\d\d"
 _EUROPEAN = re.compile(rf"(?:R\$|€) ?{_CENTS}(?![\d,.]*\d)|(?<![\d.,]){_CENTS}(?= ?(?:€|EUR\b|euros?\b|reais\b))")
 _ROUGHLY = re.compile(r"(\d{1,30}\s?/\s?\d{1,30})\s{0,3}≈\s{0,3}\d{0,30}\.\d{2,30}(?!\d|\s?%)")
-_UNIT_POWER = re.compile(r"(?<=[A-Za-z}])\s?\^\s?\{?[23]\}?")
+_UNIT_POWER = re.compile(r"(?<=[A-Za-z}])\s?\^\s?\{?(?:-?[23]|-1)\}?")
+_SHARE = re.compile(r"(?<![\d.,:/])(\d{1,9})(?:\s?:\s?|\s(?:to|in|out of|over)\s(?:the\s)?)(\d{1,9})(?![\d:/%]|[.,]\d)")
+_SHARE_ASKED = re.compile(r"\b(?:what|find|express)\b[^.?]{0,50}\b(?:ratio|probability|chances?|fraction)\b", re.I)
+_BELOW_ZERO = re.compile(r"(?<![\d.-])(\d{1,9}(?:\.\d)?(?:\s?°\s?[CF]?|\s+degrees?(?: \w{1,12})?)?)\s+below zero\b")
 _LABEL = re.compile(r"\b(?:day|week|month|year|step|part|room|question|number|no\.|grade|chapter|page)\s*#?$", re.I)
 
 
@@ -157,11 +160,14 @@ def plain(text: str) -> str:
     """The text without what only decorates numbers: LaTeX, bold, narrow spaces, calculator marks, powers of units."""
     text = re.sub(r"<<[^<>\n]{0,4000}=[^<>\n]{0,4000}>>", "", text)
     text = _REPEATING.sub(lambda match: f" {_repeating(*match.groups())} ", text)
-    text = _LATEX.sub(lambda match: f" {match[1]}{match[2] or match[4]}/{match[3] or match[5]} ", text)
+    text = _LATEX.sub(lambda match: f" {match[1]}{match[2] or match[3]}/{match[4] or match[5]} ", text)
     text = text.replace("\\$", "$").replace("{,}", ",").replace("\\,", "").replace("\\!", "").replace("~", " ")
+    text = text.replace("\N{FRACTION SLASH}", "/").replace("¢", " cents")
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r" \1", text)
     text = _UNIT_POWER.sub("", text)
-    text = re.sub(r"(?<=\d)h(?=\d)", " h ", re.sub(r"(\d)['′](\d{1,2})[\"″]", r"\1 feet \2 inches", text))
+    text = re.sub(r"(\d)(?:['′]| ?ft\.? )(\d{1,2})(?:[\"″]| ?in\b)", r"\1 feet \2 inches", text)
+    text = re.sub(r"(?<=\d)h(?=\d)", " h ", re.sub(r"(?<=\d)h(\d\d)(?!\d|\s?m)", r" h \1 min", text))
+    text = _BELOW_ZERO.sub(r"-\1", re.sub(r"\b[Aa]n(?= hour and \d)", "1", text))
     text = re.sub("-?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]", lambda match: f" {_vulgar(match[0])} ", text)
     text = re.sub(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda match: f"10^{unicodedata.normalize('NFKC', match[1])}", text)
     text = re.sub("(?<=\\d)[\u00a0\u2009\u202f_](?=\\d{3}(?!\\d))", "", text)
@@ -171,6 +177,11 @@ def plain(text: str) -> str:
     text = text if text.isascii() else re.sub(r"百分之\s?([\d.]+|[零〇一二两三四五六七八九十百]+)", r"\1%", text)
     text = re.sub(r"(?<![^\W_])_{1,40}(?=[-$\d])|(?<=\d)_{1,40}(?![^\W_])", "", text)
     return re.sub(r"\*\*(?!\s?\d)|__|`|(?<!\d)\*\*", "", text)
+
+
+def shares(text: str, question: str) -> str:
+    """ "1 in 6" and 3:4 as 1/6 and 3/4 if the question asks for a ratio, a probability or a fraction."""
+    return _SHARE.sub(r"\1/\2", text) if _SHARE_ASKED.search(question) else text
 
 
 def _vulgar(sign: str) -> str:
@@ -225,10 +236,9 @@ def _scaled(match: "re.Match[str]", value: Fraction) -> Fraction:
 def _is_minus(match: "re.Match[str]") -> bool:
     """``-5`` is negative; the dash of ``10 - 5`` or ``10-5`` takes away, the dash of a list item lists."""
     sign = match["sign"]
-    if not sign or sign == "+" or (len(sign) == 2 and sign[-1].isspace()):
-        return False
     before = match.string[: match.start()].rstrip()[-1:]
-    return before not in {*"0123456789)]"}
+    apart = len(sign or "") == 2 and sign[-1].isspace() and before != "="
+    return bool(sign) and sign != "+" and not apart and before not in {*"0123456789)]"}
 
 
 def _spelled(match: "re.Match[str]") -> Number | None:

@@ -3,6 +3,7 @@
 import functools
 import html
 import re
+import string
 import unicodedata
 
 from laif_helpers.graders import fields
@@ -16,7 +17,7 @@ TAIL = 8000
 _HEAD = re.compile(
     r"\b(?:answer(?:\s+(?:to|for)\s+(?:this|the|your|that)\b[^.:?\n]{0,80}?)?|result|output)"
     r"(?:\s?\([^()\n]{1,60}\))?(?:\s+is|\s{0,3}:)[*_]*\s{0,3}:?[*_]*[ \t]{0,9}"
-    r"|^####[ \t]{1,9}(?=[^\n]*\Z)",
+    r"|^####[ \t]{1,9}(?=[^\n]*\Z)|^[ \t#*]{0,9}(?:final |sorted )?(?:answer|list)[*_]*[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _EXPLAINS = re.compile(
@@ -33,13 +34,24 @@ _BRACKETS = re.compile(r"[()<>{}\[\]](?:[\s,\"'`]*[()<>{}\[\]])*")
 _SET = re.compile(r"\\(?:text|mathrm|mathtt|boxed|fbox)\s?\{(.*)\}")
 """As ``_DRESS``, around brackets: its own last brace is the line's last one."""
 _NO = re.compile(
-    r"\bno (?!(?:because|since|as|it|he|she|they|the|this|that|you|we|i|not|there|an?|in|for|if|when|and|or|but|to|by"
-    r"|with|yes)\b)(?=[a-z])"
+    r"\bno (?!(?:way|because|since|as|it|he|she|they|the|this|that|you|we|i|not|there|an?|in|for|if|when|and|or|but"
+    r"|to|by|with|yes)\b)(?=[a-z])"
 )
 """A "no" that belongs to a noun: "no one", "no doubt", "no intention"."""
-_DENIED = r"(?:\bnever|\bhardly|\bnor|\bnon-?|not|n't)\s*(?:(?:a|be|considered|(?!only|merely)\w+ly)\s+){0,3}"
+_DENIED = (
+    r"(?:\bnever|\bhardly|\bnor|\bnon-?|not|n't|\bfails? to)\s*"
+    r"(?:(?:an?|be|is|it|this|that|the|argument|say|claim|conclude|considered|(?!only|merely)\w+ly)\s+){0,6}"
+)
+_SUPPOSED = re.compile(
+    r"\bto be (?:true|false|valid|invalid), (?:it|we|there)\b[^.\n]*|\(?\bhad [^.()\n]* would (?:be|have been)\b[^.\n]*"
+    r"|\b(?:it|this|that) (?:would|could|might)(?: only)? (?:be|have been) `?(?:true|false|valid|invalid)`?"
+    r" (?:if|had)\b[^.\n]*|[^.\n]*\?(?=\s+\S)"
+)
+"""What an answer says about another case, or asks itself."""
+_AGAIN = re.compile(r"(?:[.!?…]\s|\n)\W*(?:but )?(?:wait\b|hm+\b|let me re\w+)")
 _PLAUSIBLE = re.compile(
-    r"(?:\bsentence is|\bit(?: is|'s| isn't)|\A\W*)(?:\s*\bnot)?\s*(?:\w+ly\s+)?(?:im)?plausible\b(?! that|\?)"
+    r"(?:\b(?:sentence|statement|this|that) is|\bit(?: is|'s| isn't)|\A\W*)(?:\s*\bnot)?\s*(?:\w+ly\s+)?(?:im)?"
+    r"plausible\b(?! that|\?)"
 )
 _SPELLED = str.maketrans("’‘‐‑", "''--")
 _COPULA = re.compile(
@@ -88,11 +100,11 @@ def normal(text: str) -> str:
     """Case, spacing, commas between words, list marks, quotes, the final stop and how a letter is composed do not
     count; brackets do."""
     text = unicodedata.normalize("NFKC", text).casefold().translate(_SPELLED)
-    marks = re.findall(r"(?<!\S)\(?(\d{1,3})[.):]+(?=\s+[^\W\d])", text)
-    if len(marks) > 1 and marks == [str(number + 1) for number in range(len(marks))]:
-        text = re.sub(r"(?<!\S)\(?\d{1,3}[.):]+(?=\s)", "", text)
+    marks = re.findall(r"(?<!\S)\(?(\d{1,3}|[a-z])[.):]+(?=\s+[^\W\d])", text)
+    if len(marks) > 1 and marks in ([str(n + 1) for n in range(len(marks))], [*string.ascii_lowercase[: len(marks)]]):
+        text = re.sub(r"(?<!\S)\(?(?:\d{1,3}|[a-z])[.):]+(?=\s)", "", text)
     text = _ITEM.sub("", text)
-    text = re.sub(r",\s+and\s+(?=\S+\s*\Z)", " ", text)
+    text = re.sub(r",?\s+and\s+(?=\S+\s*\Z)", " ", text)
     text = _COPULA.sub("", re.sub(r"[*`\"“”$\\]", "", text).strip().rstrip(".!").strip())
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
@@ -108,12 +120,14 @@ def _tail(text: str) -> str | None:
 
 def _words(text: str) -> str:
     """The words of an answer: behind the last statement, else the last paragraph or what a colon in it announces."""
+    text = re.sub(r"^[ \t]*>[ \t]?", "", text, flags=re.MULTILINE)
     if (tail := _tail(text)) and tail.strip():
         line, _, rest = tail.partition("\n")
         return _STOP.split(line)[0] if line.strip(" .*:") else rest.strip().split("\n\n")[0]
     text = _EXPLAINS.split(text)[0].strip() or text.strip()
     *before, last = text.split("\n\n")
-    if before and len(_ITEM.findall(before[-1])) > 1 and _SENTENCE_BEHIND.search(text):
+    row = before and (len(_ITEM.findall(before[-1])) > 1 or re.fullmatch(r"[a-z][^.!?:\n]* [^.!?:\n]*", before[-1]))
+    if row and _SENTENCE_BEHIND.search(text):
         last = before[-1]  # "These words are sorted now." stands behind the list
     last = last.strip()
     head, *behind = re.split(r":(?=\s)|\b(?:sorted|order|list)(?:\s\w+){0,3}\s(?:is|are):?\s", last, maxsplit=1)
@@ -138,8 +152,11 @@ def _truth(wanted: str, text: str) -> Grade:
     pair = next(pair for pair in _PAIRS if wanted in pair)
     text = _EXPLAINS.split(_affirmed(text.casefold()))[0]
     words = re.compile(rf"\b(?:{'|'.join(sorted(pair))})\b")
+    for shorter in (_SUPPOSED.sub(" ", text), *(text[back.end() :] for back in _AGAIN.finditer(text))):
+        text = shorter if words.search(shorter) else text
     tail = (_tail(text) or "").strip()
-    stated = words.search(_SENTENCE.split(tail, maxsplit=1)[0]) or words.match(tail.strip(" *\n-\"'"))
+    first = re.split(r"→|⇒|=>|=", _SENTENCE.split(tail, maxsplit=1)[0])
+    stated = words.search(first[-1]) or words.search(first[0]) or words.match(tail.strip(" *\n-\"'"))
     opening = re.match(rf"[\W_]*(?:\([a-z]\)\s*|option:\s*)?({words.pattern})", text)
     sentences = [re.split(r"(?<=\w),? (?:since|because) ", part)[0] for part in _SENTENCE.split(text)]
     closing = (found[-1] for sentence in reversed(sentences) if (found := words.findall(sentence)))
