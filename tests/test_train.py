@@ -18,12 +18,14 @@ from train_toys import TEMPLATE, sample, train_here
 
 from laif_helpers import launch as processes
 from laif_helpers import train
+from laif_helpers.models import check, local
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_rows, write_json, write_jsonl
 from laif_helpers.train import settings as train_settings
 from laif_helpers.train import tables
 from laif_helpers.train.child import callbacks, checkpoint, order, zero
 from laif_helpers.train.child import samples as sft_samples
+from tests.test_models import make_tokenizer
 
 
 def settings_of(p: StageParameters) -> train_settings.Settings:
@@ -199,20 +201,102 @@ def test_loss_that_breaks(recent: list[float], norm: float, pattern: str) -> Non
 
 def test_labels_cover_the_response_and_its_end_alone(base: Path) -> None:
     tokenizer = sft_samples.load_tokenizer(str(base))
-    samples, mismatches = sft_samples.encode(tokenizer, [sample(4)["messages"]], {tokenizer.eos_token_id})
+    samples = sft_samples.encode(tokenizer, [sample(4)["messages"]], {tokenizer.eos_token_id})
     learned = [token for token in samples[0]["labels"] if token != -100]
     assert tokenizer.decode(learned) == "4 + 4 = 8\n#### 8<|end|>"
     prompt = tokenizer.apply_chat_template(sample(4)["messages"][:1], tokenize=False, add_generation_prompt=True)
     context = samples[0]["input_ids"][: -len(learned)]
     assert tokenizer.decode(context) == prompt, "trained on another context than generation will see"
-    assert mismatches == 0
 
 
 def test_end_token_is_added_where_the_template_has_none(base: Path) -> None:
     tokenizer = sft_samples.load_tokenizer(str(base))
     tokenizer.chat_template = TEMPLATE.replace("<|end|>", "")
-    samples, _ = sft_samples.encode(tokenizer, [sample(1)["messages"]], {tokenizer.eos_token_id})
+    samples = sft_samples.encode(tokenizer, [sample(1)["messages"]], {tokenizer.eos_token_id})
     assert samples[0]["labels"][-1] == tokenizer.eos_token_id
+
+
+OPENED = TEMPLATE.replace(
+    "{% if add_generation_prompt %}<|assistant|>", "{% if add_generation_prompt %}<|assistant|><think>\n"
+)
+CUT = OPENED.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] }}")
+TRIMMED = TEMPLATE.replace("{{ m.content }}", "{{ m.content.strip() if loop.last else m.content }}")
+IN_PARTS = TEMPLATE.replace("{{ m.content }}", "{% for part in m.content %}{{ part.text }}{% endfor %}")
+
+
+@pytest.mark.parametrize(
+    "template, said, learned",
+    [
+        pytest.param(OPENED, "7", "</think>\n\n7<|end|>", id="a thought that the prompt alone opens"),
+        pytest.param(CUT, "3 and 4\n</think>\n\n7", "3 and 4\n</think>\n\n7<|end|>", id="a thought that is left out"),
+        pytest.param(TRIMMED, "7", "7<|end|>", id="a question that is trimmed while it is the last message"),
+        pytest.param(IN_PARTS, "7", "7<|end|>", id="content in parts"),
+        pytest.param(TEMPLATE.replace("m.role == 'assistant'", "false"), "7", "7<|end|>", id="no end"),
+    ],
+)
+def test_a_response_stands_behind_the_prompt_that_is_asked(
+    base: Path, tmp_path: Path, template: str, said: str, learned: str
+) -> None:
+    folder = shutil.copytree(base, tmp_path / "other")
+    (folder / "chat_template.jinja").write_text(template)
+    turns = [{"role": "user", "content": " What is 3 + 4? "}, {"role": "assistant", "content": said}]
+    asked = local.prompt_ids(local.load(str(folder)), [turns[:1]])[0]
+    tokenizer = sft_samples.load_tokenizer(str(folder))
+    [encoded] = sft_samples.encode(tokenizer, [turns], {tokenizer.eos_token_id})
+    behind = len(asked)
+    assert encoded["input_ids"][:behind] == asked and encoded["labels"][:behind] == [-100] * behind
+    assert encoded["input_ids"][behind:] == encoded["labels"][behind:]
+    assert tokenizer.decode(encoded["labels"][behind:]) == learned
+    assert encoded["weights"] == [0.0] * behind + [1.0] * (len(encoded["labels"]) - behind)
+
+
+def test_a_token_that_would_join_prompt_and_response(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path, TEMPLATE.replace("|>{", "|>\n{"), merges=(("\u010a", "\u010a"),))
+    tokenizer = sft_samples.load_tokenizer(str(tmp_path))
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "\n\n7"}]
+    [encoded] = sft_samples.encode(tokenizer, [turns], {tokenizer.convert_tokens_to_ids("<|end|>")})
+    written = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+    asked = tokenizer(written, add_special_tokens=False)["input_ids"]
+    assert encoded["input_ids"][: len(asked)] == asked
+    assert tokenizer.decode(encoded["labels"][len(asked) :]) == "\n\n7<|end|>\n"
+
+
+@pytest.mark.parametrize(
+    "template, sentence",
+    [
+        (TEMPLATE.replace("messages %}", "messages[:1] %}"), "does not write what the assistant says"),
+        (
+            "{% if messages[1] %}{{ raise_exception('one turn') }}{% endif %}{{ messages[0].content }}",
+            "refuses .*: one turn",
+        ),
+    ],
+)
+def test_template_without_an_answer_is_told(base: Path, tmp_path: Path, template: str, sentence: str) -> None:
+    folder = shutil.copytree(base, tmp_path / "other")
+    (folder / "chat_template.jinja").write_text(template)
+    tokenizer = sft_samples.load_tokenizer(str(folder))
+    with pytest.raises(ValueError, match=sentence):
+        sft_samples.encode(tokenizer, [sample(1)["messages"]], {tokenizer.eos_token_id})
+    assert check.problems(str(folder)) == [], "it can answer"
+    (found,) = check.problems(str(folder), taught=True)
+    assert "does not write what the assistant says" in found
+
+
+def test_tokens_without_a_row_in_the_embedding(
+    parameters: Callable[..., StageParameters], base: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(base, tmp_path / "other")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.add_tokens("<new>")
+    tokenizer.save_pretrained(folder)
+    p = parameters(n=8, target=str(folder), batch_size=4)
+    assert train_here(p)["steps"] == 2, "padding is looked up, and learned by nobody"
+    write_jsonl(p.folder.training_set, [sample(1, "<new>")])
+    with pytest.raises(ValueError, match=r"writes token \d+ \('<new>'\), and its embedding has 261 rows"):
+        train_here(p)
 
 
 def test_long_samples_are_left_out_whole(parameters: Callable[..., StageParameters], base: Path) -> None:
@@ -226,7 +310,7 @@ def test_long_samples_are_left_out_whole(parameters: Callable[..., StageParamete
 
 def test_template_that_hides_the_prompt_is_refused(parameters: Callable[..., StageParameters], base: Path) -> None:
     tokenizer = sft_samples.load_tokenizer(str(base))
-    tokenizer.chat_template = "{% if add_generation_prompt %}<|system|>{% endif %}{{ messages[-1].content }}<|end|>"
+    tokenizer.chat_template = "{% if not add_generation_prompt %}{{ messages[-1].content }}<|end|>{% endif %}"
     with pytest.raises(ValueError, match="100% of the training tokens carry loss"):
         sft_samples.make_samples(settings_of(parameters()), tokenizer)
 
@@ -299,7 +383,7 @@ def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParamet
     model = AutoModelForCausalLM.from_pretrained(p.folder.checkpoint)
     template = AutoTokenizer.from_pretrained(p.folder.checkpoint).chat_template
     assert template.endswith(TEMPLATE) and "set day = '1 May'" in template, "it asks as it was trained"
-    assert model.generation_config.eos_token_id is not None
+    assert model.generation_config.eos_token_id is not None and model.config.use_cache
     sentinel = json.loads((p.folder.checkpoint / train_settings.SENTINEL).read_text())
     assert sentinel["steps"] == 18
     assert sentinel["weights_sha256"] == train_settings.file_hash([p.folder.checkpoint / "model.safetensors"])

@@ -38,7 +38,7 @@ REPAIR = [
 
 def test_messages_are_learned_by_their_weight_and_with_their_end(base: Path) -> None:
     tokenizer = sft_samples.load_tokenizer(str(base))
-    [encoded], mismatches = sft_samples.encode(tokenizer, [REPAIR], {tokenizer.eos_token_id})
+    [encoded] = sft_samples.encode(tokenizer, [REPAIR], {tokenizer.eos_token_id})
     by_weight = {
         weight: tokenizer.decode([i for i, w in zip(encoded["labels"], encoded["weights"], strict=True) if w == weight])
         for weight in (1.5, 0.5)
@@ -46,21 +46,39 @@ def test_messages_are_learned_by_their_weight_and_with_their_end(base: Path) -> 
     assert by_weight == {1.5: "No, the sum is wrong.<|end|>", 0.5: "It is 4.<|end|>"}
     labels = zip(encoded["labels"], encoded["weights"], strict=True)
     assert all((label != -100) == (weight > 0) for label, weight in labels), "the wrong attempt is only read"
-    assert mismatches == 0
 
 
 def test_conversation_without_weights_learns_its_last_message(base: Path) -> None:
     tokenizer = sft_samples.load_tokenizer(str(base))
     plain = [turn(message["role"], message["content"]) for message in REPAIR]
-    [encoded], _ = sft_samples.encode(tokenizer, [plain], {tokenizer.eos_token_id})
+    [encoded] = sft_samples.encode(tokenizer, [plain], {tokenizer.eos_token_id})
     assert tokenizer.decode([label for label in encoded["labels"] if label != -100]) == "It is 4.<|end|>"
 
 
-def test_template_that_drops_a_learned_message_is_refused(base: Path) -> None:
+def test_a_message_that_is_not_kept_ends_a_row_of_its_own(parameters: Make, base: Path, tmp_path: Path) -> None:
+    """As templates of models that think write it: each prompt opens a thought, and earlier messages hold none."""
+    folder = shutil.copytree(base, tmp_path / "thinker")
+    thinks = TEMPLATE.replace("<|assistant|>{% endif %}", "<|assistant|><think></think>{% endif %}")
+    (folder / "chat_template.jinja").write_text(thinks)
+    p = parameters(target=str(folder))
+    write_jsonl(p.folder.training_set, [sample(1) | {"messages": REPAIR, "weight": 2.0}, sample(2)])
+    tokenizer = sft_samples.load_tokenizer(str(folder))
+    encoded, shares = sft_samples.make_samples(train_settings.make_settings(p), tokenizer)
+    taught = [tokenizer.decode([label for label in row["labels"] if label != -100]) for row in encoded]
+    assert taught == ["No, the sum is wrong.<|end|>", "It is 4.<|end|>", "2 + 2 = 4\n#### 4<|end|>"]
+    assert [row["weights"][-1] for row in encoded] == [3.0, 1.0, 1.0] and shares["samples"] == 3
+    asked = tokenizer.apply_chat_template([turn(m["role"], m["content"]) for m in REPAIR[:3]], tokenize=False)
+    assert tokenizer.decode(encoded[0]["input_ids"]).startswith(asked + "<|assistant|><think></think>No")
+
+
+def test_the_next_mark_ends_a_message_that_has_no_end_of_its_own(base: Path) -> None:
+    """As in GLM-4's templates, where a model stops at the mark of the next turn."""
     tokenizer = sft_samples.load_tokenizer(str(base))
-    tokenizer.chat_template = TEMPLATE.replace("messages %}", "messages[-2:] %}")
-    with pytest.raises(ValueError, match="does not keep message 4 of a conversation that goes on"):
-        sft_samples.encode(tokenizer, [REPAIR], {tokenizer.eos_token_id})
+    tokenizer.chat_template = TEMPLATE.replace("<|end|>", "")
+    stops = set(tokenizer.convert_tokens_to_ids(["<|user|>", "<|end|>"]))
+    [encoded] = sft_samples.encode(tokenizer, [REPAIR], stops)
+    learned = tokenizer.decode([label for label in encoded["labels"] if label != -100])
+    assert learned == "No, the sum is wrong.<|user|>It is 4.<|end|>"
 
 
 def trainer_of(p: StageParameters, rows: list[dict[str, Any]], **changed: Any) -> Any:

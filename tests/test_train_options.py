@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from train_toys import make_base, sample
+from train_toys import make_base, sample, train_here
 
 from laif_helpers import launch as processes
 from laif_helpers import recipe, train
@@ -145,6 +145,25 @@ def test_merged_adapter_answers_like_the_two(parameters: Make, base: Path, tmp_p
         base_model.merge(tmp_path / "adapter", tmp_path / "merged")
     with pytest.raises(ValueError, match="holds no adapter_config"):
         base_model.merge(base, tmp_path / "no")
+
+
+def test_an_adapter_with_added_tokens_is_trained_on_and_merged(parameters: Make, base: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    tokenizer, adapter = sft_samples.load_tokenizer(str(base)), tmp_path / "adapter"
+    tokenizer.add_tokens("<new>")
+    tokenizer.save_pretrained(adapter)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.resize_token_embeddings(len(tokenizer))
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    get_peft_model(model, config).save_pretrained(adapter, save_embedding_layers=True)
+    p = parameters(n=8, target=str(adapter), lora_rank=4)
+    write_jsonl(p.folder.training_set, [sample(at, "<new> 7") for at in range(8)])
+    metrics = train_here(p)
+    assert "probe_failed" not in metrics
+    merged = base_model.merge(p.folder.checkpoint, tmp_path / "merged")
+    assert AutoModelForCausalLM.from_pretrained(merged).get_input_embeddings().num_embeddings == len(tokenizer)
 
 
 def test_adapter_of_another_base_is_refused_by_its_sizes(base: Path, tmp_path: Path) -> None:
@@ -296,22 +315,8 @@ def test_preflight_of_a_sound_training(parameters: Make, base: Path) -> None:
     p = parameters(n=160)
     rows = {row["check"]: row for row in preflight_of(p, base)}
     assert {row["verdict"] for row in rows.values()} == {"fine"}
-    assert "160 of 160 prompts are, token by token" in rows["chat template"]["found"]
     assert rows["steps"]["found"].startswith("20, each of up to 8 samples (1 process(es)), 2 of them")
     assert list(tables.preflight_table(p.folder).columns) == ["check", "found", "verdict"]
-
-
-def test_preflight_notices_another_template(parameters: Make, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = sft_samples.load_tokenizer
-
-    def other(name: str, *values: Any) -> Any:
-        tokenizer = load(name, *values)
-        tokenizer.chat_template += "{% if add_generation_prompt %}<|system|>{% endif %}"
-        return tokenizer
-
-    monkeypatch.setattr(sft_samples, "load_tokenizer", other)
-    rows = {row["check"]: row for row in preflight_of(parameters(), base)}
-    assert rows["chat template"]["verdict"] == "look" and rows["chat template"]["found"].startswith("0 of 16")
 
 
 @pytest.mark.parametrize(

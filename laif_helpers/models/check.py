@@ -18,8 +18,9 @@ PROBE = "How many qzvx are 7 and 5?"
 _POINTER = b"version https://git-lfs"
 
 
-def problems(name: str) -> list[str]:
-    """Sentences about what keeps ``name`` (a folder, a GGUF file or a hub name) from answering; [] if nothing does."""
+def problems(name: str, taught: bool = False) -> list[str]:
+    """Sentences about what keeps ``name`` (a folder, a GGUF file or a hub name) from answering, or, if it is to be
+    ``taught``, from learning; [] if nothing does."""
     from transformers import AutoConfig, AutoTokenizer
 
     folder = resolve(name)
@@ -42,6 +43,7 @@ def problems(name: str) -> list[str]:
         template(name, tokenizer),
         fits(name, tokenizer, rows),
         ends(name, tokenizer),
+        learnable(name, tokenizer) if taught else "",
     )
     return [sentence for sentence in told if sentence]
 
@@ -204,12 +206,29 @@ def in_form(turn: dict[str, str], form: str) -> dict[str, Any]:
 
 def fits(name: str, tokenizer: Any, rows: int) -> str:
     """A sentence if the prompt's own marks lie beyond the embedding's ``rows``: it was not resized for added tokens."""
-    if not tokenizer.chat_template or (form := content_form(tokenizer)) == "lost":
-        return ""
-    turns = [in_form({"role": role, "content": PROBE}, form) for role in ("user", "assistant")]
-    ids = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)["input_ids"]
+    ids = tokenizer(_answered(tokenizer), add_special_tokens=False)["input_ids"]
     beyond = min((token for token in ids if token >= rows), default=0)
     return too_large(name, tokenizer, beyond, rows) if beyond else ""
+
+
+def learnable(name: str, tokenizer: Any) -> str:
+    """A sentence if the template writes a question and not what an assistant says to it."""
+    if _answered(tokenizer).count(PROBE) == 2 or template(name, tokenizer):
+        return ""
+    return (
+        f"the chat template of model {name!r} does not write what the assistant says, so the model can answer and not "
+        "be trained; put the right chat_template.jinja into its folder"
+    )
+
+
+def _answered(tokenizer: Any) -> str:
+    """A question and an answer, both ``PROBE``, as the template writes them; "" if it refuses them."""
+    form = content_form(tokenizer)
+    turns = [in_form({"role": role, "content": PROBE}, form) for role in ("user", "assistant")]
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False))
+    except Exception:  # as above
+        return ""
 
 
 def too_large(name: str, tokenizer: Any, token: int, rows: int) -> str:
@@ -233,5 +252,5 @@ def ends(name: str, tokenizer: Any) -> str:
 if __name__ == "__main__":
     import sys
 
-    for line in problems(sys.argv[1]):
+    for line in problems(sys.argv[1], taught=True):
         print(f"problem: {line}")

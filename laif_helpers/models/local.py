@@ -94,6 +94,7 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
         raise ValueError("; ".join(found))
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizers.take_text(tokenizer)
         model = _quietly(_weights, path, getattr(torch, dtype))
     except MemoryError:
         raise
@@ -146,11 +147,11 @@ def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
     """Ids that end an answer: the generation config's, the tokenizer's, and what the template ends a turn with."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     ids = set(configured) if isinstance(configured, list) else {configured}
-    ids |= {tokenizer.eos_token_id, _turn_end(tokenizer)}
+    ids |= {tokenizer.eos_token_id, turn_end(tokenizer)}
     return sorted(i for i in ids if isinstance(i, int))
 
 
-def _turn_end(tokenizer: Any) -> int | None:
+def turn_end(tokenizer: Any) -> int | None:
     """The special token that the chat template writes after an assistant's words, e.g. ``<|im_end|>``."""
     marker = "qzvx"
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": marker}]
@@ -158,7 +159,7 @@ def _turn_end(tokenizer: Any) -> int | None:
         text = tokenizer.apply_chat_template(turns, tokenize=False)
     except Exception:  # a template may raise anything of its own; this only looks for one more stop token
         return None
-    after = tokenizer(text.rpartition(marker)[2], add_special_tokens=False)["input_ids"]
+    after = tokenizer(text.partition(marker)[2], add_special_tokens=False)["input_ids"]
     return next((i for i in after if i in set(tokenizer.all_special_ids)), None)
 
 
@@ -169,12 +170,9 @@ def prompt_ids(local: LocalModel, conversations: list[list[Message]]) -> list[li
     """
     from jinja2 import TemplateError
 
-    form = check.content_form(local.tokenizer)
     try:
         texts = [
-            local.tokenizer.apply_chat_template(
-                [check.in_form(turn, form) for turn in turns], tokenize=False, add_generation_prompt=True
-            )
+            local.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
             for turns in conversations
         ]
     except TemplateError as error:

@@ -1,4 +1,4 @@
-"""Compares the vocabularies of two models, and gives a chat template values of its own."""
+"""Compares the vocabularies of two models, and gives a chat template values and a form of its own."""
 
 import copy
 import functools
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.models import check
 from laif_helpers.paths import resolve
 from laif_helpers.target import Target
 
@@ -40,6 +41,19 @@ def _ids(folder: Path) -> dict[str, int]:
     return dict(AutoTokenizer.from_pretrained(folder).get_vocab())
 
 
+_PARTS = (
+    "{%- set told = namespace(all=[]) %}{%- for m in messages %}{%- set told.all = told.all + "
+    "[dict(m, content=[{'type': 'text', 'text': m.content}]) if m.content is string else m] %}{%- endfor %}"
+    "{%- set messages = told.all %}\n"
+)
+
+
+def take_text(tokenizer: Any) -> None:
+    """Let a template that takes a message's content in parts take a text too; it is saved with a checkpoint."""
+    if tokenizer.chat_template and check.content_form(tokenizer) == "parts":
+        _begin(tokenizer, _PARTS)
+
+
 def with_values(tokenizer: Any, values: Mapping[str, Any]) -> Any:
     """The tokenizer with a template that takes ``values`` by itself; a copy, because one tokenizer may serve many.
 
@@ -54,12 +68,15 @@ def with_values(tokenizer: Any, values: Mapping[str, Any]) -> Any:
         for name, value in values.items()
     )
     changed = copy.copy(tokenizer)
-    named = tokenizer.chat_template  # a text, or several texts by name
-    changed.chat_template = (
-        {name: _begun(head, text) for name, text in named.items()} if isinstance(named, dict) else _begun(head, named)
-    )
+    _begin(changed, head)
     return changed
 
 
-def _begun(head: str, text: str) -> str:
-    return text if text.startswith(head) else head + text
+def _begin(tokenizer: Any, head: str) -> None:
+    def begun(text: str) -> str:
+        return text if text.startswith(head) else head + text
+
+    named = tokenizer.chat_template  # a text, or several texts by name
+    tokenizer.chat_template = (
+        {name: begun(text) for name, text in named.items()} if isinstance(named, dict) else begun(named)
+    )

@@ -61,18 +61,15 @@ def _row(check: str, found: str, verdict: str = "fine") -> Row:
 
 
 def _samples(shares: Row, settings: Settings) -> list[Row]:
-    """Lengths, the share that carries loss, and whether training sees the prompt that evaluation asks with."""
+    """Lengths, and the share that carries loss."""
     total = shares["samples"] + shares["left_out"]
     long = (
         f"{shares['left_out']} of {total} over {settings.max_length} tokens, left out; longest kept {shares['longest']}"
     )
-    differing = shares["prompt_mismatch"]
-    same = f"{total - differing} of {total} prompts are, token by token, what generation is asked with"
     share = shares["loss_token_share"]
     return [
         _row("samples", long, "look" if shares["left_out"] > 0.05 * total else "fine"),
         _row("loss", f"{share:.0%} of the tokens carry loss", "fine" if 0.02 < share < 0.98 else "look"),
-        _row("chat template", same, "look" if differing else "fine"),
     ]
 
 

@@ -7,6 +7,8 @@ question. Both write the rollouts at the start of each step, so that they are th
 
 from typing import Any
 
+from jinja2 import TemplateError
+
 from laif_helpers.train.child.base_model import load_base
 from laif_helpers.train.settings import Row, Settings
 
@@ -53,14 +55,26 @@ def make_samples(settings: Settings, tokenizer: Any, rows: list[Row]) -> tuple[l
     tokens, answered = _sum(samples, "input_ids"), sum(sample["answer"] for sample in samples)
     return samples, {
         **{"samples": len(samples), "left_out": left_out, "truncated_share": left_out / len(rows)},
-        **{"loss_token_share": round(answered / (tokens + answered), 4), "prompt_mismatch": 0},
-        **{"sample_tokens": tokens + answered, "longest": sizes[-1], "median_length": sizes[len(sizes) // 2]},
+        **{"loss_token_share": round(answered / (tokens + answered), 4), "sample_tokens": tokens + answered},
+        **{"longest": sizes[-1], "median_length": sizes[len(sizes) // 2]},
     }
 
 
 def rendered(tokenizer: Any, conversations: list[list[Row]], **options: Any) -> list[list[int]]:
     """Token ids of each conversation as the template writes it; ``options``: of ``apply_chat_template``."""
-    texts = [tokenizer.apply_chat_template(turns, tokenize=False, **options) for turns in conversations]
+    return ids_of(tokenizer, written(tokenizer, conversations, **options))
+
+
+def written(tokenizer: Any, conversations: list[list[Row]], **options: Any) -> list[str]:
+    """The text of each conversation. Raises ValueError with the template's own words if it refuses one."""
+    try:
+        return [tokenizer.apply_chat_template(turns, tokenize=False, **options) for turns in conversations]
+    except TemplateError as error:
+        raise ValueError(f"the chat template of the target refuses these messages: {error}") from None
+
+
+def ids_of(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Token ids of texts in which the template has written every special token already."""
     return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
 
 

@@ -3,11 +3,17 @@
 import itertools
 from typing import Any
 
-from laif_helpers.models import tokenizers
+from laif_helpers.models import local, tokenizers
 from laif_helpers.records import read_rows
 from laif_helpers.train.child import rollouts
-from laif_helpers.train.child.rollouts import rendered
+from laif_helpers.train.child.rollouts import ids_of, written
 from laif_helpers.train.settings import Row, Settings
+
+THOUGHT, MARK = "</think>", "qzvx"
+
+
+class NotKept(Exception):
+    """A learned message is not the last one, and the conversation does not hold it behind its prompt."""
 
 
 def load_tokenizer(base: str, template_values: Row | None = None) -> Any:
@@ -28,6 +34,7 @@ def load_tokenizer(base: str, template_values: Row | None = None) -> Any:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    tokenizers.take_text(tokenizer)
     return tokenizers.with_values(tokenizer, template_values or {})
 
 
@@ -41,7 +48,12 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
     rows = list(read_rows(settings.training_set))
     if settings.signal != "answers":
         return rollouts.make_samples(settings, tokenizer, rows)
-    samples, mismatches = encode(tokenizer, [row["messages"] for row in rows], stop_ids(settings.base, tokenizer))
+    stops = stop_ids(settings.base, tokenizer)
+    try:
+        samples = encode(tokenizer, [row["messages"] for row in rows], stops)
+    except NotKept:
+        rows = [row | {"messages": turns} for row in rows for turns in alone(row["messages"])]
+        samples = encode(tokenizer, [row["messages"] for row in rows], stops)
     samples = _weighted(samples, rows, settings.kl_weight)
     lengths = [len(sample["input_ids"]) for sample in samples]
     kept = [sample for sample, length in zip(samples, lengths, strict=True) if length <= settings.max_length]
@@ -62,8 +74,8 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
     shares = {"samples": len(kept), "left_out": left_out, "truncated_share": left_out / len(samples)}
     lengths = sorted(len(sample["input_ids"]) for sample in kept)
     return kept, shares | {
-        **{"loss_token_share": round(share, 4), "prompt_mismatch": mismatches},
-        **{"sample_tokens": tokens, "longest": lengths[-1], "median_length": lengths[len(lengths) // 2]},
+        **{"loss_token_share": round(share, 4), "sample_tokens": tokens},
+        **{"longest": lengths[-1], "median_length": lengths[len(lengths) // 2]},
     }
 
 
@@ -97,41 +109,77 @@ def stop_ids(base: str, tokenizer: Any) -> set[int]:
     return {token for token in (*listed, tokenizer.eos_token_id) if token is not None}
 
 
-def encode(tokenizer: Any, conversations: list[list[Row]], stops: set[int]) -> tuple[list[Row], int]:
+def encode(tokenizer: Any, conversations: list[list[Row]], stops: set[int]) -> list[Row]:
     """Each conversation as ``input_ids``, ``labels`` (-100 for tokens that carry no loss) and ``weights``, one a token.
 
     Learned are the last message and its end token, or, if messages have a ``weight``, those above 0 (``learned``).
-    A response starts where the conversation differs from the prompt that generation would get, so that training
-    and evaluation share their context token by token; the second value counts conversations in which the template
-    or a merged token makes the two part earlier. Raises ValueError if the template drops a message with a weight.
+    A response stands behind the very tokens that generation gets as its prompt, even if the template or a merged token
+    writes the whole conversation otherwise. Raises ValueError if the template drops a learned message, NotKept if it
+    writes one otherwise once the conversation goes on (thoughts of earlier messages are often left out).
     """
     plain = [[{"role": turn["role"], "content": turn["content"]} for turn in turns] for turns in conversations]
     wanted = [(row, at, weight) for row, turns in enumerate(conversations) for at, weight in learned(turns)]
-    inner = [(row, at) for row, at, _ in wanted if at + 1 < len(plain[row])]
-    whole = rendered(tokenizer, plain)
-    prompts = rendered(tokenizer, [plain[row][:at] for row, at, _ in wanted], add_generation_prompt=True)
-    ends = dict(zip(inner, rendered(tokenizer, [plain[row][: at + 1] for row, at in inner]), strict=True))
-    samples: list[Row] = [{"input_ids": ids, "labels": [-100] * len(ids), "weights": [0.0] * len(ids)} for ids in whole]
-    mismatches = set[int]()
-    for (row, at, weight), prompt in zip(wanted, prompts, strict=True):
-        ids = samples[row]["input_ids"]
-        start = _common_prefix(prompt, ids)
-        if start < len(prompt):
-            mismatches.add(row)
-        if (row, at) not in ends:
-            _learn(samples[row], start, len(ids), weight)
-            if stops and not stops & set(ids[start:]):  # a template without an end token would teach endless answers
-                samples[row] = {
-                    key: [*values, {"weights": weight}.get(key, tokenizer.eos_token_id)]
-                    for key, values in samples[row].items()
-                }
-        elif start == len(prompt) < (end := _common_prefix(ends[row, at], ids)):
-            _learn(samples[row], start, end, weight)
+    texts = written(tokenizer, plain)
+    asked = written(tokenizer, [plain[row][:at] for row, at, _ in wanted], add_generation_prompt=True)
+    samples: list[Row] = [
+        {"input_ids": ids, "labels": [-100] * len(ids), "weights": [0.0] * len(ids)} for ids in ids_of(tokenizer, texts)
+    ]
+    ends = stops | {local.turn_end(tokenizer)}
+    for (row, at, weight), text, prompt in zip(wanted, asked, ids_of(tokenizer, asked), strict=True):
+        ids, said = samples[row]["input_ids"], plain[row][at]["content"].rpartition(THOUGHT)[2].strip()
+        same = _common_prefix(prompt, ids)
+        kept = same == len(prompt) and said in texts[row][len(text) :]
+        if at + 1 == len(plain[row]):
+            response = ids[same:] if kept else _response(tokenizer, plain[row], text, texts[row])
+            if stops and not stops & set(response):  # a template without an end token would teach endless answers
+                response = [*response, tokenizer.eos_token_id]
+            samples[row] = _behind(prompt, response, samples[row], same, weight)
+        elif kept:
+            spoken = texts[row][: texts[row].index(said, len(text)) + len(said)]
+            last = _common_prefix(ids_of(tokenizer, [spoken])[0], ids)
+            end = next((place + 1 for place in (last, last + 1) if ids[place] in ends), last)
+            samples[row]["labels"][same:end], samples[row]["weights"][same:end] = ids[same:end], [weight] * (end - same)
         else:
-            raise ValueError(
-                f"the chat template does not keep message {at + 1} of a conversation that goes on after it"
-            )
-    return samples, len(mismatches)
+            raise NotKept(at)
+    return samples
+
+
+def _behind(prompt: list[int], response: list[int], sample: Row, same: int, weight: float) -> Row:
+    """The sample that ends on ``prompt`` and the learned ``response``; its first ``same`` tokens stay as they are."""
+    held = len(prompt) - same
+    return {
+        "input_ids": prompt + response,
+        "labels": [*sample["labels"][:same], *[-100] * held, *response],
+        "weights": [*sample["weights"][:same], *[0.0] * held, *[weight] * len(response)],
+    }
+
+
+def _response(tokenizer: Any, turns: list[Row], prompt: str, whole: str) -> list[int]:
+    """Tokens of the last message and its end behind ``prompt``, with which ``whole`` does not begin, text or tokens.
+
+    A template may open a thought in the prompt alone (it is closed here if the message holds none), or trim a question
+    that is no longer the last message. Raises ValueError if it does not write the message at all.
+    """
+    said = turns[-1]["content"].strip()
+    marked = written(tokenizer, [[*turns[:-1], turns[-1] | {"content": MARK}]])[0]
+    if MARK not in marked:
+        raise ValueError(
+            "the chat template does not write what the assistant says, so nothing can be learned from it; put the "
+            "right chat_template.jinja into the model's folder"
+        )
+    text = whole[len(prompt) :]
+    if not whole.startswith(prompt) or said.rpartition(THOUGHT)[2].strip() not in text:
+        opened = prompt.rstrip().endswith("<think>") and THOUGHT not in said
+        text = (THOUGHT + "\n\n") * opened + said.removeprefix(prompt[prompt.rfind("<") :]) + marked.partition(MARK)[2]
+    # SentencePiece sets a space before a text that stands alone
+    first, both = ids_of(tokenizer, ["\n", "\n" + text])
+    return both[len(first) :] if both[: len(first)] == first else ids_of(tokenizer, [text])[0]
+
+
+def alone(turns: list[Row]) -> list[list[Row]]:
+    """A conversation for each learned message, which ends on it and learns nothing else."""
+    before = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+    return [[*before[:at], turns[at]] for at, _ in learned(turns)]
 
 
 def parts(sample: Row, tokenizer: Any) -> list[Row]:
@@ -140,11 +188,6 @@ def parts(sample: Row, tokenizer: Any) -> list[Row]:
     for learned, span in itertools.groupby(range(len(sample["labels"])), key=lambda at: sample["labels"][at] != -100):
         found.append({"text": tokenizer.decode([sample["input_ids"][at] for at in span]), "learned": learned})
     return found
-
-
-def _learn(sample: Row, start: int, end: int, weight: float) -> None:
-    sample["labels"][start:end] = sample["input_ids"][start:end]
-    sample["weights"][start:end] = [weight] * (end - start)
 
 
 def learned(turns: list[Row]) -> list[tuple[int, float]]:
