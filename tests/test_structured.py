@@ -263,3 +263,73 @@ def test_an_option_a_is_no_answer() -> None:
     reply = "Question: What melts ice?\nA: heat\nB: cold\nC: wind\nd) dark\nCorrect answer: A. Heat melts it."
     ((question, answer),) = structured.parse(reply, "choice")
     assert question.endswith("A. heat\nB. cold\nC. wind\nD. dark") and answer.endswith("The answer is A.")
+
+
+PAIR = [
+    ("Ann has 3 pots and buys 2. How many?", "3 + 2 = 5 pots", "5"),
+    ("Bob has 9 pens and loses 4. How many?", "9 - 4 = 5 pens", "5"),
+]
+ENDED = [(question, f"{steps}\n#### {final}") for question, steps, final in PAIR]
+BOTH = [{"question": question, "answer": steps, "final": final} for question, steps, final in PAIR]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "| # | Question | Solution | Final answer |\n|:-:|---|---|--:|\n"
+        + "\n".join(f"| {n} | {' | '.join(row)} |" for n, row in enumerate(PAIR)),
+        "| Question | Answer |\n|---|---|\n" + "\n".join(f"| {q} | {a}<br>#### {f} |" for q, a, f in PAIR),
+        "```csv\nquestion,answer,final\n" + "\n".join(f'"{q}","{a}",{f}' for q, a, f in PAIR) + "\n```",
+        "question\tanswer\tfinal\n" + "\n".join("\t".join(row) for row in PAIR),
+        json.dumps([{"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]} for q, a in ENDED]),
+        "\n".join(
+            json.dumps({"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]})
+            for q, a in ENDED
+        ),
+        json.dumps({"question": [q for q, _, _ in PAIR], "answer": [a for _, a, _ in PAIR], "final": ["5", "5"]}),
+        json.dumps([{"newQuestion": q, "chain_of_thought": a, "finalAnswer": f} for q, a, f in PAIR]),
+        json.dumps([{"question": q, "answer": {"explanation": a, "value": int(f)}} for q, a, f in PAIR]),
+        json.dumps({"errors": [{"diagnosis": "x", "samples": [sample]} for sample in BOTH]}),
+        "\n".join(f'- question: "{q}"\n  answer: "{a}"\n  final: {f}' for q, a, f in PAIR),
+        "".join(f'<question id="1">{q}</question><solution>{a}</solution><final_answer>{f}</final_answer>'
+                for q, a, f in PAIR),
+        "```xml\n" + "".join(f"<question>\n{q}\n</question>\n<answer>\n{a}\n</answer>\n" for q, a in ENDED) + "```",
+        "\n\n".join(f"{n}. {q}\nAnswer: {a}" for n, (q, a) in enumerate(ENDED, 1)),
+        "\n\n".join(f"❓ Question: {q}\n✅ Answer: {a}\nFinal: {f}" for q, a, f in PAIR),
+        "\n".join(f"Вопрос: {q}\nОтвет: {a}" for q, a in ENDED),
+        "\n".join(f"質問：{q}\n回答：{a}" for q, a in ENDED),
+    ],
+)  # fmt: skip
+def test_forms_that_no_schema_asked_for(reply: str) -> None:
+    assert structured.parse(reply, "math") == ENDED
+
+
+def test_a_quote_inside_a_text_costs_no_sample_behind_it() -> None:
+    slip = reply(*BOTH).replace("3 pots", '3 "clay" pots')
+    assert [question for question, _ in structured.parse(slip, "math")] == [
+        'Ann has 3 "clay" pots and buys 2. How many?',
+        PAIR[1][0],
+    ]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        json.dumps([{"q": "Which?", "A": "tin", "B": "air", "C": "tea", "D": "ink", "answer": "B", "why": "Gas."}]),
+        json.dumps([{"question": "Which?\nA) tin\nB) air\nC) tea\nD) ink", "letter": "B", "why": "Gas."}]),
+        "| Question | A | B | C | D | Answer | Why |\n|-|-|-|-|-|-|-|\n| Which? | tin | air | tea | ink | B | Gas. |",
+        "Question: Which? (A) tin (B) air (C) tea (D) ink\nAnswer: B. Gas.",
+        "Question: Which?\nA. tin B. air C. tea D. ink\nAnswer: B. Gas.",
+        "Question: Which?\nA. tin\nB. air\nC. tea\nD. ink\nExplanation: Gas.\nAnswer: B",
+        "Question: Which?\nA. tin\nB. air\nC. tea\nD. ink\nAnswer: Gas. The answer is B.",
+    ],
+)  # fmt: skip
+def test_options_beside_one_another_and_letters_behind_their_reason(reply: str) -> None:
+    assert structured.parse(reply, "choice") == [("Which?\nA. tin\nB. air\nC. tea\nD. ink", "Gas.\n\nThe answer is B.")]
+
+
+def test_tests_behind_a_function_are_not_the_lesson() -> None:
+    behind = f"{TEXT['code']}\nTests:\n```python\nassert twice(2) == 4\n```"
+    assert structured.parse(behind, "code") == structured.parse(TEXT["code"], "code")
+    commented = f"Question: Write twice.\nAnswer:\n# doubles\n{CODE['answer']}"
+    assert "# doubles" in structured.parse(commented, "code")[0][1]

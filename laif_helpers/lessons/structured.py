@@ -3,6 +3,7 @@
 A reply that was cut is read as far as it goes; each sample is checked on its own, so that a bad one costs itself.
 """
 
+import contextlib
 import functools
 import html
 import json
@@ -15,24 +16,30 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from laif_helpers.graders import turns
 from laif_helpers.key_types import NO_YAML, read_yaml
-from laif_helpers.lessons import families
+from laif_helpers.lessons import families, forms
 from laif_helpers.lessons import text as plain
 
 _OPENS = re.compile(r"""\{\s*["'“]|\[\s*[{"]|"\{""")
 _LISTED = ("samples", "lessons", "problems", "examples", "questions")
 _NUMBERED = re.compile(r"(?:(?:sample|lesson|problem|example|question)[ _-]?)?\d+|sample|lesson")
-_STEPS = ("solution", "rationale", "reasoning", "explanation", "steps", "working")
+_STEPS = (
+    *"solution rationale reasoning explanation steps working cot chain_of_thought thought worked_solution".split(),
+)
 _CALLED = {
-    "question": ("problem", "prompt", "task", "instruction", "q", "query", "input", "new_question"),
-    "answer": (*_STEPS, "code", "response", "output", "completion", "a"),
-    "final": ("final_answer", "final answer", "result"),
+    "question": ("problem", "prompt", "task", "instruction", "q", "query", "input", "new_question", "question_text"),
+    "answer": (*_STEPS, "code", "response", "output", "completion", "a", "canonical_solution", "chosen", "target"),
+    "final": ("final_answer", "result", "numeric_answer", "answer_number", "value"),
     "options": ("choices",),
     "letter": ("answer", "correct", "correct_answer", "correct_option", "answerkey", "label"),
     "why": ("explanation", "reason", "rationale", "reasoning"),
 }
 """A sample's fields, and what instructors that no schema holds call them."""
-_TAG = re.compile(r"<(/?)(samples?|lessons?|diagnosis|question|problem|answer|solution|final)\b[^<>]*>", re.IGNORECASE)
-_YAML = re.compile(r"```ya?ml\s*\n(.*?)```|^((?:diagnosis|samples):.*)", re.DOTALL | re.MULTILINE)
+_TAG = re.compile(
+    r"<(/?)(samples?|lessons?|diagnosis|question|problem|answer|solution|final(?:_answer)?)\b[^<>]*>", re.I
+)
+_YAML = re.compile(
+    r"```ya?ml\s*\n(.*?)```|^((?:(?:diagnosis|samples):|- question:(?=.*^ +final:)).*)", re.DOTALL | re.MULTILINE
+)
 
 
 def _all_given(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -82,8 +89,7 @@ def _bare(node: Any) -> Any:
 def diagnosis(text: str) -> str:
     """What the instructor says is wrong, from either format; "" if it says nothing."""
     text = _plain_reply(text)
-    reply = _object(text)
-    return plain.diagnosis(text) if reply is None else " ".join(str(reply.get("diagnosis") or "").split())
+    return " ".join(str((_object(text) or {}).get("diagnosis") or plain.diagnosis(text)).split())
 
 
 def samples(text: str, family: str) -> list[tuple[str, str, str]]:
@@ -107,7 +113,7 @@ def parse(text: str, family: str) -> list[plain.Sample]:
 
 def _labelled(tag: re.Match[str]) -> str:
     """``<question>`` as a label on a new line; what closes or only wraps as an end of line."""
-    label = {"final": "final answer"}.get(tag[2].lower(), tag[2])
+    label = "final answer" if tag[2].lower().startswith("final") else tag[2]
     return "\n" if tag[1] or label[:6].lower() in ("sample", "lesson") else f"\n{label}: "
 
 
@@ -122,7 +128,9 @@ def _of_yaml(text: str) -> dict[str, Any] | None:
 def _plain_reply(text: str) -> str:
     """A reply without its thought, its tags as labels, and with plain quotes if its JSON was put into HTML or has
     typographic ones."""
-    text = turns.end_of_turn(_TAG.sub(_labelled, text) if re.search("<(?:question|problem)>", text, re.I) else text)
+    if re.search(r"<(?:question|problem)\b[^<>]*>", text, re.I):
+        text = _TAG.sub(_labelled, re.sub(r"^```(?:xml|html)?[ \t]*$", "", text, flags=re.MULTILINE))
+    text = turns.end_of_turn(text)
     return text if '"' in text else html.unescape(text).translate(dict.fromkeys(map(ord, "“”„"), '"'))
 
 
@@ -134,15 +142,17 @@ def _object(text: str) -> dict[str, Any] | None:
     found: dict[str, Any] | None = None
     alone: list[Any] = []
     for value in _values(text):
+        value = forms.rows(value) or value
         if _is_sample(value):
             alone.append(value)
         elif (reply := _as_reply(value)) and (reply["samples"] or not found):
             found = reply
-    return found or ({"samples": alone} if alone else _of_yaml(text))
+    return found or ({"samples": alone} if alone else _of_yaml(text) or _as_reply(forms.table(text)))
 
 
 def _is_sample(value: Any) -> bool:
-    names = {str(key).strip().casefold() for key in value} if isinstance(value, dict) else set()
+    value = forms.spoken(value)
+    names = {forms.key(key) for key in value} if isinstance(value, dict) else set()
     asks, answers = names.intersection(_CALLED["question"]), names.intersection(("answer", *_CALLED["answer"]))
     return "question" in names or bool(asks and answers and names.isdisjoint(_LISTED))
 
@@ -167,21 +177,20 @@ def _values(text: str) -> Iterator[Any]:
 
 
 def _cut(text: str) -> Any:
-    """A JSON value as far as it goes, or without its slips (commas, quotes, comments); None if it is none."""
-    try:
-        return pydantic_core.from_json(text.encode("utf-8", "replace"), allow_partial=True)  # half a surrogate pair
-    except (ValueError, RecursionError):
-        pass
+    """A JSON value as far as it goes, or without its slips (commas, quotes, comments) if these cost samples; None if
+    it is none."""
+    read: Any = None
+    with contextlib.suppress(ValueError, RecursionError):
+        read = pydantic_core.from_json(text.encode("utf-8", "replace"), allow_partial=True)  # half a surrogate pair
     # Only what closes: a repair would end a cut sample in the middle of a word.
     closes = max(text.rfind("}"), text.rfind("]")) + 1
-    if text[closes:].strip().startswith((",", ":", '"')):
-        return None
-    import json_repair
+    if not text[closes:].strip().startswith((",", ":", '"')):
+        import json_repair
 
-    try:
-        return json_repair.loads(text[:closes])
-    except (ValueError, RecursionError):
-        return None
+        with contextlib.suppress(ValueError, RecursionError):
+            repaired = json_repair.loads(text[:closes])
+            read = max(read, repaired, key=lambda value: len((_as_reply(value) or {"samples": ()})["samples"]))
+    return read
 
 
 def _as_reply(value: Any) -> dict[str, Any] | None:
@@ -191,10 +200,11 @@ def _as_reply(value: Any) -> dict[str, Any] | None:
     if isinstance(value, list):
         if any(map(_is_sample, value)):
             return {"samples": value}
-        return next(filter(None, map(_as_reply, value)), None)
+        parts = [*filter(None, map(_as_reply, value))]
+        return {**parts[0], "samples": _flat([part["samples"] for part in parts])} if parts else None
     if not isinstance(value, dict):
         return None
-    known = {str(key).strip().casefold(): part for key, part in value.items()}
+    known = {forms.key(key): part for key, part in value.items()}
     listed = next((known[name] for name in _LISTED if name in known), None)
     listed = _loaded(listed) if isinstance(listed, str) else listed
     if isinstance(listed, dict):
@@ -223,7 +233,14 @@ def _sample(item: Any, family: families.Family) -> tuple[str, str, str]:
     if isinstance(item, dict):
         values = list(item.values())
         item = values[0] if len(values) == 1 and isinstance(values[0], dict) else item
-        item = _named({str(key).strip().casefold(): _plain(value) for key, value in item.items()}, fields)
+        item = {forms.key(key): _plain(value) for key, value in forms.spoken(item).items()}
+        for name in item.keys() & {"answer", "final", "solution"}:
+            item |= (
+                {forms.key(key): _plain(value) for key, value in item.pop(name).items()}
+                if isinstance(item[name], dict)
+                else {}
+            )
+        item = _named(item, fields)
     known = {key: value for key, value in item.items() if key in fields} if isinstance(item, dict) else item
     try:
         sample: Any = family.sample.model_validate(known)
@@ -231,7 +248,8 @@ def _sample(item: Any, family: families.Family) -> tuple[str, str, str]:
         raw = item if isinstance(item, dict) else {"question": item}
         question, rest = str(raw.get("question", "")), {k: v for k, v in raw.items() if k != "question"}
         # a final number that stands at the end of the steps, say
-        if read := family.read(question.split("\n"), str(raw.get("answer", "")).split("\n")):
+        answer = raw.get("answer") or f"{raw.get('letter', '')}. {raw.get('why', '')}"
+        if read := family.read(question.split("\n"), str(answer).split("\n")):
             return *read, ""
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "sample"
@@ -251,6 +269,9 @@ def _named(item: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
     steps = next((name for name in _STEPS if name in item), "")
     if "final" in fields and "final" not in found and "answer" in item and steps:
         found |= {"final": item["answer"], "answer": item[steps]}
+    letters = {key[-1]: text for key, text in item.items() if re.fullmatch("(?:option_?|choice_?)?[a-d]", key)}
+    if "options" in fields and "options" not in found and len(letters) == 4:
+        found["options"] = letters
     if "options" in found:
         options = found["options"]
         options = options.split("\n") if isinstance(options, str) else options  # lines, as ``_plain`` leaves a list

@@ -8,18 +8,26 @@ from collections.abc import Callable, Iterable
 Sample = tuple[str, str]
 """One lesson as (question, response)."""
 
-_DECORATION = r"[\s#>*_`~•-]*"
+_DECORATION = "[\\s#>*_`~•\u2190-\u2bff\ufe0f\U0001f300-\U0001faff-]*"
 _LABEL_ENDS = r"(?:[*_]*\s*[:：][*_]*\s*(?P<text>.*)|\W*)$"
 """A colon, or a line of its own."""
+_ASKS = (
+    "frage|aufgabe|pregunta|problema|domanda|pergunta|vraag|pytanie|soru|вопрос|задача|问题|题目|问|質問|問題"
+    "|질문|문제|السؤال"
+)
+_SAYS = (
+    "antwort|lösung|réponse|respuesta|solución|risposta|resposta|antwoord|odpowiedź|cevap|ответ|решение|答案|解答|答|回答"
+    "|답변|풀이|الإجابة"
+)
 _SAMPLE = re.compile(rf"^{_DECORATION}(?:sample|example|exercise|lesson|item)\s*(?:no\.?|number|#)?\s*\d+\W*$", re.I)
 _QUESTION = re.compile(
     rf"^{_DECORATION}(?:\(?\d+[.)]\s*)?{_DECORATION}(?:(?:sample|example|exercise|lesson)\s*\d+\W+)?(?:new\s+)?"
-    r"(?:(?:question|problem|instruction|user|human|frage|pregunta|问题|题目)\s*(?:no\.?|number|#)?|(?P<q>q))"
+    rf"(?:(?:question|problem|instruction|user|human|{_ASKS})\s*(?:no\.?|number|#)?|(?P<q>q))"
     rf"\s*\d*{_LABEL_ENDS}",
     re.I,
 )
 _ANSWER = re.compile(
-    rf"^{_DECORATION}(?:(?:correct\s+)?answer|solution|response|rationale|code|assistant|antwort|réponse|respuesta|答案|解答)"
+    rf"^{_DECORATION}(?:(?:correct\s+)?answer|solution|response|rationale|explanation|reasoning|code|assistant|{_SAYS})"
     rf"\s*\d*{_LABEL_ENDS}",
     re.I,
 )
@@ -34,7 +42,13 @@ _LETTER = re.compile(
 )
 _NUMBER = r"[-+−]?\s?[$€£]?\s?[-−]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?"
 _MARKED = re.compile(rf"^{_DECORATION}(?:(?:final\s+)?answer\s*[:：])?\W*?####+[\s*_]*({_NUMBER})", re.I)
-_STATED = re.compile(rf"(?:final\s+answer|answer\s+is|^{_DECORATION}answer|\\boxed\{{)\W*?({_NUMBER})", re.I)
+_STATED = re.compile(
+    rf"(?:final\s+answer|answer\s+is|^{_DECORATION}(?:answer|final|result)|\\boxed\{{)\W*?({_NUMBER})", re.I
+)
+_COUNTED = re.compile(r"^[\W_]*\d{1,3}[.)]\W{0,4}(\S[^\n]*\?)[*_]*[ \t]*$", re.MULTILINE)
+_LAST = re.compile(r"\b(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is|:)\s*\(?([A-J])\b\)?[\s.*]*\Z", re.I)
+_BESIDE = re.compile(r"(?<=\S)\s+(?=\(?[B-J][).]\s)")
+_DEFINES = re.compile(r"^\s*(?:async\s+)?def (?!test|check|main)", re.M)
 _RULE = re.compile(r"^\s*(?:[-*_=]\s*){3,}$")
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]+")
 
@@ -85,7 +99,8 @@ def samples(
     could not be read; question and response are then the raw text.
     """
     found = []
-    for asked, answered in _split(text):
+    # questions that only a number counts are read where none has a label
+    for asked, answered in _split(text) or _split(_COUNTED.sub(r"Question: \1", text)):
         sample = read(asked, answered)
         raw = ("\n".join(asked).strip(), "\n".join(answered).strip())
         missing = [name for name, part in zip(("a question", "an answer"), raw, strict=True) if not part]
@@ -162,7 +177,10 @@ def choice(question: list[str], answer: list[str]) -> Sample | None:
     """A question with its options: the reason, then ``The answer is B.``; None without options or letter."""
     stem: list[str] = []
     options: list[str] = []
-    for line in (line.strip() for line in _plain(question) if line.strip()):
+    lines = _plain(question)
+    if not any(re.match(r"\W*B[).]", line) for line in lines):  # the options stand side by side
+        lines = _BESIDE.sub("\n", re.sub(r"\s+(?=\(?A[).]\s)", "\n", "\n".join(lines))).split("\n")
+    for line in (line.strip() for line in lines if line.strip()):
         if match := _OPTION.match(line):
             options.append(f"{match[1].upper()}. {match[2]}")
         elif options:
@@ -170,10 +188,12 @@ def choice(question: list[str], answer: list[str]) -> Sample | None:
         else:
             stem.append(line)
     wording = "\n".join(_plain(answer)).strip()
-    match = _LETTER.match(wording)
+    last = _LAST.search(wording)
+    match = _LETTER.match(wording) or last
     if not stem or not options or not match:
         return None
-    why = wording[match.end() :].lstrip(" \t\n-–—:.,)").strip()
+    why = wording[: match.start()] if match is last else wording[match.end() :].lstrip(" \t\n-–—:.,)")
+    why = re.sub(r"\A(?:explanation|reason(?:ing)?):\s*", "", why.strip(), flags=re.I)
     return "\n".join([*stem, *options]), f"{why}\n\nThe answer is {match[1].upper()}.".strip()
 
 
@@ -182,8 +202,8 @@ def code(question: list[str], answer: list[str]) -> Sample | None:
     asked, wording = "\n".join(question).strip(), "\n".join(answer).strip()
     blocks = _BLOCK.findall(wording or asked)
     if blocks:
-        source = blocks[-1]
-    elif wording.lstrip().startswith(("def ", "import ", "from ")):
+        source = next((block for block in reversed(blocks) if _DEFINES.search(block)), blocks[-1])
+    elif wording.lstrip().startswith(("def ", "import ", "from ", "#", "@")) and _DEFINES.search(wording):
         source = wording
     else:
         return None
