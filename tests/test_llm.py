@@ -458,7 +458,7 @@ def test_half_the_samples_are_half_the_lessons_and_the_funnel_says_so() -> None:
 
 
 def test_a_reply_whose_labels_nobody_knows_is_unparsable_and_kept() -> None:
-    reply = "Diagnoza: Zgaduje.\n\nPrzykład 1:\nPytanie: Anna ma 3 garnki i kupuje 2.\nOdpowiedź: 3 + 2 = 5\n#### 5"
+    reply = "Diagnoosi: Arvaa.\n\nEsimerkki 1:\nKysymys: Annalla on 3 ruukkua.\nVastaus: 3 + 2 = 5\n#### 5"
     with endpoint(lambda call, body: (200, completion(reply))) as (url, _):
         p = llm_parameters(url, probe=0)
         plan, replies = asked(p)

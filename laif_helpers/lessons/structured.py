@@ -22,9 +22,7 @@ from laif_helpers.lessons import text as plain
 _OPENS = re.compile(r"""\{\s*["'“]|\[\s*[{"]|"\{""")
 _LISTED = ("samples", "lessons", "problems", "examples", "questions")
 _NUMBERED = re.compile(r"(?:(?:sample|lesson|problem|example|question)[ _-]?)?\d+|sample|lesson")
-_STEPS = (
-    *"solution rationale reasoning explanation steps working cot chain_of_thought thought worked_solution".split(),
-)
+_STEPS = ("solution", "rationale", "reasoning", "explanation", "steps", "working", "cot", "chain_of_thought", "thought")
 _CALLED = {
     "question": ("problem", "prompt", "task", "instruction", "q", "query", "input", "new_question", "question_text"),
     "answer": (*_STEPS, "code", "response", "output", "completion", "a", "canonical_solution", "chosen", "target"),
