@@ -383,7 +383,7 @@ def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParamet
     model = AutoModelForCausalLM.from_pretrained(p.folder.checkpoint)
     template = AutoTokenizer.from_pretrained(p.folder.checkpoint).chat_template
     assert template.endswith(TEMPLATE) and "set day = '1 May'" in template, "it asks as it was trained"
-    assert model.generation_config.eos_token_id is not None and model.config.use_cache
+    assert model.generation_config.eos_token_id is not None
     sentinel = json.loads((p.folder.checkpoint / train_settings.SENTINEL).read_text())
     assert sentinel["steps"] == 18
     assert sentinel["weights_sha256"] == train_settings.file_hash([p.folder.checkpoint / "model.safetensors"])

@@ -15,8 +15,7 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.records import write_jsonl
 from laif_helpers.train import memory
 from laif_helpers.train import settings as train_settings
-from laif_helpers.train.child import base_model, sft
-from tests.families import make
+from laif_helpers.train.child import sft
 
 Make = Callable[..., StageParameters]
 
@@ -72,15 +71,6 @@ def test_a_training_s_peak_is_not_that_of_the_process_that_started_it() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert memory.resident_peak_mb() >= len(large) >> 20
     assert 5 < int(found.stdout) < 500
-
-
-@pytest.mark.parametrize("family", ["gpt2", "biogpt"])
-def test_an_adapter_is_as_large_as_its_layers(family: str, tmp_path: Path) -> None:
-    """GPT-2's layers are no ``Linear``, and BioGPT's head, which takes no adapter, is not called ``lm_head``."""
-    make(family).save_pretrained(tmp_path)
-    settings = train_settings.Settings.model_construct(base=str(tmp_path), lora_rank=1)
-    learned = sum(weight.numel() for weight in base_model.load_model(settings).parameters() if weight.requires_grad)
-    assert memory.shape(str(tmp_path)).per_rank == learned
 
 
 def test_start_model_of_the_penalty_counts(parameters: Make, base: Path) -> None:

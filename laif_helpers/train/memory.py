@@ -73,18 +73,18 @@ def shape(base: str) -> Shape:
 def _shape(config: Any, guessed: bool = False) -> Shape:
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.pytorch_utils import Conv1D
+
+    from laif_helpers.train.child.base_model import new_adapter
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    head = model.get_output_embeddings()
-    linear = [part for part in model.modules() if isinstance(part, torch.nn.Linear | Conv1D) and part is not head]
+    weights = sum(weight.numel() for weight in model.parameters())
     own = [sum(weight.numel() for weight in part.parameters(recurse=False)) for part in model.modules()]
     text = config.get_text_config()
     return Shape(
-        weights=sum(weight.numel() for weight in model.parameters()),
+        weights=weights,
         largest=max(own),
-        per_rank=sum(sum(part.weight.shape) for part in linear),
+        per_rank=sum(weight.numel() for weight in new_adapter(model, 1).parameters()) - weights,
         hidden=text.hidden_size,
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         layers=text.num_hidden_layers,

@@ -33,7 +33,9 @@ def load_model(settings: Settings) -> Any:
         model = prepare_model_for_kbit_training(model, gpu and settings.gradient_checkpointing)
     if base != settings.base:
         return continue_adapter(model, settings.base, is_trainable=True)
-    return _new_adapter(model, settings) if settings.lora_rank else model
+    if not settings.lora_rank:
+        return model
+    return new_adapter(model, settings.lora_rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout)
 
 
 def load_base(base: str, **options: Any) -> Any:
@@ -72,15 +74,25 @@ def continue_adapter(model: Any, folder: str, is_trainable: bool = False) -> Any
         raise ValueError(f"adapter {folder} does not fit its base: {str(error).splitlines()[0]}") from error
 
 
-def _new_adapter(model: Any, settings: Settings) -> Any:
-    """Adapters on all linear layers but the head; scaled by 2 (alpha = 2 r) unless set, as is common practice."""
+def new_adapter(model: Any, rank: int, lora_alpha: int = 0, lora_dropout: float = 0.0) -> Any:
+    """Adapters on all linear layers but the head; scaled by 2 (alpha = 2 r) unless set, as is common practice.
+
+    Without two kinds that PEFT cannot adapt: routers that return more than a product, and the last layer of Mamba,
+    whose weight a kernel reads by itself.
+    """
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha or 2 * settings.lora_rank,
-        lora_dropout=settings.lora_dropout,
+        r=rank,
+        lora_alpha=lora_alpha or 2 * rank,
+        lora_dropout=lora_dropout,
         target_modules="all-linear",
+        exclude_modules=[
+            name
+            for name, part in model.named_modules()
+            if "Router" in type(part).__name__
+            or (name.endswith(".out_proj") and hasattr(model.get_submodule(name.rpartition(".")[0]), "conv1d"))
+        ],
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)

@@ -27,7 +27,6 @@ def save(trainer: Any, tokenizer: Any, settings: Settings) -> None:
     if bad := [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]:
         raise ValueError(f"weights {bad[0]} are no numbers after training, nothing was saved; lower learning_rate")
     model = trainer.accelerator.unwrap_model(trainer.model)
-    model.config.use_cache = True  # the Trainer turned it off, and tools that answer read it
     # DeepSpeed hands out tied weights twice, as copies; the model knows which of them is the other's name.
     tied = getattr(model, "all_tied_weights_keys", {})
     model.save_pretrained(settings.unfinished, state_dict={k: v for k, v in state.items() if k not in tied})

@@ -4,6 +4,7 @@ Only ``train.py``'s child runs this. With several ranks, every rank runs all of 
 """
 
 import contextlib
+import copy
 import errno
 import os
 import shutil
@@ -57,6 +58,7 @@ def train(settings: Settings) -> None:
     check_world(settings, arguments)
     needed = preflight.before_loading(settings, size, shares, arguments)
     model = load_model(settings)
+    config = copy.deepcopy(model.config)
     model.generation_config.save_pretrained(settings.unfinished)  # an invalid one must not be found out at the end
     trainer = make_trainer(settings, arguments, model, tokenizer, samples)
     resumed = snapshots.latest(settings)
@@ -64,11 +66,10 @@ def train(settings: Settings) -> None:
     trainer.add_callback(log)
     trainer.add_callback(make_saver(settings, trainer, log))
     setup_seconds, start_memory = time.perf_counter() - begin, memory.held_mb()
-    if resumed:
-        trainer._total_train_tokens = resumed.tokens
+    trainer._total_train_tokens = resumed.tokens if resumed else 0
     trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
-    seconds = log.seconds
-    setup_seconds += log.waited
+    seconds, setup_seconds = log.seconds, setup_seconds + log.waited
+    model.config = config  # trainers set what they need: no cache, and a router's logits, with which none can answer
     save(trainer, tokenizer, settings)
     is_first = trainer.is_world_process_zero()
     if is_first:
@@ -227,6 +228,9 @@ def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any,
         raise ValueError(check.too_large(settings.base, tokenizer, beyond, rows))
     if tokenizer.pad_token_id >= rows:  # padding carries no loss, but is looked up
         tokenizer.pad_token = tokenizer.eos_token
+    text = model.config.get_text_config()
+    if not hasattr(text, "num_experts") and hasattr(text, "num_local_experts"):
+        text.num_experts = text.num_local_experts  # TRL balances experts, and knows them by one name only
     if settings.signal != "answers":
         return rollouts.make_trainer(settings, arguments, model, tokenizer, samples)
     from datasets import Dataset

@@ -1,0 +1,68 @@
+"""Every family of causal models is trained, whole and under an adapter; the checkpoint is as sound as its base."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from train_toys import train_here
+
+from laif_helpers.models import local
+from laif_helpers.recipe import StageParameters
+from laif_helpers.train import memory
+from laif_helpers.train.child import base_model
+from tests.families import FAMILIES, STOPS, conversations, decoded, make, wanted
+from tests.test_models import make_tokenizer
+
+Make = Callable[..., StageParameters]
+SAMPLE = ("gpt2", "biogpt", "mixtral", "granitemoe", "phimoe", "mamba2")
+"""In each run of the tests: layers that are no ``Linear``, a head of another name, experts under two names for their
+count, a router that returns a pair, Mamba."""
+EACH = pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[] if name in SAMPLE else pytest.mark.thorough) for name in FAMILIES]
+)
+
+
+def trained(parameters: Make, family: str, folder: Path, **values: Any) -> Path:
+    model = make(family)
+    model.save_pretrained(folder)
+    make_tokenizer(folder)
+    p = parameters(n=8, target=str(folder), batch_size=4, learning_rate="1e-3", **values)
+    assert train_here(p)["steps"] == 2
+    return p.folder.checkpoint
+
+
+@pytest.mark.slow
+@EACH
+def test_whole(family: str, parameters: Make, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    checkpoint = trained(parameters, family, tmp_path)
+    assert json.loads((checkpoint / "config.json").read_text()) == json.loads((tmp_path / "config.json").read_text())
+    model, found = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True)
+    assert not found["missing_keys"] and not found["unexpected_keys"]
+    before = AutoModelForCausalLM.from_pretrained(tmp_path).state_dict()
+    assert not all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    prompts = local.prompt_ids(local.load(str(checkpoint)), conversations())
+    assert decoded(model.eval(), prompts, STOPS) == wanted(model, prompts, STOPS)
+
+
+@pytest.mark.slow
+@EACH
+def test_under_an_adapter(family: str, parameters: Make, tmp_path: Path) -> None:
+    import torch
+    from peft import PeftModel
+
+    checkpoint = trained(parameters, family, tmp_path / "base", lora_rank=4)
+    adapted = PeftModel.from_pretrained(base_model.load_base(str(tmp_path / "base")), str(checkpoint)).eval()
+    weights = {name: weight for name, weight in adapted.named_parameters() if "lora_" in name}
+    assert sum(weight.numel() for weight in weights.values()) == 4 * memory.shape(str(tmp_path / "base")).per_rank
+    assert any(weight.any() for name, weight in weights.items() if "lora_B" in name)
+    loaded = local.load(str(checkpoint))
+    merged = base_model.load_base(str(base_model.merge(checkpoint, tmp_path / "merged"))).eval()
+    (ids,) = local.prompt_ids(loaded, conversations()[3:4])
+    kept_apart = local.log_probabilities(adapted, ids)
+    for model in (loaded.model, merged):
+        assert torch.allclose(local.log_probabilities(model, ids), kept_apart, atol=1e-3)
