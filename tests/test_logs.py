@@ -204,6 +204,46 @@ def test_labels_and_ids_of_many_names(tmp_path: Path, name: str) -> None:
         read(tmp_path / "a.jsonl", [rows[0], rows[0] | {name: 0.5}])
 
 
+PLAIN: list[dict[str, Any]] = [
+    {"id": 1, "output": "It is 4.", "correct": True},
+    {"id": 2, "output": "5", "correct": False},
+]
+CASES = [{"name": str(row["id"]), "actualOutput": row["output"], "success": row["correct"]} for row in PLAIN]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", pd.DataFrame(PLAIN).to_csv(index=False)),
+        ("a.tsv", pd.DataFrame(PLAIN).to_csv(index=False, sep="\t")),
+        ("a.parquet", pd.DataFrame(PLAIN).to_parquet()),
+        ("a.json", json.dumps({"results": PLAIN, "accuracy": 0.5})),
+        ("a.json", json.dumps({"columns": [*PLAIN[0]], "data": [[*row.values()] for row in PLAIN]})),
+        ("a.json", json.dumps({"testCases": CASES})),
+        ("a.jsonl", "\n".join(json.dumps({"ID": row["id"], "pred": row["output"], "Correct": "✅❌"[row["id"] - 1]})
+                              for row in PLAIN)),
+        ("a.jsonl", "\n".join(json.dumps({"qid": row["id"], "response": [{"content": row["output"]}],
+                                          "verdict": ("Correct.", "failure")[row["id"] - 1]}) for row in PLAIN)),
+    ],
+)  # fmt: skip
+def test_plain_rows_in_tables_and_under_other_names(tmp_path: Path, name: str, content: str | bytes) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    found = [(each.id, each.text, each.label) for each in logs.read(tmp_path / name)]
+    assert found == [("1", "It is 4.", True), ("2", "5", False)]
+
+
+def test_a_row_without_a_label_or_with_two_texts_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="row 2: field 'correct' is None; write true or false"):
+        read(tmp_path / "a.jsonl", [{"id": 1, "correct": True}, {"id": 2}])
+    with pytest.raises(ValueError, match=r"field 'output' holds \['x', 'y'\]; write one answer's text, a row for each"):
+        read(tmp_path / "a.jsonl", [{"id": 1, "output": ["x", "y"], "correct": True}])
+
+
+def test_a_label_of_right_or_wrong_makes_no_row_of_arc(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no known file of recorded answers"):
+        read(tmp_path / "a.jsonl", [{"id": 1, "question": "q", "response": "x", "label": True}])
+
+
 def test_live_code_bench_has_its_samples_in_lists(tmp_path: Path) -> None:
     row = {"question_id": "abc", "question_content": "c", "code_list": ["x", "y"], "graded_list": [True, False]}
     (tmp_path / "all.json").write_text(json.dumps([row]))

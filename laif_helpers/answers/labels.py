@@ -2,46 +2,58 @@
 
 from typing import Any
 
-_TRUE = ("true", "1", "1.0", "pass", "passed", "success", "yes", "right", "correct", "c", "y", "t", "✓")
-_FALSE = (
-    "false",
-    "0",
-    "0.0",
-    "fail",
-    "failed",
-    "timeout",
-    "timed out",
-    "no",
-    "wrong",
-    "incorrect",
-    "i",
-    "n",
-    "p",
-    "f",
-    "✗",
-)
-_KNOWN = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
+_TRUE = "true|1|1.0|pass|passed|success|yes|right|correct|c|y|t|ok|✓|✔|✅"
+_FALSE = "false|0|0.0|fail|failed|failure|error|timeout|timed out|no|wrong|incorrect|i|n|p|f|✗|✘|❌"
+_KNOWN = dict.fromkeys(_TRUE.split("|"), True) | dict.fromkeys(_FALSE.split("|"), False)
 """Inspect's P is partly right, and so not right."""
-_LABELS = ("correct", "is_correct", "passed", "pass", "exact_match", "em", "acc", "accuracy", "score")
-_IDS = ("id", "question_id", "problem_id", "task_id", "item_id", "unique_id", "instance_id", "idx", "index")
-"""What plain rows call their label and the item's id, the surest names first."""
+_LABELS = (
+    "correct is_correct passed pass exact_match em acc accuracy pass@1 score grade verdict judgement judgment "
+    "correctness is_right"
+)
+_IDS = (
+    "id question_id problem_id task_id item_id unique_id instance_id idx index qid uid uuid _id example_id sample_id "
+    "doc_id row_id prompt_id test_id"
+)
+_TEXTS = (
+    "text response output prediction generation answer completion model_output model_response generated_text generated "
+    "raw_output raw_response llm_output model_answer pred reply content outputs actualoutput"
+)
+"""What plain rows call their label, the item's id and the answer, the surest names first; in any case."""
+_INSIDE = ("choices", "message", "content", "text", "output")
 
 
 def label_name(row: dict[str, Any]) -> str:
     """The field that says whether a row's answer is right; "" if it has none."""
-    named = [name for name in _LABELS if name in row]
+    named = _named(row, _LABELS)
     return next((name for name in named if row[name] is not None), (named or [""])[0])
 
 
 def id_name(row: dict[str, Any]) -> str:
-    return next((name for name in _IDS if name in row), "")
+    return next(iter(_named(row, _IDS)), "")
+
+
+def _named(row: dict[str, Any], names: str) -> list[str]:
+    written = {name.casefold(): name for name in reversed(row)}
+    return [written[name] for name in names.split() if name in written]
+
+
+def text_of(row: dict[str, Any]) -> str:
+    """A row's answer, "" if it has none. Raises ValueError if it is no text, nor one text in a list or a message."""
+    name = next((name for name in _named(row, _TEXTS) if row[name] is not None), "")
+    value = row.get(name)
+    while isinstance(value, list | dict):
+        inner = list(value) if isinstance(value, list) else [value[key] for key in _INSIDE if key in value][:1]
+        if len(inner) != 1:
+            raise ValueError(f"field {name!r} holds {str(row[name])[:80]}; write one answer's text, a row for each")
+        value = inner[0]
+    return "" if value is None else str(value)
 
 
 def truth(value: Any) -> bool | None:
     """A label as tools write it: true, 1, "pass", "yes", "failed: …"; None if it says nothing, as a score between
     right and wrong does, or one on another scale."""
     if isinstance(value, str):
-        return _KNOWN.get(value.partition(":")[0].strip().lower())
+        return _KNOWN.get(value.partition(":")[0].strip(" .").lower())
     return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
 
 

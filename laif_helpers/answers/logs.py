@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.answers import inspect_logs, lm_eval, other_tools
-from laif_helpers.answers.labels import id_name, id_of, label_name, truth
+from laif_helpers.answers.labels import id_name, id_of, label_name, text_of, truth
 from laif_helpers.records import read_rows, read_text
 
 Row = dict[str, Any]
@@ -126,9 +126,12 @@ def _rows(path: Path, alone: bool) -> Iterator[Row]:
             if not rows:
                 raise ValueError(f"{path}: results without texts, as EvalPlus wrote before 0.2; evaluate them again")
             return iter(rows)
-        if not alone and not own:
-            return iter(())
-    return ({"fields": fields} for fields in own(path)) if own else read_rows(path)
+        if not own:
+            return iter(other_tools.inner_rows(document) or read_rows(path)) if alone else iter(())
+    if path.suffix in (".csv", ".tsv"):
+        return iter(other_tools.table_rows(path))
+    found = ({"fields": fields} for fields in own(path)) if own else read_rows(path)
+    return iter(list(found) or other_tools.table_rows(path)) if path.suffix == ".parquet" and alone else found
 
 
 def _document(text: str) -> Row:
@@ -165,7 +168,7 @@ def benchmark_of(row: Row) -> str | None:
         return "humaneval" if str(row.get("task_id", "")).startswith("HumanEval") else "mbpp"
     if "test_list" in row:
         return "mbpp"
-    if "label" in row or "answerKey" in row:
+    if isinstance(row.get("label"), list) or "answerKey" in row:
         return "arc_challenge"
     if "question" in row and ("subject" in row or "choices" in row or {"A", "B"} <= row.keys()):
         return "mmlu"
@@ -276,15 +279,16 @@ def _live_code_bench(row: Row, path: Path) -> Iterator[Logged]:
 def _plain(row: Row, path: Path) -> Iterator[Logged]:
     """Rows with an id and a label, and what else there is of question, text, gold, task and sample."""
     graded = label_name(row)
-    label = truth(row[graded])
+    label = truth(row.get(graded))
     if label is None:
-        raise ValueError(f"field {graded!r} is {row[graded]!r}; write true or false, or leave the row out")
+        raise ValueError(
+            f"field {graded or 'correct'!r} is {row.get(graded)!r}; write true or false, or leave the row out"
+        )
     sample = id_of(row.get("sample") or 0)
     if not sample.isdecimal():
         raise ValueError(f"field 'sample' is {row['sample']!r}; number the samples of an item 0, 1, …")
-    texts = ("text", "response", "output", "prediction", "generation", "answer", "completion")
-    text = next((str(row[name]) for name in texts if row.get(name) is not None), "")
     task = str(row.get("benchmark") or row.get("task") or "items")
-    about: Row = {"question": str(row.get("question") or row.get("prompt") or ""), "gold": str(row.get("gold") or "")}
+    asked = row.get("question") or row.get("prompt") or row.get("input")
+    about: Row = {"question": str(asked or ""), "gold": str(row.get("gold") or "")}
     model = str(row.get("model") or path.stem)
-    yield Logged(task, id_of(row[id_name(row)]), text, label, model, path.name, int(sample), **about)
+    yield Logged(task, id_of(row.get(id_name(row))), text_of(row), label, model, path.name, int(sample), **about)

@@ -46,6 +46,18 @@ def reader(document: Fields) -> Reader | None:
     return (lambda path: _numbered(_opencompass(path, document), path)) if ours else None
 
 
+def inner_rows(document: Fields) -> list[Fields]:
+    """Rows inside an object: a table's columns and data (MLflow, W&B, pandas), DeepEval's test cases, or its only list
+    of objects; none if it is no such document."""
+    columns, data = document.get("columns"), document.get("data")
+    if isinstance(columns, list) and isinstance(data, list):
+        return [dict(zip(map(str, columns), row, strict=False)) for row in data]
+    found = [rows for rows in document.values() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
+    if "testCases" in document:
+        return [{"id": row["name"], "correct": row["success"], **row} for row in document["testCases"]]
+    return found[0] if len(found) == 1 else []
+
+
 def _helm(path: Path, document: Fields) -> Iterator[Fields]:
     """Perturbed copies of an item are left out, and of an item asked option by option all but one row."""
     beside = path.with_name("per_instance_stats.json")
@@ -137,6 +149,16 @@ def _opencompass(path: Path, document: Fields) -> Iterator[Fields]:
 def lighteval(path: Path) -> Iterator[Fields]:
     """Rows of a Parquet file of details; none if it is another Parquet file."""
     return _numbered(_lighteval(path), path)
+
+
+def table_rows(path: Path) -> list[Fields]:
+    """The rows of any Parquet file, or of CSV."""
+    import pandas as pd
+
+    if path.suffix == ".parquet":
+        return list(json.loads(pd.read_parquet(path).to_json(orient="records")))
+    sign = "\t" if path.suffix == ".tsv" else ","
+    return list(pd.read_csv(path, sep=sign, dtype=str, keep_default_na=False).to_dict("records"))
 
 
 def _lighteval(path: Path) -> Iterator[Fields]:
