@@ -16,7 +16,10 @@ _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABELLED = re.compile(r"\(?(\w{1,3})[).:] *(\S.*)", re.DOTALL)
 EMPTY_CELLS = frozenset(("nan", "n/a", "na", "#n/a", "null", "-", "?", "<na>", "inf"))
 """How spreadsheets and programs write a cell without a value."""
-_UNSEEN = ("context", "passage", "paragraph", "image", "images")
+_UNSEEN = (
+    *("context", "passage", "paragraph", "image", "images", "document", "article"),
+    *("input", "instruction", "instructions", "system", "system_prompt"),
+)
 """What other data sets ask about beside the question."""
 _SPACES = re.compile(r"(?<=\d)[ \u00a0\u2009\u202f](?=\d{3}(?!\d))")
 """Between the thousands of a number, as French, Russian and others write them."""
@@ -41,7 +44,8 @@ def question_of(row: dict[str, Any]) -> str:
         and (lettered := [name for name in row if re.fullmatch(r"(?:opt(?:ion)?_?)?[abAB1]", name)])[1:]
     ):
         raise ValueError(f"fields {', '.join(lettered)} look like options; write them as one list, 'choices'")
-    if unseen := [name for name in _UNSEEN if row.get(name)]:
+    seen = str(row.get("question"))
+    if unseen := [name for name in _UNSEEN if row.get(name) and str(row[name]).strip() not in seen]:
         raise ValueError(f"field {unseen[0]!r} would not be seen by the model; write it into 'question', or rename it")
     return scalar(row.get("question"), "question", field(row, "question").strip(), {})
 
@@ -124,7 +128,10 @@ def read_options(row: dict[str, Any]) -> dict[str, str]:
     if any(label == "0" for label, _ in pairs):
         raise ValueError("field 'choices' has an option '0'; number the options from 1, or use letters")
     letters = all(len(label) == 1 for label, _ in pairs)
-    options = {label.upper() if letters else label: scalar(text, "choices", str(text), {}) for label, text in pairs}
+    options = {
+        label.upper() if letters and label.isascii() else label: scalar(text, "choices", str(text), {})
+        for label, text in pairs
+    }
     if len(options) < len(pairs):
         raise ValueError(f"field 'choices' has a label twice: {', '.join(label for label, _ in pairs)}")
     labelled = [(label, _LABELLED.fullmatch(text)) for label, text in options.items()]

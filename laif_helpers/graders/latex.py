@@ -26,6 +26,7 @@ TIMEOUT_S = 5.0
 _TAIL = 4000
 _MEMORY = 4 << 30
 _STATES = re.compile(r"####|\banswer[*_]*\s*(?:is\b|:)", re.IGNORECASE)
+_PROSE = re.compile(r"\n.*\S|[A-Za-z]{3,}\s+[A-Za-z]{2,}")
 _DELIMITED = re.compile(r"\$|\\\(|\\\[|\\(?:boxed|fbox)")
 
 
@@ -122,7 +123,8 @@ def grade(gold: str, text: str) -> Grade:
 def _undelimited(text: str) -> str:
     """The line behind the last statement of an answer; "" if math-verify finds the formula in it by itself."""
     ends = [match.end() for match in _STATES.finditer(text)]
-    line = text[max(ends, default=len(text)) :].strip().partition("\n")[0].strip(" .*")
+    formula = not _PROSE.search(text)  # and nothing else
+    line = text[max(ends, default=0 if formula else len(text)) :].strip().partition("\n")[0].strip(" .*")
     return "" if len(line) > 200 or _DELIMITED.search(line) else line
 
 

@@ -25,7 +25,7 @@ _EXPLAINS = re.compile(
     r"|(?:i )?hope (?:this|that|it)|let me know|feel free)\b[^\n]*",
     re.IGNORECASE,
 )
-_DRESS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathtt|boxed|fbox)\s?\{([^{}]*)\}")
+_DRESS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathtt|boxed|fbox)\s?\{((?:[^{}\\]|\\.)*)\}")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n+")
 _STOP = re.compile(r"(?<=\w)(?<!\b[DJMS]r)(?<!\bMs)(?<!\bMrs)(?<!\bSt)\.\s+(?=[A-Z])")
 _TRUTH = {"true": "false", "yes": "no", "valid": "invalid"}
@@ -108,6 +108,7 @@ def normal(text: str) -> str:
     text = _COPULA.sub("", re.sub(r"[*`\"“”$\\]", "", text).strip().rstrip(".!").strip())
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
+    text = re.sub(r"(?<=\d)\s(?=[a-zµ°%])|(?<=\w)\s(?==)|(?<==)\s", "", re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text))
     text = re.sub(r"(?<!\w)'|'(?!\w)|^\[|\]$|\s(?:->|<|→)\s|[,;|、•·]", " ", text)
     return " ".join(text.split())
 
