@@ -11,7 +11,7 @@ from train_toys import train_here
 from laif_helpers.models import local
 from laif_helpers.recipe import StageParameters
 from laif_helpers.train import memory
-from laif_helpers.train.child import base_model
+from laif_helpers.train.child import base_model, sft
 from tests.families import FAMILIES, STOPS, conversations, decoded, make, wanted
 from tests.test_models import make_tokenizer
 
@@ -66,3 +66,22 @@ def test_under_an_adapter(family: str, parameters: Make, tmp_path: Path) -> None
     kept_apart = local.log_probabilities(adapted, ids)
     for model in (loaded.model, merged):
         assert torch.allclose(local.log_probabilities(model, ids), kept_apart, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["jetmoe", "granitemoehybrid"])
+def test_a_family_that_cannot_save_activations_or_has_no_experts(
+    kind: str, parameters: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU activations are saved unless the recipe says no; small Granites are mixtures without experts."""
+    none = {"num_local_experts": 0, "num_experts_per_tok": 0} if kind == "granitemoehybrid" else {}
+    monkeypatch.setitem(FAMILIES, kind, FAMILIES[kind] | none)
+    original = sft.trainer_arguments
+
+    def saving(*given: Any) -> Any:
+        arguments = original(*given)
+        arguments.activation_checkpointing = True
+        return arguments
+
+    monkeypatch.setattr(sft, "trainer_arguments", saving)
+    assert trained(parameters, kind, tmp_path).is_dir()

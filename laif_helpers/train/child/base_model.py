@@ -30,7 +30,8 @@ def load_model(settings: Settings) -> Any:
     if settings.load_in_4bit:
         from peft import prepare_model_for_kbit_training
 
-        model = prepare_model_for_kbit_training(model, gpu and settings.gradient_checkpointing)
+        saved = gpu and settings.gradient_checkpointing and model.supports_gradient_checkpointing
+        model = prepare_model_for_kbit_training(model, saved)
     if base != settings.base:
         return continue_adapter(model, settings.base, is_trainable=True)
     if not settings.lora_rank:

@@ -228,9 +228,7 @@ def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any,
         raise ValueError(check.too_large(settings.base, tokenizer, beyond, rows))
     if tokenizer.pad_token_id >= rows:  # padding carries no loss, but is looked up
         tokenizer.pad_token = tokenizer.eos_token
-    text = model.config.get_text_config()
-    if not hasattr(text, "num_experts") and hasattr(text, "num_local_experts"):
-        text.num_experts = text.num_local_experts  # TRL balances experts, and knows them by one name only
+    _fit(arguments, model)
     if settings.signal != "answers":
         return rollouts.make_trainer(settings, arguments, model, tokenizer, samples)
     from datasets import Dataset
@@ -253,6 +251,19 @@ def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any,
         trainer._get_train_sampler = lambda *_: sampler
         trainer.add_callback(order.follow_epochs(sampler))
     return trainer
+
+
+def _fit(arguments: Any, model: Any) -> None:
+    """Ask of a family what it has: some cannot save activations, some name their experts otherwise or have none."""
+    if arguments.activation_checkpointing and not model.supports_gradient_checkpointing:
+        print("gradient_checkpointing is off: this family of models has none")
+        arguments.activation_checkpointing = False
+    text = model.config.get_text_config()
+    experts = getattr(text, "num_experts", 0) or getattr(text, "num_local_experts", 0)
+    if experts and getattr(text, "is_moe", True):
+        text.num_experts = experts  # TRL balances them, and knows them by this name only
+    elif hasattr(text, "output_router_logits"):
+        arguments.router_aux_loss_coef = 0.0
 
 
 def _last(history: list[Row], key: str) -> float:
