@@ -835,6 +835,26 @@ def test_a_server_that_only_streams_is_read_and_a_stream_that_breaks_off_is_aske
     assert (done.text, done.finish, done.prompt_tokens) == ("echo 0", "length", 7)
 
 
+@pytest.mark.parametrize(
+    ("before", "choice"),
+    [
+        ("id: 1\nretry: 1000\ndata: ", {"delta": {"content": "echo 0"}, "finish_reason": "stop"}),
+        ("data: ", {"message": {"content": "echo 0"}, "finish_reason": "stop"}),
+        ("data: ", {"text": "echo 0", "finish_reason": "stop"}),
+        ("data: ", {"delta": {"content": [{"type": "text", "text": {"value": "echo 0"}}]}, "finish_reason": "stop"}),
+        (": PROCESSING\n\n: PROCESSING\n\n", {"message": {"content": {"parts": [{"text": "echo 0"}]}}}),
+    ],
+)
+def test_streams_and_texts_in_other_dress(stub: Callable[..., Stub], before: str, choice: dict[str, Any]) -> None:
+    server = stub(lambda *_: (200, f"{before}{json.dumps({'choices': [choice]})}".encode()))
+    assert generate_from(server, 1)[0].text == "echo 0"
+
+
+def test_an_address_that_takes_no_posts_is_told_as_the_wrong_one(stub: Callable[..., Stub]) -> None:
+    with pytest.raises(server_model.ServerError, match=r"no such address \(405: no"):
+        generate_from(stub(lambda *_: (405, error("no"))), 1)
+
+
 @pytest.mark.parametrize("status", [425, 498, 499])
 def test_refusals_that_time_mends_are_asked_again(stub: Callable[..., Stub], status: int) -> None:
     server = stub(lambda number, request: (status, error("later")) if number < 2 else (200, reply(request)))

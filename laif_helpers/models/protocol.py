@@ -84,9 +84,10 @@ async def complete(client: Any, body: dict[str, Any]) -> Any:
     """A chat completion as the server's own JSON. Raises one of ``recoverable()`` if none comes."""
     # The client's typed call spends more time on its types than on the request (bench/server.py). Its text has a
     # replacement character for what is no UTF-8, such as a letter in whose middle an answer was cut.
-    text = str(await client.post("/chat/completions", body=body, cast_to=str)).strip("\ufeff \r\n")
+    text = str(await client.post("/chat/completions", body=body, cast_to=str))
     try:
-        reply: Any = streamed(text) if re.match(r"(?:event|data|:)", text) else json.loads(text)
+        text = re.sub(r"\A[\ufeff\s]*(?::[^\n]*\s+)*", "", text).strip()  # lines with a colon: a router's signs of life
+        reply: Any = streamed(text) if re.match(r"(?:event|data|id|retry):", text) else json.loads(text)
     except json.JSONDecodeError:
         if text[:1] in ("", "{", "["):
             raise
@@ -109,7 +110,8 @@ def streamed(text: str) -> dict[str, Any]:
     ends = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
     if not ends or any(chunk.get("error") for chunk in chunks):
         raise ErrorBody(next((chunk["error"] for chunk in chunks if chunk.get("error")), "a stream that broke off"))
-    deltas = [choice.get("delta") or {} for choice in choices]
+    part = "delta" if any(choice.get("delta") for choice in choices) else "message"
+    deltas = [choice.get(part) or {"content": choice.get("text")} for choice in choices]
     names = ("content", "reasoning_content", "reasoning", "refusal")
     message = {name: "".join(plain_text(delta.get(name)) for delta in deltas) for name in names}
     usage = next((chunk["usage"] for chunk in reversed(chunks) if chunk.get("usage")), None)
@@ -130,8 +132,7 @@ def too_fast(error: Any) -> bool:
 
 def _account_is_empty(error: Any) -> bool:
     body = getattr(error, "body", None)
-    kind = body.get("type") if isinstance(body, dict) else None
-    return "insufficient_quota" in (getattr(error, "code", None), kind)
+    return "insufficient_quota" in (getattr(error, "code", None), body.get("type") if isinstance(body, dict) else None)
 
 
 def give_up_after(ends: float, error: Any, url: str) -> None:
@@ -203,11 +204,12 @@ def plain_text(content: Any) -> str:
     """A message's text; of parts, as reasoning models of some servers answer, those of text. Half a surrogate pair,
     which no file can hold, becomes the replacement character."""
     if isinstance(content, dict):
-        content = content["text"] if "text" in content else json.dumps(content, ensure_ascii=False)
+        inner = [content[name] for name in ("text", "value", "parts") if name in content]
+        content = inner[0] if inner else json.dumps(content, ensure_ascii=False)
     if isinstance(content, list):
         parts = [{"text": part} if isinstance(part, str) else part for part in content if isinstance(part, str | dict)]
         texts = (part.get("text") for part in parts if part.get("type", "text") in {"text", "output_text"})
-        content = "".join(str(text or "") for text in texts)
+        content = "".join(map(plain_text, texts))
     return _LONE.sub("\ufffd", str(content or ""))
 
 
@@ -237,26 +239,25 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
 
     A prompt that is refused may be too long by itself, which shows when another is answered meanwhile.
     """
-    status, words = getattr(error, "status_code", None), error_text(error)
+    status, words, who = getattr(error, "status_code", None), error_text(error), f"server {url}"
     if status in OF_ONE_PROMPT and attempt < PROMPT_ATTEMPTS:
         return _wait(error, attempt)
     if status in {401, 403}:
         why = f": {words}" if status == 403 else ""  # a 401 may repeat a part of the key
-        raise ServerError(f"server {url} refuses the key ({status}{why}): set OPENAI_API_KEY to a valid one") from None
-    if status == 404:
+        raise ServerError(f"{who} refuses the key ({status}{why}): set OPENAI_API_KEY to a valid one") from None
+    if status in {404, 405, 410}:
         hint = "" if "/v1" in urlparse(url).path else "; most servers want …/v1 at the end of the URL"
-        raise ServerError(f"server {url} knows no model {model!r} or no such address (404: {words}){hint}") from None
-    if _account_is_empty(error) or (
-        status is not None and 400 <= status < 500 and status not in {408, 409, 425, 429, 498, 499}
-    ):
+        raise ServerError(f"{who} knows no model {model!r} or no such address ({status}: {words}){hint}") from None
+    refused = status is not None and 400 <= status < 500 and status not in {408, 409, 425, 429, 498, 499}
+    if refused or _account_is_empty(error):
         mend = "request_options can add a parameter, rename it or leave it out, and max_new_tokens bounds an answer"
         mend = "the account wants credit" if status in {402, 429} else mend
-        raise ServerError(f"server {url} refuses the request ({status}: {words}); {mend}") from None
+        raise ServerError(f"{who} refuses the request ({status}: {words}); {mend}") from None
     if attempt >= MAX_ATTEMPTS:
         kind = status or type(_root(error)).__name__
         raise ServerError(
-            f"server {url} failed {attempt} times on one request (last: {kind}: {words}); "
-            "finished answers are kept, run again to go on"
+            f"{who} failed {attempt} times on one request (last: {kind}: {words}); finished answers are kept, "
+            "run again to go on"
         ) from None
     return _wait(error, attempt)
 
@@ -272,8 +273,7 @@ def retry_after(error: Any) -> float:
     try:
         return max(0.0, float(asked))
     except ValueError:
-        date = parsedate_tz(asked)
-        return max(0.0, mktime_tz(date) - time.time()) if date else 0.0
+        return max(0.0, mktime_tz(date) - time.time()) if (date := parsedate_tz(asked)) else 0.0
 
 
 def _root(error: Any) -> BaseException:
