@@ -85,3 +85,13 @@ def test_a_target_that_has_answered_already_need_not_be_there(toy: Toy) -> None:
     assert toy.run(arms=[], iterations=0)[0] == 0
     (toy.root / "model").rename(toy.root / "moved")
     assert forecast.target_missing(toy.plan()) == ""
+
+
+@pytest.mark.parametrize("tracker", ["wandbb", "mlflow"])
+def test_a_tracker_that_is_not_there_is_told_before_anything_runs(
+    toy: Toy, tracker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if tracker == "mlflow":
+        monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    assert f"stage 5 will stop: report_to: {tracker}" in "".join(forecast.warnings(toy.plan(report_to=tracker).stages))
+    assert forecast.warnings(toy.plan(report_to=tracker, arms=[]).stages) == []

@@ -75,7 +75,8 @@ def _in_any_case(of: _Letters) -> dict[str, str]:
         "boxed": rf"\\(?:boxed|fbox)\s*\{{\s*[({{]?\s*{of.named}\b",
         "line": rf"^[ \t]*(?:A:[ \t]*)?(?:[(\[]{{1,2}}{of.named}[)\]]|(?-i:(?P<bare>{of.any}))[)\].:]*)[ \t]*$",
         "leading": rf"\s*(?:A:[ \t]*(?=[(\[]?(?-i:{of.any})(?:[)\].:]|[ \t]*$)))?(?:{_NOUN}\s+)?"
-        rf"[(\[]{{0,2}}{of.named}(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+(?:[-–—]|because|since)\s)",
+        rf"[(\[]{{0,2}}{of.named}(?!\)?\s+(?:(?:is|was|does|has)(?:n't| not)|is (?:incorrect|wrong|false)|cannot)\b)"
+        r"(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+(?:[-–—]|because|since)\s)",
         "listed": rf"^[ \t]*[(\[]?({of.any})[)\].:]\s",
     }
 
@@ -171,6 +172,9 @@ def as_good_as(text: str, options: dict[str, str]) -> str | None:
     found = [label for label, option in options.items() if _squeezed(option) in whole]
     found = found if len(found) == 1 and len(_squeezed(options[found[0]])) > 11 else []
     found = found or [label for label, option in options.items() if _squeezed(option) == whole]
+    part = re.compile(rf"(?<!\w){re.escape(_bare(text))}(?!\w)")
+    if len(_bare(text)) > 3:  # "blue" for "blue ball"
+        found = found or [label for label, option in options.items() if part.search(_bare(option))]
     for pattern in (_ROMANS, _VERDICTS):
         if not found and all(_FILLED.fullmatch(re.sub(pattern, "", option)) for option in options.values()):
             said = [_verdicts(pattern, part) for part in (text, re.split(r"(?<=[.!?])\s", text.strip())[-1])]

@@ -71,13 +71,15 @@ _CHINESE = re.compile(
 )
 # 1 000 000 and 1 260 €; 60,00 € and R$ 1.260,50; 1/6 ≈ 0.167, whose fraction is exact
 _GROUPS = re.compile("(?<![\\d.,])\\d{1,3}(?:[ \u00a0\u2009\u202f]\\d{3})+(?!\\d)")
-_SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?: \d{3}){2,9}| \d{3}(?=(?:,\d\d)? ?(?:€|₽|zł|kr\b|euros?\b|руб)))(?!\d)")
-_CENTS = r"\d{1,3}(?:\.?\d{3}){0,4},\d\d"
+_SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?: \d{3}){2,}| \d{3}(?=(?:,\d\d)? ?(?:[$€₽]|zł|kr\b|euros?\b|руб)))(?!\d)")
+_CENTS = r"\d{1,3}(?:(?:\.?\d{3}){0,4},\d\d|(?:\.\d{3})+)"
 _EUROPEAN = re.compile(rf"(?:R\$|€) ?{_CENTS}(?![\d,.]*\d)|(?<![\d.,]){_CENTS}(?= ?(?:€|EUR\b|euros?\b|reais\b))")
 _ROUGHLY = re.compile(r"(\d{1,30}\s?/\s?\d{1,30})\s{0,3}≈\s{0,3}\d{0,30}\.\d{2,30}(?!\d|\s?%)")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z}])\s?\^\s?\{?(?:-?[23]|-1)\}?")
 _SHARE = re.compile(r"(?<![\d.,:/])(\d{1,9})(?:\s?:\s?|\s(?:to|in|out of|over)\s(?:the\s)?)(\d{1,9})(?![\d:/%]|[.,]\d)")
 _SHARE_ASKED = re.compile(r"\b(?:what|find|express)\b[^.?]{0,50}\b(?:ratio|probability|chances?|fraction)\b", re.I)
+_SUM = r"\$?\d[\d.,]*(?: [-−+*/×÷] \$?\d[\d.,]*)+"
+_TURNED = re.compile(rf"(?<![-+*/×÷−=]\s)(?<![^\s(*])(\$?\d[\d.,]*)\s?\(?=\s?({_SUM})(?! ?[=\d])")
 _BELOW_ZERO = re.compile(r"(?<![\d.-])(\d{1,9}(?:\.\d)?(?:\s?°\s?[CF]?|\s+degrees?(?: \w{1,12})?)?)\s+below zero\b")
 _LABEL = re.compile(r"\b(?:day|week|month|year|step|part|room|question|number|no\.|grade|chapter|page)\s*#?$", re.I)
 
@@ -180,7 +182,8 @@ def plain(text: str) -> str:
 
 
 def shares(text: str, question: str) -> str:
-    """ "1 in 6" and 3:4 as 1/6 and 3/4 if the question asks for a ratio, a probability or a fraction."""
+    """9 = 16 - 7 turned, and "1 in 6" and 3:4 as 1/6 and 3/4 if the question asks for a ratio or a probability."""
+    text = _TURNED.sub(r"\2 = \1", text)
     return _SHARE.sub(r"\1/\2", text) if _SHARE_ASKED.search(question) else text
 
 

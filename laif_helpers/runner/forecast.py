@@ -15,6 +15,7 @@ from laif_helpers.recipe import Recipe
 from laif_helpers.runner import manifest
 from laif_helpers.runner.plan import RunPlan, Stage
 from laif_helpers.target import Target
+from laif_helpers.train import settings
 
 WRONG = (0.2, 0.6)
 FRAME = 1800  # characters of instructions in a request, beside the item and the answer to it
@@ -32,7 +33,7 @@ def warnings(stages: list[Stage]) -> list[str]:
     """What a run would do without, unnoticed: lessons that its instructor cannot write, requests that nobody sends."""
     asking = next((stage.recipe for stage in stages if stage.row.needs == "instructor"), None)
     found = [instructors.warning(asking), _unpaid(asking)] if asking else []
-    found += [_unsent(stages[0].recipe)] if stages else []
+    found += [_unsent(stages[0].recipe), _untracked(stages)] if stages else []
     return [sentence for sentence in found if sentence]
 
 
@@ -59,6 +60,16 @@ def _unpaid(recipe: Recipe) -> str:
         spending.check(recipe, None)
     except ValueError as error:
         return f"stage 3 will stop if it has to ask: {error}"
+    return ""
+
+
+def _untracked(stages: list[Stage]) -> str:
+    """What stage 5 would stop at, hours later: a tracker that is not there."""
+    try:
+        for trains in {stage.recipe.report_to for stage in stages if stage.notebook.startswith("05")}:
+            settings.check_tracker(trains)
+    except ValueError as error:
+        return f"stage 5 will stop: {error}"
     return ""
 
 

@@ -247,9 +247,17 @@ def read_log(path: Path) -> list[Row]:
 
 
 def check_tracker(report_to: str) -> None:
-    """Raises ValueError if a well-known tracker is named, but not installed."""
+    """Raises ValueError if a well-known tracker is named, but not installed, or a name that transformers does not
+    know."""
     if report_to in TRACKERS and not importlib.util.find_spec(report_to):
         raise ValueError(f"report_to: {report_to} is not installed; pip install {report_to}, or set report_to: none")
+    if report_to not in (*TRACKERS, "none", "all"):
+        from transformers.integrations import get_reporting_integration_callbacks
+
+        try:
+            get_reporting_integration_callbacks([report_to])
+        except ValueError as error:
+            raise ValueError(f"report_to: {str(error).rstrip('.')}; set report_to: none to keep no tracker") from None
 
 
 def tracked_name(folder: str) -> str:
@@ -261,16 +269,11 @@ def tracked_name(folder: str) -> str:
 
 def prepare_tracker(report_to: str, folder: str) -> None:
     """Settings that the user's environment leaves open: trackers would write into the states (which go once training
-    is through) or the working directory. Raises ValueError for a name that transformers does not know.
+    is through) or the working directory. Raises ValueError as ``check_tracker``.
     """
-    from transformers.integrations import get_reporting_integration_callbacks
-
+    check_tracker(report_to)
     if report_to == "none":
         return
-    try:
-        get_reporting_integration_callbacks([] if report_to == "all" else [report_to])
-    except ValueError as error:
-        raise ValueError(f"report_to: {str(error).rstrip('.')}; set report_to: none to keep no tracker") from None
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(folder) / "tensorboard"))
     os.environ.setdefault("WANDB_PROJECT", "laif")
     os.environ.setdefault("WANDB_DIR", folder)
