@@ -17,7 +17,7 @@ from train_toys import make_base, train_here
 from laif_helpers import distil, instructors, recipe, target, train
 from laif_helpers.answers import joined
 from laif_helpers.distil import tables
-from laif_helpers.models import tokenizers
+from laif_helpers.models import local, tokenizers
 from laif_helpers.paths import NANO
 from laif_helpers.records import read_rows, write_jsonl
 from laif_helpers.train import memory
@@ -136,6 +136,20 @@ def test_questions_fill_whole_steps_and_long_ones_stay_out(parameters: Make) -> 
     assert samples.make_samples(short, tokenizer)[1]["left_out"] > 0
     with pytest.raises(ValueError, match="no question leaves room for 12 new tokens within max_length 20"):
         samples.make_samples(settings.model_copy(update={"max_length": 20}), tokenizer)
+
+
+@pytest.mark.parametrize("arm", ["opd", "sdft"])
+def test_rollouts_end_where_answers_do(parameters: Make, base: Path, tmp_path: Path, arm: str) -> None:
+    """A template may end turns with a token that neither tokenizer nor generation config names."""
+    folder = shutil.copytree(base, tmp_path / "other")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {"eos_token": "<|pad|>", "extra_special_tokens": ["<|end|>"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 4}))
+    p = rolled(parameters, arm, target=str(folder), teacher=str(folder))
+    train_here(p)
+    config = json.loads((p.folder.checkpoint / "generation_config.json").read_text())
+    assert sorted(config["eos_token_id"]) == local.load(str(folder)).stop_ids == [3, 4]
 
 
 def test_a_checkpoint_depends_on_its_teacher(parameters: Make, tmp_path: Path) -> None:

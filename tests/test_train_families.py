@@ -16,9 +16,9 @@ from tests.families import FAMILIES, STOPS, conversations, decoded, make, wanted
 from tests.test_models import make_tokenizer
 
 Make = Callable[..., StageParameters]
-SAMPLE = ("gpt2", "biogpt", "mixtral", "granitemoe", "phimoe", "mamba2")
+SAMPLE = ("gpt2", "biogpt", "mixtral", "granitemoe", "phimoe", "mamba2", "zamba2", "llama4_text")
 """In each run of the tests: layers that are no ``Linear``, a head of another name, experts under two names for their
-count, a router that returns a pair, Mamba."""
+count, a router that returns a pair, Mamba, layers that share their weights, a backbone of another name."""
 EACH = pytest.mark.parametrize(
     "family", [pytest.param(name, marks=[] if name in SAMPLE else pytest.mark.thorough) for name in FAMILIES]
 )
@@ -85,3 +85,15 @@ def test_a_family_that_cannot_save_activations_or_has_no_experts(
 
     monkeypatch.setattr(sft, "trainer_arguments", saving)
     assert trained(parameters, kind, tmp_path).is_dir()
+
+
+def test_a_family_whose_head_is_more_than_a_product_is_refused(parameters: Make, tmp_path: Path) -> None:
+    """TRL would train BERT's decoder without its head's first half."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model("bert", **small, is_decoder=True, vocab_size=261, initializer_range=0.3)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    make_tokenizer(tmp_path)
+    with pytest.raises(ValueError, match="models of type bert cannot be trained"):
+        train_here(parameters(n=8, target=str(tmp_path)))

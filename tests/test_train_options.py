@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from train_toys import make_base, sample, train_here
+from train_toys import TEMPLATE, make_base, sample, train_here
 
 from laif_helpers import launch as processes
 from laif_helpers import recipe, train
 from laif_helpers.models import card as model_card
+from laif_helpers.models import check
 from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import write_json, write_jsonl
@@ -164,6 +165,20 @@ def test_an_adapter_with_added_tokens_is_trained_on_and_merged(parameters: Make,
     assert "probe_failed" not in metrics
     merged = base_model.merge(p.folder.checkpoint, tmp_path / "merged")
     assert AutoModelForCausalLM.from_pretrained(merged).get_input_embeddings().num_embeddings == len(tokenizer)
+
+
+def test_an_adapter_without_a_tokenizer_has_its_bases(parameters: Make, base: Path, tmp_path: Path) -> None:
+    """PEFT saves none."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(tmp_path / "adapter")
+    assert check.problems(str(tmp_path / "adapter")) == []
+    p = parameters(n=8, target=str(tmp_path / "adapter"), lora_rank=4)
+    assert train_here(p)["steps"] == 1
+    merged = base_model.merge(tmp_path / "adapter", tmp_path / "merged")
+    assert sft_samples.load_tokenizer(str(merged)).chat_template == TEMPLATE
 
 
 def test_adapter_of_another_base_is_refused_by_its_sizes(base: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ _POINTER = b"version https://git-lfs"
 def problems(name: str, taught: bool = False) -> list[str]:
     """Sentences about what keeps ``name`` (a folder, a GGUF file or a hub name) from answering, or, if it is to be
     ``taught``, from learning; [] if nothing does."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     folder = resolve(name)
     try:
@@ -33,7 +33,7 @@ def problems(name: str, taught: bool = False) -> list[str]:
         path = str(folder) if folder.is_dir() else name
         base = adapter_base(folder) or path
         config = AutoConfig.from_pretrained(base)
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = tokenizer_of(name)
     except Exception as error:  # other people's configs and tokenizers raise anything
         return [f"model {name!r} cannot be read: {' '.join(str(error).split())[:400]}"]
     rows = embedded_rows(folder) or config.get_text_config().vocab_size
@@ -126,6 +126,15 @@ def adapter_base(folder: Path) -> str:
 def base_of(name: str) -> str:
     """The model that holds all weights: what lies below a LoRA adapter, else the model itself."""
     return adapter_base(resolve(name)) or name
+
+
+def tokenizer_of(name: str) -> Any:
+    """A model's tokenizer; a LoRA adapter that was saved without one has its base's."""
+    from transformers import AutoTokenizer
+
+    folder = resolve(name)
+    own = str(folder) if folder.is_dir() else name
+    return AutoTokenizer.from_pretrained(base_of(name) if folder.is_dir() and not [*folder.glob("tokenizer*")] else own)
 
 
 def weights(name: str) -> int:

@@ -36,9 +36,7 @@ def vocabulary_problem(target: str, teacher: str) -> str:
 
 @functools.lru_cache(maxsize=8)  # every arm that has a teacher asks
 def _ids(folder: Path) -> dict[str, int]:
-    from transformers import AutoTokenizer
-
-    return dict(AutoTokenizer.from_pretrained(folder).get_vocab())
+    return dict(check.tokenizer_of(str(folder)).get_vocab())
 
 
 _PARTS = (

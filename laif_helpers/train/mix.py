@@ -14,6 +14,7 @@ from laif_helpers import benchmarks, lessons
 from laif_helpers.answers import joined
 from laif_helpers.lessons import worked
 from laif_helpers.lessons.text import normalise
+from laif_helpers.models import check
 from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import ROLLOUT, Example, Lesson, Response, read_json, read_jsonl, read_rows, write_jsonl
@@ -182,9 +183,7 @@ def fit(p: StageParameters, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
 
     Rollouts come again until it is used up. Raises ValueError for such a sentence if the recipe is ``strict``.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer, found, short = AutoTokenizer.from_pretrained(p.base_model), list[Row](), []
+    tokenizer, found, short = check.tokenizer_of(p.base_model), list[Row](), []
     for name in p.in_domain:
         allowed = p.budget * _typical(tokenizer, name, joined.learnable(p, name), p.draw)
         here = [row for row in rows if row["benchmark"] == name]

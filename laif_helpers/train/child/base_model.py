@@ -1,10 +1,11 @@
 """Loads the model to train: the whole base, the base under an adapter (LoRA, QLoRA), and an adapter merged into it."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from laif_helpers.models import precision
-from laif_helpers.models.check import adapter_base, base_of, embedded_rows
+from laif_helpers.models.check import adapter_base, base_of, embedded_rows, tokenizer_of
 from laif_helpers.train.settings import Row, Settings
 
 
@@ -44,9 +45,12 @@ def load_base(base: str, **options: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        return AutoModelForCausalLM.from_pretrained(base, **options)
+        model = AutoModelForCausalLM.from_pretrained(base, **options)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot load a causal language model from {base}: {str(error).splitlines()[0]}") from error
+    if model.base_model is model and hasattr(model, "model"):
+        model.base_model_prefix = "model"  # Llama 4's text model names another part, and TRL takes its head from there
+    return model
 
 
 def four_bits(dtype: Any) -> Row:
@@ -78,25 +82,46 @@ def continue_adapter(model: Any, folder: str, is_trainable: bool = False) -> Any
 def new_adapter(model: Any, rank: int, lora_alpha: int = 0, lora_dropout: float = 0.0) -> Any:
     """Adapters on all linear layers but the head; scaled by 2 (alpha = 2 r) unless set, as is common practice.
 
-    Without two kinds that PEFT cannot adapt: routers that return more than a product, and the last layer of Mamba,
-    whose weight a kernel reads by itself.
+    Without those that PEFT cannot adapt: routers that return more than a product, layers of Mamba whose weight a kernel
+    reads by itself, and layers that share their weights, to which each would add its own part when merged.
     """
     from peft import LoraConfig, get_peft_model
 
+    shared = Counter(id(part.weight) for part in model.modules() if getattr(part, "weight", None) is not None)
     config = LoraConfig(
         r=rank,
         lora_alpha=lora_alpha or 2 * rank,
         lora_dropout=lora_dropout,
         target_modules="all-linear",
-        exclude_modules=[
-            name
-            for name, part in model.named_modules()
-            if "Router" in type(part).__name__
-            or (name.endswith(".out_proj") and hasattr(model.get_submodule(name.rpartition(".")[0]), "conv1d"))
-        ],
+        exclude_modules=[name for name, part in model.named_modules() if _unfit(model, name, part, shared)],
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
+
+
+def _unfit(model: Any, name: str, part: Any, shared: Counter[int]) -> bool:
+    parent, _, last = name.rpartition(".")
+    in_mamba = last in ("x_proj", "dt_proj", "out_proj") and hasattr(model.get_submodule(parent), "conv1d")
+    return in_mamba or "Router" in type(part).__name__ or shared[id(getattr(part, "weight", None))] > 1
+
+
+def check_head(model: Any, ids: list[int]) -> None:
+    """Raises ValueError if TRL's loss, for which the head is one product, is not that of the model's own logits."""
+    import torch
+
+    if any(hasattr(weight, "ds_id") for weight in model.parameters()):
+        return  # ZeRO-3 has spread the weights
+    given, trained = torch.tensor([ids[:32]], device=model.device), model.training
+    model.eval()
+    with torch.no_grad():
+        own = model(input_ids=given).logits[0, :-1].float().log_softmax(-1).gather(-1, given[0, 1:, None])[:, 0]
+        fused = model(input_ids=given, labels=given, fused_lm_head=True).log_probs[0]
+    model.train(trained)
+    if (own - fused).abs().mean() > 0.1:  # nats; more than rounding in bfloat16
+        raise ValueError(
+            f"models of type {model.config.model_type} cannot be trained: TRL takes their head for one product of "
+            "matrices, which it is not; choose another target"
+        )
 
 
 def merge(adapter: str | Path, into: str | Path, base: str = "") -> Path:
@@ -111,9 +136,7 @@ def merge(adapter: str | Path, into: str | Path, base: str = "") -> Path:
         raise ValueError(f"{adapter} holds no adapter_config.json, so it is no LoRA adapter")
     if into.exists():
         raise FileExistsError(f"{into} exists; name a new folder for the merged model")
-    from transformers import AutoTokenizer
-
     merged = continue_adapter(load_base(below, dtype="auto"), str(adapter)).merge_and_unload(safe_merge=True)
     merged.save_pretrained(into)
-    AutoTokenizer.from_pretrained(adapter).save_pretrained(into)
+    tokenizer_of(str(adapter)).save_pretrained(into)
     return into

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from laif_helpers.models import local
 from laif_helpers.train.child.base_model import load_base
 from laif_helpers.train.settings import Row, Settings
 
@@ -120,6 +121,7 @@ def make_trainer(settings: Settings, trl_arguments: Any, model: Any, tokenizer: 
     """TRL's trainer, which counts the tokens that it reads and writes. Raises ValueError for an unfit teacher."""
     from datasets import Dataset
 
+    model.generation_config.eos_token_id = local._stop_ids(model, tokenizer)  # rollouts end where answers do
     # one precision for both, since the loss multiplies by both heads
     more: Row = (
         {"teacher_model": load_base(settings.teacher, dtype=model.dtype)} if settings.signal == "teacher" else {}

@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from laif_helpers.models import local, tokenizers
+from laif_helpers.models import check, local, tokenizers
 from laif_helpers.records import read_rows
 from laif_helpers.train.child import rollouts
 from laif_helpers.train.child.rollouts import ids_of, written
@@ -21,10 +21,8 @@ def load_tokenizer(base: str, template_values: Row | None = None) -> Any:
 
     Raises ValueError if it cannot be loaded or has no template.
     """
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer = check.tokenizer_of(base)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot load a tokenizer from {base}: {str(error).splitlines()[0]}") from error
     if not tokenizer.chat_template:

@@ -18,7 +18,7 @@ from laif_helpers.models import check, precision
 from laif_helpers.records import write_json
 from laif_helpers.train import memory, preflight, snapshots
 from laif_helpers.train.child import order, rollouts
-from laif_helpers.train.child.base_model import load_model
+from laif_helpers.train.child.base_model import check_head, load_model
 from laif_helpers.train.child.callbacks import make_log, make_saver
 from laif_helpers.train.child.checkpoint import finish, save
 from laif_helpers.train.child.samples import load_tokenizer, make_samples, parts
@@ -244,6 +244,7 @@ def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any,
     )
     data = Dataset.from_list(samples)
     trainer = trainer_class(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, **more)
+    check_head(model, samples[0]["input_ids"])
     if not arguments.packing:
         step = settings.batch_size * settings.gradient_accumulation * arguments.world_size
         lengths = [len(sample["input_ids"]) for sample in samples]
