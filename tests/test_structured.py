@@ -333,3 +333,10 @@ def test_tests_behind_a_function_are_not_the_lesson() -> None:
     assert structured.parse(behind, "code") == structured.parse(TEXT["code"], "code")
     commented = f"Question: Write twice.\nAnswer:\n# doubles\n{CODE['answer']}"
     assert "# doubles" in structured.parse(commented, "code")[0][1]
+
+
+@pytest.mark.parametrize("sign", ["\n", "❓", "#"])
+def test_a_row_of_signs_costs_no_time(sign: str) -> None:
+    started = time.process_time()
+    assert structured.samples(sign * 16_000, "math") == []
+    assert time.process_time() - started < 2

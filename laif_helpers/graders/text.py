@@ -43,9 +43,10 @@ _DENIED = (
     r"(?:(?:an?|be|is|it|this|that|the|argument|say|claim|conclude|considered|(?!only|merely)\w+ly)\s+){0,6}"
 )
 _SUPPOSED = re.compile(
-    r"\bto be (?:true|false|valid|invalid), (?:it|we|there)\b[^.\n]*|\(?\bhad [^.()\n]* would (?:be|have been)\b[^.\n]*"
+    r"\bto be (?:true|false|valid|invalid), (?:it|we|there)\b[^.\n]*"
+    r"|\(?\bhad [^.()\n]{1,200} would (?:be|have been)\b[^.\n]*"
     r"|\b(?:it|this|that) (?:would|could|might)(?: only)? (?:be|have been) `?(?:true|false|valid|invalid)`?"
-    r" (?:if|had)\b[^.\n]*|[^.\n]*\?(?=\s+\S)"
+    r" (?:if|had)\b[^.\n]*|[^.?\n]{1,300}\?(?=\s{1,9}\S)"
 )
 """What an answer says about another case, or asks itself."""
 _AGAIN = re.compile(r"(?:[.!?…]\s|\n)\W*(?:but )?(?:wait\b|hm+\b|let me re\w+)")

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 Sample = tuple[str, str]
 """One lesson as (question, response)."""
 
-_DECORATION = "[\\s#>*_`~•\u2190-\u2bff\ufe0f\U0001f300-\U0001faff-]*"
+# bounded, because a row of these signs would be read anew from each of them
+_DECORATION = "[\\s#>*_`~•\u2190-\u2bff\ufe0f\U0001f300-\U0001faff-]{0,60}"
 _LABEL_ENDS = r"(?:[*_]*\s*[:：][*_]*\s*(?P<text>.*)|\W*)$"
 """A colon, or a line of its own."""
 _ASKS = (
@@ -45,7 +46,7 @@ _MARKED = re.compile(rf"^{_DECORATION}(?:(?:final\s+)?answer\s*[:：])?\W*?####+
 _STATED = re.compile(
     rf"(?:final\s+answer|answer\s+is|^{_DECORATION}(?:answer|final|result)|\\boxed\{{)\W*?({_NUMBER})", re.I
 )
-_COUNTED = re.compile(r"^[\W_]*\d{1,3}[.)]\W{0,4}(\S[^\n]*\?)[*_]*[ \t]*$", re.MULTILINE)
+_COUNTED = re.compile(r"^[^\w\n]{0,20}\d{1,3}[.)]\W{0,4}(\S[^\n]*\?)[*_]*[ \t]*$", re.MULTILINE)
 _LAST = re.compile(r"\b(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is|:)\s*\(?([A-J])\b\)?[\s.*]*\Z", re.I)
 _BESIDE = re.compile(r"(?<=\S)\s+(?=\(?[B-J][).]\s)")
 _DEFINES = re.compile(r"^\s*(?:async\s+)?def (?!test|check|main)", re.M)
