@@ -12,7 +12,7 @@ _NAMES = (
 )
 _PIPED = r"(?:thinking|think|thoughts?|reasoning|reason|cot|inner)"
 _MARK = re.compile(
-    rf"(?<![`'\"])(?!<<)(?:(?P<opens><\s?{_NAMES}(?:\s[\w-]{{1,20}}=[^<>\n]{{1,80}}|\s)?>|&lt;{_NAMES}&gt;"
+    rf"(?:(?<=```)|(?<![`'\"]))(?!<<)(?:(?P<opens><\s?{_NAMES}(?:\s[\w-]{{1,20}}=[^<>\n]{{1,80}}|\s)?>|&lt;{_NAMES}&gt;"
     rf"|\[think(?:ing)?\]|◁think▷"
     rf"|<\|(?:(?:begin_of_|start_)?{_PIPED}|{_PIPED}_(?:start|begin|prefix))\|>|<unused94>|<\|channel>thought"
     r"|<details(?: type=.reasoning[^<>]{0,99})?>"
