@@ -21,7 +21,7 @@ import pytest
 
 from laif_helpers import launch, models
 from laif_helpers.key_types import RequestChange
-from laif_helpers.models import check, decoding, protocol
+from laif_helpers.models import check, decoding, precision, protocol
 from laif_helpers.models import local as local_model
 from laif_helpers.models import server as server_model
 from laif_helpers.models.decoding import prefixes
@@ -164,6 +164,36 @@ def test_a_beginning_that_prompts_share_is_read_once(
     hook.remove()
     assert [found[i].text for i in range(len(asked))] == plain_generate(folder, conversations, 20, extra)
     assert once < (0.5 if batch_size == 7 else 0.25) * read[0], (once, read[0])
+
+
+@pytest.mark.model
+def test_a_large_model_reads_even_the_templates_header_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "headed", max_position_embeddings=512)
+    header = {"role": "system", "content": "Be brief."}
+    conversations = [[header, *ask(f"{n} and {'more ' * (n % 3)}?")] for n in range(24)]
+    local, extra = stopping_early(folder)
+    read = []
+    local.model.register_forward_pre_hook(lambda module, args, given: read.append(given["input_ids"]), with_kwargs=True)
+    first = {}
+    for large in (10**9, 0):
+        monkeypatch.setattr(precision, "LARGE", large)
+        read.clear()
+        found = dict(local_model.answer(local, conversations, Sampling(8), 24))
+        assert [found[i].text for i in range(24)] == plain_generate(folder, conversations, 8, extra)
+        first[large] = len(read[0])
+    assert first == {10**9: 24, 0: 1}, "rows of the first reading"
+
+
+@pytest.mark.model
+def test_matrices_lie_by_columns_and_embeddings_by_rows(tiny: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    model = local_model.load(str(tiny)).model
+    matrix, embedding = model.model.layers[0].mlp.up_proj.weight, model.get_input_embeddings().weight
+    assert matrix.stride(0) == 1 and embedding.is_contiguous()
+    written = load_file(next(Path(tiny).glob("*.safetensors")))["model.layers.0.mlp.up_proj.weight"]
+    assert torch.equal(matrix, written.float())
 
 
 @pytest.mark.model

@@ -12,6 +12,9 @@ from laif_helpers.models import precision
     [
         ("flags\t\t: fpu avx512f avx512_bf16 sse", True),
         ("flags : amx_bf16 amx_tile", True),
+        ("vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx512_bf16", True),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16 amx_bf16", True),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16 avx512_fp16", False),  # AMX is hidden
         ("Features\t: fp asimd bf16 i8mm", True),
         ("flags : fpu avx512f avx512vl", False),
         ("flags : nobf16", False),
@@ -37,10 +40,10 @@ def test_auto_takes_bfloat16_for_large_models_where_it_is_fast(monkeypatch: pyte
 
 def test_what_is_slow_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "processor_has_bfloat16", lambda: False)
-    assert "no instructions for it; float32 is faster" in precision.warning("bfloat16", gpu=False)
+    assert "no fast instructions for it; float32 is faster" in precision.warning("bfloat16", gpu=False)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
     assert not precision.warning("bfloat16", gpu=True) and not precision.warning("auto", gpu=False)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: including_emulation)
-    assert "this GPU has no instructions for it" in precision.warning("bfloat16", gpu=True)
+    assert "this GPU has no fast instructions for it" in precision.warning("bfloat16", gpu=True)
     monkeypatch.setattr(precision, "processor_has_bfloat16", lambda: True)
     assert not precision.warning("bfloat16", gpu=False)

@@ -109,6 +109,8 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     if _gpu():  # its cache of freed memory would grow until nothing is left to the stages beside this one
         torch.cuda.set_per_process_memory_fraction(_gpu_share())
         model = _on_gpu(name, model)
+    else:
+        _by_columns(model)
     model.eval()
     return LocalModel(name, model, tokenizer, _stop_ids(model, tokenizer), context_length(model))
 
@@ -141,6 +143,26 @@ def _weights(path: str, dtype: Any) -> Any:
         model.resize_token_embeddings(rows)
     # Merged: an adapter kept apart costs two more products a layer and token.
     return PeftModel.from_pretrained(model, path).merge_and_unload()
+
+
+COLUMNS_UP_TO = 1 << 23
+"""Weights of a matrix. Larger ones are read from memory as fast either way."""
+
+
+def _by_columns(model: Any) -> None:
+    """Store float32 matrices column by column, in place: the numbers and their shape stay.
+
+    The CPU's library multiplies 4 to 64 rows, which is what a decode step has, 1.2 to 2 times faster then, and hundreds
+    as fast as before. Embeddings, which are read by rows, stay, and so does a head that shares its weights with one.
+    """
+    import torch
+
+    rows = {each.weight.data_ptr() for each in model.modules() if isinstance(each, torch.nn.Embedding)}
+    for each in model.modules():
+        if isinstance(each, torch.nn.Linear) and each.weight.data_ptr() not in rows:
+            weight = each.weight
+            if weight.dtype == torch.float32 and weight.numel() <= COLUMNS_UP_TO:
+                weight.data = weight.data.t().contiguous().t()
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> list[int]:

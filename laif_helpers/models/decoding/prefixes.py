@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from laif_helpers.models import precision
 from laif_helpers.models.decoding.kv_cache import cache_name, new_cache
 from laif_helpers.models.decoding.rows import Prompt
 
 LEAST_TOKENS = 64
-"""Shorter beginnings, such as a chat template's header, cost less to read again than to copy."""
+"""Shorter beginnings, such as a chat template's header, cost a small model less to read again than to copy."""
+LEAST_OF_LARGE = 8
+"""The same for a model of more than ``precision.LARGE`` weights."""
 LEAST_SHARE = 0.5
 """Share of a prompt that must be common: with less, prompts sorted by length decode better than prompts that share."""
 LEAST_PROMPTS = 16
@@ -57,7 +60,8 @@ def read(model: Any, cache: Any, prompts: Sequence[Prompt], pad: Any, **options:
     import torch
 
     shared = common([prompt.ids for prompt in prompts])
-    if shared < LEAST_TOKENS or len(prompts) < LEAST_PROMPTS:
+    large = model.num_parameters() > precision.LARGE
+    if shared < (LEAST_OF_LARGE if large else LEAST_TOKENS) or len(prompts) < LEAST_PROMPTS:
         return 0
     single_row, _ = new_cache(model)
     with torch.inference_mode():
