@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,3 +137,10 @@ def test_plain_generate_halves_its_batch_when_memory_runs_out(
     monkeypatch.setattr(generated, "decode", decode)
     assert decoded(model, prompts, STOPS) == expected
     assert sizes[:3] == [6, 3, 1]
+
+
+@pytest.mark.parametrize(("positions", "context"), [(-1, 1 << 30), (128, 128)])
+def test_a_context_without_an_end(positions: int, context: int) -> None:
+    """XLNet's config says -1."""
+    config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(max_position_embeddings=positions))
+    assert decoding.context_length(SimpleNamespace(config=config)) == context

@@ -255,7 +255,7 @@ def context_length(model: Any) -> int:
     """Most positions the model knows: the prompt and what follows it."""
     config = model.config.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_seq_len")
-    return next((int(value) for name in names if (value := getattr(config, name, None))), 1 << 30)
+    return next((int(value) for name in names if (value := getattr(config, name, None)) and value > 0), 1 << 30)
 
 
 def _last_position_only(model: Any) -> dict[str, int]:

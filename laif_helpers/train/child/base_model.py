@@ -82,8 +82,8 @@ def continue_adapter(model: Any, folder: str, is_trainable: bool = False) -> Any
 def new_adapter(model: Any, rank: int, lora_alpha: int = 0, lora_dropout: float = 0.0) -> Any:
     """Adapters on all linear layers but the head; scaled by 2 (alpha = 2 r) unless set, as is common practice.
 
-    Without those that PEFT cannot adapt: routers that return more than a product, layers of Mamba whose weight a kernel
-    reads by itself, and layers that share their weights, to which each would add its own part when merged.
+    Without those that PEFT cannot adapt: routers that return more than a product, products in groups, layers of Mamba
+    whose weight a kernel reads by itself, and layers that share their weights: merged, each would add its own part.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -102,7 +102,8 @@ def new_adapter(model: Any, rank: int, lora_alpha: int = 0, lora_dropout: float 
 def _unfit(model: Any, name: str, part: Any, shared: Counter[int]) -> bool:
     parent, _, last = name.rpartition(".")
     in_mamba = last in ("x_proj", "dt_proj", "out_proj") and hasattr(model.get_submodule(parent), "conv1d")
-    return in_mamba or "Router" in type(part).__name__ or shared[id(getattr(part, "weight", None))] > 1
+    is_other = any(word in type(part).__name__ for word in ("Router", "Grouped"))
+    return in_mamba or is_other or shared[id(getattr(part, "weight", None))] > 1
 
 
 def check_head(model: Any, ids: list[int]) -> None:
