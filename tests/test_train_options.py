@@ -13,7 +13,7 @@ import yaml
 from train_toys import TEMPLATE, make_base, sample, train_here
 
 from laif_helpers import launch as processes
-from laif_helpers import recipe, train
+from laif_helpers import models, recipe, train
 from laif_helpers.models import card as model_card
 from laif_helpers.models import check
 from laif_helpers.paths import ROOT
@@ -167,6 +167,22 @@ def test_an_adapter_with_added_tokens_is_trained_on_and_merged(parameters: Make,
     assert AutoModelForCausalLM.from_pretrained(merged).get_input_embeddings().num_embeddings == len(tokenizer)
 
 
+def test_an_adapter_of_which_a_part_finds_no_place_is_refused(base: Path, tmp_path: Path) -> None:
+    """PEFT warns, and leaves the part out: a family whose layers have other names in files than in memory."""
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    save_file({name: weight for name, weight in load_file(file).items() if "q_proj" in name}, file)
+    with pytest.raises(ValueError, match="does not fit its base: Found missing adapter keys"):
+        base_model.merge(tmp_path / "adapter", tmp_path / "merged")
+    with pytest.raises(ValueError, match=r"cannot be loaded .*Found missing adapter keys"):
+        models.generate(str(tmp_path / "adapter"), [sample(1)["messages"][:1]], progress=False)
+
+
 def test_an_adapter_without_a_tokenizer_has_its_bases(parameters: Make, base: Path, tmp_path: Path) -> None:
     """PEFT saves none."""
     from peft import LoraConfig, get_peft_model
@@ -176,7 +192,8 @@ def test_an_adapter_without_a_tokenizer_has_its_bases(parameters: Make, base: Pa
     get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(tmp_path / "adapter")
     assert check.problems(str(tmp_path / "adapter")) == []
     p = parameters(n=8, target=str(tmp_path / "adapter"), lora_rank=4)
-    assert train_here(p)["steps"] == 1
+    metrics = train_here(p)
+    assert metrics["steps"] == 1 and "probe_failed" not in metrics, "it answers too"
     merged = base_model.merge(tmp_path / "adapter", tmp_path / "merged")
     assert sft_samples.load_tokenizer(str(merged)).chat_template == TEMPLATE
 

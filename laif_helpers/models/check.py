@@ -5,6 +5,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,17 @@ def embedded_rows(folder: Path) -> int:
     header = (_header(file)[0] if file.is_file() else None) or {}
     names = (name for name in header if "lora_" not in name and name.endswith(("embed_tokens.weight", "wte.weight")))
     return next((int(header[name]["shape"][0]) for name in names), 0)
+
+
+def adapted(model: Any, folder: str, **options: Any) -> Any:
+    """The LoRA adapter of ``folder`` on its base. Raises UserWarning if a part of it finds no place there."""
+    from peft import PeftModel
+
+    if rows := embedded_rows(Path(folder)):  # tokens were added before the adapter was trained
+        model.resize_token_embeddings(rows)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Found missing adapter keys")  # the rest would act as if it were all
+        return PeftModel.from_pretrained(model, folder, **options)
 
 
 def architecture(name: str, config: Any) -> str:

@@ -83,7 +83,6 @@ def fingerprint(name: str) -> str:
 @lru_cache(maxsize=1)
 def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     import torch
-    from transformers import AutoTokenizer
 
     path = str(resolve(name)) if resolve(name).is_dir() else name
     # a hub name has one slash at most
@@ -93,7 +92,7 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     if found := check.problems(name):
         raise ValueError("; ".join(found))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = check.tokenizer_of(name)
         tokenizers.take_text(tokenizer)
         model = _quietly(_weights, path, getattr(torch, dtype))
     except MemoryError:
@@ -112,7 +111,7 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     else:
         _by_columns(model)
     model.eval()
-    return LocalModel(name, model, tokenizer, _stop_ids(model, tokenizer), context_length(model))
+    return LocalModel(name, model, tokenizer, stop_ids(model, tokenizer), context_length(model))
 
 
 def _quietly(load_weights: Callable[..., Any], *arguments: Any) -> Any:
@@ -137,12 +136,8 @@ def _weights(path: str, dtype: Any) -> Any:
         raise ValueError(f"its files lack {len(missing)} of the weights, such as {missing[0]}; fetch or save it again")
     if not base:
         return model
-    from peft import PeftModel
-
-    if rows := check.embedded_rows(Path(path)):  # tokens were added before the adapter was trained
-        model.resize_token_embeddings(rows)
     # Merged: an adapter kept apart costs two more products a layer and token.
-    return PeftModel.from_pretrained(model, path).merge_and_unload()
+    return check.adapted(model, path).merge_and_unload()
 
 
 COLUMNS_UP_TO = 1 << 23
@@ -165,7 +160,7 @@ def _by_columns(model: Any) -> None:
                 weight.data = weight.data.t().contiguous().t()
 
 
-def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
+def stop_ids(model: Any, tokenizer: Any) -> list[int]:
     """Ids that end an answer: the generation config's, the tokenizer's, and what the template ends a turn with."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     ids = set(configured) if isinstance(configured, list) else {configured}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.models import precision
-from laif_helpers.models.check import adapter_base, base_of, embedded_rows, tokenizer_of
+from laif_helpers.models.check import adapted, adapter_base, base_of, tokenizer_of
 from laif_helpers.train.settings import Row, Settings
 
 
@@ -69,13 +69,9 @@ def four_bits(dtype: Any) -> Row:
 
 def continue_adapter(model: Any, folder: str, is_trainable: bool = False) -> Any:
     """The adapter of ``folder`` on ``model``. Raises ValueError if it was made for another base."""
-    from peft import PeftModel
-
-    if rows := embedded_rows(Path(folder)):  # tokens were added before the adapter was trained
-        model.resize_token_embeddings(rows)
     try:
-        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
-    except (RuntimeError, ValueError) as error:
+        return adapted(model, folder, is_trainable=is_trainable)
+    except (RuntimeError, ValueError, UserWarning) as error:
         raise ValueError(f"adapter {folder} does not fit its base: {str(error).splitlines()[0]}") from error
 
 

@@ -121,7 +121,7 @@ def make_trainer(settings: Settings, trl_arguments: Any, model: Any, tokenizer: 
     """TRL's trainer, which counts the tokens that it reads and writes. Raises ValueError for an unfit teacher."""
     from datasets import Dataset
 
-    model.generation_config.eos_token_id = local._stop_ids(model, tokenizer)  # rollouts end where answers do
+    model.generation_config.eos_token_id = local.stop_ids(model, tokenizer)  # rollouts end where answers do
     # one precision for both, since the loss multiplies by both heads
     more: Row = (
         {"teacher_model": load_base(settings.teacher, dtype=model.dtype)} if settings.signal == "teacher" else {}
