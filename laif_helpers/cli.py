@@ -48,7 +48,7 @@ def run(
         missing = forecast.target_missing(run_plan)
         print(report_run.dry_run(run_plan))
         checks = [*filter(None, [missing]), *preflight.ask(run_plan.settings)]
-        print(*checks, *forecast.lines(run_plan.stages), sep="\n")
+        print(*checks, *forecast.warnings(run_plan.stages), sep="\n")
         return
     raise typer.Exit(loop.run(run_plan, executor=executor, workers=workers, redo=tuple(redo)))
 

@@ -221,9 +221,6 @@ class TrainingSection(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped at this norm")
     gradient_checkpointing: bool = Field(True, description="on GPUs: less memory for a third more time")
     packing: bool = Field(False, description="pack samples; pays only with variable-length attention kernels")
-    curriculum: Literal["none", "confidence", "length"] = Field(
-        "none", description="easy to hard, by the target's own confidence in the responses, or shortest first"
-    )
     kl_weight: float = Field(0.0, ge=0, description="weight of the distance to the model before training; 0: none")
     average: float | Literal["auto"] = Field(
         default_factory=_average,

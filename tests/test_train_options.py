@@ -1,8 +1,6 @@
-"""Stage 5's options: weights, curriculum, adapters merged, several nodes, the preflight's findings."""
+"""Stage 5's options: weights, adapters merged, several nodes, the preflight's findings."""
 
 import json
-import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +20,7 @@ from laif_helpers.records import write_json, write_jsonl
 from laif_helpers.runner import forecast, plan
 from laif_helpers.train import memory, preflight, tables
 from laif_helpers.train import settings as train_settings
-from laif_helpers.train.child import base_model, order, sft, zero
+from laif_helpers.train.child import base_model, sft, zero
 from laif_helpers.train.child import samples as sft_samples
 
 Make = Callable[..., StageParameters]
@@ -80,31 +78,6 @@ def test_weights_1_leave_the_plain_trainer(parameters: Make) -> None:
     assert type(trainer_of(parameters(), [sample(at) for at in range(8)])).__name__ == "SFTTrainer"
 
 
-# -- curriculum
-
-
-def test_confidence_is_the_mean_log_probability_of_the_response(parameters: Make, base: Path) -> None:
-    import torch
-
-    p = parameters(n=5)
-    settings = train_settings.make_settings(p)
-    samples, _ = sft_samples.make_samples(settings, sft_samples.load_tokenizer(str(base)))
-    model = base_model.load_model(settings)
-    found = order.confidence(model, samples, torch.device("cpu"), batch=2)
-    for row, value in zip(samples, found, strict=True):
-        with torch.no_grad():  # one row alone, no padding; Hugging Face's own loss over the labels
-            alone = model(input_ids=torch.tensor([row["input_ids"]]), labels=torch.tensor([row["labels"]])).loss
-        assert value == pytest.approx(-alone.item(), abs=1e-4)
-
-
-@pytest.mark.parametrize("kind", ["confidence", "length"])
-def test_curriculum_goes_from_easy_to_hard(parameters: Make, kind: str) -> None:
-    trainer = trainer_of(parameters(curriculum=kind), [sample(at) for at in range(16)])
-    sampler = trainer._get_train_sampler()
-    hard = order.difficulty(kind, trainer.model, list(trainer.train_dataset), "cpu")
-    assert [hard[at] for at in sampler] == sorted(hard) and sorted(sampler) == list(range(16))
-
-
 # -- warm-up and packing
 
 
@@ -121,9 +94,6 @@ def test_packing_says_why_it_is_off(parameters: Make, capsys: pytest.CaptureFixt
     assert not sft.trainer_arguments(settings, []).packing
     assert "packing is off: on the CPU attention over packed rows costs more" in capsys.readouterr().out
     assert "weights of their own" in sft.why_no_packing(settings, [{"weights": [2.0]}], gpu=True)
-    assert "keeps samples in order" in sft.why_no_packing(
-        settings.model_copy(update={"curriculum": "length"}), [], gpu=True
-    )
 
 
 # -- adapters
@@ -425,24 +395,6 @@ def test_card_takes_scores_later(tmp_path: Path) -> None:
 # -- the full-size recipes
 
 
-def forecast_of(folder: Path, **values: Any) -> list[str]:
-    """The forecast's lines for the plan of a recipe."""
-    (folder / "r.yaml").write_text(yaml.safe_dump(values))
-    return forecast.lines(plan.make(folder / "r.yaml").stages)
-
-
-def test_forecast_of_the_instructor(tmp_path: Path) -> None:
-    values = {"instructor": "llm", "instructor_model": "m", "arms": ["le", "lec"], "iterations": 3, "budget": 600}
-    priced = values | {"prices": {"m": {"input": 1, "output": 3}}}
-    cheap, dear = (forecast_of(tmp_path, **given)[0] for given in (values, priced))
-    assert "6 arm iterations" in cheap and "no price given" in cheap and "dollars" in dear
-    free = forecast_of(tmp_path, **values, prices={"m": {"input": 0, "output": 0}})
-    assert len(free) == 1 and free[0].endswith("0.00 to 0.00 dollars"), "a price of 0 is a price"
-    absent = values | {"benchmarks": ["gsm8k"], "in_domain": ["gsm8k"], "data_dir": str(tmp_path)}
-    assert "no forecast, because a benchmark cannot be read" in forecast_of(tmp_path, **absent)[0]
-    assert forecast_of(tmp_path) == [], "the scripted instructor costs nothing"
-
-
 def test_what_stops_paid_calls_is_said_before_the_first_stage(tmp_path: Path) -> None:
     def said(**more: Any) -> list[str]:
         values: dict[str, Any] = {
@@ -455,58 +407,3 @@ def test_what_stops_paid_calls_is_said_before_the_first_stage(tmp_path: Path) ->
 
     assert "max_usd is 0" in said()[0] and "the price of 'm' is missing" in said(prices={}, max_usd=1)[0]
     assert said(max_usd=1) == said(quote_only=True) == said(arms=["fine_tuning"]) == []
-
-
-def test_forecast_counts_what_is_shared_once(tmp_path: Path) -> None:
-    values: dict[str, Any] = {"instructor": "llm", "instructor_model": "m", "arms": ["le"], "iterations": 1}
-    values["prices"] = {"m": {"input": 100, "output": 300}}
-    single = forecast_of(tmp_path, **values)
-    assert forecast_of(tmp_path, **values, learning_rate=[1e-4, 2e-4], epochs=[1, 2]) == single, (
-        "one turn for four points"
-    )
-    assert "2 arm iterations" in forecast_of(tmp_path, **values, learning_rate=[1e-4, 2e-4], budget=[300, 600])[0]
-    assert "3 arm iterations" in forecast_of(tmp_path, **(values | {"iterations": 2}), learning_rate=[1e-4, 2e-4])[0]
-    second_turn = forecast_of(tmp_path, **(values | {"iterations": 2, "arms": ["le", "le+lec"]}))[0]
-    assert "3 arm iterations" in second_turn, "the switch's first turn is le's"
-
-
-@pytest.mark.parametrize("name", ["mistral_7b", "llama3_8b", "grid"])
-def test_full_size_recipes_have_the_papers_settings(name: str) -> None:
-    planned = plan.make(ROOT / "papermill_runs" / f"{name}.yaml")
-    settings = planned.settings
-    assert (settings.deepspeed, settings.num_processes, settings.epochs, settings.batch_size) == ("zero2", 4, 1, 1)
-    assert (settings.warmup_steps, settings.weight_decay, settings.max_grad_norm, settings.max_length) == (
-        100,
-        0,
-        1,
-        512,
-    )
-    assert (settings.budget, settings.k, settings.seed, settings.replay_fraction) == (3000, 3, 1234, 0)
-    assert set(settings.in_domain) == {"gsm8k", "mmlu", "mbpp"} and settings.max_usd == 0
-    if name == "grid":
-        assert sorted({s.learning_rate for s in planned.points.values()}) == [5e-7, 2e-6, 5e-6]
-        assert sorted({s.gradient_accumulation for s in planned.points.values()}) == [1, 4, 8, 32]
-        asked = [stage.key for stage in planned.stages if stage.makes_lessons]
-        assert len(planned.points) == 12 and asked == ["lec/iter1/04_instruct_LEC"], "the instructor is paid once"
-    else:
-        assert (settings.learning_rate, settings.gradient_accumulation, settings.iterations) == (5e-6, 8, 3)
-    trained = [stage for stage in planned.stages if stage.notebook == plan.TRAIN]
-    given = plan.parameters(trained[0], planned.parameters[plan.TRAIN])
-    assert given["MAX_NEW_TOKENS"] == settings.max_new_tokens == 1024, "else the probe cuts right answers"
-    assert given["WARMUP_STEPS"] == 100, "what 05 does not declare reaches it"
-
-
-def test_one_version_of_torch_everywhere() -> None:
-    pins = [
-        set(re.findall(r"torch==([\d.]+)", (ROOT / name).read_text()))
-        for name in ("pyproject.toml", "environment.yml", "Makefile")
-    ]
-    assert pins[0] == pins[1] == pins[2] and len(pins[0]) == 1
-
-
-def test_batch_script_is_sound_and_names_keys_that_exist() -> None:
-    path = ROOT / "papermill_runs" / "slurm" / "iteration.sbatch"
-    subprocess.run(["bash", "-n", str(path)], check=True)
-    text = path.read_text()
-    assert set(re.findall(r'--set "(\w+)=', text)) == {"hostfile"} <= set(Recipe.model_fields)
-    assert "laif run" in text and "laif doctor --recipe" in text

@@ -13,7 +13,7 @@ TEMPLATE = Path(__file__).with_name("card.md.j2")
 _SCORES = re.compile(r"(?<=<!-- scores:begin -->\n).*?(?=<!-- scores:end -->)", re.S)
 _PLAIN = {
     *("learning_rate", "epochs", "batch_size", "gradient_accumulation", "warmup_ratio", "warmup_steps", "weight_decay"),
-    *("max_grad_norm", "max_length", "packing", "curriculum", "lora_rank", "load_in_4bit", "seed", "num_processes"),
+    *("max_grad_norm", "max_length", "packing", "lora_rank", "load_in_4bit", "seed", "num_processes"),
     *("deepspeed", "dtype", "kl_weight", "average"),
 }
 

@@ -152,4 +152,4 @@ def _recipe(path: Path) -> Iterator[str]:
             yield _line("recipe needs", f"{name}: {where}")
     missing = forecast.target_missing(run_plan)
     checks = [*([missing] if missing else _target(settings.target)), *preflight.ask(settings)]
-    yield from (_line("recipe", line) for line in (*checks, *forecast.lines(run_plan.stages)))
+    yield from (_line("recipe", line) for line in (*checks, *forecast.warnings(run_plan.stages)))

@@ -10,8 +10,8 @@ only, betas 0.9 and 0.95); sizes and rates come from the recipe.
 
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None
     config = _fresh_folder(settings)
     log = p.folder.path / "train.out"
     begin = time.perf_counter()
-    with _Progress(p.folder, on_row) as progress:
+    with _progress(p.folder, on_row) as progress:
         status = _run(settings, config, log, progress)
     _judge(settings, status, log)
     metrics = read_json(p.folder.train_metrics) | {"child_seconds": round(time.perf_counter() - begin, 2)}
@@ -52,7 +52,7 @@ def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None
     return metrics
 
 
-def _run(settings: Settings, config: Path, log: Path, progress: "_Progress") -> int:
+def _run(settings: Settings, config: Path, log: Path, progress: Callable[[], None]) -> int:
     """Start the ranks and wait; once more on another port if another process took ours before its use."""
     for _ in range(3):
         argv = processes.command(
@@ -111,39 +111,29 @@ def _judge(settings: Settings, status: int, log: Path) -> None:
     )
 
 
-class _Progress:
-    """Follows ``train_log.jsonl``: a bar over optimiser steps, and the caller's ``on_row``. It looks once a second, for
-    on a CPU the training needs the cores that looking takes."""
+@contextmanager
+def _progress(folder: IterationDir, on_row: Callable[[list[Row]], None] | None) -> Iterator[Callable[[], None]]:
+    """Follows ``train_log.jsonl``: a bar over optimiser steps, and the caller's ``on_row``. Gives a function that looks
+    once a second at most, for on a CPU the training needs the cores that looking takes."""
+    from tqdm.auto import tqdm
 
-    def __init__(self, folder: IterationDir, on_row: Callable[[list[Row]], None] | None) -> None:
-        self.path, self.on_row, self.rows = folder.path / "train_log.jsonl", on_row, list[Row]()
-        self.due = 0.0
+    due, seen = 0.0, 0
+    with tqdm(desc="loading", unit="step") as bar:
 
-    def __enter__(self) -> "_Progress":
-        from tqdm.auto import tqdm
+        def look() -> None:
+            nonlocal due, seen
+            due = time.monotonic() + 1.0
+            rows = read_log(folder.path / "train_log.jsonl")
+            if len(rows) == seen:
+                return
+            seen, bar.total = len(rows), rows[-1]["of"]
+            bar.set_description(f"loss {rows[-1]['loss']:.3f}", refresh=False)
+            bar.update(rows[-1]["step"] - bar.n)
+            if on_row:
+                on_row(rows)
 
-        self.bar = tqdm(desc="loading", unit="step", leave=True)
-        return self
-
-    def __exit__(self, error: object, *_: object) -> None:
-        if error is None:
-            self._look()
-        self.bar.close()
-
-    def __call__(self) -> None:
-        if time.monotonic() >= self.due:
-            self.due = time.monotonic() + 1.0
-            self._look()
-
-    def _look(self) -> None:
-        rows = read_log(self.path)
-        if len(rows) == len(self.rows):
-            return
-        self.rows, self.bar.total = rows, rows[-1]["of"]
-        self.bar.set_description(f"loss {rows[-1]['loss']:.3f}", refresh=False)
-        self.bar.update(rows[-1]["step"] - self.bar.n)
-        if self.on_row:
-            self.on_row(rows)
+        yield lambda: look() if time.monotonic() >= due else None
+        look()
 
 
 def _grade_probe(p: StageParameters) -> None:

@@ -136,10 +136,8 @@ def of_recipe(settings: Settings) -> list[str]:
     import torch
 
     gpus = torch.cuda.device_count()
-    try:
-        model = memory.shape(base_of(settings.base))
-    except ValueError as error:
-        return [f"training: {error}: no memory estimate; everything else of the recipe was checked"]
+    if isinstance(model := size(settings), str):
+        return [f"training: {model}: no memory estimate; everything else of the recipe was checked"]
     origin = " (from the table of known models; its config cannot be read here)" if model.guessed else ""
     lines = [f"model: {model.weights / 1e9:.2f} billion weights{origin}"]
     here = "GPU" if gpus or model.weights > 1e8 else "process"

@@ -144,18 +144,15 @@ def check_training_set(path: Path) -> dict[str, int]:
             raise ValueError(f"{path}: row {count} (id {row.get('id')!r}) has no response; remove it from the lessons")
         if len(messages) < 2:
             raise ValueError(f"{path}: row {count} (id {row.get('id')!r}) has no question before its response")
-        check_weight(path, count, row)
+        for weight in [part.get("weight", 1.0) for part in (row, *row["messages"])]:
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+                raise ValueError(
+                    f"{path}: row {count} has weight {weight!r}; a weight is a number from 0 on (1: as it is)"
+                )
         counts[f"{row.get('benchmark', '?')}, {row.get('source', '?')}"] += 1
     if not count:
         raise ValueError(f"{path} holds no samples, so there is nothing to train on; look at the lessons' funnel")
     return dict(sorted(counts.items()))
-
-
-def check_weight(path: Path, count: int, row: Row) -> None:
-    """Refuse a row whose ``weight``, or that of one of its messages, is no number from 0 on (default: 1)."""
-    for weight in [part.get("weight", 1.0) for part in (row, *row["messages"])]:
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-            raise ValueError(f"{path}: row {count} has weight {weight!r}; a weight is a number from 0 on (1: as it is)")
 
 
 def check_base(p: StageParameters) -> None:

@@ -19,7 +19,7 @@ from laif_helpers.train.settings import BETAS, SCHEDULE, Row, read_log
 
 DECIDING = (
     *("learning_rate", "epochs", "batch_size", "gradient_accumulation", "num_processes", "warmup_ratio"),
-    *("warmup_steps", "weight_decay", "max_grad_norm", "dtype", "max_length", "curriculum", "lora_rank"),
+    *("warmup_steps", "weight_decay", "max_grad_norm", "dtype", "max_length", "lora_rank"),
     *("replay_fraction", "replay_from", "kl_weight", "average", "match", "teacher", "seed"),
 )
 """The recipe's keys that decide a training, as 05 lists them."""

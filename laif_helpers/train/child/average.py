@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from laif_helpers import benchmarks, models
 from laif_helpers.paths import resolve
 from laif_helpers.records import Example
@@ -47,10 +49,8 @@ def smallest_as_good(right: dict[float, list[bool]]) -> float:
 
 
 def _as_good(marks: list[bool], best: list[bool]) -> bool:
-    apart = [int(b) - int(a) for a, b in zip(marks, best, strict=True)]
-    mean = sum(apart) / len(apart)
-    error = math.sqrt(sum((x - mean) ** 2 for x in apart) / len(apart) / max(1, len(apart) - 1))
-    return mean <= error
+    apart = np.subtract(best, marks, dtype=float)
+    return bool(apart.mean() <= apart.std() / math.sqrt(max(1, len(apart) - 1)))
 
 
 def _right(settings: Settings, folder: Path, _written: None) -> list[bool]:

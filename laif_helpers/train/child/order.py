@@ -1,10 +1,8 @@
-"""Orders an epoch: batches of like length, or a curriculum from easy to hard."""
+"""Orders an epoch: batches of like length."""
 
 import random
 from collections.abc import Iterator
 from typing import Any
-
-from laif_helpers.train.settings import Row
 
 
 class LengthGrouped:
@@ -38,22 +36,7 @@ class LengthGrouped:
         yield from (index for group in [*whole, *rest] for index in group)
 
 
-class EasyToHard:
-    """Order of every epoch: by ``difficulty``, easiest first; equals in the order of the seed."""
-
-    def __init__(self, difficulty: list[float], seed: int) -> None:
-        order = list(range(len(difficulty)))
-        random.Random(seed).shuffle(order)
-        self.order = sorted(order, key=difficulty.__getitem__)
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.order)
-
-
-def follow_epochs(sampler: Any) -> Any:
+def follow_epochs(sampler: LengthGrouped) -> Any:
     """A callback that sets each epoch's number on ``sampler``.
 
     accelerate sets it too, except if a training of several ranks resumes in the middle of an epoch. To skip the batches
@@ -65,53 +48,6 @@ def follow_epochs(sampler: Any) -> Any:
 
     class FollowEpochs(TrainerCallback):
         def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(int(state.epoch + 1e-6))
+            sampler.set_epoch(int(state.epoch + 1e-6))
 
     return FollowEpochs()
-
-
-def difficulty(kind: str, model: Any, samples: list[Row], device: Any) -> list[float]:
-    """How hard each sample is for the untrained model: its tokens, or minus its mean response log-probability.
-
-    Under ZeRO-3 the weights are spread before training begins and no rank can read a sample alone: then length
-    stands in for confidence, and a line in the log says so.
-    """
-    if kind == "confidence" and any(hasattr(weight, "ds_id") for weight in model.parameters()):
-        print("curriculum: ZeRO-3 has spread the weights, so that length stands in for the target's confidence")
-        kind = "length"
-    if kind == "length":
-        return [float(len(sample["input_ids"])) for sample in samples]
-    return [-value for value in confidence(model, samples, device)]
-
-
-def confidence(model: Any, samples: list[Row], device: Any, batch: int = 16) -> list[float]:
-    """Mean natural log-probability of each sample's response tokens under ``model``."""
-    import torch
-
-    was_training, found = model.training, [0.0] * len(samples)
-    model.to(device).eval()
-    order = sorted(range(len(samples)), key=lambda at: len(samples[at]["input_ids"]))
-    with torch.no_grad():
-        for begin in range(0, len(order), batch):
-            part = order[begin : begin + batch]
-            ids, labels = (_padded([samples[at][key] for at in part], fill) for key, fill in _FILL.items())
-            mask = _padded([[1] * len(samples[at]["input_ids"]) for at in part], 0).to(device)
-            logits = model(input_ids=ids.to(device), attention_mask=mask).logits[:, :-1]
-            wanted = labels[:, 1:].to(device)
-            losses = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), wanted, reduction="none")
-            means = -losses.sum(1) / (wanted != -100).sum(1).clamp(min=1)
-            for at, mean in zip(part, means.tolist(), strict=True):
-                found[at] = mean
-    model.train(was_training)
-    return found
-
-
-_FILL = {"input_ids": 0, "labels": -100}
-
-
-def _padded(rows: list[list[int]], fill: int) -> Any:
-    import torch
-
-    longest = max(map(len, rows))
-    return torch.tensor([row + [fill] * (longest - len(row)) for row in rows])

@@ -211,8 +211,6 @@ def why_no_packing(settings: Settings, samples: list[Row], gpu: bool) -> str:
         return "on the CPU attention over packed rows costs more than padding"
     if any("weights" in sample for sample in samples):
         return "samples have weights of their own"
-    if settings.curriculum != "none":
-        return "a curriculum keeps samples in order"
     from transformers.utils import is_flash_attn_2_available
 
     return (
@@ -239,16 +237,13 @@ def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any,
         from laif_helpers.train.child.weighted import WeightedTrainer
 
         trainer_class, more = WeightedTrainer, {"kl_weight": settings.kl_weight}
-    hard = (
-        [] if settings.curriculum == "none" else order.difficulty(settings.curriculum, model, samples, arguments.device)
-    )
     data = Dataset.from_list(samples)
     trainer = trainer_class(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, **more)
     check_head(model, samples[0]["input_ids"])
     if not arguments.packing:
         step = settings.batch_size * settings.gradient_accumulation * arguments.world_size
         lengths = [len(sample["input_ids"]) for sample in samples]
-        sampler = order.EasyToHard(hard, settings.seed) if hard else order.LengthGrouped(lengths, step, settings.seed)
+        sampler = order.LengthGrouped(lengths, step, settings.seed)
         trainer._get_train_sampler = lambda *_: sampler
         trainer.add_callback(order.follow_epochs(sampler))
     return trainer
