@@ -10,8 +10,10 @@ are what can be compared. Texts differ a little, because each server computes in
 import argparse
 import importlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -61,7 +63,8 @@ def main() -> None:
         if wanted := servers.missing(name):
             print(f"{name:<14} not here: {wanted}")
             continue
-        with models.serve(servers.COMMANDS[name], given.model) as url:
+        log = Path(tempfile.gettempdir()) / f"serve-{name}.log"
+        with models.serve(servers.COMMANDS[name], given.model, log=log) as url:
             timed(name, lambda part: models.generate(f"server:{given.model}", part, url=url, **options), asked, local)
 
 

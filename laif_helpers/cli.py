@@ -7,7 +7,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from laif_helpers import __version__
 from laif_helpers.paths import RunDir, runs_dir
 from laif_helpers.terminal import plain
 
@@ -121,7 +120,6 @@ def export(
     format: Annotated[str, typer.Option(help="messages | alpaca | sharegpt | inspect")] = "messages",
     iteration: Annotated[int, typer.Option(min=0, help="0: the latest with lessons; of inspect: all")] = 0,
     out: Annotated[str, typer.Option(help="folder to write; default: export/ of the run")] = "",
-    parquet: Annotated[bool, typer.Option("--parquet", help="Parquet instead of JSONL")] = False,
 ) -> None:
     """Write an arm's kept lessons as a dataset for TRL, axolotl, LLaMA-Factory; or answers as Inspect's logs."""
     if format == "inspect":
@@ -133,7 +131,7 @@ def export(
 
     if not arm:
         raise ValueError("--arm: name the arm whose lessons are exported, e.g. --arm lec")
-    print(exporter.export(run, arm, format=format, iteration=iteration, out=out, parquet=parquet))
+    print(exporter.export(run, arm, format=format, iteration=iteration, out=out))
 
 
 @commands.command()
@@ -211,12 +209,6 @@ def data_get(
                 f"{name:<14} {held.split:<11} {held.size / 1e6:8.1f} MB  sha256 {held.sha256[:16]}  {held.path}",
                 flush=True,
             )
-
-
-@commands.command(hidden=True)
-def version() -> None:
-    """Print the version."""
-    print(__version__)
 
 
 def overrides(settings: list[str]) -> dict[str, Any]:

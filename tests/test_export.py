@@ -36,10 +36,9 @@ def loaded(folder: Path, tmp_path: Path) -> Any:
     return load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("parquet", [False, True])
-def test_the_rows_come_back_through_datasets(run: RunDir, tmp_path: Path, parquet: bool) -> None:
+def test_the_rows_come_back_through_datasets(run: RunDir, tmp_path: Path) -> None:
     rows = {
-        format: loaded(export.export("r", "le", format=format, parquet=parquet, out=str(tmp_path / format)), tmp_path)
+        format: loaded(export.export("r", "le", format=format, out=str(tmp_path / format)), tmp_path)
         for format in export.READERS
     }
     assert [len(data) for data in rows.values()] == [5, 5, 5]
@@ -97,7 +96,7 @@ def test_bad_input_is_told_in_a_sentence(run: RunDir, tmp_path: Path) -> None:
     write_jsonl(run.iteration("lec", 1).lessons("lec"), REFUSED)
     with pytest.raises(ValueError, match="none of them kept"):
         export.export("r", "lec")
-    first = export.export("r", "le", parquet=True, out=str(tmp_path / "again"))
+    first = export.export("r", "le", format="alpaca", out=str(tmp_path / "again"))
     second = export.export("r", "le", out=str(first))
     assert {path.name for path in second.iterdir()} == {"README.md", "train.jsonl"}
     assert json.loads((second / "train.jsonl").read_text().splitlines()[0])["id"] == "le1-0"

@@ -7,11 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -1014,22 +1014,8 @@ def test_serve_waits_for_health_and_ends_every_child(tmp_path: Path) -> None:
     assert "serving my model" in log.read_text()
 
 
-def test_serve_leaves_no_temporary_log_unless_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
-    script = tmp_path / "server.py"
-    script.write_text(SERVER)
-    command = f"{sys.executable} {script} {{model}} {{port}} {tmp_path / 'pids'}"
-    with models.serve(command, "my model"):
-        [log] = (tmp_path / "temporary").glob("serve-*.log")
-    assert not log.exists()
-    with pytest.raises(KeyError), models.serve(command, "my model"):
-        raise KeyError("the evaluation failed")
-    assert len(list((tmp_path / "temporary").glob("serve-*.log"))) == 1
-
-
 def test_serve_failures_are_told_in_a_sentence(tmp_path: Path) -> None:
-    from laif_helpers.models.serving import serve
+    serve = partial(models.serve, log=tmp_path / "serve.log")
 
     dies = f"{sys.executable} -c \"print('no GPU found'); raise SystemExit(3)\" {{model}} {{port}}"
     with pytest.raises(RuntimeError, match=r"exit status 3 before it was healthy.*no GPU found"), serve(dies, "m"):

@@ -121,12 +121,8 @@ def environment(run: RunDir) -> pd.DataFrame:
     done = [row for row in sound_rows(run.manifest) if row.get("status") in ("done", "ended")]
     versions = {name: value for row in done for name, value in row.get("versions", {}).items()}
     seconds = sum(row.get("seconds", 0.0) for row in done)
-    facts = (
-        [("stages", f"{len({row['stage'] for row in done})}, {seconds:,.0f} s in all"), *sorted(versions.items())]
-        if done
-        else []
-    )
-    return pd.DataFrame(facts, columns=["what", "value"])
+    facts = [("stages", f"{len({row['stage'] for row in done})}, {seconds:,.0f} s in all"), *sorted(versions.items())]
+    return pd.DataFrame(facts if done else [], columns=["what", "value"])
 
 
 def training(run: RunDir) -> pd.DataFrame:

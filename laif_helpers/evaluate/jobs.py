@@ -2,7 +2,7 @@
 
 import glob
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -144,18 +144,22 @@ def finish(job: Job, model: str, audit: bool) -> Path:
     if job.path.is_file() and not job.damaged and read_state(job.stamp) == stamp:
         return job.path
     completions = [job.known[key] for key in job.keys]
-    graded = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)
-    rows = [replace(row, sample=sample) for row, sample in zip(graded, job.samples, strict=True)]
-    job.stamp.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
-    write_jsonl(job.path, rows)
-    took = [(name_of(row.id, row.sample), done.seconds) for row, done in zip(rows, completions, strict=True)]
     # in a file of their own, so that equal answers stay equal files; what was never asked took 0 seconds
-    table = pd.DataFrame([pair for pair in took if pair[1]], columns=["id", "seconds"])
-    write_text(job.seconds, table.to_csv(index=False))
-    write_json(job.stamp, stamp)
+    rows = zip(job.examples, job.samples, completions, strict=True)
+    took = [(name_of(example.id, sample), done.seconds) for example, sample, done in rows if done.seconds]
+    write_text(job.seconds, pd.DataFrame(took, columns=["id", "seconds"]).to_csv(index=False))
+    graded = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)
+    write_graded(job.path, graded, job.samples, stamp)
     for partial in job.partials:
         partial.unlink(missing_ok=True)
     return job.path
+
+
+def write_graded(path: Path, graded: list[Response], samples: Iterable[int], stamp: dict[str, Any]) -> None:
+    """Write graded answers, each with the number of its sample, and what made them."""
+    stamp_of(path).unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
+    write_jsonl(path, [replace(row, sample=sample) for row, sample in zip(graded, samples, strict=True)])
+    write_json(stamp_of(path), stamp)
 
 
 def seconds(path: Path) -> dict[str, float]:

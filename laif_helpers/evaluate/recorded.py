@@ -1,7 +1,6 @@
 """Grades recorded answers again with our graders, and compares the grades with the recorded labels."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ from laif_helpers import benchmarks
 from laif_helpers.answers import replay
 from laif_helpers.answers.replay import Recorded
 from laif_helpers.evaluate.grading import grade_all, graders_hash, items_hash, to_responses
+from laif_helpers.evaluate.jobs import write_graded
 from laif_helpers.figures.html import escaped
 from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Completion, Grade, read_state, write_json, write_jsonl
+from laif_helpers.records import Completion, Grade, read_state
 from laif_helpers.target import Target
 
 
@@ -53,15 +53,12 @@ def _grade_into(path: Path, items: list[Recorded], name: str, split: str, audit:
     keys = [json.dumps([item.text, item.model]) for item in items]
     stamp: dict[str, Any] = {"graders": graders_hash(), "items": items_hash(keys, [item.example for item in items])}
     stamp["audit"] = audit
-    stamp_path = stamp_of(path)
-    if path.is_file() and read_state(stamp_path) == stamp:
+    if path.is_file() and read_state(stamp_of(path)) == stamp:
         return
-    stamp_path.unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     answers = [Completion(item.text, 0, 0) for item in items]
     examples = [item.example for item in items]
     graded = to_responses(benchmarks.get(name), examples, answers, items[0].model, split, audit)
-    write_jsonl(path, [replace(row, sample=item.sample) for row, item in zip(graded, items, strict=True)])
-    write_json(stamp_path, stamp)
+    write_graded(path, graded, [item.sample for item in items], stamp)
 
 
 def _spec(p: StageParameters) -> str:

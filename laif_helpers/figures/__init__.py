@@ -38,7 +38,7 @@ def accuracy(summary: pd.DataFrame) -> Figure:
         axis = axes[0, 0]
         for y, row in enumerate(rows):
             share = row["accuracy"]
-            axis.errorbar(share, y, xerr=_spread(row), fmt="o", color=BLUE, capsize=2.5)
+            axis.errorbar(share, y, xerr=_spread(row, "accuracy", "ci"), fmt="o", color=BLUE, capsize=2.5)
             axis.plot([row["chance"]] * 2, [y - 0.3, y + 0.3], color=RED, linestyle=(0, (2, 1)))
             axis.annotate(f"{100 * share:.1f}", (share, y), (0, 5), textcoords="offset points", ha="center", fontsize=7)
         axis.set_yticks(range(len(rows)), [f"{row['benchmark']}, {row['split']}\nN = {row['n']:,}" for row in rows])
@@ -49,9 +49,9 @@ def accuracy(summary: pd.DataFrame) -> Figure:
     return figure
 
 
-def _spread(row: Mapping[str, Any]) -> list[list[float]]:
+def _spread(row: Mapping[str, Any], name: str, ends: str) -> list[list[float]]:
     """Lengths of the error bar below and above; rounding must not make one negative."""
-    return [[max(0.0, row["accuracy"] - row["ci_low"])], [max(0.0, row["ci_high"] - row["accuracy"])]]
+    return [[max(0.0, row[name] - row[f"{ends}_low"])], [max(0.0, row[f"{ends}_high"] - row[name])]]
 
 
 LOOKS = (("right", "#9CD0F0", ""), ("wrong", RED, "//////"), ("unreadable", BLACK, ""))
@@ -218,13 +218,10 @@ def learned_kept(table: pd.DataFrame, title: str = "") -> Figure:
     with canvas(figsize=(COLUMN + 1.6, 3.2)) as (figure, axes):
         axis = axes[0, 0]
         for row in table.to_dict("records"):
-            bars = {
-                error: [[max(0.0, row[name] - row[f"{name}_low"])], [max(0.0, row[f"{name}_high"] - row[name])]]
-                for error, name in (("xerr", "learned"), ("yerr", "kept"))
-            }
+            bars = (_spread(row, name, name) for name in ("kept", "learned"))
             colour, marker, _ = arm_look(row["arm"])
             look: dict[str, Any] = {"color": colour, "marker": marker, "label": row["arm"], "markeredgecolor": "white"}
-            axis.errorbar(row["learned"], row["kept"], **bars, **look, **thin)
+            axis.errorbar(row["learned"], row["kept"], *bars, **look, **thin)
         percent_axis(axis.xaxis, "learned: of what was wrong, right now")
         percent_axis(axis.yaxis, "kept: of what was right, still right")
         axis.set_title(title, loc="left")

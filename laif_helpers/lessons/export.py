@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from laif_helpers import arms, benchmarks
@@ -13,9 +12,10 @@ from laif_helpers.arms import ARMS
 from laif_helpers.figures.html import render
 from laif_helpers.key_types import values_in
 from laif_helpers.paths import RunDir, short_names
-from laif_helpers.records import Lesson, Message, read_jsonl, write_jsonl, write_text, written_whole
+from laif_helpers.records import Lesson, Message, read_jsonl, write_jsonl, write_text
 
 Row = dict[str, Any]
+FILE = "train.jsonl"
 READERS = {
     "messages": "TRL's SFTTrainer as it is; axolotl with `type: chat_template`; LLaMA-Factory with "
     "`formatting: sharegpt`, `columns: {messages: messages}` and the tags role, content, user, assistant",
@@ -35,9 +35,7 @@ CHECKS = {
 """What a lesson of each other status failed to be."""
 
 
-def export(
-    run: str, arm: str, *, format: str = "messages", iteration: int = 0, out: str = "", parquet: bool = False
-) -> Path:
+def export(run: str, arm: str, *, format: str = "messages", iteration: int = 0, out: str = "") -> Path:
     """Write an arm's kept lessons and their card; the folder, which ``datasets.load_dataset`` reads.
 
     ``iteration``: 0 for the latest that has lessons. ``out``: the folder; by default ``export/`` of the run.
@@ -56,15 +54,10 @@ def export(
     if not rows:
         raise ValueError(f"{path} holds {len(results)} lessons, none of them kept: there is nothing to export")
     target = Path(out).expanduser() if out else folder.path / "export" / f"{arm}-iter{iteration}-{format}"
-    name = "train.parquet" if parquet else "train.jsonl"
     _empty(target)
-    if parquet:
-        with written_whole(target / name) as half:
-            pd.DataFrame(rows).to_parquet(half, index=False)
-    else:
-        write_jsonl(target / name, rows)
+    write_jsonl(target / FILE, rows)
     settings = values_in(folder.recipe) or values_in(RunDir(folder.path.parent.parent).recipe)  # a point's: the sweep's
-    write_text(target / "README.md", _card(results, settings, f"{folder.path.name}, {arm}", format, name))
+    write_text(target / "README.md", _card(results, settings, f"{folder.path.name}, {arm}", format))
     return target
 
 
@@ -112,7 +105,7 @@ FORMATS: dict[str, Callable[[list[Message]], Row]] = {
 def _empty(target: Path) -> None:
     """Remove an earlier export; refuse a folder that is no export."""
     known = {path.name for path in target.iterdir()} if target.is_dir() else set()
-    if other := sorted(known - {"README.md", "train.jsonl", "train.parquet"}):
+    if other := sorted(known - {"README.md", FILE}):
         raise ValueError(f"{target} holds {other[0]!r}, which no export wrote; name an empty folder with --out")
     for name in known:
         (target / name).unlink()
@@ -122,11 +115,11 @@ def _empty(target: Path) -> None:
 # -- the card
 
 
-def _card(results: list[Lesson], settings: Mapping[str, Any], title: str, format: str, name: str) -> str:
+def _card(results: list[Lesson], settings: Mapping[str, Any], title: str, format: str) -> str:
     kept = [lesson for lesson in results if lesson.status == "kept"]
     sources = Counter(benchmark for benchmark, _ in {(each.benchmark, id) for each in kept for id in each.source_ids})
     names, refused = short_names(sources), Counter(lesson.status for lesson in results)
-    front = {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": name}]}]}
+    front = {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": FILE}]}]}
     values: dict[str, Any] = {"title": title, "format": format, "reader": READERS[format], "first": results[0]}
     values |= {"written": len(results), "kept": len(kept), "settings": settings}
     values |= {

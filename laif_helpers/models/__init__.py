@@ -1,6 +1,5 @@
 """Answers conversations (``generate``) with a model on this machine or with any OpenAI-compatible server."""
 
-import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -62,15 +61,20 @@ def generate(
 
 
 def _collected(ask: Callable[[OnDone], None], count: int, on_done: OnDone | None, progress: bool) -> list[Completion]:
-    """The completions that ``ask`` reports, by their index; a progress bar counts them."""
+    """The completions that ``ask`` reports, by their index; a progress bar counts them, tokens per second beside it."""
     completions: dict[int, Completion] = {}
-    with _Progress(count, shown=progress) as bar:
+    tokens, started = 0, time.perf_counter()
+    with progress_bar(count, "answers", "item", progress) as bar:
 
         def finished(index: int, completion: Completion) -> None:
+            nonlocal tokens
             completions[index] = completion
             if on_done:
                 on_done(index, completion)
-            bar.add(completion)
+            tokens += completion.new_tokens
+            rate = tokens / max(1e-9, time.perf_counter() - started)
+            bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
+            bar.update()
 
         ask(finished)
     return [completions[index] for index in sorted(completions)]
@@ -133,24 +137,3 @@ def progress_bar(total: int, what: str, unit: str, shown: bool = True) -> Any:
     from tqdm.auto import tqdm
 
     return tqdm(total=total, unit=unit, desc=what, disable=not shown, mininterval=1.0)
-
-
-class _Progress:
-    """A progress bar in items, with tokens per second beside it."""
-
-    def __init__(self, total: int, shown: bool):
-        self.bar = progress_bar(total, "answers", "item", shown)
-        self.tokens, self.started, self.lock = 0, time.perf_counter(), threading.Lock()
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def add(self, completion: Completion) -> None:
-        with self.lock:
-            self.tokens += completion.new_tokens
-            rate = self.tokens / max(1e-9, time.perf_counter() - self.started)
-            self.bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
-            self.bar.update()

@@ -5,7 +5,6 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,28 +20,18 @@ END_WITHIN_S = 10.0
 
 
 @contextlib.contextmanager
-def serve(
-    command: str, model: str, *, log: Path | None = None, healthy_within_s: float = HEALTHY_WITHIN_S
-) -> Iterator[str]:
+def serve(command: str, model: str, *, log: Path, healthy_within_s: float = HEALTHY_WITHIN_S) -> Iterator[str]:
     """Run ``command`` (with ``{model}`` and ``{port}``) for ``model``; yields the base URL once it is healthy.
 
-    The server runs in a session of its own; its output goes to ``log``, else to a temporary file that a failure leaves
-    for its reader. It ends, with all its descendants, when the block is left, and with this process. Raises ValueError
-    (command), RuntimeError (exited, never healthy).
+    The server runs in a session of its own; its output goes to ``log``. It ends, with all its descendants, when the
+    block is left, and with this process. Raises ValueError (command), RuntimeError (exited, never healthy).
     """
     arguments = _arguments(command, model, port := launch.free_port())
-    given = log
-    if log is None:
-        descriptor, name = tempfile.mkstemp(prefix="serve-", suffix=".log")
-        os.close(descriptor)
-        log = Path(name)
     log.parent.mkdir(parents=True, exist_ok=True)
     process = launch.start(arguments, log, _environment())
     try:
         _wait_until_healthy(process, port, log, healthy_within_s)
         yield f"http://127.0.0.1:{port}/v1"
-        if given is None:
-            log.unlink(missing_ok=True)
     finally:
         launch.end(process, patience=END_WITHIN_S)
 

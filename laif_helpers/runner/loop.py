@@ -112,7 +112,8 @@ def _loop(progress: Progress, say: Say) -> None:
             for attempt in list(progress.running.values()):
                 if (code := attempt.handle.poll()) is not None:
                     _finish(attempt, code, progress)
-            report_run.advance(bar, progress.outcomes, progress.rows, list(progress.running))
+            bar.set_postfix_str(", ".join(progress.running)[:60], refresh=False)
+            bar.update(len(progress.outcomes) - bar.n)
             if before == (len(progress.outcomes), sorted(progress.running)):
                 time.sleep(POLL_S)
             else:
@@ -158,7 +159,7 @@ def _begin(stage: Stage, progress: Progress) -> None:
         why = "asked for"
     if last and not why:
         ended = last["status"] == "ended"
-        progress.outcomes[stage.key] = Outcome("ended" if ended else "unchanged", last.get("reason", ""), ended)
+        _settle(stage, Outcome("ended" if ended else "unchanged", last.get("reason", ""), ended), progress)
         return
     known = digest(found)[:16]
     attempt = attempts.adopt(stage, last, known, progress.plan, progress.engine) if why != "asked for" else None
@@ -207,8 +208,13 @@ def _left_out(stage: Stage, progress: Progress) -> str:
     return f"without {', '.join(missing)}, which failed" if missing else ""
 
 
-def _skip(stage: Stage, outcome: Outcome, progress: Progress) -> None:
+def _settle(stage: Stage, outcome: Outcome, progress: Progress, row: dict[str, Any] | None = None) -> None:
     progress.outcomes[stage.key] = outcome
+    report_run.settled(stage.key, outcome, row or {})
+
+
+def _skip(stage: Stage, outcome: Outcome, progress: Progress) -> None:
+    _settle(stage, outcome, progress)
     before = [row for row in manifest.rows(stage.run) if row["stage"] == stage.key]
     if not before or (before[-1]["status"], before[-1].get("reason")) != ("skipped", outcome.reason):
         manifest.record(stage.run, _row(stage) | {"status": "skipped", "reason": outcome.reason})
@@ -263,8 +269,8 @@ def _close(attempt: attempts.Attempt, result: dict[str, Any], progress: Progress
     status, reason = result["status"], result.get("reason", "")
     report_run.mark(stage, status, reason)
     progress.rows.append(row)
-    progress.outcomes[stage.key] = Outcome(status, _left_out(stage, progress) or reason, status == "ended")
     progress.running.pop(stage.key)
+    _settle(stage, Outcome(status, _left_out(stage, progress) or reason, status == "ended"), progress, row)
 
 
 def _interrupt(progress: Progress) -> None:

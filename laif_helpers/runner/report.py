@@ -23,19 +23,10 @@ def bar(total: int) -> Any:
     return tqdm(total=total, unit="stage", disable=not sys.stderr.isatty(), leave=False)
 
 
-def advance(progress_bar: Any, outcomes: dict[str, Outcome], rows: list[dict[str, Any]], running: list[str]) -> None:
-    """Print a line about each stage that has been settled since the last look, and move the bar."""
-    printed: set[str] = getattr(progress_bar, "printed", set())
-    ran = {row["stage"]: row for row in rows}
-    for key, outcome in outcomes.items():
-        if key in printed:
-            continue
-        row = ran.get(key, {})
-        again = row.get("why", "") if row.get("why") != "not done yet" else ""
-        say(_line(outcome.status, key, row, again, outcome.reason))
-    progress_bar.printed = printed | set(outcomes)
-    progress_bar.set_postfix_str(", ".join(running)[:60], refresh=False)
-    progress_bar.update(len(outcomes) - progress_bar.n)
+def settled(key: str, outcome: Outcome, row: dict[str, Any]) -> None:
+    """Print a line about a stage that has been settled; ``row``: of its attempt, {} if it did not run."""
+    again = row.get("why", "") if row.get("why") != "not done yet" else ""
+    say(_line(outcome.status, key, row, again, outcome.reason))
 
 
 def _line(state: str, key: str, row: dict[str, Any], *notes: str) -> str:

@@ -18,6 +18,8 @@ from laif_helpers.records import Completion, Example, write_jsonl
 from laif_helpers.tripost import FEEDBACK_TOKENS, budgets
 from laif_helpers.tripost.trajectories import conversation
 
+Row = dict[str, Any]
+
 
 @dataclass
 class Repair:
@@ -34,7 +36,7 @@ class Repair:
         return self.turns[::2]
 
 
-def measured(p: StageParameters) -> dict[str, list[dict[str, Any]]]:
+def measured(p: StageParameters) -> dict[str, list[Row]]:
     """Rows of every benchmark with a step verifier, on the test split; written to ``p.folder.repairs``."""
     found = {}
     for name in [name for name in p.benchmarks if name in steps.TASKS]:
@@ -76,18 +78,9 @@ def _turn(ask: Ask, repairs: Sequence[Repair]) -> None:
         repair.tokens += done.new_tokens
 
 
-@dataclass(frozen=True)
-class Samples:
-    """k sampled answers to an item, at about the tokens that its benchmark's loops took on average."""
-
-    k: int
-    majority: bool
-    best: bool
-    tokens: int
-
-
-def at_equal_tokens(ask: Ask, repairs: Sequence[Repair], *, temperature: float = 0.7, seed: int = 0) -> list[Samples]:
-    """Majority vote and best by the step verifier, of samples that cost at least the loops' tokens.
+def at_equal_tokens(ask: Ask, repairs: Sequence[Repair], *, temperature: float = 0.7, seed: int = 0) -> list[Row]:
+    """Of each item k sampled answers, which cost at least the loops' tokens on average: ``k``, whether the ``majority``
+    is right and the ``best`` by the step verifier, and ``sample_tokens``.
 
     At least three are drawn, because a vote of two is a single sample.
     """
@@ -99,14 +92,15 @@ def at_equal_tokens(ask: Ask, repairs: Sequence[Repair], *, temperature: float =
     return [_samples(item, done[at * k : (at + 1) * k]) for at, item in enumerate(items)]
 
 
-def _samples(item: Example, done: Sequence[Completion]) -> Samples:
+def _samples(item: Example, done: Sequence[Completion]) -> Row:
     grade, check = benchmarks.get(item.benchmark).grade, steps.task(item.benchmark).check
     read = [grade(item, answer.text) for answer in done]
     votes = Counter(answer.extracted for answer in read if answer.readable)
     winner = votes.most_common(1)[0][0] if votes else None
     majority = any(answer.correct for answer in read if answer.extracted == winner and answer.readable)
     best = any(check(item.question, answer.text).correct for answer in done) or read[0].correct
-    return Samples(len(done), majority, best, sum(answer.new_tokens for answer in done))
+    tokens = sum(answer.new_tokens for answer in done)
+    return {"k": len(done), "majority": majority, "best": best, "sample_tokens": tokens}
 
 
 def injected_found(ask: Ask, items: Sequence[Example], seed: int = 0) -> list[bool]:
@@ -121,12 +115,12 @@ def injected_found(ask: Ask, items: Sequence[Example], seed: int = 0) -> list[bo
     return [answer.correct is False and answer.step == mutant.step for answer, mutant in zip(read, drawn, strict=True)]
 
 
-def rows(repairs: Sequence[Repair], samples: Sequence[Samples], found: Sequence[bool]) -> list[dict[str, Any]]:
+def rows(repairs: Sequence[Repair], samples: Sequence[Row], found: Sequence[bool]) -> list[Row]:
     """What ``repair/<benchmark>.<split>.jsonl`` holds of each item; ``answers.repair`` reads it."""
     return [_row(*parts) for parts in zip(repairs, samples, found, strict=True)]
 
 
-def _row(repair: Repair, sampled: Samples, found: bool) -> dict[str, Any]:
+def _row(repair: Repair, sampled: Row, found: bool) -> Row:
     item, check = repair.example, steps.task(repair.example.benchmark).check
     grade = benchmarks.get(item.benchmark).grade
     verdicts = [check(item.question, text) for text in repair.answers]
@@ -139,6 +133,6 @@ def _row(repair: Repair, sampled: Samples, found: bool) -> dict[str, Any]:
         "wrong_step": [verdict.step for verdict in verdicts],
         "blamed": [None if read.correct is None else not read.correct for read in feedback],
         "blamed_step": [read.step for read in feedback],
-        **{"k": sampled.k, "majority": sampled.majority, "best": sampled.best, "sample_tokens": sampled.tokens},
+        **sampled,
         "injected_found": found,
     }

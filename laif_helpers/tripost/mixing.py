@@ -60,7 +60,7 @@ def _tripost(here: list[Trajectory], listed: list[Example], p: StageParameters, 
     repairs = [row for each in here if each.updates for row in _repairs(each, p)]
     repairs = rng.sample(repairs, min(len(repairs), shares[0]))
     most = [-(-len(repairs) * part // p.mix[0]) for part in p.mix] if repairs else shares
-    right = [each for each in _different(here) if each.outcome == RIGHT]
+    right = [each for each in here if each.status == "kept" and each.outcome == RIGHT]
     if p.false_alarms:  # a right attempt that the model blames: its feedback is what most needs correcting
         right.sort(key=lambda each: not each.false_alarm)
     else:
@@ -68,11 +68,6 @@ def _tripost(here: list[Trajectory], listed: list[Example], p: StageParameters, 
     kept = right[: int(min(shares[1], most[1]))]
     gold = rng.sample(listed, int(min(shares[2], most[2], len(listed))))
     return repairs + [_row(each, "right", _chain(each)[-2:], (1.0, 1.0)) for each in kept] + [_gold(e) for e in gold]
-
-
-def _different(here: list[Trajectory]) -> list[Trajectory]:
-    """Without attempts whose words stand in an earlier one at the same question."""
-    return [each for each in here if each.status == "kept"]
 
 
 def _gold(example: Example) -> dict[str, Any]:
@@ -89,7 +84,7 @@ def _read(here: list[Trajectory], listed: list[Example]) -> dict[str, Grade]:
 def _rejection(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
     """Own attempts with the right answer, whatever their steps and form, as plain answers."""
     read = _read(here, listed)
-    right = [each for each in _different(here) if read[each.id].correct]
+    right = [each for each in here if each.status == "kept" and read[each.id].correct]
     return [_row(each, "own", (each.attempt,), (1.0,)) for each in rng.sample(right, min(len(right), p.budget))]
 
 
@@ -100,14 +95,14 @@ def _lmsi(here: list[Trajectory], listed: list[Example], p: StageParameters, rng
     for each in here:
         if answer := read[each.id]:
             votes.setdefault(each.item, Counter())[answer] += 1
-    found = [each for each in _different(here) if read[each.id]]
+    found = [each for each in here if each.status == "kept" and read[each.id]]
     agreed = [each for each in found if votes[each.item].most_common(1)[0][0] == read[each.id]]
     return [_row(each, "vote", (each.attempt,), (1.0,)) for each in rng.sample(agreed, min(len(agreed), p.budget))]
 
 
 def _critique(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
     """Feedback alone, on right and wrong attempts."""
-    readable = [each for each in _different(here) if each.outcome != UNREADABLE]
+    readable = [each for each in here if each.status == "kept" and each.outcome != UNREADABLE]
     rows = [_row(each, "critique", _chain(each)[:2], (0.0, p.feedback_weight)) for each in readable]
     return rng.sample(rows, min(len(rows), p.budget))
 
