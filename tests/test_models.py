@@ -209,6 +209,29 @@ def test_each_conversation_may_have_a_limit_of_its_own(tiny: Path) -> None:
             models.generate(str(tiny), [ask("a"), ask("b")], max_new_tokens=wrong)
 
 
+def test_an_answer_comes_as_soon_as_it_is_finished_and_only_once_when_memory_runs_out_later(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    conversations, limits = [ask(f"{n} and {n}") for n in range(16)], [1, *[9] * 15]
+    expected = models.generate(str(tiny), conversations, max_new_tokens=limits, progress=False)
+    original, reported, steps = decoding._Batch.advance, list[int](), list[list[int]]()
+
+    def advance(batch: Any) -> None:
+        steps.append(list(reported))
+        if len(steps) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        original(batch)
+
+    monkeypatch.setattr(decoding._Batch, "advance", advance)
+    told = {"on_done": lambda index, _: reported.append(index), "progress": False}
+    found = models.generate(str(tiny), conversations, max_new_tokens=limits, batch_size=16, **told)
+    assert 0 in steps[2] and len(steps[2]) < 4, "what is finished is told while the others go on"
+    assert [each.text for each in found] == [each.text for each in expected]
+    assert sorted(reported) == list(range(16))
+
+
 def test_prompts_that_begin_alike_are_grouped() -> None:
     def prompts(*beginnings: list[int], n: int = 20) -> list[decoding.Prompt]:
         return [decoding.Prompt(at, [*begin, at, *range(at)], 9) for at, begin in enumerate(beginnings * n)]

@@ -60,7 +60,7 @@ def decode(
         except RuntimeError as error:
             failure = out_of_memory(error)
         if failure:  # outside the handler: its traceback would keep the tensors alive
-            queue.extendleft(reversed(batch.prompts if batch else []))
+            queue.extendleft(reversed(batch.unfinished() if batch else []))
             batch, batch_size = None, _half(batch_size, failure)
             _free()
         elif batch and not batch.prompts:
@@ -120,6 +120,7 @@ class _Batch:
 
         self.model, self.prompts, self.settings = model, prompts, settings
         self.started = [time.perf_counter()] * len(prompts)
+        self.handed_out = set[int]()
         self.context, self.last_only = context_length(model), _last_position_only(model)
         self.cache, self.growable = new_cache(model)
         self.width = max(len(prompt.ids) for prompt in prompts)
@@ -196,24 +197,31 @@ class _Batch:
         self.done |= (token == self.stop).any(-1) | (self.count >= self.limit)
 
     def take_finished(self) -> list[Answer]:
-        """Answers of finished rows, which leave the batch, once they are enough to pay for moving the others."""
+        """Answers of the rows that have finished since the last call.
+
+        Finished rows leave the batch once they are enough to pay for moving the others.
+        """
         import torch
 
-        finished = int(self.done.sum())
-        if finished == 0 or REFILL_SHARE * len(self.prompts) > finished:
+        finished = self.done.nonzero()[:, 0].tolist()
+        fresh = [row for row in finished if self.prompts[row].index not in self.handed_out]
+        if not fresh:
             return []
-        leaving, staying = self.done.nonzero()[:, 0], (~self.done).nonzero()[:, 0].tolist()
-        count, tokens = self.count[leaving], self.out[leaving]
+        count, tokens = self.count[fresh], self.out[fresh]
         stopped = torch.isin(tokens.gather(1, count[:, None] - 1)[:, 0], self.stop)
         now = time.perf_counter()
         answers = [
             Answer(self.prompts[row].index, ids[: n - end], n, bool(end), now - self.started[row])
-            for row, ids, n, end in zip(
-                leaving.tolist(), tokens.tolist(), count.tolist(), stopped.tolist(), strict=True
-            )
+            for row, ids, n, end in zip(fresh, tokens.tolist(), count.tolist(), stopped.tolist(), strict=True)
         ]
-        self._keep(staying)
+        if len(finished) >= REFILL_SHARE * len(self.prompts):
+            self._keep((~self.done).nonzero()[:, 0].tolist())
+        self.handed_out.update(answer.index for answer in answers)
         return answers
+
+    def unfinished(self) -> list[Prompt]:
+        """The prompts whose answers nobody has yet."""
+        return [prompt for prompt in self.prompts if prompt.index not in self.handed_out]
 
     def _keep(self, staying: list[int]) -> None:
         import torch
