@@ -70,7 +70,9 @@ def _paired(run: RunDir) -> str:
     for row in versus.itertuples():
         interval = f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
         lines.append(f"| {row.arm} − {row.against} | {row.benchmark} | {interval} | {row.p_holm:.3f} | {row.verdict} |")
-    shown = f"{(versus.verdict != 'no difference shown').sum()} of {len(versus)} differences between two arms hold"
+    shown = (
+        f"{(~versus.verdict.str.startswith('no difference')).sum()} of {len(versus)} differences between two arms hold"
+    )
     head = f"<details><summary>LE and LEC against the other arms, paired over seeds: {shown}</summary>\n"
     return "\n".join([head, *lines, "\n</details>"])
 
