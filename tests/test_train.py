@@ -457,7 +457,9 @@ def test_broken_training_is_told_with_its_log(
 ) -> None:
     crash = [sys.executable, "-c", "print('last words'); import os; os.kill(os.getpid(), 9)"]
     monkeypatch.setattr(processes, "command", lambda *_, **__: crash)
-    with pytest.raises(RuntimeError, match=r"(?s)status -9 and no whole checkpoint.*last words"):
+    with pytest.raises(
+        RuntimeError, match=r"(?s)status -9 and no whole checkpoint \(killed.*fewer workers.*last words"
+    ):
         train.launch(parameters())
 
 

@@ -22,6 +22,13 @@ from laif_helpers.records import read_json, rows_of, write_json, write_jsonl
 from laif_helpers.train import lease, measured, snapshots
 from laif_helpers.train.settings import Row, Settings, finished, make_settings, read_log
 
+KILLED = (-9, 137, 247)
+"""What SIGKILL leaves: of the child itself, through a shell, and through DeepSpeed's launcher."""
+KILLED_HINT = (
+    " (killed from outside; most often memory ran out: set fewer workers or a smaller batch_size; the same command "
+    "goes on from the last whole state)"
+)
+
 
 def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None) -> Row:
     """Train ``p.base_model`` on ``p.folder.training_set`` into ``p.folder.checkpoint``; return the metrics.
@@ -106,9 +113,8 @@ def _judge(settings: Settings, status: int, log: Path) -> None:
         return
     if processes.port_was_taken(log):
         raise RuntimeError("three free ports in a row were taken before the ranks could use them; run it again")
-    raise RuntimeError(
-        f"training ended with status {status} and no whole checkpoint. End of {log}:\n{processes.tail(log)}"
-    )
+    ended = f"training ended with status {status} and no whole checkpoint{KILLED_HINT if status in KILLED else ''}"
+    raise RuntimeError(f"{ended}. End of {log}:\n{processes.tail(log)}")
 
 
 @contextmanager
