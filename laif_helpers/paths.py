@@ -95,10 +95,6 @@ class IterationDir:
     def responses(self, benchmark: str, split: str) -> Path:
         return self.path / "responses" / f"{file_label(benchmark)}.{split}.jsonl"
 
-    def seconds(self, benchmark: str, split: str) -> Path:
-        """How long each answer took; no stage depends on it."""
-        return self.responses(benchmark, split).with_suffix(".seconds.csv")
-
     def replies(self, arm: str) -> Path:
         return self.path / "instruct" / f"{arm}.replies.sqlite"
 

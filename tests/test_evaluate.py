@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from laif_helpers.evaluate import grading, jobs
 from laif_helpers.evaluate import recorded as evaluate_recorded
 from laif_helpers.models.server import ServerError
 from laif_helpers.records import Completion, Message, Response, read_jsonl, read_rows, write_jsonl
-from laif_helpers.runner import manifest, plan
 
 LIMIT = 12
 
@@ -207,40 +205,6 @@ def test_finished_files_are_left_alone_and_grow_with_the_limit(
     files = evaluate.evaluate(stage(limit=LIMIT + 5))
     assert len(target.asked) == 2 * 5 + len(refused)
     assert len(read_jsonl(files[0], Response)) == LIMIT + 5
-
-
-def test_seconds_lie_beside_the_answers_and_change_no_file_that_is_hashed(
-    target: Target, stage: Callable[..., recipe.StageParameters], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = texts(evaluate.evaluate(stage(run="whole")))
-    quick = target.answer
-    took = iter(range(1, 1000))
-    monkeypatch.setattr(target, "answer", lambda turns: replace(quick(turns), seconds=float(next(took))))
-    files = evaluate.evaluate(stage())
-    assert texts(files) == whole, "a slower machine leaves the same answers"
-    p, rows = stage(), list(read_rows(files[0]))
-    seconds = jobs.seconds(p.folder.seconds("practice", "test"))
-    assert list(seconds.values()) == [float(LIMIT - place) for place in range(LIMIT)], "asked in reverse"
-    answers = evaluate.load_responses(p.folder)
-    table = evaluate.slowest(answers, p.folder, n=3)
-    assert table["seconds"].tolist() == [24, 23, 22] and set(table["split"]) == {"train"}
-    test = evaluate.slowest(answers[answers["split"] == "test"], p.folder, n=1).iloc[0]
-    assert (test["id"], test["seconds"]) == (rows[0]["id"], 12)
-    assert test["tokens_per_s"] == round(rows[0]["new_tokens"] / 12, 1) > 0
-    evaluate.evaluate(stage(limit=LIMIT + 1))
-    grown = jobs.seconds(p.folder.seconds("practice", "test"))
-    asked_again = {row["id"] for row in rows if row["reason"].startswith(grading.NO_ANSWER)}
-    assert {key: grown[key] for key in seconds if key not in asked_again}.items() <= seconds.items()
-    assert len(grown) == LIMIT + 1
-    stage_of = plan.Stage(paths.RunDir.named("t"), stage(), plan.ANALYSE)
-    assert not [label for label in manifest.inputs(stage_of, {}, paths.NOTEBOOKS)["files"] if "seconds" in label]
-
-
-def test_answers_without_seconds_have_no_slowest(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:
-    evaluate.evaluate(stage())
-    stage().folder.seconds("practice", "test").unlink()
-    answers = evaluate.load_responses(stage().folder)
-    assert evaluate.slowest(answers, stage().folder).empty and evaluate.slowest(answers.head(0), stage().folder).empty
 
 
 def test_splits_that_an_iteration_needs(stage: Callable[..., recipe.StageParameters]) -> None:

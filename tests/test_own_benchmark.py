@@ -17,7 +17,7 @@ from laif_helpers.error_analysis import tables as error_tables
 from laif_helpers.evaluate import grading, looks
 from laif_helpers.graders import second
 from laif_helpers.instruct import tables as instruct_tables
-from laif_helpers.records import Completion, Example, Grade, write_jsonl, write_text
+from laif_helpers.records import Completion, Example, Grade, write_jsonl
 
 SUM = {"question": "How many legs have 3 cats?", "answer": "12", "type": "legs"}
 BIRD = {"question": "Which is a bird?", "answer": "a wren", "choices": ["a bat", "a wren", "a bee"]}
@@ -439,7 +439,6 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> recipe.StagePar
             answers = [Completion("#### 99999" if at < wrong else str(bench.gold_response(e)), 9, 9, "stop", 1.5)
                     for at, e in enumerate(items)]  # fmt: skip
             write_jsonl(folder.responses(name, split), grading.to_responses(bench, items, answers, "m", split))
-            write_text(folder.seconds(name, split), "id,seconds\n" + "".join(f"{item.id},1.5\n" for item in items))
     return p
 
 
@@ -453,7 +452,7 @@ def test_tables_of_answers_name_the_file(compared: recipe.StageParameters) -> No
     scores, audit = evaluate.summary(answers), evaluate.second_opinion(answers)
     facets = evaluate.weakest(evaluate.by_facet(answers), at_least=1)
     printed = shown(
-        *(scores, facets, audit, evaluate.longest(answers), evaluate.slowest(answers, folder), instruct.plan(p).notes),
+        *(scores, facets, audit, evaluate.longest(answers), instruct.plan(p).notes),
         *(
             evaluate.observation(scores),
             looks.for_browsing(answers),

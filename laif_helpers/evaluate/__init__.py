@@ -22,7 +22,6 @@ from laif_helpers.evaluate.tables import (
     observation,
     observation_on_audit,
     second_opinion,
-    slowest,
     summary,
     weakest,
 )

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-import pandas as pd
-
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.evaluate.grading import graders_hash, items_hash, to_responses
 from laif_helpers.paths import IterationDir, stamp_of
@@ -22,7 +20,6 @@ from laif_helpers.records import (
     sound_rows,
     write_json,
     write_jsonl,
-    write_text,
 )
 
 
@@ -62,10 +59,6 @@ class Job:
         return [self.path.with_name(f".{self.path.stem}.partial"), *sorted(parts)]
 
     @property
-    def seconds(self) -> Path:
-        return self.folder.seconds(self.benchmark.name, self.split)
-
-    @property
     def stamp(self) -> Path:
         return stamp_of(self.path)
 
@@ -93,7 +86,7 @@ def finished_before(job: Job) -> dict[str, Completion]:
     stamp = read_state(job.stamp)
     if not job.path.is_file() or stamp.get("header") != job.header:
         return {}
-    known, took = {}, seconds(job.seconds)
+    known = {}
     rows = list[Response]()
     for fields in sound_rows(job.path):
         with suppress(TypeError):
@@ -105,7 +98,7 @@ def finished_before(job: Job) -> dict[str, Completion]:
     for row in rows:
         if (name := name_of(row.id, row.sample)) not in unanswered:
             known[key_of(name, row.messages)] = Completion(
-                row.text, row.prompt_tokens, row.new_tokens, "length" if name in cut else "stop", took.get(name, 0.0)
+                row.text, row.prompt_tokens, row.new_tokens, "length" if name in cut else "stop"
             )
     return known
 
@@ -144,10 +137,6 @@ def finish(job: Job, model: str, audit: bool) -> Path:
     if job.path.is_file() and not job.damaged and read_state(job.stamp) == stamp:
         return job.path
     completions = [job.known[key] for key in job.keys]
-    # in a file of their own, so that equal answers stay equal files; what was never asked took 0 seconds
-    rows = zip(job.examples, job.samples, completions, strict=True)
-    took = [(name_of(example.id, sample), done.seconds) for example, sample, done in rows if done.seconds]
-    write_text(job.seconds, pd.DataFrame(took, columns=["id", "seconds"]).to_csv(index=False))
     graded = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)
     write_graded(job.path, graded, job.samples, stamp)
     for partial in job.partials:
@@ -160,15 +149,6 @@ def write_graded(path: Path, graded: list[Response], samples: Iterable[int], sta
     stamp_of(path).unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     write_jsonl(path, [replace(row, sample=sample) for row, sample in zip(graded, samples, strict=True)])
     write_json(stamp_of(path), stamp)
-
-
-def seconds(path: Path) -> dict[str, float]:
-    """Seconds by row's name; {} if there is no such file, as beside answers of earlier releases, or a damaged one."""
-    try:
-        table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False)
-        return dict(zip(table["id"], table["seconds"].astype(float), strict=True))
-    except (OSError, ValueError, KeyError):
-        return {}
 
 
 def _ids(job: Job, chosen: Callable[[Completion], bool]) -> list[str]:

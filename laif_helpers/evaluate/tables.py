@@ -9,7 +9,6 @@ import pandas as pd
 from laif_helpers import benchmarks, origins
 from laif_helpers.answers import joined
 from laif_helpers.answers.joined import shortened
-from laif_helpers.evaluate.jobs import seconds
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response
@@ -165,21 +164,6 @@ def longest(df: pd.DataFrame, n: int = 5) -> pd.DataFrame:
     columns = ["id", "benchmark", "split", "new_tokens", "characters", "thought", "cut", "correct", "reason"]
     table["thought"] = table["thought"].str.len()
     return shortened(table.nlargest(n, ["new_tokens", "characters"])[columns].reset_index(drop=True))
-
-
-def slowest(df: pd.DataFrame, folder: IterationDir, n: int = 5) -> pd.DataFrame:
-    """The ``n`` answers of ``df`` (graded rows) that took longest, slowest first; empty for recorded answers.
-
-    ``seconds`` are those of the clock from joining the batch, or from sending the request, to the last token. Many
-    items are answered side by side, so that seconds do not add up and ``tokens_per_s`` is one item's alone.
-    """
-    keys = list(zip(df["benchmark"], df["split"], strict=True))
-    took = {key: seconds(folder.seconds(*key)) for key in set(keys)}
-    timed = df.assign(seconds=[took[key].get(id) for key, id in zip(keys, df["id"], strict=True)])
-    timed = timed.dropna(subset=["seconds"]).astype({"seconds": float})
-    timed["tokens_per_s"] = (timed["new_tokens"] / timed["seconds"]).astype(float).round(1)
-    columns = ["id", "benchmark", "split", "seconds", "new_tokens", "tokens_per_s", "correct", "reason"]
-    return shortened(timed.nlargest(n, "seconds")[columns].reset_index(drop=True))
 
 
 def second_opinion(df: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from laif_helpers import launch as processes
 from laif_helpers.paths import IterationDir
@@ -30,12 +29,12 @@ KILLED_HINT = (
 )
 
 
-def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None) -> Row:
+def launch(p: StageParameters) -> Row:
     """Train ``p.base_model`` on ``p.folder.training_set`` into ``p.folder.checkpoint``; return the metrics.
 
-    ``on_row`` gets all rows of the training log so far whenever there are new ones. A checkpoint that the same
-    settings, base and training set made is kept, and its metrics returned. Writes ``train_config.json``,
-    ``train.out``, ``train_log.jsonl``, ``train_metrics.json`` and ``probe.jsonl`` into ``p.folder``.
+    A checkpoint that the same settings, base and training set made is kept, and its metrics returned. Writes
+    ``train_config.json``, ``train.out``, ``train_log.jsonl``, ``train_metrics.json`` and ``probe.jsonl`` into
+    ``p.folder``.
 
     Raises ValueError (FileNotFoundError, PermissionError) with a sentence for bad input, RuntimeError with the
     end of the log where the training broke.
@@ -43,14 +42,12 @@ def launch(p: StageParameters, on_row: Callable[[list[Row]], None] | None = None
     settings = make_settings(p)
     if finished(settings):
         shutil.rmtree(settings.snapshots, ignore_errors=True)  # a kill may have come before they were thrown away
-        if on_row and (rows := read_log(p.folder.path / "train_log.jsonl")):
-            on_row(rows)
         _grade_probe(p)
         return read_json(p.folder.train_metrics)
     config = _fresh_folder(settings)
     log = p.folder.path / "train.out"
     begin = time.perf_counter()
-    with _progress(p.folder, on_row) as progress:
+    with _progress(p.folder) as progress:
         status = _run(settings, config, log, progress)
     _judge(settings, status, log)
     metrics = read_json(p.folder.train_metrics) | {"child_seconds": round(time.perf_counter() - begin, 2)}
@@ -118,25 +115,22 @@ def _judge(settings: Settings, status: int, log: Path) -> None:
 
 
 @contextmanager
-def _progress(folder: IterationDir, on_row: Callable[[list[Row]], None] | None) -> Iterator[Callable[[], None]]:
-    """Follows ``train_log.jsonl``: a bar over optimiser steps, and the caller's ``on_row``. Gives a function that looks
-    once a second at most, for on a CPU the training needs the cores that looking takes."""
+def _progress(folder: IterationDir) -> Iterator[Callable[[], None]]:
+    """Follows ``train_log.jsonl``: a bar over optimiser steps. Gives a function that looks once a second at most, for
+    on a CPU the training needs the cores that looking takes."""
     from tqdm.auto import tqdm
 
-    due, seen = 0.0, 0
+    due = 0.0
     with tqdm(desc="loading", unit="step") as bar:
 
         def look() -> None:
-            nonlocal due, seen
+            nonlocal due
             due = time.monotonic() + 1.0
             rows = read_log(folder.path / "train_log.jsonl")
-            if len(rows) == seen:
-                return
-            seen, bar.total = len(rows), rows[-1]["of"]
-            bar.set_description(f"loss {rows[-1]['loss']:.3f}", refresh=False)
-            bar.update(rows[-1]["step"] - bar.n)
-            if on_row:
-                on_row(rows)
+            if rows and rows[-1]["step"] > bar.n:
+                bar.total = rows[-1]["of"]
+                bar.set_description(f"loss {rows[-1]['loss']:.3f}", refresh=False)
+                bar.update(rows[-1]["step"] - bar.n)
 
         yield lambda: look() if time.monotonic() >= due else None
         look()
@@ -150,31 +144,3 @@ def _grade_probe(p: StageParameters) -> None:
     write_jsonl(
         p.folder.probe, [row | {"after_correct": b.grade(item, row["after"]).correct} for row, b, item in probed]
     )
-
-
-def live_curve(every: float = 2.0) -> Callable[[list[Row]], None]:
-    """An ``on_row`` for ``launch`` that draws the loss in place, at most once in ``every`` seconds, and for at most a
-    twenty-fifth of the time: on a CPU the training itself needs the cores.
-    """
-    import pandas as pd
-    from IPython.display import display
-
-    from laif_helpers import figures
-
-    handle: Any = None
-    due = 0.0
-
-    def draw(rows: list[Row]) -> None:
-        nonlocal handle, due
-        begin = time.monotonic()
-        if rows[-1]["step"] < rows[-1]["of"] and begin < due:
-            return
-        figure = figures.loss_curve(pd.DataFrame(rows))
-        if handle is None:
-            handle = display(figure, display_id=True)
-        else:
-            handle.update(figure)
-        now = time.monotonic()
-        due = now + max(every, 25 * (now - begin))
-
-    return draw

@@ -15,7 +15,6 @@ WRITES = {
         "answers as they come": r"\.practice\.test\.partial",
         "answers": r"responses/practice\.test\.jsonl$",
         "the answers' stamp": r"\.practice\.test\.made$",
-        "answer times": r"practice\.test\.seconds\.csv$",
     },
     MAP: {"the error map's table": r"errors\.parquet$", "weaknesses": r"weaknesses\.json$"},
     TEACH: {
