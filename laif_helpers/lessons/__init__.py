@@ -140,20 +140,20 @@ def mix(
 ) -> list[dict[str, Any]]:
     """Rows of ``train.jsonl``: per benchmark ``budget`` items, ``replay_fraction`` of them right-answered ones.
 
-    ``right_examples``: training items that the target answered right, the replay pool; an item that is
-    already among the lessons is not replayed. ``tests``: (name, question) that must not be trained on
-    (``test_questions``). Where too few lessons or right items exist, the rows are what there is
-    (``shortfalls`` says how few). Raises ValueError for a test question.
+    ``right_examples``: training items that the target answered right, the replay pool; an item that is already among
+    the lessons or ``tests`` is not replayed. ``tests``: (name, question) that must not be trained on
+    (``test_questions``). Where too few lessons or right items exist, the rows are what there is (``shortfalls`` says
+    how few). Raises ValueError for a lesson that is a test question.
     """
     wanted, replay = shares(budget, replay_fraction)
     forbidden = {normalise(question): name for name, question in tests}
     rows = []
     for name in sorted({lesson.benchmark for lesson in lessons} | {example.benchmark for example in right_examples}):
         mine = [lesson for lesson in lessons if lesson.benchmark == name and lesson.status == "kept"][:wanted]
-        taken = {normalise(lesson.question) for lesson in mine}
+        taken = forbidden.keys() | {normalise(lesson.question) for lesson in mine}
         pool = [example for example in right_examples if example.benchmark == name]
         rows += [_lesson_row(lesson, forbidden) for lesson in mine]
-        rows += [_replay_row(example, forbidden) for example in _replayed(name, pool, taken, replay, seed)]
+        rows += [_replay_row(example) for example in _replayed(name, pool, taken, replay, seed)]
     random.Random(f"{seed}-mix").shuffle(rows)
     return rows
 
@@ -165,24 +165,21 @@ def _replayed(name: str, pool: list[Example], taken: set[str], n: int, seed: int
 
 
 def _lesson_row(lesson: Lesson, forbidden: Mapping[str, str]) -> dict[str, Any]:
+    if found := forbidden.get(normalise(lesson.question)):
+        raise ValueError(f"training item {lesson.id} is test item {found}; run the lessons' checks again")
     asked = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
     source = "gold" if lesson.instructor == "gold" else "lesson"
-    row = {"id": lesson.id, "benchmark": lesson.benchmark, "source": source}
-    return _row(row, lesson.question, asked, lesson.response, forbidden)
+    return _row(lesson.id, lesson.benchmark, source, asked, lesson.response)
 
 
-def _replay_row(example: Example, forbidden: Mapping[str, str]) -> dict[str, Any]:
+def _replay_row(example: Example) -> dict[str, Any]:
     bench = benchmarks.get(example.benchmark)
-    row = {"id": example.id, "benchmark": bench.name, "source": "replay"}
-    return _row(row, bench.question_text(example), bench.messages(example), worked(bench, example), forbidden)
+    return _row(example.id, bench.name, "replay", bench.messages(example), worked(bench, example))
 
 
-def _row(
-    row: dict[str, Any], question: str, asked: list[Message], answer: str, forbidden: Mapping[str, str]
-) -> dict[str, Any]:
-    if found := forbidden.get(normalise(question)):
-        raise ValueError(f"training item {row['id']} is test item {found}; run the lessons' checks again")
-    return row | {"messages": [*asked, {"role": "assistant", "content": answer}], "weight": 1.0}
+def _row(id: str, benchmark: str, source: str, asked: list[Message], answer: str) -> dict[str, Any]:
+    messages = [*asked, {"role": "assistant", "content": answer}]
+    return {"id": id, "benchmark": benchmark, "source": source, "messages": messages, "weight": 1.0}
 
 
 def shortfalls(

@@ -231,7 +231,7 @@ def answer(
         texts = local.tokenizer.batch_decode([a.ids for a in answers], skip_special_tokens=True)
         for done, text in zip(answers, texts, strict=True):
             finish = "stop" if done.stopped else "length"
-            yield done.index, Completion(text, len(ids[done.index]), done.generated, finish, round(done.seconds, 3))
+            yield done.index, Completion(text, len(ids[done.index]), done.generated, finish)
 
 
 def log_probabilities(model: Any, ids: Any) -> Any:

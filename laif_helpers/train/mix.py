@@ -76,7 +76,7 @@ def make(p: StageParameters) -> Mix:
     right = _right_answers(p) if replay else {}
     rows = lessons.mix(
         [replace(lesson, status="kept") for lesson in sorted(kept, key=lambda lesson: lesson.status)],
-        _replay_pool(p, tests, right) if replay else [],
+        [e for name in p.in_domain if replay for e in joined.learnable(p, name) if (name, e.id) in right],
         budget=p.budget * (CANDIDATES if by_tokens else 1),
         replay_fraction=p.replay_fraction,
         seed=p.draw,
@@ -154,16 +154,6 @@ def _right_answers(p: StageParameters) -> dict[tuple[str, str], str]:
             "there are none; set replay_fraction: 0 to train on lessons alone"
         )
     return right
-
-
-def _replay_pool(p: StageParameters, tests: list[tuple[str, str]], right: dict[tuple[str, str], str]) -> list[Example]:
-    """Training items answered right in the previous iteration, without those that a test split holds too."""
-    forbidden = {normalise(question) for _, question in tests}
-    pool = []
-    for name in p.in_domain:
-        text = benchmarks.get(name).question_text
-        pool += [e for e in joined.learnable(p, name) if (name, e.id) in right and normalise(text(e)) not in forbidden]
-    return pool
 
 
 def _in_own_words(row: Row, right: dict[tuple[str, str], str]) -> Row:

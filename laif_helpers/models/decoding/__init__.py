@@ -8,7 +8,6 @@ of a copy of all of it.
 
 import gc
 import itertools
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -119,7 +118,6 @@ class _Batch:
         import torch
 
         self.model, self.prompts, self.settings = model, prompts, settings
-        self.started = [time.perf_counter()] * len(prompts)
         self.handed_out = set[int]()
         self.context, self.last_only = context_length(model), _last_position_only(model)
         self.cache, self.growable = new_cache(model)
@@ -209,9 +207,8 @@ class _Batch:
             return []
         count, tokens = self.count[fresh], self.out[fresh]
         stopped = torch.isin(tokens.gather(1, count[:, None] - 1)[:, 0], self.stop)
-        now = time.perf_counter()
         answers = [
-            Answer(self.prompts[row].index, ids[: n - end], n, bool(end), now - self.started[row])
+            Answer(self.prompts[row].index, ids[: n - end], n, bool(end))
             for row, ids, n, end in zip(fresh, tokens.tolist(), count.tolist(), stopped.tolist(), strict=True)
         ]
         if len(finished) >= REFILL_SHARE * len(self.prompts):
@@ -240,7 +237,6 @@ class _Batch:
             self.width -= unused
         # Last: if memory ran out above, these are the rows that start again.
         self.prompts = [self.prompts[row] for row in staying]
-        self.started = [self.started[row] for row in staying]
 
     def absorb(self, other: "_Batch") -> None:
         """Take in the rows of a batch that has just read its prompts (and so has one new token a row)."""
@@ -256,7 +252,6 @@ class _Batch:
         for name in ("pad", "limit", "out", "count", "done", "noise", "token"):
             setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
         self.prompts = self.prompts + other.prompts
-        self.started = self.started + other.started
 
 
 def context_length(model: Any) -> int:

@@ -5,7 +5,6 @@ alike ones; in a family to which padding might matter, a batch holds prompts of 
 """
 
 import itertools
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +19,7 @@ def decode(model: Any, prompts: list[Prompt], stop_ids: list[int], temperature: 
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
 
-    width, started = max(len(prompt.ids) for prompt in prompts), time.perf_counter()
+    width = max(len(prompt.ids) for prompt in prompts)
     ids = torch.full((len(prompts), width), stop_ids[0] if stop_ids else 0, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
@@ -35,9 +34,7 @@ def decode(model: Any, prompts: list[Prompt], stop_ids: list[int], temperature: 
         found = model.generate(
             ids.to(model.device), attention_mask=mask.to(model.device), logits_processor=LogitsProcessorList(chosen)
         )
-    seconds = time.perf_counter() - started
-    rows = found[:, width:].tolist()
-    return [_answer(prompt, row, stop_ids, seconds) for prompt, row in zip(prompts, rows, strict=True)]
+    return [_answer(prompt, row, stop_ids) for prompt, row in zip(prompts, found[:, width:].tolist(), strict=True)]
 
 
 def batches(model: Any, prompts: list[Prompt], size: int) -> Iterator[list[Prompt]]:
@@ -54,11 +51,11 @@ def batches(model: Any, prompts: list[Prompt], size: int) -> Iterator[list[Promp
             yield waiting[at : at + size]
 
 
-def _answer(prompt: Prompt, row: list[int], stop_ids: list[int], seconds: float) -> Answer:
+def _answer(prompt: Prompt, row: list[int], stop_ids: list[int]) -> Answer:
     stops = set(stop_ids)
     end = next((at for at, token in enumerate(row) if token in stops), None)
     ids = row if end is None else row[:end]
-    return Answer(prompt.index, ids, len(ids) + (end is not None), end is not None, seconds)
+    return Answer(prompt.index, ids, len(ids) + (end is not None), end is not None)
 
 
 class _Draw:

@@ -29,7 +29,6 @@ class Answer:
     ids: list[int]
     generated: int
     stopped: bool
-    seconds: float
 
 
 def seeds(prompts: list[list[int]], seed: int, numbers: Sequence[int] | None = None) -> list[tuple[int, ...]]:
