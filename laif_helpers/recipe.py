@@ -210,8 +210,13 @@ def local_target(target: str) -> str:
     return str(found.path or target)
 
 
+GONE = {"curriculum": "none"}
+"""Keys of earlier releases, with the value that means what is done now: recipes of earlier runs hold them."""
+
+
 def build(model: type[Recipe], values: Mapping[str, Any]) -> Any:
     """``model(**values)``, with one sentence for every problem. Raises ValueError."""
+    values = {key: value for key, value in values.items() if GONE.get(key, ...) != value}
     unknown = [key for key in values if key not in model.model_fields]
     if unknown:
         close = difflib.get_close_matches(unknown[0].lower().replace("-", "_"), model.model_fields, n=1)

@@ -83,7 +83,6 @@ def test_neighbours_are_the_nearest_right_items() -> None:
         shown = request.messages[1]["content"]
         texts = {example.id: example.question for example in TRAIN}
         assert f"1. {texts[request.neighbour_ids[0]]}\n\n2. {texts[request.neighbour_ids[1]]}" in shown
-    assert "Words that no right neighbour has" in repr(tables.contrast(plan, {}, 3))
 
 
 def test_more_neighbours_than_right_items_is_refused() -> None:
@@ -113,7 +112,7 @@ def test_no_wrong_items_ends_the_arm_well() -> None:
         assert "no wrong items" in found["ended"] and found["ended"] in repr(tables.overview(plan))
         assert found["ended"] in repr(tables.observation(p, plan, quotes.quote(plan, p), {}, outcome))
         assert p.folder.lessons(arm).read_text() == "" and outcome == []
-        repr([tables.shown(plan), tables.contrast(plan, {}), tables.diagnoses(plan, {})])
+        repr([tables.shown(plan), tables.diagnoses(plan, {})])
     p = parameters("auggpt")
     assert not instruct.plan(p).ended, "auggpt needs no error"
 

@@ -90,6 +90,12 @@ def test_bad_values_are_refused_in_a_sentence(values: dict[str, object], sentenc
         build(Recipe, values)
 
 
+def test_the_recipe_of_an_earlier_run_is_read() -> None:
+    assert recipe.build(recipe.Recipe, recipe.GONE | {"budget": 3}) == recipe.build(recipe.Recipe, {"budget": 3})
+    with pytest.raises(ValueError, match="unknown recipe key 'curriculum'"):
+        recipe.build(recipe.Recipe, {"curriculum": "length"})
+
+
 def test_a_notebook_by_hand_may_teach_from_the_split_that_is_measured() -> None:
     values = {"run": "r", "arm": "lec", "iteration": 1, "test_split": "train", "benchmarks": ["practice"]}
     assert build(recipe.StageParameters, values).error_split == "train"

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from laif_helpers import lessons
-from laif_helpers.embeddings import words
 from laif_helpers.figures import html as safe_html
 from laif_helpers.instruct import planning, quotes
 from laif_helpers.instruct.learning import diagnosed
@@ -82,11 +81,6 @@ def overview(plan: Plan) -> Shown:
     return Shown(pd.DataFrame(rows), text)
 
 
-def quoted(quote: quotes.Quote) -> Shown:
-    """The quote and what it says."""
-    return Shown(quote.table, quote.observation)
-
-
 def shown(plan: Plan, which: int = 0) -> Text:
     """One request in full, as it goes to the instructor."""
     if not plan.requests:
@@ -151,32 +145,6 @@ def examples(results: list[Lesson], status: str = "kept", n: int = 5) -> Shown:
     rows = [(", ".join(item.source_ids), item.question, item.response, item.reason) for item in chosen]
     table = pd.DataFrame(rows, columns=["source", "question", "response", "reason"])
     return Shown(table.drop(columns="reason") if status == "kept" else table)
-
-
-# -- LEC: the contrast
-
-
-def contrast(plan: Plan, replies: dict[str, Reply], which: int = 0) -> Text:
-    """What one error has that its right neighbours lack, in words, and what the instructor makes of it."""
-    if not plan.requests:
-        return Text("There is no error to contrast.")
-    request = plan.requests[which % len(plan.requests)]
-    study = plan.studies[request.benchmark]
-    everything = study.everything
-    source = everything[request.source_ids[0]]
-    asked = study.bench.question_text(source.example)
-    near = {word for id in request.neighbour_ids for word in words(study.bench.question_text(everything[id].example))}
-    own = dict.fromkeys(words(asked))
-    lines = [
-        f"Error {source.example.id}: {asked}",
-        f"Right answer: {source.example.gold}",
-        f"The target's answer: {source.text.strip()}",
-        f"Words shared with a right neighbour: {', '.join(word for word in own if word in near) or 'none'}",
-        f"Words that no right neighbour has: {', '.join(word for word in own if word not in near) or 'none'}",
-    ]
-    if request.key in replies:
-        lines.append(f"The instructor: {lessons.diagnosis(replies[request.key].text) or 'no diagnosis'}")
-    return Text("\n\n".join(lines))
 
 
 def observation(

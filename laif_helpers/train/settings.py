@@ -17,7 +17,7 @@ from laif_helpers import launch, models
 from laif_helpers.arms import Signal
 from laif_helpers.models import tokenizers
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir, resolve, runs_dir
-from laif_helpers.recipe import Recipe, StageParameters, local_target
+from laif_helpers.recipe import GONE, Recipe, StageParameters, local_target
 from laif_helpers.records import ROLLOUT, digest, file_hash, read_json, read_rows, read_state, sound_rows
 from laif_helpers.sections import TrainingSection
 from laif_helpers.train import measured
@@ -90,7 +90,8 @@ class Settings(TrainingSection):
             others.discard("max_new_tokens")
         if not self.template_values:
             others.add("template_values")
-        return {key: value for key, value in self.model_dump().items() if key not in others}
+        # a checkpoint made while there were other orders is still known
+        return {key: value for key, value in self.model_dump().items() if key not in others} | GONE
 
     @property
     def identity(self) -> str:
