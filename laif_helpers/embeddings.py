@@ -103,26 +103,20 @@ def _unit(matrix: np.ndarray) -> np.ndarray:
 
 
 def _sentence_model(name: str) -> Any:
-    try:
-        if name.partition(":")[0] == BERT_MEAN:
-            return _mean_of_states(name.partition(":")[2] or "bert-base-uncased")
-        where = _minilm_folder() if name == "minilm" else name
-        from sentence_transformers import SentenceTransformer
+    where = _minilm_folder() if name == "minilm" else name
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-        return SentenceTransformer(where)
+    try:
+        if name.partition(":")[0] != BERT_MEAN:
+            return SentenceTransformer(where)
+        encoder = Transformer(name.partition(":")[2] or "bert-base-uncased", max_seq_length=512)
+        return SentenceTransformer(modules=[encoder, Pooling(encoder.get_embedding_dimension(), "mean")])
     except OSError as error:
         raise ValueError(
             f"embedding {name!r}: no such model here or at the hub ({str(error).splitlines()[0][:120]}); use 'tfidf', "
             "'minilm', 'bert-mean:<folder>' or a sentence-transformers folder"
         ) from None
-
-
-def _mean_of_states(where: str) -> Any:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-
-    encoder = Transformer(where, max_seq_length=512)
-    return SentenceTransformer(modules=[encoder, Pooling(encoder.get_embedding_dimension(), "mean")])
 
 
 def _minilm_folder() -> str:

@@ -233,17 +233,6 @@ def build(model: type[Recipe], values: Mapping[str, Any]) -> Any:
         raise ValueError("; ".join(map(_sentence, problems))) from None
 
 
-def _check_path(path: Path) -> None:
-    """Refuse a recipe that is not there, with the nearest one that is. Raises FileNotFoundError."""
-    if path.is_file():
-        return
-    known = {file.stem: file for file in (ROOT / "papermill_runs").glob("*.yaml")}
-    near = difflib.get_close_matches(path.stem, known, n=1)
-    what = "is a folder" if path.is_dir() else "does not exist"
-    hint = f"did you mean {known[near[0]].relative_to(ROOT)}?" if near else "the recipes lie in papermill_runs/*.yaml"
-    raise FileNotFoundError(f"recipe {path} {what}; {hint}")
-
-
 def _read(path: Path) -> dict[str, Any]:
     """The mapping that a recipe file holds. Raises ValueError with a sentence for any other content."""
     text = read_text(path)
@@ -284,8 +273,14 @@ def from_notebook(namespace: Mapping[str, Any]) -> StageParameters:
 def load(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
     """Values of a recipe file and of ``--set`` overrides, unvalidated, and where each value came from.
 
-    Returns ``(values, origins)``; origins map a key to ``recipe`` or ``--set``. Raises ValueError.
+    Returns ``(values, origins)``; origins map a key to ``recipe`` or ``--set``. Raises ValueError, or FileNotFoundError
+    with the nearest recipe that is there.
     """
-    _check_path(path)
+    if not path.is_file():
+        known = {file.stem: file for file in (ROOT / "papermill_runs").glob("*.yaml")}
+        near = difflib.get_close_matches(path.stem, known, n=1)
+        what = "is a folder" if path.is_dir() else "does not exist"
+        nearest = f"did you mean {known[near[0]].relative_to(ROOT)}?" if near else ""
+        raise FileNotFoundError(f"recipe {path} {what}; {nearest or 'the recipes lie in papermill_runs/*.yaml'}")
     values, over = _read(path), dict(overrides or {})
     return values | over, dict.fromkeys(values, "recipe") | dict.fromkeys(over, "--set")

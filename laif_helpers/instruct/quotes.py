@@ -120,14 +120,3 @@ def _sample_size(study: Study) -> float:
     """Characters of one sample: the mean over the benchmark's own questions and gold answers."""
     question, answer = lessons.typical_size(study.bench, [item.example for item in (*study.wrong, *study.right)])
     return question + answer + OVERHEAD * bool(question)
-
-
-def as_metrics(quoted: Quote) -> Mapping[str, object]:
-    """The quote as a notebook records it."""
-    return {
-        "quote_requests": quoted.requests,
-        "quote_lessons": quoted.lessons,
-        "quote_input_tokens": [round(value) for value in quoted.input_tokens],
-        "quote_output_tokens": [round(value) for value in quoted.output_tokens],
-        "quote_usd": [round(value, 4) for value in quoted.usd] if quoted.usd else None,
-    }

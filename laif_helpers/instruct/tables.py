@@ -187,8 +187,12 @@ def metrics(
         "replies": len(replies),
         "spent_usd": round(sum(reply.usd for reply in replies.values()), 6),
         "notes": list(plan.notes),
+        "quote_requests": quoted.requests,
+        "quote_lessons": quoted.lessons,
+        "quote_input_tokens": [round(value) for value in quoted.input_tokens],
+        "quote_output_tokens": [round(value) for value in quoted.output_tokens],
+        "quote_usd": [round(value, 4) for value in quoted.usd] if quoted.usd else None,
     }
-    found |= quotes.as_metrics(quoted)
     if not p.quote_only:
         found["funnel"] = lessons.funnel(results, plan.requested)
         found["rejected"] = {row["status"]: row["lessons"] for row in reasons(results).to_dict("records")}

@@ -9,7 +9,7 @@ import functools
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -60,15 +60,15 @@ async def ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger)
             await _resume(to, Sent(*batch))
         while left := _missing(requests, to):
             chosen = _affordable(left, to)
-            token, reserved = uuid.uuid4().hex, {key: usd for key, (_, usd) in chosen.items()}
-            ledger.begin_batch(token, {key: (json.dumps(body), usd) for key, (body, usd) in chosen.items()})
-            id = await _submit(to, token, {key: body for key, (body, _) in chosen.items()})
-            before = len(ledger.replies(reserved))
-            problem = await _collect(to, Sent(token, id, reserved))
-            if len(ledger.replies(reserved)) == before:
+            sent = Sent(uuid.uuid4().hex, "", {key: usd for key, (_, usd) in chosen.items()})
+            ledger.begin_batch(sent.token, {key: (json.dumps(body), usd) for key, (body, usd) in chosen.items()})
+            sent = await _submit(to, sent, {key: body for key, (body, _) in chosen.items()})
+            before = len(ledger.replies(sent.reserved))
+            problem = await _collect(to, sent)
+            if len(ledger.replies(sent.reserved)) == before:
                 raise protocol.ServerError(
-                    f"batch {id} of {url_of(p)} brought no reply ({problem}); nothing of it was paid. If it does not "
-                    "take a parameter: request_options"
+                    f"batch {sent.id} of {url_of(p)} brought no reply ({problem}); nothing of it was paid. If it does "
+                    "not take a parameter: request_options"
                 )
         if to.refused:
             tqdm.write(f"instructor {url_of(p)} refused {len(to.refused)} of {len(requests)} requests")
@@ -97,7 +97,7 @@ def _affordable(requests: Sequence[Asked], to: Batching) -> dict[str, tuple[dict
     return chosen
 
 
-async def _submit(to: Batching, token: str, bodies: dict[str, Any]) -> str:
+async def _submit(to: Batching, sent: Sent, bodies: dict[str, Any]) -> Sent:
     import openai
 
     lines = [
@@ -110,42 +110,45 @@ async def _submit(to: Batching, token: str, bodies: dict[str, Any]) -> str:
             input_file_id=file.id,
             endpoint="/v1/chat/completions",
             completion_window=WINDOW,
-            metadata={TOKEN: token},
+            metadata={TOKEN: sent.token},
         )
     except openai.APIError as error:
         if isinstance(error, openai.APIStatusError) and error.status_code < 500:
-            _give_up(token, to.ledger)
+            _done(to, sent, 0)
             if not protocol.too_fast(error):
                 protocol.wait_or_raise(error, 1, to.p.instructor_model, url_of(to.p))
         raise protocol.ServerError(
             f"server {url_of(to.p)} did not take the batch ({protocol.error_text(error)}); run again to go on"
         ) from None
-    to.ledger.batch_sent(token, created.id)
-    return str(created.id)
+    return _known(to, sent, created.id)
 
 
-async def _resume(to: Batching, batch: Sent) -> None:
+def _known(to: Batching, sent: Sent, id: str) -> Sent:
+    """The batch with the endpoint's id, which the ledger keeps."""
+    to.ledger.batch_sent(sent.token, id)
+    return replace(sent, id=str(id))
+
+
+async def _resume(to: Batching, sent: Sent) -> None:
     """Go on with a batch of an earlier run; if that run was killed before it heard an id, look for the token."""
-    id = batch.id
-    if not id:
-        async for known in to.client.batches.list(limit=100):
-            if (known.metadata or {}).get(TOKEN) == batch.token:
-                id = known.id
-                to.ledger.batch_sent(batch.token, id)
+    if not sent.id:
+        async for found in to.client.batches.list(limit=100):
+            if (found.metadata or {}).get(TOKEN) == sent.token:
+                sent = _known(to, sent, found.id)
                 break
-    if not id:
-        _give_up(batch.token, to.ledger)
-        return
-    await _collect(to, Sent(batch.token, id, batch.reserved))
+    if sent.id:
+        await _collect(to, sent)
+    else:
+        _done(to, sent, 0)  # the endpoint never had it
 
 
-def _give_up(token: str, ledger: Ledger) -> None:
-    """The endpoint never had the batch: its reservations go back."""
-    for known, _, reserved in ledger.open_batches():
-        if known == token:
-            for key, usd in reserved.items():
-                ledger.release(key, usd, 0)
-    ledger.end_batch(token)
+def _done(to: Batching, sent: Sent, attempts: int) -> None:
+    """Close a batch; what was reserved for requests without a reply goes back."""
+    known = to.ledger.replies(sent.reserved)
+    for key, usd in sent.reserved.items():
+        if key not in known:
+            to.ledger.release(key, usd, attempts)
+    to.ledger.end_batch(sent.token)
 
 
 async def _collect(to: Batching, sent: Sent) -> str:
@@ -156,11 +159,7 @@ async def _collect(to: Batching, sent: Sent) -> str:
         if file:
             found = await _patiently(to, functools.partial(to.client.files.content, file))
             problems += _record(found.content.decode("utf-8-sig", "replace"), sent, to)
-    known = to.ledger.replies(sent.reserved)
-    for key, usd in sent.reserved.items():
-        if key not in known:
-            to.ledger.release(key, usd, 1)
-    to.ledger.end_batch(sent.token)
+    _done(to, sent, 1)
     return str(problems[0]) if problems else f"its status is {batch.status}"
 
 

@@ -214,7 +214,10 @@ def parameters_text(values: dict[str, Any]) -> str:
 def write_recipe(run_plan: RunPlan) -> list[str]:
     """Write ``recipe.yaml`` and ``recipe-params.yaml`` of a run and of its points; return what changed since."""
     before = values_in(run_plan.run.recipe)
-    _put(run_plan.run.recipe, recipe_text(_normal(run_plan), run_plan.origins))
+    # the lists of a sweep as they were written, first and in their order, which makes the points' names: who reads the
+    # file finds the same points
+    swept = {key: run_plan.values[key] for key in run_plan.axes}
+    _put(run_plan.run.recipe, recipe_text(swept | run_plan.settings.model_dump() | swept, run_plan.origins))
     for point, settings in run_plan.points.items():
         folder = run_plan.folder(point)
         _put(folder.parameters, parameters_text({"run": plan.run_name(folder), **settings.model_dump()}))
@@ -228,15 +231,6 @@ def _put(path: Path, text: str) -> None:
     """Write what changed; forcing 250 equal files to the disk takes seconds."""
     if not (path.is_file() and path.read_bytes() == text.encode()):
         write_text(path, text)
-
-
-def _normal(run_plan: RunPlan) -> dict[str, Any]:
-    """Values as the recipe model reads them, with the lists of a sweep as they were written.
-
-    Those come first and in their order, which makes the points' names: who reads the file finds the same points.
-    """
-    swept = {key: run_plan.values[key] for key in run_plan.axes}
-    return swept | run_plan.settings.model_dump() | swept
 
 
 def _yaml(key: str, value: Any) -> str:

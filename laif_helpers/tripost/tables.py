@@ -43,14 +43,11 @@ def traced(found: Sequence[Trajectory], chosen: int = 0) -> str:
 def funnel(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Trajectories by what became of them, and records by source: a column for each benchmark."""
     table = pd.DataFrame(counts(found, rows)).fillna(0).astype(int)
-    return table.loc[sorted(table.index, key=lambda key: (_rank(key), key))]
+    rank = {key: at for at, key in enumerate(FIRST)}
+    return table.loc[sorted(table.index, key=lambda key: (rank.get(key, len(FIRST) + key.startswith("record")), key))]
 
 
 FIRST = ("sampled", *OUTCOMES, "repaired", "false alarms")
-
-
-def _rank(key: str) -> int:
-    return FIRST.index(key) if key in FIRST else len(FIRST) + key.startswith("record")
 
 
 def counts(found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:

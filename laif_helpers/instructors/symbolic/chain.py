@@ -9,7 +9,7 @@ from laif_helpers.graders.arithmetic import Tree
 from laif_helpers.graders.numbers import Number
 from laif_helpers.instructors.symbolic.numbers import find
 from laif_helpers.instructors.symbolic.program import NotVariable, Program, parse, worth
-from laif_helpers.instructors.symbolic.wording import demanded, parts_of, question_numbers, usual
+from laif_helpers.instructors.symbolic.wording import demanded, parts_of, stays, usual
 from laif_helpers.lessons.equations import equations, unknowns
 
 _MARK = re.compile(r"<<([^<>]*)>>")
@@ -133,7 +133,7 @@ def understand(question: str, solution: str) -> Solution:
 
 
 def _read_question(question: str, rationale: str) -> Solution:
-    numbers = question_numbers(question)
+    numbers = [(number, stays(question, number)) for number in find(question)]
     fixed = {number.value for number, reason in numbers if reason}
     values = sorted({number.value for number, _ in numbers} - fixed)
     slots = [(number, None if number.value in fixed else values.index(number.value)) for number, _ in numbers]

@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from laif_helpers.graders.numbers import PARTS, WORDS, Number
-from laif_helpers.instructors.symbolic.numbers import find
 
 _TABLE: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("wording.yaml").read_text(encoding="utf-8"))
 _FACTS, _LABELS, _MONTHS, _SAID = ("|".join(_TABLE[name]) for name in ("facts", "labels", "months", "members"))
@@ -152,8 +151,3 @@ def relations(numbers: list[Number]) -> list[tuple[Fraction, Fraction, Fraction]
         for i, low in enumerate(values):
             found += [(low + high, low, high) for high in values[i:] if low + high in values and low + high > 5]
     return found
-
-
-def question_numbers(question: str) -> list[tuple[Number, str]]:
-    """Every number of the question with the reason why it stays ("" if it may vary)."""
-    return [(number, stays(question, number)) for number in find(question)]

@@ -7,6 +7,7 @@ of a copy of all of it.
 """
 
 import gc
+import inspect
 import itertools
 from collections import deque
 from collections.abc import Iterator
@@ -119,7 +120,10 @@ class _Batch:
 
         self.model, self.prompts, self.settings = model, prompts, settings
         self.handed_out = set[int]()
-        self.context, self.last_only = context_length(model), _last_position_only(model)
+        self.context = context_length(model)
+        # the logits of the other positions would fill memory for nothing
+        can_skip = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.last_only = {"logits_to_keep": 1} if can_skip else {}
         self.cache, self.growable = new_cache(model)
         self.width = max(len(prompt.ids) for prompt in prompts)
         ids = torch.zeros((len(prompts), self.width), dtype=torch.long)
@@ -259,13 +263,6 @@ def context_length(model: Any) -> int:
     config = model.config.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_seq_len")
     return next((int(value) for name in names if (value := getattr(config, name, None)) and value > 0), 1 << 30)
-
-
-def _last_position_only(model: Any) -> dict[str, int]:
-    """Asks for the last position's logits alone, if the model can do that; the others would fill memory for nothing."""
-    import inspect
-
-    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
 def out_of_memory(error: RuntimeError) -> str:
