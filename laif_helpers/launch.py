@@ -179,18 +179,17 @@ def run(
     *,
     env: Mapping[str, str],
     on_wait: Callable[[], None] = lambda: None,
-    interval: float = 0.1,
 ) -> int:
     """Run ``argv`` in a session of its own with its output in ``log``; return its exit status.
 
-    ``on_wait`` is called every ``interval`` seconds. Whatever ends the wait (Ctrl-C, an error in ``on_wait``)
+    ``on_wait`` is called ten times a second. Whatever ends the wait (Ctrl-C, an error in ``on_wait``)
     ends the whole group first.
     """
     child = start(argv, log, env)
     try:
         while child.poll() is None:
             on_wait()
-            time.sleep(interval)
+            time.sleep(0.1)
     finally:
         end(child)
     on_wait()

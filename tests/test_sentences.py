@@ -68,7 +68,7 @@ def test_each_cluster_is_asked_about_once_and_held_out_items_stay_hidden(runs: P
     sent = json.dumps([body["messages"] for body in calls])
     hidden = [e.question for e in TRAIN[:24] if joined.held_out(p, "practice", e.id)]
     assert hidden and not [question for question in hidden if question in sent]
-    assert ledger.spent(p.folder.replies("clusters")) == pytest.approx(2 * (100 + 50 * 10) / 1e6)
+    assert ledger.totals(p.folder.replies("clusters"))["usd"] == pytest.approx(2 * (100 + 50 * 10) / 1e6)
 
 
 def test_the_sentence_is_shown_and_never_run(runs: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_cap_of_the_iteration_holds_and_the_map_goes_on(
             paid.reserve("a lesson", "", 0.05)
         described = sentences.added(p, points(clusters=4))
         assert 1 <= len(calls) < 4 and "max_usd 0.05 leaves no room" in capsys.readouterr().out
-        assert ledger.spent(p.folder.replies("clusters")) <= 0.05
+        assert ledger.totals(p.folder.replies("clusters"))["usd"] <= 0.05
         assert EVIL in set(described["sentence"]), "what has come is shown"
     kept = [path.read_bytes() for path in runs.rglob("*") if path.is_file()]
     assert kept and not [data for data in kept if b"sk-secret" in data]

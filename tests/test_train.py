@@ -92,7 +92,7 @@ def test_base_that_is_no_model(parameters: Callable[..., StageParameters], tmp_p
 def test_base_without_chat_template(parameters: Callable[..., StageParameters], base: Path, tmp_path: Path) -> None:
     bare = shutil.copytree(base, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
-    with pytest.raises(ValueError, match=r"bare has no chat template.*chat_template\.jinja"):
+    with pytest.raises(ValueError, match=r"bare' has no chat template.*chat_template\.jinja"):
         sft_samples.load_tokenizer(str(bare))
 
 

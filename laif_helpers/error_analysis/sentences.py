@@ -75,7 +75,7 @@ def _request(p: StageParameters, wrong: pd.DataFrame, right: pd.DataFrame) -> As
 def _ask(p: StageParameters, requests: dict[int, Asked]) -> dict[int, Reply]:
     """The replies that are there or come; what stopped the rest is printed."""
     about = {"arm": p.arm, "iteration": str(p.iteration), "target": p.target, "instructor": p.instructor}
-    left = max(p.max_usd - ledger.spent(p.folder.replies(p.arm)), 0.0)
+    left = max(p.max_usd - ledger.totals(p.folder.replies(p.arm))["usd"], 0.0)
     # A sentence has no schema, and a day is too long to wait for one.
     asking = p.model_copy(update={"reply_format": "text", "batch": False, "max_usd": left})
     with ledger.open_ledger(p.folder.replies("clusters"), about, {}) as calls:

@@ -197,11 +197,6 @@ def totals(path: Path) -> dict[str, float]:
         return {"usd": kept.spent(), "tokens": int(tokens), "seconds": seconds, "replies": int(replies)}
 
 
-def spent(path: Path) -> float:
-    """Dollars that a ledger of replies counts; 0.0 if there is none."""
-    return totals(path)["usd"]
-
-
 def _address(path: Path, option: str = "") -> str:
     """A file for SQLite. On a file system without locks it must not try to lock: ``_locked`` keeps others away."""
     without = "" if locks.known(path.parent) else "vfs=unix-none"

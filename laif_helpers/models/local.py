@@ -185,23 +185,14 @@ def prompt_ids(local: LocalModel, conversations: list[list[Message]]) -> list[li
 
     Raises ValueError if the template refuses them or loses a question, or if a token has no row in the embedding.
     """
-    from jinja2 import TemplateError
-
-    try:
-        texts = [
-            local.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            for turns in conversations
-        ]
-    except TemplateError as error:
-        raise ValueError(f"the chat template of model {local.name!r} refuses these messages: {error}") from None
+    texts = tokenizers.written(local.tokenizer, conversations, add_generation_prompt=True)
     for turns, text in zip(conversations, texts, strict=True):
         if turns[-1]["content"].strip() not in text:
             raise ValueError(
                 f"the chat template of model {local.name!r} loses a question: {turns[-1]['content']!r:.80} does not "
                 "stand in the prompt; put the right chat_template.jinja into the model's folder"
             )
-    # The template has written the special tokens already.
-    ids = list(local.tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
+    ids = tokenizers.ids_of(local.tokenizer, texts)
     rows = local.model.get_input_embeddings().num_embeddings
     if beyond := next((token for prompt in ids for token in prompt if token >= rows), 0):
         raise ValueError(check.too_large(local.name, local.tokenizer, beyond, rows))

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,22 @@ def with_values(tokenizer: Any, values: Mapping[str, Any]) -> Any:
     changed = copy.copy(tokenizer)
     _begin(changed, head)
     return changed
+
+
+def written(tokenizer: Any, conversations: Sequence[Sequence[Any]], **options: Any) -> list[str]:
+    """The text of each conversation. Raises ValueError with the template's own words if it refuses one."""
+    from jinja2 import TemplateError
+
+    try:
+        return [tokenizer.apply_chat_template(turns, tokenize=False, **options) for turns in conversations]
+    except TemplateError as error:
+        name = tokenizer.name_or_path
+        raise ValueError(f"the chat template of model {name!r} refuses these messages: {error}") from None
+
+
+def ids_of(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Token ids of texts in which the template has written every special token already."""
+    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
 
 
 def _begin(tokenizer: Any, head: str) -> None:

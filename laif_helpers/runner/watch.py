@@ -24,7 +24,7 @@ def table(run_plan: RunPlan, seen: dict[str, _Seen]) -> list[tuple[str, ...]]:
 
 def _row(run_plan: RunPlan, stage: Stage, runs: bool, seen: dict[str, _Seen]) -> tuple[str, ...]:
     last = manifest.latest(stage.run).get(stage.key, {})
-    paid = ledger.spent(stage.folder.replies(stage.arm)) if stage.makes_lessons else 0.0
+    paid = ledger.totals(stage.folder.replies(stage.arm))["usd"] if stage.makes_lessons else 0.0
     cost = f"{paid:.2f}" if paid else ""
     if not runs:
         state = str(last.get("status", "to do")).replace("running", "killed")

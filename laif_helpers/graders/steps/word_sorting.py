@@ -65,16 +65,16 @@ def solve(words: tuple[str, ...]) -> list[Step]:
 
 def _subpart(words: tuple[str, ...], letter: int, label: str) -> list[Step]:
     """The part that sorts words alike in all letters before ``letter``."""
-    solved = [Step(label, f"{_heading(words, letter)} {_letters(words, letter)}.", Part("subpart", words, letter))]
-    solved.append(Step(f"{label}.1", f"We now have: {_groups(words, letter)}.", Part("groups", words, letter)))
-    number = 2
-    while _tied(words, letter) == [words]:  # all still alike: the next letter, in the same part
-        letter += 1
+    solved, number = list[Step](), 0
+    while True:
         text = f"{_heading(words, letter)} {_letters(words, letter)}."
-        solved.append(Step(f"{label}.{number}", text, Part("subpart", words, letter)))
+        solved.append(Step(f"{label}.{number}" if number else label, text, Part("subpart", words, letter)))
         text = f"We now have: {_groups(words, letter)}."
         solved.append(Step(f"{label}.{number + 1}", text, Part("groups", words, letter)))
         number += 2
+        if _tied(words, letter) != [words]:
+            break
+        letter += 1  # all still alike: the next letter, in the same part
     for tied in _tied(words, letter):
         solved += _subpart(tied, letter + 1, f"{label}.{number}")
         number += 1

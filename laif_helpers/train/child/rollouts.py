@@ -7,9 +7,8 @@ question. Both write the rollouts at the start of each step, so that they are th
 
 from typing import Any
 
-from jinja2 import TemplateError
-
 from laif_helpers.models import local
+from laif_helpers.models.tokenizers import ids_of, written
 from laif_helpers.train.child.base_model import load_base
 from laif_helpers.train.settings import Row, Settings
 
@@ -30,11 +29,11 @@ def make_samples(settings: Settings, tokenizer: Any, rows: list[Row]) -> tuple[l
     """
     prompts = [row["messages"] if settings.signal == "teacher" else row["messages"][:-1] for row in rows]
     contexts = ["" if settings.signal == "teacher" else row["messages"][-1]["content"] for row in rows]
-    ids = rendered(tokenizer, prompts, add_generation_prompt=True)
+    ids = ids_of(tokenizer, written(tokenizer, prompts, add_generation_prompt=True))
     shown = ids
     if any(contexts):
         together = [_shown(*pair) for pair in zip(prompts, contexts, strict=True)]
-        shown = rendered(tokenizer, together, add_generation_prompt=True)
+        shown = ids_of(tokenizer, written(tokenizer, together, add_generation_prompt=True))
     answers = [
         row.get("answer_tokens") or len(tokenizer(text)["input_ids"]) for row, text in zip(rows, contexts, strict=True)
     ]
@@ -59,24 +58,6 @@ def make_samples(settings: Settings, tokenizer: Any, rows: list[Row]) -> tuple[l
         **{"loss_token_share": round(answered / (tokens + answered), 4), "sample_tokens": tokens + answered},
         **{"longest": sizes[-1], "median_length": sizes[len(sizes) // 2]},
     }
-
-
-def rendered(tokenizer: Any, conversations: list[list[Row]], **options: Any) -> list[list[int]]:
-    """Token ids of each conversation as the template writes it; ``options``: of ``apply_chat_template``."""
-    return ids_of(tokenizer, written(tokenizer, conversations, **options))
-
-
-def written(tokenizer: Any, conversations: list[list[Row]], **options: Any) -> list[str]:
-    """The text of each conversation. Raises ValueError with the template's own words if it refuses one."""
-    try:
-        return [tokenizer.apply_chat_template(turns, tokenize=False, **options) for turns in conversations]
-    except TemplateError as error:
-        raise ValueError(f"the chat template of the target refuses these messages: {error}") from None
-
-
-def ids_of(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """Token ids of texts in which the template has written every special token already."""
-    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
 
 
 def _shown(turns: list[Row], context: str) -> list[Row]:

@@ -4,9 +4,9 @@ import itertools
 from typing import Any
 
 from laif_helpers.models import check, local, tokenizers
+from laif_helpers.models.tokenizers import ids_of, written
 from laif_helpers.records import read_rows
 from laif_helpers.train.child import rollouts
-from laif_helpers.train.child.rollouts import ids_of, written
 from laif_helpers.train.settings import Row, Settings
 
 THOUGHT, MARK = "</think>", "qzvx"
@@ -25,11 +25,8 @@ def load_tokenizer(base: str, template_values: Row | None = None) -> Any:
         tokenizer = check.tokenizer_of(base)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot load a tokenizer from {base}: {str(error).splitlines()[0]}") from error
-    if not tokenizer.chat_template:
-        raise ValueError(
-            f"base model {base} has no chat template, so a prompt cannot be written as it expects; take its chat "
-            "or instruct variant, or put a chat_template.jinja into its folder"
-        )
+    if reason := check.template(base, tokenizer):
+        raise ValueError(reason)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizers.take_text(tokenizer)
