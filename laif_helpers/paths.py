@@ -53,7 +53,7 @@ def file_label(benchmark: str) -> str:
 
 
 def stamp_of(responses: Path) -> Path:
-    """What made a file of responses: model, settings, graders, and which answers were cut."""
+    """What made a file of responses: model, settings, graders."""
     return responses.with_name(f".{responses.stem}.made")
 
 

@@ -517,8 +517,6 @@ def test_real_kernels_run_fail_and_tell(
     log = (toy.run_dir.path / "run.log").read_text()
     assert f"vanilla/iter0/02_error_analysis | kernel {sys.executable}" in log
     assert "fine_tuning/iter1/05_train_deepspeed | step 1" in log
-    executed = toy.run_dir.iteration("fine_tuning", 1).notebooks / "05_train_deepspeed.ipynb"
-    assert json.loads(executed.read_text())["metadata"]["laif"]["status"] == "failed"
 
 
 def sleeping(toy: Toy) -> Path:

@@ -2,7 +2,7 @@
 
 import glob
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -86,21 +86,18 @@ def finished_before(job: Job) -> dict[str, Completion]:
     stamp = read_state(job.stamp)
     if not job.path.is_file() or stamp.get("header") != job.header:
         return {}
-    known = {}
     rows = list[Response]()
     for fields in sound_rows(job.path):
         with suppress(TypeError):
             rows.append(Response(**fields))
     job.damaged = not len(rows) == len(job.keys) == job.path.read_bytes().count(b"\n")
-    # a stamp of an earlier release does not name them: nothing was read, so the text is empty
-    unanswered = set(stamp.get("unanswered", [row.id for row in rows if not row.text]))
-    cut = set(stamp["cut"])
-    for row in rows:
-        if (name := name_of(row.id, row.sample)) not in unanswered:
-            known[key_of(name, row.messages)] = Completion(
-                row.text, row.prompt_tokens, row.new_tokens, "length" if name in cut else "stop"
-            )
-    return known
+    return {
+        key_of(name_of(row.id, row.sample), row.messages): Completion(
+            row.text, row.prompt_tokens, row.new_tokens, "length" if row.cut else "stop"
+        )
+        for row in rows
+        if not row.unanswered
+    }
 
 
 def partial_before(job: Job) -> dict[str, Completion]:
@@ -130,10 +127,8 @@ def finish(job: Job, model: str, audit: bool) -> Path:
         "header": job.header,
         "graders": graders_hash(),
         "items": items_hash(job.keys, job.examples),
-        "cut": _ids(job, lambda completion: completion.finish == "length"),
-        "unanswered": _ids(job, lambda completion: completion.unanswered),
+        "audit": audit,
     }
-    stamp["audit"] = audit
     if job.path.is_file() and not job.damaged and read_state(job.stamp) == stamp:
         return job.path
     completions = [job.known[key] for key in job.keys]
@@ -149,8 +144,3 @@ def write_graded(path: Path, graded: list[Response], samples: Iterable[int], sta
     stamp_of(path).unlink(missing_ok=True)  # between the two writes there must be no stamp that fits another file
     write_jsonl(path, [replace(row, sample=sample) for row, sample in zip(graded, samples, strict=True)])
     write_json(stamp_of(path), stamp)
-
-
-def _ids(job: Job, chosen: Callable[[Completion], bool]) -> list[str]:
-    rows = zip(job.examples, job.samples, job.keys, strict=True)
-    return [name_of(example.id, sample) for example, sample, key in rows if chosen(job.known[key])]

@@ -51,8 +51,11 @@ def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
 def _grade_into(path: Path, items: list[Recorded], name: str, split: str, audit: bool) -> None:
     """Grade and write the file, unless these very answers were graded by these graders before."""
     keys = [json.dumps([item.text, item.model]) for item in items]
-    stamp: dict[str, Any] = {"graders": graders_hash(), "items": items_hash(keys, [item.example for item in items])}
-    stamp["audit"] = audit
+    stamp: dict[str, Any] = {
+        "graders": graders_hash(),
+        "items": items_hash(keys, [item.example for item in items]),
+        "audit": audit,
+    }
     if path.is_file() and read_state(stamp_of(path)) == stamp:
         return
     answers = [Completion(item.text, 0, 0) for item in items]

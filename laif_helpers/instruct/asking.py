@@ -33,8 +33,6 @@ def ask(plan: Plan, p: StageParameters) -> dict[str, Reply]:
     arrived before stay in the ledger, and a second call asks only for the rest. Raises RuntimeError, before the rest is
     paid for, if none of the probe's lessons holds.
     """
-    if p.quote_only or not plan.requests:
-        return {}
     probed = probe(plan, p)
     if probed and len(plan.requests) > p.probe:
         with open_ledger(plan, p) as replies:

@@ -267,7 +267,6 @@ def _close(attempt: attempts.Attempt, result: dict[str, Any], progress: Progress
     }
     manifest.record(stage.run, row)
     status, reason = result["status"], result.get("reason", "")
-    report_run.mark(stage, status, reason)
     progress.rows.append(row)
     progress.running.pop(stage.key)
     _settle(stage, Outcome(status, _left_out(stage, progress) or reason, status == "ended"), progress, row)

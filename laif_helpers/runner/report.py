@@ -54,20 +54,6 @@ def show_failure(stage: Stage, reason: str, source: str, traceback: list[str]) -
     say("\n".join(parts))
 
 
-def mark(stage: Stage, status: str, reason: str) -> None:
-    """Write the true status into the executed copy: after a killed kernel its own metadata claims success."""
-    import nbformat
-
-    path = stage.folder.notebooks / f"{stage.name}.ipynb"
-    if path.is_file():
-        try:
-            copy = nbformat.read(path, as_version=4)
-        except (ValueError, nbformat.reader.NotJSONError):
-            return  # half a file of a killed process; the manifest has the truth
-        copy.metadata["laif"] = {"stage": stage.key, "status": status, "reason": reason}
-        nbformat.write(copy, path)
-
-
 def show_end(run_plan: RunPlan, rows: list[dict[str, Any]], outcomes: dict[str, Outcome]) -> None:
     """The run's end: seconds by notebook, where the results lie, and what failed."""
     if rows:
