@@ -9,7 +9,15 @@ import pandas as pd
 
 from laif_helpers.answers.joined import shortened
 from laif_helpers.compare import effects
-from laif_helpers.compare.tables import average_table, headline, last_turns, of_turns, sentences, verdict_table
+from laif_helpers.compare.tables import (
+    average_table,
+    fix_rate_table,
+    headline,
+    last_turns,
+    of_turns,
+    sentences,
+    verdict_table,
+)
 from laif_helpers.figures.html import cut, render
 from laif_helpers.figures.style import Figure
 from laif_helpers.paths import RunDir
@@ -94,15 +102,6 @@ def _gap_rows(sliced: pd.DataFrame) -> pd.DataFrame:
     return part.assign(accuracy=shown)[["arm", "iteration", "benchmark", "value", "n", "accuracy", "fixed", "broken"]]
 
 
-def _rates(ledger: pd.DataFrame) -> pd.DataFrame:
-    """Shares of errors fixed, shown and held out, in per cent."""
-    rates = effects.fix_rates(ledger)
-    keep = ["arm", "iteration", "shown_n", "shown_fixed", "held_out_n", "held_out_fixed"]
-    gaps = rates[["difference", "difference_low", "difference_high"]].astype(float)
-    facts = [percent(*gap, sign="+") for gap in gaps.itertuples(index=False)]
-    return rates[keep].assign(**{"shown - held out (points)": facts})
-
-
 def _changed(clusters: pd.DataFrame) -> pd.DataFrame:
     """The clusters that an arm's last iteration moved, alarms first."""
     moved = last_turns(clusters[(clusters["fixed"] + clusters["broken"] > 0)])
@@ -146,7 +145,7 @@ def funnels(run: RunDir) -> pd.DataFrame:
 SHOWN = {
     "averages": ("Accuracy", average_table),
     "kept": ("What was kept", lambda table: table),
-    "effects": ("Learned or memorised?", _rates),
+    "effects": ("Learned or memorised?", lambda ledger: fix_rate_table(effects.fix_rates(ledger))),
     "by_cluster": ("Clusters of errors: what became of them", _changed),
     "gains": ("Gains, and whether to go on", _gains),
     "costs": ("What each arm took, and gains by cost", _gains),

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from laif_helpers.answers.joined import shortened
-from laif_helpers.figures.markup import as_markdown
 from laif_helpers.paths import RunDir
 from laif_helpers.records import read_json, write_text
 from laif_helpers.stats import percent
@@ -60,8 +59,9 @@ def average_table(averages: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def fix_rate_table(rates: pd.DataFrame) -> str:
-    """``effects.fix_rates`` as a Markdown table of fixed errors in per cent; a sentence if there are none."""
+def fix_rate_table(rates: pd.DataFrame) -> pd.DataFrame:
+    """``effects.fix_rates`` for people: fixed errors in per cent; empty if no iteration has answered the error split
+    after training (``measure_errors``)."""
     rows = []
     for row in rates.to_dict("records"):
         cells = {"arm": row["arm"], "iteration": row["iteration"]}
@@ -74,9 +74,7 @@ def fix_rate_table(rates: pd.DataFrame) -> str:
             points = percent(*gap, sign="+", digits=0, unit=" points")
             cells["shown − held out"] = f"{points}, p {probability(row['p_value'])} (Fisher)"
         rows.append(cells)
-    if not rows:
-        return "No iteration has answered the error split after training (`measure_errors`): nothing to tell."
-    return as_markdown(pd.DataFrame(rows).fillna("–"))
+    return pd.DataFrame(rows).fillna("–")
 
 
 def tested(row: dict[str, Any]) -> dict[str, Any]:
