@@ -202,7 +202,7 @@ def _average(given: dict[str, Any]) -> float | Literal["auto"]:
 class TrainingSection(Section):
     """What decides a training, and where it runs. The trainer's settings hold this section as it is."""
 
-    deepspeed: Literal["none", "zero1", "zero2", "zero3", "zero3_offload"] = "none"
+    deepspeed: Literal["none", "zero1", "zero2", "zero3", "zero3_offload"] = Field("none", description="stage of ZeRO")
     num_processes: int = Field(1, ge=1, description="training processes (GPUs) on this node")
     learning_rate: float = Field(5e-4, gt=0, le=1, description="the highest, after the warm-up")
     epochs: float = Field(5.0, gt=0, description="passes over the training items")

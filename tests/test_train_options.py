@@ -379,7 +379,7 @@ def test_card_takes_scores_later(tmp_path: Path) -> None:
         **{"seconds": 1.0, "world_size": 1, "device": "cpu", "versions": {"torch": "2"}},
     }
     about = {"target": "org/name", "base": "", "arm": "le", "iteration": 1, "lessons": {"practice, lesson": 4}}
-    path = model_card.write(tmp_path, about, {"learning_rate": 0.1, "base_fingerprint": "x"}, metrics)
+    path = model_card.write(tmp_path, about, {"learning_rate": 0.1}, metrics)
     assert "base_model: org/name" in path.read_text() and "Not measured yet" in path.read_text()
     row = {"benchmark": "practice", "split": "test", "n": 10, "accuracy": 0.5, "ci_low": 0.2, "ci_high": 0.8}
     for _ in range(2):

@@ -11,15 +11,11 @@ from laif_helpers.stats import percent
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 _SCORES = re.compile(r"(?<=<!-- scores:begin -->\n).*?(?=<!-- scores:end -->)", re.S)
-_PLAIN = {
-    *("learning_rate", "epochs", "batch_size", "gradient_accumulation", "warmup_ratio", "warmup_steps", "weight_decay"),
-    *("max_grad_norm", "max_length", "packing", "lora_rank", "load_in_4bit", "seed", "num_processes"),
-    *("deepspeed", "dtype", "kl_weight", "average"),
-}
 
 
 def write(folder: Path, about: Mapping[str, Any], settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> Path:
-    """Write ``folder/README.md``. ``about``: target, base, arm, iteration and ``lessons``, a count for each source.
+    """Write ``folder/README.md``. ``about``: target, base, arm, iteration and ``lessons``, a count for each source;
+    ``settings``: those to show.
 
     If the base is a folder of this machine, the card names what it is, never its path.
     """
@@ -36,7 +32,7 @@ def write(folder: Path, about: Mapping[str, Any], settings: Mapping[str, Any], m
         hub=target if target.count("/") == 1 and not resolve(target).exists() else "",
         adapter=(folder / "adapter_config.json").is_file(),
         lessons=[(f"{short[name]}, {source}", items) for name, source, items in split],
-        settings=[(key, value) for key, value in settings.items() if key in _PLAIN],
+        settings=list(settings.items()),
         metrics=metrics,
         share=metrics.get("average", {}).get("share", 1.0),
     )

@@ -24,6 +24,12 @@ from laif_helpers.train import measured
 
 SCHEDULE, BETAS = "cosine", (0.9, 0.95)
 """As the papers train; no key of the recipe changes them."""
+DECIDING = (
+    *("learning_rate", "epochs", "batch_size", "gradient_accumulation", "num_processes", "deepspeed", "packing"),
+    *("warmup_ratio", "warmup_steps", "weight_decay", "max_grad_norm", "dtype", "max_length", "lora_rank"),
+    *("load_in_4bit", "replay_fraction", "replay_from", "kl_weight", "average", "match", "teacher", "seed"),
+)
+"""The recipe's keys that decide a training, as 05 and the model card list them."""
 DEEPSPEED = ROOT / "papermill_runs" / "deepspeed"
 Row = dict[str, Any]
 TRACKERS = ("tensorboard", "wandb", "mlflow")

@@ -15,14 +15,8 @@ from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import read_json, rows_of
 from laif_helpers.train import measured
-from laif_helpers.train.settings import BETAS, SCHEDULE, Row, read_log
+from laif_helpers.train.settings import BETAS, DECIDING, SCHEDULE, Row, read_log
 
-DECIDING = (
-    *("learning_rate", "epochs", "batch_size", "gradient_accumulation", "num_processes", "warmup_ratio"),
-    *("warmup_steps", "weight_decay", "max_grad_norm", "dtype", "max_length", "lora_rank"),
-    *("replay_fraction", "replay_from", "kl_weight", "average", "match", "teacher", "seed"),
-)
-"""The recipe's keys that decide a training, as 05 lists them."""
 MEASURES = Path(__file__).with_name("measures.yaml")
 _ORIGIN = re.compile(r"^(\w+):.*  # (\S+)$", re.M)
 

@@ -11,7 +11,7 @@ from laif_helpers.paths import ROOT, SENTINEL, IterationDir
 from laif_helpers.records import file_hash, write_json, write_jsonl
 from laif_helpers.train.child import average
 from laif_helpers.train.child.base_model import merge
-from laif_helpers.train.settings import Row, Settings, weights
+from laif_helpers.train.settings import DECIDING, Row, Settings, weights
 
 TEXT = ROOT / "data" / "neutral.txt"
 WINDOW = 256  # tokens read at once; each window begins anew
@@ -42,7 +42,8 @@ def finish(settings: Settings, metrics: Row) -> None:
     metrics |= average.apply(settings, settings.unfinished)
     if settings.merge_lora:
         _merge_in_place(settings.unfinished)
-    model_card.write(settings.unfinished, settings.card, settings.deciding, metrics)
+    shown = {key: value for key, value in settings.deciding.items() if key in DECIDING}
+    model_card.write(settings.unfinished, settings.card, shown, metrics)
     try:
         probe(settings, folder.probe)
         metrics["drift"] = drift(settings)
