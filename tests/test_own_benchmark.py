@@ -452,7 +452,7 @@ def test_tables_of_answers_name_the_file(compared: recipe.StageParameters) -> No
     scores, audit = evaluate.summary(answers), evaluate.second_opinion(answers)
     facets = evaluate.weakest(evaluate.by_facet(answers), at_least=1)
     printed = shown(
-        *(scores, facets, audit, evaluate.longest(answers), instruct.plan(p).notes),
+        *(scores, facets, audit, instruct.plan(p).notes),
         *(
             evaluate.observation(scores),
             looks.for_browsing(answers),

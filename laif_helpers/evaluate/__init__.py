@@ -17,7 +17,6 @@ from laif_helpers.evaluate.tables import (
     by_facet,
     labelled,
     load_responses,
-    longest,
     metrics,
     observation,
     observation_on_audit,

@@ -158,14 +158,6 @@ def _cut(row: Mapping[str, Any]) -> str:
     return f" **{count:,} ({100 * share:.1f} %) {verb} cut at the token limit: raise max_new_tokens and ask again.**"
 
 
-def longest(df: pd.DataFrame, n: int = 5) -> pd.DataFrame:
-    """The longest answers: where a model loops or rambles. Recorded answers come without token counts."""
-    table = df.assign(characters=df["text"].str.len())
-    columns = ["id", "benchmark", "split", "new_tokens", "characters", "thought", "cut", "correct", "reason"]
-    table["thought"] = table["thought"].str.len()
-    return shortened(table.nlargest(n, ["new_tokens", "characters"])[columns].reset_index(drop=True))
-
-
 def second_opinion(df: pd.DataFrame) -> pd.DataFrame:
     """Per benchmark and split: n, how many the two graders call right and wrong alike, and how often they differ.
 
