@@ -53,7 +53,7 @@ def file_label(benchmark: str) -> str:
 
 
 def stamp_of(responses: Path) -> Path:
-    """What made a file of responses: model, settings, graders."""
+    """What made a file of responses: model, settings, graders, and what went unanswered."""
     return responses.with_name(f".{responses.stem}.made")
 
 

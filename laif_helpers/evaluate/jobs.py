@@ -128,6 +128,8 @@ def finish(job: Job, model: str, audit: bool) -> Path:
         "graders": graders_hash(),
         "items": items_hash(job.keys, job.examples),
         "audit": audit,
+        # once one of them is answered, the file is another
+        "unanswered": [key for key in job.keys if job.known[key].unanswered],
     }
     if job.path.is_file() and not job.damaged and read_state(job.stamp) == stamp:
         return job.path
