@@ -317,7 +317,7 @@ def test_scripted_lessons_end_to_end(arm: str) -> None:
     found = tables.metrics(p, plan, quotes.quote(plan, p), replies, outcome)
     assert found["funnel"] == counts and "ended" not in found
     answer = repr(tables.observation(p, plan, quotes.quote(plan, p), replies, outcome))
-    assert f"ask for {plan.requested} lessons. {plan.requested} came back; " in answer and "; 20 kept." in answer
+    assert f"ask for {plan.requested} lessons. {plan.requested} came back; " in answer and "; 20 of 20 needed" in answer
     assert json.loads(json.dumps(found)) == found
 
 

@@ -415,7 +415,8 @@ def test_half_the_samples_are_half_the_lessons_and_the_funnel_says_so() -> None:
         checked = instruct.learn(plan, replies, p)
     counts = lessons.funnel(checked, plan.requested)
     assert counts["requested"] == 30 and counts["returned"] == counts["parsed"] == 10
-    assert "10 of 20 needed lessons kept, out of 30 asked for" in tables.chosen(checked, plan, p).text
+    said = repr(tables.observation(p, plan, quotes.quote(plan, p), replies, checked))
+    assert "30 lessons. 10 came back;" in said and "; 10 of 20 needed ones kept; 05 trains on what there is" in said
 
 
 def test_a_reply_whose_labels_nobody_knows_is_unparsable_and_kept() -> None:

@@ -116,16 +116,6 @@ def lost(now: list[Lesson], before: list[Lesson] | None = None) -> Shown:
     return Shown(reasons(gone), f"{sum(kept) - len(gone):,} of {sum(kept):,} lessons are left.")
 
 
-def chosen(results: list[Lesson], plan: Plan, p: StageParameters) -> Text:
-    """How many of the needed lessons were kept, and what follows if they are too few."""
-    if p.quote_only or plan.ended:
-        return Text(plan.ended or "quote_only: nothing was sent, so there are no lessons.")
-    needed = lessons.shares(p.budget, p.replay_fraction)[0] * len({request.benchmark for request in plan.requests})
-    kept = sum(lesson.status == "kept" for lesson in results)
-    short = "" if kept >= needed else " Fewer than needed: 05 trains on what there is, or stops if STRICT."
-    return Text(f"{kept} of {needed} needed lessons kept, out of {plan.requested} asked for.{short}")
-
-
 def reasons(results: list[Lesson]) -> pd.DataFrame:
     """Every rejection: status, how many, why such lessons are refused, and one reason as an example."""
     counts = Counter(lesson.status for lesson in results)
@@ -160,7 +150,9 @@ def observation(
         return Text("\n".join([f"{asked} Nothing was sent. {quoted.observation}", *in_force]))
     left = lessons.funnel(results, plan.requested)
     checked = f"{left['clean']:,} are right, new and no test question"
-    kept = f"{left['returned']:,} came back; {checked}; {left['kept']:,} kept"
+    needed = lessons.shares(p.budget, p.replay_fraction)[0] * len({request.benchmark for request in plan.requests})
+    kept = f"{left['returned']:,} came back; {checked}; {left['kept']:,} of {needed:,} needed ones kept"
+    kept += "; 05 trains on what there is, or stops if STRICT" if left["kept"] < needed else ""
     frequent = diagnoses(plan, replies, 3).table
     most = [f"- {text} (items: {count})" for text, count in zip(frequent["diagnosis"], frequent["items"], strict=True)]
     named = ["Most frequent diagnoses:", *most] if most else []
