@@ -1,6 +1,5 @@
 """Shows tables and sentences in notebook 02. All model text is escaped."""
 
-import os
 from typing import Any
 
 import pandas as pd
@@ -49,17 +48,13 @@ def observation(points: pd.DataFrame, clusters: pd.DataFrame) -> str:
 def hover(p: StageParameters, points: pd.DataFrame) -> Any:
     """The interactive map, live in JupyterLab: a lassoed region is written to ``selection.json`` at once.
 
-    Without a map, or without anywidget, a sentence instead; the page in the run folder needs neither.
+    Without a map a sentence instead.
     """
     if not points["x"].notna().any():
         print("No map, see above.")
         return None
-    try:
-        from laif_helpers.figures.map_widget import ErrorMap
-    except ImportError:
-        page = os.path.relpath(p.folder.error_map, p.folder.notebooks)
-        print(f"To lasso here: pip install anywidget. The same map, with a button for selection.json: {page}")
-        return None
+    from laif_helpers.figures.map_widget import ErrorMap
+
     return ErrorMap(points, p.folder.selection)
 
 

@@ -57,11 +57,9 @@ def prepare(name: str) -> str:
 
 
 def read_header(path: Path) -> Header:
-    """Raises ValueError if ``path`` is no GGUF file, or if the package that reads such files is absent."""
-    try:
-        from gguf import GGUFReader, LlamaFileType, TokenType
-    except ImportError:
-        raise ValueError(f"{path}: reading GGUF needs the package gguf; pip install gguf") from None
+    """Raises ValueError if ``path`` is no GGUF file."""
+    from gguf import GGUFReader, LlamaFileType, TokenType
+
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file; check the path")
     try:
