@@ -39,10 +39,9 @@ def get(name: str, folder: Path | None = None) -> list[Held]:
     A split that lies there as it was fetched is not fetched again.
     """
     if name not in fetchable():
-        origin = (
-            f" ({benchmarks.get(name).origin})" if name in benchmarks.names() and benchmarks.get(name).origin else ""
-        )
-        raise ValueError(f"{name!r} is on no hub{origin}; laif data get knows {', '.join(fetchable())}")
+        origin = benchmarks.get(name).origin if name in benchmarks.names() else ""
+        where = f" ({origin})" if origin else ""
+        raise ValueError(f"{name!r} is on no hub{where}; laif data get knows {', '.join(fetchable())}")
     place = (folder or DOWNLOADS) / name
     noted = _noted(place)
     for split, source in _splits(name).items():

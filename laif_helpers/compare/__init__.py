@@ -34,34 +34,32 @@ def collect(p: StageParameters) -> tuple[pd.DataFrame, list[str]]:
     ``flip``. Raises FileNotFoundError when the untouched target has answered nothing, ValueError when two
     iterations answered different items, or different graders graded them.
     """
-    baseline = {name: _baseline(p, name) for name in p.benchmarks if p.test_split in benchmarks.get(name).splits}
-    missing = [f"{name} has no split {p.test_split!r}" for name in p.benchmarks if name not in baseline]
-    parts = [part for part in baseline.values() if part is not None]
-    missing += [f"vanilla has not answered {name}, {p.test_split}" for name, part in baseline.items() if part is None]
-    if not parts:
+    tested = [name for name in p.benchmarks if p.test_split in benchmarks.get(name).splits]
+    missing = [f"{name} has no split {p.test_split!r}" for name in p.benchmarks if name not in tested]
+    untouched = RunDir.named(p.run).iteration("vanilla", 0)
+    baseline = {}
+    for name in tested:
+        if untouched.responses(name, p.test_split).is_file():
+            answers = joined.table(p, untouched, name, p.test_split).assign(arm="vanilla", iteration=0)
+            baseline[name] = _pair(answers, answers)
+        else:
+            missing.append(f"vanilla has not answered {name}, {p.test_split}")
+    if not baseline:
         raise FileNotFoundError(
             f"run {p.run!r}: the untouched target has answered no {p.test_split!r} split of {', '.join(p.benchmarks)}; "
             "run 01_evaluate first"
         )
+    parts = [*baseline.values()]
     for arm in p.arms:
         for iteration in range(1, p.iterations + 1):
             found, lacking = _turn(p, arm, iteration, baseline)
             parts += found
             missing += lacking
-    answers = pd.concat(parts, ignore_index=True)
-    return answers, missing
-
-
-def _baseline(p: StageParameters, benchmark: str) -> pd.DataFrame | None:
-    folder = RunDir.named(p.run).iteration("vanilla", 0)
-    if not folder.responses(benchmark, p.test_split).is_file():
-        return None
-    answers = joined.table(p, folder, benchmark, p.test_split).assign(arm="vanilla", iteration=0)
-    return _pair(answers, answers)
+    return pd.concat(parts, ignore_index=True), missing
 
 
 def _turn(
-    p: StageParameters, arm: str, iteration: int, baseline: dict[str, pd.DataFrame | None]
+    p: StageParameters, arm: str, iteration: int, baseline: dict[str, pd.DataFrame]
 ) -> tuple[list[pd.DataFrame], list[str]]:
     """The answers of one arm's iteration, paired, and what is not there."""
     folder = RunDir.named(p.run).iteration(arm, iteration)
@@ -70,13 +68,11 @@ def _turn(
         return [], [f"{arm}, iteration {iteration}: {_why_not_evaluated(folder, arm, iteration)}"]
     parts = []
     for name in have:
-        before = baseline[name]
-        if before is not None:
-            untouched = RunDir.named(p.run).iteration("vanilla", 0).responses(name, p.test_split)
-            theirs = folder.responses(name, p.test_split)
-            joined.same_graders(untouched, theirs, f"{arm}, iteration {iteration}: {name}, {p.test_split}")
-            after = joined.table(p, folder, name, p.test_split).assign(arm=arm, iteration=iteration)
-            parts.append(_pair(before, after))
+        untouched = RunDir.named(p.run).iteration("vanilla", 0).responses(name, p.test_split)
+        theirs = folder.responses(name, p.test_split)
+        joined.same_graders(untouched, theirs, f"{arm}, iteration {iteration}: {name}, {p.test_split}")
+        after = joined.table(p, folder, name, p.test_split).assign(arm=arm, iteration=iteration)
+        parts.append(_pair(baseline[name], after))
     return parts, [f"{arm}, iteration {iteration}: has not answered {name}" for name in baseline if name not in have]
 
 

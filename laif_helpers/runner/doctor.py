@@ -113,10 +113,8 @@ def data_listing(data_dir: str = "") -> Iterator[str]:
         for split in benchmark.splits:
             # a folder that is named is searched alone: listing what is here asks no hub
             folder = "" if status == "made" else data_dir or where
-            file, sought = (
-                held.get(split),
-                ", ".join(benchmark.sources[split].files) if benchmark.sources else "its folder",
-            )
+            file = held.get(split)
+            sought = ", ".join(benchmark.sources[split].files) if benchmark.sources else "its folder"
             known = status == "made" or file
             count = rows(name, split, folder) if known else f"not here (looked for {sought})"
             state = f", {file.state}" if file and file.state else ""

@@ -1,10 +1,9 @@
 """Shows a run while it goes on: each stage, its place, how far it is, how fast, and what it has cost."""
 
-import json
 import time
-from pathlib import Path
 
 from laif_helpers.instructors import ledger
+from laif_helpers.records import sound_rows
 from laif_helpers.runner import attempts, executors, manifest, run_lock, scratch
 from laif_helpers.runner.plan import TRAIN, RunPlan, Stage
 
@@ -44,17 +43,12 @@ def _progress(stage: Stage) -> tuple[int, int]:
     """Answers, replies or training steps that a running stage has on the disk, and of how many; 0 if unknown."""
     folder = stage.folder
     if stage.notebook == TRAIN:
-        lines = _lines(folder.path / "train_log.jsonl")
-        last = json.loads(lines[-1]) if lines else {}
+        last = (sound_rows(folder.path / "train_log.jsonl", more=False) or [{}])[-1]
         return last.get("step", 0), last.get("of", 0)
     if stage.makes_lessons:
         return int(ledger.totals(folder.replies(stage.arm))["replies"]), 0
     part = f".{stage.part}" if stage.part else ""
-    return sum(len(_lines(path)) for path in folder.path.rglob(f".*{part}.partial")), 0
-
-
-def _lines(path: Path) -> list[bytes]:
-    return path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    return sum(path.read_bytes().count(b"\n") for path in folder.path.rglob(f".*{part}.partial")), 0
 
 
 def watch(run_plan: RunPlan, every: float = EVERY_S) -> None:
