@@ -78,8 +78,6 @@ def test_neighbours_are_the_nearest_right_items() -> None:
     right = {example.id for example in TRAIN[12:]}
     for request in plan.requests:
         assert len(request.neighbour_ids) == 2 and set(request.neighbour_ids) <= right
-        distances = [distance for _, distance in plan.neighbours[request.source_ids[0]]]
-        assert distances == sorted(distances)
         shown = request.messages[1]["content"]
         texts = {example.id: example.question for example in TRAIN}
         assert f"1. {texts[request.neighbour_ids[0]]}\n\n2. {texts[request.neighbour_ids[1]]}" in shown
@@ -157,7 +155,8 @@ def test_what_an_instructor_cannot_teach_is_known_before_an_answer_is_read(
 def test_every_instructor_has_a_row_a_file_and_words_for_its_families() -> None:
     allowed = recipe.Recipe.model_fields["instructor"].annotation
     assert set(get_args(allowed)) == set(instructors.INSTRUCTORS)
-    assert set(prompts.families()) == set(families.FAMILIES) == set(instructors.INSTRUCTORS["llm"].families)
+    words = {path.stem.removeprefix("family_") for path in prompts.FOLDER.glob("family_*.j2")}
+    assert words == set(families.FAMILIES) == set(instructors.INSTRUCTORS["llm"].families)
     for name, row in instructors.INSTRUCTORS.items():
         module = importlib.import_module(f"laif_helpers.instructors.{name}")
         assert callable(module.ask if row.paid else module.answer)

@@ -5,7 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from laif_helpers import arms, embeddings, instructors, lessons
 from laif_helpers.answers import pools
@@ -38,14 +38,12 @@ class Plan:
 
     Attributes:
         studies: the answers they rest on, by benchmark.
-        neighbours: wrong item's id -> (right item's id, distance), nearest first; LEC only.
         ended: why there is nothing to ask, "" if there is.
         notes: what else a reader must know, a sentence each.
     """
 
     requests: list[Request]
     studies: dict[str, Study]
-    neighbours: dict[str, Near] = field(default_factory=dict)
     ended: str = ""
     notes: tuple[str, ...] = ()
 
@@ -70,7 +68,6 @@ def plan(p: StageParameters) -> Plan:
             f"per: cluster needs {p.previous.errors}; run 02_error_analysis for that iteration first"
         )
     requests: list[Request] = []
-    neighbours: dict[str, Near] = {}
     drop = f"remove {p.previous.selection} to use all errors"
     notes = [] if chosen is None else [f"{SELECTED} to {len(chosen)} picked on the map; {drop}"]
     for name, short in short_names(found).items():
@@ -81,7 +78,6 @@ def plan(p: StageParameters) -> Plan:
             notes.append(f"{short}: no wrong items, so no requests{hidden}")
             continue
         near, repeated = nearest_right(p, study, pool) if p.row.about == "errors_and_neighbours" else ({}, 0)
-        neighbours |= near
         notes += [f"{short}: {repeated} right items that repeat an error are no neighbours of it"] if repeated else []
         items = _items(p, study, pool)
         groups = _groups(p, study, items, named)
@@ -93,7 +89,7 @@ def plan(p: StageParameters) -> Plan:
         asked = f"{len(items)} of {len(pool)} items asked about{grouped}"
         notes.append(f"{short}: {asked}, {n} lessons each, {_needed(p)} needed")
     write_jsonl(p.folder.requests(p.arm), requests)
-    return Plan(requests, found, neighbours, "" if requests else _ended(p, found), tuple(notes))
+    return Plan(requests, found, "" if requests else _ended(p, found), tuple(notes))
 
 
 def selected(p: StageParameters, studies: dict[str, Study]) -> set[str] | None:

@@ -47,11 +47,6 @@ def template(name: str) -> Any:
     return environment.get_template(name)
 
 
-def families() -> list[str]:
-    """Families that there are words for."""
-    return sorted(path.stem.removeprefix("family_") for path in FOLDER.glob("family_*.j2"))
-
-
 # -- reading a request and writing the reply, as the local instructors do
 
 
