@@ -17,7 +17,7 @@ import yaml
 
 from laif_helpers.compare import sweeps
 from laif_helpers.compare.gains import COLUMNS, RATES
-from laif_helpers.compare.tables import as_markdown
+from laif_helpers.figures.markup import as_markdown
 from laif_helpers.paths import ROOT, RunDir
 
 FIGURES = {

@@ -52,28 +52,28 @@ def collect(p: StageParameters) -> tuple[pd.DataFrame, list[str]]:
     parts = [*baseline.values()]
     for arm in p.arms:
         for iteration in range(1, p.iterations + 1):
-            found, lacking = _turn(p, arm, iteration, baseline)
+            found, lacking = _turn(p, arm, iteration, tested, baseline)
             parts += found
             missing += lacking
     return pd.concat(parts, ignore_index=True), missing
 
 
 def _turn(
-    p: StageParameters, arm: str, iteration: int, baseline: dict[str, pd.DataFrame]
+    p: StageParameters, arm: str, iteration: int, tested: list[str], baseline: dict[str, pd.DataFrame]
 ) -> tuple[list[pd.DataFrame], list[str]]:
     """The answers of one arm's iteration, paired, and what is not there."""
     folder = RunDir.named(p.run).iteration(arm, iteration)
-    have = [name for name in baseline if folder.responses(name, p.test_split).is_file()]
+    have = [name for name in tested if folder.responses(name, p.test_split).is_file()]
     if not have:
         return [], [f"{arm}, iteration {iteration}: {_why_not_evaluated(folder, arm, iteration)}"]
     parts = []
-    for name in have:
+    for name in [name for name in have if name in baseline]:
         untouched = RunDir.named(p.run).iteration("vanilla", 0).responses(name, p.test_split)
         theirs = folder.responses(name, p.test_split)
         joined.same_graders(untouched, theirs, f"{arm}, iteration {iteration}: {name}, {p.test_split}")
         after = joined.table(p, folder, name, p.test_split).assign(arm=arm, iteration=iteration)
         parts.append(_pair(baseline[name], after))
-    return parts, [f"{arm}, iteration {iteration}: has not answered {name}" for name in baseline if name not in have]
+    return parts, [f"{arm}, iteration {iteration}: has not answered {name}" for name in tested if name not in have]
 
 
 def _why_not_evaluated(folder: IterationDir, arm: str, iteration: int) -> str:
