@@ -78,12 +78,12 @@ def check(text: str, what: str = "target") -> None:
     hint = f"; did you mean {place.parent / near[0]}?" if near else f"; correct {what}, or put the model there"
     hint = f"; name its folder, {place.parent}" if place.is_file() else hint
     hint = f"; {MADE_BY[place.name]} prepares it" if place.name in MADE_BY else hint
-    hint = "; a server's model is written server:<model>, its address target_url" if "://" in text else hint
+    hint = "; a server's model is written server:<model>, its address target_url" if ":" in text else hint
     sentence = f"{what} {text!r} is neither a model folder nor a GGUF file ({place}){hint}"
     raise FileNotFoundError(sentence.replace(f"{ROOT}/", ""))
 
 
-def unreachable(text: str) -> str:
+def unreachable(text: str, what: str = "target") -> str:
     """Why a hub model cannot be had now, in one sentence; "" if it is here already or the hub can be reached."""
     target = Target.of(text)
     if target.kind != "hub":
@@ -92,7 +92,7 @@ def unreachable(text: str) -> str:
 
     if isinstance(try_to_load_from_cache(text, "config.json"), str):
         return ""
-    absent = f"target {text!r} is no folder ({resolve(text)}) and not in the hub's cache, and"
+    absent = f"{what} {text!r} is no folder ({resolve(text)}) and not in the hub's cache, and"
     if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE", "") not in ("", "0"):
         return f"{absent} HF_HUB_OFFLINE forbids to fetch it"
     if why := _no_connection(constants.ENDPOINT):

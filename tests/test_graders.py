@@ -584,6 +584,10 @@ JUDGED = [
     "- A ❌\n- B ✅\n- C ❌",
     "A. No wait, B.",
     "While A may look right, B is the better answer.",
+    "A - no\nB - yes\nC - no",
+    "B is correct; A would be correct for a lighter one.",
+    "A... wait, actually B.",
+    "B (Confidence: high)",
     "Q: which?\nA: B",
 ]
 

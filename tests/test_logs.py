@@ -216,6 +216,9 @@ CASES = [{"name": str(row["id"]), "actualOutput": row["output"], "success": row[
     [
         ("a.csv", pd.DataFrame(PLAIN).to_csv(index=False)),
         ("a.tsv", pd.DataFrame(PLAIN).to_csv(index=False, sep="\t")),
+        ("a.csv", pd.DataFrame(PLAIN).to_csv(index=False, sep=";")),
+        ("a.jsonl", "\n".join(json.dumps({"question": row["id"], "output": row["output"], "correct": "B",
+                                          "is_correct": row["correct"]}) for row in PLAIN)),
         ("a.parquet", pd.DataFrame(PLAIN).to_parquet()),
         ("a.json", json.dumps({"results": PLAIN, "accuracy": 0.5})),
         ("a.json", json.dumps({"columns": [*PLAIN[0]], "data": [[*row.values()] for row in PLAIN]})),
@@ -370,8 +373,10 @@ def test_logs_that_are_not_whole_are_told(tmp_path: Path, document: dict[str, An
 def test_other_encodings_are_named_with_the_fix(tmp_path: Path, encoding: str) -> None:
     row = json.dumps({"id": 1, "correct": True, "text": "Äpfel"}, ensure_ascii=False)
     (tmp_path / "mine.jsonl").write_bytes(f"{row}\n".encode(encoding))
-    with pytest.raises(ValueError, match=r"mine\.jsonl: not UTF-8 .* iconv -f ENCODING -t UTF-8 mine\.jsonl"):
-        logs.read(tmp_path / "mine.jsonl")
+    (tmp_path / "mine.csv").write_bytes("id,text,correct\n1,Äpfel,1\n".encode(encoding))
+    for name in ("mine.jsonl", "mine.csv"):
+        with pytest.raises(ValueError, match=f"{name}: not UTF-8 .* iconv -f ENCODING -t UTF-8 {name}"):
+            logs.read(tmp_path / name)
 
 
 def test_half_a_surrogate_pair_is_no_reason_to_stop(tmp_path: Path) -> None:

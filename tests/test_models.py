@@ -794,6 +794,20 @@ def test_a_prompt_that_a_server_breaks_on_does_not_stop_the_others(
     assert server.requests <= count + server_model.MAX_ATTEMPTS
 
 
+def test_a_prompt_that_is_always_too_much_for_a_limit_costs_itself(
+    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenAI refuses a prompt of more tokens than an account has in a minute by a 429, as it does one too early."""
+    monkeypatch.setattr(protocol, "MAX_REQUEST_S", 0.5)
+    monkeypatch.setattr(server_model, "FIRST_PAUSE_S", 0.01)
+
+    def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
+        large = request["messages"][-1]["content"] == "0"
+        return (429, error("Request too large")) if large else (200, reply(request))
+
+    assert [a.finish for a in generate_from(stub(behave), 3)] == ["error: Request too large", "stop", "stop"]
+
+
 def test_a_refusal_may_say_by_a_date_how_long_to_wait() -> None:
     def asked(value: str) -> float:
         return protocol.retry_after(SimpleNamespace(response=SimpleNamespace(headers={"retry-after": value})))
@@ -818,6 +832,9 @@ def _choice(finish: Any, text: Any = "7", **more: Any) -> dict[str, Any]:
             for reason in ("model_length", "MAX_TOKENS", "FinishReason.MAX_TOKENS")
         ),
         *(({"choices": [_choice(reason)]}, "7", "length") for reason in ("model_context_window_exceeded", "truncated")),
+        *(({"choices": [_choice(reason, "The")]}, "The", f"error: {reason}") for reason in ("interrupted", "failed")),
+        ({"choices": [_choice("stop", "\n\n", reasoning="7?")]}, "\n\n", "error: a thought came and no answer"),
+        ({"choices": [_choice("stop", "\n\n")]}, "\n\n", "stop"),
         *(
             ({"choices": [_choice("stop", "", **{name: "7?"})]}, "", "error: a thought came and no answer")
             for name in ("reasoning_content", "thinking", "thoughts")

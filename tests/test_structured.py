@@ -298,6 +298,15 @@ BOTH = [{"question": question, "answer": steps, "final": final} for question, st
         "\n\n".join(f"❓ Question: {q}\n✅ Answer: {a}\nFinal: {f}" for q, a, f in PAIR),
         "\n".join(f"Вопрос: {q}\nОтвет: {a}" for q, a in ENDED),
         "\n".join(f"質問：{q}\n回答：{a}" for q, a in ENDED),
+        "\n\n".join(f"[Question]\n{q}\n[Answer]\n{a}" for q, a in ENDED),
+        "\n\n".join(f"Question\n--------\n{q}\n\nAnswer\n------\n{a}" for q, a in ENDED),
+        "".join(f'<question>{q}</question><reasoning>{a}</reasoning><final_number>{f}</final_number>'
+                for q, a, f in PAIR),
+        "\n\n".join(f"**Practice Problem {n}:** {q}\n**Step-by-Step Solution:** {a}\n**Final number:** {f}"
+                    for n, (q, a, f) in enumerate(PAIR, 1)),
+        "\n\n".join(f"Problem: {q}\nSolution: {a}\nAnswer: {f}" for q, a, f in PAIR)
+        + "\n\nThese two problems target the weakness in step 2.",
+        "\n\n".join(f"Problem: {q}\nSolution: {a}\nAnswer: {f}" for q, a, f in PAIR) + "\n\nGood luck!",
     ],
 )  # fmt: skip
 def test_forms_that_no_schema_asked_for(reply: str) -> None:

@@ -60,6 +60,10 @@ def test_the_real_notebooks_about_lessons_see_no_key_that_is_left_out(stem: str)
     assert "max_length" in declared and "learning_rate" in points.AFTER_LESSONS
 
 
+def test_shares_and_auto_are_points_of_one_sweep(toy: Toy) -> None:
+    assert list(toy.plan(average=[0.5, "auto"]).points) == ["average0.5", "averageauto"]
+
+
 # -- the files
 
 

@@ -43,6 +43,7 @@ def test_each_kind_is_told_from_the_others(tmp_path: Path) -> None:
         ("$HOME/model", "correct target"),
         ("модель", "correct target"),
         ("http://localhost:8000/v1", "is written server:<model>, its address target_url"),
+        ("ollama:llama3", "is written server:<model>, its address target_url"),
         ("model.gguf", "neither a model folder nor a GGUF file"),
     ],
 )
@@ -95,3 +96,17 @@ def test_a_tracker_that_is_not_there_is_told_before_anything_runs(
         monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
     assert f"stage 5 will stop: report_to: {tracker}" in "".join(forecast.warnings(toy.plan(report_to=tracker).stages))
     assert forecast.warnings(toy.plan(report_to=tracker, arms=[]).stages) == []
+
+
+def test_an_embedding_that_is_not_here_is_told_before_any_question_is_asked(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (toy.root / "encoder").mkdir()
+    for name in ("tfidf", str(toy.root / "encoder"), f"bert-mean:{toy.root}/encoder"):
+        assert forecast.warnings(toy.plan(embedding=name).stages) == []
+    for name, model in (("none", "sentence-transformers/none"), ("bert-mean", "bert-base-uncased"), ("a/b", "a/b")):
+        (sentence,) = forecast.warnings(toy.plan(embedding=name).stages)
+        assert sentence.startswith(f"stage 2 will stop at embedding {name!r}: model {model!r} is no folder")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (sentence,) = forecast.warnings(toy.plan(embedding="minilm").stages)
+    assert "offline-embeddings, is not installed" in sentence

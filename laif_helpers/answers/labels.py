@@ -12,7 +12,7 @@ _LABELS = (
 )
 _IDS = (
     "id question_id problem_id task_id item_id unique_id instance_id idx index qid uid uuid _id example_id sample_id "
-    "doc_id row_id prompt_id test_id"
+    "doc_id row_id prompt_id test_id question prompt"
 )
 _TEXTS = (
     "text response output prediction generation answer completion model_output model_response generated_text generated "
@@ -25,7 +25,8 @@ _INSIDE = ("choices", "message", "content", "text", "output")
 def label_name(row: dict[str, Any]) -> str:
     """The field that says whether a row's answer is right; "" if it has none."""
     named = _named(row, _LABELS)
-    return next((name for name in named if row[name] is not None), (named or [""])[0])
+    known = [name for name in named if row[name] is not None]  # "correct" may hold the right letter
+    return next((name for name in known if isinstance(row[name], bool)), (known or named or [""])[0])
 
 
 def id_name(row: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from laif_helpers.answers import inspect_logs, lm_eval, other_tools
 from laif_helpers.answers.labels import id_name, id_of, label_name, text_of, truth
+from laif_helpers.encodings import not_utf_8
 from laif_helpers.records import read_rows, read_text
 
 Row = dict[str, Any]
@@ -71,8 +72,8 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
                 raise ValueError(
                     f"no known file of recorded answers; its first row has {sorted(row)}. Known: rows with the item's "
                     "own fields and 'response', GPT-3 GSM8K solutions, rows with 'id' and 'correct' or like names, "
-                    "logs of lm-eval, human-eval, EvalPlus, Inspect, HELM, OpenCompass, lighteval, simple-evals, "
-                    "promptfoo, LiveCodeBench, math-evaluation-harness"
+                    "samples of lm-eval (--log_samples), logs of human-eval, EvalPlus, Inspect, HELM, OpenCompass, "
+                    "lighteval, simple-evals, promptfoo, LiveCodeBench, math-evaluation-harness"
                 )
             found += [_whole(logged, number) for logged in reader(row, path)]
         except (ValueError, *_ODD) as error:
@@ -83,6 +84,8 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
 def _known_rows(path: Path, alone: bool) -> Iterator[Row]:
     try:
         yield from _rows(path, alone)
+    except UnicodeDecodeError as error:
+        raise not_utf_8(path, error) from None
     except _ODD as error:
         raise ValueError(f"{path}: begins like a log that is known and goes on differently: {_words(error)}") from None
 

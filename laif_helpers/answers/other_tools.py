@@ -157,7 +157,8 @@ def table_rows(path: Path) -> list[Fields]:
 
     if path.suffix == ".parquet":
         return list(json.loads(pd.read_parquet(path).to_json(orient="records")))
-    sign = "\t" if path.suffix == ".tsv" else ","
+    with path.open(encoding="utf-8-sig") as handle:
+        sign = max(",;\t", key=handle.readline().count)
     return list(pd.read_csv(path, sep=sign, dtype=str, keep_default_na=False).to_dict("records"))
 
 

@@ -80,11 +80,11 @@ def counted(row: dict[str, Any]) -> str:
 
 
 def _bare(answer: str) -> str:
-    """A gold answer without its worked solution and without the box or the dollars around all of it."""
+    """A gold answer without its worked solution, its unknown and the box or the dollars around all of it."""
     answer = answer.rpartition("####")[2].strip()
     while found := re.fullmatch(r"\\boxed\s?\{(.*)\}|\$([^$]*)\$", answer, re.DOTALL):
         answer = next(filter(None, found.groups()), "").strip()
-    return answer
+    return re.sub(r"\A[a-zA-Z]\s?=\s?(?=(?:[-−$\d.,/{}\s]|\\[dt]?frac)*\Z)", "", answer)  # x = 2
 
 
 def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:

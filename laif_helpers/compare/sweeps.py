@@ -71,7 +71,8 @@ def _stack(points: list[Path], settings: list[dict[str, Any]], varied: list[str]
         )
         part = part.drop(columns=[key for key in varied if key in part])
         for place, key in enumerate(varied):
-            part.insert(place, key, recipe.get(key))
+            words = any(isinstance(values.get(key), str) for values in settings)  # 0.5 beside auto
+            part.insert(place, key, str(recipe.get(key)) if words else recipe.get(key))
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 

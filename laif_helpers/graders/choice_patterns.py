@@ -76,7 +76,7 @@ def _in_any_case(of: _Letters) -> dict[str, str]:
         "line": rf"^[ \t]*(?:A:[ \t]*)?(?:[(\[]{{1,2}}{of.named}[)\]]|(?-i:(?P<bare>{of.any}))[)\].:]*)[ \t]*$",
         "leading": rf"\s*(?:A:[ \t]*(?=[(\[]?(?-i:{of.any})(?:[)\].:]|[ \t]*$)))?(?:{_NOUN}\s+)?"
         rf"[(\[]{{0,2}}{of.named}(?!\)?\s+(?:(?:is|was|does|has)(?:n't| not)|is (?:incorrect|wrong|false)|cannot)\b)"
-        r"(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+(?:[-–—]|because|since)\s)",
+        r"(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+(?:[-–—]|because|since)\s|\s+\((?:confidence|\d))",
         "listed": rf"^[ \t]*[(\[]?({of.any})[)\].:]\s",
     }
 
@@ -88,19 +88,19 @@ def _as_written(of: _Letters) -> dict[str, str]:
         rf"|{_ALONE}\(?(?P<other>{of.any})\)?(?!{of.several}){_GAP}\s+(?:is|would be)\s+{_THE}"
         rf"(?:{_GOOD}\s+(?:answer|choice|option)|(?<=the )(?:final\s+)?answer)\b",
         "correct": rf"{_ALONE}(?:[Ss]tatement\s+)?\(?{of.named}\)?\s*{_GAP}\s+"
-        rf"(?:(?:is|seems|looks|would be|must be)\s+{_THE}{_GOOD}\b|best\s+[a-z]+s\b|fits best|makes the most sense"
-        r"|it is(?=[.!]|\s*$)|wins\b|is (?:the one|my (?:answer|choice|pick)|what I)\b)",
+        rf"(?:(?:is|seems|looks|would be|must be)\s+{_THE}{_GOOD}\b(?! (?:if|had|for an?)\b)|best\s+[a-z]+s\b|fits best"
+        r"|makes the most sense|it is(?=[.!]|\s*$)|wins\b|is (?:the one|my (?:answer|choice|pick)|what I)\b)",
         "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$)",
         "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{_NOUN}\s+)?"
         rf"{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
         r"|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right|true))\b)",
         "instead": rf"(?:\b[Nn]ot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+"
         r"(?:rather\s+|actually\s+)?"
-        r"|\b(?:[Ww]ait|[Cc]orrection)[,:.…—-]*\s+(?:(?:no|wait|it's|it is|I mean)[,:]?\s+){0,2})"
+        r"|\b(?:[Ww]ait|[Cc]orrection)[,:.…—-]*\s+(?:(?:no|wait|actually|it's|it is|I mean)[,:]?\s+){0,2})"
         rf"(?:{_NOUN}\s+)?{of.word}"
         rf"|(?:\.\.\.|…|[—,-])[ \t]*no,[ \t]+(?:it's[ \t]+)?\(?(?P<other>{of.any})\)?(?=[.!]?\s*$)",
         "item": rf"(?:^|(?<=[.,;✗✘❌✓✔✅]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
-        r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b)|(?=[\s|]{0,3}[✗✘❌✓✔✅]))",
+        r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b|\s[-–—]\s)|(?=[\s|]{0,3}[✗✘❌✓✔✅]))",
         "several": of.several,
         "both": rf"\b(?:[Aa]nswers?|[Cc]hoices?|[Oo]ptions?)\s*(?:is|are|would be|(?:could|may|might|can) be|:)\s*:?\s*"
         rf"(?:both |either )?\(?(?P<label>{of.any}){of.several}",

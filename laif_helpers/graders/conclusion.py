@@ -35,8 +35,8 @@ _UNITS = {
 _MONEY = _UNITS["dollar"]
 _BEHIND = re.compile(r"[\s*-]*((?:[a-zA-Z][\w'-]*[ \t]+){0,3}[a-zA-Z][\w'-]*)?")
 _GIVEN = re.compile(
-    r"(?:\b(?:the|all|these|those|remaining|other|another|his|her|their|its|each|every|full|first|last|next|another|same"
-    r"|both|per|than)|#|\bno\.|\bnumber)\s*$",
+    r"(?:\b(?:the|all|these|those|remaining|other|another|his|their|its|each|every|full|first|last|next|same"
+    r"|(?<!costs )(?<!cost )(?<!leaves )her|both|per|than)|#|\bno\.|\bnumber)\s*$",
     re.IGNORECASE,
 )
 _ADJUNCT = re.compile(
@@ -83,11 +83,11 @@ _ENDS = re.compile(
 _DIGITS = r"(?<![\d,.:])[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:\s?%)?"
 _UNIT = r"(?:\s(?!(?:if|when|depending|as|because|in|for|but|and|or|is|was|with)\b)[a-z]+)?"
 _EITHER = re.compile(
-    rf"(?P<between>\bbetween\s+)?(?P<one>{_DIGITS})[}}$*]*(?P<unit>{_UNIT})(?:(?(between)\s+and|,?\s+or)"
+    rf"(?i)(?P<between>\bbetween\s+)?(?<!and )(?<!hours )(?<!hour )(?<!feet )"
+    rf"(?P<one>{_DIGITS})[}}$*]*(?P<unit>{_UNIT})(?:(?(between)\s+and|,?\s+or)"
     r"(?:\s+(?:maybe|perhaps|possibly|even))?|,?\s+(?:maybe|perhaps|possibly)|[.,;]?\s+(?:but|though|although|or|and"
     r"|however,)\s+(?:it|this|that|the answer)\s+(?:could|might|may)\s+(?:\w+\s+)?be)"
     rf"\s+(?:[$*]|\\boxed\{{)*(?P<other>{_DIGITS})(?![\d'′])[}}$*]*(?P<its>{_UNIT})",
-    re.IGNORECASE,
 )
 """Two numbers between which an answer does not choose: "12 or 15", "between 12 and 15", "12, but it could be 15"."""
 MOST_NUMBERS = 80

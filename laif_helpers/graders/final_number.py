@@ -32,7 +32,7 @@ _HEAD = re.compile(
 _BEHIND = re.compile(r"[ \t]*(?=\S)(?![|>][-+]?$)(.{1,300})|[ \t]*[|>]?[-+]?\s*\n[\s`]*(.{1,30})$", re.MULTILINE)
 # what exact fractions cannot express: roots, constants, functions, unknowns
 _SYMBOLIC = re.compile(
-    r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
+    r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|begin|left|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
     r"|[π√]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\d(?!e[-+]\d)[a-z]\b\s*[-+]"
 )
 _HEADING = re.compile(
@@ -82,8 +82,8 @@ _CONCLUDES = re.compile(
     re.IGNORECASE,
 )
 _ASIDE = re.compile(
-    r"^\W*(?:note|please|check|checking|verify|verification|to verify|to check|assuming|p\.?s\b|let me know|feel free"
-    r"|i hope|hope|remember|if you|for example|for instance|explanation|once\b|.*\?\W*\Z)",
+    r"^\W*(?:note|confidence|please|check|checking|verify|verification|to verify|to check|assuming|p\.?s\b|let me know"
+    r"|feel free|i hope|hope|remember|if you|for example|for instance|explanation|once\b|.*\?\W*\Z)",
     re.IGNORECASE,
 )
 _SUPPOSES = re.compile(
@@ -97,8 +97,7 @@ _EXPLAINS = re.compile(
 )
 _NULL = re.compile(r"\A(?:null|none|n/a)?\Z", re.IGNORECASE)
 _CONTINUES = re.compile(
-    r"\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to)\b|\bequals?\b|\bor\b|\bi\.e\.|→|⇒|=>",
-    re.IGNORECASE,
+    r"(?i)\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to)\b|\bequals?\b|\bor\b|\bi\.e\.|→|⇒|=>"
 )
 _EXPRESSION = re.compile(r"[\s:*_`$(\[]*\$?\d[\d.,]*\s*(?:[-−+*/×÷]|\b(?:x|plus|minus|times)\b)\s*\$?\d")
 _NOTHING = re.compile(
@@ -268,10 +267,9 @@ def _concluded(sentence: str, question: str) -> Number:
 
 def is_answer(gold: str) -> bool:
     """Whether a gold answer can be graded as a number or a formula: a number with at most a unit, or LaTeX."""
-    return (
-        _SYMBOLIC.search(gold) is not None
-        or re.fullmatch(rf"\W*{NUMBER.pattern}\W*(?:[a-z]{{1,12}}\W*)?", plain(gold)) is not None
-    )
+    unit = r"(?![ap]m\b)[a-z]{1,12}(?:[ /^]{1,3}[a-z]{1,12}){0,2}[²³]?|(?<=[\s°])(?![AP]M)[a-z]?[A-Z]{1,3}[a-z]?"
+    number = re.fullmatch(rf"\W*{NUMBER.pattern}\W*(?:(?:{unit})\W*)?", plain(gold))
+    return number is not None or _SYMBOLIC.search(gold) is not None
 
 
 def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade:

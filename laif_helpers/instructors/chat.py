@@ -72,9 +72,9 @@ def read(key: str, completion: Any, p: StageParameters, most: float, share: floa
     text, finish = found.text, found.finish
     if refusal := protocol.plain_text(message.get("refusal")):
         text, finish = text or refusal, "error: refusal"
-    elif not text and (called := protocol.call_text(message)):
+    elif not text.strip() and (called := protocol.call_text(message)):
         text, finish = called, "stop"
-    elif not text and finish == "stop":
+    elif not text.strip() and finish == "stop":
         text = next(filter(None, map(protocol.plain_text, protocol.thoughts(message))), "")
     asked, got = found.prompt_tokens, found.new_tokens
     # An endpoint that does not say what it used is counted at the most it can have been.

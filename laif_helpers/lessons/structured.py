@@ -26,14 +26,14 @@ _STEPS = ("solution", "rationale", "reasoning", "explanation", "steps", "working
 _CALLED = {
     "question": ("problem", "prompt", "task", "instruction", "q", "query", "input", "new_question", "question_text"),
     "answer": (*_STEPS, "code", "response", "output", "completion", "a", "canonical_solution", "chosen", "target"),
-    "final": ("final_answer", "result", "numeric_answer", "answer_number", "value"),
+    "final": ("final_answer", "final_number", "result", "numeric_answer", "answer_number", "value"),
     "options": ("choices",),
     "letter": ("answer", "correct", "correct_answer", "correct_option", "answerkey", "label"),
     "why": ("explanation", "reason", "rationale", "reasoning"),
 }
 """A sample's fields, and what instructors that no schema holds call them."""
 _TAG = re.compile(
-    r"<(/?)(samples?|lessons?|diagnosis|question|problem|answer|solution|final(?:_answer)?)\b[^<>]*>", re.I
+    r"<(/?)(samples?|lessons?|diagnosis|question|problem|answer|solution|reasoning|final(?:_\w+)?)\b[^<>]*>", re.I
 )
 _YAML = re.compile(
     r"```ya?ml\s*\n(.*?)```|^((?:(?:diagnosis|samples):|- question:(?=.*^ +final:)).*)", re.DOTALL | re.MULTILINE

@@ -9,9 +9,9 @@ Sample = tuple[str, str]
 """One lesson as (question, response)."""
 
 # bounded, because a row of these signs would be read anew from each of them
-_DECORATION = "[\\s#>*_`~•\u2190-\u2bff\ufe0f\U0001f300-\U0001faff-]{0,60}"
-_LABEL_ENDS = r"(?:[*_]*\s*[:：][*_]*\s*(?P<text>.*)|\W*)$"
-"""A colon, or a line of its own."""
+_DECORATION = "[\\s#>*_`~•\\[【\u2190-\u2bff\ufe0f\U0001f300-\U0001faff-]{0,60}"
+_LABEL_ENDS = r"(?:[*_]*\s*[:：\]】][*_]*\s*(?P<text>.*)|\W*)$"
+"""A colon or a bracket, or a line of its own."""
 _ASKS = (
     "frage|aufgabe|pregunta|problema|domanda|pergunta|vraag|pytanie|soru|вопрос|задача|问题|题目|问|質問|問題"
     "|질문|문제|السؤال"
@@ -22,14 +22,14 @@ _SAYS = (
 )
 _SAMPLE = re.compile(rf"^{_DECORATION}(?:sample|example|exercise|lesson|item)\s*(?:no\.?|number|#)?\s*\d+\W*$", re.I)
 _QUESTION = re.compile(
-    rf"^{_DECORATION}(?:\(?\d+[.)]\s*)?{_DECORATION}(?:(?:sample|example|exercise|lesson)\s*\d+\W+)?(?:new\s+)?"
-    rf"(?:(?:question|problem|instruction|user|human|{_ASKS})\s*(?:no\.?|number|#)?|(?P<q>q))"
+    rf"^{_DECORATION}(?:\(?\d+[.)]\s*)?{_DECORATION}(?:(?:sample|example|exercise|lesson)\s*\d+\W+)?(?:(?:new|practice)\s+)?"
+    rf"(?:(?:question|problem|task|exercise|instruction|user|human|{_ASKS})\s*(?:no\.?|number|#)?|(?P<q>q))"
     rf"\s*\d*{_LABEL_ENDS}",
     re.I,
 )
 _ANSWER = re.compile(
-    rf"^{_DECORATION}(?:(?:correct\s+)?answer|solution|response|rationale|explanation|reasoning|code|assistant|{_SAYS})"
-    rf"\s*\d*{_LABEL_ENDS}",
+    rf"^{_DECORATION}(?:step[- ]by[- ]step\s+)?(?:(?:correct\s+)?answer|solution|response|rationale|explanation"
+    rf"|reasoning|code|assistant|{_SAYS})\s*\d*{_LABEL_ENDS}",
     re.I,
 )
 _A = re.compile(rf"^{_DECORATION}a\s*\d*[*_]*\s*[:：][*_]*\s*(?P<text>.*)$", re.I)
@@ -44,13 +44,21 @@ _LETTER = re.compile(
 _NUMBER = r"[-+−]?\s?[$€£]?\s?[-−]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?"
 _MARKED = re.compile(rf"^{_DECORATION}(?:(?:final\s+)?answer\s*[:：])?\W*?####+[\s*_]*({_NUMBER})", re.I)
 _STATED = re.compile(
-    rf"(?:final\s+answer|answer\s+is|^{_DECORATION}(?:answer|final|result)|\\boxed\{{)\W*?({_NUMBER})", re.I
+    rf"(?:final\s+answer|answer\s+is|^{_DECORATION}(?:answer|final(?:[\s_]+number)?|result)|\\boxed\{{)"
+    rf"\W*?({_NUMBER})",
+    re.I,
 )
 _COUNTED = re.compile(r"^[^\w\n]{0,20}\d{1,3}[.)]\W{0,4}(\S[^\n]*\?)[*_]*[ \t]*$", re.MULTILINE)
 _LAST = re.compile(r"\b(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is|:)\s*\(?([A-J])\b\)?[\s.*]*\Z", re.I)
 _BESIDE = re.compile(r"(?<=\S)\s+(?=\(?[B-J][).]\s)")
 _DEFINES = re.compile(r"^\s*(?:async\s+)?def (?!test|check|main)", re.M)
 _RULE = re.compile(r"^\s*(?:[-*_=]\s*){3,}$")
+_CLOSING = re.compile(
+    r"\n[ \t]*\n[^\w\n]{0,9}(?:i hope|let me know|feel free|(?:these|both|each)(?: \w+){0,4}"
+    r" (?:samples?|questions?|problems?|examples?|lessons?|targets?))\b[^\n]*\s*\Z",
+    re.I,
+)
+"""What a reply adds behind its last sample, which is no part of it."""
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]+")
 
 
@@ -99,7 +107,7 @@ def samples(
     currency), choice ends in ``The answer is B.`` after its reason, code is one fenced block. ``problem`` says what
     could not be read; question and response are then the raw text.
     """
-    found = []
+    found, text = [], _CLOSING.sub("", text)
     # questions that only a number counts are read where none has a label
     for asked, answered in _split(text) or _split(_COUNTED.sub(r"Question: \1", text)):
         sample = read(asked, answered)
@@ -125,7 +133,7 @@ def _split(text: str) -> list[tuple[list[str], list[str]]]:
                 part, short = samples[-1][0], bool(match["q"])
                 continue
             if _SAMPLE.match(line) or _RULE.match(line):
-                part = None
+                part = part if part is not None and not any(part) and _RULE.match(line) else None  # underlines a label
                 continue
             if (
                 samples
@@ -163,8 +171,8 @@ def _final_number(lines: list[str]) -> tuple[str, int]:
         if match := _MARKED.match(line):
             return _tidy(match[1]), at
     for at in range(len(lines) - 1, -1, -1):
-        if lines[at].strip():
-            match = _STATED.search(lines[at])
+        match = _STATED.search(lines[at])
+        if match or re.search(r"\d", lines[at]):
             steps = match and re.search("[.=]", lines[at][: match.start()])
             return (_tidy(match[1]), at + bool(steps)) if match else ("", at)
     return "", len(lines)

@@ -28,8 +28,8 @@ FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence
 FINISHES |= dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length")
 """Finish reasons of OpenAI and of other makes, and what they mean here."""
 FILTERED = re.compile(
-    r"error|abort|cancel|block|filter|prohibit|recitation|refus|guard|moderat|policy|safety|sensitive|spii|toxic|resource|timeout",
-    re.IGNORECASE,
+    r"(?i)error|abort|cancel|block|filter|prohibit|recitation|refus|guard|moderat|policy|safety|sensitive|spii|toxic|resource|timeout"
+    r"|exception|fail|interrupt|disconnect|preempt|unavailable"
 )
 """Finish reasons of this kind: what came is not what the model would have answered."""
 _CUT = re.compile(r"limit|max_|length|truncat|incomplete|context", re.IGNORECASE)
@@ -178,11 +178,11 @@ def target_answer(reply: Any, seconds: float) -> Completion:
     found, message = read_completion(reply, seconds), first_choice(reply).get("message") or {}
     if not found.text and (refusal := plain_text(message.get("refusal"))):
         return replace(found, finish=f"error: the model refused: {refusal[:200]}")
-    if found.text or found.finish != "stop":
-        return found
     content = message.get("content", first_choice(reply).get("text"))
-    came = "a thought" if thoughts(message) or content else "the call of a tool" if call_text(message) else ""
-    if content == "" and not came:
+    blank = isinstance(content, str) and not content.strip()
+    thought = thoughts(message) or (content and not blank)
+    came = "a thought" if thought else "the call of a tool" if call_text(message) else ""
+    if found.finish != "stop" or (blank and not came) or (found.text and not blank):
         return found
     return replace(found, finish=f"error: {came} came and no answer" if came else "error: no text came")
 

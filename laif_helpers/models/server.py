@@ -166,17 +166,17 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
             except protocol.recoverable() as error:
                 if form.learn(error, sent):
                     continue
-                if protocol.too_fast(error):
-                    connections.refused(sent_at, error)
-                    protocol.give_up_after(ends, error, connections.url)
-                    continue
                 failure = error
-        attempt += 1
+        attempt += not protocol.too_fast(failure)
         others = partial(_answers_others, client, body, form, connections)
         unanswered = Completion("", 0, 0, f"error: {protocol.error_text(failure)}")
         if getattr(failure, "status_code", None) in protocol.OF_ONE_PROMPT and await others(0):
             return unanswered
         try:
+            if protocol.too_fast(failure):
+                connections.refused(sent_at, failure)
+                protocol.give_up_after(ends, failure, connections.url)
+                continue
             pause = protocol.wait_or_raise(failure, attempt, body["model"], connections.url)
         except ServerError:
             if await others(answered):

