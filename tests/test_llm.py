@@ -515,7 +515,7 @@ def test_a_reply_longer_than_the_instructors_context_is_asked_for_shorter() -> N
     assert all("response_format" in body for body in calls[2:]), "the schema was not the reason, so it stays"
 
 
-@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize("status", [400, 403, 500])
 def test_a_prompt_that_alone_is_refused_is_left_open_and_the_others_are_kept(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:

@@ -21,7 +21,7 @@ _HEAD = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _EXPLAINS = re.compile(
-    r"\n[^\w\n]{0,20}_{0,3}(?:explanation|reasoning|note|here(?:'s| is) (?:the|how|why)"
+    r"\n[^\w\n]{0,20}_{0,3}(?:explanation|reasoning|note|confidence|here(?:'s| is) (?:the|how|why)"
     r"|(?:i )?hope (?:this|that|it)|let me know|feel free)\b[^\n]*",
     re.IGNORECASE,
 )
@@ -60,6 +60,7 @@ _COPULA = re.compile(
 )
 """What closes a statement in languages that put their verb last; "।" and "。" are full stops by then."""
 _SENTENCE_BEHIND = re.compile(r"\n\n[A-Z][^\n]*\s[^\n]*[.!]\s*\Z")
+_ARTICLE = re.compile(r"\A(?:an?|the) (?=\w+(?: \w+)?\Z)")  # of a few words: a list of words has none
 _ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+", re.MULTILINE)
 
 
@@ -79,7 +80,9 @@ def grade(gold: str, text: str) -> Grade:
     read = _brackets(text) if brackets else _words(text)
     if not read:
         return Grade(False, None, False, "no answer found")
-    right = normal(read) in (normal(gold), _stated(gold)) or normal(text) == normal(gold)
+    said = normal(read)
+    right = said in (normal(gold), _stated(gold)) or normal(text) == normal(gold)
+    right = right or _ARTICLE.sub("", said) == _ARTICLE.sub("", normal(gold))
     return Grade(right, read[:500], True, "exact match" if right else f"is not {gold[:80]!r}", sure=right)
 
 
@@ -159,7 +162,7 @@ def _truth(wanted: str, text: str) -> Grade:
     tail = (_tail(text) or "").strip()
     first = re.split(r"→|⇒|=>|=", _SENTENCE.split(tail, maxsplit=1)[0])
     stated = words.search(first[-1]) or words.search(first[0]) or words.match(tail.strip(" *\n-\"'"))
-    opening = re.match(rf"[\W_]*(?:\([a-z]\)\s*|option:\s*)?({words.pattern})", text)
+    opening = re.match(rf"[\W_]*(?:\([a-z]\)\s*|option:\s*)?({words.pattern})(?![^\n=]{{0,200}}=)", text)
     sentences = [re.split(r"(?<=\w),? (?:since|because) ", part)[0] for part in _SENTENCE.split(text)]
     closing = (found[-1] for sentence in reversed(sentences) if (found := words.findall(sentence)))
     read = stated[0] if stated else opening[1] if opening else next(closing, "")

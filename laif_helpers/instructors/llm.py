@@ -162,7 +162,8 @@ def _learned(p: StageParameters, form: Form, error: Any, sent: dict[str, Any]) -
 def _breaks_on_few(asking: Asking, error: Any) -> bool:
     """Whether an endpoint that took requests of this form still answers, with an error of its own to a few of them."""
     few = len(asking.refused) < max(3, asking.connections.answered)
-    return (getattr(error, "status_code", None) or 0) >= 500 and asking.form.proven and few
+    status = getattr(error, "status_code", None) or 0  # 403: a router flags what some prompts hold
+    return status >= 400 and status not in {401, 402, 429} and asking.form.proven and few
 
 
 def _refuse(asking: Asking, request: Asked, error: Any) -> None:
