@@ -5,6 +5,7 @@ refused with a sentence. Unknown keys are refused.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -280,7 +281,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> tuple[dict[s
         known = {file.stem: file for file in (ROOT / "papermill_runs").glob("*.yaml")}
         near = difflib.get_close_matches(path.stem, known, n=1)
         what = "is a folder" if path.is_dir() else "does not exist"
-        nearest = f"did you mean {known[near[0]].relative_to(ROOT)}?" if near else ""
+        nearest = f"did you mean {os.path.relpath(known[near[0]])}?" if near else ""
         raise FileNotFoundError(f"recipe {path} {what}; {nearest or 'the recipes lie in papermill_runs/*.yaml'}")
     values, over = _read(path), dict(overrides or {})
     return values | over, dict.fromkeys(values, "recipe") | dict.fromkeys(over, "--set")

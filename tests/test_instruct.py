@@ -225,6 +225,13 @@ def test_a_request_about_a_cluster_asks_for_no_more_lessons_than_a_reply_holds()
     assert max(each.n for each in instruct.plan(p).requests) <= 20
 
 
+def test_where_the_map_holds_no_cluster_each_error_stays_alone() -> None:
+    p = parameters("le", per="cluster", holdout_fraction=0)
+    clustered(p)
+    pd.read_parquet(p.previous.errors).assign(cluster_name="").to_parquet(p.previous.errors)
+    assert {len(each.source_ids) for each in instruct.plan(p).requests} == {1}
+
+
 def test_a_request_about_one_error_knows_its_cluster_and_does_not_name_it() -> None:
     p = parameters()
     answer_items(p)

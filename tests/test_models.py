@@ -995,6 +995,18 @@ def test_an_answer_is_asked_for_as_long_as_the_server_s_context_allows(stub: Cal
     assert 700 < seen[0] < 1024, "llama.cpp tells it in /props, which is not under /v1"
 
 
+def test_a_model_that_a_server_does_not_list_is_told(
+    stub: Callable[..., Stub], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """llama.cpp and LM Studio answer with what they have loaded, whatever name is asked for."""
+    server = stub(lambda _, request: (200, reply(request)))
+    for names, told in ((["a/m-7b", "x"], "lists no model 'm', but a/m-7b, x;"), (["m:latest"], ""), ([], "")):
+        server.models = {"data": [{"id": name} for name in names]}
+        generate_from(server, 1)
+        said = "".join(capsys.readouterr())
+        assert told in said and ("lists no model" in said) == bool(told)
+
+
 def test_request_options_reach_the_server(stub: Callable[..., Stub]) -> None:
     seen: list[dict[str, Any]] = []
     server = stub(lambda _, request: (seen.append(request), (200, reply(request)))[1])

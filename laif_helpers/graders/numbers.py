@@ -69,11 +69,14 @@ _CHINESE = re.compile(
     r"(?<![第统統唯万萬\d])(?!一[共起样樣定些般直切旦致方旁边邊半下点點会會]|十分|百分|三角|四边|四邊)"
     r"[零〇一二两兩三四五六七八九十百千万萬亿億]{1,30}(?:[点點](?P<decimals>[零〇一二三四五六七八九]{1,20}))?"
 )
-# 1 000 000 and 1 260 €; 60,00 € and R$ 1.260,50; 1/6 ≈ 0.167, whose fraction is exact
+# 1 000 000 and 1 260 €; 60,00 €, R$ 1.260,50 and 2.500.000; 1/6 ≈ 0.167, whose fraction is exact
 _GROUPS = re.compile("(?<![\\d.,])\\d{1,3}(?:[ \u00a0\u2009\u202f]\\d{3})+(?!\\d)")
 _SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?: \d{3}){2,}| \d{3}(?=(?:,\d\d)? ?(?:[$€₽]|zł|kr\b|euros?\b|руб)))(?!\d)")
-_CENTS = r"\d{1,3}(?:(?:\.?\d{3}){0,4},\d\d|(?:\.\d{3})+)"
-_EUROPEAN = re.compile(rf"(?:R\$|€) ?{_CENTS}(?![\d,.]*\d)|(?<![\d.,]){_CENTS}(?= ?(?:€|EUR\b|euros?\b|reais\b))")
+_CENTS = r"\d{1,3}(?:(?:[. ]?\d{3}){0,4},\d\d|(?:\.\d{3})+)"
+_EUROPEAN = re.compile(
+    rf"(?:R\$|€|\bEUR|\bkr\.?) ?{_CENTS}(?![\d,.]*\d)|(?<![\d.,])(?:\d{{1,3}}(?:\.\d{{3}}){{2,4}}(?![\d.,]*\d)"
+    rf"|{_CENTS}(?= ?(?:€|EUR\b|euros?\b|reais\b|zł|kr\b|₽|руб|Kč)))"
+)
 _ROUGHLY = re.compile(r"(\d{1,30}\s?/\s?\d{1,30})\s{0,3}≈\s{0,3}\d{0,30}\.\d{2,30}(?!\d|\s?%)")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z}])\s?\^\s?\{?(?:-?[23]|-1)\}?")
 _SHARE = re.compile(r"(?<![\d.,:/])(\d{1,9})(?:\s?:\s?|\s(?:to|in|out of|over)\s(?:the\s)?)(\d{1,9})(?![\d:/%]|[.,]\d)")
@@ -164,13 +167,13 @@ def plain(text: str) -> str:
     text = _REPEATING.sub(lambda match: f" {_repeating(*match.groups())} ", text)
     text = _LATEX.sub(lambda match: f" {match[1]}{match[2] or match[3]}/{match[4] or match[5]} ", text)
     text = text.replace("\\$", "$").replace("{,}", ",").replace("\\,", "").replace("\\!", "").replace("~", " ")
-    text = text.replace("\N{FRACTION SLASH}", "/").replace("¢", " cents")
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r" \1", text)
     text = _UNIT_POWER.sub("", text)
     text = re.sub(r"(\d)(?:['′]| ?ft\.? )(\d{1,2})(?:[\"″]| ?in\b)", r"\1 feet \2 inches", text)
     text = re.sub(r"(?<=\d)h(?=\d)", " h ", re.sub(r"(?<=\d)h(\d\d)(?!\d|\s?m)", r" h \1 min", text))
     text = _BELOW_ZERO.sub(r"-\1", re.sub(r"\b[Aa]n(?= hour and \d)", "1", text))
-    text = re.sub("-?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]", lambda match: f" {_vulgar(match[0])} ", text)
+    text = re.sub("-?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]", lambda match: f" {unicodedata.normalize('NFKC', match[0])} ", text)
+    text = text.replace("\N{FRACTION SLASH}", "/").replace("¢", " cents")
     text = re.sub(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda match: f"10^{unicodedata.normalize('NFKC', match[1])}", text)
     text = re.sub("(?<=\\d)[\u00a0\u2009\u202f_](?=\\d{3}(?!\\d))", "", text)
     text = re.sub("[\u00a0\u2009\u202f]", " ", text)
@@ -185,10 +188,6 @@ def shares(text: str, question: str) -> str:
     """9 = 16 - 7 turned, and "1 in 6" and 3:4 as 1/6 and 3/4 if the question asks for a ratio or a probability."""
     text = _TURNED.sub(r"\2 = \1", text)
     return _SHARE.sub(r"\1/\2", text) if _SHARE_ASKED.search(question) else text
-
-
-def _vulgar(sign: str) -> str:
-    return unicodedata.normalize("NFKC", sign).replace("\N{FRACTION SLASH}", "/")
 
 
 def _repeating(whole: str, fixed: str, repeated: str) -> Fraction:

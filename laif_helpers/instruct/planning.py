@@ -63,7 +63,7 @@ def plan(p: StageParameters) -> Plan:
     found = pools.read(p)
     chosen = selected(p, found) if p.row.about != "items" else None
     named = named_clusters(p) if p.row.studies_errors else {}
-    if p.per == "cluster" and not named and p.row.studies_errors:
+    if p.per == "cluster" and not p.previous.errors.is_file() and p.row.studies_errors:
         raise FileNotFoundError(
             f"per: cluster needs {p.previous.errors}; run 02_error_analysis for that iteration first"
         )

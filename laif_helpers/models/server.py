@@ -1,6 +1,7 @@
 """Asks a model behind any OpenAI-compatible server: many requests at once, with a bounded number of retries."""
 
 import asyncio
+import difflib
 import math
 import os
 import random
@@ -245,6 +246,10 @@ async def context_of(client: Any, model: str) -> int:
 
 def _of_list(reply: dict[str, Any], model: str) -> int:
     rows = [row for row in reply.get("data") or [] if isinstance(row, dict)]
+    names = [str(row["id"]) for row in rows if row.get("id")]
+    if names and model.partition(":")[0] not in {name.partition(":")[0] for name in names}:  # llama3 is llama3:latest
+        near = ", ".join(difflib.get_close_matches(model, names, n=4, cutoff=0))
+        tqdm.write(f"the server lists no model {model!r}, but {near}; if it answers, look which one does")
     row = next((row for row in rows if row.get("id") == model), rows[0] if len(rows) == 1 else {})
     found = row.get("max_model_len") or (row.get("meta") or {}).get("n_ctx") or row.get("context_length")
     return found if isinstance(found, int) else 0
