@@ -360,6 +360,20 @@ def test_recorded_answers_are_graded_again_and_compared(
     assert evaluate.metrics(df, p, table)["agreement"][0]["share"] == pytest.approx(5 / 6)
 
 
+def test_answers_that_repeat_an_item_are_told_and_numbered_ones_are_samples(
+    tmp_path: Path, stage: Callable[..., recipe.StageParameters], capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = {"question": "How many jars?", "answer": "6 * 4 = 24\n#### 24"}
+    write_jsonl(tmp_path / "gsm8k" / "test.jsonl", [item])
+    about = {"benchmarks": ["gsm8k"], "in_domain": [], "quote_only": True, "data_dir": str(tmp_path), "limit": 0}
+    for numbered, kept in ((False, 1), (True, 3)):
+        rows = [item | {"response": "#### 24"} | ({"sample": at} if numbered else {}) for at in range(3)]
+        write_jsonl(tmp_path / f"{numbered}.jsonl", rows)
+        (file,) = evaluate.evaluate(stage(target=f"replay:{tmp_path / f'{numbered}.jsonl'}", **about))
+        assert [row["sample"] for row in read_rows(file)] == list(range(kept))
+        assert ("gsm8k, test: 2 answers repeat an item and are left out" in capsys.readouterr().out) != numbered
+
+
 def test_a_recording_of_several_models_asks_to_pick_one(
     tmp_path: Path, stage: Callable[..., recipe.StageParameters]
 ) -> None:

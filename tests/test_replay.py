@@ -50,6 +50,22 @@ def test_one_file_of_several_models(tmp_path: Path) -> None:
         replay.load(f"{tmp_path / 'solutions.jsonl'}#huge")
 
 
+def test_rows_name_their_model_and_sample_and_a_message_or_null_is_read_as_text(tmp_path: Path) -> None:
+    texts: list[Any] = ["#### 24", ["#### 24"], {"content": "#### 24"}, None]
+    rows = [{**GSM_ROW, "response": text, "model": f"m{at % 2}", "sample": at} for at, text in enumerate(texts)]
+    write_jsonl(tmp_path / "answers.jsonl", rows)
+    found = replay.load(str(tmp_path / "answers.jsonl"))
+    assert [(r.model, r.sample, r.text) for r in found] == [
+        ("m0", 0, "#### 24"),
+        ("m1", 1, "#### 24"),
+        ("m0", 2, "#### 24"),
+        ("m1", 3, ""),
+    ]
+    write_jsonl(tmp_path / "own.jsonl", [{"benchmark": "practice", "split": "test", "messages": [], "text": None}])
+    with pytest.raises(ValueError, match="row 1: no field 'id'"):
+        replay.load(str(tmp_path / "own.jsonl"))
+
+
 def test_lm_eval_samples_beside_its_results(tmp_path: Path) -> None:
     folder = tmp_path / "org__model"
     sample = {

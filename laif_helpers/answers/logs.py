@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.answers import inspect_logs, lm_eval, other_tools
-from laif_helpers.answers.labels import id_name, id_of, label_name, text_of, truth
+from laif_helpers.answers.labels import id_name, id_of, label_name, text_of, truth, words
 from laif_helpers.encodings import not_utf_8
 from laif_helpers.records import read_rows, read_text
 
@@ -190,10 +190,11 @@ def _authors(row: Row, path: Path) -> Iterator[Logged]:
     split = re.match(r"(train|test|validation)", path.name, re.IGNORECASE)
     named = re.search(r"(?:^|[_.-])(right|wrong)(?:[_.-]|$)", path.stem, re.IGNORECASE)
     label = row.get(label_name(row), named and named[1].lower())
-    model = path.parent.parent.name if path.parent.name == name else path.parent.name
+    model = str(row.get("model") or (path.parent.parent.name if path.parent.name == name else path.parent.name))
     asked = next((str(row[key]) for key in ("question", "prompt", "text", "input") if row.get(key)), "")
     about: Row = {"question": asked, "benchmark": name, "item": row, "split": split[1].lower() if split else ""}
-    yield Logged(name, "", str(row["response"]), truth(label), model, path.name, **about)
+    text, sample = text_of({"response": row["response"]}), int(row.get("sample") or 0)
+    yield Logged(name, "", text, truth(label), model, path.name, sample, **about)
 
 
 def _solution_models(row: Row) -> list[str]:
@@ -205,7 +206,7 @@ def _gpt3_gsm8k(row: Row, path: Path) -> Iterator[Logged]:
     about: Row = {"question": str(row["question"]), "benchmark": "gsm8k", "item": row, "split": "test"}
     for model in _solution_models(row):
         answer = row[model]
-        yield Logged("gsm8k", "", str(answer["solution"]), bool(answer["is_correct"]), model, path.name, **about)
+        yield Logged("gsm8k", "", words(answer["solution"]), bool(answer["is_correct"]), model, path.name, **about)
 
 
 def _own(row: Row, path: Path) -> Iterator[Logged]:
@@ -215,7 +216,7 @@ def _own(row: Row, path: Path) -> Iterator[Logged]:
     about |= {"benchmark": row["benchmark"], "item": {"id": row["id"]}, "split": row["split"]}
     model = row.get("model", path.parent.name)
     sample = row.get("sample", 0)
-    yield Logged(row["benchmark"], row["id"], row["text"], row.get("correct"), model, path.name, sample, **about)
+    yield Logged(row["benchmark"], row["id"], words(row["text"]), row.get("correct"), model, path.name, sample, **about)
 
 
 def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
@@ -270,7 +271,7 @@ def _math_eval(row: Row, path: Path) -> Iterator[Logged]:
     about: Row = {"question": str(row["question"]), "gold": str(row["gt"])}
     about |= {"benchmark": name, "item": row, "split": "test"}
     for sample, (text, label) in enumerate(zip(texts, labels, strict=True)):
-        yield Logged(task, id_of(row["idx"]), str(text), truth(label), path.parent.name, path.name, sample, **about)
+        yield Logged(task, id_of(row["idx"]), words(text), truth(label), path.parent.name, path.name, sample, **about)
 
 
 def _live_code_bench(row: Row, path: Path) -> Iterator[Logged]:

@@ -79,6 +79,9 @@ def _of_split(p: StageParameters, recorded: list[Recorded], name: str, split: st
         places = {e.id: place for place, e in enumerate(benchmarks.get(name).load(split, p.data_dir or None))}
     except (FileNotFoundError, ConnectionError):
         places = {}
+    unknown = [item.example.id for item in items if item.example.split != split and item.example.id not in places]
+    if again := sum(id.rpartition("-")[0] in places for id in unknown):
+        print(f"{name}, {split}: {again} answers repeat an item and are left out; number them in a field 'sample'")
     items = [item for item in items if item.example.split == split or item.example.id in places]
     items.sort(key=lambda item: places.get(item.example.id, len(places)))
     taken = set(list(dict.fromkeys(item.example.id for item in items))[: p.limit or None])
