@@ -333,6 +333,13 @@ def test_memory_that_is_not_there(
         preflight_of(parameters(), base)
 
 
+@pytest.mark.parametrize("free, verdict", [(16 << 30, "look"), (18 << 30, "fine")])
+def test_memory_that_may_not_be_enough_is_told_with_what_needs_less(parameters: Make, free: int, verdict: str) -> None:
+    needed = memory.Need(states=3 << 30, activations=14 << 30, host=0, disk=0)
+    row = preflight._fits(train_settings.make_settings(parameters()), needed, free, 24 << 30, "cpu")
+    assert row["verdict"] == verdict and ("gradient_accumulation" in row["found"]) == (verdict == "look")
+
+
 def test_disk_that_is_too_small(parameters: Make, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage)

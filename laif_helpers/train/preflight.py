@@ -110,7 +110,12 @@ def _fits(settings: Settings, needed: Need, free: int, total: int, device: str) 
         f"{free / GIB:.1f} of {total / GIB:.1f} free"
     )
     if states <= free:
-        return _row("memory", found, "look" if wanted > 0.95 * free else "fine")
+        if wanted <= 0.95 * free:
+            return _row("memory", found, "fine")
+        less = (
+            "a smaller batch_size with as much more gradient_accumulation trains the same in less; so do fewer workers"
+        )
+        return _row("memory", f"{found}: {less}", "look")
     if states <= total:
         return _row("memory", f"{found}: another process fills it; end that one (nvidia-smi, top) or wait", "stop")
     return _row("memory", f"{found}: {_smaller(settings)}", "stop")
