@@ -540,6 +540,8 @@ def test_labels_of_an_item_s_own_script(labels: str, text: str) -> None:
         ("#### 12 or 15", True),
         ('{"answer": "12 or 15"}', True),
         ("\\boxed{12} or \\boxed{15}", True),
+        ("\\boxed{12 \\text{ or } 15}", True),
+        ("\\boxed{12, 15}", True),
         ("12 apples, or 15 if you count the bad ones", True),
         ("The answer is between 12 and 15", True),
         ("It may be 15 or 12. It is even, so the answer is 12.", False),
@@ -588,6 +590,10 @@ JUDGED = [
     "B is correct; A would be correct for a lighter one.",
     "A... wait, actually B.",
     "B (Confidence: high)",
+    "| Option | Verdict |\n|---|---|\n| A | Incorrect |\n| B | **Correct** |\n| C | Incorrect |",
+    "B would be my answer.",
+    "B is the only one that fits.",
+    "It is not a moss but a fern.",
     "Q: which?\nA: B",
 ]
 
@@ -597,7 +603,13 @@ def test_a_letter_in_few_words_is_a_choice(text: str) -> None:
     assert choice.read(text, {"A": "a moss", "B": "a fern", "C": "a pine"})[0] == "B"
 
 
-@pytest.mark.parametrize("text", ["Vitamin B", "Not B.", "It isn't B", "A or rather hepatitis B", "Das ist nicht B."])
+def test_a_denied_truth_is_the_other_option() -> None:
+    assert choice.read("This is not true.", {"A": "True", "B": "False"})[0] == "B"
+
+
+@pytest.mark.parametrize(
+    "text", ["Vitamin B", "Not B.", "It isn't B", "A or rather hepatitis B", "Das ist nicht B.", "It is not a fern."]
+)
 def test_a_letter_of_another_word_or_denied_is_none(text: str) -> None:
     assert choice.read(text, {"A": "a moss", "B": "a fern", "C": "a pine"})[0] is None
 

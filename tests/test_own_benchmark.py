@@ -53,6 +53,7 @@ def put(path: Path, *rows: Any) -> str:
         ({"question": "q?", "answer": "x^2+1"}, "x^2+1", "x^2 + 1"),
         ({"question": "q?", "answer": "y = 2x + 3"}, "y = 2x + 3", "y = 3 + 2x"),
         ({"question": "q?", "answer": "x = 2"}, "2", "\\boxed{2}"),
+        ({"question": "q?", "answer": "3+4i", "grading": "numeric"}, "3+4i", "\\boxed{4i + 3}"),
         ({"question": "q?", "answer": "$x=\\frac{1}{2}$"}, "\\frac{1}{2}", "x = 0.5"),
         ({"question": "q?", "answer": "60 km/h"}, "60 km/h", "60 kilometers per hour"),
         ({"question": "q?", "answer": "-5°C"}, "-5°C", "minus 5 degrees"),

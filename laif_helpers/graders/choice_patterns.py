@@ -89,7 +89,8 @@ def _as_written(of: _Letters) -> dict[str, str]:
         rf"(?:{_GOOD}\s+(?:answer|choice|option)|(?<=the )(?:final\s+)?answer)\b",
         "correct": rf"{_ALONE}(?:[Ss]tatement\s+)?\(?{of.named}\)?\s*{_GAP}\s+"
         rf"(?:(?:is|seems|looks|would be|must be)\s+{_THE}{_GOOD}\b(?! (?:if|had|for an?)\b)|best\s+[a-z]+s\b|fits best"
-        r"|makes the most sense|it is(?=[.!]|\s*$)|wins\b|is (?:the one|my (?:answer|choice|pick)|what I)\b)",
+        r"|makes the most sense|it is(?=[.!]|\s*$)|wins\b"
+        r"|(?:is|would be) (?:the (?:only )?one|my (?:answer|choice|pick)|what I)\b)",
         "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$)",
         "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{_NOUN}\s+)?"
         rf"{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
@@ -100,7 +101,7 @@ def _as_written(of: _Letters) -> dict[str, str]:
         rf"(?:{_NOUN}\s+)?{of.word}"
         rf"|(?:\.\.\.|…|[—,-])[ \t]*no,[ \t]+(?:it's[ \t]+)?\(?(?P<other>{of.any})\)?(?=[.!]?\s*$)",
         "item": rf"(?:^|(?<=[.,;✗✘❌✓✔✅]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
-        r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b|\s[-–—]\s)|(?=[\s|]{0,3}[✗✘❌✓✔✅]))",
+        r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b|\s[-–—|]\s)|(?=[\s|]{0,3}[✗✘❌✓✔✅]))",
         "several": of.several,
         "both": rf"\b(?:[Aa]nswers?|[Cc]hoices?|[Oo]ptions?)\s*(?:is|are|would be|(?:could|may|might|can) be|:)\s*:?\s*"
         rf"(?:both |either )?\(?(?P<label>{of.any}){of.several}",
@@ -234,7 +235,10 @@ def whole_text(text: str, options: dict[str, str]) -> str | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-_REJECTED = re.compile(r",? (?:rather than|instead of)\b[^,.;]*|, (?:and |but )?not\b[^,.;]*")
+_REJECTED = re.compile(
+    r",? (?:rather than|instead of)\b[^,.;]*|, (?:and |but )?not\b[^,.;]*"
+    r"|\b(?:(?:is|are|was|were) not|(?:is|are|was|were)n't) (?!only\b|just\b)(?:an? |the )?\w+"
+)
 
 
 def options_named(text: str, options: dict[str, str], predicate: bool) -> list[str]:

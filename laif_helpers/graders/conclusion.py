@@ -84,7 +84,7 @@ _DIGITS = r"(?<![\d,.:])[-−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:\s?%)?"
 _UNIT = r"(?:\s(?!(?:if|when|depending|as|because|in|for|but|and|or|is|was|with)\b)[a-z]+)?"
 _EITHER = re.compile(
     rf"(?i)(?P<between>\bbetween\s+)?(?<!and )(?<!hours )(?<!hour )(?<!feet )"
-    rf"(?P<one>{_DIGITS})[}}$*]*(?P<unit>{_UNIT})(?:(?(between)\s+and|,?\s+or)"
+    rf"(?P<one>{_DIGITS})[}}$*]*(?P<unit>{_UNIT})(?:(?(between)\s+and|,?\s+(?:\\text\{{\s?)?or\b(?:\s?\}})?)"
     r"(?:\s+(?:maybe|perhaps|possibly|even))?|,?\s+(?:maybe|perhaps|possibly)|[.,;]?\s+(?:but|though|although|or|and"
     r"|however,)\s+(?:it|this|that|the answer)\s+(?:could|might|may)\s+(?:\w+\s+)?be)"
     rf"\s+(?:[$*]|\\boxed\{{)*(?P<other>{_DIGITS})(?![\d'′])[}}$*]*(?P<its>{_UNIT})",

@@ -33,7 +33,7 @@ _BEHIND = re.compile(r"[ \t]*(?=\S)(?![|>][-+]?$)(.{1,300})|[ \t]*[|>]?[-+]?\s*\
 # what exact fractions cannot express: roots, constants, functions, unknowns
 _SYMBOLIC = re.compile(
     r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|begin|left|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
-    r"|[π√]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\d(?!e[-+]\d)[a-z]\b\s*[-+]"
+    r"|[π√]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\d\s?[-+]\s?\d*i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]"
 )
 _HEADING = re.compile(
     r"(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$",
@@ -41,6 +41,7 @@ _HEADING = re.compile(
 )
 # "75 minutes = 1.25 hours": the question tells which side answers it
 _CONVERTS = re.compile(r"(?!.*\b(?:x|times)\b)[^-+*/×÷=]*\d\s?[a-z]+\s*\(?=\s*\$?\d[\d.,]*\s?[a-z]+\W*\Z", re.I)
+_LIST = re.compile(r"\A\s*(-?[\d.]+)(?:,|\\text\s?\{,\})\s+(-?[\d.]+)\s*\Z")
 _LISTED = re.compile(r"\d{1,2}[.)]\s+\S")
 _LEADS = re.compile(
     r"[\s:*_`~≈(\[\"'<$=]*(?:(?:about|approximately|roughly|exactly|only|around|just|a total of)\s+)?[\s*_`(\[\"'$]*",
@@ -158,7 +159,8 @@ def _statements(text: str, question: str) -> Iterator[_Statement]:
         yield replace(found, start=field.end, end=field.end)
     for how, pattern in (("boxed", _BOXED), ("final line", _LINE)):
         for match in deque(pattern.finditer(text), MOST_STATEMENTS):
-            if found := _read(match[1], match.start(1), how, question, sure=how == "boxed"):
+            segment = _LIST.sub(r"\1 or \2", match[1]) if how == "boxed" else match[1]
+            if found := _read(segment, match.start(1), how, question, sure=how == "boxed"):
                 yield found
     for head in deque(_HEAD.finditer(text), MOST_STATEMENTS):
         if behind := _BEHIND.match(text, head.end()):
