@@ -463,7 +463,7 @@ def test_template_end_token_stops_and_model_without_template_is_refused(tiny: Pa
     make_tokenizer(bare, template=None)
     with pytest.raises(ValueError, match=r"bare.*no chat template.*instruct version"):
         models.generate(str(bare), [ask("hi")], progress=False)
-    with pytest.raises(ValueError, match="there is no such folder"):
+    with pytest.raises(FileNotFoundError, match="is neither a model folder"):
         models.generate("/nowhere/model", [ask("hi")], progress=False)
     with pytest.raises(ValueError, match="conversation 1"):
         models.generate(str(tiny), [ask("hi"), "hi"], progress=False)  # type: ignore[list-item]

@@ -34,7 +34,7 @@ class Explorer:
     def at(self, which: int, k: int) -> Shown:
         """One error beside its k nearest right questions: distance, words shared, and what the request costs."""
         if not self.plan.requests:
-            return Shown(_table([]), "There is no error to contrast.")
+            return Shown(pd.DataFrame(), "There is no error to contrast.")
         item = self.plan.requests[which % len(self.plan.requests)]
         study = self.plan.studies[item.benchmark]
         source, near = study.everything[item.source_ids[0]], self.near[item.source_ids[0]][:k]
@@ -47,7 +47,8 @@ class Explorer:
             rows.append((round(distance, 3), _text(study, study.everything[id]), shared))
         alone = ", ".join(word for word in own if word not in seen) or "none"
         wording = f"Error {source.example.id}: {_text(study, source)} Words that no neighbour has: {alone}. "
-        return Shown(_table(rows), wording + self._cost(study, source, near, item))
+        columns = ["distance", "right neighbour", "words shared with the error"]
+        return Shown(pd.DataFrame(rows, columns=columns), wording + self._cost(study, source, near, item))
 
     def _cost(self, study: Study, source: Answered, near: Near, item: Request) -> str:
         asked = request(self.p, study, [source], near, item.n)
@@ -98,7 +99,3 @@ def explorer(plan: Plan, p: StageParameters) -> Explorer:
 
 def _text(study: Study, item: Answered) -> str:
     return study.bench.question_text(item.example)
-
-
-def _table(rows: list[tuple[float, str, str]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["distance", "right neighbour", "words shared with the error"])

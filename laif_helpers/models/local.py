@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import launch
+from laif_helpers import launch, target
 from laif_helpers.models import check, gguf, precision, tokenizers
 from laif_helpers.models.sampling import Sampling
 from laif_helpers.paths import resolve
@@ -36,7 +36,7 @@ def load(name: str, dtype: str = "auto", template_values: Mapping[str, Any] | No
     """Load a folder (also a LoRA adapter's), a GGUF file or a hub name; ``dtype``: see ``chosen_dtype``.
 
     The last model stays loaded until another is asked for or its files change. Raises ValueError when it cannot
-    be loaded or cannot answer.
+    be loaded or cannot answer, FileNotFoundError for a path that leads nowhere.
     """
     name = gguf.prepare(name)
     chosen = chosen_dtype(name, dtype)
@@ -85,10 +85,7 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     import torch
 
     path = str(resolve(name)) if resolve(name).is_dir() else name
-    # a hub name has one slash at most
-    if not Path(path).is_dir() and (name.startswith(("/", ".", "~")) or name.count("/") > 1):
-        fix = "`make smollm2` prepares it" if "downloads/smollm2-" in name else "check the path"
-        raise ValueError(f"model {name!r}: there is no such folder; {fix}")
+    target.check(name, "model")
     if found := check.problems(name):
         raise ValueError("; ".join(found))
     try:

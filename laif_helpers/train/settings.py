@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from laif_helpers import launch, models
+from laif_helpers import launch, models, target
 from laif_helpers.arms import Signal
 from laif_helpers.models import tokenizers
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir, resolve, runs_dir
@@ -168,9 +168,7 @@ def check_base(p: StageParameters) -> None:
     if not base.is_dir():
         if p.iteration > 1:
             raise FileNotFoundError(f"{base} does not exist; train iteration {p.iteration - 1} of arm {p.arm!r} first")
-        if base.is_absolute() or p.base_model.startswith((".", "~")) or p.base_model.count("/") != 1:
-            raise FileNotFoundError(f"base model {p.base_model!r} is no folder here; correct target in the recipe")
-        return
+        return target.check(p.base_model)
     if (base / "adapter_config.json").is_file():
         return check_adapter(base, p)
     if not (base / "config.json").is_file():
