@@ -92,8 +92,7 @@ def test_figures_for_a_column_fit_into_it(tmp_path: Path) -> None:
     from PIL import Image
 
     published.draw(tmp_path)
-    figures.save(figures.iteration_lines(lines(), most=2), tmp_path / "iteration_lines_column")
-    for stem in ("iterations_column", "radar_column", "iteration_lines_column"):
+    for stem in ("iterations_column", "radar_column"):
         width = Image.open(tmp_path / f"{stem}.png").size[0] / 200  # dots an inch, as saved
         assert 0.9 * COLUMN < width < 1.05 * COLUMN, (stem, width)
 

@@ -78,7 +78,7 @@ def test_weight_that_is_none(parameters: Callable[..., StageParameters], weight:
 
 
 def test_base_missing(parameters: Callable[..., StageParameters]) -> None:
-    with pytest.raises(FileNotFoundError, match="'/no/such/model' is neither a model folder.*correct target"):
+    with pytest.raises(FileNotFoundError, match=r"'/no/such/model' is neither a model folder.*correct target"):
         train.launch(parameters(target="/no/such/model"))
     with pytest.raises(FileNotFoundError, match="train iteration 1 of arm 'le' first"):
         train.launch(parameters(iteration=2))

@@ -85,5 +85,4 @@ def draw(p: StageParameters, sliced: pd.DataFrame) -> dict[str, Figure]:
         drawn["repair"] = repair_lines(repaired[repaired["bucket"] == "seen"])
     for name, figure in drawn.items():
         figures.save(figure, folder / name)
-    figures.save(figures.iteration_lines(panels(sliced), most=2), folder / "iteration_lines_column")
     return drawn

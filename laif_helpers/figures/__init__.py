@@ -118,19 +118,17 @@ def loss_curve(log: pd.DataFrame) -> Figure:
     return figure
 
 
-def iteration_lines(results: pd.DataFrame, most: int = 4) -> Figure:
+def iteration_lines(results: pd.DataFrame) -> Figure:
     """Accuracy over iterations, a line per arm and a panel per benchmark (or per ``panel`` if given).
 
     ``results``: arm, iteration, benchmark, n, accuracy, ci_low, ci_high; every line starts at vanilla's point.
-    ``most``: panels beside each other; two make a figure as wide as a column of a page.
     """
     column = "panel" if "panel" in results else "benchmark"
     panels = list(dict.fromkeys(results[column]))
-    rows = max(1, math.ceil(len(panels) / most))
+    rows = max(1, math.ceil(len(panels) / 4))
     columns = math.ceil(len(panels) / rows)
-    width = max(COLUMN + 1, 2.1 * columns) if most > 2 else COLUMN
     arms = [arm for arm in dict.fromkeys(results["arm"]) if arm != "vanilla"]
-    with canvas(rows, columns, figsize=(width, 0.5 + 2.1 * rows)) as (figure, axes):
+    with canvas(rows, columns, figsize=(max(COLUMN + 1, 2.1 * columns), 0.5 + 2.1 * rows)) as (figure, axes):
         for axis, panel in zip(axes.flat, panels, strict=False):
             _lines(axis, results[results[column] == panel], arms)
             axis.set_title(panel, loc="left")
@@ -139,7 +137,7 @@ def iteration_lines(results: pd.DataFrame, most: int = 4) -> Figure:
         for axis in axes[:, 0]:
             axis.set_ylabel("right answers (%), 95 % interval")
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5 if most > 2 else 3))
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
     return figure
 
 

@@ -15,7 +15,6 @@ from pydantic import Field
 
 from laif_helpers import launch, models, target
 from laif_helpers.arms import Signal
-from laif_helpers.models import tokenizers
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir, resolve, runs_dir
 from laif_helpers.recipe import Recipe, StageParameters, local_target
 from laif_helpers.records import ROLLOUT, digest, file_hash, read_json, read_rows, read_state, sound_rows
@@ -111,8 +110,6 @@ def make_settings(p: StageParameters) -> Settings:
     check_base(p)
     check_hosts(p)
     check_penalty(p)
-    if p.row.needs == "teacher" and (reason := tokenizers.vocabulary_problem(p.base_model, p.teacher)):
-        raise ValueError(reason)
     check_tracker(p.report_to)
     taught = {"teacher": local_target(p.teacher), "teacher_fingerprint": models.fingerprint(local_target(p.teacher))}
     return Settings.of(
