@@ -16,7 +16,7 @@ import numpy as np
 
 from laif_helpers import benchmarks, models
 from laif_helpers.paths import resolve
-from laif_helpers.records import Example
+from laif_helpers.records import Completion, Example
 from laif_helpers.train.settings import SHARES, Row, Settings, weights
 
 
@@ -55,13 +55,15 @@ def _as_good(marks: list[bool], best: list[bool]) -> bool:
 
 def _right(settings: Settings, folder: Path, _written: None) -> list[bool]:
     """Whether each held-out item is answered right by the weights that lie in ``folder``."""
-    answers = models.generate(
-        str(folder), [row["messages"] for row in settings.held_out],
-        max_new_tokens=settings.max_new_tokens, seed=settings.seed, progress=False,
-    )  # fmt: skip
     examples = [Example(**row["example"]) for row in settings.held_out]
-    pairs = zip(examples, answers, strict=True)
+    pairs = zip(examples, answers(settings, folder, settings.held_out), strict=True)
     return [benchmarks.get(item.benchmark).grade(item, answer.text).correct for item, answer in pairs]
+
+
+def answers(settings: Settings, folder: Path, rows: list[Row]) -> list[Completion]:
+    """What the weights that lie in ``folder`` answer to the messages of these rows."""
+    asked, longest = [row["messages"] for row in rows], settings.max_new_tokens
+    return models.generate(str(folder), asked, max_new_tokens=longest, seed=settings.seed, progress=False)
 
 
 def _writer(settings: Settings, folder: Path) -> Callable[[float], None]:

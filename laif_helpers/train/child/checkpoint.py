@@ -70,23 +70,13 @@ def _merge_in_place(folder: Path) -> None:
 
 
 def probe(settings: Settings, path: Path) -> None:
-    """What the new checkpoint answers to the handful of items that ``probe_items`` drew."""
-    rows = settings.handful
-    if rows:
-        from laif_helpers import models
-
-        answers = models.generate(
-            str(settings.unfinished), [row["messages"] for row in rows],
-            max_new_tokens=settings.max_new_tokens, seed=settings.seed, progress=False,
-        )  # fmt: skip
-        rows = [
-            {
-                **{"id": row["id"], "benchmark": row["benchmark"], "split": row["split"]},
-                **{"question": row["messages"][-1]["content"], "gold": row["gold"]},
-                **{"before": row["before"], "before_correct": row["before_correct"], "after": answer.text},
-            }
-            for row, answer in zip(rows, answers, strict=True)
-        ]
+    """What the new checkpoint answers to the handful of items that ``measured.shown`` drew."""
+    answered = zip(settings.handful, average.answers(settings, settings.unfinished, settings.handful), strict=True)
+    rows = [
+        {key: value for key, value in row.items() if key != "messages"}
+        | {"question": row["messages"][-1]["content"], "after": answer.text}
+        for row, answer in answered
+    ]
     write_jsonl(path, rows)
 
 
