@@ -6,6 +6,7 @@ started it, so that threads of their own would make a killed runner leave traini
 
 import contextlib
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,9 +102,12 @@ def engine(name: str, slurm: dict[str, Any] | None = None) -> Any:
 
 
 def _loop(progress: Progress, say: Say) -> None:
+    from tqdm.auto import tqdm
+
     stages = progress.plan.stages
     order = _order(stages)
-    with report_run.bar(len(stages)) as bar:
+    # silent if the output is no terminal
+    with tqdm(total=len(stages), unit="stage", disable=not sys.stderr.isatty(), leave=False) as bar:
         while len(progress.outcomes) < len(stages):
             before = len(progress.outcomes), sorted(progress.running)
             for stage in order:

@@ -16,13 +16,6 @@ from laif_helpers.terminal import plain
 SCREEN = 14  # lines shown of a failing cell, and of its traceback
 
 
-def bar(total: int) -> Any:
-    """A bar over the stages; silent if the output is no terminal."""
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, unit="stage", disable=not sys.stderr.isatty(), leave=False)
-
-
 def settled(key: str, outcome: Outcome, row: dict[str, Any]) -> None:
     """Print a line about a stage that has been settled; ``row``: of its attempt, {} if it did not run."""
     again = row.get("why", "") if row.get("why") != "not done yet" else ""
