@@ -8,24 +8,19 @@ import pandas as pd
 from laif_helpers import stats
 from laif_helpers.error_analysis import table, typical
 from laif_helpers.figures.markup import as_markdown
-from laif_helpers.instructors.spending import dollars
-from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE
 from laif_helpers.paths import IterationDir, short_names
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import read_json, write_json, write_text
 
 EXAMPLES = 3
-REPLY = 900
-"""Characters that an instructor writes about one error, three lessons: measured on practice and GSM8K lessons."""
 
 
 def make(p: StageParameters, points: pd.DataFrame) -> dict[str, Any]:
     """The profile: ``model``, counts, and ``weaknesses``, most errors above the model's own rate first.
 
     Each weakness has its cluster, name, n (items in its neighbourhood), wrong, error_rate with its 95 % interval,
-    ``certain`` (the interval lies above the error rate of all items), examples (id, question, gold, response), what it
-    costs to instruct on all its errors (requests, tokens, dollars if the recipe has prices), and the ids of its
-    items, by which other models are measured on the same ground.
+    ``certain`` (the interval lies above the error rate of all items), examples (id, question, gold, response) and the
+    ids of its items, by which other models are measured on the same ground.
     """
     n, wrong = len(points), int((~points["correct"]).sum())
     low, high = stats.wilson(wrong, n)
@@ -35,48 +30,28 @@ def make(p: StageParameters, points: pd.DataFrame) -> dict[str, Any]:
     about = {"model": str(points["model"].iloc[0]) if n else p.target, "arm": p.arm, "iteration": p.iteration}
     about |= {"benchmarks": p.in_domain, "split": p.error_split, "n": n, "wrong": wrong}
     about |= {"error_rate": overall, "ci_low": low, "ci_high": high}
-    return about | {"weaknesses": [_weakness(p, points, row) for row in rows]}
+    return about | {"weaknesses": [_weakness(points, row) for row in rows]}
 
 
-def _weakness(p: StageParameters, points: pd.DataFrame, row: dict[str, Any]) -> dict[str, Any]:
+def _weakness(points: pd.DataFrame, row: dict[str, Any]) -> dict[str, Any]:
     part = points[points["near"] == row["cluster"]]
     wrong = part[~part["correct"]]
     shown = typical(wrong, EXAMPLES)[["id", "question", "gold", "text"]].rename(columns={"text": "response"})
     found = {"cluster": row["cluster"], "name": row["name"], "n": len(part), "wrong": row["wrong"]}
     found |= {"sentence": row["sentence"]} if row.get("sentence") else {}
     found |= {name: round(row[name], 4) for name in ("error_rate", "ci_low", "ci_high")}
-    found |= {"certain": row["weakness"], "cost": _cost(p, wrong), "examples": shown.to_dict("records")}
+    found |= {"certain": row["weakness"], "examples": shown.to_dict("records")}
     return found | {"ids": part["benchmark"].str.cat(part["id"], sep=":").tolist()}
 
 
-def _cost(p: StageParameters, wrong: pd.DataFrame) -> dict[str, Any]:
-    """One request for each error: the question twice (asked and worked), the response, and the reply."""
-    asked = int((2 * wrong["question"].str.len() + wrong["text"].fillna("").str.len()).sum())
-    few, many = CHARS_PER_TOKEN_RANGE
-    inputs, outputs = ((round(size / few), round(size / many)) for size in (asked, REPLY * len(wrong)))
-    cost: dict[str, Any] = {"requests": len(wrong), "input_tokens": [*inputs], "output_tokens": [*outputs]}
-    usd = dollars(p, inputs, outputs)
-    return cost | ({"usd": [round(value, 2) for value in usd]} if usd else {})
-
-
 def weaknesses(profile: dict[str, Any]) -> pd.DataFrame:
-    """The profile as a table: rank, name, N, wrong, error rate with its interval, certain, what instructing costs."""
+    """The profile as a table: rank, name, N, wrong, error rate with its interval, certain."""
     rows = []
     with_sentences = any("sentence" in row for row in profile["weaknesses"])
     for rank, row in enumerate(profile["weaknesses"], start=1):
-        cost = row["cost"]
-        low, high = (
-            asked + written for asked, written in zip(cost["input_tokens"], cost["output_tokens"], strict=True)
-        )
         found = {"rank": rank, "what its questions share": row["name"], "N": row["n"], "wrong": row["wrong"]}
         found |= {"the instructor says": row.get("sentence", "")} if with_sentences else {}
-        found |= {
-            "error rate, 95 %": rate_of(row),
-            "certain": "yes" if row["certain"] else "no",
-            "requests": cost["requests"],
-            "tokens": f"{low:,} – {high:,}",
-        }
-        rows.append(found | ({"dollars": " – ".join(f"{usd:.2f}" for usd in cost["usd"])} if "usd" in cost else {}))
+        rows.append(found | {"error rate, 95 %": rate_of(row), "certain": "yes" if row["certain"] else "no"})
     return pd.DataFrame(rows)
 
 

@@ -6,13 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from laif_helpers import lessons
 from laif_helpers.answers.pools import Answered, Study
 from laif_helpers.embeddings import words
 from laif_helpers.instruct.planning import Plan, nearest_right
-from laif_helpers.instruct.requests import Near, Request, request
+from laif_helpers.instruct.requests import Near
 from laif_helpers.instruct.tables import Shown
-from laif_helpers.instructors.spending import dollars
 from laif_helpers.recipe import StageParameters
 
 MOST = 12
@@ -32,7 +30,7 @@ class Explorer:
     near: dict[str, Near]
 
     def at(self, which: int, k: int) -> Shown:
-        """One error beside its k nearest right questions: distance, words shared, and what the request costs."""
+        """One error beside its k nearest right questions: distance, and words shared."""
         if not self.plan.requests:
             return Shown(pd.DataFrame(), "There is no error to contrast.")
         item = self.plan.requests[which % len(self.plan.requests)]
@@ -46,17 +44,9 @@ class Explorer:
             shared = ", ".join(word for word in own if word in other)
             rows.append((round(distance, 3), _text(study, study.everything[id]), shared))
         alone = ", ".join(word for word in own if word not in seen) or "none"
-        wording = f"Error {source.example.id}: {_text(study, source)} Words that no neighbour has: {alone}. "
+        wording = f"Error {source.example.id}: {_text(study, source)} Words that no neighbour has: {alone}."
         columns = ["distance", "right neighbour", "words shared with the error"]
-        return Shown(pd.DataFrame(rows, columns=columns), wording + self._cost(study, source, near, item))
-
-    def _cost(self, study: Study, source: Answered, near: Near, item: Request) -> str:
-        asked = request(self.p, study, [source], near, item.n)
-        size = sum(len(turn["content"]) for turn in asked.messages)
-        low, high = (size / chars for chars in lessons.CHARS_PER_TOKEN_RANGE)
-        usd = dollars(self.p, (low, high), (0, 0))
-        cost = f", {usd[0]:.5f} to {usd[1]:.5f} dollars" if usd else ""
-        return f"With k = {len(near)} the request is {low:,.0f} to {high:,.0f} tokens long{cost}."
+        return Shown(pd.DataFrame(rows, columns=columns), wording)
 
     def widget(self) -> Any:
         """``at`` with a list of errors and a slider for k; without requests, the empty table.
