@@ -238,14 +238,14 @@ def test_the_contrast_explorer_answers_to_list_and_slider(run: recipe.StageParam
     def text() -> str:
         return explorer.locator(".widget-html").first.text_content() or ""
 
-    wait_until(page, lambda: rows.count() == 3 and "With k = 3 the request is" in text())
+    wait_until(page, lambda: rows.count() == 3)
     first = text()
     assert "Words that no neighbour has" in first
     handle = explorer.locator(".noUi-handle").first
     handle.focus()
     for _ in range(2):
         handle.press("ArrowRight")
-    wait_until(page, lambda: rows.count() == 5 and "With k = 5" in text())
+    wait_until(page, lambda: rows.count() == 5)
     explorer.locator("select").select_option(index=1)
     wait_until(page, lambda: text()[:200] != first[:200])
     assert not page.evaluate("window.ran === true"), "model text ran as a script"

@@ -6,7 +6,6 @@ started it, so that threads of their own would make a killed runner leave traini
 
 import contextlib
 import os
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,7 +106,7 @@ def _loop(progress: Progress, say: Say) -> None:
     stages = progress.plan.stages
     order = _order(stages)
     # silent if the output is no terminal
-    with tqdm(total=len(stages), unit="stage", disable=not sys.stderr.isatty(), leave=False) as bar:
+    with tqdm(total=len(stages), unit="stage", disable=None, leave=False) as bar:
         while len(progress.outcomes) < len(stages):
             before = len(progress.outcomes), sorted(progress.running)
             for stage in order:
