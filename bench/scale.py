@@ -79,7 +79,7 @@ def lessons(errors: int, folder: Path) -> dict[str, Any]:
     lap("ask")
     found = instruct.read_lessons(planned, replies, p)
     lap("read")
-    checked = instruct.check(found, p)
+    checked = instruct.check(found, planned, p)
     lap("check")
     chosen = instruct.choose(checked, p)
     lap("choose")

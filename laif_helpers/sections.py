@@ -182,6 +182,7 @@ class InstructorSection(Section):
     )
     probe: int = Field(5, ge=0, description="requests sent first, from which the rest is quoted (llm)")
     reply_format: Literal["auto", "json", "text"] = Field("auto", description="JSON schema, if the endpoint knows it")
+    agreement: int = Field(0, ge=0, description="answers of the instructor that must confirm a choice lesson's letter")
     per: Literal["error", "cluster"] = Field("error", description="what one request is about")
     batch: bool = Field(False, description="OpenAI's Batch endpoint: half the price, answers within a day")
     quote_only: bool = Field(False, description="stop after the requests and the price quote; nothing is sent")
@@ -189,6 +190,8 @@ class InstructorSection(Section):
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> "InstructorSection":
+        if self.agreement and self.instructor != "llm":
+            raise ValueError(f"agreement {self.agreement} asks a language model again; set instructor: llm, or 0")
         if self.quote_only and self.instructor == "llm" and not self.instructor_model:
             raise ValueError("quote_only with instructor: llm needs instructor_model, the model to quote for")
         return self

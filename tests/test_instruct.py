@@ -414,12 +414,12 @@ def test_the_three_steps_end_in_the_same_lessons_as_the_one_call_and_show_what_e
     answer_items(p)
     plan = instruct.plan(p)
     replies = instruct.ask(plan, p)
-    whole = instruct.choose(instruct.check(instruct.read_lessons(plan, replies, p), p), p)
+    whole = instruct.choose(instruct.check(instruct.read_lessons(plan, replies, p), plan, p), p)
     assert instruct.learn(plan, replies, p) == whole
     found = instruct.read_lessons(plan, replies, p)
     found[0] = replace(found[0], status="unparsable", reason="planted")
     found[1] = replace(found[1], response=found[1].response + "1")
-    checked = instruct.check(found, p)
+    checked = instruct.check(found, plan, p)
     outcome = instruct.choose(checked, p)
     assert read_jsonl(p.folder.lessons("le"), Lesson) == outcome
     steps = [tables.lost(found), tables.lost(checked, found), tables.lost(outcome, checked)]

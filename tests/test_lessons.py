@@ -458,7 +458,7 @@ def test_a_benchmark_without_worked_answers_is_named() -> None:
         lessons.from_gold([mbpp.from_row(row)], "mbpp", 1, seed=0)
 
 
-# -- planted mistakes, paraphrases
+# -- planted mistakes, paraphrases, agreement
 
 UNITS = {
     "Ann has 6$6 + 75 = 141 pots.": False,  # a mutated reply: a currency sign inside of a number
@@ -565,3 +565,14 @@ def test_a_test_question_in_other_words_is_quarantined_on_the_same_numbers_only(
     assert "practice:t1 in other words (similarity 0." in checked[0].reason
     off = lessons.TestIndex.of([test, *others], embedding="tfidf")
     assert [each.status for each in lessons.decontaminate(candidates, off)] == ["kept"] * 3
+
+
+def test_choices_are_kept_where_independent_answers_agree() -> None:
+    question = "Which is a metal?\nA. Oxygen\nB. Iron"
+    right, wrong = (lesson(question, f"It conducts.\n\nThe answer is {x}.", "arc_challenge") for x in "BA")
+    texts = ["The answer is B.", "B. Iron", "I think it is (B)."]
+    checked = lessons.confirm_letters([right, wrong, lesson("Sum?")], lambda asked: [texts] * len(asked))
+    assert [each.status for each in checked] == ["kept", "wrong", "kept"]
+    assert checked[1].reason == "0 of 3 independent answers agree with A: B, B, B"
+    sums = [lesson("Sum?")]
+    assert lessons.confirm_letters(sums, lambda asked: 1 / 0) == sums, "no choice lesson: nothing is asked"

@@ -1,5 +1,6 @@
 """The language-model instructor over a real socket: nothing is lost, nothing is paid twice, the cap holds."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -25,14 +26,14 @@ from instructing import (
     practice_server,
 )
 
-from laif_helpers import instruct, lessons, recipe
+from laif_helpers import benchmarks, instruct, lessons, recipe
 from laif_helpers.instruct import quotes, tables
 from laif_helpers.instruct.requests import Request
 from laif_helpers.instructors import chat, ledger, llm, spending
 from laif_helpers.instructors.ledger import Reply
 from laif_helpers.models import protocol, server
 from laif_helpers.paths import NOTEBOOKS
-from laif_helpers.records import Lesson, read_jsonl, read_rows
+from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("runs")
 
@@ -56,6 +57,44 @@ def test_faults_are_retried_and_nothing_is_asked_twice() -> None:
         bound = spending.price(p, longest, spending.MAX_REPLY_TOKENS)
         assert price + bound / 2 < on_record.spent() <= price + bound + 1e-9, "only the dropped call stays reserved"
         assert sum(reply.usd for reply in replies.values()) == pytest.approx(on_record.spent())
+
+
+def test_choice_lessons_are_confirmed_by_answers_that_are_paid_once(tmp_path: Path) -> None:
+    rows = [{"question": f"Which of {n} is a bird?", "answer": "B", "choices": ["a bat", "a wren"]} for n in range(8)]
+    (tmp_path / "birds.train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "birds.test.jsonl").write_text(json.dumps(rows[0] | {"question": "Which of 99 is a bird?"}))
+    name = str(tmp_path / "birds.jsonl")
+    sample = "Sample {}:\nQuestion: Which one of {} is a metal?\nA. oxygen\nB. iron\nAnswer: B - iron conducts.\n\n"
+
+    def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        asked = body["messages"][-1]["content"]
+        if "### Task" in asked:
+            return 200, completion("Diagnosis: It guesses.\n\n" + sample.format(1, call))
+        return 200, completion("The answer is A." if body["seed"] == 2 and "metal" in asked else "B")
+
+    with endpoint(behave) as (url, calls):
+        p = llm_parameters(
+            url, benchmarks=[name], in_domain=[name], agreement=2, holdout_fraction=0, reply_format="text"
+        )
+        bench = benchmarks.get(name)
+        wrong = [
+            Response(
+                each.id, name, "train", bench.messages(each), each.gold, "A", "A", False, True, "letter", 10, 10, "m"
+            )
+            for each in bench.load("train")
+        ]
+        write_jsonl(p.previous.responses(name, "train"), wrong)
+        plan = instruct.plan(p)
+        replies = instruct.ask(plan, p)
+        checked = instruct.learn(plan, replies, p)
+        assert {each.status for each in checked} == {"wrong"}, checked
+        assert checked[0].reason == "1 of 2 independent answers agree with B: B, A"
+        assert len(calls) == 3 * len(plan.requests) and {call["seed"] for call in calls} == {0, 1, 2}
+        assert instruct.learn(plan, replies, p) == checked and len(calls) == 3 * len(plan.requests)
+    once = quotes.quote(plan, p.model_copy(update={"agreement": 0}))
+    assert quotes.quote(plan, p).output_tokens[0] > once.output_tokens[0]
+    with pytest.raises(ValueError, match="agreement 2 asks a language model"):
+        recipe.build(recipe.Recipe, {"agreement": 2})
 
 
 def test_it_works_inside_a_running_event_loop() -> None:

@@ -65,6 +65,7 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"dtype": "fp16"}, "dtype: .*'auto', 'float32' or 'bfloat16'"),
         ({"lora_alpha": 8}, "set lora_rank, for instance to 16"),
         ({"hostfile": "h"}, "set deepspeed: zero2"),
+        ({"agreement": 2}, "set instructor: llm, or 0"),
         ({"prices": "cheap"}, "prices: 'cheap' is no mapping"),
         ({"prices": "{cheap"}, "prices: '{cheap' is no mapping"),
         ({"MAX-USD": 3}, "unknown recipe key 'MAX-USD'; did you mean 'max_usd'?"),

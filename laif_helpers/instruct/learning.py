@@ -1,12 +1,15 @@
 """Makes lessons of the replies in three steps: read them, check them, choose as many as are needed."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from laif_helpers import lessons
-from laif_helpers.instruct.planning import Plan
-from laif_helpers.instruct.requests import Request
-from laif_helpers.instructors.ledger import Reply
+from laif_helpers import benchmarks, lessons
+from laif_helpers.instruct.planning import Plan, open_ledger
+from laif_helpers.instruct.requests import Request, settings
+from laif_helpers.instructors import llm
+from laif_helpers.instructors.chat import Asked
+from laif_helpers.instructors.ledger import Ledger, Reply, key_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson, write_jsonl
 
@@ -35,11 +38,36 @@ def lessons_of(requests: Sequence[Request], replies: Mapping[str, Reply], p: Sta
     return found
 
 
-def check(results: Sequence[Lesson], p: StageParameters) -> list[Lesson]:
-    """Every lesson with what is wrong with it: not right, a repetition, a test question, too long for training."""
+def check(results: Sequence[Lesson], plan: Plan, p: StageParameters) -> list[Lesson]:
+    """Every lesson with what is wrong with it: not right, a repetition, a test question, too long for training.
+
+    With ``p.agreement`` the instructor answers choice lessons again, through the ledger.
+    """
     if not results:
         return []
-    return lessons.check(results, lessons.index_of_tests(p), max_length=p.max_length, workers=p.workers)
+    checked = lessons.check(results, lessons.index_of_tests(p), max_length=p.max_length, workers=p.workers)
+    if not p.agreement:
+        return checked
+    with open_ledger(plan, p) as replies:
+        return lessons.confirm_letters(checked, functools.partial(answers_again, p=p, ledger=replies))
+
+
+def answers_again(asked: Sequence[Lesson], p: StageParameters, ledger: Ledger) -> list[list[str]]:
+    """``p.agreement`` answers of the instructor to each lesson's question, asked alone as a target would be; what the
+    ledger holds is not asked for again."""
+    found: list[list[str]] = [[] for _ in asked]
+    for sample in range(1, p.agreement + 1):
+        # another seed for each: servers that honour it would give one text again
+        drawn = p.model_copy(update={"seed": p.seed + sample, "reply_format": "text"})
+        requests = []
+        for lesson in asked:
+            messages = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
+            key = key_of(messages, settings(drawn) | {"sample": sample})
+            requests.append(Asked(key, lesson.benchmark, messages))
+        replies = ledger.answered(requests, functools.partial(llm.ask, p=drawn, ledger=ledger))
+        for texts, item in zip(found, requests, strict=True):
+            texts.append(replies[item.key].text if item.key in replies else "")
+    return found
 
 
 def choose(checked: Sequence[Lesson], p: StageParameters) -> list[Lesson]:
@@ -54,7 +82,7 @@ def choose(checked: Sequence[Lesson], p: StageParameters) -> list[Lesson]:
 
 def learn(plan: Plan, replies: Mapping[str, Reply], p: StageParameters) -> list[Lesson]:
     """The three steps in one call, for programs; the notebooks take them one by one."""
-    return choose(check(read_lessons(plan, replies, p), p), p)
+    return choose(check(read_lessons(plan, replies, p), plan, p), p)
 
 
 def diagnosed(plan: Plan, replies: Mapping[str, Reply]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from laif_helpers.instruct.requests import Request
 from laif_helpers.instructors import spending
 from laif_helpers.instructors.ledger import Reply
 from laif_helpers.instructors.spending import Quote, Range, dollars, notes
-from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE
+from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE, LEAST_ANSWER, families
 from laif_helpers.recipe import StageParameters
 
 WORDIER = (0.8, 1.6)
@@ -39,7 +39,10 @@ def quote(plan: Plan, p: StageParameters, probed: Mapping[str, Reply] | None = N
     known = probed or {}
     bought = [known[item.key] for item in plan.requests if item.key in known and known[item.key].prompt_tokens]
     rest = [item for item in plan.requests if item.key not in known]
-    inputs, outputs = _measured(plan, rest, bought) if bought else _estimated(plan)
+    asking = _measured(plan, p, rest, bought) if bought else _estimated(plan, p)
+    inputs, outputs = (
+        (low + more[0], high + more[1]) for (low, high), more in zip(asking, _again(plan, p), strict=True)
+    )
     paid, (asked, got) = sum(reply.usd for reply in bought), _sum(bought)
     usd = dollars(p, (inputs[0] - asked, inputs[1] - asked), (outputs[0] - got, outputs[1] - got))
     usd = (paid + usd[0], paid + usd[1]) if usd else None
@@ -49,7 +52,7 @@ def quote(plan: Plan, p: StageParameters, probed: Mapping[str, Reply] | None = N
     return Quote(name, len(plan.requests), plan.requested, inputs, outputs, usd, _notes(plan, p, usd, cut), method)
 
 
-def _estimated(plan: Plan) -> tuple[Range, Range]:
+def _estimated(plan: Plan, p: StageParameters) -> tuple[Range, Range]:
     """Input and output tokens from characters."""
     asked = sum(len(turn["content"]) for request in plan.requests for turn in request.messages)
     size = {name: _sample_size(study) for name, study in plan.studies.items()}
@@ -61,7 +64,7 @@ def _estimated(plan: Plan) -> tuple[Range, Range]:
     return inputs, (min(low, longest), min(high, longest))
 
 
-def _measured(plan: Plan, rest: Sequence[Request], bought: Sequence[Reply]) -> tuple[Range, Range]:
+def _measured(plan: Plan, p: StageParameters, rest: Sequence[Request], bought: Sequence[Reply]) -> tuple[Range, Range]:
     """Input and output tokens of the probe's replies and, by their like, of the rest."""
     (asked, got), most = _sum(bought), float(spending.MAX_REPLY_TOKENS * len(rest))
     by_key = {request.key: request for request in plan.requests}
@@ -71,6 +74,19 @@ def _measured(plan: Plan, rest: Sequence[Request], bought: Sequence[Reply]) -> t
     reads = (min(ratios) * characters, max(ratios) * characters)
     low, high = _sum_interval([float(reply.new_tokens) for reply in bought], len(rest))
     return (asked + reads[0], asked + reads[1]), (got + min(low, most), got + min(high, most))
+
+
+def _again(plan: Plan, p: StageParameters) -> tuple[Range, Range]:
+    """What the answers that must confirm choice lessons (``agreement``) read and write: at most, all lessons pass
+    the other checks; at least, half of them."""
+    answers, asked = 0.0, 0.0
+    for item in plan.requests:
+        study = plan.studies[item.benchmark]
+        if p.agreement and families.get(study.bench.family).by_letter:
+            answers += p.agreement * item.n
+            asked += p.agreement * item.n * _sample_size(study)
+    low, high = CHARS_PER_TOKEN_RANGE
+    return (asked / low / 2, asked / high), (answers * LEAST_ANSWER / low / 2, answers * LEAST_ANSWER / high * 2)
 
 
 def _sum(replies: Sequence[Reply]) -> tuple[int, int]:
@@ -91,6 +107,8 @@ def _sum_interval(seen: Sequence[float], n: int) -> Range:
 
 def _notes(plan: Plan, p: StageParameters, usd: Range | None, cut: bool) -> tuple[str, ...]:
     found = notes(p, len(plan.requests), usd)
+    if p.agreement:
+        found.append(f"Included: {p.agreement} more answers to each choice lesson that passes the other checks.")
     if cut:
         found.append(
             f"Replies end at {spending.MAX_REPLY_TOKENS} tokens: {plan.requests[0].n} lessons a request may not fit."

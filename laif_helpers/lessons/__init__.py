@@ -16,7 +16,7 @@ from typing import Any
 
 from laif_helpers import benchmarks
 from laif_helpers.lessons import families
-from laif_helpers.lessons.filters import TestIndex, decontaminate, deduplicate, fit, marked, sample
+from laif_helpers.lessons.filters import TestIndex, confirm_letters, decontaminate, deduplicate, fit, marked, sample
 from laif_helpers.lessons.structured import diagnosis, parse, samples
 from laif_helpers.lessons.text import normalise
 from laif_helpers.recipe import StageParameters

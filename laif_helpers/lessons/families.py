@@ -86,6 +86,7 @@ class Family:
         check: (question, response) -> what is wrong with them, "" if nothing is.
         gram: words in a row that, on the same numbers, make a lesson a copy of a test question.
         by_numbers: questions on other numbers are other questions, however alike their words.
+        by_letter: the instructor can be asked again, and its letters compared (``agreement``).
     """
 
     sample: type[BaseModel]
@@ -95,6 +96,7 @@ class Family:
     check: Callable[[str, str], checks.Problem]
     gram: int = 13
     by_numbers: bool = False
+    by_letter: bool = False
 
 
 FAMILIES = {
@@ -113,6 +115,7 @@ FAMILIES = {
         text.choice,
         "no option lines (A. …) or no letter that answers",
         checks.check_choice,
+        by_letter=True,
     ),
     "code": Family(CodeSample, _code_lines, text.code, "no code", checks.check_code),
 }
