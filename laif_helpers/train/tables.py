@@ -2,15 +2,19 @@
 
 import html
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from laif_helpers import benchmarks
+from laif_helpers.models import ask
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import read_json, rows_of
+from laif_helpers.train import measured
 from laif_helpers.train.settings import BETAS, DECIDING, SCHEDULE, Row, read_log
 
 MEASURES = Path(__file__).with_name("measures.yaml")
@@ -81,6 +85,29 @@ def probe_table(folder: IterationDir) -> pd.DataFrame:
     """The probed items: question, gold, what was answered before and after, and whether that was right."""
     columns = ["id", "question", "gold", "before", "before_correct", "after", "after_correct"]
     return pd.DataFrame(rows_of(folder.probe), columns=columns)
+
+
+def questions(p: StageParameters) -> list[ask.Question]:
+    """The probed items as questions that the models before and after can be asked again, with their graders."""
+    return [
+        ask.Question(bench.question_text(item), bench.messages(item), partial(bench.grade, item))
+        for _, bench, item in measured.probed(p)
+    ]
+
+
+def asked_html(p: StageParameters) -> str:
+    """The first probed item as the models before and after the training answered it."""
+    rows = rows_of(p.folder.probe)
+    if not rows:
+        return "<p>Nothing was asked.</p>"
+    return ask.page(questions(p)[0], {"before": rows[0]["before"], "after": rows[0]["after"]})
+
+
+def ask_yourself(p: StageParameters) -> Any:
+    """``models.ask.widget`` over the models before and after this training."""
+    write = benchmarks.get(p.in_domain[0]).messages_for
+    options = {"max_new_tokens": p.max_new_tokens, "dtype": p.dtype, "change": p.request_options.target}
+    return ask.widget({"before": p.base_model, "after": p.model}, questions(p), write, **options)
 
 
 def cost(metrics: Row) -> str:
