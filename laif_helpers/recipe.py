@@ -211,7 +211,7 @@ def local_target(target: str) -> str:
     return str(found.path or target)
 
 
-GONE = {"curriculum": "none", "wrong_steps": "repair", "false_alarms": True}
+GONE = {"curriculum": "none"}
 """Keys of earlier releases, with the value that means what is done now: recipes of earlier runs hold them."""
 
 

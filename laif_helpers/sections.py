@@ -153,6 +153,10 @@ class RepairSection(Section):
     )
     feedback_weight: float = Field(1.5, gt=0, description="weight in the loss, from the feedback on")
     learn_attempts: bool = Field(False, description="the wrong attempt of a repair carries loss too")
+    wrong_steps: Literal["repair", "leave_out"] = Field(
+        "repair", description="attempts with the right answer through a wrong step"
+    )
+    false_alarms: bool = Field(True, description="right attempts that the model blames are trained on first")
 
     @field_validator("mix")
     @classmethod

@@ -131,6 +131,9 @@ def test_a_right_answer_through_a_wrong_step_is_a_class_of_its_own(target: Calla
     found, rows = collected(parameters())
     assert {each.outcome for each in found} == {tripost.WRONG_STEP}
     assert any(row["source"] == "repair" for row in rows)
+    found, rows = collected(parameters(wrong_steps="leave_out"))
+    assert {each.status for each in found} == {"right answer through a wrong step, left out"}
+    assert not any(row["source"] == "repair" for row in rows)
 
 
 def test_right_attempts_that_the_model_blames_are_trained_on_first(target: Callable[[Answer], None]) -> None:

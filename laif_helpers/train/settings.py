@@ -16,7 +16,7 @@ from pydantic import Field
 from laif_helpers import launch, models, target
 from laif_helpers.arms import Signal
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir, resolve, runs_dir
-from laif_helpers.recipe import Recipe, StageParameters, local_target
+from laif_helpers.recipe import GONE, Recipe, StageParameters, local_target
 from laif_helpers.records import ROLLOUT, digest, file_hash, read_json, read_rows, read_state, sound_rows
 from laif_helpers.sections import TrainingSection
 from laif_helpers.train import measured
@@ -96,7 +96,7 @@ class Settings(TrainingSection):
         if not self.template_values:
             others.add("template_values")
         # a checkpoint made while there were other orders is still known
-        return {key: value for key, value in self.model_dump().items() if key not in others} | {"curriculum": "none"}
+        return {key: value for key, value in self.model_dump().items() if key not in others} | GONE
 
     @property
     def identity(self) -> str:

@@ -143,6 +143,8 @@ def _judged(trajectory: Trajectory, p: StageParameters) -> Trajectory:
         return trajectory
     if trajectory.outcome == UNREADABLE:
         return replace(trajectory, status=f"unreadable: {trajectory.verdict['kind']}")
+    if not editable(trajectory, p):
+        return replace(trajectory, status="right answer through a wrong step, left out")
     if not trajectory.updates:
         return replace(trajectory, status="the improver returned no answer")
     if not trajectory.updates[-1].correct:

@@ -61,8 +61,10 @@ def _tripost(here: list[Trajectory], listed: list[Example], p: StageParameters, 
     repairs = rng.sample(repairs, min(len(repairs), shares[0]))
     most = [-(-len(repairs) * part // p.mix[0]) for part in p.mix] if repairs else shares
     right = [each for each in here if each.status == "kept" and each.outcome == RIGHT]
-    # a right attempt that the model blames comes first: its feedback is what most needs correcting
-    right.sort(key=lambda each: not each.false_alarm)
+    if p.false_alarms:  # a right attempt that the model blames: its feedback is what most needs correcting
+        right.sort(key=lambda each: not each.false_alarm)
+    else:
+        rng.shuffle(right)
     kept = right[: int(min(shares[1], most[1]))]
     gold = rng.sample(listed, int(min(shares[2], most[2], len(listed))))
     return repairs + [_row(each, "right", _chain(each)[-2:], (1.0, 1.0)) for each in kept] + [_gold(e) for e in gold]

@@ -55,7 +55,8 @@ class Trajectory:
 
 def editable(trajectory: Trajectory, p: StageParameters) -> bool:
     """Whether an improver is asked to write the attempt anew."""
-    return trajectory.outcome in (WRONG, WRONG_STEP) and trajectory.status == "kept" and p.strategy in REPAIRING
+    wrong = trajectory.outcome == WRONG or (trajectory.outcome == WRONG_STEP and p.wrong_steps == "repair")
+    return wrong and trajectory.status == "kept" and p.strategy in REPAIRING
 
 
 CHECK = "Is every step of this answer right?"
