@@ -209,7 +209,8 @@ def test_only_the_untouched_target(tmp_path: Path) -> None:
     compare.write(p, table, sliced)
     ledger = effects.collect(p)
     found = {"averages": gains.averages(answers, p.in_domain, 0), "effects": ledger, "gains": gains.gains(p, answers)}
-    found |= {"by_cluster": effects.by_cluster(ledger), "results": table, "slices": sliced}
+    found |= {"by_cluster": effects.by_cluster(ledger), "ranked": effects.lessons_ranked(p, ledger)}
+    found |= {"results": table, "slices": sliced}
     report.write(p, found, {"Repaired": compare.repaired(answers)}, drawn, missing)
     assert compare_tables.fix_rate_table(effects.fix_rates(ledger)).empty
     json.dumps(effects.metrics(ledger, found["gains"]))

@@ -131,11 +131,17 @@ def test_one_bad_cluster_of_many_is_chance(run: recipe.StageParameters) -> None:
     assert effects.by_cluster(table[table["cluster"] == 0])["forgot"].all(), "the only cluster: an alarm"
 
 
-def test_the_ledger_is_written_with_its_tables(run: recipe.StageParameters) -> None:
-    effects.write(run, effects.collect(run))
+def test_lessons_are_ranked_by_what_lies_next_to_them(run: recipe.StageParameters) -> None:
+    table = effects.collect(run)
+    ranked = effects.lessons_ranked(run, table)
+    assert len(ranked) == 10
+    assert ranked["net"].is_monotonic_decreasing
+    assert ranked["source_flip"].eq("fixed").all()
+    assert ranked[["fixed", "still_wrong"]].to_numpy().sum() == 80
+    effects.write(run, table, ranked)
     folder = RunDir.named(run.run).compare
     assert len(pd.read_parquet(folder / "effects.parquet")) == N
-    assert {path.name for path in folder.glob("*.csv")} == {"effects.csv", "fix_rates.csv"}
+    assert {path.name for path in folder.glob("*.csv")} == {"effects.csv", "fix_rates.csv", "lessons.csv"}
 
 
 def test_gains_come_with_an_advice(run: recipe.StageParameters) -> None:
@@ -163,7 +169,8 @@ def test_nothing_answered_after_training_is_an_empty_ledger(tmp_path: Path) -> N
     assert table.empty
     assert effects.fix_rates(table).empty
     assert effects.by_cluster(table).empty
-    effects.write(p, table)
+    assert effects.lessons_ranked(p, table).empty
+    effects.write(p, table, effects.lessons_ranked(p, table))
 
 
 def test_other_items_after_training_are_refused(run: recipe.StageParameters) -> None:

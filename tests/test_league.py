@@ -144,6 +144,12 @@ def test_questions_that_were_rolled_out_and_own_answers_count_as_shown(tmp_path:
     assert asked(folder, "rft") == {("practice", "q1")}
 
 
+def test_an_arm_without_lessons_ranks_none(tmp_path: Path) -> None:
+    about = {"arm": "opd", "iteration": 1, "benchmark": "practice", "id": "q1", "question": "Q?", "flip": "fixed"}
+    ranked = effects.lessons_ranked(parameters(run=str(tmp_path)), pd.DataFrame([about | {"lesson_ids": []}]))
+    assert ranked.empty
+
+
 # -- equal tokens
 
 

@@ -302,6 +302,19 @@ def test_variants_of_a_seed_question_are_clustered(tmp_path: Path) -> None:
     assert "40 items from 5 origins; the origin is the unit" in done.output
 
 
+def test_groups_of_what_changed(tmp_path: Path) -> None:
+    asked = {
+        k: f"How many {'apples are in the basket' if k % 2 else 'trains leave the station'} {k}?" for k in range(40)
+    }
+    for name, right in (("a", set(range(0, 40, 2))), ("b", set(range(1, 40, 2)))):
+        rows = [{"id": k, "correct": k in right, "question": asked[k], "text": name} for k in range(40)]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    run(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), tmp_path / "out")
+    groups = json.loads((tmp_path / "out" / "compare.json").read_text())["groups"]
+    assert [(group["fixed"], group["broken"]) for group in groups] == [(0, 20), (20, 0)]
+    assert "trains" in groups[0]["name"] and "apples" in groups[1]["name"]
+
+
 @pytest.mark.real
 def test_reinforcement_learning_on_puzzles_changed_no_gsm8k_score(tmp_path: Path) -> None:
     logs = [f"recorded/math-eval/{name}" for name in ("qwen2.5-3b-instruct", "qwen2.5-3b-rlft")]

@@ -14,6 +14,7 @@ from laif_helpers import benchmarks, stats
 from laif_helpers.answers import joined
 from laif_helpers.answers.joined import FLIPS
 from laif_helpers.compare.tables import save
+from laif_helpers.embeddings import embed, nearest
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import ROLLOUT, Response, rows_of, written_whole
@@ -162,13 +163,44 @@ def by_cluster(ledger: pd.DataFrame) -> pd.DataFrame:
     return table.assign(order=order).sort_values(["arm", "iteration", "order"], kind="stable").drop(columns="order")
 
 
-def write(p: StageParameters, ledger: pd.DataFrame) -> None:
+def lessons_ranked(p: StageParameters, ledger: pd.DataFrame, embedding: str = "tfidf") -> pd.DataFrame:
+    """Lessons that were trained on, by what they may have repaired: a row each with the error it came from and what
+    became of it, and ``fixed``, ``still_wrong``, ``broken``: the items to which it was the nearest lesson of its arm's
+    iteration. Nearness is no proof of cause; it says where to look.
+    """
+    run, parts = RunDir.named(p.run), []
+    for (arm, k, name), part in ledger.groupby(["arm", "iteration", "benchmark"], sort=False):
+        folder = run.iteration(str(arm), int(k))
+        used = {id for ids in part["lesson_ids"] for id in ids}
+        # an arm that learns from rollouts or trajectories has no lessons
+        taught = pd.DataFrame([row for row in rows_of(folder.lessons(str(arm))) if row["id"] in used] if used else [])
+        if taught.empty:
+            continue
+        texts = [*taught["question"], *part["question"]]
+        vectors = embed(texts, embedding)
+        at = nearest(vectors[len(taught) :], vectors[: len(taught)], 1)[0][:, 0]
+        counts = pd.crosstab(at, part["flip"].to_numpy()).reindex(range(len(taught)), fill_value=0)
+        flips = dict(zip(part["id"], part["flip"], strict=True))
+        sources = [", ".join(ids) for ids in taught["source_ids"]]
+        own = [", ".join(flips.get(id, "") for id in ids) for ids in taught["source_ids"]]
+        about = {"arm": arm, "iteration": k, "benchmark": name, "lesson": taught["id"], "question": taught["question"]}
+        about |= {"source": sources, "source_flip": own}
+        about |= {flip: counts[flip].to_numpy() if flip in counts else 0 for flip in ("fixed", "still_wrong", "broken")}
+        parts.append(pd.DataFrame(about))
+    columns = ["arm", "iteration", "benchmark", "lesson", "fixed", "still_wrong", "broken", "source", "source_flip"]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*columns, "question"])
+    table["net"] = table["fixed"] - table["broken"]
+    ordered = table.sort_values("net", ascending=False, kind="stable", ignore_index=True)
+    return joined.shortened(ordered)[[*columns, "net", "question"]]
+
+
+def write(p: StageParameters, ledger: pd.DataFrame, ranked: pd.DataFrame) -> None:
     """Write into ``compare/``: ``effects.parquet`` (a row per item, arm and iteration), ``effects.csv`` (the flips of
-    each cluster) and ``fix_rates.csv``."""
+    each cluster), ``fix_rates.csv`` and ``lessons.csv``."""
     lists = {name: ledger[name].map(json.dumps) for name in ("neighbour_ids", "lesson_ids")}
     with written_whole(RunDir.named(p.run).compare / "effects.parquet") as half:
         ledger.assign(**lists).to_parquet(half, index=False)
-    save(RunDir.named(p.run), effects=by_cluster(ledger), fix_rates=fix_rates(ledger))
+    save(RunDir.named(p.run), effects=by_cluster(ledger), fix_rates=fix_rates(ledger), lessons=ranked)
 
 
 def metrics(ledger: pd.DataFrame, gained: pd.DataFrame) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
-from laif_helpers import benchmarks, origins, stats
+from laif_helpers import benchmarks, cluster_names, origins, stats
 from laif_helpers.answers import joined, replay
 from laif_helpers.answers.logs import Logged
 from laif_helpers.compare.sides import Key, Log, content_key, item_key
+from laif_helpers.embeddings import embed
 from laif_helpers.machine import cores
 from laif_helpers.records import digest
 
@@ -219,3 +221,24 @@ def changed(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> 
             row = {"benchmark": key[0], "id": key[1], "flip": "fixed" if after[key] > before[key] else "broken"}
             rows.append(row | {"question": a.question, "gold": a.gold or b.gold, "a": a.text, "b": b.text})
     return pd.DataFrame(rows, columns=["benchmark", "id", "flip", "question", "gold", "a", "b"])
+
+
+def groups(found: pd.DataFrame, least: int = 10) -> pd.DataFrame:
+    """The changed items by what their questions are about: a row a group with its leading words, how many of it were
+    fixed and broken, and one question. Empty if fewer than ``least`` changed items have a question.
+    """
+    columns = ["name", "fixed", "broken", "example"]
+    asked = found[found["question"].str.strip() != ""].reset_index(drop=True)
+    if len(asked) < least:
+        return pd.DataFrame(columns=columns)
+    from sklearn.cluster import KMeans
+
+    vectors = embed(asked["question"].tolist())
+    count = min(8, max(2, len(asked) // 15), len(np.unique(vectors.round(5), axis=0)))
+    if count < 2:  # questions that differ in their numbers alone
+        return pd.DataFrame(columns=columns)
+    points = asked.assign(cluster=KMeans(count, n_init=4, random_state=SEED).fit_predict(vectors))
+    names, example = cluster_names.name(points), points.groupby("cluster")["question"].first()
+    flips = pd.crosstab(points["cluster"], points["flip"]).reindex(columns=["fixed", "broken"], fill_value=0)
+    table = flips.assign(name=[names[int(number)] for number in flips.index], example=example)
+    return table.rename_axis(columns=None)[columns].sort_values("broken", ascending=False, ignore_index=True)

@@ -79,6 +79,12 @@ def cut_answers(run: RunDir) -> list[str]:
     ]
 
 
+def _lessons(ranked: pd.DataFrame) -> pd.DataFrame:
+    """The best and the worst lessons, the question first, because a reader looks for it."""
+    ends = ranked if len(ranked) <= 24 else pd.concat([ranked.head(12), ranked.tail(12)])
+    return ends[["question", *(name for name in ends.columns if name != "question")]].map(_short)
+
+
 def _gains(table: pd.DataFrame) -> pd.DataFrame:
     """The advice beside the points, not behind ten columns."""
     front = [name for name in ("arm", "iteration", "points", "low", "high", "advice") if name in table]
@@ -147,6 +153,7 @@ SHOWN = {
     "kept": ("What was kept", lambda table: table),
     "effects": ("Learned or memorised?", lambda ledger: fix_rate_table(effects.fix_rates(ledger))),
     "by_cluster": ("Clusters of errors: what became of them", _changed),
+    "ranked": ("Lessons by what they may have repaired", _lessons),
     "gains": ("Gains, and whether to go on", _gains),
     "costs": ("What each arm took, and gains by cost", _gains),
 }

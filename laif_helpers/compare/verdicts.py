@@ -32,7 +32,7 @@ def compare(a: str, b: str, *, regrade: bool = False, out: str = "") -> tuple[st
     notes = [*_on_pairs(pairs, table), *pairs.notes, *pairs.a.notes, *pairs.b.notes]
     names = [re.sub(r"[^\w.-]+", "-", log.name)[-60:].strip("-") for log in (pairs.a, pairs.b)]
     folder = Path(out).expanduser() if out else runs_dir() / "compared" / "-against-".join(names)
-    _write(folder, pairs, table, changed, notes)
+    _write(folder, pairs, table, {"changed": changed, "groups": paired.groups(changed)}, notes)
     head = f"A: {pairs.a.name}\nB: {pairs.b.name}\n"
     text = "\n".join(
         [head, as_markdown(for_people(table)), *(f"- {note}" for note in notes), f"\n{folder}/compare.html"]
@@ -66,23 +66,27 @@ def _on_pairs(pairs: paired.Pairs, table: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _write(folder: Path, pairs: paired.Pairs, table: pd.DataFrame, changed: pd.DataFrame, notes: list[str]) -> None:
+def _write(
+    folder: Path, pairs: paired.Pairs, table: pd.DataFrame, found: dict[str, pd.DataFrame], notes: list[str]
+) -> None:
     only = {name: [list(key) for key in keys] for name, keys in zip("ab", pairs.only, strict=True)}
+    changed = found["changed"][["benchmark", "id", "flip"]].to_dict("records")
     about = {"a": pairs.a.name, "b": pairs.b.name, "rows": table.to_dict("records"), "notes": notes}
-    about |= {"changed": changed[["benchmark", "id", "flip"]].to_dict("records"), "unpaired": only}
+    about |= {"groups": found["groups"].to_dict("records"), "changed": changed, "unpaired": only}
     write_json(folder / "compare.json", about)
     write_text(folder / "compare.csv", table.to_csv(index=False))
     write_text(folder / "compare.md", as_markdown(for_people(table)))
-    write_text(folder / "compare.html", _page(pairs, table, changed, notes))
+    write_text(folder / "compare.html", _page(pairs, table, found, notes))
 
 
-def _page(pairs: paired.Pairs, table: pd.DataFrame, changed: pd.DataFrame, notes: list[str]) -> str:
+def _page(pairs: paired.Pairs, table: pd.DataFrame, found: dict[str, pd.DataFrame], notes: list[str]) -> str:
     """One page without script or network; everything that a model wrote is escaped."""
+    changed = found["changed"]
     listed = {
         flip: changed[changed["flip"] == flip].head(MOST_LISTED).to_dict("records") for flip in ("broken", "fixed")
     }
     counts = {flip: int((changed["flip"] == flip).sum()) for flip in listed}
     values = {"a": pairs.a.name, "b": pairs.b.name, "notes": notes, "table": for_people(table), "listed": listed}
-    values |= {"counts": counts, "most": MOST_LISTED}
+    values |= {"groups": found["groups"], "counts": counts, "most": MOST_LISTED}
     values["unpaired"] = dict(zip((pairs.a.name, pairs.b.name), pairs.only, strict=True))
     return render(Path(__file__).with_name("verdicts.html.j2"), **values)
