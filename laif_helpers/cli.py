@@ -1,5 +1,6 @@
 """Defines the ``laif`` command: run, status, params, figures, export, archive, restore, compare, doctor, data."""
 
+import importlib.metadata
 import io
 import sys
 from pathlib import Path
@@ -14,7 +15,6 @@ commands = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Language models that learn from their own mistakes, notebook by notebook.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Benchmark data: what is here, and fetching it.")
 commands.add_typer(data_app, name="data")
@@ -22,6 +22,21 @@ commands.add_typer(data_app, name="data")
 RecipePath = Annotated[Path, typer.Argument(help="papermill_runs/<recipe>.yaml", show_default=False)]
 Name = Annotated[str, typer.Option(help="name of the run folder; default: the recipe's name")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="override a recipe key; repeatable")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(importlib.metadata.version("laif-helpers"))
+        raise typer.Exit
+
+
+@commands.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and end")
+    ] = False,
+) -> None:
+    """Language models that learn from their own mistakes, notebook by notebook."""
 
 
 @commands.command()

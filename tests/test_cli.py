@@ -1,6 +1,7 @@
 """The ``laif`` command as a person types it: sentences on standard error, exit status, no traceback."""
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import pty
@@ -57,6 +58,11 @@ def test_mistakes_are_told_in_one_sentence(
     assert printed.startswith("laif: ")
     assert sentence in printed
     assert "\n" not in printed
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    told = subprocess.run([*LAIF, "--version"], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout.strip()) == (0, importlib.metadata.version("laif-helpers"))
 
 
 def test_missing_recipe_as_a_process() -> None:
