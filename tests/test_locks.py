@@ -231,14 +231,14 @@ LEDGER = """
 import sys
 from pathlib import Path
 from laif_helpers import locks
-from laif_helpers.instructors.ledger import Reply, open_ledger, spent
+from laif_helpers.instructors.ledger import Reply, open_ledger, totals
 path = Path(sys.argv[1]) / "x.sqlite"
 assert not locks.known(path.parent)
 for _ in range(2):
     with open_ledger(path, {"instructor": "llm"}, {"q": "one"}) as ledger:
         ledger.reserve("k", "", 0.5)
         ledger.record(Reply("k", "text"), 0.25)
-print(spent(path))
+print(totals(path)["usd"])
 """
 
 

@@ -91,9 +91,9 @@ def test_a_disk_without_room_is_told_before_practice_begins(
 
 
 def test_a_target_that_was_not_prepared_names_the_command() -> None:
-    with pytest.raises(ValueError, match=r"data/downloads/smollm2-nowhere.*make smollm2"):
-        local.load("data/downloads/smollm2-nowhere")
-    with pytest.raises(ValueError, match=r"a/b/c.*check the path"):
+    with pytest.raises(FileNotFoundError, match=r"data/nowhere/smollm2-practised.*make smollm2"):
+        local.load("data/nowhere/smollm2-practised")
+    with pytest.raises(FileNotFoundError, match="neither a model folder"):
         local.load("a/b/c")
 
 

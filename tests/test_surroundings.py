@@ -73,7 +73,8 @@ def test_a_stage_runs_whatever_the_user_has_set(
 
 
 def test_the_command_prints_to_a_terminal_of_another_encoding() -> None:
-    code = "import sys; from laif_helpers import cli\nsys.argv = ['laif', 'version']; cli.__version__ = '→'; cli.app()"
+    code = "import importlib.metadata, sys; importlib.metadata.version = lambda name: '→'\n"
+    code += "from laif_helpers import cli; sys.argv = ['laif', '--version']; cli.app()"
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
     assert (done.returncode, done.stdout) == (0, b"?\n"), done.stderr
