@@ -17,6 +17,11 @@ SHOWN = (
 )
 
 
+def answer(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[dict[str, Any]]) -> str:
+    """The first screen of 07, in Markdown: the collection in two sentences, and one attempt traced."""
+    return f"{observation(p, found, rows)}\n\n```text\n{traced(found)}\n```"
+
+
 def traced(found: Sequence[Trajectory], chosen: int = 0) -> str:
     """The chosen one of the repaired trajectories, from the question to the repaired answer, as plain text.
 
