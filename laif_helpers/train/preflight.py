@@ -112,9 +112,7 @@ def _fits(settings: Settings, needed: Need, free: int, total: int, device: str) 
     if states <= free:
         if wanted <= 0.95 * free:
             return _row("memory", found, "fine")
-        less = (
-            "a smaller batch_size with as much more gradient_accumulation trains the same in less; so do fewer workers"
-        )
+        less = "lower batch_size and raise gradient_accumulation by the same factor, or use fewer workers"
         return _row("memory", f"{found}: {less}", "look")
     if states <= total:
         return _row("memory", f"{found}: another process fills it; end that one (nvidia-smi, top) or wait", "stop")
