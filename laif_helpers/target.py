@@ -42,7 +42,7 @@ class Target:
         """Read a target as a recipe or a notebook writes it."""
         for prefix, kind in _PREFIXES.items():
             if text.startswith(prefix):
-                return cls(kind, text.removeprefix(prefix))
+                return cls(kind, text.removeprefix(prefix).strip())
         path = resolve(text)
         if path.is_dir():
             return cls("adapter" if (path / "adapter_config.json").is_file() else "folder", text, path)

@@ -565,6 +565,7 @@ class Stub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.behave, self.requests, self.open, self.most_open = behave, 0, 0, 0
         self.models: dict[str, Any] = {}
+        self.loading: dict[str, Any] = {}
         self.props: dict[str, Any] = {}
         self.kind = "application/json"
         self.lock = threading.Lock()
@@ -577,8 +578,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = {"/v1/models": self.server.models, "/props": self.server.props}.get(self.path)
-        data = json.dumps(body).encode()
-        self.send_response(200 if body else 404)
+        data = json.dumps(body or self.server.loading).encode()
+        self.send_response(200 if body else 503 if self.server.loading else 404)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
         self.end_headers()
@@ -823,6 +824,10 @@ def _choice(finish: Any, text: Any = "7", **more: Any) -> dict[str, Any]:
     return {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text} | more}
 
 
+def _part(text: Any, index: int = 0, finish: Any = None, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": {"content": text} | more, "finish_reason": finish}]}
+
+
 @pytest.mark.parametrize(
     ("change", "text", "finish"),
     [
@@ -864,6 +869,7 @@ def _choice(finish: Any, text: Any = "7", **more: Any) -> dict[str, Any]:
         ({"choices": [_choice("stop", "", tool_calls=[CALL])]}, "", "error: the call of a tool came and no answer"),
         ({"choices": [_choice("stop", [{"type": "thinking"}])]}, "", "error: a thought came and no answer"),
         ({"choices": [{"finish_reason": "stop", "message": "7"}]}, "7", "stop"),
+        ({"choices": [_choice("stop", 0)]}, "0", "stop"),
         ({"choices": [_choice(["stop"])]}, "7", "stop"),
         ({"choices": [_choice({"type": "length"})]}, "7", "length"),
         ({"choices": [_choice("stop", {"type": "text", "text": "7"})]}, "7", "stop"),
@@ -882,6 +888,14 @@ def test_odd_replies_of_a_server_are_read(stub: Callable[..., Stub], change: Any
     assert (answer.text, answer.finish) == (text, finish)
 
 
+@pytest.mark.parametrize("change", [{"chat_template_kwargs": {"enable_thinking": False}}, {"thinking": False}])
+def test_what_a_model_says_that_was_told_not_to_think_is_its_answer(stub: Callable[..., Stub], change: Any) -> None:
+    """vLLM's and TensorRT's readers of thoughts take such an answer for one."""
+    server = stub(lambda _, request: (200, reply(request) | {"choices": [_choice("stop", None, reasoning="7")]}))
+    (answer,) = generate_from(server, 1, change=RequestChange(add=change))
+    assert (answer.text, answer.finish) == ("7", "stop")
+
+
 @pytest.mark.parametrize("kind", ["application/json", "text/plain; charset=utf-8"])
 def test_bytes_that_are_not_quite_json_cost_one_letter_at_most(stub: Callable[..., Stub], kind: str) -> None:
     def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
@@ -890,6 +904,22 @@ def test_bytes_that_are_not_quite_json_cost_one_letter_at_most(stub: Callable[..
     server = stub(behave)
     server.kind = kind
     assert generate_from(server, 1)[0].text == "ech\ufffd 0"
+
+
+@pytest.mark.parametrize(
+    ("lines", "text", "finish"),
+    [
+        ([_part("echo"), _part(" 0"), "[DONE]"], "echo 0", "stop"),
+        ([_part("echo"), _part("no", 1), _part(" 0", finish="length")], "echo 0", "length"),
+        ([_part("", thinking="7?"), _part(None, finish="stop"), "[DONE]"], "", "error: a thought came and no answer"),
+    ],
+)
+def test_streams_without_an_end_of_two_texts_and_of_thoughts(
+    stub: Callable[..., Stub], lines: list[Any], text: str, finish: str
+) -> None:
+    said = "".join(f"data: {line if isinstance(line, str) else json.dumps(line)}\n\n" for line in lines)
+    (answer,) = generate_from(stub(lambda *_: (200, said.encode())), 1)
+    assert (answer.text, answer.finish) == (text, finish)
 
 
 def test_a_server_that_only_streams_is_read_and_a_stream_that_breaks_off_is_asked_again(
@@ -931,11 +961,44 @@ def test_refusals_that_time_mends_are_asked_again(stub: Callable[..., Stub], sta
     assert generate_from(server, 1)[0].text == "echo 0"
 
 
-def test_what_failed_behind_a_router_is_asked_again(stub: Callable[..., Stub]) -> None:
-    failed = {"choices": [_choice("error", "") | {"error": {"code": 502, "message": "upstream"}}]}
+@pytest.mark.parametrize(
+    "failed",
+    [
+        {"choices": [_choice("error", "") | {"error": {"code": 502, "message": "upstream"}}]},
+        {"choices": [_choice("stop", None)], "error": {"code": 429, "message": "upstream"}},
+        {"error": {"code": "rate_limit_exceeded", "message": "slow down"}},
+    ],
+)
+def test_what_failed_behind_a_router_is_asked_again(stub: Callable[..., Stub], failed: dict[str, Any]) -> None:
     server = stub(lambda number, request: (200, failed if number < 3 else reply(request)))
     server.models = {"data": [{"id": "m", "meta": "of another form than llama.cpp's"}]}
     assert generate_from(server, 1)[0].text == "echo 0"
+
+
+def test_a_server_that_is_still_loading_is_waited_for(
+    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """llama.cpp answers everything by 503 meanwhile, its list of models too."""
+    monkeypatch.setattr(protocol, "MAX_ATTEMPTS", 1)
+    loading = error("Loading model")
+    server = stub(lambda _, request: (200, reply(request)) if server.models else (503, loading))
+    server.loading = loading
+    threading.Timer(1.2, lambda: setattr(server, "models", {"data": [{"id": "m"}]})).start()
+    assert generate_from(server, 1)[0].text == "echo 0"
+    assert capsys.readouterr().out.count("is not ready (503: Loading model); waiting") == 1
+
+
+def test_a_router_s_cause_is_told(stub: Callable[..., Stub]) -> None:
+    body = {"error": {"message": "Provider returned error", "code": 403, "metadata": {"raw": "no such region"}}}
+    with pytest.raises(server_model.ServerError, match="Provider returned error: no such region"):
+        generate_from(stub(lambda *_: (403, body)), 1)
+
+
+def test_a_stream_s_own_error_is_a_refusal_of_its_prompt(stub: Callable[..., Stub]) -> None:
+    """llama.cpp sends it under status 200, in a line that is no data."""
+    said = b'error: {"code": 400, "message": "the request exceeds the context"}\n\n'
+    server = stub(lambda _, q: (200, said if q["messages"][-1]["content"] == "0" else reply(q)))
+    assert [a.finish for a in generate_from(server, 2)] == ["error: the request exceeds the context", "stop"]
 
 
 def test_a_refusal_is_told_in_the_server_s_words_whatever_they_hold(stub: Callable[..., Stub]) -> None:
@@ -969,9 +1032,10 @@ def test_nobody_listening_and_another_scheme_are_told_at_once(
 
 
 def test_a_wrong_path_is_told_with_the_usual_one(stub: Callable[..., Stub]) -> None:
-    server = stub(lambda _, request: (404, error("Not Found")))
-    with pytest.raises(server_model.ServerError, match=r"404: Not Found.*most servers want …/v1"):
-        models.generate("server:m", [ask("a")], url=server.url.removesuffix("/v1"), progress=False)
+    for status, said in ((404, error("Not Found")), (200, {"error": "Unexpected endpoint or method"})):  # LM Studio's
+        url = stub(lambda *_, answer=(status, said): answer).url.removesuffix("/v1").replace("127.0.0.1", "0.0.0.0")
+        with pytest.raises(server_model.ServerError, match=r"(Not Found|Unexpected).*most servers want …/v1"):
+            models.generate("server: m", [ask("a")], url=url, progress=False)
 
 
 def test_an_answer_is_asked_for_as_long_as_the_server_s_context_allows(stub: Callable[..., Stub]) -> None:

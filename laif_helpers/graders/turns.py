@@ -7,29 +7,34 @@ import re
 from typing import NamedTuple
 
 _NAMES = (
-    r"(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection|analysis|antthinking|cot(?!_budget)|rationale"
-    r"|internal|inner_?(?:thoughts?|monologue))(?:_\w{1,40})?"
+    r"(?:\w{1,20}[:_|])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection|analysis|antthinking|cot(?!_budget)|rationale"
+    r"|internal|inner_?(?:thoughts?|monologue))(?:[_:]\w{1,40})?"
 )
 _PIPED = r"(?:thinking|think|thoughts?|reasoning|reason|cot|inner)"
+_OF_MAKER = r"(?::(?!end|suffix)\w{1,20})?\|>"
 _MARK = re.compile(
     rf"(?:(?<=```)|(?<![`'\"]))(?!<<)(?:(?P<opens><\s?{_NAMES}(?:\s[\w-]{{1,20}}=[^<>\n]{{1,80}}|\s)?>|&lt;{_NAMES}&gt;"
     rf"|\[think(?:ing)?\]|◁think▷"
-    rf"|<\|(?:(?:begin_of_|start_)?{_PIPED}|{_PIPED}_(?:start|begin|prefix))\|>|<unused94>|<\|channel>thought"
+    rf"|<\|(?:\w{{1,20}}:)?(?:(?:begin_(?:of_)?|start_)?{_PIPED}|{_PIPED}[_:](?:start|begin|prefix)){_OF_MAKER}|<unused94>"
+    r"|\[unused16\]|<\|channel>thought"
     r"|<details(?: type=.reasoning[^<>]{0,99})?>"
     r"(?:\s{0,9}<summary>\s{0,9}(?:thinking|thought|reasoning)[^<>]{0,99}</summary>)"
     r"|<(?:tool|function)_call>|<\|python_tag\|>|\[TOOL_CALLS\]|<[|｜]tool[_▁]calls?(?:_section)?[_▁]begin[|｜]>)"
     r"|(?P<pair></details>|</(?:tool|function)_call>|<[|｜]tool[_▁]calls?(?:_section)?[_▁]end[|｜]>)"
-    rf"|<\s?/\s?{_NAMES}\s?>|&lt;/{_NAMES}&gt;|\[/think(?:ing)?\]|◁/think▷|<unused95>|<channel\|>"
-    rf"|<\|(?:/{_PIPED}|end_(?:of_)?{_PIPED}|{_PIPED}_(?:end|suffix))\|>)",
+    rf"|<\s?\\?/\s?{_NAMES}\s?>|&lt;/{_NAMES}&gt;|\[/think(?:ing)?\]|◁/think▷|<unused95>|<channel\|>"
+    rf"|\[unused17\]|<\|(?:\w{{1,20}}:)?(?:/{_PIPED}|end_(?:of_)?{_PIPED}|{_PIPED}[_:](?:end|suffix)){_OF_MAKER}"
+    r"|\[BEGIN FINAL RESPONSE\])",
     re.IGNORECASE,
 )
-"""Marks around what is no answer: a thought, as DeepSeek, Qwen, Magistral, Kimi, Command, Seed, Gemma, web interfaces
-and others write it, or a call of a tool. ``pair``: means nothing without its first mark."""
+"""Marks around what is no answer: a thought, as DeepSeek, Qwen, Magistral, Kimi, Command, Seed, Gemma, Pangu, Apriel,
+web interfaces and others write it, or a call of a tool. ``pair``: means nothing without its first mark."""
 _CHANNEL = re.compile(
     r"<\|channel\|>\s*(\w+)[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,20})?<\|message\|>|<\|im_start\|>(think|answer)\n"
+    r"|\bto=(self|user)<\|message\|>|<\|begin\|>assistant<\|(content)\|>|<\|content_(thinking|text)\|>"
+    r"|<\|open\|>(think|response)<\|sep\|>|\A\s*(?:<\|im_start\|>assistant)?/think\n(?s:.*?)<\|im_end\|>\s*<\|im_start\|>(assistant)\n"
 )
-_FINAL = ("final", "answer")
-"""Channels that hold an answer: harmony's, and s1's."""
+_FINAL = ("final", "answer", "user", "content", "text", "response", "assistant")
+"""Channels that hold an answer: harmony's, and those of s1, Muse, Solar, Inkling, Kimi K3 and HyperCLOVA X."""
 _HEADED = re.compile(
     r"\s*(?:(?P<dots>thinking\.\.\.\n)|(?P<here>here(?:'s| is) my thought process:)"
     r"|[*_#]{0,3}\s?thinking(?: process)?[*_]*:)",
@@ -43,12 +48,15 @@ _HEADED_ENDS = {
 """What begins and ends a thought that only words set off."""
 _ANSWER_TAG = re.compile(r"<(?P<shut>/?)(?:final_?)?answer>", re.IGNORECASE)
 _WRAPPER = re.compile(
-    r"<\|(?:begin_of_(?:solution|box)|end_of_(?:solution|box)|start_response|end_response)\|>|<s>|\ufeff", re.IGNORECASE
+    r"<\|(?:(?:begin|end)_of_(?:solution|box)|(?:start|end)_(?:response|text))\|>|\[END FINAL RESPONSE\]|<s>|\ufeff"
+    r"|\A\s*<(?:response|output)>|</(?:response|output)>\s*\Z",
+    re.IGNORECASE,
 )
 _END = (
     r"<\|?(?:im_end|im_start|eot_id|eom_id|eot|eos|eos_token|endoftext|end_of_text|end|return|call|user|start"
     r"|start_header_id|end_of_turn|start_of_turn|end_of_turn_token|end_of_utterance|endofturn|pad|role_end|start_of_role"
-    r"|eod|human|system|separator|observation|endofmessage)\|?>|\[e~\["
+    r"|eod|eom|human|system|separator|observation|endofmessage|endofresponse|end_message|flush)\|?>|\[e~\["
+    r"|<\|(?:bom|assistant|close|plamo:tag)\|>"
     r"|</s>|\[/?INST\]|\[EOS\]|<turn\|>|<[|｜]end▁of▁sentence[|｜]>"
 )
 _END_OF_TURN = re.compile(rf"(?!<<)(?:{_END})", re.IGNORECASE)

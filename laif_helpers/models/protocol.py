@@ -3,15 +3,17 @@
 No decision here depends on the words of a server: they are shown, once, to the person who has to repair the cause.
 """
 
+import asyncio
 import json
 import os
 import random
 import re
 import time
-from dataclasses import replace
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 from urllib.parse import urlparse
+
+from tqdm.auto import tqdm
 
 from laif_helpers import machine
 from laif_helpers.key_types import check_base_url
@@ -22,6 +24,7 @@ MAX_ATTEMPTS = 6
 OF_ONE_PROMPT, PROMPT_ATTEMPTS = frozenset({400, 413, 422}), 3
 """Refusals that may concern one prompt alone, and how often that prompt is sent before its refusal stops everything."""
 MAX_WAIT_S = 60.0
+LOADING_S = 600
 MAX_REQUEST_S = 1_200.0
 """Wall time for one request with all its attempts; refusals for coming too fast (429) are bounded by it alone."""
 FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", None), "stop")
@@ -49,18 +52,17 @@ class ErrorBody(Exception):
         super().__init__(str(fields.get("message") or fields))
         self.body, self.code, self.param = fields, fields.get("code"), fields.get("param")
         numbers = [str(value) for value in (fields.get("status"), self.code) if str(value).isdigit()]
-        self.status_code = int(numbers[0]) if numbers else None
-
-
-def is_local(url: str) -> bool:
-    return urlparse(url).hostname in {"127.0.0.1", "localhost", "::1"}
+        hurried = re.search("rate_?limit|too_many", f"{self.code} {fields.get('type')}", re.IGNORECASE)
+        self.status_code = int(numbers[0]) if numbers else 429 if hurried else None
 
 
 def check_address(key: str, url: str) -> None:
     """ValueError if a recipe's ``key`` holds no server's base URL, or if that server needs an API key."""
     check_base_url(key, url)
-    if not machine.secret("OPENAI_API_KEY") and not is_local(url):
-        raise ValueError(f"server {url} needs a key: set the environment variable OPENAI_API_KEY")
+    if not machine.secret("OPENAI_API_KEY") and not machine.is_local(url):
+        raise ValueError(
+            f"server {url} needs a key: set the environment variable OPENAI_API_KEY (any word, if it wants none)"
+        )
 
 
 def connect(url: str, timeout_s: float) -> Any:
@@ -68,7 +70,7 @@ def connect(url: str, timeout_s: float) -> Any:
     import openai
 
     # A proxy from the environment is for the outside: it must not be asked for a server of this machine.
-    http = openai.DefaultAioHttpClient(timeout=timeout_s, trust_env=not is_local(url))
+    http = openai.DefaultAioHttpClient(timeout=timeout_s, trust_env=not machine.is_local(url))
     return openai.AsyncOpenAI(
         base_url=url,
         api_key=machine.secret("OPENAI_API_KEY") or "none",
@@ -80,6 +82,18 @@ def connect(url: str, timeout_s: float) -> Any:
     )
 
 
+async def loaded(client: Any, url: str) -> Any:
+    """Wait for a server that says that it is still loading (503), as llama.cpp does for minutes, but not for ever."""
+    for second in range(LOADING_S):
+        try:
+            return await client.get("/models", cast_to=object, options={"timeout": 5.0})
+        except Exception as error:  # a server need not know this address, and may answer it as it likes
+            if getattr(error, "status_code", None) != 503:
+                return None
+            second or tqdm.write(f"server {url} is not ready (503: {error_text(error)}); waiting")
+            await asyncio.sleep(1.0)
+
+
 async def complete(client: Any, body: dict[str, Any]) -> Any:
     """A chat completion as the server's own JSON. Raises one of ``recoverable()`` if none comes."""
     # The client's typed call spends more time on its types than on the request (bench/server.py). Its text has a
@@ -87,35 +101,35 @@ async def complete(client: Any, body: dict[str, Any]) -> Any:
     text = str(await client.post("/chat/completions", body=body, cast_to=str))
     try:
         text = re.sub(r"\A[\ufeff\s]*(?::[^\n]*\s+)*", "", text).strip()  # lines with a colon: a router's signs of life
+        text = re.sub(r"^error: *(\{.*\})\r?$", r'data: {"error": \1}', text, flags=re.MULTILINE)  # llama.cpp's
         reply: Any = streamed(text) if re.match(r"(?:event|data|id|retry):", text) else json.loads(text)
     except json.JSONDecodeError:
         if text[:1] in ("", "{", "["):
             raise
         reply = text
-    error = reply.get("error") if isinstance(reply, dict) else None
-    if error and not reply.get("choices"):
-        raise ErrorBody(error)
-    if not (choice := first_choice(reply)):
+    choice = first_choice(reply)
+    error = choice.get("error") or (reply.get("error") if isinstance(reply, dict) else None)
+    if error and not plain_text((choice.get("message") or {}).get("content")):
+        raise ErrorBody(error)  # also a router's, beside an empty choice: the server behind it failed
+    if not choice:
         raise ErrorBody(reply or "an empty reply")
-    if choice.get("error") and not plain_text((choice.get("message") or {}).get("content")):
-        raise ErrorBody(choice["error"])  # a router's: the server behind it failed
     return reply
 
 
 def streamed(text: str) -> dict[str, Any]:
     """The chunks of a server that only streams as one completion. Raises ErrorBody for a stream that broke off."""
-    lines = (line.removeprefix("data:").strip() for line in text.split("\n") if line.startswith("data:"))
-    chunks = [chunk for line in lines if line != "[DONE]" and isinstance(chunk := json.loads(line), dict)]
-    choices = [first for chunk in chunks if (first := first_choice(chunk))]
+    lines = [line.removeprefix("data:").strip() for line in text.split("\n") if line.startswith("data:")]
+    chunks = [chunk for line in lines if line not in ("", "[DONE]") and isinstance(chunk := json.loads(line), dict)]
+    choices = [first for chunk in chunks if (first := first_choice(chunk)) and not first.get("index")]
     ends = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
-    if not ends or any(chunk.get("error") for chunk in chunks):
+    if not (ends or "[DONE]" in lines) or any(chunk.get("error") for chunk in chunks):
         raise ErrorBody(next((chunk["error"] for chunk in chunks if chunk.get("error")), "a stream that broke off"))
     part = "delta" if any(choice.get("delta") for choice in choices) else "message"
     deltas = [choice.get(part) or {"content": choice.get("text")} for choice in choices]
-    names = ("content", "reasoning_content", "reasoning", "refusal")
+    names = {"content", "refusal"}.union(name for delta in deltas for name in delta if _THOUGHT.match(name))
     message = {name: "".join(plain_text(delta.get(name)) for delta in deltas) for name in names}
     usage = next((chunk["usage"] for chunk in reversed(chunks) if chunk.get("usage")), None)
-    return {"choices": [{"message": message, "finish_reason": ends[-1]}], "usage": usage}
+    return {"choices": [{"message": message, "finish_reason": (ends or [None])[-1]}], "usage": usage}
 
 
 def recoverable() -> tuple[type[Exception], ...]:
@@ -172,21 +186,6 @@ def _count(usage: Any, name: str) -> int:
         return 0
 
 
-def target_answer(reply: Any, seconds: float) -> Completion:
-    """``read_completion`` of a target: a refusal, a thought or a tool's call with nothing after it, or no text at all
-    (which is not a text without letters) is no answer to grade."""
-    found, message = read_completion(reply, seconds), first_choice(reply).get("message") or {}
-    if not found.text and (refusal := plain_text(message.get("refusal"))):
-        return replace(found, finish=f"error: the model refused: {refusal[:200]}")
-    content = message.get("content", first_choice(reply).get("text"))
-    blank = isinstance(content, str) and not content.strip()
-    thought = thoughts(message) or (content and not blank)
-    came = "a thought" if thought else "the call of a tool" if call_text(message) else ""
-    if found.finish != "stop" or (blank and not came) or (found.text and not blank):
-        return found
-    return replace(found, finish=f"error: {came} came and no answer" if came else "error: no text came")
-
-
 def thoughts(message: dict[str, Any]) -> list[Any]:
     """What a model thought first, under whichever names a server has for it."""
     return [value for name, value in message.items() if value and _THOUGHT.match(name)]
@@ -210,7 +209,7 @@ def plain_text(content: Any) -> str:
         parts = [{"text": part} if isinstance(part, str) else part for part in content if isinstance(part, str | dict)]
         texts = (part.get("text") for part in parts if part.get("type", "text") in {"text", "output_text"})
         content = "".join(map(plain_text, texts))
-    return _LONE.sub("\ufffd", str(content or ""))
+    return _LONE.sub("\ufffd", str(content or (0 if content == 0 and content is not False else "")))
 
 
 def first_choice(reply: Any) -> dict[str, Any]:
@@ -240,13 +239,13 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
     A prompt that is refused may be too long by itself, which shows when another is answered meanwhile.
     """
     status, words, who = getattr(error, "status_code", None), error_text(error), f"server {url}"
+    hint = "" if "/v1" in urlparse(url).path else "; most servers want …/v1 at the end of the URL"
     if status in OF_ONE_PROMPT and attempt < PROMPT_ATTEMPTS:
         return _wait(error, attempt)
     if status in {401, 403}:
         why = f": {words}" if status == 403 else ""  # a 401 may repeat a part of the key
         raise ServerError(f"{who} refuses the key ({status}{why}): set OPENAI_API_KEY to a valid one") from None
     if status in {404, 405, 410}:
-        hint = "" if "/v1" in urlparse(url).path else "; most servers want …/v1 at the end of the URL"
         raise ServerError(f"{who} knows no model {model!r} or no such address ({status}: {words}){hint}") from None
     refused = status is not None and 400 <= status < 500 and status not in {408, 409, 425, 429, 498, 499}
     if refused or _account_is_empty(error):
@@ -254,10 +253,9 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
         mend = "the account wants credit" if status in {402, 429} else mend
         raise ServerError(f"{who} refuses the request ({status}: {words}); {mend}") from None
     if attempt >= MAX_ATTEMPTS:
-        kind = status or type(_root(error)).__name__
         raise ServerError(
-            f"{who} failed {attempt} times on one request (last: {kind}: {words}); finished answers are kept, "
-            "run again to go on"
+            f"{who} failed {attempt} times on one request (last: {status or type(_root(error)).__name__}: {words}); "
+            f"finished answers are kept, run again to go on{hint}"
         ) from None
     return _wait(error, attempt)
 
@@ -294,6 +292,8 @@ def error_text(error: Any) -> str:
     while isinstance(body, list) and body:  # Gemini's
         body = body[0].get("error", body[0]) if isinstance(body[0], dict) else body[0]
     message = (body.get("message") or body.get("detail")) if isinstance(body, dict) else body
+    if isinstance(body, dict) and isinstance(more := body.get("metadata"), dict) and more.get("raw"):
+        message = f"{message}: {more['raw']}"  # OpenRouter's own message names no cause
     if isinstance(error, json.JSONDecodeError):
         message = f"the reply is no JSON: {error.doc[:100]!r}"
     key = os.environ.get("OPENAI_API_KEY", "").strip() or "\0"

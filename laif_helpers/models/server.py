@@ -9,16 +9,18 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import urljoin, urlparse
 
 from tqdm.auto import tqdm
 
-from laif_helpers.key_types import RequestChange
+from laif_helpers import machine
+from laif_helpers.key_types import TEMPLATE_KEY, RequestChange
 from laif_helpers.models import protocol
 from laif_helpers.models.form import Form
-from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError, connect, is_local
+from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError, connect
 from laif_helpers.models.sampling import Sampling, sample_numbers
 from laif_helpers.records import Completion, Message
 
@@ -132,6 +134,7 @@ async def _ask_all(
     failed: list[Exception] = []
 
     async with connect(url, REQUEST_TIMEOUT_S) as client:
+        await protocol.loaded(client, url)
         context = await context_of(client, model)
 
         async def worker(place: int) -> None:
@@ -163,7 +166,7 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                 reply = await protocol.complete(client, sent)
                 connections.succeeded()
                 form.proven = True
-                return protocol.target_answer(reply, time.monotonic() - sent_at)
+                return answer_of(reply, time.monotonic() - sent_at, sent)
             except protocol.recoverable() as error:
                 if form.learn(error, sent):
                     continue
@@ -185,6 +188,26 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
             raise
         answered = connections.answered
         await asyncio.sleep(pause)
+
+
+def answer_of(reply: Any, seconds: float, sent: dict[str, Any]) -> Completion:
+    """A completion: a refusal, a thought or a tool's call with nothing after it, or no text at all (which is not a text
+    without letters) is no answer to grade. A model that was ``sent`` word not to think has answered all the same, if a
+    server takes what it says for a thought."""
+    found, first = protocol.read_completion(reply, seconds), protocol.first_choice(reply)
+    message = first.get("message") or {}
+    if not found.text and (refusal := protocol.plain_text(message.get("refusal"))):
+        return replace(found, finish=f"error: the model refused: {refusal[:200]}")
+    content, thoughts = message.get("content", first.get("text")), protocol.thoughts(message)
+    blank = isinstance(content, str) and not content.strip()
+    came = "a thought" if thoughts or (content and not blank) else ""
+    came = came or "the call of a tool" * bool(protocol.call_text(message))
+    if found.finish != "stop" or (blank and not came) or (found.text and not blank):
+        return found
+    asked = sent | (sent.get(TEMPLATE_KEY) or {})
+    if thoughts and False in (asked.get("enable_thinking"), asked.get("thinking")):
+        return replace(found, text=protocol.plain_text(thoughts[0]))
+    return replace(found, finish=f"error: {came} came and no answer" if came else "error: no text came")
 
 
 async def _answers_others(
@@ -212,7 +235,7 @@ def check_reached(url: str) -> None:
     """Raises ServerError, at once, if no server listens at ``url`` or if it speaks another scheme."""
     parts = urlparse(url)
     proxy = any(os.environ.get(name) for name in (f"{parts.scheme}_proxy", f"{parts.scheme.upper()}_PROXY"))
-    if proxy and not is_local(url):
+    if proxy and not machine.is_local(url):
         return
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
