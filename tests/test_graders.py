@@ -67,6 +67,20 @@ def choice_item(gold: str = "B", **options: str) -> Example:
         ("16 - 3 = <<16-3=13>>13", "13"),
         ("The answer is 18.", "18"),
         ("#### Step 1: take 5\n#### Step 2: add 4\nThe answer is 9", "9"),
+        ("She sells 9 and earns $18. Let me double check: 18 / 2 = 9 sold, and 9 + 7 = 16. ✓", "18"),
+        ("Il a soixante-douze pommes.", "72"),
+        ("Er hat dreißig Äpfel.", "30"),
+        ("Ha duecento mele.", "200"),
+        ("Tiene doscientas treinta y cinco manzanas.", "235"),
+        ("Il a vingt-six pommes.", "26"),
+        ("Hij heeft vijfentwintig appels.", "25"),
+        ("Dia punya delapan belas apel.", "18"),
+        ("On zehn Uhr", "10"),
+        ("사과는 이십오 개", "25"),
+        ("答案是四分之三", "0.75"),
+        ("两个半小时", "2.5"),
+        ("12,5 €", "12.5"),
+        ("Il y en a 1 000.", "1000"),
         ("Let us find the answer:\nFirst, we add 3 + 4 = 7 and then double it.\nSo she has 14.", "14"),
         ("None of them, so it cannot be determined.", "None"),
         ("There is not enough information to tell.", "None"),
@@ -208,6 +222,7 @@ def test_choices_with_other_labels() -> None:
     )
     assert ARC.grade(numbered, "The answer is 3.").correct
     assert not ARC.grade(numbered, "The answer is 1. 3 things matter").correct
+    assert ARC.grade(numbered, "C").correct and not ARC.grade(numbered, "B").correct
     assert ARC.chance(numbered) == pytest.approx(1 / 3)
     hub = ARC.from_row(
         {
@@ -249,6 +264,16 @@ CODE_ANSWERS = {
     "fence behind the last line": f"```python\n{GOOD}```",
     "constant in a block of its own": "```python\nTWO = 2\n```\n```python\ndef double(n):\n    return TWO * n\n```",
     "usage in a block of its own": f"```python\n{GOOD}\n```\n```\nfrom solution import double\nprint(double(2))\n```",
+    "body indented by five": "     m = 2 * n\n     return m",
+    "body behind a stub's block": f"```python\n{STUB}```\n```python\n    return 2 * n\n```",
+    "body with its demo": "    return 2 * n\n\nprint(double(int(input())))\n",
+    "input before it": f"```python\nk = int(input())\n{GOOD}\nprint(double(k))\n```",
+    "quoted": "[BEGIN]\n 'def double(n):\\r\\n    return 2 * n' \n[DONE]",
+    "language on its own line": f"```\npython\n{GOOD}\n```",
+    "behind the language": f"```python {GOOD}\n```",
+    "full width": "```python\ndef double(n)：\n    return ２ ＊ n\n```",
+    "numbered": "```python\n1 def double(n):\n2     return 2 * n\n```",
+    "another module's": "```python\nclass M:\n    d = staticmethod(lambda n: 2 * n)\ndouble = M.d\n```",
     "second name": f"```python\n{GOOD.replace('double', 'twice')}\n\ndouble = twice  # as asked\n```",
     "partial": "```python\nfrom functools import partial\nimport operator\ndouble = partial(operator.mul, 2)\n```",
     "body with a tab": "\tm = 2 * n\n\treturn m",
@@ -332,6 +357,17 @@ def test_an_answer_that_decides_itself_what_is_near() -> None:
         ("It holds zinc, not iron.", "C"),
         ("Doğru cevap C'dir.", "C"),
         ("A. iron\nB. copper\nC. zinc\nD. gold", None),
+        ("A项错误；B项错误；C项正确；D项错误。", "C"),
+        ("只有选项C是对的", "C"),
+        ("A项不正确，因为铁会生锈。", None),
+        ("Is it A? No, iron rusts. Is it C? Yes.", "C"),
+        ("I was going to say A, but it's actually C.", "C"),
+        ("It can't be A, B or D.", "C"),
+        ("Not A. Not B. Not D.", "C"),
+        ("Only C works.", "C"),
+        ("정답: ③", "C"),
+        ("گزینه C", "C"),
+        ("Cevap C şıkkıdır.", "C"),
         ("A. iron rusts\nB. right of copper\nC. zinc\nD. gold", "B"),
     ],
 )
@@ -347,6 +383,7 @@ def test_options_judged_struck_out_or_named_by_their_place(text: str, read: str 
         (("10 m/s", "10 m/s^2"), r"\boxed{10\,\text{m/s}^2}", "B"),
         (("left ventricle", "right ventricle"), "A. left ventricle\nB. right ventricle", None),
         (("21", "12"), "21.5", None),
+        (("He sings.", "He sang."), "(A)\n\n(B) is wrong because of its tense.", "A"),
     ],
 )
 def test_an_option_is_its_words_however_they_are_set(options: tuple[str, str], text: str, read: str | None) -> None:
@@ -382,6 +419,10 @@ def test_the_stub_serves_imports_and_helpers() -> None:
         ("-50", "3 - 53 =", "So the answer is -50.", "So the answer is 50."),
         ("a bee cat", "Sort: cat a bee", "So the answer is a, bee, cat.", "So the answer is a cat bee."),
         ("] )", "Close: ( [", "So the answer is ] ).", "So the answer is ) ]."),
+        ("] )", "Complete the rest. Input: ( [", "The whole sequence is ( [ ] ).", "( [ ) ]"),
+        ("Yes", "Does Eve tell the truth?", "Since Al lies, Eve tells the truth.", "Eve is lying."),
+        ("No", "Do you return?", "You do not return to the starting point.", "You are back where you started."),
+        ("no", "Is it plausible?", "This is not a plausible sentence.", "This is a plausible sentence."),
         ("no", "Is it plausible?", "So the answer is no.\n\nQ: another\nA: So the answer is yes.", "yes"),
     ],
 )
@@ -626,6 +667,14 @@ def test_a_letter_of_another_word_or_denied_is_none(text: str) -> None:
         ("a b c", "In alphabetical order they are a, b, and c."),
         ("a b c", "The sorted list:\n\n1. a\n2. b\n3. c\n\nThese words are sorted now."),
         ("a b c", "a、b、c"),
+        ("a b c", "Final Answer:\n* a\n* b\n* c"),
+        ("a b c", 'sorted_list = ["a", "b", "c"]'),
+        ("a b c", "a b c\n\n(3 words in total)"),
+        ("3:4", "The ratio is 3:4."),
+        ("Paris", "The capital of France is Paris."),
+        ("2, 3, 4", "n = 2, 3, 4"),
+        ("H2O", "$H_2O$"),
+        ("False", "Not true."),
         ("] } ]", r"\boxed{] } ]}"),
         ("] } ]", r"$\boxed{]\}]}$"),
         ("] } ]", "] } ] (all three)\n\nExplanation: [ opens first."),
@@ -648,7 +697,15 @@ def test_words_in_a_fence_between_bars_or_with_a_colon(gold: str, text: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("gold", "text"), [("apollo 13", "apollo 11"), ("1 cup 2 spoons", "2 cup 1 spoons"), ("No", "No doubt: yes.")]
+    ("gold", "text"),
+    [
+        ("A and C", "C"),
+        ("A, B", "B"),
+        ("Paris", "It is not Paris."),
+        ("apollo 13", "apollo 11"),
+        ("1 cup 2 spoons", "2 cup 1 spoons"),
+        ("No", "No doubt: yes."),
+    ],
 )
 def test_what_looks_like_a_mark_may_be_the_answer(gold: str, text: str) -> None:
     assert not free_text.grade(gold, text).correct
@@ -680,7 +737,15 @@ def test_words_are_the_same_however_they_are_typed_or_stated(gold: str, text: st
 @pytest.mark.parametrize("stated", ["#### {}", "The answer is {}.", "So the answer: {}\nDone.", "\\boxed{{{}}}"])
 @pytest.mark.parametrize(
     ("gold", "same", "other"),
-    [("x^2+1", "1+x^2", "x^2+2"), ("2\\sqrt{3}", "2√3", "2"), ("\\frac{\\pi}{2}", "π/2", "\\pi")],
+    [
+        ("x^2+1", "1+x^2", "x^2+2"),
+        ("2\\sqrt{3}", "2√3", "2"),
+        ("\\frac{\\pi}{2}", "π/2", "\\pi"),
+        ("2\\pi", "2pi", "\\pi"),
+        ("∞", "\\infty", "0"),
+        ("1-\\frac{1}{\\mathrm{e}}", "1-\\frac{1}{e}", "1+\\frac{1}{e}"),
+        ("\\frac{1}{2^{99}}", "2^{-99}", "\\frac{1}{2^{98}}"),
+    ],
 )
 def test_a_formula_is_read_without_latex_s_marks(stated: str, gold: str, same: str, other: str) -> None:
     verdicts = [final_number.grade(gold, stated.format(text)).correct for text in (gold, same, other)]

@@ -223,6 +223,14 @@ CASES = [{"name": str(row["id"]), "actualOutput": row["output"], "success": row[
         ("a.json", json.dumps({"results": PLAIN, "accuracy": 0.5})),
         ("a.json", json.dumps({"columns": [*PLAIN[0]], "data": [[*row.values()] for row in PLAIN]})),
         ("a.json", json.dumps({"testCases": CASES})),
+        ("a.json", json.dumps({"testRunData": {"testCases": CASES}, "testRunLink": None})),
+        ("a.json", json.dumps({row["id"]: {**row, "id": None} | {"id": row["id"]} for row in PLAIN})),
+        ("a.json", json.dumps(pd.DataFrame(PLAIN).to_dict())),
+        ("a.csv", "id, output, correct, is_correct\n1, It is 4., C, true\n2, 5, B, false\n"),
+        ("a.parquet", pd.DataFrame(PLAIN).set_index("id").to_parquet()),
+        ("a.jsonl", "\n".join(json.dumps({"name": row["id"], "success": row["correct"], "messages": [
+            {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": row["output"]}]})
+            for row in PLAIN)),
         ("a.jsonl", "\n".join(json.dumps({"ID": row["id"], "pred": row["output"], "Correct": "✅❌"[row["id"] - 1]})
                               for row in PLAIN)),
         ("a.jsonl", "\n".join(json.dumps({"qid": row["id"], "response": [{"content": row["output"]}],
@@ -233,6 +241,21 @@ def test_plain_rows_in_tables_and_under_other_names(tmp_path: Path, name: str, c
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     found = [(each.id, each.text, each.label) for each in logs.read(tmp_path / name)]
     assert found == [("1", "It is 4.", True), ("2", "5", False)]
+
+
+def test_a_folder_of_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,correct\n1,yes\n")
+    (tmp_path / "summary.csv").write_text("model,gsm8k\nx,50\n1,2,3\n")
+    assert [answer.id for path in logs.files(tmp_path) for answer in logs.read(path, alone=False)] == ["1"]
+
+
+def test_a_run_of_inspect_that_broke_off(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "It is"}]
+    sample = {"id": 1, "epoch": 1, "input": turns, "target": "4", "output": {"completion": "4"}}
+    with zipfile.ZipFile(tmp_path / "a.eval", "w") as archive:
+        archive.writestr("_journal/start.json", json.dumps({"eval": {"task": "t", "model": "m"}}))
+        archive.writestr("samples/1_epoch_1.json", json.dumps(sample))
+    assert [(answer.text, answer.question) for answer in logs.read(tmp_path / "a.eval")] == [("4", "2 + 2?")]
 
 
 def test_a_row_without_a_label_or_with_two_texts_is_told(tmp_path: Path) -> None:
@@ -320,6 +343,13 @@ HALF = {"doc_id": 0, "doc": {"id": "a", "question": "q", "choices": {"text": ["x
         ({"doc": "a story", "doc_id": 0, "resps": [["yes"]], "f1": 0.6, "metrics": ["f1"]}, "yes", None),
         ({"doc": {}, "doc_id": 0, "resps": [["yes"]], "acc": float("nan")}, "yes", None),
         ({"doc": {}, "doc_id": 0, "resps": [[None]], "exact_match": 0.0}, "", False),
+        (
+            {"doc": {}, "doc_id": 0, "resps": [["yes"]], "bleu": 7.5, "exact_match": 1.0, "metrics": ["bleu"]},
+            "yes",
+            True,
+        ),
+        ({"doc": {}, "doc_id": 0, "resps": [["yes"]], "exact_match": "True"}, "yes", True),
+        ({"doc": {}, "doc_id": 0, "resps": [["yes"]], "acc_norm": 0.0}, "yes", False),
         (HALF | {"resps": [[[float("nan"), False]], [[-1.0, True]]], "acc": 1.0}, "B", True),
         (HALF | {"resps": [[[-3, False]], [[-1, True]], [[-1, False]], [[-3, True]]], "acc": 1.0}, "B", True),
         ({"task_id": "BigCodeBench/0", "solution": "a", "status": "pass"}, "a", True),
@@ -335,7 +365,16 @@ def test_rows_that_tools_write_now_and_then(tmp_path: Path, row: dict[str, Any],
 
 
 @pytest.mark.parametrize(
-    ("value", "label"), [("P", False), ("1.0", True), ("yes", True), (7, None), (0.5, None), (True, True)]
+    ("value", "label"),
+    [
+        ("P", False),
+        ("1.0", True),
+        ("yes", True),
+        (7, None),
+        (0.5, None),
+        (True, True),
+        ({"correct": 1, "f1": 0.3}, True),
+    ],
 )
 def test_scores_of_inspect(tmp_path: Path, value: Any, label: bool | None) -> None:
     parts = [{"type": "reasoning", "reasoning": "3"}, {"type": "text", "text": "2"}]

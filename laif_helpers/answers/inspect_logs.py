@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.answers.labels import truth, words
+from laif_helpers.answers.labels import label_name, truth, words
 from laif_helpers.records import read_text
 
 Document = dict[str, Any]
@@ -40,11 +40,17 @@ def samples(path: Path) -> Iterator[Document]:
         except (ValueError, KeyError, TypeError, IndexError):  # named like a benchmark, but its items are others
             name, row = None, {}
         # of the first scorer that calls it right or wrong: C(orrect), I(ncorrect), N(o answer), P(artly), a word
-        labels = (truth(score.get("value")) for score in (sample.get("scores") or {}).values())
+        labels = (truth(_value(score)) for score in (sample.get("scores") or {}).values())
         about: Document = {"task": task, "id": str(sample["id"]), "text": _text(sample), "model": model}
         about["label"] = next((label for label in labels if label is not None), None)
         about |= {"source": path.name, "sample": int(sample.get("epoch") or 1) - 1, "question": _question(sample)}
         yield about | {"gold": _target(sample), "benchmark": name, "item": row, "split": "test"}
+
+
+def _value(score: Document) -> Any:
+    """A score's value; of several values under names, the one called correct or the like."""
+    value = score.get("value")
+    return value.get(label_name(value)) if isinstance(value, dict) else value
 
 
 def _document(path: Path) -> tuple[Document, list[Document]]:
@@ -61,7 +67,9 @@ def _archive(path: Path) -> tuple[Document, list[Document]]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name for name in archive.namelist() if name.startswith("samples/"))
-            return json.loads(archive.read("header.json")), [json.loads(archive.read(name)) for name in names]
+            # a run that broke off has no header yet
+            head = "header.json" if "header.json" in archive.namelist() else "_journal/start.json"
+            return json.loads(archive.read(head)), [json.loads(archive.read(name)) for name in names]
     except NotImplementedError:
         raise ValueError(
             f"{path}: packed with Zstandard, which this Python cannot read; pip install zipfile-zstd, or write it as "
@@ -109,7 +117,9 @@ def _place(letter: str, choices: list[str]) -> int:
 
 def _question(sample: Document) -> str:
     asked = sample["input"]
-    return asked if isinstance(asked, str) else words(asked[-1]["content"])
+    if isinstance(asked, str):
+        return asked
+    return words(next((turn for turn in reversed(asked) if turn.get("role") == "user"), asked[-1])["content"])
 
 
 def _target(sample: Document) -> str:

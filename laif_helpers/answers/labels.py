@@ -8,15 +8,15 @@ _KNOWN = dict.fromkeys(_TRUE.split("|"), True) | dict.fromkeys(_FALSE.split("|")
 """Inspect's P is partly right, and so not right."""
 _LABELS = (
     "correct is_correct passed pass exact_match em acc accuracy pass@1 score grade verdict judgement judgment "
-    "correctness is_right"
+    "correctness is_right success"
 )
 _IDS = (
     "id question_id problem_id task_id item_id unique_id instance_id idx index qid uid uuid _id example_id sample_id "
-    "doc_id row_id prompt_id test_id question prompt"
+    "doc_id row_id prompt_id test_id question prompt name"
 )
 _TEXTS = (
     "text response output prediction generation answer completion model_output model_response generated_text generated "
-    "raw_output raw_response llm_output model_answer pred reply content outputs actualoutput"
+    "raw_output raw_response llm_output model_answer pred reply content outputs actualoutput actual_output"
 )
 """What plain rows call their label, the item's id and the answer, the surest names first; in any case."""
 _INSIDE = ("choices", "message", "content", "text", "output")
@@ -26,7 +26,8 @@ def label_name(row: dict[str, Any]) -> str:
     """The field that says whether a row's answer is right; "" if it has none."""
     named = _named(row, _LABELS)
     known = [name for name in named if row[name] is not None]  # "correct" may hold the right letter
-    return next((name for name in known if isinstance(row[name], bool)), (known or named or [""])[0])
+    clear = [name for name in known if truth(row[name]) is not None and len(str(row[name])) > 1]
+    return next((name for name in known if isinstance(row[name], bool)), (clear or known or named or [""])[0])
 
 
 def id_name(row: dict[str, Any]) -> str:
@@ -42,6 +43,8 @@ def text_of(row: dict[str, Any]) -> str:
     """A row's answer, "" if it has none. Raises ValueError if it is no text, nor one text in a list or a message."""
     name = next((name for name in _named(row, _TEXTS) if row[name] is not None), "")
     value = row.get(name)
+    if not name and isinstance(row.get("messages"), list) and row["messages"]:
+        value = row["messages"][-1]
     while isinstance(value, list | dict):
         inner = list(value) if isinstance(value, list) else [value[key] for key in _INSIDE if key in value][:1]
         if len(inner) != 1:

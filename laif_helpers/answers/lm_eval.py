@@ -5,12 +5,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.answers.labels import truth
+
 Row = dict[str, Any]
 
 
 def task_of(path: Path) -> str:
     """``samples_<task>_<date>.jsonl``."""
     return re.sub(r"^samples_|_\d{4}-\d\d-\d\dT.*$", "", path.stem)
+
+
+def label(row: Row) -> bool | None:
+    """The first of a row's metrics that calls the answer right or wrong."""
+    names = (*row.get("metrics", ()), "exact_match", "acc", "acc_norm", "pass@1", "pass_at_1")
+    return next((found for name in names if (found := truth(row.get(name))) is not None), None)
 
 
 def is_vote(filter: str) -> bool:

@@ -115,7 +115,8 @@ def files(place: Path) -> list[Path]:
     """The file, or every file of a known kind below the folder, hidden ones left out."""
     if place.is_file():
         return [place]
-    return sorted(path for path in place.rglob("[!.]*") if path.suffix in (".jsonl", ".json", ".eval", ".parquet"))
+    known = (".jsonl", ".json", ".eval", ".parquet", ".csv", ".tsv")
+    return sorted(path for path in place.rglob("[!.]*") if path.suffix in known)
 
 
 def _rows(path: Path, alone: bool) -> Iterator[Row]:
@@ -132,7 +133,9 @@ def _rows(path: Path, alone: bool) -> Iterator[Row]:
         if not own:
             return iter(other_tools.inner_rows(document) or read_rows(path)) if alone else iter(())
     if path.suffix in (".csv", ".tsv"):
-        return iter(other_tools.table_rows(path))
+        return iter(other_tools.table_rows(path, alone))
+    if path.suffix == ".jsonl" and "promptIdx" in next(read_rows(path), {}):
+        own = other_tools.reader({"results": list(read_rows(path))})
     found = ({"fields": fields} for fields in own(path)) if own else read_rows(path)
     return iter(list(found) or other_tools.table_rows(path)) if path.suffix == ".parquet" and alone else found
 
@@ -225,14 +228,13 @@ def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
     row, task = row | {"doc": doc}, lm_eval.task_of(path)
     if "target" in doc and "input" in doc and "task" not in doc:
         doc["task"] = lm_eval.bbh_task(path)
-    names = (*row.get("metrics", ()), "exact_match", "acc", "pass@1", "pass_at_1")
-    label = next((truth(row[name]) for name in names if isinstance(row.get(name), int | float)), None)
+    label, id = lm_eval.label(row), id_of(row["doc_id"])
     about: Row = {"question": lm_eval.asked(row), "gold": str(row.get("target", "")), "item": doc, "split": "test"}
     about |= {"reading": str(row.get("filter", "")), "benchmark": benchmark_of(doc)}
     about["prompt"] = str(row.get("prompt_hash", ""))
     for sample, text in enumerate(lm_eval.texts(row)):
         score = label if sample == 0 else None
-        yield Logged(task, str(row["doc_id"]), text, score, path.parent.name, path.name, sample, **about)
+        yield Logged(task, id, text, score, path.parent.name, path.name, sample, **about)
 
 
 def _fields(row: Row, path: Path) -> Iterator[Logged]:

@@ -5,6 +5,7 @@ Each reader yields the fields of ``logs.Logged``: HELM's ``scenario_state.json``
 OpenCompass' ``predictions/<model>/<task>.json`` with the details under ``results/``, lighteval's ``details_*.parquet``.
 """
 
+import contextlib
 import html
 import json
 import re
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.answers.labels import truth, words
+from laif_helpers.answers.labels import label_name, truth, words
 from laif_helpers.records import read_text
 
 Fields = dict[str, Any]
@@ -52,6 +53,14 @@ def inner_rows(document: Fields) -> list[Fields]:
     columns, data = document.get("columns"), document.get("data")
     if isinstance(columns, list) and isinstance(data, list):
         return [dict(zip(map(str, columns), row, strict=False)) for row in data]
+    if isinstance(document.get("testRunData"), dict):
+        return inner_rows(document["testRunData"])
+    if document and all(isinstance(value, dict) for value in document.values()):  # by column, or by id
+        if label_name(document):
+            return [
+                dict(zip(document, row, strict=False)) for row in zip(*map(dict.values, document.values()), strict=True)
+            ]
+        return [{"id": id, **row} for id, row in document.items()]
     found = [rows for rows in document.values() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
     if "testCases" in document:
         return [{"id": row["name"], "correct": row["success"], **row} for row in document["testCases"]]
@@ -61,9 +70,9 @@ def inner_rows(document: Fields) -> list[Fields]:
 def _helm(path: Path, document: Fields) -> Iterator[Fields]:
     """Perturbed copies of an item are left out, and of an item asked option by option all but one row."""
     beside = path.with_name("per_instance_stats.json")
-    labels = (
-        {_trial(row): _helm_label(row["stats"]) for row in json.loads(read_text(beside))} if beside.is_file() else {}
-    )
+    stats: dict[tuple[Any, ...], list[Fields]] = {}
+    for row in json.loads(read_text(beside)) if beside.is_file() else ():  # older versions write several rows a trial
+        stats.setdefault(_trial(row), []).extend(row["stats"])
     task = re.sub(r"[,:](model|model_deployment)=[^,]*", "", path.parent.name)
     for state in document["request_states"]:
         instance, result = state["instance"], state.get("result") or {}
@@ -78,7 +87,7 @@ def _helm(path: Path, document: Fields) -> Iterator[Fields]:
             item = {"question": question, "choices": texts, "answer": right[0] if right else None}
         about = {"question": question, "gold": gold, "prompt": str(state["request"].get("prompt", ""))}
         about |= {"item": item, "split": instance.get("split", ""), "model": document["adapter_spec"]["model"]}
-        label = labels.get(_trial(state | {"instance_id": instance["id"]}))
+        label = _helm_label(stats.get(_trial(state | {"instance_id": instance["id"]}), []))
         for completion in result.get("completions") or ():
             yield about | {"task": task, "id": str(instance["id"]), "text": completion["text"], "label": label}
 
@@ -89,7 +98,8 @@ def _trial(row: Fields) -> tuple[Any, ...]:
 
 def _helm_label(stats: list[Fields]) -> bool | None:
     found = {stat["name"]["name"]: truth(stat.get("mean")) for stat in stats}
-    return next((found[name] for name in _HELM_LABELS if found.get(name) is not None), None)
+    names = (*_HELM_LABELS, *(name for name in found if name.endswith("_accuracy")))
+    return next((found[name] for name in names if found.get(name) is not None), None)
 
 
 def _simple_evals(path: Path, document: Fields) -> Iterator[Fields]:
@@ -151,15 +161,20 @@ def lighteval(path: Path) -> Iterator[Fields]:
     return _numbered(_lighteval(path), path)
 
 
-def table_rows(path: Path) -> list[Fields]:
-    """The rows of any Parquet file, or of CSV."""
+def table_rows(path: Path, alone: bool = True) -> list[Fields]:
+    """The rows of any Parquet file, or of CSV; none of CSV that is no table, unless the file was named ``alone``."""
     import pandas as pd
 
     if path.suffix == ".parquet":
-        return list(json.loads(pd.read_parquet(path).to_json(orient="records")))
-    with path.open(encoding="utf-8-sig") as handle:
-        sign = max(",;\t", key=handle.readline().count)
-    return list(pd.read_csv(path, sep=sign, dtype=str, keep_default_na=False).to_dict("records"))
+        table = pd.read_parquet(path)
+        table = table.reset_index() if table.index.name else table
+        return list(json.loads(table.to_json(orient="records")))
+    with contextlib.nullcontext() if alone else contextlib.suppress(ValueError):
+        with path.open(encoding="utf-8-sig") as handle:
+            sign = max(",;\t", key=handle.readline().count)
+        table = pd.read_csv(path, sep=sign, dtype=str, keep_default_na=False, skipinitialspace=True)
+        return list(table.rename(columns=str.strip).to_dict("records"))
+    return []
 
 
 def _lighteval(path: Path) -> Iterator[Fields]:

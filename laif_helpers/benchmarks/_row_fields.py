@@ -18,9 +18,26 @@ EMPTY_CELLS = frozenset(("nan", "n/a", "na", "#n/a", "null", "-", "?", "<na>", "
 """How spreadsheets and programs write a cell without a value."""
 _UNSEEN = (
     *("context", "passage", "paragraph", "image", "images", "document", "article"),
-    *("input", "instruction", "instructions", "system", "system_prompt"),
+    *(
+        "input",
+        "instruction",
+        "instructions",
+        "system",
+        "system_prompt",
+        "premise",
+        "hypothesis",
+        "dialogue",
+        "messages",
+    ),
+    *("table", "story", "background", "body", "history", "conversation", "text", "paragraphs", "audio", "video"),
 )
 """What other data sets ask about beside the question."""
+_OPTION = re.compile(
+    r"(?:(?:opt(?:ion)?|choice|answer|ending|sol(?:ution)?|distractor|candidate|op)[ _]?)?(?:[ab]|(?<=[a-z _])[0-3])",
+    re.I,
+)
+_OPTIONS = {"endings", "candidates", "distractors", "incorrect_answers", "wrong_answers"}
+"""How other data sets call options."""
 _SPACES = re.compile(r"(?<=\d)[ \u00a0\u2009\u202f](?=\d{3}(?!\d))")
 """Between the thousands of a number, as French, Russian and others write them."""
 
@@ -30,8 +47,8 @@ def graded_by(row: dict[str, Any]) -> str:
     given = row.get("grading")
     if given is not None and given not in GRADINGS:
         raise ValueError(f"field 'grading' is {given!r}; choose one of {', '.join(GRADINGS)}")
-    if given == "choice" and not row.get("choices"):
-        raise ValueError("field 'choices' is missing or empty, but 'grading' is 'choice'")
+    if not row.get("choices") and (given == "choice" or row.get("choices") is not None):
+        raise ValueError("field 'choices' is missing or empty; write the options, or leave 'choices' and 'grading' out")
     return given or ("choice" if row.get("choices") else "")
 
 
@@ -39,10 +56,8 @@ def question_of(row: dict[str, Any]) -> str:
     for name, wanted in (("options", "choices"), ("answerKey", "answer")):
         if name in row and wanted not in row:
             raise ValueError(f"field {name!r}: call it {wanted!r}")
-    if (
-        "choices" not in row
-        and (lettered := [name for name in row if re.fullmatch(r"(?:opt(?:ion)?_?)?[abAB1]", name)])[1:]
-    ):
+    if "choices" not in row and ((lettered := list(filter(_OPTION.fullmatch, row)))[1:] or _OPTIONS & row.keys()):
+        lettered += _OPTIONS & row.keys()
         raise ValueError(f"fields {', '.join(lettered)} look like options; write them as one list, 'choices'")
     seen = str(row.get("question"))
     if unseen := [name for name in _UNSEEN if row.get(name) and str(row[name]).strip() not in seen]:
@@ -135,8 +150,9 @@ def read_options(row: dict[str, Any]) -> dict[str, str]:
     if len(options) < len(pairs):
         raise ValueError(f"field 'choices' has a label twice: {', '.join(label for label, _ in pairs)}")
     labelled = [(label, _LABELLED.fullmatch(text)) for label, text in options.items()]
-    if all(found and found[1].upper() == label.upper() for label, found in labelled):  # "A. a bat", "B. a wren"
-        return {label: found[2] for label, found in labelled if found}
+    own = {found[1].upper(): found[2] for _, found in labelled if found}
+    if own.keys() == {label.upper() for label in options}:  # "A. a bat", "B. a wren", in whatever order
+        return dict(sorted(own.items())) if letters else {label: found[2] for label, found in labelled if found}
     return options
 
 
@@ -158,7 +174,7 @@ def _pairs(choices: Any) -> list[tuple[str, Any]]:
 
 def label_of(answer: str, options: dict[str, str], is_list: bool) -> str:
     """The option that a gold answer means: its label, its text, or both (``B. a wren``). Raises ValueError."""
-    bare = answer.strip("().")
+    bare = answer.strip("()[].*$'\"` ")
     if label := next((label for label in (answer, bare, bare.upper()) if label in options), ""):
         return label
     head, text = (found[1], found[2]) if (found := _LABELLED.fullmatch(answer)) else ("", "")

@@ -89,7 +89,11 @@ def grade(example: Example, text: str) -> Grade:
         return choice.grade(replace(example, gold=example.gold.strip("()")), text)
     if re.fullmatch(r"-?\d+", example.gold):
         return final_number.grade(example.gold, text, example.question)
-    return free_text.grade(example.gold, text)
+    found = free_text.grade(example.gold, text)
+    if not found.correct and not re.search(r"\w", example.gold):  # the whole sequence of brackets, closed
+        whole = free_text.grade(f"{example.question.rpartition('Input:')[2]} {example.gold}", text)
+        return whole if whole.correct else found
+    return found
 
 
 BENCHMARKS = {

@@ -6,11 +6,13 @@ merely occurs ("A ball …") is never taken for an answer.
 
 import itertools
 import re
+import string
 from collections.abc import Iterable, Iterator
 
 from laif_helpers.graders import fields
 from laif_helpers.graders.choice_patterns import (
     by_place,
+    lone_letter,
     normal,
     options_named,
     patterns,
@@ -54,13 +56,7 @@ _STATEMENTS = ("answer", "option", "labelled", "closest", "choose", "boxed", "li
 _NEXT_OPTIONS = re.compile(
     r"\n[^\n]{0,2000}\?[ \t]*\n{1,3}[ \t]*\(?A[).:][ \t]*(\S[^\n]{0,2000})\n{1,3}[ \t]*\(?B[).:]"
 )
-_LONE = re.compile(r"[^\n]{0,40}?(?<![\w'-])([A-J])\W{0,5}")
-_BEFORE_NAME = re.compile(
-    r"(?<![\w'])(?-i:[A-HJ])(?![\w'])|(?:\b(?:not|never|nicht|kein|pas|non|não|no es|не|vitamin|type|plan|hepatitis"
-    r"|about|eliminate|exclude|group|class|grade|figure|part|team|blood|section)|n't)\W*$",
-    re.IGNORECASE,
-)
-"""What makes a letter no choice: a second one, a denial, or a word that it belongs to."""
+_CIRCLED = re.compile("[①-⑨]")
 _TAIL = 6000
 """Characters at the end of a long text that are read; statements of the answer stand there."""
 
@@ -95,18 +91,22 @@ def grade(example: Example, text: str) -> Grade:
 
 
 def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
-    """The label that a response chooses and how it was found; (None, why) if it chooses none or several.
-
-    A response that says that no option is right reads as ``none``.
-    """
-    if letters := latin_labels(options):
-        label, how = _read(text, {letters[label]: option for label, option in options.items()}, letters)
-        return {letter: label for label, letter in letters.items()}.get(label or "", label), how
-    return _read(text, options)
+    """The label that a response chooses and how it was found; (None, why) if it chooses none or several. A response
+    that says that no option is right reads as ``none``."""
+    letters = latin_labels(options)
+    label, how = (None, "no option named") if letters else _read(text, options)
+    if letters or (how == "no option named" and "".join(options).isdigit()):  # "B" for the second of numbered ones
+        given = letters or dict(zip(options, string.ascii_uppercase, strict=False))
+        label, how = _read(text, {given[label]: option for label, option in options.items()}, letters)
+        label = {letter: label for label, letter in given.items()}.get(label or "", label)
+    return label, how
 
 
 def _read(text: str, options: dict[str, str], letters: dict[str, str] | None = None) -> tuple[str | None, str]:
-    text = english(_own_answer(text, options)[-2 * _TAIL :], options=True, labels=letters or {})
+    text = _own_answer(text, options)[-2 * _TAIL :]
+    if "A" in options and len(set(_CIRCLED.findall(text))) == 1 and not _CIRCLED.search("".join(options.values())):
+        text = _CIRCLED.sub(lambda sign: string.ascii_uppercase[ord(sign[0]) - ord("①")], text)
+    text = english(text, options=True, labels=letters or {})
     if field := fields.answer(text):
         label, how = _read(field.value, options, letters)
         if label:
@@ -234,9 +234,10 @@ def _leading(text: str, options: dict[str, str]) -> str | None:
     parts = {"a": "b", "i": "ii"}.get(match["label"])
     if parts and re.search(rf"(?<![\w']){parts}[).]", text[match.end() :]):
         return None
-    # A response that goes through the options in their order begins with the first letter without choosing it.
+    # going through the options in their order chooses none; "(A)" on its own line before "(B) is wrong" does
     listed = list(dict.fromkeys(found["label"] for found in known["item"].finditer(text)))
-    return None if listed[:3] == list(options)[:3] else _own(match["label"], options)
+    alone = re.match(r"\W*\n", text[match.end("label") :]) and len(known["line"].findall(text)) == 1
+    return None if listed[:3] == list(options)[:3] and not alone else _own(match["label"], options)
 
 
 def _labelled(text: str, options: dict[str, str]) -> str | None:
@@ -277,9 +278,8 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
         for predicate in (True, False):
             if len(named := options_named(part, options, predicate)) == 1:
                 return named[0], how
-    alone = _LONE.fullmatch(text.strip())
-    if alone and alone[1] in options and not _BEFORE_NAME.search(text[: alone.start(1)]):
-        return alone[1], "the only letter of a few words"
+    if label := lone_letter(text, options):
+        return label, "the only letter of a few words"
     several = options_named(text, options, False)
     if not several and (label := whole_text(re.split(r"[,;.!](?:\s|$)|\n", text.strip())[0], options)):
         return label, "option's text first"

@@ -92,9 +92,9 @@ def _as_written(of: _Letters) -> dict[str, str]:
         r"|makes the most sense|it is(?=[.!]|\s*$)|wins\b"
         r"|(?:is|would be) (?:the (?:only )?one|my (?:answer|choice|pick)|what I)\b)",
         "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$)",
-        "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:(?:the\s+)?{_NOUN}\s+)?"
-        rf"{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
-        r"|\s+(?:must be|has to be|fits|(?:is|would be)\s+(?:the|correct|right|true))\b)",
+        "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:actually\s+)?"
+        rf"(?:(?:the\s+)?{_NOUN}\s+)?{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
+        r"|\s+(?:must be|has to be|fits|works|remains|(?:is|would be)\s+(?:the|correct|right|true))\b)",
         "instead": rf"(?:\b[Nn]ot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+"
         r"(?:rather\s+|actually\s+)?"
         r"|\b(?:[Ww]ait|[Cc]orrection)[,:.…—-]*\s+(?:(?:no|wait|actually|it's|it is|I mean)[,:]?\s+){0,2})"
@@ -110,14 +110,16 @@ def _as_written(of: _Letters) -> dict[str, str]:
     }
 
 
-_SPACE = re.compile(r"\s+")
 _MARKED = r"^[ \t]*(?:[-*•] +)?(?:\[{0}\]|\({0}\)|[{1}]\ufe0f?)[ \t]*((?:\*\*)?\(?[A-J1-9](?:[).:][^\n]*|(?:\*\*)?$))"
 _OTHERWISE = r"(\banswer is:? \(?[A-J]\b[^\n]{0,300}[.)]\s+)If\b[^.\n]{1,200}\banswer would (?:be|have been)\b[^.\n]*"
+_ASKS = r"(?<![\w'])(?:(?:[Ii]s|[Cc]ould) it (?:be )?)?\(?([A-J])\)?\? "
 _DECORATION = (
     # a box or mark before an option is its verdict
     (re.compile(_MARKED.format("[xX✓]", "☑☒●◉✅✓✔➡👉"), re.MULTILINE), r"\1 ✓"),
     (re.compile(_MARKED.format(" ?", "☐○❌✗✘"), re.MULTILINE), r"\1 ✗"),
     (re.compile(_OTHERWISE), r"\1"),
+    (re.compile(rf"{_ASKS}[Yy]es\b[.,!]?"), r"The answer is \1."),
+    (re.compile(rf"{_ASKS}[Nn]o\b"), r"\1 is wrong"),
     (re.compile(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"(?<=[A-Za-z)])\^\{?(\d)\}?"), r"\1"),
     (re.compile("[²³]"), lambda match: "23"["²³".index(match[0])]),
@@ -131,7 +133,7 @@ _DECORATION = (
 
 
 def spaced(text: str) -> str:
-    return _SPACE.sub(" ", text.casefold())
+    return re.sub(r"\s+", " ", text.casefold())
 
 
 def normal(text: str) -> str:
@@ -147,11 +149,7 @@ def plain(text: str) -> str:
 
 _PLACES = ("first", "second", "third", "fourth", "fifth")
 _PLACE = re.compile(rf"\b({'|'.join(_PLACES)}|last) (?:answer )?(?:option|choice|answer|alternative|one)\b", re.I)
-
-
 _OUT = r"(?:eliminat|exclud|discard|reject|rul)(?:e[ds]?|ing|ed)(?: out)?|incorrect|wrong|false"
-
-
 _ROMANS = r"\b(?:I{1,3}|IV|V)\b(?!['’]| (?:think|believe|would|will|am|have|choose|chose|can|know|got|need)\b)"
 _VERDICTS = r"\b(?:[Nn]ot (?:morally )?)?(?i:true|false|wrong)\b"
 _FILLED = re.compile(r"(?:[\s,.]|\b(?:and|or|only|both|statements?)\b)*", re.IGNORECASE)
@@ -193,11 +191,9 @@ def by_place(text: str, options: dict[str, str]) -> str:
         return f"The answer is {label}."
     named = dict(zip(_PLACES, options, strict=False)) | {"last": [*options][-1]}
     label = rf"\(?(?:{'|'.join(map(re.escape, options))})\)?(?![\w'])"
-    row = rf"{label}(?:(?:,? and|,? or|,) {label}){{1,25}}"
-    rows = re.findall(
-        rf"(?i:\b(?:{_OUT}|not|n't be)) (?:options? |choices? )?{row}|{row} (?:are|(?:can|may) be) (?:all )?(?:{_OUT})",
-        text,
-    )
+    row = rf"{label}(?:(?:,? and|,? or|,) {label}){{0,25}}"
+    denied = rf"(?i:(?:\b(?:{_OUT}|not)|n't be)) (?:options? |choices? )?{row}"
+    rows = re.findall(rf"{denied}|{row} (?:is|are|(?:can|may) be) (?:all )?(?:{_OUT})", text)
     out = set(re.findall(rf"(?<!\w){label}", " ".join(rows)))
     left = [option for option in options if option not in {name.strip("()") for name in out}]
     if rows and len(left) == 1:
@@ -206,6 +202,20 @@ def by_place(text: str, options: dict[str, str]) -> str:
 
 
 # -- options named by their words: alone, with the letter beside them, or inside a sentence
+
+_LONE = re.compile(r"[^\n]{0,40}?(?<![\w'-])([A-J])\W{0,5}")
+_BEFORE_NAME = re.compile(
+    r"(?<![\w'])(?-i:[A-HJ])(?![\w'])|(?:\b(?:not|never|nicht|kein|pas|non|não|no es|не|vitamin|type|plan|hepatitis"
+    r"|about|eliminate|exclude|group|class|grade|figure|part|team|blood|section)|n't)\W*$",
+    re.IGNORECASE,
+)
+"""What makes a letter no choice: a second one, a denial, or a word that it belongs to."""
+
+
+def lone_letter(text: str, options: dict[str, str]) -> str | None:
+    found = _LONE.fullmatch(text.strip())
+    return found[1] if found and found[1] in options and not _BEFORE_NAME.search(text[: found.start(1)]) else None
+
 
 _PREDICATE = (
     r"(?:=|\b(?:is|are|be|was|called)(?: more| most| likely| typically| usually| generally| associated with)*:?) ?"

@@ -12,6 +12,24 @@ MIXED = re.compile(
 """Digits with signs between them, as in 3만5000; the signs may stand apart by a space."""
 
 
+_RUN = r"(\d{1,9}|[零〇一二两兩三四五六七八九十百]{1,9})"
+_PER_CENT = re.compile(rf"百分之\s?([\d.]+|{_RUN[1:-1]})")
+_FRACTION = re.compile(rf"{_RUN}\s?(?:分之|分の|분의)\s?{_RUN}")
+_AND_HALF = re.compile(rf"{_RUN}[个個]半(?=小时|小時|钟|鐘|月)")
+
+
+def plain(text: str) -> str:
+    """三万五千 with digits in it as 35000, 百分之五 as 5%, 四分之三 as 3/4, 两个半小时 as 2.5小时."""
+    text = _PER_CENT.sub(r"\1%", MIXED.sub(in_digits, text))
+    text = _FRACTION.sub(lambda found: f"{_whole(found[2])}/{_whole(found[1])}", text)
+    return _AND_HALF.sub(lambda found: f"{_whole(found[1])}.5", text)
+
+
+def _whole(words: str) -> int | str:
+    found = None if words.isdigit() else value_of(words)
+    return words if found is None else found
+
+
 def in_digits(run: "re.Match[str]") -> str:
     """3만 5천 and 3万5000 as 35000, each written in parts from the largest on."""
     total = part = 0

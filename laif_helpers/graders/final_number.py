@@ -33,7 +33,7 @@ _BEHIND = re.compile(r"[ \t]*(?=\S)(?![|>][-+]?$)(.{1,300})|[ \t]*[|>]?[-+]?\s*\
 # what exact fractions cannot express: roots, constants, functions, unknowns
 _SYMBOLIC = re.compile(
     r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|begin|left|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
-    r"|[π√]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\d\s?[-+]\s?\d*i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]"
+    r"|[π√∞]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\d\s?[-+]\s?\d*i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]"
 )
 _HEADING = re.compile(
     r"(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$",
@@ -83,8 +83,8 @@ _CONCLUDES = re.compile(
     re.IGNORECASE,
 )
 _ASIDE = re.compile(
-    r"^\W*(?:note|confidence|please|check|checking|verify|verification|to verify|to check|assuming|p\.?s\b|let me know"
-    r"|feel free|i hope|hope|remember|if you|for example|for instance|explanation|once\b|.*\?\W*\Z)",
+    r"^\W*(?:note|confidence|please|(?:(?:let me|let's|to|i can) )?(?:double[- ]?)?(?:check|verif)|assuming|p\.?s\b"
+    r"|let me know|feel free|i hope|hope|remember|if you|for example|for instance|explanation|once\b|.*\?\W*\Z)",
     re.IGNORECASE,
 )
 _SUPPOSES = re.compile(

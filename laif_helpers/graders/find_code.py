@@ -18,6 +18,7 @@ _LONGEST = 50_000
 _FENCE = re.compile(r"^[ \t]*(?:(?:[-*+]|\d{1,2}[.)])[ \t]+)?(```|~~~)[ \t]*(.*)$", re.MULTILINE)
 _LANGUAGE = re.compile(r"\{?\.?([\w+#-]*)")
 _PYTHON = {"", "python", "py", "python3", "python2", "code", "ipython", "pycon", "tool_code"}
+_ASKS = re.compile(r"'(?:input|stdin)'")
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)
 _STARTS = re.compile(r"\s*(?:from\s+\S+\s+import|import\s|def\s|class\s|@|async\s+def\s)")
 _KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -29,7 +30,7 @@ _SHUNNED = re.compile(
     re.IGNORECASE,
 )
 """What announces a block that shows how not to do it."""
-_TYPED = str.maketrans("“”„‘’：（），；−\u3000", '"""\'\':(),;- ')
+_TYPED = str.maketrans("“”„‘’−\u3000", '"""\'\'- ') | {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 
 # What the parser thinks of a model's style is no concern of the reader's.
 warnings.filterwarnings("ignore", module="<answer>")
@@ -64,6 +65,9 @@ def find_code(text: str, entry_point: str, inner: bool = False) -> Found:
     if defining:
         # a later block that does not compile or does nothing is an aside ("…"), not a better answer
         good = [n for n in defining if _works(blocks[n], entry_point)]
+        for n, block in enumerate([] if good else blocks):
+            if n > defining[-1] and (body := _body(block, entry_point)):  # a stub, then its body
+                blocks[defining[-1]] += f"\n{body}"
         good = good or [n for n in defining if compiles(blocks[n])] or defining
         return _whole(blocks, good[-1], entry_point, "fenced block")
     if defines(unfenced, entry_point):
@@ -74,7 +78,7 @@ def find_code(text: str, entry_point: str, inner: bool = False) -> Found:
             if inside.readable and compiles(inside.code):
                 return inside
     for body in [*blocks[:1], unfenced]:
-        if found := _body(body):
+        if found := _body(body, entry_point):
             return Found(found, False, True, "a body that continues the stub")
     return Found("", False, False, f"no code that defines {entry_point}")
 
@@ -87,14 +91,19 @@ def _undressed(text: str) -> Iterator[str]:
             strings.append(json.loads(string[0], strict=False))
     yield from strings
     yield "\n".join(string.removesuffix("\n") for string in strings)
+    if quoted := re.search(r"'((?:import|from|def|class)\s.*)'", text, re.DOTALL):  # [BEGIN] 'def f(x): …' [DONE]
+        yield quoted[1].replace("\\r", "").replace("\\n", "\n")
     yield _without_prompts(text[text.find(">>> ") :])
     yield re.sub(r"^[ \t]*(?:>[ \t]?)+", "", text, flags=re.MULTILINE)
+    yield re.sub(
+        r"^[ \t]*(?:\d{1,3}[ \t]?[:|]?|In \[\d+\]:|\.{3}:)[ \t]", "", text, flags=re.MULTILINE
+    )  # numbered lines
     yield re.sub(r"^-.*\n|^(?:\+\+\+|@@|```).*|^[+ ]", "", text, flags=re.MULTILINE)
     yield html.unescape(re.sub(r"<[^<>\n]{1,80}>|\[/?(?:code|[A-Z]{4,})\]|`", "\n", text))
 
 
 def defines(code: str, entry_point: str) -> bool:
-    name, value = re.escape(entry_point), r"(?:lambda\b|\w+\s*(?:#.*)?$|functools\.|partial\b)"
+    name, value = re.escape(entry_point), r"(?:lambda\b|[\w.]+\s*(?:#.*)?$|functools\.|partial\b)"
     pattern = rf"^[ \t]*(?:(?:async\s+)?def\s+{name}\s*\(|{name}\s*(?::[^=\n]+)?=\s*{value})"
     return re.search(pattern, code, re.MULTILINE) is not None
 
@@ -119,7 +128,9 @@ def _blocks(text: str) -> Iterator[str]:
 
 def _inside(text: str, opening: "re.Match[str]", closing: "re.Match[str] | None") -> str:
     code = text[opening.end() + 1 : closing.start() if closing else len(text)]
-    code = _without_prompts(_dedented(code))
+    if re.match(r"\w+[ \t]+(?:from|import|def|class)\b", opening[2]):  # "```python def f(x):"
+        code = f"{opening[2].split(None, 1)[1]}\n{code}"
+    code = _without_prompts(_dedented(re.sub(r"\A\s*python\n", "", code)))
     typed = html.unescape(code).translate(_TYPED)  # as a web page or a word processor sets it
     return typed if typed != code and compiles(typed) and not compiles(code) else code
 
@@ -133,7 +144,7 @@ def _without_prompts(code: str) -> str:
 
 
 def _whole(blocks: list[str], chosen: int, entry_point: str, how: str) -> Found:
-    code = _shortened(blocks[chosen], entry_point)
+    code = shorter if defines(shorter := _cut(blocks[chosen]), entry_point) else blocks[chosen]
     tree = _parsed(code)
     needed, taken = (_needed(tree), set().union(*map(_bound, tree.body))) if tree else (set(), set())
     before = [_definitions(block, needed) for block in blocks[:chosen]]
@@ -143,7 +154,8 @@ def _whole(blocks: list[str], chosen: int, entry_point: str, how: str) -> Found:
 
 
 def _answer_alone(code: str, entry_point: str) -> str:
-    """The code without what demonstrates it: statements behind the entry point that define nothing it needs.
+    """The code without what demonstrates it: statements that define nothing it needs, behind the entry point or asking
+    for input.
 
     A method is given the entry point's name. Code that does not parse is left as it is.
     """
@@ -155,8 +167,8 @@ def _answer_alone(code: str, entry_point: str) -> str:
         owner = next((n.name for n in tree.body if isinstance(n, ast.ClassDef) and _method(n, entry_point)), None)
         return f"{code}\n\n{entry_point} = {owner}().{entry_point}" if owner else code
     used = _needed(tree) | {entry_point}
-    behind = tree.body[places[0] + 1 :]
-    dropped = [node for node in behind if not isinstance(node, _KEPT) and not _bound(node) & used]
+    idle = [node for node in tree.body if not isinstance(node, _KEPT) and not _bound(node) & used]
+    dropped = [node for node in idle if node.lineno > tree.body[places[0]].lineno or _ASKS.search(ast.dump(node))]
     if not dropped:
         return code
     gone = {number for node in dropped for number in range(node.lineno - 1, node.end_lineno or node.lineno)}
@@ -211,48 +223,36 @@ def _bare(text: str) -> str:
     return _dedented("\n".join(lines[starts[0] if starts else 0 :]))
 
 
-def _shortened(code: str, entry_point: str) -> str:
-    """The code up to the last line that compiles, as long as the entry point stays in it."""
+def _cut(code: str, before: str = "") -> str:
+    """The code up to the last line that compiles behind ``before``."""
     for _ in range(50):
-        error_line = _broken_at(code)
-        if error_line is None:
+        if (error_line := _broken_at(before + code)) is None:
             return code
-        shorter = "\n".join(_lines(code)[: error_line - 1])
-        if not defines(shorter, entry_point):
-            return code
-        code = shorter
-    return code
+        code = "\n".join(_lines(code)[: max(0, error_line - 1 - before.count("\n"))])
+    return ""
 
 
-def _body(text: str) -> str:
+def _body(text: str, entry_point: str) -> str:
     """Lines that continue a stub, indented as its body; "" if the text is none. Its first line may have lost its
-    indentation, or all lines may have."""
+    indentation, or all lines may have, or they are indented otherwise than by four spaces."""
     lines = _lines(re.sub(r"^\t+", lambda tabs: "    " * len(tabs[0]), text.strip("\n"), flags=re.MULTILINE))
     if not any(lines):
         return ""
-    first = [f"    {lines[0].strip()}", *lines[1:]]
-    variants = [lines] if re.match(r" {2,}|\t", lines[0]) else []
+    inside = list(itertools.takewhile(lambda line: not line.strip() or line[0] == " ", lines))
+    variants = [lines, _indented(inside)] if re.match(r" {2,}", lines[0]) else []
+    sure = len(variants)
     if re.match(r"\s|\Z", next((line for line in lines[1:] if line.strip()), "")):
-        variants.append(first)
-    variants += [_lines(textwrap.indent(textwrap.dedent("\n".join(lines)), "    "))]
-    for number, variant in enumerate(variants):
-        kept = _compiling("\n".join(variant))
-        if re.search(r"^\s+(?:return|yield)\b", kept, re.MULTILINE) or (
-            kept.strip() and variant is lines and not number
-        ):
-            return kept + "\n"
+        variants.append([f"    {lines[0].strip()}", *lines[1:]])
+    head = f"def {entry_point}():\n    0\n"
+    for number, variant in enumerate([*variants, _indented(lines)]):
+        kept = _cut("\n".join(variant), head)
+        if re.search(r"^[ \t]+(?:return|yield)\b", kept, re.MULTILINE) or (kept.strip() and number < sure):
+            return _answer_alone(head + kept, entry_point)[len(head) :] + "\n"
     return ""
 
 
-def _compiling(body: str) -> str:
-    for _ in range(50):
-        error_line = _broken_at(f"def f():\n{body}\n")
-        if error_line is None:
-            return body
-        body = "\n".join(_lines(body)[: max(0, error_line - 2)])
-        if not body.strip():
-            return ""
-    return ""
+def _indented(lines: list[str]) -> list[str]:
+    return _lines(textwrap.indent(textwrap.dedent("\n".join(lines)), "    "))
 
 
 def _definitions(block: str, needed: set[str], without: "set[str] | frozenset[str]" = frozenset()) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from laif_helpers import machine
 from laif_helpers.graders.turns import own_turn
@@ -131,7 +132,18 @@ def _undelimited(text: str) -> str:
 def _tex(formula: str) -> str:
     """A formula with LaTeX's names for roots and pi."""
     formula = re.sub(r"(?<!\\)(?:\bsqrt|√)\s?(?:\(([^()]*)\)|(\d+|[a-z]))", r"\\sqrt{\1\2}", formula)
-    return formula.replace("π", r"\pi ")
+    formula = re.sub(r"\\mathrm\s?\{([a-z])\}", r"\1", re.sub(r"(?<![\\a-zA-Z])pi\b", r"\\pi", formula))
+    return formula.replace("π", r"\pi ").replace("∞", r"\infty ")
+
+
+def _small(wanted: Any, read: Any) -> bool:
+    """Whether two numbers are taken for equal only because both are almost nothing: 1/2^99 and 1/2^98."""
+    if not all(
+        getattr(formula, "is_number", False) and getattr(formula, "is_real", False) for formula in (wanted, read)
+    ):
+        return False
+    first, second = wanted.evalf(20), read.evalf(20)
+    return bool(0 < abs(first) < 1e-4 and abs(second / first - 1) > 1e-4)
 
 
 def _serve(timeout_s: float) -> None:
@@ -159,6 +171,7 @@ def _serve(timeout_s: float) -> None:
             wanted = parse(gold if plain else f"${gold}$", parsing_timeout=None)
             read = parse(text, parsing_timeout=None)
             right = bool(verify(wanted, read, timeout_seconds=None)) if wanted and read else None
+            right = right and not _small(wanted[0], read[0])
             reading = str(read[-1])[:200] if read else ""
         except (Exception, RecursionError) as error:  # what a parser of other people's LaTeX may raise is anything
             right, reading = None, f"{type(error).__name__}"

@@ -71,8 +71,10 @@ _CHINESE = re.compile(
 )
 # 1 000 000 and 1 260 €; 60,00 €, R$ 1.260,50 and 2.500.000; 1/6 ≈ 0.167, whose fraction is exact
 _GROUPS = re.compile("(?<![\\d.,])\\d{1,3}(?:[ \u00a0\u2009\u202f]\\d{3})+(?!\\d)")
-_SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?: \d{3}){2,}| \d{3}(?=(?:,\d\d)? ?(?:[$€₽]|zł|kr\b|euros?\b|руб)))(?!\d)")
-_CENTS = r"\d{1,3}(?:(?:[. ]?\d{3}){0,4},\d\d|(?:\.\d{3})+)"
+_SPACED = re.compile(
+    r"(?<![\d.,/])\d{1,3}(?:(?: \d{3}){2,}| \d{3}(?=(?:,\d\d?)? ?(?:[$€₽]|zł|kr\b|euros?\b|руб)|\W*\Z))(?!\d)"
+)
+_CENTS = r"\d{1,3}(?:(?:[. ]?\d{3}){0,4},\d\d?|(?:\.\d{3})+)"
 _EUROPEAN = re.compile(
     rf"(?:R\$|€|\bEUR|\bkr\.?) ?{_CENTS}(?![\d,.]*\d)|(?<![\d.,])(?:\d{{1,3}}(?:\.\d{{3}}){{2,4}}(?![\d.,]*\d)"
     rf"|{_CENTS}(?= ?(?:€|EUR\b|euros?\b|reais\b|zł|kr\b|₽|руб|Kč)))"
@@ -178,8 +180,7 @@ def plain(text: str) -> str:
     text = re.sub("(?<=\\d)[\u00a0\u2009\u202f_](?=\\d{3}(?!\\d))", "", text)
     text = re.sub("[\u00a0\u2009\u202f]", " ", text)
     text = _SPACED.sub(lambda match: match[0].replace(" ", ""), _EUROPEAN.sub(lambda match: with_point(match[0]), text))
-    text = text if text.isascii() else eastern.MIXED.sub(eastern.in_digits, _ROUGHLY.sub(r"\1", text))
-    text = text if text.isascii() else re.sub(r"百分之\s?([\d.]+|[零〇一二两三四五六七八九十百]+)", r"\1%", text)
+    text = text if text.isascii() else eastern.plain(_ROUGHLY.sub(r"\1", text))
     text = re.sub(r"(?<![^\W_])_{1,40}(?=[-$\d])|(?<=\d)_{1,40}(?![^\W_])", "", text)
     return re.sub(r"\*\*(?!\s?\d)|__|`|(?<!\d)\*\*", "", text)
 

@@ -16,7 +16,7 @@ TAIL = 8000
 
 _HEAD = re.compile(
     r"\b(?:answer(?:\s+(?:to|for)\s+(?:this|the|your|that)\b[^.:?\n]{0,80}?)?|result|output)"
-    r"(?:\s?\([^()\n]{1,60}\))?(?:\s+is|\s{0,3}:)[*_]*\s{0,3}:?[*_]*[ \t]{0,9}"
+    r"(?:\s?\([^()\n]{1,60}\))?(?:\s+is|\s{0,3}:)[*_]*[ \t]{0,3}:?[*_]*[ \t]{0,9}"
     r"|^####[ \t]{1,9}(?=[^\n]*\Z)|^[ \t#*]{0,9}(?:final |sorted )?(?:answer|list)[*_]*[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -51,8 +51,8 @@ _SUPPOSED = re.compile(
 """What an answer says about another case, or asks itself."""
 _AGAIN = re.compile(r"(?:[.!?…]\s|\n)\W*(?:but )?(?:wait\b|hm+\b|let me re\w+)")
 _PLAUSIBLE = re.compile(
-    r"(?:\b(?:sentence|statement|this|that) is|\bit(?: is|'s| isn't)|\A\W*)(?:\s*\bnot)?\s*(?:\w+ly\s+)?(?:im)?"
-    r"plausible\b(?! that|\?)"
+    r"(?:\b(?:sentence|statement|this|that) is|\bit(?: is|'s| isn't)|\A\W*)(?:\s*\bnot)?(?:\s+an?\b)?\s*"
+    r"(?:\w+ly\s+)?(?:im)?plausible\b(?! that|\?)"
 )
 _SPELLED = str.maketrans("’‘‐‑", "''--")
 _COPULA = re.compile(
@@ -60,7 +60,14 @@ _COPULA = re.compile(
 )
 """What closes a statement in languages that put their verb last; "।" and "。" are full stops by then."""
 _SENTENCE_BEHIND = re.compile(r"\n\n[A-Z][^\n]*\s[^\n]*[.!]\s*\Z")
-_ARTICLE = re.compile(r"\A(?:an?|the) (?=\w+(?: \w+)?\Z)")  # of a few words: a list of words has none
+_ARTICLE = re.compile(r"\A(?:an?|the) (?=\w{2,}(?: \w+)?\Z)")  # of a few words: a list of words has none, nor "A and C"
+_NAMED = re.compile(r"\A[a-z]\w* ?= ?\[?(?=[-\w])")
+_SAYS = re.compile(
+    r"(?P<denied>(?:\bnot|n't|\bnever)\s(?:\w+\s){0,2}?)?(?:(?P<no>\b(?:lies|lying|liar)\b)"
+    r"|\b(?:tells?|telling) the truth\b|\btruthful\b"
+    r"|\b(?:return|back|end)\w*\b[^.\n]{0,20}\b(?:where you|at the|to the|to your) start\w*)"
+)
+"""Yes in other words: who tells the truth, that a way leads back; ``no``: who lies."""
 _ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+", re.MULTILINE)
 
 
@@ -81,7 +88,8 @@ def grade(gold: str, text: str) -> Grade:
     if not read:
         return Grade(False, None, False, "no answer found")
     said = normal(read)
-    right = said in (normal(gold), _stated(gold)) or normal(text) == normal(gold)
+    said = said if "=" in gold else _NAMED.sub("", said)  # n = 2, 3, 4 or sorted_list = [a, b]
+    right = said in (normal(gold), _stated(gold)) or normal(text) == normal(gold) or _ends_on(gold, read)
     right = right or _ARTICLE.sub("", said) == _ARTICLE.sub("", normal(gold))
     return Grade(right, read[:500], True, "exact match" if right else f"is not {gold[:80]!r}", sure=right)
 
@@ -90,6 +98,12 @@ def grade(gold: str, text: str) -> Grade:
 def _stated(gold: str) -> str:
     """A gold answer as it is read where a response states it: a sentence, or words in LaTeX, have more than that."""
     return normal(_words(_undressed(english(f"The answer is {gold}."[-TAIL:])))) or normal(gold)
+
+
+def _ends_on(gold: str, read: str) -> bool:
+    """Whether the last sentence is "The capital is Paris." for Paris."""
+    last = normal(_STOP.split(read.strip())[-1])
+    return re.search(rf"(?:\b(?:is|are|was|were)|'s|[=:]) (?:the |an? )?{re.escape(normal(gold))}\Z", last) is not None
 
 
 def _undressed(text: str, dress: "re.Pattern[str]" = _DRESS) -> str:
@@ -109,6 +123,7 @@ def normal(text: str) -> str:
         text = re.sub(r"(?<!\S)\(?(?:\d{1,3}|[a-z])[.):]+(?=\s)", "", text)
     text = _ITEM.sub("", text)
     text = re.sub(r",?\s+and\s+(?=\S+\s*\Z)", " ", text)
+    text = re.sub(r"(?<=[a-z)])_\{?(\d+)\}?", r"\1", text)  # H_2O
     text = _COPULA.sub("", re.sub(r"[*`\"“”$\\]", "", text).strip().rstrip(".!").strip())
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
@@ -129,7 +144,7 @@ def _words(text: str) -> str:
     if (tail := _tail(text)) and tail.strip():
         line, _, rest = tail.partition("\n")
         return _STOP.split(line)[0] if line.strip(" .*:") else rest.strip().split("\n\n")[0]
-    text = _EXPLAINS.split(text)[0].strip() or text.strip()
+    text = re.sub(r"\n\n\([^()\n]*\)\s*\Z", "", _EXPLAINS.split(text)[0]).strip() or text.strip()
     *before, last = text.split("\n\n")
     row = before and (len(_ITEM.findall(before[-1])) > 1 or re.fullmatch(r"[a-z][^.!?:\n]* [^.!?:\n]*", before[-1]))
     if row and _SENTENCE_BEHIND.search(text):
@@ -145,7 +160,7 @@ def _brackets(text: str) -> str:
     text = re.sub(r"\([^()\n]{0,80}\w[^()\n]{0,80}\)", "", html.unescape(_EXPLAINS.split(text)[0].replace("\\", "")))
     heads = [head.end() for head in _HEAD.finditer(text)]
     for start, end in reversed(list(zip(heads, [*heads[1:], len(text)], strict=False))):
-        if found := _BRACKETS.findall(text[start:end].partition("\n\n")[0]):
+        if found := _BRACKETS.findall(text[start:end].lstrip().partition("\n\n")[0]):
             return str(found[0])
     if not heads and (found := _BRACKETS.findall(text)):
         return str(found[-1])
@@ -166,6 +181,9 @@ def _truth(wanted: str, text: str) -> Grade:
     sentences = [re.split(r"(?<=\w),? (?:since|because) ", part)[0] for part in _SENTENCE.split(text)]
     closing = (found[-1] for sentence in reversed(sentences) if (found := words.findall(sentence)))
     read = stated[0] if stated else opening[1] if opening else next(closing, "")
+    says = [found for sentence in sentences for found in _SAYS.finditer(sentence)] if "yes" in pair and not read else []
+    if says:
+        read = "no" if bool(says[-1]["no"]) != bool(says[-1]["denied"]) else "yes"
     if not read:
         return Grade(False, None, False, f"neither {' nor '.join(sorted(pair))} read")
     return Grade(read == wanted, read, True, f"read {read}, gold {wanted}")
@@ -184,4 +202,5 @@ def _affirmed(text: str) -> str:
     )
     text = re.sub(rf"{_DENIED}valid\b|\bvalid\?\W{{0,5}}no\b", " invalid", text)
     text = re.sub(rf"{_DENIED}invalid\b", " valid", text)
-    return re.sub(r"(?<=is )not (true|false)\b", lambda match: _TRUTH.get(match[1], "true"), text)
+    denied = r"(?:(?<=is )|(?<=: )|^\W*)not (true|false)\b(?! ?(?:=|and|or|is))"
+    return re.sub(denied, lambda match: _TRUTH.get(match[1], "true"), text, flags=re.MULTILINE)
