@@ -127,6 +127,8 @@ def test_the_ledger_holds_what_was_sent() -> None:
 class Shelf:
     """A Batch endpoint that is done at once, with a result file of the test's own making."""
 
+    status = "completed"
+
     def __init__(self, lines: Any) -> None:
         self.lines, self.asked, self.batches, self.sent = lines, b"", 0, 0
 
@@ -134,7 +136,7 @@ class Shelf:
         if path.endswith("/content"):
             rows = [json.loads(line) for line in self.asked.split(b"\n") if line.strip()]
             return 200, "\n".join(self.lines(row["custom_id"], at) for at, row in enumerate(rows)).encode()
-        known = {"id": "b", "object": "batch", "status": "completed", "output_file_id": "out", "metadata": {}}
+        known = {"id": "b", "object": "batch", "status": self.status, "output_file_id": "out", "metadata": {}}
         return (200, json.dumps(known | {"errors": None}).encode()) if self.batches else (404, b'{"error": {}}')
 
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
@@ -181,6 +183,30 @@ def result(key: str, text: str, status: int = 200) -> str:
     body = completion(text) if status == 200 else {"error": {"message": text}}
     row = {"custom_id": key, "response": {"status_code": status, "body": body}, "error": None}
     return json.dumps(row, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda body: {"response": {"body": body}},
+        lambda body: {"response": {"status_code": "200", "body": body}},
+        lambda body: {"response": {"status_code": 200, "body": json.dumps(body)}},
+        lambda body: {"response": body},
+        lambda body: {"response": json.dumps({"status_code": 200, "body": body})},
+        lambda body: {"status_code": 200, "body": body},
+    ],
+)
+def test_a_reply_is_read_wherever_a_maker_s_line_holds_it(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some write no status, a body as a string, or the completion in its place; Together's batch is COMPLETED."""
+    monkeypatch.setattr(Shelf, "status", "COMPLETED")
+
+    def line(key: str, at: int) -> str:
+        refused = json.dumps({"custom_id": key, "response": {"status_code": 400, "body": {"error": {"message": "x"}}}})
+        return json.dumps({"custom_id": key} | form(completion(GOOD.format(n=at, m=at + 2)))) + "\n" + refused
+
+    with shelf(line) as (url, store):
+        _, replies = asked(llm_parameters(url, batch=True, probe=0))
+        assert len(replies) == 10 and store.sent == 1
 
 
 @pytest.mark.parametrize("mark", ["\u2028", "\x85"])

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from laif_helpers import launch, models
+from laif_helpers.graders import turns as thoughts
 from laif_helpers.key_types import RequestChange
 from laif_helpers.models import check, decoding, precision, protocol
 from laif_helpers.models import local as local_model
@@ -396,6 +397,31 @@ def test_a_template_that_wants_content_in_parts_gets_them(tiny: Path, tmp_path: 
     options: dict[str, Any] = {"max_new_tokens": 6, "progress": False}
     expected = models.generate(str(tiny), CONVERSATIONS[:5], **options)
     assert [c.text for c in models.generate(str(folder), CONVERSATIONS[:5], **options)] == [c.text for c in expected]
+
+
+@pytest.mark.parametrize("mark", ["<think>", "[THINK]", "<|channel>thought", "<seed:think>"])
+def test_a_thought_that_the_prompt_opens_and_nothing_ends_is_no_answer(tiny: Path, tmp_path: Path, mark: str) -> None:
+    opens = TEMPLATE.replace("<|assistant|>{% endif %}", f"<|assistant|>{mark}\n{{% endif %}}")
+    folder = changed(tiny, tmp_path / "thinks", "chat_template.jinja", lambda _: opens.encode())
+    (cut,) = models.generate(str(folder), [ask("x")], max_new_tokens=6, progress=False)
+    assert thoughts.split(cut.text).open and cut.text.startswith(f"{mark}\n")
+    closed = opens.replace(f"{mark}\n", f"{mark}\n</think>")
+    (folder / "chat_template.jinja").write_text(closed)
+    assert not models.generate(str(folder), [ask("x")], max_new_tokens=6, progress=False)[0].text.startswith(mark)
+
+
+@pytest.mark.parametrize("marks", [("[THINK]", "[/THINK]"), ("<|channel>", "<channel|>"), ("<think>", "</think>")])
+def test_marks_of_a_thought_stay_in_the_text_if_they_are_special_tokens(tmp_path: Path, marks: tuple[str, str]) -> None:
+    """Magistral's and Gemma 4's are: left out, they would make one text of a thought and its answer."""
+    from transformers import AutoTokenizer
+
+    make_tokenizer(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    ids = tokenizer("a7b8", add_special_tokens=False)["input_ids"]
+    assert local_model.texts_of(tokenizer, [[*ids, 4, 0]]) == ["a7b8"]
+    tokenizer.add_special_tokens({"extra_special_tokens": [*SPECIAL[1:], *marks]})
+    first, last = tokenizer.convert_tokens_to_ids(list(marks))
+    assert local_model.texts_of(tokenizer, [[first, *ids[:2], last, *ids[2:], 4, 0]]) == [f"{marks[0]}a7{marks[1]}b8"]
 
 
 def test_a_template_that_loses_one_question_is_told(tiny: Path, tmp_path: Path) -> None:

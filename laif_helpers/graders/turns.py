@@ -104,6 +104,19 @@ def split(text: str) -> Parts:
     return Parts(thought.strip(), "" if is_open else _WRAPPER.sub("", _tagged(answer)), is_open)
 
 
+def is_mark(token: str) -> bool:
+    """Whether a token sets a thought off, alone or with its channel's name."""
+    return any(_MARK.fullmatch(token + name) for name in ("", "thought"))
+
+
+def opened(prompt: str) -> str:
+    """The mark by which a prompt opens a thought at its very end, with the space behind it; "" if it opens none."""
+    for mark in _MARK.finditer(prompt):
+        if mark["opens"] and not prompt[mark.end() :].strip():
+            return prompt[mark.start() :]
+    return ""
+
+
 def own_turn(text: str) -> str:
     """The answer of ``text``, cut at the end of the turn or at the beginning of a new question.
 

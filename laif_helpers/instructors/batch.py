@@ -5,6 +5,7 @@ killed at any point finds its batch again, and sends nothing twice.
 """
 
 import asyncio
+import contextlib
 import functools
 import json
 import uuid
@@ -26,7 +27,7 @@ POLL_S = 20.0
 MAX_REQUESTS = 20_000
 """In one batch; the endpoint takes 50,000 and 200 MB."""
 WINDOW = "24h"
-ENDED = {"completed", "failed", "expired", "cancelled"}
+ENDED = {"completed", "failed", "expired", "cancelled", "succeeded", "success", "ended"}
 TOKEN = "laif_batch"
 
 
@@ -154,7 +155,7 @@ def _done(to: Batching, sent: Sent, attempts: int) -> None:
 async def _collect(to: Batching, sent: Sent) -> str:
     """Wait for a batch and write down its replies; returns why some are missing. What failed was not paid for."""
     batch = await _wait_for(to, sent)
-    problems = [error.message for error in (batch.errors.data if batch.errors else None) or []]
+    problems = [error.message for error in getattr(batch.errors, "data", None) or []]
     for file in (batch.output_file_id, batch.error_file_id):
         if file:
             found = await _patiently(to, functools.partial(to.client.files.content, file))
@@ -193,32 +194,41 @@ async def _wait_for(to: Batching, sent: Sent) -> Any:
                     f"server {url_of(to.p)} knows no batch {sent.id} any more: its {len(sent.reserved)} requests stay "
                     "counted as spent, and the next run asks them again"
                 ) from None
-            bar.update((batch.request_counts.completed if batch.request_counts else 0) - bar.n)
-            if batch.status in ENDED:
+            bar.update(((batch.request_counts and batch.request_counts.completed) or 0) - bar.n)
+            if str(batch.status).lower() in ENDED:
                 return batch
             await asyncio.sleep(POLL_S)
 
 
+def _opened(value: Any) -> Any:
+    """A value that a maker has written as a string of JSON."""
+    with contextlib.suppress(ValueError):
+        return json.loads(value) if isinstance(value, str) else value
+    return value
+
+
 def _record(content: str, sent: Sent, to: Batching) -> list[str]:
-    """Write down the replies of a result file; returns what the others say is wrong.
+    """Write down the replies of a result file; returns what the others say is wrong. Makers differ in where the
+    completion lies in a line, and some write no status.
 
     A line ends at a line feed alone: other characters that end lines may stand inside its JSON.
     """
     problems = []
-    known = to.ledger.replies(sent.reserved)
+    known = set(to.ledger.replies(sent.reserved))
     for line in filter(str.strip, content.split("\n")):
         try:
             row = json.loads(line)
-            key, response = str(row.get("custom_id")), row.get("response")
+            key, response = str(row.get("custom_id")), _opened(row.get("response"))
         except (json.JSONDecodeError, AttributeError):
             problems.append(f"a line of the result file is no JSON object: {line[:100]!r}")
             continue
         if key not in sent.reserved or key in known:
             continue
         response = response if isinstance(response, dict) else {}
-        body, most = response.get("body"), sent.reserved[key]
-        if response.get("status_code") == 200 and protocol.first_choice(body):
+        body, most = _opened(response.get("body") or row.get("body") or response), sent.reserved[key]
+        if protocol.first_choice(body) and str(response.get("status_code") or 200).startswith("2"):
             to.ledger.record(chat.read(key, body, to.p, most, BATCH_SHARE), most)
+            known.add(key)
             continue
         error = (body.get("error") if isinstance(body, dict) else body) or row.get("error")
         words = error.get("message") if isinstance(error, dict) else error
