@@ -2,9 +2,11 @@
 
 import re
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import yaml
 
 from laif_helpers.embeddings import unspaced, words
 
@@ -18,7 +20,8 @@ _LITTLE = (
 )
 TERMS = 3
 """In a name, at most."""
-FUNCTION_WORDS = frozenset(_LITTLE.split())
+_OTHERS: dict[str, str] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+FUNCTION_WORDS = frozenset(" ".join([_LITTLE, *_OTHERS.values()]).split())
 """Words that name nothing; a cluster's name is made of terms that hold another word."""
 
 
@@ -106,4 +109,6 @@ def _top_terms(vocabulary: np.ndarray, weights: np.ndarray) -> str:
 def _content(term: str) -> set[str]:
     """The parts of a term that name something: its words, or its characters where a script has no spaces."""
     parts = [word for word in term.split() if len(word) > 1]
+    if any(unspaced(word) and FUNCTION_WORDS & {word, *word} for word in parts):
+        return set()
     return {part for word in parts for part in (word if unspaced(word) else [word])} - FUNCTION_WORDS

@@ -57,10 +57,12 @@ def words(text: str) -> list[str]:
     """Lower-case words of a text; every number becomes the one word ``0``, because size is not the subject.
 
     If a script has no spaces, pairs of neighbouring characters stand for words: most words of Chinese and Japanese
-    have two. A text without any letter or digit gives its signs.
+    have two. A text without any letter gives its signs too.
     """
     found = [word for run in _RUN.findall(re.sub(r"\d[\d,.]*", "0", text.lower())) for word in _words_of(run)]
-    return found or [sign for sign in text if not sign.isspace()]
+    if not found or set(found) == {"0"}:  # 12 + 3 and 4 * 56 differ by their signs alone
+        return [sign for sign in re.sub(r"\d[\d,.]*", "0", text) if not sign.isspace()]
+    return found
 
 
 def _words_of(run: str) -> list[str]:

@@ -78,7 +78,8 @@ def share(values: Sequence[Any], origins: Sequence[Hashable] | None = None) -> t
     mean, n = float(items.after.mean()), len(items.after)
     if items.independent:
         return stats.wilson(round(mean * n), n)
-    worth = n / _design_effect(items, items.after, mean * (1 - mean) * n)
+    alone = mean * (1 - mean) * n  # all right or all wrong: nothing says how alike items of one origin are
+    worth = n / _design_effect(items, items.after, alone) if alone > 0 else items.count
     return stats.wilson(mean * worth, worth)
 
 
@@ -89,8 +90,7 @@ def interval(items: Paired, seed: int, resamples: int = 10_000) -> tuple[float, 
     """
     if items.count < 2:
         return -1.0, 1.0
-    low, high = np.percentile(_resampled(items, np.random.default_rng(seed), resamples), [2.5, 97.5])
-    return float(low), float(high)
+    return _bounds(_resampled(items, np.random.default_rng(seed), resamples), [items])
 
 
 def macro_interval(benchmarks: Sequence[Paired], seed: int, resamples: int = 10_000) -> tuple[float, float, float]:
@@ -99,8 +99,15 @@ def macro_interval(benchmarks: Sequence[Paired], seed: int, resamples: int = 10_
     """
     rng = np.random.default_rng(seed)
     draws = np.mean([_resampled(items, rng, resamples) for items in benchmarks], axis=0)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return sum(items.delta for items in benchmarks) / len(benchmarks), float(low), float(high)
+    return sum(items.delta for items in benchmarks) / len(benchmarks), *_bounds(draws, benchmarks)
+
+
+def _bounds(draws: np.ndarray, drawn: Sequence[Paired]) -> tuple[float, float]:
+    """The middle 95 % of ``draws``. Where all items changed alike, no draw differs from another; what so few origins do
+    not exclude is then Wilson's bound of a share of which none was met."""
+    low, high = map(float, np.percentile(draws, [2.5, 97.5]))
+    wide = np.mean([stats.wilson(0, items.count)[1] for items in drawn]) if np.ptp(draws) < 1e-12 else 0.0
+    return max(-1.0, low - float(wide)), min(1.0, high + float(wide))
 
 
 def _resampled(items: Paired, rng: np.random.Generator, resamples: int) -> np.ndarray:

@@ -41,6 +41,7 @@ def test_fit_on_keeps_one_space() -> None:
 
 def test_scripts_without_spaces_have_words() -> None:
     assert embeddings.words("氢原子3个") == ["氢原", "原子", "0", "个"]
+    assert embeddings.words("12 + 3 =") == ["0", "+", "0", "="], "sums differ by their signs alone"
     assert embeddings.words("Python的列表") == ["python", "的列", "列表"]
     assert embeddings.words("राम के पास") == ["राम", "के", "पास"], "vowel signs belong to their word"
     assert embeddings.words("سؤال سهل") == ["سؤال", "سهل"]

@@ -244,6 +244,16 @@ def test_names_where_words_have_no_spaces() -> None:
     assert len(set(names[0].replace(", ", ""))) == len(names[0].replace(", ", "")), "no character twice"
 
 
+def test_function_words_of_other_languages_name_nothing() -> None:
+    asked = [f"Wie viele {what} hat {k} Hans?" for k in range(5) for what in ("Äpfel", "Birnen")]
+    asked += [f"Quelle est la capitale de {where} ?" for k in range(5) for where in ("Rome", "Lima")]
+    asked += ["法国的首都是哪里？", "埃及的首都是什么？"] * 5
+    names = cluster_names.name(pd.DataFrame({"question": asked, "cluster": [0] * 10 + [1] * 10 + [2] * 10}))
+    assert "birnen" in names[0] and not {"wie", "viele"} & set(names[0].split(", "))
+    assert "capitale" in names[1] and not {"quelle", "la", "de"} & set(names[1].split(", "))
+    assert "首都" in names[2] and not set("的是哪什么") & set(names[2])
+
+
 def test_vectors_that_see_nothing_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     items = pd.DataFrame({"question": ["?"] * 40, "correct": [False] * 20 + [True] * 20, "benchmark": "x"})
     points = error_analysis.locate(items, np.zeros((40, 1), dtype=np.float32), 0)

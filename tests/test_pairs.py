@@ -261,6 +261,15 @@ def response(id: str, correct: bool, **more: Any) -> dict[str, Any]:
     return row | {"prompt_tokens": 1, "new_tokens": 1, "model": "m"} | more
 
 
+def test_a_gold_answer_is_the_same_however_a_tool_writes_it(tmp_path: Path) -> None:
+    golds = [("6 * 4 = 24\n#### 24", "24.0"), ("(B)", "B"), ("1,200", "1200"), ("24", "25")]
+    logged = [[{"id": n, "correct": side, "gold": pair[side]} for n, pair in enumerate(golds)] for side in (0, 1)]
+    for name, rows in zip("ab", logged, strict=True):
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    found = pairs.pair(*(sides.load(str(tmp_path / f"{name}.jsonl")) for name in "ab"))
+    assert "1 of 4 items have another gold answer: the test sets differ." in found.notes
+
+
 def test_two_runs_and_their_iterations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
     for name, right in (("one", 20), ("two", 30)):

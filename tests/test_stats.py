@@ -49,7 +49,11 @@ def test_paired_interval_is_the_item_bootstrap() -> None:
     plain = (after[items].mean(axis=1) - before[items].mean(axis=1)).tolist()
     assert (low, high) == pytest.approx(tuple(np.percentile(plain, [2.5, 97.5])), abs=0.01)
     assert origins.interval(origins.paired(before, after), seed=0) == (low, high)
-    assert origins.interval(origins.paired([1, 0], [1, 0]), seed=0) == (0.0, 0.0)
+    wide = stats.wilson(0, 2)[1]  # no draw differs from another, and two items prove little
+    assert origins.interval(origins.paired([1, 0], [1, 0]), seed=0) == (-wide, wide)
+    assert origins.interval(origins.paired([1, 1], [0, 0]), seed=0) == (-1.0, wide - 1.0)
+    assert origins.macro_interval([origins.paired([1, 0], [1, 0])] * 2, seed=0) == (0.0, -wide, wide)
+    assert origins.share([1, 1, 1, 1], "aabb") == stats.wilson(2, 2), "variants of two questions count as two"
 
 
 def test_paired_interval_refuses_other_items() -> None:

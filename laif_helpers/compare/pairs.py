@@ -3,6 +3,7 @@
 The labels are the logs' own unless ``regrade``. Items that share an origin, and samples of one item, are one unit.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -134,7 +135,7 @@ def _by_question(a: Log, b: Log) -> tuple[Log, Log, list[str]]:
 def _differences(a: Log, b: Log, shared: list[Key]) -> list[str]:
     """What is not alike beside the model: questions, gold answers, prompts, numbers of samples, items on one side."""
     both = [(a.items[key][0], b.items[key][0]) for key in shared]
-    golds = sum(first.gold != second.gold for first, second in both if first.gold and second.gold)
+    golds = sum(_bare(first.gold) != _bare(second.gold) for first, second in both if first.gold and second.gold)
     prompts = sum(first.prompt != second.prompt for first, second in both if first.prompt and second.prompt)
     asked = sum(content_key(x) != content_key(y) for x, y in both if x.question and y.question)
     samples = [sorted({len(log.items[key]) for key in shared}) for log in (a, b)]
@@ -144,6 +145,11 @@ def _differences(a: Log, b: Log, shared: list[Key]) -> list[str]:
     if samples[0] != samples[1]:
         notes.append(f"Samples of an item: {samples[0]} in {a.name}, {samples[1]} in {b.name}; each item counts once.")
     return notes
+
+
+def _bare(gold: str) -> str:
+    """A gold answer without its worked solution, brackets and marks: tools write "#### 1,200", "1200.0" and "(B)"."""
+    return re.sub(r"[\s(),$]|\.0*\Z", "", gold.rpartition("####")[2]).casefold()
 
 
 # -- grading and results
