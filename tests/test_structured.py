@@ -165,6 +165,13 @@ PRETTY = json.dumps(json.loads(reply(MATH)), indent=2)
         json.dumps({"diagnosis": "It guesses.", "practice_problems": [MATH]}),
         reply({"q": MATH["question"], "a": MATH["answer"], "final": "5"}),
         reply(MATH | {"answer": [{"step": 1, "text": MATH["answer"]}]}),
+        reply(MATH | {"question": {"text": MATH["question"]}}),
+        reply({"id": 1, "sample": MATH, "difficulty": "easy"}),
+        *(
+            reply({asked: MATH["question"], said: MATH["answer"], "final": "5"})
+            for asked, said in (("problem_statement", "solution_steps"), ("user", "assistant"))
+        ),
+        f"<tool_call>\n{json.dumps({'name': 'lessons', 'arguments': json.loads(reply(MATH))})}\n</tool_call>",
     ],
 )
 def test_json_of_another_shape_or_with_slips_loses_no_sample(text: str) -> None:
@@ -185,12 +192,19 @@ OPTIONS = CHOICE["options"]
         {"letter": "Option B"},
         {"letter": "Iron"},
         {"options": {f"({key.lower()})": f"{key}. {text}" for key, text in OPTIONS.items()}},
+        {"options": {f"option_{key.lower()}": text for key, text in OPTIONS.items()}},
+        {"options": {str(at): text for at, text in enumerate(OPTIONS.values(), 1)}},
+        *({"options": sign.join(f"{key}. {text}" for key, text in OPTIONS.items())} for sign in (", ", "; ", " ")),
+        *({"letter": said} for said in ("iron.", "The answer is B", "Answer: B", "\\boxed{B}", "choice B")),
+        {"question": "\n".join([CHOICE["question"], *(f"{key}. {text}" for key, text in OPTIONS.items())])},
     ],
 )
 def test_options_and_letters_in_other_forms_lose_no_sample(change: dict[str, Any]) -> None:
     assert structured.samples(reply(CHOICE | change), "choice") == structured.samples(reply(CHOICE), "choice")
     renamed = {"question": CHOICE["question"], "choices": OPTIONS, "correct_answer": CHOICE["letter"]}
     renamed["explanation"] = CHOICE["why"]
+    assert structured.samples(reply(renamed), "choice") == structured.samples(reply(CHOICE), "choice")
+    renamed["answer_key"], renamed["answer_options"] = renamed.pop("correct_answer"), renamed.pop("choices")
     assert structured.samples(reply(renamed), "choice") == structured.samples(reply(CHOICE), "choice")
 
 
@@ -286,6 +300,13 @@ BOTH = [{"question": question, "answer": steps, "final": final} for question, st
             json.dumps({"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]})
             for q, a in ENDED
         ),
+        json.dumps({f"{name}s": [sample[name] for sample in BOTH] for name in BOTH[0]}),
+        json.dumps({f"{name}_{n}": sample[name] for n, sample in enumerate(BOTH) for name in sample}),
+        "Question | Answer | Final\n---|:-:|---\n" + "\n".join(" | ".join(row) for row in PAIR),
+        "\n\n".join(f"### Question\n\n{q}\n\n### Answer\n\n{a}\n\n### Final\n\n{f}" for q, a, f in PAIR),
+        "\n\n".join(f"> **Question:** {q}\n>\n> **Answer:** {a}\n>\n> #### {f}" for q, a, f in PAIR),
+        "".join(f"<question><![CDATA[{q}]]></question><answer><![CDATA[{a}]]></answer><final>{f}</final>"
+                for q, a, f in PAIR),
         json.dumps({"question": [q for q, _, _ in PAIR], "answer": [a for _, a, _ in PAIR], "final": ["5", "5"]}),
         json.dumps([{"newQuestion": q, "chain_of_thought": a, "finalAnswer": f} for q, a, f in PAIR]),
         json.dumps([{"question": q, "answer": {"explanation": a, "value": int(f)}} for q, a, f in PAIR]),
@@ -313,6 +334,16 @@ def test_forms_that_no_schema_asked_for(reply: str) -> None:
     assert structured.parse(reply, "math") == ENDED
 
 
+def test_latex_whose_backslash_json_takes_for_a_sign_is_taught_as_latex() -> None:
+    text = reply(MATH | {"answer": "SLASHfrac{6}{2} SLASHtimes 1SLASHnext"}).replace("SLASH", "\\")
+    assert structured.samples(text, "math")[0][1] == "\\frac{6}{2} \\times 1\next\n#### 5"
+
+
+def test_a_task_and_what_it_is_about_are_one_question() -> None:
+    text = reply({"instruction": "Solve it.", "input": MATH["question"], "output": "3 + 2 = 5\n#### 5"})
+    assert structured.parse(text, "math") == [(f"Solve it.\n{MATH['question']}", "3 + 2 = 5\n#### 5")]
+
+
 def test_a_quote_inside_a_text_costs_no_sample_behind_it() -> None:
     slip = reply(*BOTH).replace("3 pots", '3 "clay" pots')
     assert [question for question, _ in structured.parse(slip, "math")] == [
@@ -331,6 +362,10 @@ def test_a_quote_inside_a_text_costs_no_sample_behind_it() -> None:
         "Question: Which?\nA. tin B. air C. tea D. ink\nAnswer: B. Gas.",
         "Question: Which?\nA. tin\nB. air\nC. tea\nD. ink\nExplanation: Gas.\nAnswer: B",
         "Question: Which?\nA. tin\nB. air\nC. tea\nD. ink\nAnswer: Gas. The answer is B.",
+        "Question: Which?\nOptions:\nA. tin\nB. air \u2705\nC. tea\nD. ink\nAnswer: B. Gas.",
+        "<question>Which?</question><options>A. tin\nB. air\nC. tea\nD. ink</options>"
+        "<answer>B</answer><explanation>Gas.</explanation>",
+        json.dumps([{"question": "Which?\nA. tin\nB. air\nC. tea\nD. ink", "answer": "B", "explanation": "Gas."}]),
     ],
 )  # fmt: skip
 def test_options_beside_one_another_and_letters_behind_their_reason(reply: str) -> None:

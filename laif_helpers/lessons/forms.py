@@ -11,7 +11,9 @@ _CSV = re.compile(
 
 def table(text: str) -> list[dict[str, str]]:
     """The rows of a table in Markdown, or of CSV that has a column of questions, by their headings."""
-    lines = [line.strip().strip("|").split("|") for line in text.splitlines() if line.lstrip().startswith("|")]
+    bare = re.search(r"^ *:?-+:? *(?:\| *:?-+:? *)+$", text, re.MULTILINE)  # headings without signs at the margin
+    rows = (line.strip() for line in text.splitlines())
+    lines = [row.strip("|").split("|") for row in rows if row.startswith("|") or (bare and "|" in row)]
     if not lines and (found := _CSV.search(text.replace("```", ""))):
         lines = list(csv.reader(found[0].splitlines(), delimiter="\t" if "\t" in found[0].split("\n")[0] else ","))
     return [
@@ -26,7 +28,28 @@ def rows(value: Any) -> list[dict[str, Any]] | None:
     columns = list(value.values()) if isinstance(value, dict) else []
     if len(columns) < 2 or not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
         return None
-    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+    names = [re.sub(r"^(question|problem|answer|solution|final)s$", r"\1", key(name)) for name in value]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def numbered(value: Any) -> list[dict[str, Any]] | None:
+    """question_1, answer_1, question_2 … as rows; None if a value has no such keys."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, part in value.items() if isinstance(value, dict) else ():
+        if named := re.fullmatch(r"(\w*?[a-z])_?(\d+)", key(name)):
+            found.setdefault(named[2], {})[named[1]] = part
+    return [*found.values()] if found and all(len(row) > 1 for row in found.values()) else None
+
+
+_LATEX = (
+    "frac|tfrac|times|text|theta|tan|to|triangle|therefore|boxed|begin|beta|bar|binom|big|ne|neq|nabla|neg|not|notin"
+    "|right|rightarrow|rho|forall"
+)
+
+
+def latex(text: str) -> str:
+    r"""JSON with the backslashes of LaTeX doubled that mean something else there: \frac and \times begin with signs."""
+    return re.sub(rf"(?<!\\)((?:\\\\)*)\\(?=(?:{_LATEX})(?![A-Za-z]))", r"\1\\\\", text)
 
 
 def key(name: Any) -> str:

@@ -8,7 +8,7 @@ import functools
 import html
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pydantic_core
@@ -16,24 +16,16 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from laif_helpers.graders import turns
 from laif_helpers.key_types import NO_YAML, read_yaml
-from laif_helpers.lessons import families, forms
+from laif_helpers.lessons import families, forms, names
 from laif_helpers.lessons import text as plain
 
 _OPENS = re.compile(r"""\{\s*["'“]|\[\s*[{"]|"\{""")
 _LISTED = ("samples", "lessons", "problems", "examples", "questions")
 _NUMBERED = re.compile(r"(?:(?:sample|lesson|problem|example|question)[ _-]?)?\d+|sample|lesson")
-_STEPS = ("solution", "rationale", "reasoning", "explanation", "steps", "working", "cot", "chain_of_thought", "thought")
-_CALLED = {
-    "question": ("problem", "prompt", "task", "instruction", "q", "query", "input", "new_question", "question_text"),
-    "answer": (*_STEPS, "code", "response", "output", "completion", "a", "canonical_solution", "chosen", "target"),
-    "final": ("final_answer", "final_number", "result", "numeric_answer", "answer_number", "value"),
-    "options": ("choices",),
-    "letter": ("answer", "correct", "correct_answer", "correct_option", "answerkey", "label"),
-    "why": ("explanation", "reason", "rationale", "reasoning"),
-}
-"""A sample's fields, and what instructors that no schema holds call them."""
 _TAG = re.compile(
-    r"<(/?)(samples?|lessons?|diagnosis|question|problem|answer|solution|reasoning|final(?:_\w+)?)\b[^<>]*>", re.I
+    r"<(/?)(samples?|lessons?|options|choices|diagnosis|question|problem|answer|solution|reasoning|explanation|final(?:_\w+)?)\b[^<>]*>"
+    r"|<!\[CDATA\[|\]\]>",
+    re.I,
 )
 _YAML = re.compile(
     r"```ya?ml\s*\n(.*?)```|^((?:(?:diagnosis|samples):|- question:(?=.*^ +final:)).*)", re.DOTALL | re.MULTILINE
@@ -111,8 +103,10 @@ def parse(text: str, family: str) -> list[plain.Sample]:
 
 def _labelled(tag: re.Match[str]) -> str:
     """``<question>`` as a label on a new line; what closes or only wraps as an end of line."""
+    if not tag[2]:
+        return ""  # what only wraps a text
     label = "final answer" if tag[2].lower().startswith("final") else tag[2]
-    return "\n" if tag[1] or label[:6].lower() in ("sample", "lesson") else f"\n{label}: "
+    return "\n" if tag[1] or label[:6].lower() in ("sample", "lesson", "option", "choice") else f"\n{label}: "
 
 
 def _of_yaml(text: str) -> dict[str, Any] | None:
@@ -128,7 +122,9 @@ def _plain_reply(text: str) -> str:
     typographic ones."""
     if re.search(r"<(?:question|problem)\b[^<>]*>", text, re.I):
         text = _TAG.sub(_labelled, re.sub(r"^```(?:xml|html)?[ \t]*$", "", text, flags=re.MULTILINE))
-    text = turns.end_of_turn(text)
+    text = turns.end_of_turn(re.sub(r"</?(?:tool|function)_call>", "", text))
+    if all(line.startswith(">") for line in text.splitlines() if line.strip()):
+        text = re.sub(r"^> ?", "", text, flags=re.MULTILINE)
     return text if '"' in text else html.unescape(text).translate(dict.fromkeys(map(ord, "“”„"), '"'))
 
 
@@ -139,8 +135,8 @@ def _object(text: str) -> dict[str, Any] | None:
     """
     found: dict[str, Any] | None = None
     alone: list[Any] = []
-    for value in _values(text):
-        value = forms.rows(value) or value
+    for value in _values(forms.latex(text)):
+        value = forms.rows(value) or forms.numbered(value) or value
         if _is_sample(value):
             alone.append(value)
         elif (reply := _as_reply(value)) and (reply["samples"] or not found):
@@ -150,9 +146,9 @@ def _object(text: str) -> dict[str, Any] | None:
 
 def _is_sample(value: Any) -> bool:
     value = forms.spoken(value)
-    names = {forms.key(key) for key in value} if isinstance(value, dict) else set()
-    asks, answers = names.intersection(_CALLED["question"]), names.intersection(("answer", *_CALLED["answer"]))
-    return "question" in names or bool(asks and answers and names.isdisjoint(_LISTED))
+    keys = {forms.key(key) for key in value} if isinstance(value, dict) else set()
+    asks, answers = keys.intersection(names.CALLED["question"]), keys.intersection(("answer", *names.CALLED["answer"]))
+    return "question" in keys or bool(asks and answers and keys.isdisjoint(_LISTED))
 
 
 def _values(text: str) -> Iterator[Any]:
@@ -229,16 +225,20 @@ def _sample(item: Any, family: families.Family) -> tuple[str, str, str]:
         item = _loaded(item) or item
     fields = family.sample.model_fields
     if isinstance(item, dict):
-        values = list(item.values())
-        item = values[0] if len(values) == 1 and isinstance(values[0], dict) else item
-        item = {forms.key(key): _plain(value) for key, value in forms.spoken(item).items()}
+        inner = [value for value in item.values() if isinstance(value, dict)]
+        item = (
+            inner[0]
+            if len(inner) == 1 and not _is_sample(item) and ("question" in inner[0] or len(item) == 1)
+            else item
+        )
+        item = {forms.key(key): names.plain(value) for key, value in forms.spoken(item).items()}
         for name in item.keys() & {"answer", "final", "solution"}:
             item |= (
-                {forms.key(key): _plain(value) for key, value in item.pop(name).items()}
+                {forms.key(key): names.plain(value) for key, value in item.pop(name).items()}
                 if isinstance(item[name], dict)
                 else {}
             )
-        item = _named(item, fields)
+        item = names.named(item, fields)
     known = {key: value for key, value in item.items() if key in fields} if isinstance(item, dict) else item
     try:
         sample: Any = family.sample.model_validate(known)
@@ -246,7 +246,8 @@ def _sample(item: Any, family: families.Family) -> tuple[str, str, str]:
         raw = item if isinstance(item, dict) else {"question": item}
         question, rest = str(raw.get("question", "")), {k: v for k, v in raw.items() if k != "question"}
         # a final number that stands at the end of the steps, say
-        answer = raw.get("answer") or f"{raw.get('letter', '')}. {raw.get('why', '')}"
+        chosen = f"{raw.get('letter', '')}. {raw.get('why', '')}"
+        answer = chosen if raw.get("letter") and raw.get("why") else raw.get("answer") or chosen
         if read := family.read(question.split("\n"), str(answer).split("\n")):
             return *read, ""
         problem = error.errors()[0]
@@ -255,45 +256,3 @@ def _sample(item: Any, family: families.Family) -> tuple[str, str, str]:
     asked, answered = family.lines(sample)
     read = family.read(asked, answered)
     return (*read, "") if read else (sample.question, "\n".join(answered), family.needed)
-
-
-def _named(item: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
-    """A sample under the names that were asked for; options in a list get their letters."""
-    found = dict(item)
-    for name in fields:
-        found |= next(
-            ({name: item[other]} for other in _CALLED.get(name, ()) if name not in item and other in item), {}
-        )
-    steps = next((name for name in _STEPS if name in item), "")
-    if "final" in fields and "final" not in found and "answer" in item and steps:
-        found |= {"final": item["answer"], "answer": item[steps]}
-    letters = {key[-1]: text for key, text in item.items() if re.fullmatch("(?:option_?|choice_?)?[a-d]", key)}
-    if "options" in fields and "options" not in found and len(letters) == 4:
-        found["options"] = letters
-    if "options" in found:
-        options = found["options"]
-        options = options.split("\n") if isinstance(options, str) else options  # lines, as ``_plain`` leaves a list
-        options = dict(zip("ABCD", options, strict=False)) if isinstance(options, list) else options
-        found["options"] = _lettered(options) if isinstance(options, dict) else options
-    if isinstance(found.get("letter"), str):
-        same = [label for label, text in dict(found.get("options") or {}).items() if text == found["letter"]]
-        letter = re.match(r"\W*(?:option\s+)?([A-D])\b", found["letter"], re.IGNORECASE)
-        found["letter"] = same[0] if len(same) == 1 else letter[1].upper() if letter else found["letter"]
-    return found
-
-
-def _lettered(options: dict[Any, Any]) -> dict[str, Any]:
-    """Options under capital letters, their texts without them."""
-    labels = {str(key).strip(" ().").upper(): text for key, text in options.items()}
-    return {label: re.sub(rf"^\(?{re.escape(label)}[).:]\s+", "", str(text)) for label, text in labels.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Steps in a list as lines, of objects their words without an option's letter; a whole number 23.0 as 23."""
-    if isinstance(value, list) and all(isinstance(part, str | dict) for part in value):
-        parts = [list(part.values()) if isinstance(part, dict) else [part] for part in value]
-        return "\n".join(
-            " ".join(words for words in part if isinstance(words, str) and words != "ABCD"[at : at + 1])
-            for at, part in enumerate(parts)
-        )
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -42,6 +42,10 @@ _LETTER = re.compile(
     r"^\W*(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is|:)?\s*)?\(?([A-Ja-j])\b[).:]*", re.I
 )
 _NUMBER = r"[-+−]?\s?[$€£]?\s?[-−]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?"
+_NUMBER_BELOW = re.compile(
+    rf"^(\W{{0,20}}(?:final|answer|result)(?: \w+)?[^\w\n]*)\n+(?={_NUMBER}\W*$)", re.I | re.MULTILINE
+)
+"""A heading with the final number on a line of its own."""
 _MARKED = re.compile(rf"^{_DECORATION}(?:(?:final\s+)?answer\s*[:：])?\W*?####+[\s*_]*({_NUMBER})", re.I)
 _STATED = re.compile(
     rf"(?:final\s+answer|answer\s+is|^{_DECORATION}(?:answer|final(?:[\s_]+number)?|result)|\\boxed\{{)"
@@ -158,7 +162,8 @@ def _plain(lines: Iterable[str]) -> list[str]:
 def math(question: list[str], answer: list[str]) -> Sample | None:
     """A word problem: the steps, then ``#### <number>``; None if no number ends the answer."""
     asked = "\n".join(_plain(question)).strip()
-    lines = re.sub(r"(?<=[\w.)%!]) +####", "\n####", "\n".join(map(str.rstrip, _plain(answer)))).split("\n")
+    text = re.sub(r"(?<=[\w.)%!]) +####", "\n####", "\n".join(map(str.rstrip, _plain(answer))))
+    lines = _NUMBER_BELOW.sub(r"\1 ", text).split("\n")
     final, at = _final_number(lines)
     rationale = re.sub(r"\\boxed\{([^{}]*)\}", r"\1", "\n".join(lines[:at])).strip()
     return (asked, f"{rationale}\n#### {final}".strip()) if asked and final else None
@@ -186,7 +191,9 @@ def choice(question: list[str], answer: list[str]) -> Sample | None:
     """A question with its options: the reason, then ``The answer is B.``; None without options or letter."""
     stem: list[str] = []
     options: list[str] = []
-    lines = _plain(question)
+    lines = [
+        re.sub("[ \u2705\u2713\u2714\u2611\ufe0f]+$", "", line) for line in _plain(question)
+    ]  # ticks tell the answer
     if not any(re.match(r"\W*B[).]", line) for line in lines):  # the options stand side by side
         lines = _BESIDE.sub("\n", re.sub(r"\s+(?=\(?A[).]\s)", "\n", "\n".join(lines))).split("\n")
     for line in (line.strip() for line in lines if line.strip()):
@@ -194,7 +201,7 @@ def choice(question: list[str], answer: list[str]) -> Sample | None:
             options.append(f"{match[1].upper()}. {match[2]}")
         elif options:
             options[-1] += f" {line}"
-        else:
+        elif not re.fullmatch(r"\W*(?:options|choices)\W*", line, re.I):
             stem.append(line)
     wording = "\n".join(_plain(answer)).strip()
     last = _LAST.search(wording)
