@@ -68,6 +68,9 @@ def choice_item(gold: str = "B", **options: str) -> Example:
         ("The answer is 18.", "18"),
         ("#### Step 1: take 5\n#### Step 2: add 4\nThe answer is 9", "9"),
         ("She sells 9 and earns $18. Let me double check: 18 / 2 = 9 sold, and 9 + 7 = 16. ✓", "18"),
+        ("April: 48, May: 24 → 72", "72"),
+        ("The initial number of apples is missing.", "None"),
+        ("It depends on how many he had.", "None"),
         ("Il a soixante-douze pommes.", "72"),
         ("Er hat dreißig Äpfel.", "30"),
         ("Ha duecento mele.", "200"),
@@ -140,6 +143,13 @@ def test_number_is_read(text: str, gold: str) -> None:
         ("Сколько яблок?", "У него осталось 12 яблок из 20.", "12"),
         ("How many are there?", "12. Here's why: there are 4 boys and twice as many girls, 8.", "12"),
         ("How many are there?", "The problem does not specify how many he had.", "None"),
+        # an answer before its explanation, and what stands beside a result
+        ("How much? 16 eggs at $2, 7 are used.", "$18. She has 9 eggs to sell, at $2 each.", "18"),
+        ("How much? 16 eggs at $2, 7 are used.", "9 eggs are sold. At $2 each = $18.", "18"),
+        ("How many altogether? 48 in April.", "24 in may. Then 48 + 24 = 72.", "72"),
+        ("How many minutes does it last?", "It lasts 140 minutes, so it ends at 9:35.", "140"),
+        ("How much money is left?", "$2 remains after spending $3.", "2"),
+        ("How many altogether?", "It sold 72 altogether, which is 1.5 times April's 48.", "72"),
         # a correction counts, a check does not
         ("How many are there?", "The answer is 11... no wait, 12.", "12"),
         ("How many are there?", "The answer is 11.\n\nCorrection: there are 12.", "12"),

@@ -39,6 +39,11 @@ def test_splits_share_no_paragraph_and_unseen_buckets_are_in_the_test_split_alon
     assert len({e.fields["bucket"] for e in bench.load("test")}) > len(seen)
 
 
+@pytest.mark.parametrize("dress", ["<think>\nHm.\n</think>\n{}", "```text\n{}\n```", "\ufeff{}<|im_end|>", "{}</s>"])
+def test_marks_around_an_attempt_are_no_step(dress: str) -> None:
+    assert check("multistep_arithmetic", SUMS, dress.format(RIGHT)).correct
+
+
 @pytest.mark.parametrize("name", steps.TASKS)
 def test_gold_is_right_as_an_answer_and_in_every_step_and_a_fixed_answer_is_wrong(name: str) -> None:
     bench = benchmarks.get(name)

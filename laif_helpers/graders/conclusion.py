@@ -35,14 +35,13 @@ _UNITS = {
 _MONEY = _UNITS["dollar"]
 _BEHIND = re.compile(r"[\s*-]*((?:[a-zA-Z][\w'-]*[ \t]+){0,3}[a-zA-Z][\w'-]*)?")
 _GIVEN = re.compile(
-    r"(?:\b(?:the|all|these|those|remaining|other|another|his|their|its|each|every|full|first|last|next|same"
-    r"|(?<!costs )(?<!cost )(?<!leaves )her|both|per|than)|#|\bno\.|\bnumber)\s*$",
-    re.IGNORECASE,
+    r"(?i)(?:\b(?:the|all|these|those|remaining|other|another|his|their|its|each|every|full|first|last|next|same"
+    r"|(?<!costs )(?<!cost )(?<!leaves )her|both|per|than)|#|\bno\.|\bnumber)\s*$"
 )
 _ADJUNCT = re.compile(
     r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with|from|among|between|into|if"
     r"|en|von|aus|из|за|por|pro|par|su|out of|before|until|when|because|since|while|whose|who|which|plus|minus|times)"
-    r"\s+(?:(?:the|those|these|that|this|all|his|her|their|its|a|an|only|each|of|there are|s?he has)\s+){0,3}\$?$",
+    r"\s+(?:(?:the|th[oe]se|that|this|all|his|her|their|its|an?|only|each|of|there are|s?he has|\w+ing)\s+){0,3}\$?$",
     re.IGNORECASE,
 )
 _TOTAL = re.compile(
@@ -56,7 +55,7 @@ _VERB = re.compile(
     re.IGNORECASE,
 )
 _SO = re.compile(
-    r"\b(?:so|therefore|thus|hence|means|meaning|leaving|leaves|then|for a total of|gives|makes it)\b", re.IGNORECASE
+    r"(?i)\b(?:so|therefore|thus|hence|means|meaning|leaving|leaves|then|for a total of|gives|makes it)\b|→|⇒|=>"
 )
 _THEREFORE = re.compile(
     r"\b(?:so(?! (?:that|far|many|much))|therefore|thus|hence|which means|that means|meaning|leaving|making|will leave"
@@ -76,7 +75,8 @@ _CLAUSE = re.compile(
 )
 _STATES = re.compile(r"(?:[a-z]:|\b(?:is|are|was|be|equals?))\s*\$?$", re.IGNORECASE)
 _LAST = re.compile(r"(?:\s+[a-z][\w-]*){0,2}\W*$", re.IGNORECASE)
-_CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|o'clock)", re.IGNORECASE)
+_CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|o'clock)|(?<=\d:\d\d)(?!\d)", re.IGNORECASE)
+_TIMES = re.compile(r" times (?:as|more|that|\w+'s)\b")
 _ENDS = re.compile(
     r"\s+(?:[\w-]+\s+){0,3}?(?:more|left|in total|altogether|in all|total|remaining|each)\b", re.IGNORECASE
 )
@@ -295,6 +295,6 @@ def _place(before: str, text: str, end: int, asked: _Asked) -> float:
         weight -= 2.0
     elif _VERB.search(before):
         weight += 1.0
-    if text[end : end + 1] == "-" or (_CLOCK.match(text, end) and not asked.clock):
+    if text[end : end + 1] == "-" or (_CLOCK.match(text, end) and not asked.clock) or _TIMES.match(text, end):
         weight -= 3.0
     return weight + 0.5 * (_ENDS.match(text, end) is not None)

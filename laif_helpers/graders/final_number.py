@@ -25,9 +25,8 @@ _LINE = re.compile(
     re.IGNORECASE | re.M,
 )
 _HEAD = re.compile(
-    r"\banswer[*_]*(?:\s?\([^()\n]{1,60}\))?(?:\s+(?:to|for|in)\b[^.:\n]{0,80}?)?"
-    r"\s*(?:\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|\bequals\b|:|=)[ \t]*:?[*_]*",
-    re.IGNORECASE,
+    r"(?i)\banswer[*_]*(?:\s?\([^()\n]{1,60}\))?(?:\s+(?:to|for|in)\b[^.:\n]{0,80}?)?"
+    r"\s*(?:\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|\bequals\b|:|=)[ \t]*:?[*_]*"
 )
 _BEHIND = re.compile(r"[ \t]*(?=\S)(?![|>][-+]?$)(.{1,300})|[ \t]*[|>]?[-+]?\s*\n[\s`]*(.{1,30})$", re.MULTILINE)
 # what exact fractions cannot express: roots, constants, functions, unknowns
@@ -36,21 +35,18 @@ _SYMBOLIC = re.compile(
     r"|[π√∞]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\d\s?[-+]\s?\d*i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]"
 )
 _HEADING = re.compile(
-    r"(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$",
-    re.IGNORECASE,
+    r"(?i)(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$"
 )
 # "75 minutes = 1.25 hours": the question tells which side answers it
 _CONVERTS = re.compile(r"(?!.*\b(?:x|times)\b)[^-+*/×÷=]*\d\s?[a-z]+\s*\(?=\s*\$?\d[\d.,]*\s?[a-z]+\W*\Z", re.I)
 _LIST = re.compile(r"\A\s*(-?[\d.]+)(?:,|\\text\s?\{,\})\s+(-?[\d.]+)\s*\Z")
 _LISTED = re.compile(r"\d{1,2}[.)]\s+\S")
 _LEADS = re.compile(
-    r"[\s:*_`~≈(\[\"'<$=]*(?:(?:about|approximately|roughly|exactly|only|around|just|a total of)\s+)?[\s*_`(\[\"'$]*",
-    re.IGNORECASE,
+    r"(?i)[\s:*_`~≈(\[\"'<$=]*(?:(?:about|approx\w*|roughly|exactly|only|around|just|a total of)\s+)?[\s*_`(\[\"'$]*"
 )
 _ROUNDED = re.compile(
-    r"≈|\\approx|\b(?:rounds?|rounded|rounding)(?: it)?(?: (?:up|down|off))? to(?! the| \d+ (?:decimal|significant))"
-    r"|\bbut (?:it|this|that)(?:'s| is) (?:actually|really|in fact)\b",
-    re.IGNORECASE,
+    r"(?i)≈|\\approx|\bround(?:s|ed|ing)?(?: it)?(?: (?:up|down|off))? to(?! the| \d+ (?:decimal|significant))"
+    r"|\bbut (?:it|this|that)(?:'s| is) (?:actually|really|in fact)\b"
 )
 _SENTENCE = re.compile(
     r"(?<=[^\d\s][.!?])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bvs\.)\s+"
@@ -76,35 +72,34 @@ _LACKS = (
 )
 _UNANSWERABLE = re.compile(f"{_CANNOT}|{_LACKS}", re.IGNORECASE)
 # Words that a solution uses too ("let x be the unknown price"): they count where no number is stated beside them.
-_UNKNOWN = re.compile(r"\bNone\b|\bunknown\b|\b(?:don't|do not|doesn't|not) know\b", re.IGNORECASE)
+_UNKNOWN = re.compile(r"(?i)\b(?:None|unknown|unsolvable|depends|no answer|is missing)\b|(?:\bnot|n't) (?:told|know)\b")
 _NO_ANSWER = re.compile(r"[\s:*_`$({\[\"']*(?:\\text\s*\{\s*)?(?:None|N/?A|unknown|undefined)\b", re.IGNORECASE)
 _CONCLUDES = re.compile(
-    rf"^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|=|^\W*(?:{CONCLUDES})",
-    re.IGNORECASE,
+    rf"(?i)^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|=|^\W*(?:{CONCLUDES})"
 )
 _ASIDE = re.compile(
-    r"^\W*(?:note|confidence|please|(?:(?:let me|let's|to|i can) )?(?:double[- ]?)?(?:check|verif)|assuming|p\.?s\b"
-    r"|let me know|feel free|i hope|hope|remember|if you|for example|for instance|explanation|once\b|.*\?\W*\Z)",
-    re.IGNORECASE,
+    r"(?i)^\W*(?:note|confidence|please|(?:(?:let me|let's|to|i can) )?(?:double[- ]?)?(?:check|verif)|assuming|p\.?s\b"
+    r"|let me know|feel free|i hope|hope|remember|if you|for example|for instance|explanation|once\b|.*\?\W*\Z)"
 )
 _SUPPOSES = re.compile(
-    r"^\W*(?:however,? )?(?:if|suppose|assuming|please|once|when|for example|could you|can you)\b", re.IGNORECASE
+    r"(?i)^\W*(?:however,? )?(?:if|suppose|assuming|please|once|when|for example|(?:could|can) you)\b"
 )
 _EXPLAINS = re.compile(
-    r"(?:\n|[.!][ ])[^\w\n]{0,20}_{0,3}(?:here(?:'s| is| are) (?:the|how|why|my|a)\b|explanation|reasoning|breakdown"
+    r"(?i)(?:\n|[.!] )[^\w\n]{0,20}_{0,3}(?:here(?:'s| is| are) (?:the|how|why|my|a)\b|explanation|reasoning|breakdown"
     r"|step[- ]by[- ]step|(?:the |my )?(?:key |main |following )?steps\b[^\n]{0,60}:[ \t]*\n)"
-    r"|(?<=\A)[\W_]*\d[\d.,]*(?: [a-z]+)?[.*\s]*\n[ \t]*\n",
-    re.IGNORECASE,
+    r"|(?<=\A)[\W_]*\d[\d.,]*(?: [a-z]+)?[.*\s]*\n[ \t]*\n"
 )
+# "$18. She has 16 - 7 = 9 eggs"; "18. She" may be the eighteenth of a list
+_LEAD = re.compile(r"[\W_]*(?:\$\d(?:[\d.,]*\d)?\b|\d{3,}\b|\d[\d.,]* [a-z]+)[.!*]+\s+(?=[A-Z])")
+_SAYS_SO = re.compile(r"(?i)\b(?:therefore|thus|so|hence|total|altogether|answer|leaves|leaving|which (?:is|means))\b")
 _NULL = re.compile(r"\A(?:null|none|n/a)?\Z", re.IGNORECASE)
 _CONTINUES = re.compile(
     r"(?i)\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to)\b|\bequals?\b|\bor\b|\bi\.e\.|→|⇒|=>"
 )
 _EXPRESSION = re.compile(r"[\s:*_`$(\[]*\$?\d[\d.,]*\s*(?:[-−+*/×÷]|\b(?:x|plus|minus|times)\b)\s*\$?\d")
 _NOTHING = re.compile(
-    r"\bno(?= (?:more )?(?:[a-z]+ ){1,2}(?:left|remaining|remains?)\b)|\bnothing(?= (?:is |was )?(?:left|remains)\b)"
-    r"|(?:n't|\bnot) (?:have )?any(?= (?:[a-z]+ ){0,2}(?:left|remaining)\b)",
-    re.IGNORECASE,
+    r"(?i)\bno(?= (?:more )?(?:[a-z]+ ){1,2}(?:left|remain(?:s|ing)?)\b)|\bnothing(?= (?:is |was )?(?:left|remains)\b)"
+    r"|(?:n't|\bnot) (?:have )?any(?= (?:[a-z]+ ){0,2}(?:left|remaining)\b)"
 )
 # "3. Give the total" is the third step of a list
 _LIST_MARK = re.compile(r"^[ \t]*(?:[-*•][ \t]+)?(?:\*\*)?\d{1,2}[.)](?:\*\*)?[ \t]+(?=[^\s\d$=])", re.MULTILINE)
@@ -231,7 +226,7 @@ def _sentences(text: str) -> list[str]:
 
 def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
     """Nothing is stated: the last sentence that says something, be it a number or that there is none."""
-    sentences = _sentences(_opening(text[-4000:]))
+    sentences = _sentences(_opening(text[-4000:], question))
     for sentence in reversed(sentences[-8:]):
         found = numbers(sentence)
         if _denies(sentence, bool(found)):
@@ -250,12 +245,17 @@ def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
     return None, ""
 
 
-def _opening(text: str) -> str:
+def _opening(text: str, question: str) -> str:
     """The answer before its explanation, where it comes first and the explanation ends on no conclusion."""
+    lead, last = _LEAD.match(text), _sentences(text)[-1:]
+    if question and lead and last and not _SAYS_SO.search(last[0]):
+        others = {number.value for number in numbers(f"{question} {text[lead.end() :]}")}
+        if any(number.value not in others for number in numbers(lead[0])[:1]):
+            return lead[0]
     match = _EXPLAINS.search(text)
     if match is None:
         return text
-    before, last = text[: match.start() or match.end()], _sentences(text)[-1:]
+    before = text[: match.start() or match.end()]
     return before if numbers(before) and last and not _CONCLUDES.search(last[0]) else text
 
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from laif_helpers.graders.turns import end_of_turn
+
 FINAL = "Final response"
 LONGEST = 20_000
 """Characters of an attempt that are read. The longest canonical answer of all tasks has a third of that."""
@@ -93,9 +95,10 @@ def write(solved: Sequence[Step]) -> str:
 
 
 def lines(attempt: str) -> list[str]:
-    """The lines of an attempt, spaces collapsed, without the words that open it."""
+    """The lines of an attempt, spaces collapsed, without opening words, thoughts, fences and marks of turns."""
+    attempt = end_of_turn(attempt) if re.search("[<\ufeff]", attempt) else attempt
     text = attempt[_OPENING.match(attempt).end() :]  # type: ignore[union-attr]
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip() and line.lstrip()[:3] != "```"]
 
 
 def verify(
