@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -341,6 +342,14 @@ def changed(tiny: Path, folder: Path, name: str, change: Callable[[bytes], bytes
             "tokenizer.json: a git-lfs pointer",
         ),
         ("generation_config.json", lambda _: b'{"eos_token', "generation_config.json: no valid JSON"),
+        *(
+            (
+                "config.json",
+                lambda data, said=said: data.replace(b'"float32"', said),
+                "is none of torch's; write bfloat16",
+            )
+            for said in (b'"torch.bfloat16"', b'"auto"', b'"bf16"')
+        ),
         (
             "tokenizer_config.json",
             lambda data: data.replace(b'"eos_token": "<|eos|>"', b'"eos_token": null'),
@@ -365,8 +374,63 @@ def test_what_keeps_a_model_from_answering_is_told_before_it_is_loaded(
 
 def test_a_missing_part_of_the_weights_is_told(tiny: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny, tmp_path / "parts"))
-    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
-    assert [s for s in check.problems(str(folder)) if "this part of the weights is missing; fetch it too" in s]
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        (folder / f"{name}.index.json").write_text('{"weight_map": {"a": "a-00001-of-00002"}}')
+        assert [s for s in check.problems(str(folder)) if "this part of the weights is missing; fetch it too" in s]
+        (folder / f"{name}.index.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "name", ["consolidated.safetensors", "model-Q4_K_M.gguf", "checkpoint-10", "training_args.bin"]
+)
+def test_weights_under_names_that_are_not_read_are_told(tiny: Path, tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "named"))
+    (folder / "model.safetensors").rename(folder / name)
+    assert f"no weights (model.safetensors or pytorch_model.bin), but {name}; fetch" in check.problems(str(folder))[0]
+
+
+def test_the_same_weights_in_another_layout_are_counted_once(tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "twice"))
+    shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
+    assert check.weights(str(folder)) == check.weights(str(tiny)) > 0
+
+
+def test_a_template_in_a_processor_s_file_is_read(tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "processor"))
+    (folder / "chat_template.jinja").rename(folder / "old")
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": (folder / "old").read_text()}))
+    options: dict[str, Any] = {"max_new_tokens": 6, "progress": False}
+    assert models.generate(str(folder), [ask("x")], **options)[0].text == (
+        models.generate(str(tiny), [ask("x")], **options)[0].text
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "sentence"),
+    [
+        ("someone/gone", "the adapter's base 'someone/gone' is no folder"),
+        ("/content/drive/base", "base_model_name_or_path of .*'/content/drive/base' is neither a model folder"),
+        (".", "no base_model_name_or_path of another model"),
+        (None, "no base_model_name_or_path of another model"),
+    ],
+)
+def test_an_adapter_s_base_is_looked_for_beside_it_and_named_if_it_is_gone(
+    tiny: Path, tmp_path: Path, base: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
+    adapter = tmp_path / "adapter"
+    get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny), LoraConfig(r=2, target_modules=["q_proj"])
+    ).save_pretrained(adapter)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    shutil.copytree(tiny, tmp_path / "base")
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "../base"}))
+    assert check.problems(str(adapter)) == []
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": base}))
+    assert re.search(sentence, check.problems(str(adapter))[0])
 
 
 def test_weights_that_are_not_there_are_never_drawn_at_random(tiny: Path, tmp_path: Path) -> None:

@@ -5,16 +5,20 @@
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from laif_helpers import records, target
 from laif_helpers.models import gguf
 from laif_helpers.paths import resolve
 from laif_helpers.records import read_json
 from laif_helpers.target import Target
 
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")
+"""What transformers and PEFT read; in parts, each has an index beside it."""
 PROBE = "How many qzvx are 7 and 5?"
 _POINTER = b"version https://git-lfs"
 
@@ -33,6 +37,8 @@ def problems(name: str, taught: bool = False) -> list[str]:
             return found
         path = str(folder) if folder.is_dir() else name
         base = adapter_base(folder) or path
+        if base != path and (away := target.unreachable(base, "the adapter's base")):
+            return [away]
         config = AutoConfig.from_pretrained(base)
         tokenizer = tokenizer_of(name)
     except Exception as error:  # other people's configs and tokenizers raise anything
@@ -72,19 +78,26 @@ def unreadable(folder: Path) -> Iterator[str]:
         if text.startswith(_POINTER) or not _is_json(text):
             kind = "a git-lfs pointer" if text.startswith(_POINTER) else "no valid JSON"
             yield f"{file}: {kind} instead of what belongs there; {fetch}"
-    if not any(file.suffix in (".safetensors", ".bin") for file in folder.iterdir()):
-        yield f"{folder}: no weights (no .safetensors or .bin file); fetch them, or correct the path"
+    indices = [index for name in WEIGHTS if (index := folder / f"{name}.index.json").is_file()]
+    if not indices and not any((folder / name).is_file() for name in WEIGHTS):
+        kinds = ("*.safetensors", "*.gguf", "*.pth", "*.bin", "checkpoint-*", "snapshots/*", "zero_to_fp32.py")
+        there = [str(path.relative_to(folder)) for kind in kinds for path in folder.glob(kind)][:3]
+        found = f", but {', '.join(there)}" if there else ""
+        yield f"{folder}: no weights ({WEIGHTS[0]} or {WEIGHTS[1]}){found}; fetch or convert them, or correct the path"
     for file in sorted(folder.glob("*.safetensors")):
         wanted, size = bytes_wanted(file), file.stat().st_size
         if wanted == 0:
             yield f"{file}: a git-lfs pointer instead of weights; {fetch}"
         elif wanted != size:
             yield f"{file}: cut or no safetensors file ({size:,} bytes, its header wants {wanted:,}); {fetch}"
-    index = folder / "model.safetensors.index.json"
-    shards = read_json(index) if index.is_file() and _is_json(index.read_bytes()) else {}
-    for name in sorted(set(shards.get("weight_map", {}).values())):
+    whole = [read_json(index) for index in indices if _is_json(index.read_bytes())]
+    for name in sorted({name for shards in whole for name in shards.get("weight_map", {}).values()}):
         if not (folder / name).is_file():
             yield f"{folder / name}: this part of the weights is missing; fetch it too"
+    config = records.read_state(folder / "config.json")
+    said = config.get("dtype") or config.get("torch_dtype") if isinstance(config, dict) else None
+    if isinstance(said, str) and not re.fullmatch(r"b?float\d\w*|half|double", said):
+        yield f"{folder / 'config.json'}: dtype {said!r} is none of torch's; write bfloat16, float16 or float32"
 
 
 def _is_json(text: bytes) -> bool:
@@ -118,10 +131,14 @@ def adapter_base(folder: Path) -> str:
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():
         return ""
-    base = read_json(adapter).get("base_model_name_or_path")
-    if not base:
-        raise ValueError(f"{adapter}: no base_model_name_or_path; the adapter's base model is unknown")
-    return str(resolve(base)) if resolve(base).is_dir() else str(base)
+    base = str(read_json(adapter).get("base_model_name_or_path") or "")
+    places = [place for place in (resolve(base), folder / base) if (place / "config.json").is_file()]
+    if others := [place for place in places if not place.samefile(folder)]:
+        return str(others[0])
+    if folder.resolve() in (resolve(base).resolve(), (folder / base).resolve()):
+        raise ValueError(f"{adapter}: no base_model_name_or_path of another model; the adapter's base is unknown")
+    target.check(base, f"base_model_name_or_path of {adapter}")
+    return base
 
 
 def base_of(name: str) -> str:
@@ -135,7 +152,11 @@ def tokenizer_of(name: str) -> Any:
 
     folder = resolve(name)
     own = str(folder) if folder.is_dir() else name
-    return AutoTokenizer.from_pretrained(base_of(name) if folder.is_dir() and not [*folder.glob("tokenizer*")] else own)
+    bare = folder.is_dir() and not [*folder.glob("tokenizer*")]
+    tokenizer = AutoTokenizer.from_pretrained(base_of(name) if bare else own)
+    if not tokenizer.chat_template:  # older processors of images and text keep it in a file of their own
+        tokenizer.chat_template = records.read_state(folder / "chat_template.json").get("chat_template")
+    return tokenizer
 
 
 def weights(name: str) -> int:
@@ -143,7 +164,9 @@ def weights(name: str) -> int:
     folder = resolve(name)
     if not folder.is_dir():
         return 0
-    headers = (_header(file)[0] or {} for file in folder.glob("*.safetensors"))
+    headers = (
+        _header(file)[0] or {} for file in folder.glob("*model*.safetensors")
+    )  # not consolidated.safetensors, the same again
     shapes = [part["shape"] for header in headers for tensor, part in header.items() if tensor != "__metadata__"]
     base = adapter_base(folder)
     return sum(math.prod(shape) for shape in shapes) + (weights(base) if base else 0)
