@@ -10,13 +10,12 @@ import string
 from collections.abc import Iterable, Iterator
 
 from laif_helpers.graders import fields
-from laif_helpers.graders.choice_patterns import (
+from laif_helpers.graders.choice_patterns import patterns, plain
+from laif_helpers.graders.choice_words import (
     by_place,
     lone_letter,
     normal,
     options_named,
-    patterns,
-    plain,
     starts_with,
     whole_text,
     with_label,
@@ -241,13 +240,14 @@ def _leading(text: str, options: dict[str, str]) -> str | None:
 
 
 def _labelled(text: str, options: dict[str, str]) -> str | None:
-    """The option that is named with its letter beside it, "D. Agriculture" or "a liverwort (B)": the only one of the
-    response, or the only one of the first sentence that names any and denies nothing."""
+    """The only option named with its letter ("D. Agriculture"), or that of the first sentence with any, undenied."""
     everywhere = with_label(text, options)
     if len(everywhere) == 1:
         return everywhere[0]
     if everywhere == [*options] and len(text) < sum(len(option) + 9 for option in options.values()):
         return SEVERAL  # the list and nothing else
+    if everywhere == [*options] and re.search(r"[.\n]\s(?:Hence|Thus|Therefore|So),? [^.\n]+\W*\Z", text):
+        return None  # what a walk through all of them ends on counts
     for sentence in _sentences(text):
         if named := with_label(sentence, options):
             return named[0] if len(named) == 1 and not _DENIAL.search(sentence) else None
