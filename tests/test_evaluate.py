@@ -205,6 +205,12 @@ def test_finished_files_are_left_alone_and_grow_with_the_limit(
     files = evaluate.evaluate(stage(limit=LIMIT + 5))
     assert len(target.asked) == 2 * 5 + len(refused)
     assert len(read_jsonl(files[0], Response)) == LIMIT + 5
+    whole, refused = texts(files), [row for path in files for row in read_rows(path) if row["unanswered"]]
+    assert [len(read_jsonl(path, Response)) for path in evaluate.evaluate(stage(limit=2))] == [2, 2]
+    target.asked.clear()
+    assert texts(evaluate.evaluate(stage(limit=LIMIT + 5))) == whole
+    assert len(target.asked) == len(refused), "answers beyond a lower limit are kept"
+    assert not list(files[0].parent.glob(".*.partial"))
 
 
 def test_splits_that_an_iteration_needs(stage: Callable[..., recipe.StageParameters]) -> None:

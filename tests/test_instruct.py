@@ -83,11 +83,16 @@ def test_neighbours_are_the_nearest_right_items() -> None:
         assert f"1. {texts[request.neighbour_ids[0]]}\n\n2. {texts[request.neighbour_ids[1]]}" in shown
 
 
-def test_more_neighbours_than_right_items_is_refused() -> None:
+def test_fewer_right_items_than_k_are_all_shown_and_without_any_the_arm_ends_well() -> None:
     p = parameters("lec", k=49)
     answer_items(p)
-    with pytest.raises(ValueError, match=r"k = 49, but only 37 .*lower k"):
-        instruct.plan(p)
+    plan = instruct.plan(p)
+    assert {len(request.neighbour_ids) for request in plan.requests} == {37}
+    assert "only 37 items were answered right, fewer than k = 49" in plan.notes[0]
+    answer_items(p, wrong=len(TRAIN))
+    plan = instruct.plan(p)
+    assert not plan.requests and "no item was answered right" in plan.ended and "arm le" in plan.ended
+    assert instruct.plan(parameters("le")).requests
 
 
 def test_what_nobody_answered_is_not_taught() -> None:

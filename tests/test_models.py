@@ -319,6 +319,7 @@ def changed(tiny: Path, folder: Path, name: str, change: Callable[[bytes], bytes
         ("model.safetensors", lambda _: b"<html>", "cut or no safetensors file"),
         ("config.json", lambda data: data.replace(b'"llama"', b'"t5"'), "type 't5'.*choose a chat model"),
         ("config.json", lambda data: data.replace(b'"llama"', b'"vit"'), "type 'vit'.*choose a chat model"),
+        ("config.json", lambda data: data.replace(b'"llama"', b'"llava"'), "type 'llava'.*choose a chat model"),
         (
             "config.json",
             lambda data: data.replace(b'"vocab_size": 261', b'"vocab_size": 3'),

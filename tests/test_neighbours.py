@@ -42,8 +42,9 @@ def test_a_right_item_that_repeats_the_error_is_no_neighbour(study: Study) -> No
 def test_fewer_neighbours_where_nothing_else_is_left(study: Study) -> None:
     near, _ = nearest_right(parameters(), study, study.wrong, k=5)
     assert len(near["e"]) == 3
-    with pytest.raises(ValueError, match="k = 18, but only 17"):
-        nearest_right(parameters(), study, study.wrong, k=18)
+    assert nearest_right(parameters(), study, study.wrong, k=18)[0] == near, "all there are, if k asks for more"
+    with pytest.raises(ValueError, match="no item of practice was answered right"):
+        nearest_right(parameters(), Study(PRACTICE, study.wrong, []), study.wrong)
 
 
 def test_the_explorer_shows_distance_and_shared_words(study: Study) -> None:

@@ -138,6 +138,11 @@ def finish(job: Job, model: str, audit: bool) -> Path:
     write_graded(job.path, graded, job.samples, stamp)
     for partial in job.partials:
         partial.unlink(missing_ok=True)
+    # answers beyond a lower limit wait for the day when they are wanted again
+    wanted = set(job.keys)
+    later = [(key, done) for key, done in job.known.items() if key not in wanted and not done.unanswered]
+    if later:
+        write_jsonl(job.partial, [job.header, *({"key": key, **asdict(done)} for key, done in later)])
     return job.path
 
 

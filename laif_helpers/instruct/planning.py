@@ -67,18 +67,18 @@ def plan(p: StageParameters) -> Plan:
         raise FileNotFoundError(
             f"per: cluster needs {p.previous.errors}; run 02_error_analysis for that iteration first"
         )
-    requests: list[Request] = []
+    requests, alone = list[Request](), ""
     drop = f"remove {p.previous.selection} to use all errors"
     notes = [] if chosen is None else [f"{SELECTED} to {len(chosen)} picked on the map; {drop}"]
     for name, short in short_names(found).items():
         study = found[name]
         pool = sources(p, study, chosen)
-        if not pool:
-            hidden = f" ({study.hidden} held out)" * bool(study.hidden)
-            notes.append(f"{short}: no wrong items, so no requests{hidden}")
+        if nothing := _nothing_to_ask(p, study, pool, short):
+            notes.append(nothing)
+            alone = nothing if pool else alone
             continue
-        near, repeated = nearest_right(p, study, pool) if p.row.about == "errors_and_neighbours" else ({}, 0)
-        notes += [f"{short}: {repeated} right items that repeat an error are no neighbours of it"] if repeated else []
+        near, told = _neighbours(p, study, pool, short)
+        notes += told
         items = _items(p, study, pool)
         groups = _groups(p, study, items, named)
         n = max(-(-_needed(p) // len(groups)) + 1, LEAST_LESSONS)
@@ -89,7 +89,7 @@ def plan(p: StageParameters) -> Plan:
         asked = f"{len(items)} of {len(pool)} items asked about{grouped}"
         notes.append(f"{short}: {asked}, {n} lessons each, {_needed(p)} needed")
     write_jsonl(p.folder.requests(p.arm), requests)
-    return Plan(requests, found, "" if requests else _ended(p, found), tuple(notes))
+    return Plan(requests, found, "" if requests else alone or _ended(p, found), tuple(notes))
 
 
 def selected(p: StageParameters, studies: dict[str, Study]) -> set[str] | None:
@@ -199,21 +199,39 @@ def open_ledger(plan: Plan, p: StageParameters) -> AbstractContextManager[Ledger
 # -- LEC: the nearest right answers
 
 
+def _nothing_to_ask(p: StageParameters, study: Study, pool: list[Answered], short: str) -> str:
+    """Why no request can be made about a benchmark; "" if one can."""
+    if not pool:
+        return f"{short}: no wrong items, so no requests{f' ({study.hidden} held out)' * bool(study.hidden)}"
+    if p.row.about == "errors_and_neighbours" and not study.right:
+        return f"{short}: no item was answered right, so none sets an error apart; arm le needs none"
+    return ""
+
+
+def _neighbours(
+    p: StageParameters, study: Study, pool: list[Answered], short: str
+) -> tuple[dict[str, Near], list[str]]:
+    """The right items beside each error, for an arm that shows them, and what a reader must know about them."""
+    if p.row.about != "errors_and_neighbours":
+        return {}, []
+    near, repeated = nearest_right(p, study, pool)
+    few = f"{short}: only {len(study.right)} items were answered right, fewer than k = {p.k}: all of them are shown"
+    same = f"{short}: {repeated} right items that repeat an error are no neighbours of it"
+    return near, [few] * (len(study.right) < p.k) + [same] * bool(repeated)
+
+
 def nearest_right(
     p: StageParameters, study: Study, wrong: Sequence[Answered], k: int = 0
 ) -> tuple[dict[str, Near], int]:
-    """Each wrong item's ``k`` (default ``p.k``) nearest right items of the same benchmark, by id, exact.
+    """Each wrong item's ``k`` (default ``p.k``, or all if there are fewer) nearest right items of its benchmark, by id.
 
     A right item that repeats the error (``lessons.filters.resembles``) is passed over, since beside it nothing
     sets the error apart; the second value says how often that happened. Raises ValueError if the target
-    answered fewer than k items right.
+    answered no item right.
     """
-    k = k or p.k
-    if k > len(study.right):
-        raise ValueError(
-            f"k = {k}, but only {len(study.right)} item(s) of {study.bench.name} were answered right; lower k, "
-            "or use arm le"
-        )
+    if not study.right:
+        raise ValueError(f"no item of {study.bench.name} was answered right, so none sets an error apart; use arm le")
+    k = min(k or p.k, len(study.right))
     asked, known = ([study.bench.question_text(item.example) for item in side] for side in (wrong, study.right))
     vectors = embeddings.embed([*asked, *known], p.embedding, cache=p.vectors)
     own, pool = vectors[: len(wrong)], vectors[len(wrong) :]

@@ -195,8 +195,7 @@ def architecture(name: str, config: Any) -> str:
     """A sentence if it is no causal language model of the installed transformers."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    kinds = {config.model_type, config.get_text_config().model_type}
-    if not config.is_encoder_decoder and kinds & MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys():
+    if not config.is_encoder_decoder and config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return ""
     return (
         f"model {name!r} is of type {config.model_type!r}, which transformers does not load as a causal language model "

@@ -48,10 +48,6 @@ def load_base(base: str, **options: Any) -> Any:
         model = AutoModelForCausalLM.from_pretrained(base, **options)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot load a causal language model from {base}: {str(error).splitlines()[0]}") from error
-    try:
-        model.generation_config.validate(strict=True)
-    except ValueError:  # Llama 2's and others name a temperature and no sampling, and could not be saved
-        model.generation_config.do_sample = True
     if model.base_model is model and hasattr(model, "model"):
         model.base_model_prefix = "model"  # Llama 4's text model names another part, and TRL takes its head from there
     return model
