@@ -37,7 +37,8 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "mmlu": [
         {"question": "Which gas?", "A": "w", "B": "x", "C": "y", "D": "z", "answer": "C", "subject": "s"},
-        {"question": "Which  gas?", "choices": ["w", "x", "y", "z"], "answer": 2, "subject": "s"},
+        {"question": "Which  gas?", "choices": ["w", "x", "y", "z"], "answer": 2.0, "subject": "s"},
+        {"question": "Which gas?", "choices": {"A": "w", "B": "x", "C": "y", "D": "z"}, "answer": "C", "subject": "s"},
     ],
     "arc_challenge": [
         {"id": "E1", "question": "Which tool?", "A": "w", "B": "x", "answer": "B", "label": ["A", "B"]},
@@ -76,8 +77,8 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_schemas_of_one_item_give_one_id_and_one_gold(name: str) -> None:
-    first, other = (benchmarks.get(name).from_row(row) for row in ROWS[name])
-    assert (first.id, first.gold, first.benchmark) == (other.id, other.gold, name)
+    first, *others = (benchmarks.get(name).from_row(row) for row in ROWS[name])
+    assert all((first.id, first.gold, first.benchmark) == (other.id, other.gold, name) for other in others)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -97,6 +98,7 @@ def test_every_field_that_is_missing_is_named(name: str) -> None:
         ("gsm_plus", {"question": "q", "answer": "many"}, "neither a number"),
         ("mmlu", {"question": "q", "A": "w", "B": "x", "C": "y", "D": "z", "answer": "E"}, "options are A, B, C, D"),
         ("mmlu", {"question": "q", "choices": ["w", "x"], "answer": 7}, "'7'|7"),
+        ("mmlu", {"question": "q", "choices": "['w', 'x']", "answer": 1}, "choices"),
         ("arc_challenge", {"question": "q", "answer": "A"}, "no options"),
         ("mbpp", {"prompt": "words", "test": "t", "entry_point": "not a name"}, "no function"),
         ("bbh", {"task": "t", "input": "x\n(A) u\n(B) v", "target": "(C)"}, "options are A, B"),

@@ -745,6 +745,7 @@ def test_numbers_are_exact() -> None:
         ("Zürich", "The answer is Zu\u0308rich."),
         ("Paris", "The answer is Ｐａｒｉｓ."),
         ("it's", "The answer is it’s."),
+        ("IFN signature", "The answer is IFN-signature."),
         ("Dr. No", "The answer is Dr. No. He is a doctor."),
         ("東京", "答えは東京です。"),
         ("서울", "정답은 서울입니다."),

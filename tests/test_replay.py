@@ -66,6 +66,13 @@ def test_rows_name_their_model_and_sample_and_a_message_or_null_is_read_as_text(
         replay.load(str(tmp_path / "own.jsonl"))
 
 
+@pytest.mark.parametrize("name", ["prediction", "output", "generation", "model_output", "generated_text", "pred"])
+def test_an_answer_beside_its_item_under_another_name(tmp_path: Path, name: str) -> None:
+    write_jsonl(tmp_path / "answers.jsonl", [{**GSM_ROW, name: "#### 24"}, {**GSM_ROW, name: None}])
+    found = replay.load(str(tmp_path / "answers.jsonl"))
+    assert [(r.example.benchmark, r.text, r.label) for r in found] == [("gsm8k", "#### 24", None), ("gsm8k", "", None)]
+
+
 def test_lm_eval_samples_beside_its_results(tmp_path: Path) -> None:
     folder = tmp_path / "org__model"
     sample = {

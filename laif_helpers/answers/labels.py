@@ -19,6 +19,10 @@ _TEXTS = (
     "raw_output raw_response llm_output model_answer pred reply content outputs actualoutput actual_output"
 )
 """What plain rows call their label, the item's id and the answer, the surest names first; in any case."""
+_RESPONSES = (
+    "response prediction model_output model_response generated_text generation output model_answer llm_output pred"
+)
+"""What rows with the item's own fields call the answer; "text", "answer" and "completion" may be the item's."""
 _INSIDE = ("choices", "message", "content", "text", "output")
 
 
@@ -32,6 +36,10 @@ def label_name(row: dict[str, Any]) -> str:
 
 def id_name(row: dict[str, Any]) -> str:
     return next(iter(_named(row, _IDS)), "")
+
+
+def response_name(row: dict[str, Any]) -> str:
+    return next(iter(_named(row, _RESPONSES)), "")
 
 
 def _named(row: dict[str, Any], names: str) -> list[str]:

@@ -3,8 +3,7 @@
 Files are recognised by their content: our own ``responses/*.jsonl``, samples of lm-evaluation-harness
 (``--log_samples``), logs of Inspect, human-eval and EvalPlus, HELM, OpenCompass, lighteval, simple-evals, promptfoo,
 LiveCodeBench, Qwen2.5-Math (math-evaluation-harness), the original authors' right/wrong files, GPT-3's GSM8K
-solutions, and plain rows with ``id`` and ``correct`` or like names, also in CSV, Parquet or a table in JSON. Repeats
-and epochs are read whole. Nothing is graded here.
+solutions, and plain rows with ``id`` and ``correct`` or like names, also in tables. Repeats are read whole.
 """
 
 import json
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.answers import inspect_logs, lm_eval, other_tools
-from laif_helpers.answers.labels import id_name, id_of, label_name, text_of, truth, words
+from laif_helpers.answers.labels import id_name, id_of, label_name, response_name, text_of, truth, words
 from laif_helpers.encodings import not_utf_8
 from laif_helpers.records import read_rows, read_text
 
@@ -160,6 +159,7 @@ def _reader(row: Row) -> Reader | None:
         ("task_id" in row and ("completion" in row or "solution" in row), _code_samples),
         ({"code_list", "graded_list"} <= row.keys(), _live_code_bench),
         (bool(id_name(row) and label_name(row)), _plain),
+        (bool(response_name(row) and benchmark_of(row)), _authors),
     ]
     return next((reader for fits, reader in kinds if fits), None)
 
@@ -196,7 +196,7 @@ def _authors(row: Row, path: Path) -> Iterator[Logged]:
     model = str(row.get("model") or (path.parent.parent.name if path.parent.name == name else path.parent.name))
     asked = next((str(row[key]) for key in ("question", "prompt", "text", "input") if row.get(key)), "")
     about: Row = {"question": asked, "benchmark": name, "item": row, "split": split[1].lower() if split else ""}
-    text, sample = text_of({"response": row["response"]}), int(row.get("sample") or 0)
+    text, sample = text_of({"response": row[response_name(row)]}), int(row.get("sample") or 0)
     yield Logged(name, "", text, truth(label), model, path.name, sample, **about)
 
 

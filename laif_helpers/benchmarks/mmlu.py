@@ -33,16 +33,18 @@ _LETTERS = "ABCDEFGHIJ"
 
 def from_row(row: dict[str, Any]) -> Example:
     """Raises ValueError naming the field."""
-    options, answer = _options(row), field(row, "answer").strip()
+    options, answer = _options(row), field(row, "answer").strip().removesuffix(".0")  # data frames make 1.0 of 1
     gold = list(options)[int(answer)] if answer.isdigit() and int(answer) < len(options) else answer.upper()
     return choice_item("mmlu", field(row, "question"), options, gold, subject=str(row.get("subject") or ""))
 
 
 def _options(row: dict[str, Any]) -> dict[str, str]:
-    if row.get("choices") is not None:
-        if len(row["choices"]) < 2:
-            raise ValueError(f"field 'choices' has {len(row['choices'])} option(s), expected at least 2")
-        return {letter: str(text) for letter, text in zip(_LETTERS, row["choices"], strict=False)}
+    if (choices := row.get("choices")) is not None:
+        if isinstance(choices, dict):  # {"A": …, "B": …}, or the hub's {"text": […], "label": […]}
+            choices = choices["text"] if isinstance(choices.get("text"), list) else list(choices.values())
+        if not isinstance(choices, list) or len(choices) < 2 or isinstance(choices[0], (list, dict)):
+            raise ValueError(f"field 'choices' is {str(choices)[:60]!r}; write a list of two options or more")
+        return {letter: str(text) for letter, text in zip(_LETTERS, choices, strict=False)}
     return {letter: field(row, letter) for letter in _LETTERS[: max(4, sum(letter in row for letter in _LETTERS))]}
 
 

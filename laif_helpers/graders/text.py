@@ -128,7 +128,7 @@ def normal(text: str) -> str:
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
     text = re.sub(r"(?<=\d)\s(?=[a-zµ°%])|(?<=\w)\s(?==)|(?<==)\s", "", re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text))
-    text = re.sub(r"(?<!\w)'|'(?!\w)|^\[|\]$|\s(?:->|<|→)\s|[,;|、•·]", " ", text)
+    text = re.sub(r"(?<!\w)'|'(?!\w)|(?<=[^\W\d_])-(?=[^\W\d_])|^\[|\]$|\s(?:->|<|→)\s|[,;|、•·]", " ", text)
     return " ".join(text.split())
 
 
