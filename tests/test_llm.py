@@ -115,7 +115,9 @@ def test_it_works_inside_a_running_event_loop() -> None:
     ("status", "error", "sentence"),
     [
         (401, {"message": "bad key"}, "refuses the key"),
-        (429, {"message": "no money", "code": "insufficient_quota"}, "no money"),
+        (429, {"message": "no money", "code": "insufficient_quota"}, "no money.*; the account wants credit"),
+        (429, {"message": "no money", "type": "exceeded_current_quota_error"}, "no money.*; the account wants credit"),
+        (200, {"message": "no money", "code": "billing_not_active"}, "no money.*; the account wants credit"),
         (404, {"message": "no such model"}, "knows no model 'm'"),
     ],
 )
@@ -258,6 +260,23 @@ def test_an_endpoint_without_schemas_is_found_out_with_one_request() -> None:
     assert len(checked) == plan.requested and all(each.status != "unparsable" for each in checked)
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
         assert chat.known_form(p, on_record).left_out == {"response_format"}
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_an_endpoint_that_knows_no_schema_and_says_it_by_another_status(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenRouter finds no endpoint for one, llama.cpp's grammar breaks."""
+    monkeypatch.setattr(protocol, "MAX_ATTEMPTS", 1)
+
+    def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return (status, {"error": {"message": "no"}}) if "response_format" in body else good(call)
+
+    with endpoint(behave) as (url, calls):
+        _, replies = asked(llm_parameters(url))
+        assert len(replies) == 10 and len(calls) == 11
+        with pytest.raises(RuntimeError, match="no"):
+            asked(llm_parameters(url, run="other", reply_format="json"))
 
 
 def test_bad_replies_are_kept_paid_once_and_never_become_lessons() -> None:

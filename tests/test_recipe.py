@@ -77,6 +77,7 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"test_split": "train", "benchmarks": ["practice"]}, "both 'train': what is trained on would be measured"),
         ({"target_url": "http://me:secret@h/v1"}, "target_url holds a user or password; [^s]*recipes are written down"),
         ({"instructor_url": "https://h/v1/chat/completions"}, "'/chat/completions' is added to it: leave that out"),
+        ({"instructor_url": "http://localhost:11434/api/chat"}, "'/api/chat' is added to it: leave that out"),
         ({"request_options": {"instructor": {"add": {"max_tokens": "many"}}}}, "max_tokens: 'many': write a whole"),
         ({"request_options": {"instructor": {"add": {"n": 0}}}}, "n: 0: write a whole number"),
         ({"request_options": {"targt": {}}}, "request_options.targt: "),

@@ -127,6 +127,9 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
             try:
                 pause = _wait(asking, error, attempt := attempt + 1, ends)
             except protocol.ServerError:
+                if as_json and p.reply_format == "auto" and not form.proven and _may_be_the_schema(error):
+                    (as_json, longest), attempt = next(shapes), 0
+                    continue
                 if not _breaks_on_few(asking, error):
                     raise
                 return _refuse(asking, request, error)
@@ -158,6 +161,11 @@ def _learned(p: StageParameters, form: Form, error: Any, sent: dict[str, Any]) -
         form.left_out.discard(chat.SCHEMA)  # the recipe insists on it
         return False
     return learned
+
+
+def _may_be_the_schema(error: Any) -> bool:
+    """OpenRouter knows no endpoint (404) for a schema, and llama.cpp's grammar fails by 500."""
+    return (getattr(error, "status_code", None) or 0) in {404, 500, 502, 503}
 
 
 def _breaks_on_few(asking: Asking, error: Any) -> bool:

@@ -24,6 +24,7 @@ MAX_ATTEMPTS = 6
 OF_ONE_PROMPT, PROMPT_ATTEMPTS = frozenset({400, 413, 422}), 3
 """Refusals that may concern one prompt alone, and how often that prompt is sent before its refusal stops everything."""
 MAX_WAIT_S = 60.0
+EMPTY = {"insufficient_quota", "billing_not_active", "exceeded_current_quota_error", "insufficient_balance"}
 LOADING_S = 600
 MAX_REQUEST_S = 1_200.0
 """Wall time for one request with all its attempts; refusals for coming too fast (429) are bounded by it alone."""
@@ -146,7 +147,7 @@ def too_fast(error: Any) -> bool:
 
 def _account_is_empty(error: Any) -> bool:
     body = getattr(error, "body", None)
-    return "insufficient_quota" in (getattr(error, "code", None), body.get("type") if isinstance(body, dict) else None)
+    return bool(EMPTY & {str(getattr(error, "code", None)), str(body.get("type") if isinstance(body, dict) else "")})
 
 
 def give_up_after(ends: float, error: Any, url: str) -> None:
@@ -250,7 +251,7 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
     refused = status is not None and 400 <= status < 500 and status not in {408, 409, 425, 429, 498, 499}
     if refused or _account_is_empty(error):
         mend = "request_options can add a parameter, rename it or leave it out, and max_new_tokens bounds an answer"
-        mend = "the account wants credit" if status in {402, 429} else mend
+        mend = "the account wants credit" if status in {402, 429} or _account_is_empty(error) else mend
         raise ServerError(f"{who} refuses the request ({status}: {words}); {mend}") from None
     if attempt >= MAX_ATTEMPTS:
         raise ServerError(
@@ -261,8 +262,7 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
 
 
 def _wait(error: Any, attempt: int) -> float:
-    # Spread out, so that requests refused together do not come back together; timing needs no seed.
-    return min(MAX_WAIT_S, max(retry_after(error), 0.5 * 2 ** (attempt - 1)) * random.uniform(1.0, 1.2))
+    return min(MAX_WAIT_S, max(retry_after(error), 0.5 * 2 ** (attempt - 1)) * random.uniform(1.0, 1.2))  # not in step
 
 
 def retry_after(error: Any) -> float:
