@@ -57,7 +57,9 @@ def as_good_as(text: str, options: dict[str, str]) -> str | None:
                 said = [[("not " if all_of[0].casefold() == "neither" else "") + said[0][0]] * 2]
             found = [label for label, option in options.items() if _verdicts(pattern, option) in said]
     stems = {label: _stemmed(option) for label, option in options.items()}
-    if not found and all(len(stem) > 3 for stem in stems.values()):  # "The pressure decreases." for "It will decrease"
+    if (
+        not found and " " in text.strip() and all(len(stem) > 3 for stem in stems.values())
+    ):  # "The pressure decreases." for "It will decrease"
         found = options_named(_stemmed(_REJECTED.sub("", spaced(text))), stems, False)
     last = {label: option.split()[-1] for label, option in options.items()}
     if not found and all(re.fullmatch(r"(?:[A-Z][\w.'-]+ ?){2,3}", option) for option in options.values()):

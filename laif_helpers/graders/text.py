@@ -59,6 +59,12 @@ _COPULA = re.compile(
     r"(?<=[\u3040-\u30ff\u4e00-\u9fff])(?:です|である)$|(?<=[\uac00-\ud7a3])입니다$|(?<=[\u0900-\u097f]) है$"
 )
 """What closes a statement in languages that put their verb last; "।" and "。" are full stops by then."""
+_IS = (
+    r"(?<!\bno )(?<!\bnon )(?<!\bnão )(?<!\bnie )(?<!\bне )(?<!\bphải )(?<!不)"
+    r"(?:\b(?:is|are|was|were|es|est|ist|è|é|är|er|jest|là|adalah|este|je|ni|είναι|является|هي|هو|היא|הוא)\b|'s|="
+    r"|(?<=[^\W\d]):(?= )|(?<=[^\W\d] )[—–](?= )|(?<=\w)(?:是|为|為|は|คือ|[은는](?= ))) ?(?:(?:the|an?|το|η|ο) )?"
+)
+"""What stands before the answer in "The capital is Paris."; a denial before it makes another sentence of it."""
 _SENTENCE_BEHIND = re.compile(r"\n\n[A-Z][^\n]*\s[^\n]*[.!]\s*\Z")
 _ARTICLE = re.compile(r"\A(?:an?|the) (?=\w{2,}(?: \w+)?\Z)")  # of a few words: a list of words has none, nor "A and C"
 _NAMED = re.compile(r"\A[a-z]\w* ?= ?\[?(?=[-\w])")
@@ -103,7 +109,7 @@ def _stated(gold: str) -> str:
 def _ends_on(gold: str, read: str) -> bool:
     """Whether the last sentence is "The capital is Paris." for Paris."""
     last = normal(_STOP.split(read.strip())[-1])
-    return re.search(rf"(?:\b(?:is|are|was|were)|'s|[=:]) (?:the |an? )?{re.escape(normal(gold))}\Z", last) is not None
+    return re.search(rf"{_IS}{re.escape(normal(gold))}(?: است)?\Z", last) is not None
 
 
 def _undressed(text: str, dress: "re.Pattern[str]" = _DRESS) -> str:
@@ -117,14 +123,14 @@ def _undressed(text: str, dress: "re.Pattern[str]" = _DRESS) -> str:
 def normal(text: str) -> str:
     """Case, spacing, commas between words, list marks, quotes, the final stop and how a letter is composed do not
     count; brackets do."""
-    text = unicodedata.normalize("NFKC", text).casefold().translate(_SPELLED)
+    text = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i").translate(_SPELLED)
     marks = re.findall(r"(?<!\S)\(?(\d{1,3}|[a-z])[.):]+(?=\s+[^\W\d])", text)
     if len(marks) > 1 and marks in ([str(n + 1) for n in range(len(marks))], [*string.ascii_lowercase[: len(marks)]]):
         text = re.sub(r"(?<!\S)\(?(?:\d{1,3}|[a-z])[.):]+(?=\s)", "", text)
     text = _ITEM.sub("", text)
     text = re.sub(r",?\s+and\s+(?=\S+\s*\Z)", " ", text)
     text = re.sub(r"(?<=[a-z)])_\{?(\d+)\}?", r"\1", text)  # H_2O
-    text = _COPULA.sub("", re.sub(r"[*`\"“”$\\]", "", text).strip().rstrip(".!").strip())
+    text = _COPULA.sub("", re.sub(r"[*`\"“”«»「」『』$\\]", "", text).strip().rstrip(".!").strip())
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
     text = re.sub(r"(?<=\d)\s(?=[a-zµ°%])|(?<=\w)\s(?==)|(?<==)\s", "", re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text))
