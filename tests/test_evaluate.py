@@ -13,7 +13,7 @@ from laif_helpers import benchmarks, evaluate, models, paths, recipe
 from laif_helpers.evaluate import grading, jobs
 from laif_helpers.evaluate import recorded as evaluate_recorded
 from laif_helpers.models.server import ServerError
-from laif_helpers.records import Completion, Message, Response, read_jsonl, read_rows, write_jsonl
+from laif_helpers.records import Completion, Example, Message, Response, read_jsonl, read_rows, write_jsonl
 
 LIMIT = 12
 
@@ -295,6 +295,17 @@ def test_one_answer_is_traced_from_question_to_grade() -> None:
     places = [page.index(text) for text in [*order, "3 is not 2", "a second grader"]]
     assert places == sorted(places)
     assert evaluate.traced(pd.DataFrame(columns=list(rows[0]))) == "<p>No answer.</p>"
+
+
+@pytest.mark.parametrize(("others", "correct"), [("Or 7?</think>\n#### 5", False), ("#### 5", True)])
+def test_a_thought_that_a_server_s_template_opens_and_the_limit_cuts_is_no_answer(others: str, correct: bool) -> None:
+    """Qwen 3 and DeepSeek R1 behind a server without a reader of thoughts."""
+    bench = benchmarks.get("gsm8k")
+    item = Example("a", "gsm8k", "test", "How many?", "12")
+    done = [Completion("So #### 12, or is it", 1, 9, "length"), *(Completion(others, 1, 9) for _ in range(3))]
+    cut = grading.to_responses(bench, [item] * 4, done, "m", "test", audit=True)[0]
+    assert (cut.correct, cut.readable, cut.second_correct) == (correct, correct, True if correct else None)
+    assert ("never ends" in cut.reason) != correct
 
 
 def test_the_gallery_shows_model_text_without_running_it() -> None:

@@ -483,10 +483,10 @@ def test_marks_of_a_thought_stay_in_the_text_if_they_are_special_tokens(tmp_path
     make_tokenizer(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     ids = tokenizer("a7b8", add_special_tokens=False)["input_ids"]
-    assert local_model.texts_of(tokenizer, [[*ids, 4, 0]]) == ["a7b8"]
+    assert local_model.texts_of(tokenizer)([[*ids, 4, 0]]) == ["a7b8"]
     tokenizer.add_special_tokens({"extra_special_tokens": [*SPECIAL[1:], *marks]})
     first, last = tokenizer.convert_tokens_to_ids(list(marks))
-    assert local_model.texts_of(tokenizer, [[first, *ids[:2], last, *ids[2:], 4, 0]]) == [f"{marks[0]}a7{marks[1]}b8"]
+    assert local_model.texts_of(tokenizer)([[first, *ids[:2], last, *ids[2:], 4, 0]]) == [f"{marks[0]}a7{marks[1]}b8"]
 
 
 def test_a_template_that_loses_one_question_is_told(tiny: Path, tmp_path: Path) -> None:

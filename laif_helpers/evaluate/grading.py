@@ -3,6 +3,7 @@
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from laif_helpers import machine, models, sandbox
@@ -29,6 +30,7 @@ def to_responses(
 
     ``audit``: the second grader reads them as well.
     """
+    completions = _with_thoughts_opened(completions)
     grades = grade_all(benchmark, examples, completions)
     seconds: list[Second] = [(None, "")] * len(grades)
     if audit:
@@ -56,6 +58,20 @@ def to_responses(
         )
         for example, completion, grade, second in zip(examples, completions, grades, seconds, strict=True)
     ]
+
+
+def _with_thoughts_opened(completions: list[Completion]) -> list[Completion]:
+    """With the mark that a server's template writes before each answer and that no text shows, for those that were cut
+    inside the thought. That it writes one shows in most others, which end a thought that they never began."""
+    whole = [done.text for done in completions if done.finish == "stop"]
+    if 2 * sum(map(turns.closes_alone, whole)) <= len(whole):
+        return completions
+
+    def inside(done: Completion) -> bool:
+        parts = turns.split(done.text)
+        return done.finish == "length" and not (parts.thought or parts.open)
+
+    return [replace(done, text=f"<think>\n{done.text}") if inside(done) else done for done in completions]
 
 
 def grade_all(benchmark: Benchmark, examples: list[Example], completions: list[Completion]) -> list[Grade]:

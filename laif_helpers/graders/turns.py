@@ -117,6 +117,12 @@ def opened(prompt: str) -> str:
     return ""
 
 
+def closes_alone(text: str) -> bool:
+    """Whether a text ends a thought that it never began: the template did."""
+    first = _MARK.search(text)
+    return bool(first and not first["opens"] and not first["pair"])
+
+
 def own_turn(text: str) -> str:
     """The answer of ``text``, cut at the end of the turn or at the beginning of a new question.
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -216,22 +216,22 @@ def answer(
         return
     longest = max(len(prompt.ids) + prompt.limit for prompt in prompts)
     rows = batch_size or rows_that_fit(local.model, longest)
-    opened = thoughts.opened(local.tokenizer.decode(prompts[0].ids[-48:]))
+    read, opened = texts_of(local.tokenizer), thoughts.opened(local.tokenizer.decode(prompts[0].ids[-48:]))
     for answers in decoding.decode(local.model, prompts, local.stop_ids, batch_size=rows, temperature=how.temperature):
-        for done, text in zip(answers, texts_of(local.tokenizer, [a.ids for a in answers]), strict=True):
+        for done, text in zip(answers, read([a.ids for a in answers]), strict=True):
             # a thought that the prompt has opened and that never ends must not be taken for an answer
             text = opened + text if opened and thoughts.split(opened + text).open else text
             finish = "stop" if done.stopped else "length"
             yield done.index, Completion(text, len(ids[done.index]), done.generated, finish)
 
 
-def texts_of(tokenizer: Any, answers: list[list[int]]) -> list[str]:
-    """Texts without special tokens. Marks of thoughts stay: nothing else tells a thought from the answer behind it."""
+def texts_of(tokenizer: Any) -> Callable[[list[list[int]]], list[str]]:
+    """Reads answers without special tokens. Marks of thoughts stay: nothing else tells a thought from the answer."""
     special = {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     left_out = {i for i, content in special.items() if not thoughts.is_mark(content)}
-    if len(left_out) < len(special):
-        return list(tokenizer.batch_decode([[i for i in ids if i not in left_out] for ids in answers]))
-    return list(tokenizer.batch_decode(answers, skip_special_tokens=True))
+    if len(left_out) == len(special):
+        return partial(tokenizer.batch_decode, skip_special_tokens=True)
+    return lambda answers: tokenizer.batch_decode([[i for i in ids if i not in left_out] for ids in answers])
 
 
 def log_probabilities(model: Any, ids: Any) -> Any:
