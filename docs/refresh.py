@@ -1,6 +1,7 @@
 """Put a finished run's table and figures into the README: ``python docs/refresh.py quickstart|practice_seeds|…``.
 
-Nothing in the README's tables is typed by hand: this copies what the run wrote. ``quickstart`` and ``tripost`` write
+Nothing in the README's tables is typed by hand: this copies what the run wrote. ``quickstart``, ``tripost`` and
+``league_gallery`` (``league_practice.yaml`` under that name, arms rft and opd_contrast, one seed) write
 ``docs/gallery/``: one executed copy of each notebook, small enough to be read on a page of the repository. ``league``
 writes ``docs/league.md`` with its figures, of the runs named in ``LEAGUE`` that are there; their tables are kept as CSV
 in ``docs/league/``, and a run that is not there is shown from them.

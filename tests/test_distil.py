@@ -55,6 +55,17 @@ def test_every_arm_rolls_out_the_budget_and_no_held_out_item(arm: str, failed: i
     assert chosen == distil.choose(p), "the draw is the seed's"
 
 
+@pytest.mark.model
+def test_a_teacher_that_is_the_target_diverges_at_no_token() -> None:
+    p, chosen = questions("opd")
+    rows = distil.scored(p, chosen[0])
+    answer = joined.pairs(p, p.previous, "practice", p.error_split)
+    (text,) = (response.text for example, response in answer if example.id == chosen[0].example.id)
+    assert "".join(row["token"] for row in rows).startswith(text) and {row["divergence, nats"] for row in rows} == {0}
+    assert all(0 <= row["teacher, %"] == row["target, %"] <= 100 for row in rows)
+    assert chosen[0].asked.endswith(f"Right: {chosen[0].example.gold}")
+
+
 def test_a_test_question_is_never_rolled_out(monkeypatch: pytest.MonkeyPatch) -> None:
     test = [("practice:x", item.question) for item in TRAIN[:50]]
     monkeypatch.setattr(distil.lessons, "test_questions", lambda p: test)

@@ -31,6 +31,10 @@ class Question:
     def messages(self) -> list[Message]:
         return benchmarks.get(self.example.benchmark).messages(self.example)
 
+    @property
+    def asked(self) -> str:
+        return f"{benchmarks.get(self.example.benchmark).question_text(self.example)}\n\nRight: {self.example.gold}"
+
 
 def choose(p: StageParameters) -> list[Question]:
     """``p.budget`` questions a benchmark, drawn with the seed, and the rows of ``p.folder.repair_records``.
@@ -92,8 +96,9 @@ def ask_teacher(p: StageParameters, chosen: Sequence[Question], most: int = 60) 
 
 
 def scored(p: StageParameters, question: Question) -> list[dict[str, Any]]:
-    """The target's last answer to a question, token by token, as training will score it: the log-probabilities (nats)
-    that teacher and target give it, and the divergence KL(target || teacher) of the whole distributions there."""
+    """The target's last answer to a question, token by token, as training will score it: the probabilities (per cent)
+    that teacher and target give it, and the divergence KL(target || teacher) of the whole distributions there (nats).
+    """
     answered = joined.pairs(p, p.previous, question.example.benchmark, p.error_split)
     by_id = {example.id: response for example, response in answered}
     answer, scores, ids, start = by_id[question.example.id].text, [], [], 0
@@ -104,11 +109,11 @@ def scored(p: StageParameters, question: Question) -> list[dict[str, Any]]:
         start = len(prompt)
         scores.append(local.log_probabilities(loaded.model, ids)[start - 1 : -1])
     teacher, target = scores
-    away = (target.exp() * (target - teacher)).sum(-1)
+    away = (target.exp() * (target - teacher)).sum(-1).clamp(min=0)
+    texts = [loaded.tokenizer.decode([token]) for token in ids[start:]]
+    given = (100 * each.exp()[range(len(texts)), ids[start:]] for each in (teacher, target))
+    columns = zip(texts, *(column.tolist() for column in (*given, away)), strict=True)
     return [
-        {
-            **{"token": loaded.tokenizer.decode([token]), "teacher": round(float(teacher[at, token]), 2)},
-            **{"target": round(float(target[at, token]), 2), "divergence": round(float(away[at]), 2)},
-        }
-        for at, token in enumerate(ids[start:])
+        {"token": text, "teacher, %": round(theirs, 1), "target, %": round(own, 1), "divergence, nats": round(far, 2)}
+        for text, theirs, own, far in columns
     ]

@@ -24,10 +24,11 @@ def by_question(attempts: Sequence[Attempt]) -> pd.DataFrame:
 
 
 def examples(found: Sequence[Lesson], n: int = 4) -> pd.DataFrame:
-    """A few answers of each fate."""
+    """A few answers of each fate, each to another question."""
     rows = [(lesson.status, lesson.reason, lesson.question, lesson.response) for lesson in found]
     table = pd.DataFrame(rows, columns=["status", "reason", "question", "the target's answer"])
-    return table.groupby("status").head(n).reset_index(drop=True)
+    apart = table.drop_duplicates(["status", "question"])
+    return apart.groupby("status").head(n).sort_values("status", kind="stable").reset_index(drop=True)
 
 
 def ended(p: StageParameters, attempts: Sequence[Attempt], found: Sequence[Lesson]) -> str:
