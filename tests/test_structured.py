@@ -337,6 +337,8 @@ def test_forms_that_no_schema_asked_for(reply: str) -> None:
 def test_latex_whose_backslash_json_takes_for_a_sign_is_taught_as_latex() -> None:
     text = reply(MATH | {"answer": "SLASHfrac{6}{2} SLASHtimes 1SLASHnext"}).replace("SLASH", "\\")
     assert structured.samples(text, "math")[0][1] == "\\frac{6}{2} \\times 1\next\n#### 5"
+    code = reply(CODE | {"answer": "def twice(n: int) -> int:\n\te = 2\ne = 2\n\ttext = 3\n\treturn e * n"})
+    assert structured._object(code)["samples"][0]["answer"] == json.loads(code)["samples"][0]["answer"]  # type: ignore[index]
 
 
 def test_a_task_and_what_it_is_about_are_one_question() -> None:

@@ -42,14 +42,15 @@ def numbered(value: Any) -> list[dict[str, Any]] | None:
 
 
 _LATEX = (
-    "frac|tfrac|times|text|theta|tan|to|triangle|therefore|boxed|begin|beta|bar|binom|big|ne|neq|nabla|neg|not|notin"
-    "|right|rightarrow|rho|forall"
+    r"(?:frac|tfrac|times|theta|triangle|therefore|boxed|begin|beta|bar|binom|big|nabla|right|rightarrow|rho|forall)"
+    r"(?![A-Za-z])|text\{"
 )
+r"""Commands that no word behind a tab or a new line is: ``\ne = 5`` begins a line of code."""
 
 
 def latex(text: str) -> str:
     r"""JSON with the backslashes of LaTeX doubled that mean something else there: \frac and \times begin with signs."""
-    return re.sub(rf"(?<!\\)((?:\\\\)*)\\(?=(?:{_LATEX})(?![A-Za-z]))", r"\1\\\\", text)
+    return re.sub(rf"(?<!\\)((?:\\\\)*)\\(?={_LATEX})", r"\1\\\\", text)
 
 
 def key(name: Any) -> str:
