@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,20 @@ def test_helm_has_its_labels_beside_the_answers(tmp_path: Path) -> None:
         for n in range(6)
     ], "perturbed copies are left out"
     assert (found[0].benchmark, found[0].item["answer"], found[0].gold) == ("mmlu", 1, "dog")
+
+
+@pytest.mark.parametrize(("name", "right"), [("exact_match", 1.0), ("math_accuracy", 1.0), ("quasi_exact_match", 0.0)])
+def test_helm_repeated_a_trial_s_statistics(tmp_path: Path, name: str, right: float) -> None:
+    state = {"instance": {"id": "id0", "input": {"text": "q"}}, "train_trial_index": 0, "request": {}}
+    document = {
+        "adapter_spec": {"model": "m"},
+        "request_states": [state | {"result": {"completions": [{"text": "4"}]}}],
+    }
+    (tmp_path / "scenario_state.json").write_text(json.dumps(document))
+    stats = [[{"name": {"name": each}, "mean": mean}] for each, mean in ((name, right), ("num_prompt_tokens", 9.0))]
+    trials = [{"instance_id": "id0", "train_trial_index": 0, "stats": some} for some in [*stats, []]]
+    (tmp_path / "per_instance_stats.json").write_text(json.dumps(trials))
+    assert [each.label for each in logs.read(tmp_path / "scenario_state.json")] == [right == 1.0]
 
 
 def test_opencompass_has_its_labels_in_another_folder(tmp_path: Path) -> None:
@@ -284,6 +299,8 @@ def test_columns_of_promptfoo_are_models_and_repeats_are_samples(tmp_path: Path)
     rows.append(rows[0] | {"success": False, "failureReason": 2, "response": {"error": "status 500"}})
     (tmp_path / "a.json").write_text(json.dumps({"results": {"version": 3, "results": rows}}))
     found = logs.read(tmp_path / "a.json")
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    assert [replace(each, source="a.json") for each in logs.read(tmp_path / "a.jsonl")] == found
     assert [(each.model, each.sample) for each in found] == [
         *[("a prompt 0", 0), ("a prompt 0", 1), ("a prompt 1", 0), ("b", 0)]
     ]
