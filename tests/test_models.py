@@ -1071,12 +1071,23 @@ def test_a_server_that_is_still_loading_is_waited_for(
 ) -> None:
     """llama.cpp answers everything by 503 meanwhile, its list of models too."""
     monkeypatch.setattr(protocol, "MAX_ATTEMPTS", 1)
-    loading = error("Loading model")
+    loading = {"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}
     server = stub(lambda _, request: (200, reply(request)) if server.models else (503, loading))
     server.loading = loading
     threading.Timer(1.2, lambda: setattr(server, "models", {"data": [{"id": "m"}]})).start()
     assert generate_from(server, 1)[0].text == "echo 0"
-    assert capsys.readouterr().out.count("is not ready (503: Loading model); waiting") == 1
+    assert capsys.readouterr().out.count("is not ready (Loading model); waiting") == 1
+
+
+def test_a_gateway_that_stays_away_is_not_waited_for(
+    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_ATTEMPTS", 1)
+    server = stub(lambda _, request: (503, server.loading))
+    server.loading = error("no healthy upstream")
+    with pytest.raises(protocol.ServerError, match="no healthy upstream"):
+        generate_from(server, 1)
+    assert "waiting" not in capsys.readouterr().out
 
 
 def test_a_router_s_cause_is_told(stub: Callable[..., Stub]) -> None:

@@ -25,7 +25,7 @@ OF_ONE_PROMPT, PROMPT_ATTEMPTS = frozenset({400, 413, 422}), 3
 """Refusals that may concern one prompt alone, and how often that prompt is sent before its refusal stops everything."""
 MAX_WAIT_S = 60.0
 EMPTY = {"insufficient_quota", "billing_not_active", "exceeded_current_quota_error", "insufficient_balance"}
-LOADING_S = 600
+_LOADING = re.compile(r'"type": ?"unavailable_error"|"estimated_time":')  # llama.cpp's kind of error, TGI's estimate
 MAX_REQUEST_S = 1_200.0
 """Wall time for one request with all its attempts; refusals for coming too fast (429) are bounded by it alone."""
 FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", None), "stop")
@@ -84,14 +84,14 @@ def connect(url: str, timeout_s: float) -> Any:
 
 
 async def loaded(client: Any, url: str) -> Any:
-    """Wait for a server that says that it is still loading (503), as llama.cpp does for minutes, but not for ever."""
-    for second in range(LOADING_S):
+    """Wait ten minutes at most for a server with a field that says it is loading; other failures are the requests'."""
+    for second in range(600):
         try:
             return await client.get("/models", cast_to=object, options={"timeout": 5.0})
         except Exception as error:  # a server need not know this address, and may answer it as it likes
-            if getattr(error, "status_code", None) != 503:
+            if not _LOADING.search(str(getattr(getattr(error, "response", None), "text", ""))):
                 return None
-            second or tqdm.write(f"server {url} is not ready (503: {error_text(error)}); waiting")
+            second or tqdm.write(f"server {url} is not ready ({error_text(error)}); waiting")
             await asyncio.sleep(1.0)
 
 
