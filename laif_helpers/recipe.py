@@ -257,6 +257,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _sentence(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["input"] is None:
+        return f"{place}: no value; write one, or leave the key out for its default"
     return f"{place}: {message} (given: {problem['input']!r})" if place else message
 
 

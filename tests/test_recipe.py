@@ -69,6 +69,7 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"prices": "cheap"}, "prices: 'cheap' is no mapping"),
         ({"prices": "{cheap"}, "prices: '{cheap' is no mapping"),
         ({"MAX-USD": 3}, "unknown recipe key 'MAX-USD'; did you mean 'max_usd'?"),
+        ({"limit": None}, "limit: no value; write one, or leave the key out"),
         ({"learning_rate": float("inf")}, "learning_rate: .*finite"),
         ({"prices": {"m": {"input": float("inf"), "output": 1}}}, "prices.m.input: .*finite"),
         ({"seed": 2**32}, "seed: .*less than 4294967296"),
