@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from instructing import GOOD, answer_items, completion, llm_parameters, practice_parameters, practice_server
@@ -128,6 +128,7 @@ class Shelf:
     """A Batch endpoint that is done at once, with a result file of the test's own making."""
 
     status = "completed"
+    about: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, lines: Any) -> None:
         self.lines, self.asked, self.batches, self.sent = lines, b"", 0, 0
@@ -137,7 +138,8 @@ class Shelf:
             rows = [json.loads(line) for line in self.asked.split(b"\n") if line.strip()]
             return 200, "\n".join(self.lines(row["custom_id"], at) for at, row in enumerate(rows)).encode()
         known = {"id": "b", "object": "batch", "status": self.status, "output_file_id": "out", "metadata": {}}
-        return (200, json.dumps(known | {"errors": None}).encode()) if self.batches else (404, b'{"error": {}}')
+        known |= {"errors": None} | self.about
+        return (200, json.dumps(known).encode()) if self.batches else (404, b'{"error": {}}')
 
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         if path.endswith("/files"):
@@ -207,6 +209,15 @@ def test_a_reply_is_read_wherever_a_maker_s_line_holds_it(form: Any, monkeypatch
     with shelf(line) as (url, store):
         _, replies = asked(llm_parameters(url, batch=True, probe=0))
         assert len(replies) == 10 and store.sent == 1
+
+
+@pytest.mark.parametrize(
+    "about", [{"status": "SUCCESS"}, {"status": "ended"}, {"errors": [{"message": "x"}]}, {"request_counts": {}}]
+)
+def test_a_batch_ends_in_each_maker_s_words(about: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shelf, "about", about)
+    with shelf(lambda key, at: result(key, GOOD.format(n=at, m=at + 2))) as (url, _):
+        assert len(asked(llm_parameters(url, batch=True, probe=0))[1]) == 10
 
 
 @pytest.mark.parametrize("mark", ["\u2028", "\x85"])
