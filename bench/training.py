@@ -69,7 +69,7 @@ def defaults(settings: train_settings.Settings, tokenizer: Any, samples: list[di
 
     arguments = SFTConfig(
         output_dir=settings.folder, num_train_epochs=1, report_to="none", save_strategy="no", disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(), bf16=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(), bf16=torch.cuda.is_available() or settings.dtype == "bfloat16",
     )  # fmt: skip
     data = Dataset.from_list(samples)
     return SFTTrainer(
