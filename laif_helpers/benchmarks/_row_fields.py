@@ -18,17 +18,8 @@ EMPTY_CELLS = frozenset(("nan", "n/a", "na", "#n/a", "null", "-", "?", "<na>", "
 """How spreadsheets and programs write a cell without a value."""
 _UNSEEN = (
     *("context", "passage", "paragraph", "image", "images", "document", "article"),
-    *(
-        "input",
-        "instruction",
-        "instructions",
-        "system",
-        "system_prompt",
-        "premise",
-        "hypothesis",
-        "dialogue",
-        "messages",
-    ),
+    *("input", "instruction", "instructions", "system", "system_prompt"),
+    *("premise", "hypothesis", "dialogue", "messages"),
     *("table", "story", "background", "body", "history", "conversation", "text", "paragraphs", "audio", "video"),
 )
 """What other data sets ask about beside the question."""

@@ -95,9 +95,8 @@ def _undressed(text: str) -> Iterator[str]:
         yield quoted[1].replace("\\r", "").replace("\\n", "\n")
     yield _without_prompts(text[text.find(">>> ") :])
     yield re.sub(r"^[ \t]*(?:>[ \t]?)+", "", text, flags=re.MULTILINE)
-    yield re.sub(
-        r"^[ \t]*(?:\d{1,3}[ \t]?[:|]?|In \[\d+\]:|\.{3}:)[ \t]", "", text, flags=re.MULTILINE
-    )  # numbered lines
+    # numbered lines
+    yield re.sub(r"^[ \t]*(?:\d{1,3}[ \t]?[:|]?|In \[\d+\]:|\.{3}:)[ \t]", "", text, flags=re.MULTILINE)
     yield re.sub(r"^-.*\n|^(?:\+\+\+|@@|```).*|^[+ ]", "", text, flags=re.MULTILINE)
     yield html.unescape(re.sub(r"<[^<>\n]{1,80}>|\[/?(?:code|[A-Z]{4,})\]|`", "\n", text))
 

@@ -164,9 +164,8 @@ def english(text: str, options: bool = False, labels: Mapping[str, str] = Mappin
         text = _NUMBER_WORDS.sub(_digits, _SINO_RUN.sub(lambda run: run[0].translate(_SINO), text))
     if text.isascii() and not _SHARED_LETTERS.search(text):
         return text
-    text = re.sub(
-        r"(?<![\w'])([A-J])(?:['’][dt][iı]r|\s(?:şıkk|seçene)\w+)\b", r"\1.", text
-    )  # "B'dir" is Turkish for "is B"
+    # "B'dir" is Turkish for "is B"
+    text = re.sub(r"(?<![\w'])([A-J])(?:['’][dt][iı]r|\s(?:şıkk|seçene)\w+)\b", r"\1.", text)
     text, labels = text.translate(_STOPS), labels or _FOREIGN
     if options:
         text = _lettered(text, labels)  # once more below, because a phrase may have touched its label

@@ -20,16 +20,8 @@ CALLED = {
     "final": ("final_answer", "final_number", "result", "numeric_answer", "answer_number", "value"),
     "options": ("choices", "answers", "answer_options", "answer_choices", "alternatives"),
     "letter": (
-        *(
-            "answer",
-            "correct",
-            "correct_answer",
-            "correct_option",
-            "correct_choice",
-            "answerkey",
-            "answer_key",
-            "label",
-        ),
+        *("answer", "correct", "correct_answer", "correct_option", "correct_choice"),
+        *("answerkey", "answer_key", "label"),
         *("correct_letter", "answer_letter", "right_answer", "gold", "key", "solution"),
     ),
     "why": ("explanation", "reason", "rationale", "reasoning", "justification"),

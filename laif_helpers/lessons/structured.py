@@ -226,18 +226,12 @@ def _sample(item: Any, family: families.Family) -> tuple[str, str, str]:
     fields = family.sample.model_fields
     if isinstance(item, dict):
         inner = [value for value in item.values() if isinstance(value, dict)]
-        item = (
-            inner[0]
-            if len(inner) == 1 and not _is_sample(item) and ("question" in inner[0] or len(item) == 1)
-            else item
-        )
+        wrapped = len(inner) == 1 and not _is_sample(item) and ("question" in inner[0] or len(item) == 1)
+        item = inner[0] if wrapped else item
         item = {forms.key(key): names.plain(value) for key, value in forms.spoken(item).items()}
         for name in item.keys() & {"answer", "final", "solution"}:
-            item |= (
-                {forms.key(key): names.plain(value) for key, value in item.pop(name).items()}
-                if isinstance(item[name], dict)
-                else {}
-            )
+            if isinstance(item[name], dict):
+                item |= {forms.key(key): names.plain(value) for key, value in item.pop(name).items()}
         item = names.named(item, fields)
     known = {key: value for key, value in item.items() if key in fields} if isinstance(item, dict) else item
     try:

@@ -191,9 +191,8 @@ def choice(question: list[str], answer: list[str]) -> Sample | None:
     """A question with its options: the reason, then ``The answer is B.``; None without options or letter."""
     stem: list[str] = []
     options: list[str] = []
-    lines = [
-        re.sub("[ \u2705\u2713\u2714\u2611\ufe0f]+$", "", line) for line in _plain(question)
-    ]  # ticks tell the answer
+    # a tick behind an option tells the answer
+    lines = [re.sub("[ \u2705\u2713\u2714\u2611\ufe0f]+$", "", line) for line in _plain(question)]
     if not any(re.match(r"\W*B[).]", line) for line in lines):  # the options stand side by side
         lines = _BESIDE.sub("\n", re.sub(r"\s+(?=\(?A[).]\s)", "\n", "\n".join(lines))).split("\n")
     for line in (line.strip() for line in lines if line.strip()):

@@ -164,9 +164,8 @@ def weights(name: str) -> int:
     folder = resolve(name)
     if not folder.is_dir():
         return 0
-    headers = (
-        _header(file)[0] or {} for file in folder.glob("*model*.safetensors")
-    )  # not consolidated.safetensors, the same again
+    # not consolidated.safetensors, which holds the same weights again
+    headers = (_header(file)[0] or {} for file in folder.glob("*model*.safetensors"))
     shapes = [part["shape"] for header in headers for tensor, part in header.items() if tensor != "__metadata__"]
     base = adapter_base(folder)
     return sum(math.prod(shape) for shape in shapes) + (weights(base) if base else 0)
