@@ -1,10 +1,10 @@
-"""Put a finished run's table and figures into the README: ``python docs/refresh.py quickstart|practice_seeds|…``.
+"""Put a finished run's tables and figures into the pages: ``python docs/refresh.py quickstart|practice_seeds|…``.
 
-Nothing in the README's tables is typed by hand: this copies what the run wrote. ``quickstart``, ``tripost`` and
-``league_gallery`` (``league_practice.yaml`` under that name, arms rft and opd_contrast, one seed) write
-``docs/gallery/``: one executed copy of each notebook, small enough to be read on a page of the repository. ``league``
-writes ``docs/league.md`` with its figures, of the runs named in ``LEAGUE`` that are there; their tables are kept as CSV
-in ``docs/league/``, and a run that is not there is shown from them.
+Nothing in the tables of README and ``docs/results.md`` is typed by hand: this copies what the run wrote.
+``quickstart``, ``tripost`` and ``league_gallery`` (``league_practice.yaml`` under that name, arms rft and
+opd_contrast, one seed) write ``docs/gallery/``: one executed copy of each notebook, small enough to be read on a page
+of the repository. ``league`` writes ``docs/league.md`` with its figures, of the runs named in ``LEAGUE`` that are
+there; their tables are kept as CSV in ``docs/league/``, and a run that is not there is shown from them.
 """
 
 import re
@@ -47,8 +47,7 @@ def seeds_table(run: RunDir) -> str:
 
 
 def claim_table(run: RunDir) -> str:
-    """Mean ± sd over seeds of every arm, whole benchmarks and practice's gaps alone, then LE and LEC against the other
-    arms, paired by seed."""
+    """Mean ± sd over seeds of every arm, whole benchmarks and practice's gaps alone."""
     slices = pd.read_csv(run.compare / "slices.csv").query("benchmark == 'practice' and facet == 'gap'")
     cells = slices.groupby(["iteration", "value", "arm"], sort=False)["accuracy"].agg(["mean", "std"]).mul(100)
     start = cells.xs("vanilla", level="arm")["mean"].droplevel("iteration")
@@ -57,14 +56,11 @@ def claim_table(run: RunDir) -> str:
         f"| {k} | practice: {part} | {start[part]:.1f} | {' | '.join(row)} |"
         for (k, part), row in after.drop("vanilla", level="arm").unstack("arm", sort=False).T.items()
     ]
-    return "\n".join([_over_seeds(run), *parts, "", _paired(run)])
+    return "\n".join([(run.compare / "seeds.md").read_text("utf-8").strip(), *parts])
 
 
-def _over_seeds(run: RunDir) -> str:
-    return (run.compare / "seeds.md").read_text("utf-8").strip()
-
-
-def _paired(run: RunDir) -> str:
+def pairs_table(run: RunDir) -> str:
+    """LE and LEC against the other arms, paired by seed, folded."""
     versus = pd.read_csv(run.compare / "versus.csv")
     versus = versus[versus["iteration"] == versus["iteration"].max()]
     lines = ["| after the last iteration | benchmark | difference, 95 % | p, Holm | verdict |", "|---" * 5 + "|"]
@@ -211,10 +207,11 @@ def _number(value: Any) -> str:
 
 
 TABLES = {
-    "practice_seeds": ("seeds", seeds_table),
-    "practice_claim": ("claim", claim_table),
-    "smollm2_practice": ("smollm2_practice", claim_table),
+    "practice_seeds": {"seeds": seeds_table},
+    "practice_claim": {"claim": claim_table, "claim_pairs": pairs_table},
+    "smollm2_practice": {"smollm2_practice": claim_table, "smollm2_practice_pairs": pairs_table},
 }
+PAGES = ("README.md", "docs/results.md")
 
 
 def main(name: str) -> None:
@@ -226,16 +223,15 @@ def main(name: str) -> None:
     if name == "league":
         tables = {each: table.strip() for each, table in league().items() if each not in TABLES}
     elif name in TABLES:
-        marker, table_of = TABLES[name]
-        tables = {marker: table_of(run)}
+        tables = {marker: table_of(run) for marker, table_of in TABLES[name].items()}
     else:
         tables = {name: (run.compare / "table.md").read_text("utf-8").strip()}
-    readme = ROOT / "README.md"
-    text = readme.read_text("utf-8")
-    for marker, table in tables.items():
-        pattern = re.compile(rf"(<!-- {marker}:begin[^\n]*-->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
-        text = pattern.sub(lambda found, table=table: f"{found[1]}{table}\n{found[2]}", text)
-    readme.write_text(text, "utf-8")
+    for page in PAGES:
+        text = (ROOT / page).read_text("utf-8")
+        for marker, table in tables.items():
+            pattern = re.compile(rf"(<!-- {marker}:begin[^\n]*-->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
+            text = pattern.sub(lambda found, table=table: f"{found[1]}{table}\n{found[2]}", text)
+        (ROOT / page).write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

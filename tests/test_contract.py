@@ -18,6 +18,7 @@ from laif_helpers.benchmarks import Benchmark
 from laif_helpers.cli import commands
 from laif_helpers.paths import NOTEBOOKS, ROOT
 from laif_helpers.recipe import StageParameters
+from laif_helpers.records import write_jsonl
 from laif_helpers.runner import notebook, plan
 from laif_helpers.sections import READS, keys_of
 from laif_helpers.train import settings as train_settings
@@ -326,8 +327,9 @@ def test_there_are_the_recipes_that_the_commands_name() -> None:
     }
 
 
-def test_commands_in_the_readme_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "docs/results.md"])
+def test_commands_on_a_page_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     assert {"run", "test", "lab", "bench", "lint"} <= targets
     blocks = "\n".join(re.findall(r"```(?:bash|sh|console)?\n(.*?)```", text, re.S) + re.findall(r"`([^`\n]+)`", text))
@@ -338,6 +340,18 @@ def test_commands_in_the_readme_exist() -> None:
     for path in re.findall(r"\b((?:papermill_runs|notebooks|docs|tests|data|figures)/[\w./-]+\.\w+)", blocks):
         made_by_a_run = len(Path(path).parts) > 2 and path.startswith("papermill_runs/")
         assert made_by_a_run or (ROOT / path).exists(), path
+
+
+def test_the_readmes_recipe_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another target (no hub here) and one more line that a reader would add: where the instructor listens."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\ntarget: ")[2].partition("\n```")[0]
+    own = tmp_path / "mydata.jsonl"
+    write_jsonl(own, [{"question": "What is 6 times 7?", "answer": "42"}])
+    recipe_file = tmp_path / "mine.yaml"
+    recipe_file.write_text(f"target: data/nano #{text}".replace("mydata.jsonl]", f"{own}]"), "utf-8")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    made_plan = plan.make(recipe_file)
+    assert {stage.arm for stage in made_plan.stages} >= {"vanilla", "fine_tuning", "auggpt", "le", "lec"}
 
 
 def test_lines_ignored_are_anchored() -> None:
