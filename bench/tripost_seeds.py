@@ -72,7 +72,7 @@ def table_of(run: Path) -> pd.DataFrame:
     arms = sorted({path.parent.parent.name for point in points for path in point.glob("*/iter*/repair")})
     lines = []
     for arm in arms:
-        shared = arm == "vanilla" and (run / arm).is_dir()  # the untouched target, of which each seed's folder has a copy
+        shared = arm == "vanilla" and (run / arm).is_dir()  # each seed's folder has a copy
         for k in range(0 if arm == "vanilla" else 1, 10):
             mine = rows_of([run] if shared else points, arm, k)
             plain = rows_of(points, "fine_tuning", k) if arm != "fine_tuning" else {}
