@@ -228,7 +228,7 @@ class TrainingSection(Section):
     )
     lora_rank: int = Field(0, ge=0, description="0: full fine-tuning")
     lora_alpha: int = Field(0, ge=0, description="the adapter's scale times its rank; 0: twice the rank")
-    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="share of the adapter's inputs left out in training")
     load_in_4bit: bool = Field(False, description="QLoRA: the frozen base in 4 bits (extra qlora: bitsandbytes)")
     merge_lora: bool = Field(False, description="the checkpoint is the whole model with the adapter in it")
     save_steps: int = Field(0, ge=0, description="steps between states to go on from; 0: a quarter of the training")

@@ -342,6 +342,13 @@ def test_commands_on_a_page_exist(page: str) -> None:
         assert made_by_a_run or (ROOT / path).exists(), path
 
 
+def test_the_page_of_keys_is_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    pages = importlib.import_module("recipe_page")
+    assert pages.PAGE.read_text("utf-8") == pages.page(), "a key has changed: python docs/recipe_page.py"
+    assert all(f"| `{key}` |" in pages.page() for key in recipe.Recipe.model_fields)
+
+
 def test_the_readmes_recipe_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With another target (no hub here) and one more line that a reader would add: where the instructor listens."""
     text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\ntarget: ")[2].partition("\n```")[0]
