@@ -13,8 +13,8 @@ from laif_helpers.sections import Section
 PAGE = ROOT / "docs" / "recipe.md"
 HEAD = """# Every key of a recipe
 
-A recipe is a YAML file of these keys; a key that it leaves out has its default. In a notebook's parameters cell the same
-keys stand in capitals. A list, if the key takes one value, is a sweep: the run has a point for each. Written by
+A recipe is a YAML file of these keys; a key that it leaves out has its default. In a notebook's parameters cell the
+same keys stand in capitals. A list, if the key takes one value, is a sweep: the run has a point for each. Written by
 `python docs/recipe_page.py` from `laif_helpers/sections.py`.
 """
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
