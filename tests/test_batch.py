@@ -220,6 +220,37 @@ def test_a_batch_ends_in_each_maker_s_words(about: dict[str, Any], monkeypatch: 
         assert len(asked(llm_parameters(url, batch=True, probe=0))[1]) == 10
 
 
+@pytest.mark.parametrize("late", [1, 99])
+def test_a_result_file_that_is_not_there_yet_is_waited_for_and_no_reply_given_up(
+    late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch has ended, and its file is gone, empty or cut for a while, or for ever."""
+    monkeypatch.setattr(Shelf, "about", {"request_counts": {"total": 10, "completed": 10, "failed": 0}})
+    parts = iter([(404, b"{}"), (200, b""), *[(200, result("nobody", GOOD).encode())] * late])
+    whole = Shelf.get
+
+    def get(store: Shelf, path: str) -> tuple[int, bytes]:
+        return next(parts, None) or whole(store, path) if path.endswith("/content") else whole(store, path)
+
+    monkeypatch.setattr(Shelf, "get", get)
+    with shelf(lambda key, at: result(key, GOOD.format(n=at, m=at + 2))) as (url, store):
+        p = llm_parameters(url, batch=True, probe=0)
+        if late == 1:
+            assert len(asked(p)[1]) == 10
+        else:
+            with pytest.raises(RuntimeError, match="gives only 1 lines of the 10 results of batch b: 10 requests stay"):
+                asked(p)
+        assert store.sent == 1
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+        assert calls.open_batches() == [] and calls.spent() > 0
+
+
+def test_an_endpoint_without_batches_is_told_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shelf, "post", lambda *_: (404, b'{"detail": "Not Found"}'))
+    with shelf(None) as (url, _), pytest.raises(RuntimeError, match=r"\(Not Found\).* batch: false"):
+        asked(llm_parameters(url, batch=True, probe=0))
+
+
 @pytest.mark.parametrize("mark", ["\u2028", "\x85"])
 def test_a_line_of_results_ends_at_a_line_feed_alone(mark: str) -> None:
     text = GOOD.replace("guesses.", "guesses.MARK It counts.")

@@ -610,6 +610,7 @@ def answered(p: recipe.StageParameters) -> recipe.StageParameters:
         ({"prompt_tokens": 100}, 1.0),
         ({"prompt_tokens": -100, "completion_tokens": -50}, 1.0),
         ({"input_tokens": 100, "output_tokens": 50}, 600e-6),
+        ({"prompt_tokens": 10**30, "completion_tokens": 10**30}, 1.0),  # no number that a ledger can hold
         ({}, 1.0),
     ],
 )

@@ -808,6 +808,7 @@ def test_server_works_inside_a_running_event_loop(stub: Callable[..., Stub]) -> 
         (200, {"choices": []}, r"failed 6 times on one request \(last: ErrorBody: .*'choices': \[\]"),
         (200, {"detail": "no model"}, r"failed 6 times on one request \(last: ErrorBody: .*no model"),
         (200, error("no credit", "402"), r"refuses the request \(402: no credit\)"),
+        (200, b"[" * 5_000, r"failed 6 times on one request \(last: RecursionError"),
     ],
 )
 def test_server_failures_are_told_in_a_sentence(
@@ -866,6 +867,24 @@ def test_what_all_prompts_are_refused_for_stops_the_run(
 ) -> None:
     with pytest.raises(server_model.ServerError, match=rf"refuses the request \({words}"):
         generate_from(stub(lambda *_: (status, body)))
+
+
+@pytest.mark.parametrize("slow_s", [0.0, 0.3])
+def test_a_server_that_refuses_all_prompts_from_some_moment_on_stops_the_run(
+    stub: Callable[..., Stub], slow_s: float
+) -> None:
+    """Half of the answers would count as wrong otherwise; those that are on their way say nothing of the others."""
+
+    def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
+        if request["messages"][-1]["content"] not in "012345":
+            return 400, error(TOO_LARGE)
+        time.sleep(slow_s)
+        return 200, reply(request)
+
+    reported: list[Completion] = []
+    with pytest.raises(server_model.ServerError, match=r"refuses the request \(400: 'max_tokens' is too large"):
+        generate_from(stub(behave), on_done=lambda _, completion: reported.append(completion))
+    assert [answer.finish for answer in reported] == ["stop"] * 6
 
 
 @pytest.mark.parametrize("status", [400, 403, 413, 422, 500, 503])

@@ -341,6 +341,14 @@ def test_latex_whose_backslash_json_takes_for_a_sign_is_taught_as_latex() -> Non
     assert structured._object(code)["samples"][0]["answer"] == json.loads(code)["samples"][0]["answer"]  # type: ignore[index]
 
 
+def test_half_a_surrogate_pair_inside_json_costs_no_sample() -> None:
+    told = {"diagnosis": "It \U0001f600 guesses \ud83d.", "samples": [MATH]}
+    reply = json.dumps(told).replace("pots", r"pots \udc00")
+    assert structured.diagnosis(reply) == "It \U0001f600 guesses \ufffd."
+    ((question, _),) = structured.parse(reply, "math")
+    assert question == "Ann has 3 pots \ufffd and buys 2. How many?"
+
+
 def test_a_task_and_what_it_is_about_are_one_question() -> None:
     text = reply({"instruction": "Solve it.", "input": MATH["question"], "output": "3 + 2 = 5\n#### 5"})
     assert structured.parse(text, "math") == [(f"Solve it.\n{MATH['question']}", "3 + 2 = 5\n#### 5")]

@@ -116,10 +116,11 @@ async def _submit(to: Batching, sent: Sent, bodies: dict[str, Any]) -> Sent:
     except openai.APIError as error:
         if isinstance(error, openai.APIStatusError) and error.status_code < 500:
             _done(to, sent, 0)
-            if not protocol.too_fast(error):
+            if not protocol.too_fast(error) and error.status_code not in {404, 405}:
                 protocol.wait_or_raise(error, 1, to.p.instructor_model, url_of(to.p))
         raise protocol.ServerError(
-            f"server {url_of(to.p)} did not take the batch ({protocol.error_text(error)}); run again to go on"
+            f"server {url_of(to.p)} did not take the batch ({protocol.error_text(error)}); run again to go on, or set "
+            "batch: false if it knows no batches"
         ) from None
     return _known(to, sent, created.id)
 
@@ -154,14 +155,44 @@ def _done(to: Batching, sent: Sent, attempts: int) -> None:
 
 async def _collect(to: Batching, sent: Sent) -> str:
     """Wait for a batch and write down its replies; returns why some are missing. What failed was not paid for."""
-    batch = await _wait_for(to, sent)
-    problems = [error.message for error in getattr(batch.errors, "data", None) or []]
-    for file in (batch.output_file_id, batch.error_file_id):
-        if file:
-            found = await _patiently(to, functools.partial(to.client.files.content, file))
-            problems += _record(found.content.decode("utf-8-sig", "replace"), sent, to)
+    for _ in range(protocol.MAX_ATTEMPTS):
+        batch = await _wait_for(to, sent)
+        lines = [line for file in (batch.output_file_id, batch.error_file_id) for line in await _lines(to, file)]
+        if not (late := len(lines) < _completed(batch)):
+            break
+        await asyncio.sleep(POLL_S)  # the files of a batch that has ended may come later, or piece by piece
+    problems = [error.message for error in getattr(batch.errors, "data", None) or []] + _record(lines, sent, to)
+    if late:
+        raise _lost(to, sent, f"gives only {len(lines)} lines of the {_completed(batch)} results of batch {sent.id}")
     _done(to, sent, 1)
     return str(problems[0]) if problems else f"its status is {batch.status}"
+
+
+def _completed(batch: Any) -> int:
+    return (batch.request_counts and batch.request_counts.completed) or 0
+
+
+async def _lines(to: Batching, file: str | None) -> list[str]:
+    """The lines of a result file; none if it is not there. A line ends at a line feed alone: other characters that end
+    lines may stand inside its JSON."""
+    import openai
+
+    try:
+        found = file and await _patiently(to, functools.partial(to.client.files.content, file))
+    except protocol.ServerError as error:
+        if not isinstance(error.__context__, openai.NotFoundError):
+            raise
+        found = None
+    return [*filter(str.strip, found.content.decode("utf-8-sig", "replace").split("\n"))] if found else []
+
+
+def _lost(to: Batching, sent: Sent, what: str) -> protocol.ServerError:
+    """The error for replies that may have been paid for, so that what was reserved for them stays counted."""
+    left = len(sent.reserved) - len(to.ledger.replies(sent.reserved))
+    to.ledger.end_batch(sent.token)
+    return protocol.ServerError(
+        f"server {url_of(to.p)} {what}: {left} requests stay counted as spent, and the next run asks them again"
+    )
 
 
 async def _patiently(to: Batching, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -188,13 +219,8 @@ async def _wait_for(to: Batching, sent: Sent) -> Any:
             except protocol.ServerError as error:
                 if not isinstance(error.__context__, openai.NotFoundError):
                     raise
-                # It may have been paid for, so what was reserved stays counted; the next run asks anew.
-                to.ledger.end_batch(sent.token)
-                raise protocol.ServerError(
-                    f"server {url_of(to.p)} knows no batch {sent.id} any more: its {len(sent.reserved)} requests stay "
-                    "counted as spent, and the next run asks them again"
-                ) from None
-            bar.update(((batch.request_counts and batch.request_counts.completed) or 0) - bar.n)
+                raise _lost(to, sent, f"knows no batch {sent.id} any more") from None
+            bar.update(_completed(batch) - bar.n)
             if str(batch.status).lower() in ENDED:
                 return batch
             await asyncio.sleep(POLL_S)
@@ -202,24 +228,21 @@ async def _wait_for(to: Batching, sent: Sent) -> Any:
 
 def _opened(value: Any) -> Any:
     """A value that a maker has written as a string of JSON."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         return json.loads(value) if isinstance(value, str) else value
     return value
 
 
-def _record(content: str, sent: Sent, to: Batching) -> list[str]:
-    """Write down the replies of a result file; returns what the others say is wrong. Makers differ in where the
-    completion lies in a line, and some write no status.
-
-    A line ends at a line feed alone: other characters that end lines may stand inside its JSON.
-    """
+def _record(lines: list[str], sent: Sent, to: Batching) -> list[str]:
+    """Write down the replies of result files; returns what the others say is wrong. Makers differ in where the
+    completion lies in a line, and some write no status."""
     problems = []
     known = set(to.ledger.replies(sent.reserved))
-    for line in filter(str.strip, content.split("\n")):
+    for line in lines:
         try:
             row = json.loads(line)
             key, response = str(row.get("custom_id")), _opened(row.get("response"))
-        except (json.JSONDecodeError, AttributeError):
+        except (json.JSONDecodeError, AttributeError, RecursionError):
             problems.append(f"a line of the result file is no JSON object: {line[:100]!r}")
             continue
         if key not in sent.reserved or key in known:

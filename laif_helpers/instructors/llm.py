@@ -202,7 +202,7 @@ async def _send(asking: Asking, request: Asked, sent: dict[str, Any]) -> tuple[A
             if protocol.too_fast(error):
                 asking.connections.refused(sent_at, error)
             raise
-        asking.connections.succeeded()
+        asking.connections.succeeded(sent_at)
     return completion, most
 
 

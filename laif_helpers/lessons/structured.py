@@ -122,7 +122,7 @@ def _plain_reply(text: str) -> str:
     typographic ones."""
     if re.search(r"<(?:question|problem)\b[^<>]*>", text, re.I):
         text = _TAG.sub(_labelled, re.sub(r"^```(?:xml|html)?[ \t]*$", "", text, flags=re.MULTILINE))
-    text = turns.end_of_turn(re.sub(r"</?(?:tool|function)_call>", "", text))
+    text = forms.whole(turns.end_of_turn(re.sub(r"</?(?:tool|function)_call>", "", text)))
     if all(line.startswith(">") for line in text.splitlines() if line.strip()):
         text = re.sub(r"^> ?", "", text, flags=re.MULTILINE)
     return text if '"' in text else html.unescape(text).translate(dict.fromkeys(map(ord, "“”„"), '"'))

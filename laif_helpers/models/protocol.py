@@ -137,7 +137,7 @@ def recoverable() -> tuple[type[Exception], ...]:
     """What may be mended by trying again: the endpoint's errors, and a reply whose body is no chat completion."""
     import openai
 
-    return (openai.APIError, ErrorBody, json.JSONDecodeError)
+    return (openai.APIError, ErrorBody, json.JSONDecodeError, RecursionError)
 
 
 def too_fast(error: Any) -> bool:
@@ -182,7 +182,8 @@ def read_completion(reply: Any, seconds: float) -> Completion:
 def _count(usage: Any, name: str) -> int:
     """A number of tokens, also if a server writes it as a string; 0 if it is none."""
     try:
-        return max(0, int(float(usage.get(name) or 0)))
+        found = int(float(usage.get(name) or 0))
+        return found if 0 <= found < 2**31 else 0
     except (AttributeError, TypeError, ValueError, OverflowError):
         return 0
 

@@ -52,6 +52,7 @@ class Connections:
     def __init__(self, url: str, who: str = "server", most: int = MAX_CONNECTIONS):
         self.url, self.name, self.most = url, f"{who} {url}", most
         self.limit, self.open, self.answered = float(most), 0, 0
+        self.good_until = -math.inf  # when the latest of the requests was sent that were answered
         self._pause, self._paused_until, self._last_halved = 0.0, 0.0, 0.0
         self.down, self.trying = False, asyncio.Lock()
         self._changed = asyncio.Condition()
@@ -70,8 +71,8 @@ class Connections:
             self.open -= 1
             self._changed.notify_all()
 
-    def succeeded(self) -> None:
-        self.answered += 1
+    def succeeded(self, sent_at: float) -> None:
+        self.answered, self.good_until, self.down = self.answered + 1, max(self.good_until, sent_at), False
         self.limit, self._pause = min(self.most, self.limit + 1 / self.limit), 0.0
 
     def refused(self, sent_at: float, error: Any) -> None:
@@ -158,13 +159,13 @@ async def _ask_all(
 
 
 async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: Connections) -> Completion:
-    attempt, ends, answered = 0, time.monotonic() + protocol.MAX_REQUEST_S, math.inf
+    attempt, ends = 0, time.monotonic() + protocol.MAX_REQUEST_S
     while True:
         sent = form.body(body)
         async with connections as sent_at:
             try:
                 reply = await protocol.complete(client, sent)
-                connections.succeeded()
+                connections.succeeded(sent_at)
                 form.proven = True
                 return answer_of(reply, time.monotonic() - sent_at, sent)
             except protocol.recoverable() as error:
@@ -172,9 +173,9 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                     continue
                 failure = error
         attempt += not protocol.too_fast(failure)
-        others = partial(_answers_others, client, body, form, connections)
+        others = partial(_answers_others, client, body, form, connections, sent_at)
         unanswered = Completion("", 0, 0, f"error: {protocol.error_text(failure)}")
-        if getattr(failure, "status_code", None) in protocol.OF_ONE_PROMPT and await others(0):
+        if getattr(failure, "status_code", None) in protocol.OF_ONE_PROMPT and await others():
             return unanswered
         try:
             if protocol.too_fast(failure):
@@ -183,10 +184,9 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                 continue
             pause = protocol.wait_or_raise(failure, attempt, body["model"], connections.url)
         except ServerError:
-            if await others(answered):
+            if await others():
                 return unanswered
             raise
-        answered = connections.answered
         await asyncio.sleep(pause)
 
 
@@ -211,13 +211,14 @@ def answer_of(reply: Any, seconds: float, sent: dict[str, Any]) -> Completion:
 
 
 async def _answers_others(
-    client: Any, body: dict[str, Any], form: Form, connections: Connections, since: float
+    client: Any, body: dict[str, Any], form: Form, connections: Connections, sent_at: float
 ) -> bool:
-    """Whether the server has answered more than ``since`` prompts, or answers a short one now: it is not down then."""
+    """Whether the server answers a prompt that was sent after ``sent_at``, if need be a short one: it has neither gone
+    down nor changed its mind about all of them then."""
     if body["messages"] == SHORT:
         return False
     async with connections.trying:
-        if connections.answered > since:
+        if connections.good_until > sent_at:
             return True
         if not connections.down:
             try:

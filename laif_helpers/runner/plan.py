@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import arms, instructors, recipe
+from laif_helpers import arms, benchmarks, instructors, recipe
 from laif_helpers.paths import NOTEBOOKS, IterationDir, RunDir, runs_dir
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.runner import notebook
@@ -217,7 +217,8 @@ def _stages(run: RunDir, point: str, settings: Recipe, home: Home) -> Iterator[S
     # A switch waits for the arm whose iterations it shares, wherever the recipe names the two.
     named = zip(settings.arms, chains, strict=True)
     yield from (stage for _, chain in sorted(named, key=lambda pair: bool(arms.row(pair[0]).halves)) for stage in chain)
-    if not settings.stops_early:
+    measured = any(settings.test_split in benchmarks.get(name).splits for name in settings.benchmarks)
+    if measured and not settings.stops_early:
         beside = [error_map] if settings.in_domain else []
         if settings.measures_repair:
             beside.append(Stage(run, settings, REPAIR, point=home.vanilla).key)
