@@ -92,7 +92,8 @@ class Recipe(
                 "another test_split, lessons_only: true or iterations: 0"
             )
         splits = {split for name in self.benchmarks for split in get(name).splits}
-        if type(self) is Recipe and trains and self.test_split not in splits and splits - {self.error_split}:
+        unmeasured = self.test_split not in splits and not (splits <= {self.error_split} and self.measure_errors)
+        if type(self) is Recipe and trains and unmeasured:
             raise ValueError(
                 f"test_split {self.test_split!r} is no split of the benchmarks: {', '.join(sorted(splits))}"
             )

@@ -1,6 +1,7 @@
 """generate(): the same texts as plain transformers, whatever the batch; servers that fail in every way they do."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from functools import partial
@@ -371,6 +373,33 @@ def test_what_keeps_a_model_from_answering_is_told_before_it_is_loaded(
     with pytest.raises(ValueError, match=sentence):
         models.generate(str(bad), [ask("hi")], progress=False)
     assert check.problems(str(tiny)) == []
+
+
+def test_weights_that_are_no_numbers_and_links_that_lead_nowhere_are_told(tiny: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(tiny, tmp_path / "damaged"))
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][1] = torch.nan
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"1 of its weights are no numbers \(NaN\), such as model.norm.weight; fetch"):
+        models.generate(str(folder), [ask("hi")], progress=False)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("../blobs/gone")  # a hub cache that was cleared
+    assert "model.safetensors: a link that leads nowhere; fetch" in check.problems(str(folder))[0]
+
+
+def test_code_of_a_model_s_own_is_not_asked_for_and_another_way_is_named(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "own"))
+    config = {"model_type": "mynew", "auto_map": {"AutoConfig": "mine.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text("raise SystemExit('it ran')")
+    (found,) = check.problems(str(folder))
+    assert "custom code" in found and "can be served (serve:)" in found
+    assert "[y/N]" not in capsys.readouterr().out
 
 
 def test_a_missing_part_of_the_weights_is_told(tiny: Path, tmp_path: Path) -> None:
@@ -1268,6 +1297,24 @@ def test_serve_failures_are_told_in_a_sentence(tmp_path: Path) -> None:
         serve("no-such-server {model} {port}", "m"),
     ):
         pass
+    with pytest.raises(ValueError, match="No closing quotation; close"), serve("vllm serve '{model} {port}", "m"):
+        pass
+
+
+def test_a_server_that_dies_while_it_answers_is_told_with_its_last_words(tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    script.write_text(SERVER.replace("self.send", "self.path == '/die' and exit(7); self.send", 1))
+    script.write_text(script.read_text().replace("import http", "from os import _exit as exit\nimport http"))
+    command = f"{sys.executable} {script} {{model}} {{port}} {tmp_path / 'pids'}"
+    log = tmp_path / "serve.log"
+    told = r"ended with exit status 7: nobody answers; its log .* ends: serving m"
+    with pytest.raises(RuntimeError, match=told), models.serve(command, "m", log=log) as url:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(url.replace("/v1", "/die"))
+        time.sleep(0.3)
+        raise RuntimeError("nobody answers")
+    with pytest.raises(RuntimeError, match=r"^its own$"), models.serve(command, "m", log=log):
+        raise RuntimeError("its own")
 
 
 def test_importing_loads_nothing_heavy() -> None:

@@ -140,6 +140,16 @@ def test_plan_of_two_iterations(toy: Toy) -> None:
     assert set(by_key["compare/06_compare"].after) == {*ends, first_map}, "06 reads the clusters of 02"
 
 
+def test_where_no_benchmark_has_the_test_split_nothing_is_compared(toy: Toy) -> None:
+    data = toy.root / "mine.jsonl"
+    data.write_text('{"question": "1 + 1?", "answer": "2", "split": "train"}\n')
+    alone = {"benchmarks": [str(data)], "in_domain": [str(data)], "arms": ["fine_tuning"], "iterations": 1}
+    assert keys(toy.plan(**alone | {"iterations": 0}))[-1] == "vanilla/iter0/02_error_analysis"
+    assert keys(toy.plan(**alone))[-1] == "fine_tuning/iter1/01_evaluate", "which measures what it learned from"
+    with pytest.raises(ValueError, match="test_split 'test' is no split of the benchmarks: train"):
+        toy.plan(**alone, measure_errors=False)
+
+
 @pytest.mark.parametrize("repairs, task", [(False, "practice"), (True, "word_sorting")])
 def test_every_stage_comes_after_what_it_waits_for(toy: Toy, repairs: bool, task: str) -> None:
     arms = [name for name, arm in ARMS.items() if (arm.notebook == "07_tripost") == repairs and name != "vanilla"]

@@ -39,10 +39,11 @@ def problems(name: str, taught: bool = False) -> list[str]:
         base = adapter_base(folder) or path
         if base != path and (away := target.unreachable(base, "the adapter's base")):
             return [away]
-        config = AutoConfig.from_pretrained(base)
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False)  # else it asks whoever sits there
         tokenizer = tokenizer_of(name)
     except Exception as error:  # other people's configs and tokenizers raise anything
-        return [f"model {name!r} cannot be read: {' '.join(str(error).split())[:400]}"]
+        words = " ".join(str(error).split())[:400]
+        return [f"model {name!r} cannot be read: {words}; what transformers alone cannot read can be served (serve:)"]
     rows = embedded_rows(folder) or config.get_text_config().vocab_size
     told = (
         architecture(name, config),
@@ -73,6 +74,9 @@ def unreadable(folder: Path) -> Iterator[str]:
     if not folder.is_dir():
         return
     fetch = "fetch it again, or run `git lfs pull` in its folder"
+    if gone := sorted(file for file in folder.iterdir() if not file.exists()):
+        yield f"{gone[0]}: a link that leads nowhere; {fetch}"
+        return
     for file in sorted(folder.glob("*.json")):
         text = file.read_bytes()
         if text.startswith(_POINTER) or not _is_json(text):
@@ -128,8 +132,7 @@ def _header(file: Path) -> tuple[dict[str, Any] | None, int]:
 
 def adapter_base(folder: Path) -> str:
     """What to load below a LoRA adapter's folder; "" if it is none. Raises ValueError if the adapter does not say."""
-    adapter = folder / "adapter_config.json"
-    if not adapter.is_file():
+    if not (adapter := folder / "adapter_config.json").is_file():
         return ""
     base = str(read_json(adapter).get("base_model_name_or_path") or "")
     places = [place for place in (resolve(base), folder / base) if (place / "config.json").is_file()]
@@ -153,7 +156,7 @@ def tokenizer_of(name: str) -> Any:
     folder = resolve(name)
     own = str(folder) if folder.is_dir() else name
     bare = folder.is_dir() and not [*folder.glob("tokenizer*")]
-    tokenizer = AutoTokenizer.from_pretrained(base_of(name) if bare else own)
+    tokenizer = AutoTokenizer.from_pretrained(base_of(name) if bare else own, trust_remote_code=False)
     if not tokenizer.chat_template:  # older processors of images and text keep it in a file of their own
         tokenizer.chat_template = records.read_state(folder / "chat_template.json").get("chat_template")
     return tokenizer
@@ -220,10 +223,9 @@ def template(name: str, tokenizer: Any) -> str:
 def content_form(tokenizer: Any) -> str:
     """How the template takes a message's content: ``text``, ``parts`` ([{"type": "text", …}]), or ``lost``."""
     for form in ("text", "parts"):
+        turns = [in_form({"role": "user", "content": PROBE}, form)]
         try:
-            text = tokenizer.apply_chat_template(
-                [in_form({"role": "user", "content": PROBE}, form)], tokenize=False, add_generation_prompt=True
-            )
+            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except Exception:  # a template may raise anything of its own: this form is not for it
             continue
         # A list that is written as Python spells it is no use of parts.

@@ -132,6 +132,10 @@ def _weights(path: str, dtype: Any) -> Any:
     model, info = AutoModelForCausalLM.from_pretrained(base or path, dtype=dtype, output_loading_info=True)
     if missing := sorted(info["missing_keys"]):  # transformers draws them at random, and the model answers all the same
         raise ValueError(f"its files lack {len(missing)} of the weights, such as {missing[0]}; fetch or save it again")
+    # the least number of a matrix is NaN if one is; every answer of such a model would be an empty one
+    wide = ((name, part) for name, part in model.named_parameters() if part.element_size() > 1 and part.numel())
+    if bad := [name for name, part in wide if part.min().isnan()]:
+        raise ValueError(f"{len(bad)} of its weights are no numbers (NaN), such as {bad[0]}; fetch or save it again")
     if not base:
         return model
     # Merged: an adapter kept apart costs two more products a layer and token.

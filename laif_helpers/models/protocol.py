@@ -9,6 +9,7 @@ import os
 import random
 import re
 import time
+from collections.abc import Iterator
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 from urllib.parse import urlparse
@@ -227,12 +228,15 @@ def first_choice(reply: Any) -> dict[str, Any]:
 def never_sent(error: Any) -> bool:
     """Whether a call failed before its request was out, so that nobody can have billed it. The client calls a
     connection that breaks while the answer is written a failed one too; what lies below tells them apart."""
-    names = []
-    link: BaseException | None = error
-    while link:
-        names.append(type(link).__name__)
-        link = link.__cause__ or link.__context__
+    names = [type(link).__name__ for link in _chain(error)]
     return any(name.startswith("ClientConnector") or name in ("ConnectionTimeoutError", "gaierror") for name in names)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, and so on to the root."""
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
@@ -277,14 +281,9 @@ def retry_after(error: Any) -> float:
 
 def _root(error: Any) -> BaseException:
     """The error itself; of a connection that broke, which the client calls a time-out, what broke it."""
-    root: BaseException = error
-    while (
-        not isinstance(error, json.JSONDecodeError)
-        and getattr(error, "status_code", None) is None
-        and (cause := root.__cause__ or root.__context__)
-    ):
-        root = cause
-    return error if isinstance(root, TimeoutError) else root
+    *_, root = _chain(error)
+    told = isinstance(error, json.JSONDecodeError) or getattr(error, "status_code", None) is not None
+    return error if told or isinstance(root, TimeoutError) else root
 
 
 def error_text(error: Any) -> str:

@@ -173,9 +173,9 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                     continue
                 failure = error
         attempt += not protocol.too_fast(failure)
-        others = partial(_answers_others, client, body, form, connections, sent_at)
+        others = partial(_answers_others, client, body, form, connections)
         unanswered = Completion("", 0, 0, f"error: {protocol.error_text(failure)}")
-        if getattr(failure, "status_code", None) in protocol.OF_ONE_PROMPT and await others():
+        if getattr(failure, "status_code", None) in protocol.OF_ONE_PROMPT and await others(sent_at):
             return unanswered
         try:
             if protocol.too_fast(failure):
@@ -184,7 +184,7 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                 continue
             pause = protocol.wait_or_raise(failure, attempt, body["model"], connections.url)
         except ServerError:
-            if await others():
+            if await others(math.inf):
                 return unanswered
             raise
         await asyncio.sleep(pause)

@@ -31,18 +31,24 @@ def serve(command: str, model: str, *, log: Path, healthy_within_s: float = HEAL
     process = launch.start(arguments, log, _environment())
     try:
         _wait_until_healthy(process, port, log, healthy_within_s)
-        yield f"http://127.0.0.1:{port}/v1"
+        try:
+            yield f"http://127.0.0.1:{port}/v1"
+        except RuntimeError as error:
+            if (code := process.poll()) is None:
+                raise
+            raise RuntimeError(f"the serve command ended with exit status {code}: {error}{_tail(log)}") from None
     finally:
         launch.end(process, patience=END_WITHIN_S)
 
 
 def _arguments(command: str, model: str, port: int) -> list[str]:
-    # Split first: a path with a space stays one argument.
-    parts = [part.replace("{model}", model).replace("{port}", str(port)) for part in shlex.split(command)]
-    program = shutil.which(
-        parts[0], path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    )
-    if program is None:
+    try:
+        split = shlex.split(command)  # first: a path with a space stays one argument
+    except ValueError as error:
+        raise ValueError(f"serve command {command!r}: {error}; close its quotation marks") from None
+    parts = [part.replace("{model}", model).replace("{port}", str(port)) for part in split]
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    if not (program := shutil.which(parts[0], path=places)):
         raise ValueError(f"serve command: no program {parts[0]!r} is installed; install it or give its full path")
     return [program, *parts[1:]]
 

