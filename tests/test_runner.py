@@ -325,6 +325,20 @@ def test_new_iteration_and_new_arm_run_only_what_is_new(toy: Toy) -> None:
     }
 
 
+def test_two_files_of_one_name_are_both_looked_at(toy: Toy) -> None:
+    files = [toy.root / folder / "mine.jsonl" for folder in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(
+            "".join(f'{{"question": "1 + 1?", "answer": "2", "split": "{s}"}}\n' for s in ("train", "test"))
+        )
+    both = [str(file) for file in files]
+    toy.run(benchmarks=both, in_domain=both, iterations=0)
+    for file in files:
+        file.write_text(file.read_text().replace('"2"', '"3"'))
+        assert "vanilla/iter0/01_evaluate" in toy.run(benchmarks=both, in_domain=both, iterations=0)[1]
+
+
 def test_redo_runs_an_unchanged_notebook_again(toy: Toy) -> None:
     toy.run()
     assert sorted(toy.run(redo=("05",))[1]) == ["fine_tuning/iter1/05_train_deepspeed", "le/iter1/05_train_deepspeed"]

@@ -175,14 +175,7 @@ def _completed(batch: Any) -> int:
 async def _lines(to: Batching, file: str | None) -> list[str]:
     """The lines of a result file; none if it is not there. A line ends at a line feed alone: other characters that end
     lines may stand inside its JSON."""
-    import openai
-
-    try:
-        found = file and await _patiently(to, functools.partial(to.client.files.content, file))
-    except protocol.ServerError as error:
-        if not isinstance(error.__context__, openai.NotFoundError):
-            raise
-        found = None
+    found = file and await _patiently(to, functools.partial(to.client.files.content, file))
     return [*filter(str.strip, found.content.decode("utf-8-sig", "replace").split("\n"))] if found else []
 
 
@@ -196,13 +189,16 @@ def _lost(to: Batching, sent: Sent, what: str) -> protocol.ServerError:
 
 
 async def _patiently(to: Batching, call: Callable[[], Awaitable[Any]]) -> Any:
-    """The result of a call that costs nothing, tried again as often as any request. Raises ServerError."""
+    """The result of a call that costs nothing, tried again as often as any request; None for what the endpoint does
+    not know. Raises ServerError."""
     import openai
 
     failures = 0
     while True:
         try:
             return await call()
+        except openai.NotFoundError:
+            return None
         except openai.APIError as error:
             failures += not protocol.too_fast(error)
             wait = protocol.wait_or_raise(error, max(failures, 1), to.p.instructor_model, url_of(to.p))
@@ -210,16 +206,10 @@ async def _patiently(to: Batching, call: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def _wait_for(to: Batching, sent: Sent) -> Any:
-    import openai
-
     with tqdm(total=len(sent.reserved), unit="request", desc=f"batch {sent.id[:16]}") as bar:
         while True:
-            try:
-                batch = await _patiently(to, functools.partial(to.client.batches.retrieve, sent.id))
-            except protocol.ServerError as error:
-                if not isinstance(error.__context__, openai.NotFoundError):
-                    raise
-                raise _lost(to, sent, f"knows no batch {sent.id} any more") from None
+            if not (batch := await _patiently(to, functools.partial(to.client.batches.retrieve, sent.id))):
+                raise _lost(to, sent, f"knows no batch {sent.id} any more")
             bar.update(_completed(batch) - bar.n)
             if str(batch.status).lower() in ENDED:
                 return batch

@@ -6,6 +6,7 @@ every cell marked ``completed``.
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -184,9 +185,13 @@ def _model(stage: Stage, k: int) -> Iterator[tuple[str, Path]]:
 
 
 def _benchmark_files(settings: Recipe) -> Iterator[tuple[str, Path]]:
+    named = Counter[str]()
     for name in settings.benchmarks:
         if sources := _benchmarks.get(name).own_files:
-            yield from ((f"data/{path.name}", path) for path in sources)
+            for path in sources:
+                again = f" ({named[path.name]})" if named[path.name] else ""  # train.jsonl of another folder
+                named[path.name] += 1
+                yield f"data/{path.name}{again}", path
             continue
         folders = [folder / name for folder in data_dirs(settings.data_dir)]
         yield from _tree(f"data/{name}", next((folder for folder in folders if folder.is_dir()), folders[0]))

@@ -96,9 +96,7 @@ def status_table(run_plan: RunPlan, running: list[str]) -> str:
     lines = []
     for stage in run_plan.stages:
         row = manifest.latest(stage.run).get(stage.key, {})
-        state = "running" if stage.key in running else row.get("status", "to do")
-        if state == "running" and stage.key not in running:
-            state = "killed"
+        state = "running" if stage.key in running else row.get("status", "to do").replace("running", "killed")
         lines.append(_line(state, stage.key, row, str(row.get("reason", ""))))
     return plain("\n".join(lines))
 
