@@ -1,15 +1,16 @@
 """Defines the rows that stages exchange, and reads and writes them."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import pydantic
 import pydantic.dataclasses
@@ -225,13 +226,9 @@ def read_jsonl(path: str | os.PathLike[str], record: type[T]) -> list[T]:
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Any]) -> int:
     """Write dataclasses or dicts, one a line, atomically: a reader sees the old file or the whole new one."""
-    named = (row if isinstance(row, dict) else _named(row) for row in rows)
+    # ``asdict`` would copy all that is in a row, which takes longer than writing it
+    named = (row if isinstance(row, dict) else {f.name: getattr(row, f.name) for f in fields(row)} for row in rows)
     return _write_lines(Path(path), (json.dumps(row, ensure_ascii=False, default=asdict) for row in named))
-
-
-def _named(row: Any) -> dict[str, Any]:
-    """A row's fields as they are: ``asdict`` copies all that is in them, which takes longer than writing it."""
-    return {field.name: getattr(row, field.name) for field in fields(row)}
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -275,22 +272,26 @@ def file_hash(files: Iterable[Path]) -> str:
     return found.hexdigest()
 
 
+def to_disk(handle: IO[Any]) -> None:
+    """Force what was written to the disk; some network file systems do not know how, and keep it in their own way."""
+    handle.flush()
+    try:
+        os.fsync(handle.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+
+
 def _write_lines(path: Path, lines: Iterable[str]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary, count = Path(name), 0
+    temporary, count = path.with_name(f".{path.name}.{secrets.token_hex(4)}"), 0
     try:
         # Half a surrogate pair, as a model's answer may hold, is no reason to lose the file.
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as handle:
+        with temporary.open("x", encoding="utf-8", errors="replace") as handle:
             for line in lines:
                 handle.write(line + "\n")
                 count += 1
-            handle.flush()
-            os.fsync(handle.fileno())
-        # mkstemp makes the file private; a result is as readable as any other file of the user's.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+            to_disk(handle)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

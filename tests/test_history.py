@@ -1,6 +1,9 @@
 """The manifest's lines: appended as a run goes on, one for each attempt when it is read or compacted."""
 
+import contextlib
+import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from laif_helpers import records
 from laif_helpers.runner import history
 
 RUNNING, DONE = {"stage": "a", "started": "1", "status": "running"}, {"stage": "a", "started": "1", "status": "done"}
@@ -115,3 +119,22 @@ def test_a_writer_that_is_killed_loses_no_line_it_finished(manifest: Path) -> No
         writer.kill()
         finished = max([20, *map(int, writer.stdout.read().split())])
     assert len(history.rows(manifest)) in (finished + 1, finished + 2)
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOSYS, errno.EIO])
+def test_a_file_system_that_cannot_be_asked_to_force_its_files_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    before = os.umask(0o027)
+    try:
+        for write in (history.append, records.write_json):
+            with pytest.raises(OSError, match="output") if error == errno.EIO else contextlib.nullcontext():
+                write(tmp_path / "file", {"stage": "s", "status": "done"})
+                assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "no half is left behind"

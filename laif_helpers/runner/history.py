@@ -5,12 +5,11 @@ An attempt has several lines while the run goes on (``running``, then how it end
 
 import functools
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.records import write_jsonl
+from laif_helpers.records import to_disk, write_jsonl
 
 Row = dict[str, Any]
 
@@ -28,8 +27,7 @@ def append(path: Path, row: Row) -> None:
                 handle.seek(0)
                 handle.truncate(handle.read().rfind(b"\n") + 1)
         handle.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-        handle.flush()
-        os.fsync(handle.fileno())
+        to_disk(handle)
 
 
 def rows(path: Path) -> list[Row]:
