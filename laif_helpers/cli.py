@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -244,6 +245,10 @@ def overrides(settings: list[str]) -> dict[str, Any]:
 
 def app() -> None:
     """The command; a problem of the user's is one sentence, with exit status 2."""
+    # a service may have closed them: what is opened next must not take their places
+    while os.open(os.devnull, os.O_RDWR) <= 2:
+        pass
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of another encoding has no arrows

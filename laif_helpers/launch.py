@@ -149,8 +149,7 @@ def environment(processes: int = 1) -> dict[str, str]:
 
     ``processes`` 0: on several nodes, each of which sees to its own devices.
     """
-    env = dict(os.environ)
-    env.update(MPLBACKEND="Agg", PYTHONUNBUFFERED="1", TOKENIZERS_PARALLELISM="false")
+    env = os.environ | {"MPLBACKEND": "Agg", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
     env.pop("MASTER_PORT", None)  # a batch system's, meant for its own job; ours is on the command line
     env["PYTHONPATH"] = os.pathsep.join(part for part in (str(ROOT), env.get("PYTHONPATH", "")) if part)
     if processes > 1:
@@ -173,13 +172,7 @@ def start(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> "subprocess
         )
 
 
-def run(
-    argv: Sequence[str],
-    log: Path,
-    *,
-    env: Mapping[str, str],
-    on_wait: Callable[[], None] = lambda: None,
-) -> int:
+def run(argv: Sequence[str], log: Path, *, env: Mapping[str, str], on_wait: Callable[[], None] = lambda: None) -> int:
     """Run ``argv`` in a session of its own with its output in ``log``; return its exit status.
 
     ``on_wait`` is called ten times a second. Whatever ends the wait (Ctrl-C, an error in ``on_wait``)

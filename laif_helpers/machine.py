@@ -1,5 +1,6 @@
 """Reads what this process was granted on its machine, and which releases are installed there."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -29,10 +30,8 @@ def versions() -> dict[str, str]:
     """Version of Python and of each package that can change a result; absent ones are left out."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -80,6 +80,20 @@ def test_the_command_prints_to_a_terminal_of_another_encoding() -> None:
     assert (done.returncode, done.stdout) == (0, b"?\n"), done.stderr
 
 
+def test_the_command_runs_with_its_descriptors_closed(tmp_path: Path) -> None:
+    """As a service starts it. A file that is opened later must not be what a library prints into."""
+    file = tmp_path / "file"
+    code = (
+        "import sys; from laif_helpers import cli\nfrom tqdm.auto import tqdm\n"
+        f"def commands():\n    file = open({str(file)!r}, 'w'); print('out'); tqdm(range(3), disable=None)\n"
+        "    file.write(f'{file.fileno() > 2}')\n"
+        "cli.commands = commands; cli.app()"
+    )
+    closed = ["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", sys.executable, "-c", code]
+    assert subprocess.run(closed, check=False).returncode == 0
+    assert file.read_text() == "True"
+
+
 def test_a_stage_counts_and_writes_the_same_in_every_language(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "de_DE.ISO-8859-1")
     monkeypatch.setenv("PYTHONUTF8", "0")

@@ -59,10 +59,6 @@ class Job:
         return [self.path.with_name(f".{self.path.stem}.partial"), *sorted(parts)]
 
     @property
-    def stamp(self) -> Path:
-        return stamp_of(self.path)
-
-    @property
     def own(self) -> range:
         return range(self.part - 1, len(self.keys), self.parts)
 
@@ -83,7 +79,7 @@ def key_of(identity: str, messages: list[dict[str, str]]) -> str:
 
 def finished_before(job: Job) -> dict[str, Completion]:
     """Completions of the finished file, if the same model and settings wrote it; of a damaged one, those left."""
-    stamp = read_state(job.stamp)
+    stamp = read_state(stamp_of(job.path))
     if not job.path.is_file() or stamp.get("header") != job.header:
         return {}
     rows = list[Response]()
@@ -131,7 +127,7 @@ def finish(job: Job, model: str, audit: bool) -> Path:
         # once one of them is answered, the file is another
         "unanswered": [key for key in job.keys if job.known[key].unanswered],
     }
-    if job.path.is_file() and not job.damaged and read_state(job.stamp) == stamp:
+    if job.path.is_file() and not job.damaged and read_state(stamp_of(job.path)) == stamp:
         return job.path
     completions = [job.known[key] for key in job.keys]
     graded = to_responses(job.benchmark, job.examples, completions, model, job.split, audit)

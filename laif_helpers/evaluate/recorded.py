@@ -50,16 +50,11 @@ def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
 
 def _grade_into(path: Path, items: list[Recorded], name: str, split: str, audit: bool) -> None:
     """Grade and write the file, unless these very answers were graded by these graders before."""
-    keys = [json.dumps([item.text, item.model]) for item in items]
-    stamp: dict[str, Any] = {
-        "graders": graders_hash(),
-        "items": items_hash(keys, [item.example for item in items]),
-        "audit": audit,
-    }
+    keys, examples = [json.dumps([item.text, item.model]) for item in items], [item.example for item in items]
+    stamp: dict[str, Any] = {"graders": graders_hash(), "items": items_hash(keys, examples), "audit": audit}
     if path.is_file() and read_state(stamp_of(path)) == stamp:
         return
     answers = [Completion(item.text, 0, 0) for item in items]
-    examples = [item.example for item in items]
     graded = to_responses(benchmarks.get(name), examples, answers, items[0].model, split, audit)
     write_graded(path, graded, [item.sample for item in items], stamp)
 

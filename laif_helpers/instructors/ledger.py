@@ -190,8 +190,8 @@ def totals(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {"usd": 0.0, "tokens": 0, "seconds": 0.0, "replies": 0}
     with closing(sqlite3.connect(_address(path, "mode=ro"), uri=True)) as base:
-        tokens = base.execute("SELECT COALESCE(SUM(prompt_tokens + new_tokens), 0) FROM calls").fetchone()[0]
-        replies = base.execute("SELECT COUNT(*) FROM calls WHERE status = 'done'").fetchone()[0]
+        counts = "COALESCE(SUM(prompt_tokens + new_tokens), 0), COUNT(*) FILTER (WHERE status = 'done')"
+        tokens, replies = base.execute(f"SELECT {counts} FROM calls").fetchone()
         kept = Ledger(path, base)
         seconds = float(kept.noted(SECONDS) or 0)
         return {"usd": kept.spent(), "tokens": int(tokens), "seconds": seconds, "replies": int(replies)}

@@ -24,6 +24,8 @@ from laif_helpers.recipe import StageParameters
 
 LEAST_REPLY_TOKENS = 256
 """A reply is asked for in half the length, and half again down to this, if the endpoint refuses the longer one."""
+PERHAPS_THE_SCHEMA = frozenset({404, 500, 502, 503})
+"""OpenRouter knows no endpoint (404) for a schema, and llama.cpp's grammar fails by 500."""
 
 
 @dataclass
@@ -37,10 +39,6 @@ class Asking:
     form: Form
     stopped: Exception | None = field(default=None)
     refused: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.spending.ledger
 
 
 def check(p: StageParameters, requests: Sequence[Asked] = ()) -> None:
@@ -118,7 +116,7 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
         except protocol.recoverable() as error:
             if _learned(p, form, error, sent):
                 continue
-            if getattr(error, "status_code", None) in REFUSED:
+            if (status := getattr(error, "status_code", None)) in REFUSED:
                 following = next(shapes, None)
                 if following is None:
                     return _refuse(asking, request, error)
@@ -127,7 +125,7 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
             try:
                 pause = _wait(asking, error, attempt := attempt + 1, ends)
             except protocol.ServerError:
-                if as_json and p.reply_format == "auto" and not form.proven and _may_be_the_schema(error):
+                if as_json and p.reply_format == "auto" and not form.proven and status in PERHAPS_THE_SCHEMA:
                     (as_json, longest), attempt = next(shapes), 0
                     continue
                 if not _breaks_on_few(asking, error):
@@ -139,7 +137,7 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
         if not form.proven:
             form.longest = longest if longest < MAX_REPLY_TOKENS else 0
             form.left_out |= {chat.SCHEMA} if p.reply_format == "auto" and not as_json else set()
-        chat.keep_form(form, p, asking.ledger)
+        chat.keep_form(form, p, asking.spending.ledger)
         return
 
 
@@ -161,11 +159,6 @@ def _learned(p: StageParameters, form: Form, error: Any, sent: dict[str, Any]) -
         form.left_out.discard(chat.SCHEMA)  # the recipe insists on it
         return False
     return learned
-
-
-def _may_be_the_schema(error: Any) -> bool:
-    """OpenRouter knows no endpoint (404) for a schema, and llama.cpp's grammar fails by 500."""
-    return (getattr(error, "status_code", None) or 0) in {404, 500, 502, 503}
 
 
 def _breaks_on_few(asking: Asking, error: Any) -> bool:

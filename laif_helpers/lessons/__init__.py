@@ -153,7 +153,8 @@ def mix(
         taken = forbidden.keys() | {normalise(lesson.question) for lesson in mine}
         pool = [example for example in right_examples if example.benchmark == name]
         rows += [_lesson_row(lesson, forbidden) for lesson in mine]
-        rows += [_replay_row(example) for example in _replayed(name, pool, taken, replay, seed)]
+        bench, again = benchmarks.get(name), _replayed(name, pool, taken, replay, seed)
+        rows += [_row(item.id, name, "replay", bench.messages(item), worked(bench, item)) for item in again]
     random.Random(f"{seed}-mix").shuffle(rows)
     return rows
 
@@ -170,11 +171,6 @@ def _lesson_row(lesson: Lesson, forbidden: Mapping[str, str]) -> dict[str, Any]:
     asked = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
     source = "gold" if lesson.instructor == "gold" else "lesson"
     return _row(lesson.id, lesson.benchmark, source, asked, lesson.response)
-
-
-def _replay_row(example: Example) -> dict[str, Any]:
-    bench = benchmarks.get(example.benchmark)
-    return _row(example.id, bench.name, "replay", bench.messages(example), worked(bench, example))
 
 
 def _row(id: str, benchmark: str, source: str, asked: list[Message], answer: str) -> dict[str, Any]:

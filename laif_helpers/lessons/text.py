@@ -1,6 +1,7 @@
 """Reads text: an instructor's reply into samples, and a question into the keys that find duplicates."""
 
 import ast
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -92,12 +93,10 @@ def diagnosis(text: str) -> str:
     lines = text.splitlines()
     for at, line in enumerate(lines):
         if match := _DIAGNOSIS.match(line):
-            wording = [match[1]]
-            for following in lines[at + 1 :]:
-                if not following.strip() or any(start.match(following) for start in (_SAMPLE, _QUESTION)):
-                    break
-                wording.append(following.strip())
-            return " ".join(wording).strip()
+            more = itertools.takewhile(
+                lambda below: below.strip() and not (_SAMPLE.match(below) or _QUESTION.match(below)), lines[at + 1 :]
+            )
+            return " ".join([match[1], *map(str.strip, more)]).strip()
     return ""
 
 

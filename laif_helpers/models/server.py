@@ -258,9 +258,9 @@ def check_reached(url: str) -> None:
 async def context_of(client: Any, model: str) -> int:
     """Tokens that prompt and answer may have together, if the server reports it (vLLM, SGLang, llama.cpp); 0 if not."""
     # llama.cpp reports its own settings at the server's root, beside /v1.
-    for address, read in (("/models", _of_list), (urljoin(str(client.base_url), "/props"), _of_props)):
+    for address in ("/models", urljoin(str(client.base_url), "/props")):
         try:
-            found = read(await client.get(address, cast_to=object, options={"timeout": CONNECT_S}), model)
+            found = _context_in(await client.get(address, cast_to=object, options={"timeout": CONNECT_S}), model)
         except Exception:  # a server need not know these addresses, and may answer them as it likes
             continue
         if found:
@@ -268,19 +268,15 @@ async def context_of(client: Any, model: str) -> int:
     return 0
 
 
-def _of_list(reply: dict[str, Any], model: str) -> int:
+def _context_in(reply: dict[str, Any], model: str) -> int:
     rows = [row for row in reply.get("data") or [] if isinstance(row, dict)]
     names = [str(row["id"]) for row in rows if row.get("id")]
     if names and model.partition(":")[0] not in {name.partition(":")[0] for name in names}:  # llama3 is llama3:latest
         near = ", ".join(difflib.get_close_matches(model, names, n=4, cutoff=0))
         tqdm.write(f"the server lists no model {model!r}, but {near}; if it answers, look which one does")
     row = next((row for row in rows if row.get("id") == model), rows[0] if len(rows) == 1 else {})
-    found = row.get("max_model_len") or (row.get("meta") or {}).get("n_ctx") or row.get("context_length")
-    return found if isinstance(found, int) else 0
-
-
-def _of_props(reply: dict[str, Any], _: str) -> int:
-    found = (reply.get("default_generation_settings") or {}).get("n_ctx")
+    own = row.get("meta") or reply.get("default_generation_settings") or {}
+    found = row.get("max_model_len") or own.get("n_ctx") or row.get("context_length")
     return found if isinstance(found, int) else 0
 
 

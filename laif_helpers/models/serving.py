@@ -55,9 +55,8 @@ def _arguments(command: str, model: str, port: int) -> list[str]:
 
 def _environment() -> dict[str, str]:
     """Ours, with the hub cache folder made: `transformers serve` answers 500 on /v1/models while it is missing."""
-    cache = os.environ.get("HF_HUB_CACHE") or Path(
-        os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface", "hub"
-    )
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    cache = os.environ.get("HF_HUB_CACHE") or Path(home, "hub")
     with contextlib.suppress(OSError):  # a server that needs no hub cache may run where it cannot be made
         Path(cache).mkdir(parents=True, exist_ok=True)
     return {**os.environ, "PYTHONUNBUFFERED": "1"}

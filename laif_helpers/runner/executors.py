@@ -20,8 +20,6 @@ from laif_helpers import launch, machine
 from laif_helpers.paths import ROOT
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
 FOREIGN = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONDONTWRITEBYTECODE", "MPLBACKEND")
 """Variables that a user has set for other programs, and that would change, break or slow a stage: without bytecode each
 one would compile torch and transformers anew, for 5 to 15 s."""

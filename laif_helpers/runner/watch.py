@@ -9,8 +9,6 @@ from laif_helpers.runner.plan import TRAIN, RunPlan, Stage
 
 COLUMNS = ("stage", "state", "where", "done so far", "items/s", "dollars")
 EVERY_S = 2.0
-
-
 _Seen = tuple[float, int]
 """When, and how many items of a stage were seen then."""
 
