@@ -1,8 +1,13 @@
 """Says what to do with a file that is not UTF-8, and reads a row of JSON without losing one of two values."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+
+_HALF = re.compile(
+    r"(?<!\\)((?:\\\\)*)(?:(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\ud[89a-f][0-9a-f]{2})", re.IGNORECASE
+)
 
 
 def not_utf_8(path: Path, error: UnicodeDecodeError) -> ValueError:
@@ -12,6 +17,11 @@ def not_utf_8(path: Path, error: UnicodeDecodeError) -> ValueError:
         f"{path.name} > utf8-{path.name}, with the encoding that it was written in: UTF-16, WINDOWS-1252, GB18030, …; "
         "a packed file or a table is unpacked first, or its rows are written as JSON Lines"
     )
+
+
+def whole(text: str) -> str:
+    """JSON with the replacement character for half a surrogate pair, which no file and no request can hold."""
+    return _HALF.sub(lambda found: found[1] + (found[2] or r"\ufffd"), text)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import IO, Any, TypeVar
 import pydantic
 import pydantic.dataclasses
 
-from laif_helpers.encodings import ROW_JSON, not_utf_8
+from laif_helpers.encodings import ROW_JSON, not_utf_8, whole
 
 Message = dict[str, str]
 """One chat turn, ``{"role": …, "content": …}``."""
@@ -183,7 +183,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         handle.seek(0)
         if first == "[":
             try:
-                rows = ROW_JSON.decode(handle.read())
+                rows = ROW_JSON.decode(whole(handle.read()))
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path}: not valid JSON: {error}") from None
             numbered: Iterable[tuple[int, Any]] = enumerate(rows, start=1)
@@ -201,7 +201,7 @@ def _json_lines(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
         if not line:
             continue
         try:
-            yield number, ROW_JSON.decode(line)
+            yield number, ROW_JSON.decode(whole(line))
         except json.JSONDecodeError as error:
             fix = "zeros, as UTF-16 or a full disk leaves them" if "\0" in line else "one object a line is read"
             fix = "a pointer of git-lfs: fetch the file by git lfs pull" if "//git-lfs." in line[:40] else fix

@@ -180,6 +180,14 @@ def test_a_row_that_python_would_read_by_chance_or_not_at_all_is_named(tmp_path:
         benchmarks.get(str(tmp_path / "t.json"))
 
 
+def test_half_a_surrogate_pair_in_a_question_can_be_asked_and_kept(tmp_path: Path) -> None:
+    line = r'{"question": "Is \ud83d \ude00 or \\ud83d? \ud83d\ude00", "answer": "1"}'  # the third is a word
+    for name, text in (("t.jsonl", line), ("t.json", f"[{line}]")):
+        (tmp_path / name).write_text(text)
+        (item,) = benchmarks.get(str(tmp_path / name)).load("test")
+        assert item.question == "Is \ufffd \ufffd or \\ud83d? \U0001f600"
+
+
 def test_a_number_for_a_repeated_id_is_nobody_s_own_id(tmp_path: Path) -> None:
     rows = [{**SUM, "id": id} for id in ("a", "a", "a-2", "a", 0)]
     items = benchmarks.get(put(tmp_path / "mine.jsonl", *rows)).load("test")

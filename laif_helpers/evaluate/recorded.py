@@ -23,9 +23,9 @@ def evaluate(p: StageParameters, wanted: list[tuple[str, str]]) -> list[Path]:
 
     Raises ValueError when the file holds several models and none is named, or no answer to anything wanted.
     """
-    recorded = replay.load(_spec(p), p.data_dir or None)
+    spec = Target.of(p.target).name
+    recorded = replay.load(spec, p.data_dir or None)
     if len(known := sorted({item.model for item in recorded})) > 1:
-        spec = _spec(p)
         raise ValueError(
             f"target {p.target!r} holds the answers of {len(known)} models ({', '.join(known)}); pick one with '#', "
             f"e.g. target: replay:{spec.partition('#')[0]}#{known[0]}"
@@ -59,10 +59,6 @@ def _grade_into(path: Path, items: list[Recorded], name: str, split: str, audit:
     write_graded(path, graded, [item.sample for item in items], stamp)
 
 
-def _spec(p: StageParameters) -> str:
-    return Target.of(p.target).name
-
-
 def _of_split(p: StageParameters, recorded: list[Recorded], name: str, split: str) -> list[Recorded]:
     """Recorded answers to one split, in the split's own order if its questions are on this machine; ``limit`` applies.
 
@@ -90,8 +86,8 @@ def agreement(p: StageParameters, df: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     row per disagreement with what we read and why. Both are empty if the target is no recording.
     ``df``: graded answers, which are not graded again.
     """
-    whole = _spec(p).partition("#")[0]
-    loaded = replay.load(whole, p.data_dir or None) if Target.of(p.target).kind == "replay" else []
+    target = Target.of(p.target)
+    loaded = replay.load(target.name.partition("#")[0], p.data_dir or None) if target.kind == "replay" else []
     recorded = [item for item in loaded if item.label is not None and item.example.benchmark in p.benchmarks]
     done = {
         (row["model"], row["id"], row["text"]): Grade(row["correct"], row["extracted"], row["readable"], row["reason"])
@@ -113,20 +109,17 @@ def agreement(p: StageParameters, df: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
 
 def _graded(name: str, items: list[Recorded], done: dict[tuple[str, str, str], Grade]) -> list[dict[str, Any]]:
     """A row of the comparison for each answer; only those that are not ``done`` are graded."""
-    new = [item for item in items if _key(item) not in done]
+    keys = [(item.model, item.example.id, item.text) for item in items]
+    new = [item for item, key in zip(items, keys, strict=True) if key not in done]
     answers = [Completion(item.text, 0, 0) for item in new]
     fresh = iter(grade_all(benchmarks.get(name), [item.example for item in new], answers))
     rows = []
-    for item in items:
-        grade = done[_key(item)] if _key(item) in done else next(fresh)
+    for item, key in zip(items, keys, strict=True):
+        grade = done[key] if key in done else next(fresh)
         about: dict[str, Any] = {"benchmark": name, "model": item.model, "id": item.example.id}
         about |= {"gold": item.example.gold, "read": grade.extracted, "ours": grade.correct, "recorded": item.label}
         rows.append(about | {"reason": grade.reason, "text": item.text})
     return rows
-
-
-def _key(item: Recorded) -> tuple[str, str, str]:
-    return item.model, item.example.id, item.text
 
 
 def observation(table: pd.DataFrame) -> str:

@@ -53,11 +53,6 @@ def latex(text: str) -> str:
     return re.sub(rf"(?<!\\)((?:\\\\)*)\\(?={_LATEX})", r"\1\\\\", text)
 
 
-def whole(text: str) -> str:
-    """JSON with the replacement character for half a surrogate pair, which no file can hold."""
-    return re.sub(r"(?i)(\\ud[89ab]\w\w\\ud[c-f]\w\w)|\\ud[89a-f]\w\w", lambda found: found[1] or r"\ufffd", text)
-
-
 def key(name: Any) -> str:
     """newQuestion and "New question" as new_question."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|[ -]+", "_", str(name).strip()).casefold()

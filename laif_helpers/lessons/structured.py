@@ -14,6 +14,7 @@ from typing import Any
 import pydantic_core
 from pydantic import ConfigDict, ValidationError, create_model
 
+from laif_helpers.encodings import whole
 from laif_helpers.graders import turns
 from laif_helpers.key_types import NO_YAML, read_yaml
 from laif_helpers.lessons import families, forms, names
@@ -122,7 +123,7 @@ def _plain_reply(text: str) -> str:
     typographic ones."""
     if re.search(r"<(?:question|problem)\b[^<>]*>", text, re.I):
         text = _TAG.sub(_labelled, re.sub(r"^```(?:xml|html)?[ \t]*$", "", text, flags=re.MULTILINE))
-    text = forms.whole(turns.end_of_turn(re.sub(r"</?(?:tool|function)_call>", "", text)))
+    text = whole(turns.end_of_turn(re.sub(r"</?(?:tool|function)_call>", "", text)))
     if all(line.startswith(">") for line in text.splitlines() if line.strip()):
         text = re.sub(r"^> ?", "", text, flags=re.MULTILINE)
     return text if '"' in text else html.unescape(text).translate(dict.fromkeys(map(ord, "“”„"), '"'))
