@@ -585,6 +585,7 @@ def test_options_are_counted_in_other_scripts(text: str) -> None:
         ("アイウ", "答えはイです"),
         ("甲乙丙", "选乙"),
         ("가나다", "나는 압니다. 정답: 나"),
+        ("가나다", "정답은 나입니다."),
     ],
 )
 def test_labels_of_an_item_s_own_script(labels: str, text: str) -> None:

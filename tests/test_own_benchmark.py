@@ -114,6 +114,7 @@ def test_a_gold_response_writes_its_number_as_the_file_does(tmp_path: Path) -> N
         ({"question": "q?", "choices": [], "answer": "B"}, "field 'choices' is missing or empty"),
         ({"question": "q?", "answer": "1", "table": "c"}, "field 'table' would not be seen by the model"),
         ({"question": "q?", "answer": "####"}, "field 'answer' is empty"),
+        ({"question": "q?", "answer": "Ada", "aliases": ["Ada", "Ada L."]}, "field 'aliases' holds further answers"),
         ({"question": "q?", "answer": "1", "system": "c"}, "field 'system' would not be seen by the model; write it"),
         ({"question": "q?", "answer": "1", "context": "c"}, "field 'context' would not be seen by the model; write it"),
         ({"question": "q?", "answer": "Paris", "grading": "numeric"}, "'Paris', no number, and 'grading' is 'numeric'"),
@@ -279,7 +280,7 @@ def second_of(bench: benchmarks.Benchmark, item: Example, text: str) -> bool | N
     return second.second_grades(bench, [item], [text], [Grade(False, None, True, "disputed")])[0][0]
 
 
-@pytest.mark.parametrize("gold", ["B", "(b)", "a wren", "A Wren", "B. a wren", "(b) a  wren"])
+@pytest.mark.parametrize("gold", ["B", "(b)", "a wren", "A Wren", "B. a wren", "(b) a  wren", "Option B", "option_b"])
 def test_a_gold_option_is_its_label_its_text_or_both(tmp_path: Path, gold: str) -> None:
     birds = benchmarks.get(put(tmp_path / "b.jsonl", {**BIRD, "choices": ["a bat", "a wren"], "answer": gold}))
     assert birds.load("test")[0].gold == "B"
@@ -296,6 +297,13 @@ def test_every_accepted_answer_is_right(tmp_path: Path) -> None:
     assert numbers.family == "math" and numbers.grade(numbers.load("test")[0], "It is 12.5").correct
     letters = benchmarks.get(put(tmp_path / "l.jsonl", {**BIRD, "answer": ["B", "a bee"]}))
     assert letters.grade(letters.load("test")[0], "The answer is C.").correct
+
+
+def test_what_only_says_that_a_label_is_one_is_no_part_of_it(tmp_path: Path) -> None:
+    row = {**BIRD, "choices": {"option_a": "a bat", "option_b": "a wren"}, "answer": "option_b"}
+    bench = benchmarks.get(put(tmp_path / "o.jsonl", row))
+    item = bench.load("test")[0]
+    assert item.gold == "B" and bench.grade(item, "The answer is B.").correct
 
 
 @pytest.mark.parametrize("labels", [["a", "b", "c"], ["A", "B", "C"], ["1", "2", "3"], ["(a)", "(b)", "(c)"]])

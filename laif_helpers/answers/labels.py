@@ -1,55 +1,39 @@
 """Reads what logs of other tools write for an id, a text and a label."""
 
+from pathlib import Path
 from typing import Any
 
-_TRUE = "true|1|1.0|pass|passed|success|yes|right|correct|c|y|t|ok|✓|✔|✅"
-_FALSE = "false|0|0.0|fail|failed|failure|error|timeout|timed out|no|wrong|incorrect|i|n|p|f|✗|✘|❌"
-_KNOWN = dict.fromkeys(_TRUE.split("|"), True) | dict.fromkeys(_FALSE.split("|"), False)
-"""Inspect's P is partly right, and so not right."""
-_LABELS = (
-    "correct is_correct passed pass exact_match em acc accuracy pass@1 score grade verdict judgement judgment "
-    "correctness is_right success"
-)
-_IDS = (
-    "id question_id problem_id task_id item_id unique_id instance_id idx index qid uid uuid _id example_id sample_id "
-    "doc_id row_id prompt_id test_id question prompt name"
-)
-_TEXTS = (
-    "text response output prediction generation answer completion model_output model_response generated_text generated "
-    "raw_output raw_response llm_output model_answer pred reply content outputs actualoutput actual_output"
-)
-"""What plain rows call their label, the item's id and the answer, the surest names first; in any case."""
-_RESPONSES = (
-    "response prediction model_output model_response generated_text generation output model_answer llm_output pred"
-)
-"""What rows with the item's own fields call the answer; "text", "answer" and "completion" may be the item's."""
+import yaml
+
+_NAMES: dict[str, str] = yaml.safe_load(Path(__file__).with_name("names.yaml").read_text(encoding="utf-8"))
+_KNOWN = {word: kind == "true words" for kind in ("true words", "false words") for word in _NAMES[kind].split("|")}
 _INSIDE = ("choices", "message", "content", "text", "output")
 
 
 def label_name(row: dict[str, Any]) -> str:
     """The field that says whether a row's answer is right; "" if it has none."""
-    named = _named(row, _LABELS)
+    named = _named(row, "labels")
     known = [name for name in named if row[name] is not None]  # "correct" may hold the right letter
     clear = [name for name in known if truth(row[name]) is not None and len(str(row[name])) > 1]
     return next((name for name in known if isinstance(row[name], bool)), (clear or known or named or [""])[0])
 
 
 def id_name(row: dict[str, Any]) -> str:
-    return next(iter(_named(row, _IDS)), "")
+    return next(iter(_named(row, "ids")), "")
 
 
 def response_name(row: dict[str, Any]) -> str:
-    return next(iter(_named(row, _RESPONSES)), "")
+    return next(iter(_named(row, "responses")), "")
 
 
-def _named(row: dict[str, Any], names: str) -> list[str]:
+def _named(row: dict[str, Any], kind: str) -> list[str]:
     written = {name.casefold(): name for name in reversed(row)}
-    return [written[name] for name in names.split() if name in written]
+    return [written[name] for name in _NAMES[kind].split() if name in written]
 
 
 def text_of(row: dict[str, Any]) -> str:
     """A row's answer, "" if it has none. Raises ValueError if it is no text, nor one text in a list or a message."""
-    name = next((name for name in _named(row, _TEXTS) if row[name] is not None), "")
+    name = next((name for name in _named(row, "texts") if row[name] is not None), "")
     value = row.get(name)
     if not name and isinstance(row.get("messages"), list) and row["messages"]:
         value = row["messages"][-1]

@@ -10,11 +10,6 @@ from laif_helpers.answers.labels import truth
 Row = dict[str, Any]
 
 
-def task_of(path: Path) -> str:
-    """``samples_<task>_<date>.jsonl``."""
-    return re.sub(r"^samples_|_\d{4}-\d\d-\d\dT.*$", "", path.stem)
-
-
 def label(row: Row) -> bool | None:
     """The first of a row's metrics that calls the answer right or wrong."""
     names = (*row.get("metrics", ()), "exact_match", "acc", "acc_norm", "pass@1", "pass_at_1")
@@ -47,7 +42,9 @@ def texts(row: Row) -> list[str]:
     Raises ValueError if there is neither.
     """
     answers = (not is_vote(str(row.get("filter", ""))) and row.get("resps")) or row["filtered_resps"]
-    if answers and all(_is_likelihood(answer) for answer in answers):
+    pairs = [answer[0] if isinstance(answer, list) and answer else None for answer in answers or ()]
+    # [[log-likelihood, is it the greedy answer]], one for each option
+    if pairs and all(isinstance(p, list) and len(p) == 2 and str(p[1]) in ("True", "False") for p in pairs):
         likelihoods, labels = [float(answer[0][0]) for answer in answers], _options(row["doc"])
         if labels and len(likelihoods) == 2 * len(labels):  # acc_mutual_info: those without the question follow
             del likelihoods[len(labels) :]
@@ -71,9 +68,3 @@ def _options(doc: Row) -> list[str]:
         return [str(label) for label in choices.get("label", [])]
     count = len(choices) if isinstance(choices, list) else sum(letter in doc for letter in "ABCDEFGHIJ")
     return [chr(ord("A") + place) for place in range(count)]
-
-
-def _is_likelihood(answer: Any) -> bool:
-    """``[[log-likelihood, is it the greedy answer]]``, one for each option."""
-    pair = answer[0] if isinstance(answer, list) and answer else None
-    return isinstance(pair, list) and len(pair) == 2 and str(pair[1]) in ("True", "False")

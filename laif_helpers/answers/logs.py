@@ -77,7 +77,8 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
             found += [_whole(logged, number) for logged in reader(row, path)]
         except (ValueError, *_ODD) as error:
             raise ValueError(f"{path}: row {number}: {_words(error)}") from None
-    return _numbered(found) if reader is _code_samples else found
+    unnumbered = reader is _code_samples or (reader is _fields and "sample" not in row["fields"])
+    return _numbered(found) if unnumbered else found
 
 
 def _known_rows(path: Path, alone: bool) -> Iterator[Row]:
@@ -101,10 +102,10 @@ def _words(error: Exception) -> str:
 
 def _numbered(found: list[Logged]) -> list[Logged]:
     """Rows of one item are its samples, in these tools' logs."""
-    seen: Counter[tuple[str, str, str]] = Counter()
+    seen: Counter[tuple[str, ...]] = Counter()
     result = []
     for logged in found:
-        key = (logged.task, logged.id, logged.reading)
+        key = (logged.task, logged.id, logged.model, logged.reading)
         result.append(replace(logged, sample=seen[key]))
         seen[key] += 1
     return result
@@ -217,15 +218,14 @@ def _own(row: Row, path: Path) -> Iterator[Logged]:
     asked = row["messages"][-1]["content"] if row["messages"] else ""
     about: Row = {"question": asked, "gold": str(row.get("gold", "")), "prompt": json.dumps(row["messages"])}
     about |= {"benchmark": row["benchmark"], "item": {"id": row["id"]}, "split": row["split"]}
-    model = row.get("model", path.parent.name)
-    sample = row.get("sample", 0)
-    yield Logged(row["benchmark"], row["id"], words(row["text"]), row.get("correct"), model, path.name, sample, **about)
+    about |= {"model": row.get("model", path.parent.name), "sample": row.get("sample", 0), "source": path.name}
+    yield Logged(row["benchmark"], row["id"], words(row["text"]), row.get("correct"), **about)
 
 
 def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
     """A row for each of a task's filters. Of repeats only the first has a label; a vote over them is one answer."""
     doc = dict(row["doc"]) if isinstance(row["doc"], dict) else {"text": row["doc"]}
-    row, task = row | {"doc": doc}, lm_eval.task_of(path)
+    row, task = row | {"doc": doc}, re.sub(r"^samples_|_\d{4}-\d\d-\d\dT.*$", "", path.stem)
     if "target" in doc and "input" in doc and "task" not in doc:
         doc["task"] = lm_eval.bbh_task(path)
     label, id = lm_eval.label(row), id_of(row["doc_id"])
@@ -240,7 +240,7 @@ def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
 def _fields(row: Row, path: Path) -> Iterator[Logged]:
     """What a reader of its own has read of Inspect's log, or of one that ``other_tools`` knows."""
     fields = row["fields"]
-    yield Logged(**{"benchmark": benchmark_of(fields["item"])} | fields)
+    yield Logged(**{"benchmark": benchmark_of(fields["item"]), "source": path.name} | fields)
 
 
 def _code_samples(row: Row, path: Path) -> Iterator[Logged]:

@@ -20,13 +20,8 @@ from laif_helpers.records import read_text
 Fields = dict[str, Any]
 Reader = Callable[[Path], Iterator[Fields]]
 _HELM_LABELS = (
-    "chain_of_thought_correctness",
-    "math_equiv_chain_of_thought",
-    "math_equiv",
-    "final_number_exact_match",
-    "code_eval_acc",
-    "quasi_exact_match",
-    "exact_match",
+    *("chain_of_thought_correctness", "math_equiv_chain_of_thought", "math_equiv", "final_number_exact_match"),
+    *("code_eval_acc", "quasi_exact_match", "exact_match"),
 )
 """HELM's statistics that are right or wrong, the most lenient of those that a scenario may have together first."""
 _OPENCOMPASS_LABELS = ("correct", "is_correct", "cascade_correct")
@@ -35,16 +30,16 @@ _OPENCOMPASS_LABELS = ("correct", "is_correct", "cascade_correct")
 def reader(document: Fields) -> Reader | None:
     """Who reads this JSON document; None if it is of none of these tools."""
     if {"adapter_spec", "request_states"} <= document.keys():
-        return lambda path: _numbered(_helm(path, document), path)
+        return lambda path: _helm(path, document)
     if {"htmls", "convos"} <= document.keys():
-        return lambda path: _numbered(_simple_evals(path, document), path)
+        return lambda path: _simple_evals(path, document)
     found = document.get("results")
     found = found.get("results") if isinstance(found, dict) else found
     if isinstance(found, list) and found and isinstance(found[0], dict) and "promptIdx" in found[0]:
-        return lambda path: _numbered(_promptfoo(found), path)
+        return lambda path: _promptfoo(found)
     first = document.get("0")
     ours = isinstance(first, dict) and "prediction" in first
-    return (lambda path: _numbered(_opencompass(path, document), path)) if ours else None
+    return (lambda path: _opencompass(path, document)) if ours else None
 
 
 def inner_rows(document: Fields) -> list[Fields]:
@@ -156,11 +151,6 @@ def _opencompass(path: Path, document: Fields) -> Iterator[Fields]:
         yield about | {"task": path.stem, "id": str(place), "text": words(row["prediction"]), "label": label}
 
 
-def lighteval(path: Path) -> Iterator[Fields]:
-    """Rows of a Parquet file of details; none if it is another Parquet file."""
-    return _numbered(_lighteval(path), path)
-
-
 def table_rows(path: Path, alone: bool = True) -> list[Fields]:
     """The rows of any Parquet file, or of CSV; none of CSV that is no table, unless the file was named ``alone``."""
     import pandas as pd
@@ -177,8 +167,10 @@ def table_rows(path: Path, alone: bool = True) -> list[Fields]:
     return []
 
 
-def _lighteval(path: Path) -> Iterator[Fields]:
-    """Of several samples none has a label: the scores are those of all together."""
+def lighteval(path: Path) -> Iterator[Fields]:
+    """Rows of a Parquet file of details; none if it is another Parquet file.
+
+    Of several samples none has a label: the scores are those of all together."""
     import pandas as pd
 
     try:
@@ -200,12 +192,3 @@ def _lighteval(path: Path) -> Iterator[Fields]:
         about |= {"prompt": json.dumps(answer.get("input")), "model": path.parent.parent.name, "split": "test"}
         for text in texts:
             yield about | {"task": task, "id": str(doc.get("id") or number), "text": words(text), "label": label}
-
-
-def _numbered(found: Iterator[Fields], path: Path) -> Iterator[Fields]:
-    """With the file's name, and with the number of each sample of an item."""
-    seen: Counter[tuple[str, str, str]] = Counter()
-    for fields in found:
-        key = fields["task"], fields["id"], fields["model"]
-        yield fields | {"source": path.name, "sample": seen[key]}
-        seen[key] += 1

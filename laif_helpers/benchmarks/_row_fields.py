@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from laif_helpers.benchmarks._files import field
-from laif_helpers.graders import numbers
 from laif_helpers.graders.families import GRADINGS
+from laif_helpers.graders.separators import with_point
 
 _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABELLED = re.compile(r"\(?(\w{1,3})[).:] *(\S.*)", re.DOTALL)
@@ -29,6 +29,7 @@ _OPTION = re.compile(
 )
 _OPTIONS = {"endings", "candidates", "distractors", "incorrect_answers", "wrong_answers"}
 """How other data sets call options."""
+_FURTHER = ("answers", "aliases", "answer_aliases", "accepted_answers", "possible_answers")
 _SPACES = re.compile(r"(?<=\d)[ \u00a0\u2009\u202f](?=\d{3}(?!\d))")
 """Between the thousands of a number, as French, Russian and others write them."""
 
@@ -53,6 +54,10 @@ def question_of(row: dict[str, Any]) -> str:
     seen = str(row.get("question"))
     if unseen := [name for name in _UNSEEN if row.get(name) and str(row[name]).strip() not in seen]:
         raise ValueError(f"field {unseen[0]!r} would not be seen by the model; write it into 'question', or rename it")
+    known = row["answer"] if isinstance(row.get("answer"), list) else [row.get("answer")]
+    lists = [name for name in _FURTHER if "answer" in row and isinstance(row.get(name), list)]
+    if further := [name for name in lists if not {*map(str, row[name])} <= {*map(str, known)}]:
+        raise ValueError(f"field {further[0]!r} holds further answers; write all accepted ones as one list, 'answer'")
     return scalar(row.get("question"), "question", field(row, "question").strip(), {})
 
 
@@ -110,7 +115,7 @@ def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
             raise ValueError(
                 f"field {name!r} is {text!r}, and the file settles that its decimal sign is ','; write 1.234,5"
             )
-        return numbers.with_point(text)
+        return with_point(text)
     return _SPACES.sub("", text) if name == "answer" and not re.search(r"[^\W\d]", text) else text
 
 
@@ -160,12 +165,18 @@ def _pairs(choices: Any) -> list[tuple[str, Any]]:
         labelled = list(zip(_LABELS, choices, strict=False))
     else:
         raise ValueError(f"field 'choices' has {len(choices)} options; at most {len(_LABELS)} have a letter")
-    return [(str(label).strip().strip("().").strip(), text) for label, text in labelled]
+    return [(_bare_label(str(label)), text) for label, text in labelled]
+
+
+def _bare_label(label: str) -> str:
+    """B for "(B)", "B.", "option_b" and "Option B", each in its own case."""
+    bare = label.strip("()[].*$'\"` ")
+    return re.sub(r"(?i)\A(?:option|choice|answer|opt?|ans)[ _:.-]*(?=[a-z1-9]\Z)", "", bare)
 
 
 def label_of(answer: str, options: dict[str, str], is_list: bool) -> str:
     """The option that a gold answer means: its label, its text, or both (``B. a wren``). Raises ValueError."""
-    bare = answer.strip("()[].*$'\"` ")
+    bare = _bare_label(answer)
     if label := next((label for label in (answer, bare, bare.upper()) if label in options), ""):
         return label
     head, text = (found[1], found[2]) if (found := _LABELLED.fullmatch(answer)) else ("", "")

@@ -65,7 +65,10 @@ def _turn(
     folder = RunDir.named(p.run).iteration(arm, iteration)
     have = [name for name in tested if folder.responses(name, p.test_split).is_file()]
     if not have:
-        return [], [f"{arm}, iteration {iteration}: {_why_not_evaluated(folder, arm, iteration)}"]
+        trained = folder.train_metrics.is_file() or folder.checkpoint.is_dir()
+        why = "trained, not evaluated: run 01_evaluate" if trained else "never trained: run 05_train_deepspeed"
+        with_these = f"with ARM={arm!r}, ITERATION={iteration}{'' if trained else ' first'}"
+        return [], [f"{arm}, iteration {iteration}: {why} {with_these}"]
     parts = []
     for name in [name for name in have if name in baseline]:
         untouched = RunDir.named(p.run).iteration("vanilla", 0).responses(name, p.test_split)
@@ -74,12 +77,6 @@ def _turn(
         after = joined.table(p, folder, name, p.test_split).assign(arm=arm, iteration=iteration)
         parts.append(_pair(baseline[name], after))
     return parts, [f"{arm}, iteration {iteration}: has not answered {name}" for name in tested if name not in have]
-
-
-def _why_not_evaluated(folder: IterationDir, arm: str, iteration: int) -> str:
-    if folder.train_metrics.is_file() or folder.checkpoint.is_dir():
-        return f"trained, not evaluated: run 01_evaluate with ARM={arm!r}, ITERATION={iteration}"
-    return f"never trained: run 05_train_deepspeed with ARM={arm!r}, ITERATION={iteration} first"
 
 
 def _pair(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
@@ -96,13 +93,12 @@ def _pair(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     if changed := int((after["gold"].to_numpy() != before["gold"].to_numpy()).sum()):
         raise ValueError(f"{who}: {changed} items of {where} were graded against another gold answer; evaluate again")
     after["was_share"] = before["share"].to_numpy()
-    after["flip"] = [_flip(was, now) for was, now in zip(after["was_share"], after["share"], strict=True)]
+    # of an item answered several times: did the share of right answers rise or fall?
+    after["flip"] = [
+        FLIPS[was >= 0.5, now >= 0.5] if was == now else FLIPS[now < was, now > was]
+        for was, now in zip(after["was_share"], after["share"], strict=True)
+    ]
     return after
-
-
-def _flip(was: float, now: float) -> str:
-    """Of an item answered several times: did the share of right answers rise or fall?"""
-    return FLIPS[was >= 0.5, now >= 0.5] if was == now else FLIPS[now < was, now > was]
 
 
 def _score(part: pd.DataFrame) -> dict[str, Any]:

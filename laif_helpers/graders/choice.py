@@ -94,8 +94,10 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
     that says that no option is right reads as ``none``."""
     letters = latin_labels(options)
     label, how = (None, "no option named") if letters else _read(text, options)
-    if letters or (how == "no option named" and "".join(options).isdigit()):  # "B" for the second of numbered ones
-        given = letters or dict(zip(options, string.ascii_uppercase, strict=False))
+    numbered = "".join(options).isdigit()  # "B" for the second of numbered ones, "option 2" for B
+    counted = len(text) < 100 and not re.search(r"\d", "".join(options.values()))
+    if letters or (how == "no option named" and (numbered or counted)):
+        given = letters or dict(zip(options, string.ascii_uppercase if numbered else string.digits[1:], strict=False))
         label, how = _read(text, {given[label]: option for label, option in options.items()}, letters)
         label = {letter: label for label, letter in given.items()}.get(label or "", label)
     return label, how
@@ -116,7 +118,8 @@ def _read(text: str, options: dict[str, str], letters: dict[str, str] | None = N
         ("stated", _stated),
         ("leading letter", _leading),
         ("only option called correct", _judged),
-        ("stated in passing", _in_passing),
+        # weaker statements, which may speak of something else: "D is correct", "the likely outcome is D. …"
+        ("stated in passing", lambda *of: max(_matches(of[0], of[1], ("correct", "is_label")), default=(0, None))[1]),
         ("labelled option", _labelled),
     ):
         if label := reader(text, options):
@@ -193,12 +196,6 @@ def _judged(text: str, options: dict[str, str]) -> str | None:
     enough = len(verdicts) >= min(3, len(options)) or (right and len(listed) == len(options))
     right = right or list(listed - verdicts.keys())
     return right[0] if len(right) == 1 and enough else None
-
-
-def _in_passing(text: str, options: dict[str, str]) -> str | None:
-    """Weaker statements, which may speak of something else: "D is correct", "the likely outcome is D. …"."""
-    found = _matches(text, options, ("correct", "is_label"))
-    return max(found)[1] if found else None
 
 
 def _matches(text: str, options: dict[str, str], names: Iterable[str]) -> list[tuple[int, str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 _NOUN = r"(?:answer|choice|option|response|statement)"
 _SURELY = r"(?:(?:most likely|probably|likely|clearly|thus|indeed|therefore|definitely|certainly|actually|simply)\s+)?"
-_BECOMES = rf"(?:\b(?:is|would be|should be|must be|to be|seems to be|appears to be)\b|:|=)\s*:?\s*{_SURELY}"
+_BECOMES = rf"(?:['’]s\b|\b(?:is|would be|should be|must be|to be|seems to be|appears to be)\b|:|=)\s*:?\s*{_SURELY}"
 _GOOD = r"(?:correct|right|best|better|accurate|appropriate|suitable|plausible|reasonable|likely)"
 _THE = r"(?:the\s+|a\s+|therefore\s+|most\s+|more\s+|only\s+)*"
 # "none of A, B, C, or D is the correct answer" speaks for no letter
@@ -16,7 +16,7 @@ _CLOSES = (
     r"|(?=\s+(?:[-–—]|because|since|as|and|is|in|with|rather|not)\s)"
 )
 _OTHERS = "(?<!students )(?<!people )(?<!many )(?<!some )(?<!others )(?<!mistake is to )(?<!not )(?<!n't )"
-_GAP = r"(?:[.:,](?! but\b)[^.\n]{0,200}?)?"
+_GAP = r"(?:[.:,](?! but\b|\s+\(?[A-J]\)?\s+(?:is|seems|looks|would|must)\b)[^.\n]{0,200}?)?"
 _SO = r"(?:[Tt]herefore|[Tt]hus|[Ss]o|[Hh]ence|(?:leaves|leaving)(?: us)?(?: with)?|left with|[Ii]t's|[Ii]t is|[Oo]nly)"
 
 
@@ -61,13 +61,15 @@ def patterns(labels: tuple[str, ...]) -> dict[str, "re.Pattern[str]"]:
 
 def _in_any_case(of: _Letters) -> dict[str, str]:
     return {
-        "answer": rf"(?<!common )(?<!wrong )(?<!incorrect )(?<!popular )\b(?:answer|ans|choice|solution|selection)s?\b"
+        "answer": rf"(?<!common )(?<!wrong )(?<!incorrect )(?<!popular )"
+        rf"\b(?:answer|ans|choice|solution|selection|pick|vote|verdict)s?(?:\b|(?=['’]s\b))"
         rf"(?:\s+(?:to|for|here|in|among)\b[^.:\n]{{0,80}}?)?\s*{_BECOMES}(?:{_NOUN}\s+)?{of.closed}"
         rf"|\bans(?:wer)?\b\.?(?=[( ])\s*\(?(?-i:(?P<short>{of.any}))\b\)?(?=[.\s]*$)",
         "labelled": rf"^[ \t]*correct\s*:[ \t]*{of.closed}",
         "option": rf"\b{_GOOD}\s+{_NOUN}\s+(?:{_BECOMES})?(?:{_NOUN}\s+)?{of.closed}",
         "closest": rf"\b(?:closest|nearest)\b(?:\s+\w+){{0,6}}?\s+(?:is|would be|to)\s+(?:{_NOUN}\s+)?{of.closed}",
-        "choose": rf"{_OTHERS}\b(?:choose|select|pick|go(?:ing)? with)\s+(?:{_NOUN}\s+)?{of.closed}",
+        "choose": rf"{_OTHERS}\b(?:choose|select|pick|go(?:ing)? with|I(?:'d| would) (?:say|guess))\s+"
+        rf"(?:{_NOUN}\s+)?{of.closed}",
         "boxed": rf"\\(?:boxed|fbox)\s*\{{\s*[({{]?\s*{of.named}\b",
         "line": rf"^[ \t]*(?:A:[ \t]*)?(?:[(\[]{{1,2}}{of.named}[)\]]|(?-i:(?P<bare>{of.any}))[)\].:]*)[ \t]*$",
         "leading": rf"\s*(?:A:[ \t]*(?=[(\[]?(?-i:{of.any})(?:[)\].:]|[ \t]*$)))?(?:{_NOUN}\s+)?"
@@ -87,7 +89,8 @@ def _as_written(of: _Letters) -> dict[str, str]:
         rf"(?:(?:is|seems|looks|would be|must be)\s+{_THE}{_GOOD}\b(?! (?:if|had|for an?)\b)|best\s+[a-z]+s\b|fits best"
         r"|makes the most sense|it is(?=[.!]|\s*$)|wins\b"
         r"|(?:is|would be) (?:the (?:only )?one|my (?:answer|choice|pick)|what I)\b)",
-        "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$)",
+        "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$"
+        r"|(?=,\s+(?:though|although|but|even|because|since)\b))",
         "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:actually\s+)?"
         rf"(?:(?:the\s+)?{_NOUN}\s+)?{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
         r"|\s+(?:must be|has to be|fits|works|remains|(?:is|would be)\s+(?:the|correct|right|true))\b)",
@@ -95,6 +98,7 @@ def _as_written(of: _Letters) -> dict[str, str]:
         r"(?:rather\s+|actually\s+)?"
         r"|\b(?:[Ww]ait|[Cc]orrection)[,:.…—-]*\s+(?:(?:no|wait|actually|it's|it is|I mean)[,:]?\s+){0,2})"
         rf"(?:{_NOUN}\s+)?{of.word}"
+        rf"|(?:(?<=[a-z][.!] )|(?<=\? ))(?:\((?P<shut>{of.any})\)|(?P<last>{of.any})(?=[.!]))[.!]?(?=\s*\Z)"
         rf"|(?:\.\.\.|…|[—,-])[ \t]*no,[ \t]+(?:it's[ \t]+)?\(?(?P<other>{of.any})\)?(?=[.!]?\s*$)",
         "item": rf"(?:^|(?<=[.,;✗✘❌✓✔✅]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
         r"(?:[)\].:](?=\s)|(?=\s+(?:is|was|seems|would|cannot|can)\b|\s[-–—|]\s)|(?=[\s|]{0,3}[✗✘❌✓✔✅]))",
@@ -112,7 +116,16 @@ _ASKS = r"(?<![\w'])(?:(?:[Ii]s|[Cc]ould) it (?:be )?)?\(?([A-J])\)?\? "
 _LISTED = re.compile(r"^[ \t]*(?:[-*] )?\(?[A-J][).:] [^*\n]*$", re.MULTILINE)
 _BOLD = re.compile(r"^[ \t]*(?:[-*] )?\*\*\(?([A-J])[).:][^*\n]*\*\*[ \t]*$", re.MULTILINE)
 _POINTED = re.compile(r"^[ \t]*\(?([A-J])[).:][^\n]*(?:<-+|←|\(correct\))[ \t]*$", re.MULTILINE)
+_OTHER = r"\(?[A-J]\)?(?![\w'])"
+_THAN = r"(?:rather than|instead of|as opposed to|over|and not|but not|not)"
 _DECORATION = (
+    # "B rather than A", "Unlike C, B …", "Between B and C, B …", "B > A > C"
+    (re.compile(rf"(?<![\w'])(\(?[A-J]\)?)[,;]? {_THAN} {_OTHER}(?! (?:is|but)\b)"), r"\1"),
+    (re.compile(rf"(?i:\b(?:rather than|instead of|unlike|contrary to)) {_OTHER},? "), ""),
+    (re.compile(rf"\b(?:[Bb]etween|[Oo]f|[Aa]mong) {_OTHER}(?:, {_OTHER})*,? (?:and|or) {_OTHER},? "), ""),
+    (re.compile(r"\A\s*([A-J])(?: > [A-J])+\s*\Z"), r"\1"),
+    # boxes beside one another
+    (re.compile(r"(?<=\S)[ \t]+(?=[☑☒☐] ?\(?[A-J](?!\w))"), "\n"),
     # a box or mark before an option is its verdict
     (re.compile(_MARKED.format("[xX✓]", "☑☒●◉✅✓✔➡👉"), re.MULTILINE), r"\1 ✓"),
     (re.compile(_MARKED.format(" ?", "☐○❌✗✘"), re.MULTILINE), r"\1 ✗"),

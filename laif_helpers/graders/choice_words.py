@@ -92,7 +92,7 @@ def by_place(text: str, options: dict[str, str]) -> str:
 _LONE = re.compile(r"[^\n]{0,40}?(?<![\w'-])([A-J])\W{0,5}")
 _BEFORE_NAME = re.compile(
     r"(?<![\w'])(?-i:[A-HJ])(?![\w'])|(?:\b(?:not|never|nicht|kein|pas|non|não|no es|не|vitamin|type|plan|hepatitis"
-    r"|about|eliminate|exclude|group|class|grade|figure|part|team|blood|section)|n't)\W*$",
+    r"|about|eliminate|exclude|except|(?<!none )but|besides|group|class|grade|figure|part|team|blood|section)|n't)\W*$",
     re.IGNORECASE,
 )
 """What makes a letter no choice: a second one, a denial, or a word that it belongs to."""
@@ -155,11 +155,8 @@ def options_named(text: str, options: dict[str, str], predicate: bool) -> list[s
             pattern = rf"{before}(?<!\w)(?<!\w[-.])(?P<words>{re.escape(words)}){after}"
             spans[label] = [match.span("words") for match in re.finditer(pattern, whole)]
     taken = [span for places in spans.values() for span in places]
-    return [label for label, places in spans.items() if any(not _within(span, taken) for span in places)]
-
-
-def _within(span: tuple[int, int], taken: list[tuple[int, int]]) -> bool:
-    return any(start <= span[0] and span[1] <= end and (start, end) != span for start, end in taken)
+    inner = {span for span in taken for a, b in taken if a <= span[0] and span[1] <= b and (a, b) != span}
+    return [label for label, places in spans.items() if not inner.issuperset(places)]
 
 
 _ARTICLES = ("that ", "the ", "a ", "an ")

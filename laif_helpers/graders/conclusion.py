@@ -6,34 +6,21 @@ stands in front of it, and whether the question contains it already.
 
 import functools
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from laif_helpers.graders.languages import english
+from laif_helpers.graders.languages import TABLE, english, small_words
 from laif_helpers.graders.numbers import Number, numbers, plain
-
-_SCALES = {
-    "time": "second sec 1 minute min m 60 hour hr hrs h 3600 day 86400 week 604800",
-    "length": "inch 1 foot feet ft 12 yard yd 36 mile 63360",
-    "metric": "millimeter millimetre mm 1 centimeter centimetre cm 10 meter metre 1000 kilometer kilometre km 1000000",
-    "weight": "ounce oz 1 pound lb lbs 16 ton 32000",
-    "mass": "gram g 1 kilogram kilo kg kgs 1000",
-    "money": "cent 1 dollar 100",
-    "volume": "cup 1 pint 2 quart 4 gallon 16",
-    "litres": "milliliter millilitre ml 1 liter litre 1000",
-    "age": "month 1 year 12",
-}
-"""Units that convert into one another: names, then their size in the smallest of them."""
 
 _UNITS = {
     name: (dimension, int(size))
-    for dimension, row in _SCALES.items()
+    for dimension, row in TABLE["scales"].items()
     for names, size in re.findall(r"([a-z ]+) (\d+)", row)
     for name in names.split()
 }
+"""Units that convert into one another: their dimension, and their size in the smallest of it."""
 _MONEY = _UNITS["dollar"]
-_BEHIND = re.compile(r"[\s*-]*((?:[a-zA-Z][\w'-]*[ \t]+){0,3}[a-zA-Z][\w'-]*)?")
+_BEHIND = re.compile(r"[\s*-]*((?:[^\W\d_][\w'-]*[ \t]+){0,3}[^\W\d_][\w'-]*)?")
 _GIVEN = re.compile(
     r"(?i)(?:\b(?:the|all|these|those|remaining|other|another|his|their|its|each|every|full|first|last|next|same"
     r"|(?<!costs )(?<!cost )(?<!leaves )her|both|per|than)|#|\bno\.|\bnumber)\s*$"
@@ -168,16 +155,19 @@ def choose(sentence: str, question: str, leading: bool = False) -> Number:
 
 @functools.lru_cache(maxsize=256)
 def _asked(question: str) -> _Asked:
-    text = english(question).casefold()
+    text = small_words(english(question)).casefold()
     ask = re.split(
         r"(?<=[a-z)'\"][.!?])\s+|(?<=\d[.!])\s+(?=[a-z])|\n", text[: text.rfind("?") + 1].strip() or text.strip()
     )[-1]
-    behind = re.search(r"\bhow many\s+((?:[a-z'-]+\s*){1,5})", ask)
+    behind = re.search(r"\bhow many\s+((?:(?:[^\W\d_]|['-])+\s*){1,5})", ask)
     counted = _counted(behind[1]) if behind else ()
+    units = [_UNITS[word] for word in counted if word in _UNITS]
+    named = map(_stem, re.findall(r"\b(?:in|what number of) ([a-z]+)\b", ask))
+    units += [_UNITS[word] for word in named if word in _UNITS]
     return _Asked(
         frozenset(number.value for number in numbers(question)),
         counted,
-        _unit_asked(ask, counted),
+        next(iter(units), None),
         bool(
             re.search(
                 r"\bhow much\b[^?]*\b(?:money|cost|pay|spen[dt]|earn|make|charg|save|price|profit|owe|chang)|\$|dollar",
@@ -187,7 +177,7 @@ def _asked(question: str) -> _Asked:
         bool(re.search(r"\bpercent|%", ask)),
         bool(re.search(_WHAT_TIME, ask)),
         "how long" in ask or re.search(_WHAT_TIME, ask) is not None,
-        frozenset(map(_stem, re.findall(r"[a-z]{3,}", ask))) - _HELPERS,
+        frozenset(map(_stem, re.findall(r"[^\W\d_]{3,}", ask))) - _HELPERS,
     )
 
 
@@ -215,14 +205,6 @@ def _stem(word: str) -> str:
     return word.removesuffix("s") if len(word) > 3 and not word.endswith("ss") else word
 
 
-def _unit_asked(ask: str, counted: Sequence[str]) -> tuple[str, int] | None:
-    units = [_UNITS[word] for word in counted if word in _UNITS]
-    units += [
-        _UNITS[_stem(word)] for word in re.findall(r"\b(?:in|what number of) ([a-z]+)\b", ask) if _stem(word) in _UNITS
-    ]
-    return units[0] if units else None
-
-
 def _unit(text: str, end: int) -> tuple[str, int] | None:
     behind = re.compile(r"[\s-]?([a-zA-Z]+)").match(text, end)
     word = behind[1].casefold() if behind else ""
@@ -237,7 +219,7 @@ def _merged(found: list[Number], text: str, asked: _Asked) -> list[Number]:
         unit, before = _unit(text, end), merged[-1] if merged else None
         between = text[before.start + len(before.text) : number.start] if before else ""
         larger = _unit(between, 0) or (_MONEY if before and "$" in before.text else None)
-        joined = re.fullmatch(r"[\s-]?[a-zA-Z]+,?\s*(?:and\s+)?", between)
+        joined = re.fullmatch(r"[\s-]?[a-zA-Z]+,?\s*(?:(?:and|und|et|y|e|en|och|i|и)\s+)?", between)
         wanted = asked.unit or (_MONEY if asked.money else None)
         if joined and before and unit and larger and wanted and _parts(larger, unit, wanted):
             value = (before.value * larger[1] + number.value * unit[1]) / wanted[1]

@@ -15,14 +15,22 @@ MIXED = re.compile(
 _RUN = r"(\d{1,9}|[零〇一二两兩三四五六七八九十百]{1,9})"
 _PER_CENT = re.compile(rf"百分之\s?([\d.]+|{_RUN[1:-1]})")
 _FRACTION = re.compile(rf"{_RUN}\s?(?:分之|分の|분의)\s?{_RUN}")
-_AND_HALF = re.compile(rf"{_RUN}[个個]半(?=小时|小時|钟|鐘|月)")
+_HALVED = "(?= ?(?:小时|小時|钟|鐘|月|hours|minutes|months))"
+_AND_HALF = re.compile(rf"{_RUN}[个個]半{_HALVED}")
+_HALF = re.compile(rf"(?<![\d个個])半[个個]?{_HALVED}")
+
+
+_INFORMAL = str.maketrans("壹贰貳叁參肆伍陆陸柒捌玖拾佰仟", "一二二三三四五六六七八九十百千")
+_FORMAL = re.compile("[壹贰貳叁參肆伍陆陸柒捌玖][壹贰貳叁參肆伍陆陸柒捌玖拾佰仟万萬零]+|[壹贰貳叁]")
+"""Numerals of cheques and banknotes."""
 
 
 def plain(text: str) -> str:
     """三万五千 with digits in it as 35000, 百分之五 as 5%, 四分之三 as 3/4, 两个半小时 as 2.5小时."""
+    text = _FORMAL.sub(lambda run: run[0].translate(_INFORMAL), text).replace("廿", "二十").replace("卅", "三十")
     text = _PER_CENT.sub(r"\1%", MIXED.sub(in_digits, text))
     text = _FRACTION.sub(lambda found: f"{_whole(found[2])}/{_whole(found[1])}", text)
-    return _AND_HALF.sub(lambda found: f"{_whole(found[1])}.5", text)
+    return _HALF.sub(" 0.5", _AND_HALF.sub(lambda found: f" {_whole(found[1])}.5", text))
 
 
 def _whole(words: str) -> int | str:

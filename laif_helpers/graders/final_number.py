@@ -8,9 +8,11 @@ from fractions import Fraction
 
 from laif_helpers.graders import fields, latex
 from laif_helpers.graders.conclusion import choose, dozens_counted, settled
-from laif_helpers.graders.languages import CONCLUDES, english
-from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, shares, with_point
+from laif_helpers.graders.languages import CONCLUDES, english, small_words
+from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, shares
+from laif_helpers.graders.separators import with_point
 from laif_helpers.graders.turns import TAKEN_BACK, own_turn
+from laif_helpers.graders.unanswerable import NO_ANSWER, UNANSWERABLE, UNKNOWN, denies
 from laif_helpers.records import Grade
 
 TAIL = 8000
@@ -20,12 +22,13 @@ MOST_STATEMENTS = 100
 
 _HASHES = re.compile(r"####[ \t]*(?:\n[ \t]*)?(.*)")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\}){1,200})\}")
-_LINE = re.compile(
-    r"^[ \t*_>#]*(?:A|Ans|TL;?DR|(?:the |my )?(?:final |correct )?(?:answer|result))[*_]*\s*:[*_]*[ \t]*(.+)$",
+_LINE = re.compile(  # "A: 10" before "B: 5" is a variable
+    r"^[ \t*_>#]*(?:A(?!:[^\n]*\n+[B-Z]:)|Ans|TL;?DR"
+    r"|(?:the |my )?(?:final |correct )?(?:answer|result))[*_]*\s*:[*_]*[ \t]*(.+)$",
     re.IGNORECASE | re.M,
 )
 _HEAD = re.compile(
-    r"(?i)\banswer[*_]*(?:\s?\([^()\n]{1,60}\))?(?:\s+(?:to|for|in)\b[^.:\n]{0,80}?)?"
+    r"(?i)\banswer[*_]*(?:\s?[(\[][^()\[\]\n]{1,60}[)\]])?(?:\s+(?:to|for|in)\b[^.:\n]{0,80}?)?"
     r"\s*(?:\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|\bequals\b|:|=)[ \t]*:?[*_]*"
 )
 _BEHIND = re.compile(r"[ \t]*(?=\S)(?![|>][-+]?$)(.{1,300})|[ \t]*[|>]?[-+]?\s*\n[\s`]*(.{1,30})$", re.MULTILINE)
@@ -53,40 +56,23 @@ _SENTENCE = re.compile(
     r"|(?<=\d[.!?])\s+(?=[A-Z])|\n+"
 )
 
-_CANNOT = (
-    r"\b(?:can\s?not|can't|could not|couldn't|impossible to|not possible to|unable to|no way to|difficult to)"
-    r"(?: be)?\s+(?:\w+\s+){0,2}?(?:determin|calculat|answer|solv|find|comput|know|tell|say|figure|provide|give)\w*"
-)
-_LACKS = (
-    r"(?:\bnot|n't)\s+(?:\w+\s+)?(?:enough|sufficient)\s+(?:\w+\s+)?(?:information|data|details?|context|facts|to"
-    r"\s+(?:determine|answer|calculate|solve|find|compute|know|tell|say))\b"
-    r"|\b(?:information|data|details?|question|problem)\b[^.\n]{0,40}?(?:\bnot|n't)\s+(?:\w+\s+)?(?:enough|sufficient)\b"
-    r"|\b(?:insufficient|missing|incomplete)\s+(?:\w+\s+)?(?:information|data|details?)\b"
-    r"|\b(?:information|data|question|problem)\b[^.\n]{0,40}?\b(?:is|are)\s+(?:insufficient|incomplete|missing|unanswerable)\b"
-    r"|\b(?:need|require)s?\s+(?:more|additional|further)\s+(?:information|data|details)\b"
-    r"|\b(?:more|additional|further)\s+(?:information|data|details)\s+(?:is|are|would be)"
-    r"\s+(?:needed|required|necessary)\b"
-    r"|\b(?:is|are|was|were)(?: not|n't)\s+(?:\w+\s+)?(?:specified|given|provided|stated|mentioned)\b"
-    r"|\b(?:problem|question)\s+(?:does not|doesn't)\s+(?:specify|state|say|tell|mention|give|provide)\b[^.\d]*\.?\Z"
-    r"|\bunanswerable\b|\bindeterminate\b|\bundetermined\b|\bN/A\b"
-)
-_UNANSWERABLE = re.compile(f"{_CANNOT}|{_LACKS}", re.IGNORECASE)
-# Words that a solution uses too ("let x be the unknown price"): they count where no number is stated beside them.
-_UNKNOWN = re.compile(r"(?i)\b(?:None|unknown|unsolvable|depends|no answer|is missing)\b|(?:\bnot|n't) (?:told|know)\b")
-_NO_ANSWER = re.compile(r"[\s:*_`$({\[\"']*(?:\\text\s*\{\s*)?(?:None|N/?A|unknown|undefined)\b", re.IGNORECASE)
 _CONCLUDES = re.compile(
     rf"(?i)^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|=|^\W*(?:{CONCLUDES})"
 )
 _ASIDE = re.compile(
     r"(?i)^\W*(?:note|confidence|please|(?:(?:let me|let's|to|i can) )?(?:double[- ]?)?(?:check|verif)|assuming|p\.?s\b"
-    r"|let me know|feel free|i hope|hope|remember|if you|for example|for instance|explanation|once\b|.*\?\W*\Z)"
+    r"|let me know|feel free|i hope|hope|remember|if you(?:'d| have| need| want| would| like| wish| still)\b"
+    r"|for example|for instance|explanation|once\b|because\b[^,]*\Z|.*\?\W*\Z)"
 )
 _SUPPOSES = re.compile(
     r"(?i)^\W*(?:however,? )?(?:if|suppose|assuming|please|once|when|for example|(?:could|can) you)\b"
 )
+# "That's 50% more than in April." and "If she did this all week, she would make $126." behind an answer
+_BESIDE = re.compile(r"(?i)^\W*(?:(?:that|this)(?:'s| is) (?:\w+ )?\d[\d.]*\s?% (?:more|less|of)\b|if\b.*\bwould\b)")
 _EXPLAINS = re.compile(
-    r"(?i)(?:\n|[.!] )[^\w\n]{0,20}_{0,3}(?:here(?:'s| is| are) (?:the|how|why|my|a)\b|explanation|reasoning|breakdown"
-    r"|step[- ]by[- ]step|(?:the |my )?(?:key |main |following )?steps\b[^\n]{0,60}:[ \t]*\n)"
+    r"(?i)(?:\n|[.!] )[^\w\n]{0,20}_{0,3}(?:here(?:'s| is| are) (?:the|how|why|my|a)\b|explanation|reasoning"
+    r"|breakdown|(?:notes|references|sources|working):|step[- ]by[- ]step"
+    r"|(?:the |my )?(?:key |main |following )?steps\b[^\n]{0,60}:[ \t]*\n)"
     r"|(?<=\A)[\W_]*\d[\d.,]*(?: [a-z]+)?[.*\s]*\n[ \t]*\n"
 )
 # "$18. She has 16 - 7 = 9 eggs"; "18. She" may be the eighteenth of a list
@@ -94,13 +80,15 @@ _LEAD = re.compile(r"[\W_]*(?:\$\d(?:[\d.,]*\d)?\b|\d{3,}\b|\d[\d.,]* [a-z]+)[.!
 _SAYS_SO = re.compile(r"(?i)\b(?:therefore|thus|so|hence|total|altogether|answer|leaves|leaving|which (?:is|means))\b")
 _NULL = re.compile(r"\A(?:null|none|n/a)?\Z", re.IGNORECASE)
 _CONTINUES = re.compile(
-    r"(?i)\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to)\b|\bequals?\b|\bor\b|\bi\.e\.|→|⇒|=>"
+    r"(?i)\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to)\b|\bequals?\b|\bor\b|\bi\.e\.|→|⇒|=>|:"
 )
 _EXPRESSION = re.compile(r"[\s:*_`$(\[]*\$?\d[\d.,]*\s*(?:[-−+*/×÷]|\b(?:x|plus|minus|times)\b)\s*\$?\d")
 _NOTHING = re.compile(
     r"(?i)\bno(?= (?:more )?(?:[a-z]+ ){1,2}(?:left|remain(?:s|ing)?)\b)|\bnothing(?= (?:is |was )?(?:left|remains)\b)"
     r"|(?:n't|\bnot) (?:have )?any(?= (?:[a-z]+ ){0,2}(?:left|remaining)\b)"
 )
+# "12, not 11"
+_REJECTED = re.compile(r"(\d[)*]*(?:\s+[^\W\d]+){0,2})\s*(?:,|\band\b|\bbut\b|\()[\s,]*not\s+\$?\d[\d.,]*(?<=\d)")
 # "3. Give the total" is the third step of a list
 _LIST_MARK = re.compile(r"^[ \t]*(?:[-*•][ \t]+)?(?:\*\*)?\d{1,2}[.)](?:\*\*)?[ \t]+(?=[^\s\d$=])", re.MULTILINE)
 
@@ -130,7 +118,7 @@ def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | N
 
 
 def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
-    text = _NOTHING.sub(" 0", english(text)[-TAIL:])
+    text = _REJECTED.sub(r"\1", _NOTHING.sub(" 0", small_words(english(text)[-TAIL:])))
     text = shares(dozens_counted(with_point(text) if decimal == "," else text, question), question)
     question = dozens_counted(question, question)
     stated = sorted(_statements(text, question), key=lambda found: (found.end, found.start))
@@ -184,16 +172,10 @@ def _read(segment: str, start: int, how: str, question: str, sure: bool) -> _Sta
     sentence = _SENTENCE.split(segment, maxsplit=1)[0]
     end = start + len(sentence)
     number, leads = _in_sentence(sentence, question)
-    if _NO_ANSWER.match(sentence) or _denies(sentence, number is not None):
+    if NO_ANSWER.match(sentence) or denies(sentence, number is not None):
         return _Statement(start, end, "unanswerable", None, True)
     number, how = settled(number, how, sentence)
     return _Statement(start, end, how, number, sure or leads) if number or how == "two" else None
-
-
-def _denies(sentence: str, has_number: bool) -> bool:
-    """Whether a sentence says that there is no answer, and does not reckon one out behind that after all."""
-    denied = _UNANSWERABLE.search(sentence)
-    return denied is not None and not (has_number and "=" in sentence[denied.end() :])
 
 
 def _in_sentence(sentence: str, question: str) -> tuple[Number | None, bool]:
@@ -227,12 +209,15 @@ def _sentences(text: str) -> list[str]:
 def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
     """Nothing is stated: the last sentence that says something, be it a number or that there is none."""
     sentences = _sentences(_opening(text[-4000:], question))
+    if question and not re.search(r"(?i)%|percent|\bif\b|\bwould\b", question):
+        others = [sentence for sentence in sentences if not _BESIDE.match(sentence)]
+        sentences = others if any(map(numbers, others)) else sentences
     for sentence in reversed(sentences[-8:]):
         found = numbers(sentence)
-        if _denies(sentence, bool(found)):
+        if denies(sentence, bool(found)):
             return None, "unanswerable"
-        if _NO_ANSWER.fullmatch(sentence.strip(" .*")) or (
-            _UNKNOWN.search(sentence) and not found and sentence is sentences[-1]
+        if NO_ANSWER.fullmatch(sentence.strip(" .*")) or (
+            UNKNOWN.search(sentence) and not found and sentence is sentences[-1]
         ):
             return None, "unanswerable"
         if found and _CONCLUDES.search(sentence) and not _SUPPOSES.match(sentence):
@@ -288,7 +273,7 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
     number, how = final(text, question, decimal)
     if how == "unanswerable":
         # "None are left." counts, "unknown" does not
-        zero = re.search(r"\bnone\b", text[-TAIL:], re.IGNORECASE) and not _UNANSWERABLE.search(text[-TAIL:])
+        zero = re.search(r"\bnone\b", text[-TAIL:], re.IGNORECASE) and not UNANSWERABLE.search(text[-TAIL:])
         right = gold == NONE or bool(zero and equal(Number(Fraction(0), ""), gold))
         return Grade(right, NONE, True, "says that there is none or that it cannot be answered")
     if number is None:

@@ -163,7 +163,9 @@ def _answer_alone(code: str, entry_point: str) -> str:
         return code
     places = [number for number, node in enumerate(tree.body) if entry_point in _bound(node)]
     if not places:
-        owner = next((n.name for n in tree.body if isinstance(n, ast.ClassDef) and _method(n, entry_point)), None)
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        methods = [(each.name, part.name) for each in classes for part in each.body if isinstance(part, _FUNCTION)]
+        owner = next((name for name, method in methods if method == entry_point), None)
         return f"{code}\n\n{entry_point} = {owner}().{entry_point}" if owner else code
     used = _needed(tree) | {entry_point}
     idle = [node for node in tree.body if not isinstance(node, _KEPT) and not _bound(node) & used]
@@ -194,22 +196,15 @@ def _bound(node: ast.stmt) -> set[str]:
     return set()
 
 
-def _method(node: ast.ClassDef, name: str) -> bool:
-    return any(isinstance(part, _FUNCTION) and part.name == name for part in node.body)
-
-
 def _works(code: str, entry_point: str) -> bool:
     """Whether the entry point is more than a signature with a docstring, ``pass`` or ``...``."""
     tree = _parsed(code)
     if tree is None:
         return False
     functions = [node for node in ast.walk(tree) if isinstance(node, _FUNCTION) and node.name == entry_point]
-    return not functions or any(not _idle(part) for part in functions[-1].body)
-
-
-def _idle(node: ast.stmt) -> bool:
-    return isinstance(node, (ast.Pass, ast.Raise)) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return not functions or any(
+        not isinstance(part.value if isinstance(part, ast.Expr) else part, (ast.Pass, ast.Raise, ast.Constant))
+        for part in functions[-1].body
     )
 
 

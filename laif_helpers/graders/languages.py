@@ -14,12 +14,14 @@ from typing import Any
 
 import yaml
 
-_TABLE: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("languages.yaml").read_text(encoding="utf-8"))
+from laif_helpers.graders import eastern
+
+TABLE: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("languages.yaml").read_text(encoding="utf-8"))
 
 
 def _compounds() -> Iterator[tuple[str, int]]:
     """Words that join ones and tens: einundzwanzig, tweeëntwintig, ventuno, trettiofem."""
-    for how, (ones, tens) in _TABLE["joined"].items():
+    for how, (ones, tens) in TABLE["joined"].items():
         pairs = itertools.product(enumerate(ones.split(), 1), enumerate(tens.split(), 2))
         for (n, one), (t, ten) in pairs:
             if how in ("und", "en"):
@@ -29,78 +31,56 @@ def _compounds() -> Iterator[tuple[str, int]]:
 
 
 _VALUES = (*range(2, 21), *range(30, 101, 10))
-_PAIRS = [pair for row in _TABLE["counted"] for pair in zip(row.split(), _VALUES, strict=True)]
-_PAIRS += [(word, value) for value, row in _TABLE["worth"].items() for word in row.split()]
+_PAIRS = [pair for row in TABLE["counted"] for pair in zip(row.split(), _VALUES, strict=True)]
+_PAIRS += [(word, value) for value, row in TABLE["worth"].items() for word in row.split()]
 _PAIRS += _compounds()
 _ANY = {word.strip("?").replace("_", " "): value for word, value in _PAIRS}
 COUNTED = {word.replace("_", " "): value for word, value in _PAIRS if not word.endswith("?")}
 """Numbers in words. They count in texts without digits, in which they can put no other number aside."""
-_KOREAN = {
-    word: n
-    for row in ("하나 둘 셋 넷 다섯 여섯 일곱 여덟 아홉", "한 두 세 네")
-    for n, word in enumerate(row.split(), 1)
-}
+_KOREAN = {word: n for row in ("ones", "before a noun") for n, word in enumerate(TABLE["Korean"][row].split(), start=1)}
 _SINO = str.maketrans("일이삼사오육칠팔구십백천만", "一二三四五六七八九十百千万")
 _SINO_RUN = re.compile(
     "(?<![가-힣])(?=[^십백천만]?[십백천만])[일이삼사오육칠팔구십백천만]+(?= ?(?:개|원|명|살|분|시간|달러|입니다|$))"
 )
-_KOREAN_TENS = {"열": 10, "스물": 20, "스무": 20, "서른": 30, "마흔": 40, "쉰": 50}
 _LABEL = r"(?-i:[A-J])(?![A-Za-zÀ-ÿ\d_'])"
 _IS_RIGHT = re.compile(
-    r"(?:(?:选项|選項|選択肢)\s*|(?:antwort|option|l'option|opción|alternativa|opção|opzione|вариант|odpowiedź)\s+"
-    rf"|(?<![\w']))({_LABEL})\s*"
-    r"(?:[项項]?(?:是|为|為)?(?:正确|正確|[对對]的)|(?:です|が正解|が正しい)|\s(?:ist\s+(?:richtig|korrekt)|est\s+(?:correcte?|la\s+bonne)"
-    r"|es\s+(?:la\s+)?correcta|está\s+(?:correta|certa)|è\s+(?:corretta|giusta)|(?:правильный|верный|верно)"
-    r"|jest\s+(?:poprawna|prawidłowa))\b)",
-    re.IGNORECASE,
+    rf"(?:(?:{TABLE['noun']})\s*|(?<![\w']))({_LABEL})\s*?(?:{'|'.join(TABLE['right'])})", re.IGNORECASE
 )
 _IS_WRONG = re.compile(rf"(?<![\w'])({_LABEL})\s*[项項]?(?:是|为|為)?(?:[错錯](?:[误誤])?|不正[确確]|不[对對])的?")
-CONCLUDES = "|".join(_TABLE["concludes"])
+CONCLUDES = "|".join(TABLE["concludes"])
 """What opens a conclusion or names a total, in these languages."""
 _word, _more = ("|".join(sorted((w for w in _ANY if _ANY[w] > n), key=len, reverse=True)) for n in (0, 1))
 _BETWEEN = r"(?:(?:[\s-]|\s(?:et|y|e|und)\s){1,3}|(?<=hundert)(?:und)?|(?<=cento)|(?=(?:hundert|cento|tausend)))"
 _NUMBER_WORDS = re.compile(
     rf"(?<![\w-])(?:{_more})(?:{_BETWEEN}(?:{_word})){{0,8}}(?![\w-])(?!\s(?:et|y|e)\s)"
-    rf"|(?<!\w)({'|'.join(_KOREAN_TENS)})?({'|'.join(_KOREAN)})?\s?(?=(?:개|명|마리|권|살|시간|송이|자루|대|번)(?!\w*\d))",
+    rf"|(?<!\w)({'|'.join(TABLE['Korean']['tens'])})?({'|'.join(_KOREAN)})?\s?(?=(?:개|명|마리|권|살|시간|송이|자루|대|번)(?!\w*\d))",
     re.IGNORECASE,
 )
 
 
 def _phrases(kind: str) -> str:
     """All languages' phrases of a kind as one expression."""
-    return "|".join(f"(?:{phrase})" for row in _TABLE[kind].values() for phrase in row).replace("{label}", _LABEL)
+    return "|".join(f"(?:{phrase})" for row in TABLE[kind].values() for phrase in row).replace("{label}", _LABEL)
 
 
 _ANNOUNCED = re.compile(_phrases("answer"), re.IGNORECASE)
 _CHOSEN = re.compile(_phrases("option"), re.IGNORECASE | re.MULTILINE)
 _BEFORE_LABEL = re.compile(
-    r"(?<=the answer is )\W{0,3}(?:\b(?:la|el|le|a|o|die|der|das|option|opción|opção|letra|lettre|alternativa"
-    r"|вариант|буква)\b\s*|l'|选项|選項|選択肢|ข้อ){1,3}\s*(?=\(?[A-J](?![\w']))",
-    re.IGNORECASE,
+    rf"(?<=the answer is )\W{{0,3}}(?:{TABLE['before a label']}){{1,3}}\s*(?=\(?[A-J](?![\w']))", re.IGNORECASE
 )
-_SHARED_LETTERS = re.compile(
-    r"\b(?:antwort|lösung|ergebnis|réponse|respuesta|resposta|risposta|korrekte?|richtige?|correcta|corretta|letra"
-    r"|alternativa|c'est|es la|antwoord|jawaban\w*|cevap)\b",
-    re.IGNORECASE,
-)
+_SHARED_LETTERS = re.compile(rf"\b(?:{TABLE['shared letters']})\b", re.IGNORECASE)
 _BRACKETS = str.maketrans("「『」』", "(())")
 _LETTERS = "\u0590-\u06ff\u0900-\u097f\u0e00-\u0e7f\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Ranges of scripts that put numbers and Latin letters beside their own letters without a space."""
 _BESIDE = re.compile(rf"(?<=[{_LETTERS}])(?=[A-Za-z\d$-])|(?<=[A-Za-z\d%])(?=[{_LETTERS}])")
 _OPTION_BEFORE = re.compile(rf"(?<![\w'])([A-J]|(?<=the answer is )\d(?= ?(?:번|입니다|番|です)))(?= ?[{_LETTERS}])")
-_LABEL_FIRST = re.compile(r"^\s*([A-J])、", re.MULTILINE)
+_LABEL_FIRST = re.compile(r"(?<![\w'])([A-J])(?:：|(?<=^.)、)", re.MULTILINE)
 _STOPS = {ord(sign): f"{stop}\n" for sign, stop in zip("。।！？؟", "..!??", strict=True)}
 _STOPS |= {0xFE0F: "", 0x20E3: ""}  # what makes a key of a digit, as in 1️⃣
 _ZEROS = "\u0660\u06f0\u0966\u09e6\u0a66\u0ae6\u0b66\u0be6\u0c66\u0ce6\u0d66\u0e50\u0ed0\u1040\u17e0\uff10"
 _PLAIN = {ord(zero) + n: str(n) for zero in _ZEROS for n in range(10)}
-_PLAIN |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {
-    0x3000: " ",
-    0x66B: ".",
-    0x66C: ",",
-    0x66A: "%",
-}
-
-
+_PLAIN |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+_PLAIN |= {0x3000: " ", 0x66B: ".", 0x66C: ",", 0x66A: "%"}
 _SERIES = ("ΑΒ", "กขคงจ", "أبجده", "ابجده", "कखगघङ", "अबसद", "কখগঘঙ", "ⒶⒷⒸⒹⒺ", "ⓐⓑⓒⓓⓔ")
 _FOREIGN = {letter: "ABCDE"[place] for row in _SERIES for place, letter in enumerate(row)}
 _FOREIGN |= {chr(ord("①") + n): str(n + 1) for n in range(9)}
@@ -121,7 +101,8 @@ def _lettered(text: str, letters: Mapping[str, str]) -> str:
     """``text`` with other letters for the labels that stand alone in it; kana also stand alone beside other kana."""
     for label, letter in letters.items():
         beside = r"[\u30a0-\u30ff]" if "\u30a0" < label < "\u30ff" else "(?!)" if not label.isalpha() else _JOINED
-        text = re.sub(rf"(?<!{beside}){re.escape(label)}(?!{beside})", letter, text) if label in text else text
+        if label in text:
+            text = re.sub(rf"(?<!{beside}){re.escape(label)}(?!(?!입니다|번|항){beside})", letter, text)
     return text
 
 
@@ -139,7 +120,7 @@ def _digits(words: "re.Match[str]") -> str:
     """A number word in digits, and words that make one number together ("treinta y dos", "deux cent six"); other words
     in a row are left: none is sure."""
     if words[1] or words[2]:
-        return str(_KOREAN_TENS.get(words[1], 0) + _KOREAN.get(words[2], 0)) + " "
+        return str(TABLE["Korean"]["tens"].get(words[1], 0) + _KOREAN.get(words[2], 0)) + " "
     row, total = re.findall(_word, words[0].lower()), 0
     sure = [word for word in row if word in COUNTED]
     for value in (_ANY[word] for word in row):
@@ -152,6 +133,36 @@ def _digits(words: "re.Match[str]") -> str:
         else:
             return words[0].lower().replace(sure[0], str(COUNTED[sure[0]])) if len(sure) == 1 else words[0]
     return str(total) if sure else words[0]
+
+
+def _rows(kind: str, before: str) -> list[tuple["re.Pattern[str]", str]]:
+    """What is written in other languages for each English word of a kind, as whole words behind ``before``."""
+    end, rows = "(?:(?<![A-Za-zÀ-ӿ])|(?![A-Za-zÀ-ӿ]))", TABLE[kind].items()
+    return [(re.compile(f"{before}(?:{words}){end}", re.IGNORECASE), f" {word.strip()} ") for word, words in rows]
+
+
+_RUN = "零〇一二两兩三四五六七八九十百半"
+_WORDS = _rows("words", "(?<![A-Za-zÀ-ӿ])")
+_UNITS = _rows("units", rf"(?:(?<=[\d{_RUN}])|(?<=how many ))[ \u00a0]{{0,2}}(?:[个個] ?)?")
+_IN_ENGLISH = re.compile(r"\b(?:and|so|she|they|has|with|from|each|how many|there)\b", re.IGNORECASE)
+_HALF = re.compile(
+    rf"(?<![\d.,])(\d{{1,9}}|[{_RUN[:-1]}]{{1,9}})((?: (?:{'|'.join(TABLE['units'])}))?) *({TABLE['half']})",
+    re.IGNORECASE,
+)
+
+
+def _and_half(found: "re.Match[str]") -> str:
+    count = found[1] if found[1].isdigit() else eastern.value_of(found[1])
+    return found[0] if count is None or (found[3] in "半반" and not found[2]) else f"{count}.5{found[2]}"
+
+
+def small_words(text: str) -> str:
+    """An ``english`` text with the words and units in English that tell which of its numbers is meant."""
+    if text.isascii() and _IN_ENGLISH.search(text):
+        return text
+    for pattern, word in (*_WORDS, *_UNITS):
+        text = pattern.sub(word, text)
+    return _HALF.sub(_and_half, text)
 
 
 def english(text: str, options: bool = False, labels: Mapping[str, str] = MappingProxyType({})) -> str:

@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
-from laif_helpers.graders import eastern
+from laif_helpers.graders import eastern, separators
 
 TOLERANCE = Fraction(1, 10_000)
 """The papers' tolerance: |answer - gold| <= 1e-4."""
@@ -40,7 +40,7 @@ _PLAIN = (
 _PART = "|".join(sorted(PARTS, key=len, reverse=True))
 _AND_PART = rf"\s+and\s+(?P<parts>an?|{'|'.join(UNITS[1:10])})[\s-](?P<part>{_PART})s?\b"
 _PERCENT = r"(?P<percent>\s*(?:%|\\%|per\s?cent\b))?"
-_CURRENCY = r"(?:(?:US)?\$|€|£|¥|₹|Rs\.?\s?)?"
+_CURRENCY = r"(?:(?:US)?\$|€|£|¥|₹|R[sp]\.?\s?)?"
 NUMBER = re.compile(
     rf"(?<![\w.])(?P<sign>(?:[-−–]\s?|\+|\b(?:negative|minus)\s+)?){_CURRENCY}(?P<minus>[-−]?)"
     rf"(?P<first>{_PLAIN})(?::(?P<minutes>[0-5]\d)(?!\d))?"
@@ -48,7 +48,7 @@ NUMBER = re.compile(
     rf"|{_AND_PART})?"
     r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?!\d)|\s?(?:[x×*·]|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?\{?(?P<power>[-−]?\d{1,3})\}?"
     r"|\s?\^\s?\{?(?P<raised>\d{1,2})\}?)?"
-    r"(?:(?P<letter>(?-i:[kKMB]|bn|mn))\b|\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b"
+    r"(?:(?P<letter>(?-i:[kKMB]| ?bn| ?mn))\b|\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b"
     r"|\s?(?P<east>[百천千]?[万萬亿億만억]|[百千천](?![克米瓦卡分])|लाख|करोड़|lakhs?\b|crores?\b))?"
     rf"{_PERCENT}",
     re.IGNORECASE,
@@ -63,21 +63,15 @@ _SPELLED = re.compile(
     re.IGNORECASE,
 )
 _LATEX = re.compile(r"(-?)\\[dtc]?frac\s*(?:\{\s*(-?[\d.,]{1,40})\s*\}|(\d))\s*(?:\{\s*([\d.,]{1,40})\s*\}|(\d))")
-_REPEATING = re.compile(r"(\d{1,40})\.(\d{0,40})\s?\\(?:overline|bar|overbar|dot)\s?\{?(\d{1,40})\}?")
+# 15.\overline{3}, 15.(3), 15.3333…
+_REPEATING = re.compile(
+    r"(?<!\d)(\d{1,40})\.(?:(\d{0,40})\s?(?:\\(?:overline|bar|overbar|dot)\s?\{?(\d{1,40})\}?|\((\d{1,9})\)(?![\w(]))"
+    r"|(\d{0,9}?)(\d{1,9}?)\6{1,9}(?:\.\.\.|…))"
+)
 # "一共" (in total), "第一" (the first), "百分之" (percent) and the like name no number
 _CHINESE = re.compile(
-    r"(?<![第统統唯万萬\d])(?!一[共起样樣定些般直切旦致方旁边邊半下点點会會]|十分|百分|三角|四边|四邊)"
+    r"(?<![第统統唯万萬\d])(?!一[共起样樣定些般直切旦致方旁边邊半下会會]|一[点點](?![零〇一二三四五六七八九])|十分|百分|三角|四边|四邊)"
     r"[零〇一二两兩三四五六七八九十百千万萬亿億]{1,30}(?:[点點](?P<decimals>[零〇一二三四五六七八九]{1,20}))?"
-)
-# 1 000 000 and 1 260 €; 60,00 €, R$ 1.260,50 and 2.500.000; 1/6 ≈ 0.167, whose fraction is exact
-_GROUPS = re.compile("(?<![\\d.,])\\d{1,3}(?:[ \u00a0\u2009\u202f]\\d{3})+(?!\\d)")
-_SPACED = re.compile(
-    r"(?<![\d.,/])\d{1,3}(?:(?: \d{3}){2,}| \d{3}(?=(?:,\d\d?)? ?(?:[$€₽]|zł|kr\b|euros?\b|руб)|\W*\Z))(?!\d)"
-)
-_CENTS = r"\d{1,3}(?:(?:[. ]?\d{3}){0,4},\d\d?|(?:\.\d{3})+)"
-_EUROPEAN = re.compile(
-    rf"(?:R\$|€|\bEUR|\bkr\.?) ?{_CENTS}(?![\d,.]*\d)|(?<![\d.,])(?:\d{{1,3}}(?:\.\d{{3}}){{2,4}}(?![\d.,]*\d)"
-    rf"|{_CENTS}(?= ?(?:€|EUR\b|euros?\b|reais\b|zł|kr\b|₽|руб|Kč)))"
 )
 _ROUGHLY = re.compile(r"(\d{1,30}\s?/\s?\d{1,30})\s{0,3}≈\s{0,3}\d{0,30}\.\d{2,30}(?!\d|\s?%)")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z}])\s?\^\s?\{?(?:-?[23]|-1)\}?")
@@ -86,6 +80,7 @@ _SHARE_ASKED = re.compile(r"\b(?:what|find|express)\b[^.?]{0,50}\b(?:ratio|proba
 _SUM = r"\$?\d[\d.,]*(?: [-−+*/×÷] \$?\d[\d.,]*)+"
 _TURNED = re.compile(rf"(?<![-+*/×÷−=]\s)(?<![^\s(*])(\$?\d[\d.,]*)\s?\(?=\s?({_SUM})(?! ?[=\d])")
 _BELOW_ZERO = re.compile(r"(?<![\d.-])(\d{1,9}(?:\.\d)?(?:\s?°\s?[CF]?|\s+degrees?(?: \w{1,12})?)?)\s+below zero\b")
+_SCALED_HALF = re.compile(rf"\b({'|'.join(UNITS[1:])}) and a half (?={'|'.join(SCALES)})", re.IGNORECASE)
 _LABEL = re.compile(r"\b(?:day|week|month|year|step|part|room|question|number|no\.|grade|chapter|page)\s*#?$", re.I)
 
 
@@ -157,29 +152,24 @@ def parse(gold: str) -> Number | None:
     return found[0] if found else None
 
 
-def with_point(text: str) -> str:
-    """A text that writes 1.234,5 or 1 234,5 as one that writes 1,234.5 or 1234.5."""
-    text = _GROUPS.sub(lambda found: re.sub(r"\s", "", found[0]), text)
-    return re.sub(r"(?<=\d)[.,](?=\d)", lambda sign: "." if sign[0] == "," else ",", text)
-
-
 def plain(text: str) -> str:
     """The text without what only decorates numbers: LaTeX, bold, narrow spaces, calculator marks, powers of units."""
     text = re.sub(r"<<[^<>\n]{0,4000}=[^<>\n]{0,4000}>>", "", text)
-    text = _REPEATING.sub(lambda match: f" {_repeating(*match.groups())} ", text)
+    text = _REPEATING.sub(lambda match: f" {_repeating(*(part for part in match.groups() if part is not None))} ", text)
     text = _LATEX.sub(lambda match: f" {match[1]}{match[2] or match[3]}/{match[4] or match[5]} ", text)
     text = text.replace("\\$", "$").replace("{,}", ",").replace("\\,", "").replace("\\!", "").replace("~", " ")
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r" \1", text)
     text = _UNIT_POWER.sub("", text)
     text = re.sub(r"(\d)(?:['′]| ?ft\.? )(\d{1,2})(?:[\"″]| ?in\b)", r"\1 feet \2 inches", text)
     text = re.sub(r"(?<=\d)h(?=\d)", " h ", re.sub(r"(?<=\d)h(\d\d)(?!\d|\s?m)", r" h \1 min", text))
+    text = _SCALED_HALF.sub(lambda match: f"{WORDS[match[1].lower()]}.5 ", text)
     text = _BELOW_ZERO.sub(r"-\1", re.sub(r"\b[Aa]n(?= hour and \d)", "1", text))
     text = re.sub("-?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]", lambda match: f" {unicodedata.normalize('NFKC', match[0])} ", text)
     text = text.replace("\N{FRACTION SLASH}", "/").replace("¢", " cents")
     text = re.sub(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda match: f"10^{unicodedata.normalize('NFKC', match[1])}", text)
     text = re.sub("(?<=\\d)[\u00a0\u2009\u202f_](?=\\d{3}(?!\\d))", "", text)
     text = re.sub("[\u00a0\u2009\u202f]", " ", text)
-    text = _SPACED.sub(lambda match: match[0].replace(" ", ""), _EUROPEAN.sub(lambda match: with_point(match[0]), text))
+    text = separators.plain(text)
     text = text if text.isascii() else eastern.plain(_ROUGHLY.sub(r"\1", text))
     text = re.sub(r"(?<![^\W_])_{1,40}(?=[-$\d])|(?<=\d)_{1,40}(?![^\W_])", "", text)
     return re.sub(r"\*\*(?!\s?\d)|__|`|(?<!\d)\*\*", "", text)
@@ -228,7 +218,7 @@ def _scaled(match: "re.Match[str]", value: Fraction) -> Fraction:
     if power := match["exponent"] or match["power"]:
         value *= Fraction(10) ** int(power.replace("−", "-"))
     if match["letter"]:
-        return value * _LETTERS[match["letter"][0].lower()]
+        return value * _LETTERS[match["letter"].strip()[0].lower()]
     if east := match["east"]:
         return value * (
             _INDIAN.get(east.lower().removesuffix("s")) or math.prod(eastern.EASTERN[sign] for sign in east)
@@ -279,7 +269,10 @@ def _chinese(match: "re.Match[str]") -> Number | None:
     if value is None:
         return None
     percent = match.string[match.end() : match.end() + 1] == "%"
-    return Number(value + Fraction(f"0.{decimals or 0}"), match[0], percent, len(decimals), match.start(), True)
+    sign = -1 if match.string[: match.start()].rstrip().endswith("minus") else 1
+    return Number(
+        sign * (value + Fraction(f"0.{decimals or 0}")), match[0], percent, len(decimals), match.start(), True
+    )
 
 
 def _value(text: str) -> int:

@@ -17,8 +17,9 @@ from typing import Any
 from laif_helpers import machine, sandbox
 from laif_helpers.graders import fields
 from laif_helpers.graders.families import GRADINGS
-from laif_helpers.graders.languages import english, latin_labels
-from laif_helpers.graders.numbers import NONE, Number, equal, numbers, plain, with_point
+from laif_helpers.graders.languages import english, latin_labels, small_words
+from laif_helpers.graders.numbers import NONE, Number, equal, numbers, plain
+from laif_helpers.graders.separators import with_point
 from laif_helpers.graders.turns import end_of_turn, own_turn
 from laif_helpers.records import Example, Grade
 
@@ -77,7 +78,7 @@ def _answer(text: str, labels: dict[str, str] | None = None) -> str:
 def _numbers(examples: list[Example], texts: list[str]) -> list[Second]:
     from laif_helpers.graders import latex
 
-    answers = [_answer(text) for text in texts]
+    answers = [small_words(_answer(text)) for text in texts]
     decimals = [example.fields.get("decimal") == "," for example in examples]
     answers = [with_point(answer) if comma else answer for answer, comma in zip(answers, decimals, strict=True)]
     asked = [n for n, example in enumerate(examples) if example.gold != NONE]

@@ -7,7 +7,7 @@ import string
 import unicodedata
 
 from laif_helpers.graders import fields
-from laif_helpers.graders.languages import english
+from laif_helpers.graders.languages import TABLE, english
 from laif_helpers.graders.turns import own_turn
 from laif_helpers.records import Grade
 
@@ -55,16 +55,7 @@ _PLAUSIBLE = re.compile(
     r"(?:\w+ly\s+)?(?:im)?plausible\b(?! that|\?)"
 )
 _SPELLED = str.maketrans("’‘‐‑", "''--")
-_COPULA = re.compile(
-    r"(?<=[\u3040-\u30ff\u4e00-\u9fff])(?:です|である)$|(?<=[\uac00-\ud7a3])입니다$|(?<=[\u0900-\u097f]) है$"
-)
-"""What closes a statement in languages that put their verb last; "।" and "。" are full stops by then."""
-_IS = (
-    r"(?<!\bno )(?<!\bnon )(?<!\bnão )(?<!\bnie )(?<!\bне )(?<!\bphải )(?<!不)"
-    r"(?:\b(?:is|are|was|were|es|est|ist|è|é|är|er|jest|là|adalah|este|je|ni|είναι|является|هي|هو|היא|הוא)\b|'s|="
-    r"|(?<=[^\W\d]):(?= )|(?<=[^\W\d] )[—–](?= )|(?<=\w)(?:是|为|為|は|คือ|[은는](?= ))) ?(?:(?:the|an?|το|η|ο) )?"
-)
-"""What stands before the answer in "The capital is Paris."; a denial before it makes another sentence of it."""
+_COPULA = re.compile(TABLE["copula"])
 _SENTENCE_BEHIND = re.compile(r"\n\n[A-Z][^\n]*\s[^\n]*[.!]\s*\Z")
 _ARTICLE = re.compile(r"\A(?:an?|the) (?=\w{2,}(?: \w+)?\Z)")  # of a few words: a list of words has none, nor "A and C"
 _NAMED = re.compile(r"\A[a-z]\w* ?= ?\[?(?=[-\w])")
@@ -95,7 +86,9 @@ def grade(gold: str, text: str) -> Grade:
         return Grade(False, None, False, "no answer found")
     said = normal(read)
     said = said if "=" in gold else _NAMED.sub("", said)  # n = 2, 3, 4 or sorted_list = [a, b]
-    right = said in (normal(gold), _stated(gold)) or normal(text) == normal(gold) or _ends_on(gold, read)
+    right = said in (normal(gold), _stated(gold)) or normal(text) == normal(gold)
+    last = normal(_STOP.split(read.strip())[-1])  # "The capital is Paris." for Paris
+    right = right or re.search(rf"{TABLE['is']}{re.escape(normal(gold))}(?: است)?\Z", last) is not None
     right = right or _ARTICLE.sub("", said) == _ARTICLE.sub("", normal(gold))
     return Grade(right, read[:500], True, "exact match" if right else f"is not {gold[:80]!r}", sure=right)
 
@@ -104,12 +97,6 @@ def grade(gold: str, text: str) -> Grade:
 def _stated(gold: str) -> str:
     """A gold answer as it is read where a response states it: a sentence, or words in LaTeX, have more than that."""
     return normal(_words(_undressed(english(f"The answer is {gold}."[-TAIL:])))) or normal(gold)
-
-
-def _ends_on(gold: str, read: str) -> bool:
-    """Whether the last sentence is "The capital is Paris." for Paris."""
-    last = normal(_STOP.split(read.strip())[-1])
-    return re.search(rf"{_IS}{re.escape(normal(gold))}(?: است)?\Z", last) is not None
 
 
 def _undressed(text: str, dress: "re.Pattern[str]" = _DRESS) -> str:

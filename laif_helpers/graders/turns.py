@@ -80,11 +80,16 @@ _ANSWERS = re.compile(r"\d|\bNone\b|\bcannot\b|not enough|^[ \t]*\(?[A-J][).:]?(
 TAKEN_BACK = re.compile(
     r"(?:[.!?…]\s|\n)\W{0,8}(?:(?:wait|no|actually|hm+|oh|oops|sorry|but)\b\W{0,5}){0,4}"
     r"(?:correction\b|(?<=no )wait\b|(?<=no, )wait\b|let me re(?:count|calculate)\b"
-    r"|I(?: have|'ve)? (?:made an? (?:\w{1,15} )?(?:mistake|error)|mis\w{3,12}ed)\b"
+    r"|I(?: have|'ve)? (?:(?:forgot(?:ten)?|missed|overlooked)\b"
+    r"|made an? (?:\w{1,15} )?(?:mistake|error)|mis\w{3,12}ed)\b"
     r"|(?:that|this|it)(?:'s| is| was) (?:wrong|incorrect|not (?:right|correct))[.,;:!—])",
     re.IGNORECASE,
 )
 """What takes an answer back at the beginning of a sentence; what stands behind it is the new one."""
+_OF_OTHERS = re.compile(
+    r"^\W*(?:your|the student's|student's|given|submitted) answer\b[^\n:]{0,20}:[^\n]*$", re.I | re.M
+)
+"""Somebody else's answer, which the response corrects."""
 _OPENS_AS_QUESTION = re.compile(r"\s*(?:[#>*]+\s*)?(?:Q|Question)\b")
 
 
@@ -150,6 +155,8 @@ def end_of_turn(text: str) -> str:
 
 def _squeezed(text: str) -> str:
     """``text`` without what is struck out, and without long runs of spaces and empty lines, which cost time."""
+    if "orrect answer" in text:
+        text = _OF_OTHERS.sub("", text)
     text = re.sub(r"~~[^~\n]{1,200}~~|<(del|strike)>[^<\n]{1,200}</\1>", "", text)
     return re.sub(r"(?:[^\S\n]*\n){3,}", "\n\n", re.sub(r"[^\S\n]{3,}", "  ", text))
 

@@ -9,9 +9,10 @@ import calendar
 import re
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 
 from laif_helpers.graders import steps
-from laif_helpers.graders.steps import FINAL, Fault, Step, Verdict
+from laif_helpers.graders.steps import FINAL, Fault, Step
 
 MONTHS = list(calendar.month_name)
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "a": 1}
@@ -60,11 +61,6 @@ class Item:
     given: date
     relations: tuple[Relation, ...]
     options: dict[str, str]
-
-
-def check(question: str, attempt: str) -> Verdict:
-    """The first wrong step of an attempt, or that it is right; see ``steps.Verdict``. Never raises."""
-    return steps.verify(read, solve, judge, question, attempt)
 
 
 def read(question: str) -> Item:
@@ -189,3 +185,6 @@ def _judge_option(item: Item, letter: str, text: str) -> Fault | None:
         return Fault("no_such_option", f"({match[1]})", f"there is no option ({match[1]})")
     reason = f"option ({match[1]}) is {item.options[match[1]]}, not the date of the step before"
     return None if match[1] == letter else Fault("final_answer", f"({match[1]})", reason)
+
+
+check = partial(steps.verify, read, solve, judge)

@@ -9,9 +9,10 @@ is exactly one. The clues of BIG-Bench Hard's tasks of the same name are read as
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from laif_helpers.graders import steps
-from laif_helpers.graders.steps import FINAL, Fault, Step, Verdict
+from laif_helpers.graders.steps import FINAL, Fault, Step
 
 BEFORE = ("to the left of", "above", "older than", "less expensive than", "ahead of", "lighter than", "earlier than")
 AFTER = ("to the right of", "below", "newer than", "more expensive than", "behind", "heavier than", "later than")
@@ -49,11 +50,6 @@ class Item:
     objects: tuple[str, ...]
     clues: tuple[Clue, ...]
     options: dict[str, str]
-
-
-def check(question: str, attempt: str) -> Verdict:
-    """The first wrong step of an attempt, or that it is right; see ``steps.Verdict``. Never raises."""
-    return steps.verify(read, solve, judge, question, attempt)
 
 
 def read(question: str) -> Item:
@@ -223,3 +219,6 @@ def _judge_option(item: Item, letter: str, text: str) -> Fault | None:
         return Fault("final_answer", f"({match[2]})", f"option ({match[2]}) is not true in the order found")
     same = match[1] == item.options[letter]
     return None if same else Fault("statement", match[1], f"option ({letter}) says something else")
+
+
+check = partial(steps.verify, read, solve, judge)

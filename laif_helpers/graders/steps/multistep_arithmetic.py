@@ -10,11 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from laif_helpers.graders import steps
 from laif_helpers.graders.arithmetic import OPERATIONS
-from laif_helpers.graders.steps import FINAL, MAX_NUMBER, Fault, Step, Verdict
+from laif_helpers.graders.steps import FINAL, MAX_NUMBER, Fault, Step
 
 Tree = Any
 """An integer, a letter, or ``(left, operator, right)``."""
@@ -48,11 +49,6 @@ class Item:
     @property
     def substituted(self) -> str:
         return re.sub("[A-Z]", lambda letter: str(self.values[LETTERS.index(letter[0])]), self.form)
-
-
-def check(question: str, attempt: str) -> Verdict:
-    """The first wrong step of an attempt, or that it is right; see ``steps.Verdict``. Never raises."""
-    return steps.verify(read, solve, judge, question, attempt)
 
 
 def read(question: str) -> Item:
@@ -237,3 +233,6 @@ def _follows(before: str, after: str) -> bool:
     """
     old, new = (Counter(map(int, re.findall(r"\d+", part))) for part in (before, after))
     return (new - old).total() <= old.total() - new.total()
+
+
+check = partial(steps.verify, read, solve, judge)

@@ -7,10 +7,11 @@ own, ``(3)``, ``(3.1)`` …, and so on. Letters are numbered from a = 1; the pla
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, pairwise
 
 from laif_helpers.graders import steps
-from laif_helpers.graders.steps import FINAL, Fault, Step, Verdict
+from laif_helpers.graders.steps import FINAL, Fault, Step
 
 ORDINALS = (
     *("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"),
@@ -29,11 +30,6 @@ class Part:
     kind: str
     words: tuple[str, ...]
     letter: int = 0
-
-
-def check(question: str, attempt: str) -> Verdict:
-    """The first wrong step of an attempt, or that it is right; see ``steps.Verdict``. Never raises."""
-    return steps.verify(read, solve, judge, question, attempt)
 
 
 def read(question: str) -> tuple[str, ...]:
@@ -211,3 +207,6 @@ def _judge_words(found: list[str], wanted: tuple[str, ...]) -> Fault | None:
         listed = ", ".join(f'"{word}"' for word in left)
         return Fault("missing_word", " ".join(found), f"the words {listed} are missing")
     return None
+
+
+check = partial(steps.verify, read, solve, judge)
