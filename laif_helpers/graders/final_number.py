@@ -68,7 +68,7 @@ _SUPPOSES = re.compile(
     r"(?i)^\W*(?:however,? )?(?:if|suppose|assuming|please|once|when|for example|(?:could|can) you)\b"
 )
 # "That's 50% more than in April." and "If she did this all week, she would make $126." behind an answer
-_BESIDE = re.compile(r"(?i)^\W*(?:(?:that|this)(?:'s| is) (?:\w+ )?\d[\d.]*\s?% (?:more|less|of)\b|if\b.*\bwould\b)")
+_BESIDE = re.compile(r"(?i)^\W*(?:(?:that|this)(?:'s| is) [\d.]+\s?% (?:more|less|of)\b|if\b[^=]*\bwould\b[^=]*\Z)")
 _EXPLAINS = re.compile(
     r"(?i)(?:\n|[.!] )[^\w\n]{0,20}_{0,3}(?:here(?:'s| is| are) (?:the|how|why|my|a)\b|explanation|reasoning"
     r"|breakdown|(?:notes|references|sources|working):|step[- ]by[- ]step"
