@@ -609,10 +609,13 @@ def test_killed_in_the_middle_leaves_no_process_and_resumes(toy: Toy, victim: st
     else:
         assert not left
     row = manifest.latest(toy.run_dir)["vanilla/iter0/01_evaluate"]
-    assert row["status"] == ("running" if number == signal.SIGKILL and victim == "runner" else "failed")
+    stopped = "running" if number == signal.SIGKILL else "interrupted"
+    assert row["status"] == (stopped if victim == "runner" else "failed")
     write_toy(toy.notebooks, "01_evaluate")
     assert toy.run(arms=["fine_tuning"])[0] == 0  # the lock went with its holder
     assert not [folder for folder in left if folder.exists()]
+    again = manifest.latest(toy.run_dir)["vanilla/iter0/01_evaluate"]["why"]
+    assert again == ("was interrupted" if victim == "runner" else "failed last time")
 
 
 @pytest.mark.parametrize("status", ["done", "failed"])

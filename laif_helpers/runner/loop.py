@@ -278,7 +278,7 @@ def _close(attempt: attempts.Attempt, result: dict[str, Any], progress: Progress
 def _interrupt(progress: Progress) -> None:
     for attempt in list(progress.running.values()):
         attempt.handle.poll()
-        manifest.record(attempt.stage.run, attempt.row | {"status": "failed", "reason": "interrupted", "outputs": []})
+        manifest.record(attempt.stage.run, attempt.row | {"status": "interrupted", "outputs": []})
 
 
 def _collect(run_plan: RunPlan) -> None:

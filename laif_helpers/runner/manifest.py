@@ -83,7 +83,7 @@ def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any]) -> str:
     if row is None:
         return "not done yet"
     if row["status"] not in ("done", "ended"):
-        return "was interrupted" if row["status"] == "running" else "failed last time"
+        return "failed last time" if row["status"] == "failed" else "was interrupted"
     if lost := [path for path in row["outputs"] if not (stage.run.path / path).exists()]:
         return f"{lost[0]} is missing"
     if torn := damaged(stage.run.path, row.get("hashes", {})):
