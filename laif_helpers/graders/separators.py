@@ -19,6 +19,9 @@ _COMMA = re.compile(
     r"(?:\d{1,9},\d\d?|0,\d{3,9}|\d{1,3}(?:\.\d{3}){1,4},\d\d?)(?![\d.,]*\d|\s?[)\]]\d)"
 )
 
+_SEPARATED = re.compile(r"\d(?:,\d|[. ]\d{3})")
+"""What all of these numbers hold, and most texts do not."""
+
 
 def with_point(text: str) -> str:
     """A text that writes 1.234,5 or 1 234,5 as one that writes 1,234.5 or 1234.5."""
@@ -28,5 +31,7 @@ def with_point(text: str) -> str:
 
 def plain(text: str) -> str:
     """Numbers that can only be written with a decimal comma, or beside a currency, with a point and without spaces."""
+    if not _SEPARATED.search(text):
+        return text
     text = _SPACED.sub(lambda match: match[0].replace(" ", ""), _EUROPEAN.sub(lambda match: with_point(match[0]), text))
     return _COMMA.sub(lambda match: with_point(match[0]), text)
