@@ -256,6 +256,10 @@ def app() -> None:
         commands()
     except (ValueError, FileNotFoundError, ConnectionError) as error:
         _end(str(error))
+    except (FileExistsError, NotADirectoryError) as error:
+        _end(
+            f"{error.filename}: a folder is needed there, and a file stands in its way; move it, or name another place"
+        )
     except OSError as error:  # a full disk, a right that was taken away: what is on the disk is whole
         _end(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}; the same command goes on")
 

@@ -79,7 +79,7 @@ def share(values: Sequence[Any], origins: Sequence[Hashable] | None = None) -> t
     if items.independent:
         return stats.wilson(round(mean * n), n)
     alone = mean * (1 - mean) * n  # all right or all wrong: nothing says how alike items of one origin are
-    worth = n / _design_effect(items, items.after, alone) if alone > 0 else items.count
+    worth = _worth(items, items.after, alone) if alone > 0 else items.count
     return stats.wilson(mean * worth, worth)
 
 
@@ -121,7 +121,8 @@ def _resampled(items: Paired, rng: np.random.Generator, resamples: int) -> np.nd
     for start in range(0, resamples, 500):  # 500 draws at a time: 20 MB if there are 5,000 origins
         drawn = rng.integers(0, items.count, (min(500, resamples - start), items.count))
         means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    return np.concatenate(means)
+    spread = _students(items.count) * math.sqrt(items.count / (items.count - 1)) if items.count > 1 else 1.0
+    return items.delta + (np.concatenate(means) - items.delta) * spread
 
 
 def p_value(items: Paired) -> float:
@@ -171,21 +172,31 @@ def sign_flips(sums: Sequence[int]) -> float:
 def detectable(items: Paired) -> float:
     """``stats.detectable`` for as many independent items as the origins are worth."""
     difference = items.after - items.before
-    changed = float(np.mean(difference**2))
-    if items.independent:
+    changed = float(np.abs(difference).mean())
+    if items.independent or not changed:
         return stats.detectable(len(difference), changed)
-    effect = _design_effect(items, difference, float(((difference - difference.mean()) ** 2).sum()))
-    return stats.detectable(len(difference) / effect, changed)
+    # As many whole answers as have the same variance: a share that changes by a half varies less than they do.
+    worth = _worth(items, difference, float(((difference - difference.mean()) ** 2).sum()))
+    return stats.detectable(worth * changed / float(np.mean(difference**2)), changed)
 
 
-def _design_effect(items: Paired, values: np.ndarray, alone: float) -> float:
-    """How many times larger the variance of the mean is than if items were independent, one whole answer each (Kish).
+def _worth(items: Paired, values: np.ndarray, alone: float) -> float:
+    """As how many independent items the mean of ``values`` counts (Kish); fewer for few origins (Korn and Graubard
+    1998). One origin counts as one, and none are worth more than all their answers.
 
-    ``alone``: the sum of squares that independent items would have. Items with several samples can fall below 1.
+    ``alone``: the sum of squares that independent items would have. Items with several samples can be worth more.
     """
-    off = items.sums(values) - values.mean() * items.sums(np.ones(len(values)))
-    found = float((off**2).sum())
-    return found / alone if alone > 0 and found > 0 else 1.0
+    n = len(values)
+    off = items.sums(values) - values.mean() * items.sums(np.ones(n))
+    worth = min(n * alone / max(float((off**2).sum()), 1e-12) if alone > 0 else n, n * _denominator(items))
+    return worth / _students(items.count) ** 2 if items.count > 1 else 1.0
+
+
+def _students(count: int) -> float:
+    """How much wider Student's 95 % interval of ``count`` origins is than the normal one."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(count - 1, 0.975)) / stats.Z95
 
 
 # -- several samples of one item

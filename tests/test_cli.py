@@ -60,6 +60,17 @@ def test_mistakes_are_told_in_one_sentence(
     assert "\n" not in printed
 
 
+def test_a_file_in_a_folder_s_place_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        monkeypatch.setattr(sys, "argv", ["laif", "figures", "--out", str(place)])
+        with pytest.raises(SystemExit, match="2"):
+            cli.app()
+        assert "a folder is needed there, and a file stands in its way" in capsys.readouterr().err
+
+
 def test_the_version_is_that_of_the_package() -> None:
     told = subprocess.run([*LAIF, "--version"], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stdout.strip()) == (0, importlib.metadata.version("laif-helpers"))

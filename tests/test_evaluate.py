@@ -117,6 +117,23 @@ def test_what_a_server_fails_on_is_asked_again_and_most_of_it_stops_the_run(
     assert not any(row["unanswered"] for row in read_rows(path))
 
 
+def test_an_old_question_with_a_new_id_or_split_keeps_its_answer(
+    target: Target, stage: Callable[..., recipe.StageParameters], tmp_path: Path
+) -> None:
+    target.answer = lambda turns: Completion("#### 7", 20, 1)  # type: ignore[method-assign]
+    rows = [{"question": f"{n} + 4 = ?", "answer": "7", "split": ("train", "test")[n % 2]} for n in range(6)]
+    mine = tmp_path / "mine.jsonl"
+    renamed = [{"id": f"a{n}", **row} for n, row in enumerate(rows)]
+    moved = [{**row, "split": "test"} if row["id"] == "a2" else row for row in renamed]
+    for asked, now in ((12, rows), (12, renamed), (12, moved), (14, [*moved, {**moved[0], "question": "New?"}])):
+        write_jsonl(mine, now)
+        p = stage(benchmarks=[str(mine)], in_domain=[str(mine)], samples=2, temperature=0.5)
+        wanted = [(row.get("id"), sample) for row in now if row["split"] == "test" for sample in (0, 1)]
+        got = [(row["id"], row["sample"]) for row in read_rows(evaluate.evaluate(p)[0])]
+        assert (len(target.asked), len(got)) == (asked, len(wanted))
+        assert "id" not in now[0] or got == wanted
+
+
 def test_01_asks_what_a_failed_part_left_out(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:
     p = stage()
     evaluate.answer_part(p, 2, 2)

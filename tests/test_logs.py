@@ -242,6 +242,7 @@ CASES = [{"name": str(row["id"]), "actualOutput": row["output"], "success": row[
         ("a.json", json.dumps({row["id"]: {**row, "id": None} | {"id": row["id"]} for row in PLAIN})),
         ("a.json", json.dumps(pd.DataFrame(PLAIN).to_dict())),
         ("a.csv", "id, output, correct, is_correct\n1, It is 4., C, true\n2, 5, B, false\n"),
+        ("a.csv", "id,output,correct\n1,It is 4.,true,\n2,5,false,\n"),
         ("a.parquet", pd.DataFrame(PLAIN).set_index("id").to_parquet()),
         ("a.jsonl", "\n".join(json.dumps({"name": row["id"], "success": row["correct"], "messages": [
             {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": row["output"]}]})

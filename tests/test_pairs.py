@@ -86,6 +86,7 @@ def test_unpaired_items_are_listed(tmp_path: Path) -> None:
     ("first", "second", "sentence"),
     [
         ([{"id": 1, "correct": 1}], [{"id": 1, "correct": 1}], "are the same log"),
+        ([{"id": 1, "correct": 1, "model": "m"}], [{"id": 1, "correct": 1, "model": "m"}], "are the same log"),
         ([{"id": 1, "correct": 1}], [{"id": 2, "correct": 1}], "have no item in common"),
         (
             [{"id": 1, "correct": 1}, {"id": 1, "correct": 0}],
@@ -103,6 +104,12 @@ def test_what_cannot_be_compared_is_refused(
     write_jsonl(tmp_path / "b.jsonl", second)
     with pytest.raises(ValueError, match=sentence):
         verdicts.compare(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), out=str(tmp_path / "out"))
+
+
+def test_another_model_may_answer_alike(tmp_path: Path) -> None:
+    a, b = (plain(tmp_path / f"{name}.jsonl", {1, 2}, text="5", model=f"m{name}") for name in "ab")
+    assert run(a, b, tmp_path / "out", "--fail-if-worse").exit_code == 0
+    assert row_of(tmp_path / "out")["delta"] == 0
 
 
 def test_no_label_and_no_grader(tmp_path: Path) -> None:

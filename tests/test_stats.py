@@ -1,6 +1,7 @@
 """Intervals and tests against scipy, published values and simulated nulls."""
 
 import functools
+import math
 import random
 from itertools import product
 
@@ -252,6 +253,29 @@ def test_copies_of_an_item_tell_nothing_new() -> None:
     assert repeated == pytest.approx(origins.share(after), abs=0.005)
     alone = origins.paired([1, 0, 1], [0, 0, 0], ["one"] * 3)
     assert (origins.p_value(alone), origins.interval(alone, 0)) == (1.0, (-1.0, 1.0)), "one origin tells nothing"
+    assert origins.share([1, 0] * 10, ["one"] * 20) == stats.wilson(0.5, 1), "one origin counts as one"
+    assert origins.detectable(origins.paired([1, 0] * 10, [0, 1, 1, 1] * 5, ["one"] * 20)) == 1.0
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_few_origins_are_not_surer_than_they_can_be(count: int) -> None:
+    rng, held = np.random.default_rng(count), np.zeros(2)
+    for trial in range(150):
+        named, rates = np.repeat(np.arange(count), 10), np.repeat(rng.beta(4.5, 4.5, count), 10)
+        before, after = rng.random(10 * count) < rates, rng.random(10 * count) < rates[::-1]
+        low, high = origins.share(after, named.tolist())
+        under, over = origins.interval(origins.paired(before, after, named.tolist()), trial, 500)
+        held += [low <= 0.5 <= high, under <= 0 <= over]
+    assert (held / 150 > 0.88).all(), f"95 % intervals of {count} origins hold the truth in {held / 150}"
+
+
+def test_what_items_with_samples_would_show_agrees_with_their_test() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.binomial(4, 0.5, 30) / 4
+    items = origins.paired(before, np.clip(before + rng.choice([0, 0.25, 0.5], 30), 0, 1))
+    difference = items.after - items.before
+    assert origins.p_value(items) < 0.01 and items.delta > origins.detectable(items)
+    assert origins.detectable(items) == pytest.approx(2.8 * math.sqrt((difference**2).mean() / 30), rel=0.25)
 
 
 def test_samples_of_an_item_are_one_item() -> None:

@@ -219,7 +219,7 @@ def _own(row: Row, path: Path) -> Iterator[Logged]:
     about: Row = {"question": asked, "gold": str(row.get("gold", "")), "prompt": json.dumps(row["messages"])}
     about |= {"benchmark": row["benchmark"], "item": {"id": row["id"]}, "split": row["split"]}
     about |= {"model": row.get("model", path.parent.name), "sample": row.get("sample", 0), "source": path.name}
-    yield Logged(row["benchmark"], row["id"], words(row["text"]), row.get("correct"), **about)
+    yield Logged(row["benchmark"], id_of(row["id"]), words(row["text"]), row.get("correct"), **about)
 
 
 def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:

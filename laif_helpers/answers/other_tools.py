@@ -162,7 +162,7 @@ def table_rows(path: Path, alone: bool = True) -> list[Fields]:
     with contextlib.nullcontext() if alone else contextlib.suppress(ValueError):
         with path.open(encoding="utf-8-sig") as handle:
             sign = max(",;\t", key=handle.readline().count)
-        table = pd.read_csv(path, sep=sign, dtype=str, keep_default_na=False, skipinitialspace=True)
+        table = pd.read_csv(path, sep=sign, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
         return list(table.rename(columns=str.strip).to_dict("records"))
     return []
 

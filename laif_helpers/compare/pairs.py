@@ -57,10 +57,12 @@ def pair(a: Log, b: Log) -> Pairs:
 
 
 def _fingerprint(log: Log) -> str:
+    """Of all answers and who gave them: another model may answer alike, a file's copy has another name."""
     rows = sorted(
-        (task, id, answer.sample, answer.question, answer.text, str(answer.label))
-        for (task, id), some in log.items.items()
+        (*key, answer.sample, named, answer.question, answer.text, str(answer.label))
+        for key, some in log.items.items()
         for answer in some
+        for named in [answer.model * (not answer.source.startswith(answer.model))]
     )
     return digest(rows)
 

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers import benchmarks, models
-from laif_helpers.evaluate.jobs import Job, finish, finished_before, key_of, name_of, partial_before, trim, write_line
+from laif_helpers.evaluate.jobs import (
+    Job,
+    asked,
+    finish,
+    finished_before,
+    key_of,
+    name_of,
+    partial_before,
+    trim,
+    write_line,
+)
 from laif_helpers.evaluate.looks import browse, disputed, gallery, traced
 from laif_helpers.evaluate.tables import (
     by_facet,
@@ -42,7 +52,7 @@ def evaluate(p: StageParameters) -> list[Path]:
 
         return evaluate_recorded.evaluate(p, splits_needed(p))
     models.prepare(p.target)
-    jobs = [_plan(p, name, split) for name, split in splits_needed(p)]
+    jobs = _jobs(p)
     _ask_all(jobs, p)
     return [finish(job, display_name(p.model), p.audit) for job in jobs]
 
@@ -55,7 +65,7 @@ def answer_part(p: StageParameters, part: int, parts: int) -> dict[str, int]:
     if Target.of(p.model).kind == "replay":
         return {}
     models.prepare(p.target)
-    jobs = [replace(_plan(p, name, split), part=part, parts=parts) for name, split in splits_needed(p)]
+    jobs = [replace(job, part=part, parts=parts) for job in _jobs(p)]
     _ask_all(jobs, p)
     return {f"{job.benchmark.name}, {job.split}": len(job.own) - len(job.missing) for job in jobs}
 
@@ -80,6 +90,15 @@ def display_name(model: str) -> str:
     """A model as rows and tables name it: folders of this project by their path inside it."""
     path = Path(model)
     return str(path.relative_to(ROOT)) if path.is_absolute() and path.is_relative_to(ROOT) else model
+
+
+def _jobs(p: StageParameters) -> list[Job]:
+    """What is asked of each split; an item with a new id or split, and its old question, has its old answer."""
+    jobs = [_plan(p, name, split) for name, split in splits_needed(p)]
+    same = {asked(key): done for job in jobs for key, done in job.known.items() if not done.unanswered}
+    for job in jobs:
+        job.known |= {key: same[asked(key)] for key in job.keys if key not in job.known and asked(key) in same}
+    return jobs
 
 
 def _plan(p: StageParameters, name: str, split: str) -> Job:

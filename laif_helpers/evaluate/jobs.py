@@ -2,6 +2,7 @@
 
 import glob
 import json
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -75,6 +76,11 @@ def name_of(identity: str, sample: int) -> str:
 def key_of(identity: str, messages: list[dict[str, str]]) -> str:
     """An item's id with a hash of what is asked, so that a changed prompt is asked anew."""
     return f"{identity}:{digest(messages)[:12]}"
+
+
+def asked(key: str) -> str:
+    """A key without its item's id: the number of the sample and the hash of what is asked."""
+    return re.sub(r"^.*?((#\d+)?:\w+)$", r"\1", key, flags=re.DOTALL)
 
 
 def finished_before(job: Job) -> dict[str, Completion]:
