@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from laif_helpers import benchmarks, cli, compare, evaluate, figures, instruct, paths, recipe
+from laif_helpers.answers import joined
 from laif_helpers.benchmarks import _files, download
 from laif_helpers.benchmarks._files import Source
 from laif_helpers.compare import effects, published, report
@@ -364,6 +365,31 @@ def test_corrected_gold_answers_grade_again(tmp_path: Path) -> None:
     assert stamp() == plain
     for change in ({"answer": "A"}, {"answer": ["B", "C"]}, {"choices": ["a rat", "a wren", "a bee"]}):
         assert stamp(**change) != plain, change
+
+
+def test_recorded_answers_meet_the_items_of_today(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one kernel: gold answers are put right, an item moves to another split, one goes."""
+    rows = [{"id": f"q{n}", "question": f"{n} legs?", "answer": "999", "split": "test"} for n in range(4)]
+    mine = put(tmp_path / "mine.jsonl", *rows, {**SUM, "split": "train"})
+    bench = benchmarks.get(mine)
+    told = [Completion(f"#### {n}", 1, 1) for n in range(4)]
+    write_jsonl(tmp_path / "log.jsonl", grading.to_responses(bench, bench.load("test"), told, "m", "test"))
+    common = {"run": "r", "iterations": 0, "target": f"replay:{tmp_path / 'log.jsonl'}", "in_domain": [mine]}
+
+    def graded() -> dict[str, bool]:
+        p = recipe.build(recipe.StageParameters, common | {"benchmarks": [mine]})
+        evaluate.evaluate(p)
+        assert {item.gold for item in joined.examples(p, mine, "test").values()} == {row["answer"] for row in rows}
+        return dict(evaluate.load_responses(p.folder)[["id", "correct"]].itertuples(index=False))
+
+    assert graded() == dict.fromkeys(("q0", "q1", "q2", "q3"), False)
+    rows = [row | {"answer": str(n)} for n, row in enumerate(rows)]
+    put(tmp_path / "mine.jsonl", *rows, {**SUM, "split": "train"})
+    assert graded() == dict.fromkeys(("q0", "q1", "q2", "q3"), True)
+    rows = [rows[0], rows[1] | {"split": "train"}, rows[2]]
+    put(tmp_path / "mine.jsonl", *rows)
+    assert graded() == dict.fromkeys(("q0", "q1", "q2"), True)
+    assert "1 answers to items that are not there are left out" in capsys.readouterr().out
 
 
 def test_what_was_thought_or_cut_is_told_apart() -> None:

@@ -164,11 +164,10 @@ def _examples(
 
 def _sources(p: Recipe, benchmark: str, split: str) -> Iterator[Path]:
     """The files that items come from, where they lie on this machine."""
-    target = Target.of(p.target)
+    target, bench = Target.of(p.target), benchmarks.get(benchmark)
     if target.kind == "replay":
-        places = [target.recording(p.data_dir)]
+        places = [target.recording(p.data_dir), *bench.own_files]
     else:
-        bench = benchmarks.get(benchmark)
         names = bench.sources[split].files if split in bench.sources else ()
         places = [folder / file_label(benchmark) / name for folder in data_dirs(p.data_dir) for name in names]
         places += [*bench.own_files, *(folder / name for folder in data_dirs(p.data_dir) for name in names)]

@@ -30,6 +30,10 @@ class Recorded:
     sample: int = 0
 
 
+class Gone(ValueError):
+    """An answer's item is no longer in its benchmark."""
+
+
 def load(spec: str, data_dir: DataDir = None) -> list[Recorded]:
     """Recorded answers of a file or of every ``.jsonl``, ``.json`` or ``.eval`` file below a folder, in their order.
 
@@ -37,6 +41,7 @@ def load(spec: str, data_dir: DataDir = None) -> list[Recorded]:
     several models. Ids are those that ``Benchmark.load`` gives the same items. Raises FileNotFoundError naming the
     places searched, ValueError naming file, row and field.
     """
+    _items.cache_clear()  # a kernel lives long, and its user may put gold answers right meanwhile
     name, model = named(spec, data_dir)
     place = find(name, data_dir)
     found: list[Recorded] = []
@@ -81,11 +86,15 @@ def _recorded(path: Path, data_dir: DataDir, alone: bool) -> list[Recorded]:
     found it right; EvalPlus' second test set and lm-eval's votes are left out.
     """
     found: dict[tuple[str, int, int], Recorded] = {}
+    gone: list[str] = []
     for logged in logs.read(path, alone):
         if logged.reading == "plus" or lm_eval.is_vote(logged.reading):
             continue
         try:
             example = item_of(logged, data_dir)
+        except Gone as error:
+            gone.append(str(error))
+            continue
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{path}: row {logged.row}: {error}") from None
         record = Recorded(example, logged.text, logged.model, logged.label, logged.source, logged.sample)
@@ -95,6 +104,10 @@ def _recorded(path: Path, data_dir: DataDir, alone: bool) -> list[Recorded]:
         if key in found:
             record = replace(found[key], label=found[key].label or record.label)
         found[key] = record
+    if gone and not found:
+        raise ValueError(f"{path}: {gone[0]}")
+    if gone:
+        print(f"{path.name}: {len(gone)} answers to items that are not there are left out (the first: {gone[0]})")
     return list(found.values())
 
 
@@ -103,24 +116,20 @@ def item_of(logged: logs.Logged, data_dir: DataDir = None) -> Example:
     name, item = logged.benchmark, logged.item
     if name is None:
         raise ValueError(f"task {logged.task!r} is none of the benchmarks known here; its items look like none")
-    if item.keys() == {"task_id"}:
-        return _code_item(name, str(item["task_id"]), data_dir)
+    if item.keys() == {"task_id"}:  # as tools give it: HumanEval/0, Mbpp/2, 2
+        id = str(item["task_id"])
+        return _by_id(name, id if name == "humaneval" else f"mbpp-{id.rpartition('/')[2]}", "", data_dir)
     if item.keys() == {"id"}:
-        known = _items(name, logged.split, str(data_dir) if data_dir else None)
-        if item["id"] not in known:
-            raise ValueError(f"benchmark {name!r} has no item {item['id']!r} in split {logged.split!r}")
-        return known[item["id"]]
+        return _by_id(name, item["id"], logged.split, data_dir)
     return replace(benchmarks.get(name).from_row(item), split=logged.split)
 
 
-def _code_item(name: str, task: str, data_dir: DataDir) -> Example:
-    """The item of a code benchmark by the id that tools give it (``HumanEval/0``, ``Mbpp/2``, ``2``)."""
-    wanted = task if name == "humaneval" else f"mbpp-{task.rpartition('/')[2]}"
-    splits = [_items(name, split, str(data_dir) if data_dir else None) for split in benchmarks.get(name).splits]
-    example = next((items[wanted] for items in splits if wanted in items), None)
-    if example is None:
-        raise ValueError(f"benchmark {name!r} has no item {wanted!r}")
-    return example
+def _by_id(name: str, id: str, split: str, data_dir: DataDir) -> Example:
+    """The item of that id, of ``split`` if it stands there. Raises Gone."""
+    for other in sorted(benchmarks.get(name).splits, key=lambda each: each != split):
+        if item := _items(name, other, str(data_dir) if data_dir else None).get(id):
+            return item
+    raise Gone(f"benchmark {name!r} has no item {id!r}")
 
 
 @functools.lru_cache(maxsize=8)
