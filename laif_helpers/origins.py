@@ -181,8 +181,7 @@ def detectable(items: Paired) -> float:
 
 
 def _worth(items: Paired, values: np.ndarray, alone: float) -> float:
-    """As how many independent items the mean of ``values`` counts (Kish); fewer for few origins (Korn and Graubard
-    1998). One origin counts as one, and none are worth more than all their answers.
+    """As how many independent items the mean of ``values`` counts (Kish); fewer for few origins (Korn, Graubard 1998).
 
     ``alone``: the sum of squares that independent items would have. Items with several samples can be worth more.
     """

@@ -367,8 +367,11 @@ def test_corrected_gold_answers_grade_again(tmp_path: Path) -> None:
         assert stamp(**change) != plain, change
 
 
-def test_recorded_answers_meet_the_items_of_today(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recorded_answers_meet_the_items_of_today(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In one kernel: gold answers are put right, an item moves to another split, one goes."""
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
     rows = [{"id": f"q{n}", "question": f"{n} legs?", "answer": "999", "split": "test"} for n in range(4)]
     mine = put(tmp_path / "mine.jsonl", *rows, {**SUM, "split": "train"})
     bench = benchmarks.get(mine)

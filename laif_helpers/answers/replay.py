@@ -44,12 +44,10 @@ def load(spec: str, data_dir: DataDir = None) -> list[Recorded]:
     _items.cache_clear()  # a kernel lives long, and its user may put gold answers right meanwhile
     name, model = named(spec, data_dir)
     place = find(name, data_dir)
-    found: list[Recorded] = []
-    for path in logs.files(place):
-        found += _recorded(path, data_dir, alone=place.is_file())
+    files = logs.files(place)
+    found = [record for path in files for record in _recorded(path, data_dir, alone=place.is_file())]
     if not found:
-        tried = ", ".join(map(str, logs.files(place))) or "none"
-        raise ValueError(f"{place}: no recorded answers in it (files tried: {tried})")
+        raise ValueError(f"{place}: no recorded answers in it (files tried: {', '.join(map(str, files)) or 'none'})")
     if model:
         known = models(found)
         found = [record for record in found if record.model == model]

@@ -4,6 +4,7 @@ Answers go to disk as they finish, so that a killed run goes on where it was; an
 if the model, the settings or the question changed, and graded again if the graders did.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -11,17 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers import benchmarks, models
-from laif_helpers.evaluate.jobs import (
-    Job,
-    asked,
-    finish,
-    finished_before,
-    key_of,
-    name_of,
-    partial_before,
-    trim,
-    write_line,
-)
+from laif_helpers.evaluate.jobs import Job, asked, finish, key_of, known_before, name_of, trim
 from laif_helpers.evaluate.looks import browse, disputed, gallery, traced
 from laif_helpers.evaluate.tables import (
     by_facet,
@@ -119,7 +110,7 @@ def _plan(p: StageParameters, name: str, split: str) -> Job:
     rows = zip(examples, samples, strict=True)
     keys = [key_of(name_of(example.id, sample), benchmark.messages(example)) for example, sample in rows]
     job = Job(benchmark, p.folder, split, examples, header, samples, keys, {})
-    job.known = finished_before(job) | partial_before(job)
+    job.known = known_before(job)
     return job
 
 
@@ -173,7 +164,7 @@ def _ask(job: Job, p: StageParameters, model: str, url: str) -> None:
             job.known[key] = completion
             failed = completion.unanswered and Target.of(model).kind == "server"
             if not failed or completion.new_tokens:  # what cost nothing is asked again by whoever goes on
-                write_line(handle, {"key": key, **asdict(completion)})
+                print(json.dumps({"key": key, **asdict(completion)}, ensure_ascii=False), file=handle, flush=True)
             if failed:
                 lost.append(completion.finish)
                 _stop_if_most_fail(job, url, lost)

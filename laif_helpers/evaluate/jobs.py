@@ -1,13 +1,12 @@
 """One file of responses: which answers are known already, which are missing, and the finished, graded file."""
 
 import glob
-import json
 import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from laif_helpers.benchmarks import Benchmark
 from laif_helpers.evaluate.grading import graders_hash, items_hash, to_responses
@@ -83,7 +82,13 @@ def asked(key: str) -> str:
     return re.sub(r"^.*?((#\d+)?:\w+)$", r"\1", key, flags=re.DOTALL)
 
 
-def finished_before(job: Job) -> dict[str, Completion]:
+def known_before(job: Job) -> dict[str, Completion]:
+    """What the finished file holds, and what other parts or a stopped run left."""
+    left = [_partial(job, path) for path in job.partials]
+    return _finished(job) | {key: completion for part in left for key, completion in part.items()}
+
+
+def _finished(job: Job) -> dict[str, Completion]:
     """Completions of the finished file, if the same model and settings wrote it; of a damaged one, those left."""
     stamp = read_state(stamp_of(job.path))
     if not job.path.is_file() or stamp.get("header") != job.header:
@@ -102,12 +107,8 @@ def finished_before(job: Job) -> dict[str, Completion]:
     }
 
 
-def partial_before(job: Job) -> dict[str, Completion]:
-    """Completions that other parts or a stopped run left. The line being written when one was killed is dropped."""
-    return {key: completion for path in job.partials for key, completion in _partial(job, path).items()}
-
-
 def _partial(job: Job, path: Path) -> dict[str, Completion]:
+    """The completions of an unfinished file. The line being written when its writer was killed is dropped."""
     rows = sound_rows(path, more=False)
     return {row.pop("key"): Completion(**row) for row in rows[1:]} if rows and rows[0] == job.header else {}
 
@@ -116,11 +117,6 @@ def trim(job: Job) -> None:
     """Leave only whole lines in the job's own partial file, under its header."""
     known = _partial(job, job.partial)
     write_jsonl(job.partial, [job.header, *({"key": key, **asdict(known[key])} for key in known)])
-
-
-def write_line(handle: IO[str], row: dict[str, Any]) -> None:
-    handle.write(json.dumps(row, ensure_ascii=False) + "\n")
-    handle.flush()
 
 
 def finish(job: Job, model: str, audit: bool) -> Path:

@@ -17,23 +17,7 @@ from typing import Any
 from laif_helpers import locks
 from laif_helpers.records import Message
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, digest TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS calls (
-    key TEXT PRIMARY KEY,
-    request TEXT NOT NULL,
-    status TEXT NOT NULL,
-    reply TEXT NOT NULL DEFAULT '',
-    finish TEXT NOT NULL DEFAULT '',
-    prompt_tokens INTEGER NOT NULL DEFAULT 0,
-    new_tokens INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    usd REAL NOT NULL DEFAULT 0,
-    sent TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
-);
-CREATE TABLE IF NOT EXISTS batches (token TEXT PRIMARY KEY, id TEXT NOT NULL DEFAULT '', reserved TEXT NOT NULL);
-"""
+_TABLES = Path(__file__).with_name("ledger.sql").read_text(encoding="utf-8")
 PAID = "paid"
 """Of ``about``: "no" if replies cost nothing and come out the same again. Such a ledger may be started afresh."""
 SECONDS = "seconds"

@@ -2,31 +2,15 @@
 
 import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
-STEPS = (
-    *("solution", "rationale", "reasoning", "explanation", "steps", "working", "cot", "chain_of_thought", "thought"),
-    *("step_by_step_solution", "solution_steps", "worked_solution"),
-)
-CALLED = {
-    "question": (
-        *("problem", "prompt", "task", "instruction", "q", "query", "input", "new_question", "question_text"),
-        *("problem_statement", "new_problem", "problem_text", "user", "human"),
-    ),
-    "answer": (
-        *(*STEPS, "code", "response", "output", "completion", "a", "canonical_solution", "chosen", "target"),
-        *("assistant", "gpt"),
-    ),
-    "final": ("final_answer", "final_number", "result", "numeric_answer", "answer_number", "value"),
-    "options": ("choices", "answers", "answer_options", "answer_choices", "alternatives"),
-    "letter": (
-        *("answer", "correct", "correct_answer", "correct_option", "correct_choice"),
-        *("answerkey", "answer_key", "label"),
-        *("correct_letter", "answer_letter", "right_answer", "gold", "key", "solution"),
-    ),
-    "why": ("explanation", "reason", "rationale", "reasoning", "justification"),
-}
+import yaml
+
+CALLED: dict[str, list[str]] = yaml.safe_load(Path(__file__).with_name("names.yaml").read_text(encoding="utf-8"))
 """A sample's fields, and what instructors that no schema holds call them."""
+STEPS = CALLED.pop("steps")
+CALLED["answer"] = [*STEPS, *CALLED["answer"]]
 
 
 def named(item: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
@@ -34,10 +18,8 @@ def named(item: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
     found = dict(item)
     if isinstance(item.get("instruction"), str) and isinstance(item.get("input"), str) and item["input"].strip():
         found["question"] = f"{item['instruction']}\n{item['input']}"  # Alpaca's task and what it is about
-    for name in fields:
-        found |= next(
-            ({name: item[other]} for other in CALLED.get(name, ()) if name not in found and other in item), {}
-        )
+    # the first name counts, and the field's own before all
+    found = {name: item[other] for name in fields for other in CALLED.get(name, [])[::-1] if other in item} | found
     steps = next((name for name in STEPS if name in item), "")
     if "final" in fields and "final" not in found and "answer" in item and steps:
         found |= {"final": item["answer"], "answer": item[steps]}
