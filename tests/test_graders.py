@@ -784,3 +784,9 @@ def test_words_are_the_same_however_they_are_typed_or_stated(gold: str, text: st
 def test_a_formula_is_read_without_latex_s_marks(stated: str, gold: str, same: str, other: str) -> None:
     verdicts = [final_number.grade(gold, stated.format(text)).correct for text in (gold, same, other)]
     assert verdicts == [True, True, False]
+
+
+@pytest.mark.parametrize("count", [9, 10, 18, 26])
+def test_texts_without_a_choice_are_unreadable_among_any_number_of_options(count: int) -> None:
+    options = {chr(ord("A") + n): f"word{'s' * n}" for n in range(count)}
+    assert choice.read("So the answer is zebra", options) == (None, "no option named")

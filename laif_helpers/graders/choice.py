@@ -96,8 +96,9 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
     label, how = (None, "no option named") if letters else _read(text, options)
     numbered = "".join(options).isdigit()  # "B" for the second of numbered ones, "option 2" for B
     counted = len(text) < 100 and not re.search(r"\d", "".join(options.values()))
-    if letters or (how == "no option named" and (numbered or counted)):
-        given = letters or dict(zip(options, string.ascii_uppercase if numbered else string.digits[1:], strict=False))
+    signs = string.ascii_uppercase if numbered else string.digits[1:]
+    if letters or (how == "no option named" and (numbered or counted) and len(options) <= len(signs)):
+        given = letters or dict(zip(options, signs, strict=False))
         label, how = _read(text, {given[label]: option for label, option in options.items()}, letters)
         label = {letter: label for label, letter in given.items()}.get(label or "", label)
     return label, how
