@@ -112,6 +112,14 @@ def test_another_model_may_answer_alike(tmp_path: Path) -> None:
     assert row_of(tmp_path / "out")["delta"] == 0
 
 
+def test_ids_of_our_own_rows_may_be_numbers(tmp_path: Path) -> None:
+    same = {"benchmark": "mine", "split": "test", "messages": [{"role": "user", "content": "?"}], "text": "7"}
+    for name in "ab":
+        write_jsonl(tmp_path / f"{name}.jsonl", [{**same, "id": n, "correct": n > 1, "model": name} for n in range(3)])
+    assert run(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), tmp_path / "out").exit_code == 0
+    assert row_of(tmp_path / "out")["n"] == 3
+
+
 def test_no_label_and_no_grader(tmp_path: Path) -> None:
     for name in "ab":
         doc = {"doc_id": 0, "doc": {"query": "?"}, "resps": [[name]], "target": "x", "filter": "none"}
