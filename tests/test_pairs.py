@@ -115,7 +115,9 @@ def test_another_model_may_answer_alike(tmp_path: Path) -> None:
 def test_ids_of_our_own_rows_may_be_numbers(tmp_path: Path) -> None:
     same = {"benchmark": "mine", "split": "test", "messages": [{"role": "user", "content": "?"}], "text": "7"}
     for name in "ab":
-        write_jsonl(tmp_path / f"{name}.jsonl", [{**same, "id": n, "correct": n > 1, "model": name} for n in range(3)])
+        write_jsonl(
+            tmp_path / f"{name}.jsonl", [{**same, "id": n, "correct": n > 1, "model": f"m{name}"} for n in range(3)]
+        )
     assert run(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), tmp_path / "out").exit_code == 0
     assert row_of(tmp_path / "out")["n"] == 3
 
