@@ -144,7 +144,9 @@ def _rows(kind: str, before: str) -> list[tuple["re.Pattern[str]", str]]:
 _RUN = "零〇一二两兩三四五六七八九十百半"
 _WORDS = _rows("words", "(?<![A-Za-zÀ-ӿ])")
 _UNITS = _rows("units", rf"(?:(?<=[\d{_RUN}])|(?<=how many ))[ \u00a0]{{0,2}}(?:[个個] ?)?")
-_IN_ENGLISH = re.compile(r"\b(?:and|so|she|they|has|with|from|each|the|how|what|which|there)\b", re.IGNORECASE)
+_IN_ENGLISH = re.compile(
+    r"\b(?:and|so|she|they|has|with|from|each|the(?! answer is)|how|what|which|there)\b", re.IGNORECASE
+)
 _HALF = re.compile(
     rf"(?<![\d.,])(\d{{1,9}}|[{_RUN[:-1]}]{{1,9}})((?: (?:{'|'.join(TABLE['units'])}))?) *({TABLE['half']})",
     re.IGNORECASE,
