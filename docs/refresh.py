@@ -5,6 +5,7 @@ Nothing in the tables of README and ``docs/results.md`` is typed by hand: this c
 opd_contrast, one seed) write ``docs/gallery/``: one executed copy of each notebook, small enough to be read on a page
 of the repository. ``league`` writes ``docs/league.md`` with its figures, of the runs named in ``LEAGUE`` that are
 there; their tables are kept as CSV in ``docs/league/``, and a run that is not there is shown from them.
+``tripost_seeds`` copies the tables in ``docs/tripost/``.
 """
 
 import re
@@ -206,6 +207,27 @@ def _number(value: Any) -> str:
     return "–" if pd.isna(value) else f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.1f}"
 
 
+def tripost() -> dict[str, str]:
+    """First and last answers in the seen buckets, of the tables that ``bench/tripost_seeds.py`` wrote."""
+    lines = [
+        "| target | task | arm | seeds | N | first | last | vote | over fine_tuning | over the vote |",
+        "|---" * 10 + "|",
+    ]
+    for name in ("smollm2_sums", "smollm2_words", "nano"):
+        table = pd.read_csv(ROOT / "docs" / "tripost" / f"{name}.csv").query("bucket == 'seen'")
+        for row in table.sort_values(["benchmark", "iteration"]).to_dict("records"):
+            shares = " | ".join(f"{100 * row[key]:.1f}" for key in ("accuracy_first", "accuracy_last", "majority"))
+            over = " | ".join(_gained(row, key) for key in ("over_sft", "over_majority"))
+            about = f"{name.partition('_')[0]} | {row['benchmark']} | {row['arm']} | {row['seeds']} | {row['n']}"
+            lines.append(f"| {about} | {shares} | {over} |")
+    return {"tripost_seeds": "\n".join(lines)}
+
+
+def _gained(row: dict[str, Any], key: str) -> str:
+    low, high = 100 * row[f"{key}_low"], 100 * row[f"{key}_high"]
+    return "–" if pd.isna(row[key]) else f"{100 * row[key]:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 TABLES = {
     "practice_seeds": {"seeds": seeds_table},
     "practice_claim": {"claim": claim_table, "claim_pairs": pairs_table},
@@ -222,6 +244,8 @@ def main(name: str) -> None:
         shutil.copyfile(run.path / source, ROOT / "figures" / target)
     if name == "league":
         tables = {each: table.strip() for each, table in league().items() if each not in TABLES}
+    elif name == "tripost_seeds":
+        tables = tripost()
     elif name in TABLES:
         tables = {marker: table_of(run) for marker, table_of in TABLES[name].items()}
     else:

@@ -350,7 +350,7 @@ def test_the_page_of_keys_is_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_readmes_recipe_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With another target (no hub here) and one more line that a reader would add: where the instructor listens."""
+    """With a target that is here, because no test asks the hub, and with a key for the instructor."""
     text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\ntarget: ")[2].partition("\n```")[0]
     own = tmp_path / "mydata.jsonl"
     write_jsonl(own, [{"question": "What is 6 times 7?", "answer": "42"}])

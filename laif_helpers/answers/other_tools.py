@@ -170,7 +170,8 @@ def table_rows(path: Path, alone: bool = True) -> list[Fields]:
 def lighteval(path: Path) -> Iterator[Fields]:
     """Rows of a Parquet file of details; none if it is another Parquet file.
 
-    Of several samples none has a label: the scores are those of all together."""
+    Of several samples none has a label, because the scores are those of all together.
+    """
     import pandas as pd
 
     try:

@@ -58,13 +58,13 @@ def pair(a: Log, b: Log) -> Pairs:
 
 def _fingerprint(log: Log) -> str:
     """Of all answers and who gave them: another model may answer alike, a file's copy has another name."""
-    rows = sorted(
-        (*key, answer.sample, named, answer.question, answer.text, str(answer.label))
-        for key, some in log.items.items()
-        for answer in some
-        for named in [answer.model * (not answer.source.startswith(answer.model))]
-    )
-    return digest(rows)
+    rows = []
+    for key, answers in log.items.items():
+        for answer in answers:
+            # rows that name no model have their file's name for it
+            model = "" if answer.source.startswith(answer.model) else answer.model
+            rows.append((*key, answer.sample, model, answer.question, answer.text, str(answer.label)))
+    return digest(sorted(rows))
 
 
 def _matched(a: Log, b: Log) -> tuple[Log, Log, list[str]]:

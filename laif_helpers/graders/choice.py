@@ -120,7 +120,7 @@ def _read(text: str, options: dict[str, str], letters: dict[str, str] | None = N
         ("leading letter", _leading),
         ("only option called correct", _judged),
         # weaker statements, which may speak of something else: "D is correct", "the likely outcome is D. …"
-        ("stated in passing", lambda *of: max(_matches(of[0], of[1], ("correct", "is_label")), default=(0, None))[1]),
+        ("stated in passing", lambda text, of: max(_matches(text, of, ("correct", "is_label")), default=(0, None))[1]),
         ("labelled option", _labelled),
     ):
         if label := reader(text, options):

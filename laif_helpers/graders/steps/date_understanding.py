@@ -188,3 +188,4 @@ def _judge_option(item: Item, letter: str, text: str) -> Fault | None:
 
 
 check = partial(steps.verify, read, solve, judge)
+"""Of a question and an attempt: the first wrong step, or that all is right; see ``steps.Verdict``. Never raises."""

@@ -236,3 +236,4 @@ def _follows(before: str, after: str) -> bool:
 
 
 check = partial(steps.verify, read, solve, judge)
+"""Of a question and an attempt: the first wrong step, or that all is right; see ``steps.Verdict``. Never raises."""

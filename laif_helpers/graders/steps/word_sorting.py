@@ -210,3 +210,4 @@ def _judge_words(found: list[str], wanted: tuple[str, ...]) -> Fault | None:
 
 
 check = partial(steps.verify, read, solve, judge)
+"""Of a question and an attempt: the first wrong step, or that all is right; see ``steps.Verdict``. Never raises."""
