@@ -1,7 +1,13 @@
 """Says what to do with a file that is not UTF-8, and reads a row of JSON without losing one of two values."""
 
+import contextlib
+import gzip
 import json
 import re
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,26 @@ def not_utf_8(path: Path, error: UnicodeDecodeError) -> ValueError:
         f"{path.name} > utf8-{path.name}, with the encoding that it was written in: UTF-16, WINDOWS-1252, GB18030, …; "
         "a packed file or a table is unpacked first, or its rows are written as JSON Lines"
     )
+
+
+@contextlib.contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """What a ``.gz`` file holds, for the time of the block, in folders of the same names: readers go by them.
+
+    Raises ValueError for a file that is cut or no such; errors of the block name the packed file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        inside = Path(folder, *path.absolute().parts[1:][-4:]).with_suffix("")
+        inside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with gzip.open(path) as packed, inside.open("wb") as plain:
+                shutil.copyfileobj(packed, plain)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: cannot be unpacked ({error}); fetch or write it again") from None
+        try:
+            yield inside
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(inside), str(path))) from None
 
 
 def whole(text: str) -> str:

@@ -19,7 +19,7 @@ from conftest import Toy
 
 from laif_helpers import benchmarks, cli, launch, target
 from laif_helpers.records import Lesson, Response, write_jsonl
-from laif_helpers.runner import attempts, doctor, loop, plan, run_lock, scratch, watch
+from laif_helpers.runner import attempts, doctor, forecast, loop, plan, run_lock, scratch, watch
 
 LAIF = [sys.executable, "-c", "from laif_helpers.cli import app; app()"]
 QUICK = "papermill_runs/quickstart.yaml"
@@ -247,3 +247,19 @@ def test_doctor_knows_files_of_one_s_own_and_a_target_that_is_not_there(
     toy.plan(target="someone/model")
     monkeypatch.setattr(target, "unreachable", lambda text: f"{text} cannot be had")
     assert "someone/model cannot be had" in "\n".join(doctor._recipe(toy.root / "toy.yaml"))
+
+
+def test_a_server_that_does_not_listen_is_told_before_the_run(toy: Toy) -> None:
+    nobody, asked = "http://127.0.0.1:9/v1", {"instructor": "llm", "instructor_model": "m", "arms": ["le"]}
+    asked |= {"instructor_url": nobody, "prices": {"m": {"input": 0, "output": 0}}}
+    remote = {"target": "server:m", "target_url": nobody, "lessons_only": True, "iterations": 1}
+    found = [line for line in forecast.warnings(toy.plan(**asked, **remote).stages) if "nothing listens" in line]
+    assert [(line[:7], line[-17:].split()[-1]) for line in found] == [
+        ("stage 1", "target_url"),
+        ("stage 3", "instructor_url"),
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        here = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        assert forecast.warnings(toy.plan(**asked | remote | {"target_url": here, "instructor_url": here}).stages) == []
+    served = {"target": str(toy.root / "model"), "serve": "vllm serve {model} --port {port}", "quote_only": True}
+    assert forecast.warnings(toy.plan(**asked | served).stages) == [], "what the run starts, and who is not asked"

@@ -162,6 +162,26 @@ def test_the_cap_is_never_exceeded_and_a_rerun_goes_on() -> None:
         assert len(instruct.ask(plan, more)) == 10 and len(calls) == 10
 
 
+@pytest.mark.parametrize("wrong", [5, 12, 14])
+def test_one_corrected_answer_makes_nobody_pay_again_for_the_other_errors(wrong: int) -> None:
+    """Of 5 errors each is asked for 5 lessons, of 4 for 6; of 14 another ten are drawn than of 13."""
+    with endpoint(lambda call, body: good(call)) as (url, calls):
+        p = llm_parameters(url, holdout_fraction=0.0, average=1.0)
+        answer_items(p, wrong)
+        first = instruct.plan(p)
+        instruct.ask(first, p)
+        paid = len(calls)
+        assert instruct.plan(p).requests == first.requests
+        answer_items(p, wrong - 1)
+        again = instruct.plan(p)
+        assert len(instruct.ask(again, p)) == min(wrong - 1, 10)
+        left = [request for request in first.requests if request.source_ids != [TRAIN[wrong - 1].id]]
+        assert {request.key for request in left} <= {request.key for request in again.requests}
+        assert len(calls) == paid + min(wrong - 1, 10) - len(left)
+        much = instruct.plan(p.model_copy(update={"budget": 400}))
+        assert much.requested >= 200, "more lessons than were paid for are asked for"
+
+
 @pytest.mark.parametrize(
     ("text", "finish"),
     [(None, "content_filter"), ("", "stop"), ("Non posso aiutarti.", "stop"), ("Sample 1:\nQu", "length")],

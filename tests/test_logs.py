@@ -1,6 +1,8 @@
 """Logs of other tools: every format is told by its content, repeats and epochs are read whole, bad files are named."""
 
+import gzip
 import json
+import re
 import shutil
 import zipfile
 from dataclasses import replace
@@ -434,6 +436,23 @@ def test_other_encodings_are_named_with_the_fix(tmp_path: Path, encoding: str) -
     for name in ("mine.jsonl", "mine.csv"):
         with pytest.raises(ValueError, match=f"{name}: not UTF-8 .* iconv -f ENCODING -t UTF-8 {name}"):
             logs.read(tmp_path / name)
+
+
+def test_packed_logs_are_read_under_their_own_names(tmp_path: Path) -> None:
+    row = {"doc_id": 0, "doc": {"question": "2 + 2?"}, "resps": [["4"]], "target": "4", "filter": "none", "acc": 1.0}
+    path = tmp_path / "some-model" / "samples_sums_2026-11-21T12-10-02.000000.jsonl.gz"
+    path.parent.mkdir()
+    path.write_bytes(gzip.compress(json.dumps(row).encode()))
+    (path.parent / "other.txt.gz").write_bytes(gzip.compress(b"x"))
+    assert logs.files(tmp_path) == [path]
+    (found,) = logs.read(path)
+    assert (found.task, found.model, found.text, found.label) == ("sums", "some-model", "4", True)
+    path.write_bytes(gzip.compress(b"{}\n{") + b"x")
+    with pytest.raises(ValueError, match=rf"{path.name}: cannot be unpacked .*write it again"):
+        logs.read(path)
+    path.write_bytes(gzip.compress(b'{"id": 1, "correct": true}\n{'))
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: row 2 is not valid JSON"):
+        logs.read(path)
 
 
 def test_half_a_surrogate_pair_is_no_reason_to_stop(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from laif_helpers import benchmarks
 from laif_helpers.cli import commands
 from laif_helpers.compare import pairs, sides, verdicts
+from laif_helpers.evaluate.grading import to_responses
 from laif_helpers.paths import RunDir, data_dirs
-from laif_helpers.records import write_json, write_jsonl
+from laif_helpers.records import Completion, write_json, write_jsonl
 from laif_helpers.stats import mcnemar
 
 SCRIPT = "<script>alert(1)</script>"
@@ -307,6 +309,44 @@ def test_two_runs_and_their_iterations(tmp_path: Path, monkeypatch: pytest.Monke
         run(str(tmp_path / "one/vanilla/iter0"), str(tmp_path / "one/le/iter1"), tmp_path / "two-turns").exit_code == 0
     )
     assert row_of(tmp_path / "two-turns")["fixed"] == 10
+
+
+def test_answers_of_runs_are_graded_by_what_the_own_file_says_now(tmp_path: Path) -> None:
+    own = tmp_path / "sums.jsonl"
+
+    def write(gold: str, question: str = "1 + {k}?") -> None:
+        rows = [{"id": f"i{k}", "question": question.format(k=k), "answer": str(1 + k)} for k in range(12)]
+        write_jsonl(own, [*rows[:-1], rows[-1] | {"answer": gold}])
+
+    write("99")
+    bench = benchmarks.get(str(own))
+    for name, said in (("a", "12"), ("b", "7")):
+        items = bench.load("test")
+        done = [Completion(said if item.id == "i11" else item.gold, 1, 1) for item in items]
+        answers = to_responses(bench, items, done, "m", "test")
+        write_jsonl(tmp_path / name / "vanilla/iter0" / "responses" / "sums.test.jsonl", answers)
+    both = [str(tmp_path / name) for name in "ab"]
+    before = pairs.pair(*map(sides.load, both))
+    assert pairs.graded(before.a) == pairs.graded(before.b) and before.a.notes == []
+    write("12")
+    done = run(*both, tmp_path / "out")
+    assert done.exit_code == 0 and row_of(tmp_path / "out")["broken"] == 1
+    assert f"1 of 12 answers of {both[0]} are graded anew: the benchmark's file has changed." in done.output
+    write("12", "2 + {k}?")
+    assert run(*both, tmp_path / "other").exit_code == 0 and row_of(tmp_path / "other")["broken"] == 0, "not answered"
+    own.unlink()
+    assert run(*both, tmp_path / "gone").exit_code == 0 and row_of(tmp_path / "gone")["broken"] == 0, "the labels stand"
+
+
+def test_regrading_takes_items_that_are_gone_and_thoughts_without_an_end_as_stage_1_does(tmp_path: Path) -> None:
+    own = tmp_path / "sums.jsonl"
+    write_jsonl(own, [{"id": k, "question": f"1 + {k}?", "answer": str(1 + k)} for k in range(3)])
+    rows = [response(str(k), True) | {"benchmark": str(own), "text": f"The answer is {1 + k}."} for k in range(4)]
+    rows[0]["text"] = "<think>\nThe answer is 1."
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    assert pairs.graded(sides.load(str(tmp_path / "a.jsonl")), regrade=True) == {
+        (str(own), str(k)): float(k > 0) for k in range(4)
+    }
 
 
 def test_variants_of_a_seed_question_are_clustered(tmp_path: Path) -> None:

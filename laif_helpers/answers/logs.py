@@ -16,7 +16,7 @@ from typing import Any
 
 from laif_helpers.answers import inspect_logs, lm_eval, other_tools
 from laif_helpers.answers.labels import id_name, id_of, label_name, response_name, text_of, truth, words
-from laif_helpers.encodings import not_utf_8
+from laif_helpers.encodings import not_utf_8, unpacked
 from laif_helpers.records import read_rows, read_text
 
 Row = dict[str, Any]
@@ -58,8 +58,10 @@ Reader = Callable[[Row, Path], Iterator[Logged]]
 
 def read(path: Path, alone: bool = True) -> list[Logged]:
     """A file's answers in their order. A file of something else is passed over unless it was named ``alone``.
-
     Raises ValueError naming file, row and field."""
+    if path.suffix == ".gz":
+        with unpacked(path) as plain:
+            return read(plain, alone)
     found: list[Logged] = []
     reader: Reader | None = None
     for number, row in enumerate(_known_rows(path, alone), start=1):
@@ -116,7 +118,7 @@ def files(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
     known = (".jsonl", ".json", ".eval", ".parquet", ".csv", ".tsv")
-    return sorted(path for path in place.rglob("[!.]*") if path.suffix in known)
+    return sorted(path for path in place.rglob("[!.]*") if path.name.removesuffix(".gz").endswith(known))
 
 
 def _rows(path: Path, alone: bool) -> Iterator[Row]:
@@ -233,8 +235,7 @@ def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
     about |= {"reading": str(row.get("filter", "")), "benchmark": benchmark_of(doc)}
     about["prompt"] = str(row.get("prompt_hash", ""))
     for sample, text in enumerate(lm_eval.texts(row)):
-        score = label if sample == 0 else None
-        yield Logged(task, id, text, score, path.parent.name, path.name, sample, **about)
+        yield Logged(task, id, text, None if sample else label, path.parent.name, path.name, sample, **about)
 
 
 def _fields(row: Row, path: Path) -> Iterator[Logged]:
@@ -264,14 +265,13 @@ def _code_samples(row: Row, path: Path) -> Iterator[Logged]:
 
 def _math_eval(row: Row, path: Path) -> Iterator[Logged]:
     """math-evaluation-harness and Qwen2.5-Math: ``code`` holds the texts, ``score`` their labels, ``gt`` the gold."""
-    name = benchmark_of(row)
     task = path.parent.name if re.match(r"(test|train)[_.]", path.name) else path.stem
     scores, texts = row.get("score"), row["code"] if isinstance(row["code"], list) else [row["code"]]
     labels = scores if isinstance(scores, list) else [scores] * len(texts)
     if len(labels) != len(texts):
         raise ValueError(f"field 'score' holds {len(labels)} labels for the {len(texts)} texts of 'code'")
     about: Row = {"question": str(row["question"]), "gold": str(row["gt"])}
-    about |= {"benchmark": name, "item": row, "split": "test"}
+    about |= {"benchmark": benchmark_of(row), "item": row, "split": "test"}
     for sample, (text, label) in enumerate(zip(texts, labels, strict=True)):
         yield Logged(task, id_of(row["idx"]), words(text), truth(label), path.parent.name, path.name, sample, **about)
 
@@ -294,7 +294,7 @@ def _plain(row: Row, path: Path) -> Iterator[Logged]:
     if not sample.isdecimal():
         raise ValueError(f"field 'sample' is {row['sample']!r}; number the samples of an item 0, 1, …")
     task = str(row.get("benchmark") or row.get("task") or "items")
-    asked = row.get("question") or row.get("prompt") or row.get("input")
-    about: Row = {"question": str(asked or ""), "gold": str(row.get("gold") or "")}
+    about: Row = {"question": str(row.get("question") or row.get("prompt") or row.get("input") or "")}
+    about["gold"] = str(row.get("gold") or "")
     model = str(row.get("model") or path.stem)
     yield Logged(task, id_of(row.get(id_name(row))), text_of(row), label, model, path.name, int(sample), **about)

@@ -41,7 +41,7 @@ def load(spec: str, data_dir: DataDir = None) -> list[Recorded]:
     several models. Ids are those that ``Benchmark.load`` gives the same items. Raises FileNotFoundError naming the
     places searched, ValueError naming file, row and field.
     """
-    _items.cache_clear()  # a kernel lives long, and its user may put gold answers right meanwhile
+    items.cache_clear()  # a kernel lives long, and its user may put gold answers right meanwhile
     name, model = named(spec, data_dir)
     place = find(name, data_dir)
     files = logs.files(place)
@@ -125,13 +125,13 @@ def item_of(logged: logs.Logged, data_dir: DataDir = None) -> Example:
 def _by_id(name: str, id: str, split: str, data_dir: DataDir) -> Example:
     """The item of that id, of ``split`` if it stands there. Raises Gone."""
     for other in sorted(benchmarks.get(name).splits, key=lambda each: each != split):
-        if item := _items(name, other, str(data_dir) if data_dir else None).get(id):
+        if item := items(name, other, str(data_dir) if data_dir else None).get(id):
             return item
     raise Gone(f"benchmark {name!r} has no item {id!r}")
 
 
 @functools.lru_cache(maxsize=8)
-def _items(benchmark: str, split: str, data_dir: str | None) -> dict[str, Example]:
+def items(benchmark: str, split: str, data_dir: str | None) -> dict[str, Example]:
     """A split's items by id; none if its data is absent."""
     try:
         return {example.id: example for example in benchmarks.get(benchmark).load(split, data_dir)}

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from laif_helpers import benchmarks, cluster_names, origins, stats
+from laif_helpers import cluster_names, origins, stats
 from laif_helpers.answers import joined, replay
 from laif_helpers.answers.logs import Logged
-from laif_helpers.compare.sides import Key, Log, content_key, item_key
+from laif_helpers.compare.sides import Key, Log, content_key, item_key, our_grade
 from laif_helpers.embeddings import embed
 from laif_helpers.machine import cores
 from laif_helpers.records import digest
@@ -164,7 +164,7 @@ def graded(log: Log, regrade: bool = False) -> dict[Key, float]:
     """
     answers = [answer for rows in log.items.values() for answer in rows]
     with ThreadPoolExecutor(cores()) as pool:  # programs run in child processes
-        ours = list(pool.map(lambda answer: _our_grade(answer) if regrade or answer.label is None else None, answers))
+        ours = list(pool.map(lambda answer: our_grade(answer) if regrade or answer.label is None else None, answers))
     marks: dict[Key, list[bool]] = {}
     keys = [key for key, rows in log.items.items() for _ in rows]
     for key, answer, grade in zip(keys, answers, ours, strict=True):
@@ -189,12 +189,6 @@ def _on_grades(name: str, answers: list[Logged], ours: list[bool | None], regrad
     if regrade and not pairs:
         return [f"{name}: no grader here knows these tasks; the log's labels stand."]
     return [f"{name}: {len(pairs):,} answers without a label were graded by our graders."] if pairs else []
-
-
-def _our_grade(answer: Logged) -> bool | None:
-    if answer.benchmark is None:
-        return None
-    return benchmarks.get(answer.benchmark).grade(replay.item_of(answer), answer.text).correct
 
 
 def results(pairs: Pairs, before: dict[Key, float], after: dict[Key, float]) -> pd.DataFrame:

@@ -1,13 +1,16 @@
 """Reads one side of a comparison of two logs: a run folder, a file of responses, or a log of another tool."""
 
 import hashlib
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from laif_helpers import benchmarks
 from laif_helpers.answers import logs, replay
 from laif_helpers.answers.logs import Logged
+from laif_helpers.graders import turns
 from laif_helpers.key_types import values_in
 from laif_helpers.paths import RunDir
 
@@ -58,10 +61,38 @@ def load(spec: str) -> Log:
             "or number the samples of one item in a field 'sample'"
         )
     items: dict[Key, list[Logged]] = {}
-    for answer in answers:
+    replay.items.cache_clear()  # a kernel lives long
+    today = [_as_of_today(answer) for answer in answers]
+    anew = sum(now.gold != then.gold or now.label != then.label for now, then in zip(today, answers, strict=True))
+    notes = [f"{anew:,} of {len(answers):,} answers of {spec} are graded anew: the benchmark's file has changed."]
+    for answer in today:
         items.setdefault((answer.task, answer.id), []).append(answer)
     turn = f"{place.parent.name}/{place.name}" if place.name.startswith("iter") else place.name
-    return Log(turn if of_run else answers[0].model, items, of_run=of_run)
+    return Log(turn if of_run else answers[0].model, items, notes if anew else [], of_run)
+
+
+def _as_of_today(answer: Logged) -> Logged:
+    """An answer to a file of the user's own, with the gold answer and the label that the file gives it now."""
+    try:
+        bench, ours = benchmarks.get(answer.benchmark or ""), answer.item.keys() == {"id"}
+        item = replay.item_of(answer) if ours and bench.own_files else None
+    except (ValueError, FileNotFoundError):  # none of ours, or the file or its item is gone: the label stands
+        return answer
+    if item is None or answer.prompt != json.dumps(bench.messages(item)):
+        return answer
+    return replace(answer, gold=item.gold, label=our_grade(answer))
+
+
+def our_grade(answer: Logged) -> bool | None:
+    """By our graders; None if none of them knows the task, or if the item is gone."""
+    if answer.benchmark is None:
+        return None
+    try:
+        item = replay.item_of(answer)
+    except replay.Gone:
+        return None
+    # as stage 1 grades: inside a thought that never ends nothing is an answer
+    return not turns.split(answer.text).open and benchmarks.get(answer.benchmark).grade(item, answer.text).correct
 
 
 def _of_run(place: Path) -> list[Logged]:

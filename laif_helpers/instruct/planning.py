@@ -16,7 +16,7 @@ from laif_helpers.instructors.ledger import Ledger
 from laif_helpers.lessons.filters import resembles
 from laif_helpers.paths import in_runs, short_names
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import write_jsonl
+from laif_helpers.records import sound_rows, write_jsonl
 
 LEAST_LESSONS = 3
 """Lessons asked for in one request, at least: a contrast is two lessons beyond the boundary and one on this side."""
@@ -58,15 +58,13 @@ def plan(p: StageParameters) -> Plan:
     Every arm asks for enough lessons for the budget less its replay share: n = ceil(needed / requests) + 1 in
     each request, at least three. If more items are wrong than that takes, a seeded sample is asked about; of
     instructors that cost nothing, up to one item for every lesson needed, since they cannot vary every item.
+    What an earlier plan has paid for is asked again as it was, if that is enough for the budget.
     """
     _check(p)
     found = pools.read(p)
+    paid = _paid(p)
     chosen = selected(p, found) if p.row.about != "items" else None
     named = named_clusters(p) if p.row.studies_errors else {}
-    if p.per == "cluster" and not p.previous.errors.is_file() and p.row.studies_errors:
-        raise FileNotFoundError(
-            f"per: cluster needs {p.previous.errors}; run 02_error_analysis for that iteration first"
-        )
     requests, alone = list[Request](), ""
     drop = f"remove {p.previous.selection} to use all errors"
     notes = [] if chosen is None else [f"{SELECTED} to {len(chosen)} picked on the map; {drop}"]
@@ -79,12 +77,14 @@ def plan(p: StageParameters) -> Plan:
             continue
         near, told = _neighbours(p, study, pool, short)
         notes += told
-        items = _items(p, study, pool)
+        items = _items(p, study, pool, paid)
         groups = _groups(p, study, items, named)
         n = max(-(-_needed(p) // len(groups)) + 1, LEAST_LESSONS)
         for group in groups:
-            cluster = named.get((name, group[0].example.id), "")
-            requests.append(request(p, study, group, _nearest(p, group, near), n, cluster))
+            ids = [item.example.id for item in group]
+            before, cluster = paid.get((name, *ids), 0), named.get((name, ids[0]), "")
+            most = before if before * len(groups) >= _needed(p) else n
+            requests.append(request(p, study, group, _nearest(p, group, near), most, cluster))
         grouped = f" in {len(groups)} requests" * (len(groups) < len(items))
         asked = f"{len(items)} of {len(pool)} items asked about{grouped}"
         notes.append(f"{short}: {asked}, {n} lessons each, {_needed(p)} needed")
@@ -120,23 +120,42 @@ def named_clusters(p: StageParameters) -> dict[tuple[str, str], str]:
 
 
 def _check(p: StageParameters) -> None:
-    """ValueError if the arm asks no instructor, or the instructor cannot teach what it would be asked about."""
+    """ValueError if the arm asks no instructor, or the instructor cannot teach what it would be asked about;
+    FileNotFoundError if clusters are asked about and there are none."""
     if p.row.needs != "instructor":
         asking = ", ".join(f"{arm.name} ({arm.notebook})" for arm in arms.ARMS.values() if arm.needs == "instructor")
         raise ValueError(f"arm {p.arm!r} asks no instructor; the arms that do: {asking}")
     if reason := instructors.problem(p):
         raise ValueError(reason)
+    if p.per == "cluster" and not p.previous.errors.is_file() and p.row.studies_errors:
+        raise FileNotFoundError(
+            f"per: cluster needs {p.previous.errors}; run 02_error_analysis for that iteration first"
+        )
 
 
 def _needed(p: StageParameters) -> int:
     return lessons.shares(p.budget, p.replay_fraction)[0]
 
 
-def _items(p: StageParameters, study: Study, pool: list[Answered]) -> list[Answered]:
-    """A seeded draw of the items that are asked about; for ``random``, as many of all answered items."""
+def _paid(p: StageParameters) -> dict[tuple[str, ...], int]:
+    """How many lessons each request of an earlier plan asked for whose reply is paid, by benchmark and items: one gold
+    answer that was put right since changes how many are wanted, and whom the draw takes."""
+    known = ledger.paid(p.folder.replies(p.arm)) if instructors.is_paid(p.instructor) else set()
+    rows = sound_rows(p.folder.requests(p.arm)) if known else []
+    return {(row["benchmark"], *row["source_ids"]): row["n"] for row in rows if row["key"] in known}
+
+
+def _items(p: StageParameters, study: Study, pool: list[Answered], paid: dict[tuple[str, ...], int]) -> list[Answered]:
+    """A seeded draw of the items that are asked about; for ``random``, as many of all answered items. Those that are
+    ``paid`` for take the places of others."""
     name = study.bench.name
     most = -(-_needed(p) // (LEAST_LESSONS - 1)) if instructors.is_paid(p.instructor) else _needed(p)
     items = random.Random(f"{p.draw}-{name}-items").sample(pool, min(len(pool), most))
+    ids = {item.example.id for item in items}
+    more = [item for item in pool if (name, item.example.id) in paid and item.example.id not in ids]
+    free = [item for item in items if (name, item.example.id) not in paid]
+    gone = [item.example.id for item in free[max(len(free) - len(more), 0) :]]
+    items = [item for item in items if item.example.id not in gone] + more[: len(gone)]
     if p.row.about != "random":
         return items
     return random.Random(f"{p.draw}-{name}-random").sample(list(study.everything.values()), len(items))

@@ -8,7 +8,7 @@ from laif_helpers.instructors.spending import MAX_REPLY_TOKENS, price
 from laif_helpers.lessons import structured
 from laif_helpers.models import protocol
 from laif_helpers.models.form import Form
-from laif_helpers.recipe import StageParameters
+from laif_helpers.recipe import Recipe, StageParameters
 
 OPENAI = "https://api.openai.com/v1"
 TEMPERATURE = 0.8
@@ -18,7 +18,7 @@ SCHEMA = "response_format"
 """The parameter that holds the JSON schema of a reply."""
 
 
-def url_of(p: StageParameters) -> str:
+def url_of(p: Recipe) -> str:
     """The endpoint's base URL."""
     return p.instructor_url or OPENAI
 

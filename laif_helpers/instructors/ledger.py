@@ -9,7 +9,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,13 @@ def open_ledger(path: Path, about: Mapping[str, str], items: Mapping[str, str]) 
                 base.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", list(about.items()))
                 base.executemany("INSERT OR IGNORE INTO items VALUES (?, ?)", list(_digests(items).items()))
             yield Ledger(path, base)
+
+
+def paid(path: Path) -> set[str]:
+    """Keys of the requests that a ledger holds replies to, whoever uses it now; none if there is none to read."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(_address(path, "mode=ro"), uri=True)) as base:
+        return {key for (key,) in base.execute("SELECT key FROM calls WHERE status = 'done'")}
+    return set()
 
 
 def totals(path: Path) -> dict[str, float]:

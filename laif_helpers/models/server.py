@@ -232,8 +232,9 @@ async def _answers_others(
 # -- before many requests: does it listen, in which scheme, and how long is its context
 
 
-def check_reached(url: str) -> None:
-    """Raises ServerError, at once, if no server listens at ``url`` or if it speaks another scheme."""
+def check_reached(url: str, key: str = "target_url") -> None:
+    """Raises ServerError, at once, if no server listens at ``url`` or if it speaks another scheme. ``key``: of the
+    recipe, which names it."""
     parts = urlparse(url)
     proxy = any(os.environ.get(name) for name in (f"{parts.scheme}_proxy", f"{parts.scheme.upper()}_PROXY"))
     if proxy and not machine.is_local(url):
@@ -246,12 +247,12 @@ def check_reached(url: str) -> None:
                 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only the scheme is looked at
                 context.wrap_socket(connection, server_hostname=parts.hostname).close()
     except ssl.SSLError:
-        raise ServerError(f"server {url} does not speak https at that port; write http://… in target_url") from None
+        raise ServerError(f"server {url} does not speak https at that port; write http://… in {key}") from None
     except socket.gaierror:
-        raise ServerError(f"no machine is called {parts.hostname!r} (server {url}); correct target_url") from None
+        raise ServerError(f"no machine is called {parts.hostname!r} (server {url}); correct {key}") from None
     except OSError as error:
         raise ServerError(
-            f"nothing listens at {url} ({error.strerror or error}); start the server, or correct target_url"
+            f"nothing listens at {url} ({error.strerror or error}); start the server, or correct {key}"
         ) from None
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from laif_helpers import embeddings, instructors, target
-from laif_helpers.instructors import spending
+from laif_helpers.instructors import chat, spending
 from laif_helpers.key_types import TEMPLATE_KEY
-from laif_helpers.models import gguf
+from laif_helpers.models import gguf, server
 from laif_helpers.recipe import Recipe
 from laif_helpers.runner import manifest
 from laif_helpers.runner.plan import RunPlan, Stage
@@ -20,6 +20,7 @@ def warnings(stages: list[Stage]) -> list[str]:
     asking = next((stage.recipe for stage in stages if stage.row.needs == "instructor"), None)
     found = [instructors.warning(asking), _unpaid(asking)] if asking else []
     found += [_unsent(stages[0].recipe), _unembedded(stages), _untracked(stages)] if stages else []
+    found += _unheard(stages[0].recipe, asking) if stages else []
     return [sentence for sentence in found if sentence]
 
 
@@ -45,6 +46,17 @@ def _unpaid(recipe: Recipe) -> str:
     return _stops("stage 3 will stop if it has to ask", spending.check, recipe, None)
 
 
+def _unheard(first: Recipe, asking: Recipe | None) -> list[str]:
+    """Servers that nothing listens for; ``serve`` starts its own. A connection is opened and nothing is sent."""
+    found = []
+    if Target.of(first.target).kind == "server":
+        found.append(_stops("stage 1 will stop if it has to ask", server.check_reached, first.target_url))
+    if asking and asking.instructor == "llm" and not asking.quote_only:
+        address = chat.url_of(asking), "instructor_url"
+        found.append(_stops("stage 3 will stop if it has to ask", server.check_reached, *address))
+    return found
+
+
 def _untracked(stages: list[Stage]) -> str:
     """What stage 5 would stop at, hours later: a tracker that is not there."""
     trackers = {stage.recipe.report_to for stage in stages if stage.notebook.startswith("05")}
@@ -54,7 +66,7 @@ def _untracked(stages: list[Stage]) -> str:
 def _stops(where: str, check: Callable[..., Any], *about: Any) -> str:
     try:
         check(*about)
-    except ValueError as error:
+    except (ValueError, server.ServerError) as error:
         return f"{where}: {error}"
     return ""
 
