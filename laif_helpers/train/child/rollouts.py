@@ -9,6 +9,7 @@ from typing import Any
 
 from laif_helpers.models import local
 from laif_helpers.models.tokenizers import ids_of, written
+from laif_helpers.train.child import savings
 from laif_helpers.train.child.base_model import load_base
 from laif_helpers.train.settings import Row, Settings
 
@@ -116,7 +117,10 @@ def _counting(settings: Settings) -> Any:
     import torch
 
     if settings.signal == "teacher":
+        from trl.trainer import distillation_trainer
         from trl.trainer.distillation_trainer import DistillationTrainer as Base
+
+        savings.score_learned_tokens_alone(distillation_trainer)
     else:
         from trl.experimental.sdft import SDFTTrainer as Base
 

@@ -17,7 +17,7 @@ from laif_helpers import machine
 from laif_helpers.models import check, precision
 from laif_helpers.records import write_json
 from laif_helpers.train import memory, preflight, snapshots
-from laif_helpers.train.child import order, rollouts
+from laif_helpers.train.child import order, rollouts, savings
 from laif_helpers.train.child.base_model import check_head, load_model
 from laif_helpers.train.child.callbacks import make_log, make_saver
 from laif_helpers.train.child.checkpoint import finish, save
@@ -230,8 +230,10 @@ def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any,
     if settings.signal != "answers":
         return rollouts.make_trainer(settings, arguments, model, tokenizer, samples)
     from datasets import Dataset
+    from trl.trainer import utils
     from trl.trainer.sft_trainer import SFTTrainer
 
+    savings.score_learned_tokens_alone(utils)
     trainer_class, more = SFTTrainer, {}
     if any("weights" in sample for sample in samples):
         from laif_helpers.train.child.weighted import WeightedTrainer
@@ -240,6 +242,7 @@ def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any,
     data = Dataset.from_list(samples)
     trainer = trainer_class(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, **more)
     check_head(model, samples[0]["input_ids"])
+    savings.share_beginnings(model, samples)
     if not arguments.packing:
         step = settings.batch_size * settings.gradient_accumulation * arguments.world_size
         lengths = [len(sample["input_ids"]) for sample in samples]
