@@ -46,7 +46,7 @@ class Target:
         path = resolve(text)
         if path.is_dir():
             return cls("adapter" if (path / "adapter_config.json").is_file() else "folder", text, path)
-        if text.endswith(".gguf") and path.is_file():
+        if path.is_file() and (text.lower().endswith(".gguf") or _begins(path) == b"GGUF"):
             return cls("gguf", text, path)
         return cls("hub", text)
 
@@ -61,6 +61,12 @@ class Target:
         return next((place for place in found if place.exists()), found[0])
 
 
+def _begins(path: Path) -> bytes:
+    """A file's first bytes: those of a GGUF file under another name, as Ollama keeps them, tell what it is."""
+    with path.open("rb") as handle:
+        return handle.read(4)
+
+
 def check(text: str, what: str = "target") -> None:
     """Refuse a name that is written like a path and leads nowhere; ``what``: its key. Raises FileNotFoundError."""
     target = Target.of(text)
@@ -71,7 +77,7 @@ def check(text: str, what: str = "target") -> None:
         slashes = 9  # no name of the hub's
     if slashes == 1 and first not in (".", "..", "~", "") and not resolve(first).is_dir():
         return
-    if not slashes and not text.endswith(".gguf"):
+    if not slashes and not text.lower().endswith(".gguf"):
         return  # the hub's oldest models have no owner: gpt2
     place = resolve(text)
     near = difflib.get_close_matches(place.name, [p.name for p in place.parent.glob("*")], n=1)

@@ -14,7 +14,7 @@ import pytest
 
 from laif_helpers.answers import inspect_export, logs, replay
 from laif_helpers.paths import RunDir
-from laif_helpers.records import Response, write_jsonl
+from laif_helpers.records import Response, write_json, write_jsonl
 
 GSM = {"question": "How many jars?", "answer": "6 * 4 = <<6*4=24>>24\n#### 24"}
 
@@ -90,6 +90,11 @@ def test_epochs_of_inspect(tmp_path: Path) -> None:
         ("b", 0, False),
         ("b", 1, False),
     ]
+    with zipfile.ZipFile(tmp_path / "two.eval", "a") as archive:
+        archive.writestr("samples/c_epoch_1/sample.json", "{}")
+        archive.writestr("samples/c_epoch_1/messages/0.json", "[]")
+    with pytest.raises(ValueError, match=r"two\.eval: its samples are in chunks; write them as JSON: inspect"):
+        logs.read(tmp_path / "two.eval")
 
 
 def test_an_inspect_task_that_only_sounds_like_one_of_ours(tmp_path: Path) -> None:
@@ -169,6 +174,10 @@ def test_opencompass_has_its_labels_in_another_folder(tmp_path: Path) -> None:
     ]
     assert found[0].gold.endswith("#### 24") and found[0].text == "So the answer is 24."
     assert len([each for path in logs.files(tmp_path) for each in logs.read(path, alone=False)]) == 6
+    results = json.loads((tmp_path / places["results"]).read_text())
+    write_json(tmp_path / places["results"], results | {"details": results["details"][:2]})
+    fewer = logs.read(tmp_path / places["predictions"])
+    assert {each.label for each in fewer} == {None} and len({each.id for each in fewer}) == 6, "whose are they?"
     (tmp_path / places["results"]).unlink()
     assert {each.label for each in logs.read(tmp_path / places["predictions"])} == {None}
 
@@ -245,6 +254,7 @@ CASES = [{"name": str(row["id"]), "actualOutput": row["output"], "success": row[
         ("a.json", json.dumps(pd.DataFrame(PLAIN).to_dict())),
         ("a.csv", "id, output, correct, is_correct\n1, It is 4., C, true\n2, 5, B, false\n"),
         ("a.csv", "id,output,correct\n1,It is 4.,true,\n2,5,false,\n"),
+        ("a.csv", "\ufeffsep=;\r\nid;output;correct\r\n1;It is 4.;WAHR\r\n2;5;FALSCH\r\n"),
         ("a.parquet", pd.DataFrame(PLAIN).set_index("id").to_parquet()),
         ("a.jsonl", "\n".join(json.dumps({"name": row["id"], "success": row["correct"], "messages": [
             {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": row["output"]}]})

@@ -404,8 +404,14 @@ def test_code_of_a_model_s_own_is_not_asked_for_and_another_way_is_named(
 
 def test_a_missing_part_of_the_weights_is_told(tiny: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny, tmp_path / "parts"))
+    index = '{"weight_map": {"a": "a-00001-of-00002"}}'
     for name in ("model.safetensors", "pytorch_model.bin"):
-        (folder / f"{name}.index.json").write_text('{"weight_map": {"a": "a-00001-of-00002"}}')
+        (folder / f"{name}.index.json").write_text(index)
+    assert not check.problems(str(folder)), "the whole file is loaded, whatever other parts a download left out"
+    assert models.generate(str(folder), [ask("hi")], max_new_tokens=2, progress=False)
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / f"{name}.index.json").write_text(index)
         assert [s for s in check.problems(str(folder)) if "this part of the weights is missing; fetch it too" in s]
         (folder / f"{name}.index.json").unlink()
 

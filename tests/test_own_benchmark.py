@@ -142,9 +142,10 @@ def test_other_kinds_of_files_are_told_with_the_way_out(tmp_path: Path) -> None:
         benchmarks.get(str(tmp_path / "mine.jsonl"))
 
 
-def test_an_empty_cell_among_numbers_does_not_make_them_words(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"mine\.jsonl: row 2: answer 'nan' stands among numbers"):
-        benchmarks.get(put(tmp_path / "mine.jsonl", SUM, {**SUM, "answer": "nan"}))
+@pytest.mark.parametrize("cell", ["nan", "None"])
+def test_an_empty_cell_among_numbers_does_not_make_them_words(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(ValueError, match=rf"mine\.jsonl: row 2: answer '{cell}' stands among numbers"):
+        benchmarks.get(put(tmp_path / "mine.jsonl", SUM, {**SUM, "answer": cell}))
 
 
 @pytest.mark.parametrize(

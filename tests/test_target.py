@@ -15,12 +15,15 @@ from laif_helpers.target import Target
 def test_each_kind_is_told_from_the_others(tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
-    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    for name in ("m.gguf", "M.GGUF", "sha256-0a1b"):
+        (tmp_path / name).write_bytes(b"GGUF")
     kinds = {
         "data/nano": "folder",
         str(NANO): "folder",
         str(tmp_path / "adapter"): "adapter",
         str(tmp_path / "m.gguf"): "gguf",
+        str(tmp_path / "M.GGUF"): "gguf",
+        str(tmp_path / "sha256-0a1b"): "gguf",
         "someone/model": "hub",
         "server:someone/model": "server",
         "replay:answers.jsonl#gpt": "replay",

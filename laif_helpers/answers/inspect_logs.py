@@ -15,6 +15,7 @@ from laif_helpers.answers.labels import label_name, truth, words
 from laif_helpers.records import read_text
 
 Document = dict[str, Any]
+CONVERT = "inspect log convert --to json --output-dir DIR LOG"
 _TASKS = ("gsm_plus", "gsm8k", "mmlu", "arc_challenge", "arc", "humaneval", "mbpp", "bbh")
 
 
@@ -67,13 +68,15 @@ def _archive(path: Path) -> tuple[Document, list[Document]]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name for name in archive.namelist() if name.startswith("samples/"))
+            if any(name.count("/") > 1 and name.endswith("/sample.json") for name in names):
+                raise ValueError(f"{path}: its samples are in chunks; write them as JSON: {CONVERT}")
             # a run that broke off has no header yet
             head = "header.json" if "header.json" in archive.namelist() else "_journal/start.json"
             return json.loads(archive.read(head)), [json.loads(archive.read(name)) for name in names]
     except NotImplementedError:
         raise ValueError(
             f"{path}: packed with Zstandard, which this Python cannot read; pip install zipfile-zstd, or write it as "
-            "JSON: inspect log convert --to json --output-dir DIR LOG"
+            f"JSON: {CONVERT}"
         ) from None
     except (zipfile.BadZipFile, KeyError) as error:
         raise ValueError(f"{path}: not a complete Inspect log: {error}") from None

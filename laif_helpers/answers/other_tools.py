@@ -139,6 +139,9 @@ def _opencompass(path: Path, document: Fields) -> Iterator[Fields]:
     beside = path.parents[2] / "results" / path.parent.name / path.name
     found = json.loads(read_text(beside)).get("details") if beside.is_file() else None
     rows = [row for row in (found.values() if isinstance(found, dict) else found or ()) if isinstance(row, dict)]
+    prompts = [row.get("origin_prompt") for row in document.values()]
+    if rows and any(asked != prompts[at % len(rows)] for at, asked in enumerate(prompts)):
+        rows = []  # details of fewer items: none says whose they are
     for number, row in enumerate(document.values()):
         asked, place = row.get("origin_prompt"), number % len(rows) if rows else number
         asked = words(asked[-1].get("prompt")) if isinstance(asked, list) and asked else words(asked)
@@ -161,8 +164,11 @@ def table_rows(path: Path, alone: bool = True) -> list[Fields]:
         return list(json.loads(table.to_json(orient="records")))
     with contextlib.nullcontext() if alone else contextlib.suppress(ValueError):
         with path.open(encoding="utf-8-sig") as handle:
-            sign = max(",;\t", key=handle.readline().count)
-        table = pd.read_csv(path, sep=sign, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
+            first = handle.readline()
+            if not first.startswith("sep="):  # Excel's own line, above the head
+                handle.seek(0)
+            as_text = {"dtype": str, "keep_default_na": False, "skipinitialspace": True, "index_col": False}
+            table = pd.read_csv(handle, sep=max(",;\t", key=first.count), **as_text)
         return list(table.rename(columns=str.strip).to_dict("records"))
     return []
 

@@ -14,7 +14,7 @@ from laif_helpers.graders.separators import with_point
 
 _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABELLED = re.compile(r"\(?(\w{1,3})[).:] *(\S.*)", re.DOTALL)
-EMPTY_CELLS = frozenset(("nan", "n/a", "na", "#n/a", "null", "-", "?", "<na>", "inf"))
+EMPTY_CELLS = frozenset(("nan", "n/a", "na", "#n/a", "null", "none", "-", "?", "<na>", "inf"))
 """How spreadsheets and programs write a cell without a value."""
 _UNSEEN = (
     *("context", "passage", "paragraph", "image", "images", "document", "article"),

@@ -82,8 +82,9 @@ def unreadable(folder: Path) -> Iterator[str]:
         if text.startswith(_POINTER) or not _is_json(text):
             kind = "a git-lfs pointer" if text.startswith(_POINTER) else "no valid JSON"
             yield f"{file}: {kind} instead of what belongs there; {fetch}"
-    indices = [index for name in WEIGHTS if (index := folder / f"{name}.index.json").is_file()]
-    if not indices and not any((folder / name).is_file() for name in WEIGHTS):
+    # the first that is there is loaded; a repository fetched in part may leave the index of others
+    read = next((name for name in WEIGHTS for end in ("", ".index.json") if (folder / f"{name}{end}").is_file()), "")
+    if not read:
         kinds = ("*.safetensors", "*.gguf", "*.pth", "*.bin", "checkpoint-*", "snapshots/*", "zero_to_fp32.py")
         there = [str(path.relative_to(folder)) for kind in kinds for path in folder.glob(kind)][:3]
         found = f", but {', '.join(there)}" if there else ""
@@ -94,8 +95,8 @@ def unreadable(folder: Path) -> Iterator[str]:
             yield f"{file}: a git-lfs pointer instead of weights; {fetch}"
         elif wanted != size:
             yield f"{file}: cut or no safetensors file ({size:,} bytes, its header wants {wanted:,}); {fetch}"
-    whole = [read_json(index) for index in indices if _is_json(index.read_bytes())]
-    for name in sorted({name for shards in whole for name in shards.get("weight_map", {}).values()}):
+    parts = {} if (folder / read).is_file() else records.read_state(folder / f"{read}.index.json")
+    for name in sorted(set(parts.get("weight_map", {}).values())):
         if not (folder / name).is_file():
             yield f"{folder / name}: this part of the weights is missing; fetch it too"
     config = records.read_state(folder / "config.json")
