@@ -14,7 +14,6 @@ from typing import Any
 from laif_helpers import records, target
 from laif_helpers.models import gguf
 from laif_helpers.paths import resolve
-from laif_helpers.records import read_json
 from laif_helpers.target import Target
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")
@@ -135,7 +134,7 @@ def adapter_base(folder: Path) -> str:
     """What to load below a LoRA adapter's folder; "" if it is none. Raises ValueError if the adapter does not say."""
     if not (adapter := folder / "adapter_config.json").is_file():
         return ""
-    base = str(read_json(adapter).get("base_model_name_or_path") or "")
+    base = str(records.read_json(adapter).get("base_model_name_or_path") or "")
     places = [place for place in (resolve(base), folder / base) if (place / "config.json").is_file()]
     if others := [place for place in places if not place.samefile(folder)]:
         return str(others[0])
