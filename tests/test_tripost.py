@@ -239,7 +239,7 @@ def test_an_oracle_stops_at_the_first_right_answer(target: Callable[[Answer], No
 
     target(wavering)
     done = loop.run(ask_model, benchmarks.get(NAME).load("test")[:4], updates=2)
-    of = repair.summary(loop.rows(done, loop.at_equal_tokens(ask_model, done), [False] * 4))
+    of = repair.summary(loop.rows(done, loop.at_equal_tokens(ask_model, done), [False] * 4, [None] * 4))
     assert (of["accuracy_first"], of["accuracy_last"], of["accuracy_oracle"]) == (0, 0, 1)
 
 
@@ -312,13 +312,15 @@ def test_the_loop_stops_when_the_model_says_so_and_counts_what_it_gave(target: C
     done = loop.run(ask_model, items, updates=2)
     assert {each.stopped for each in done} == {"says it is right"} and {len(each.answers) for each in done} == {2}
     samples = loop.at_equal_tokens(ask_model, done)
-    measured = loop.rows(done, samples, loop.injected_found(ask_model, items))
+    told = loop.repaired_if_told(ask_model, done)
+    measured = loop.rows(done, samples, loop.injected_found(ask_model, items), told)
     of, one = repair.summary(measured), repair.summary(measured[:1])
     assert -1 <= one["net_low"] < one["net_high"] <= 1, "a difference of shares, of however few questions"
     assert of["accuracy_last"] == 1 and of["harm"] == 0 and of["false_alarms"] is None
     assert of["contribution"] == of["accuracy_last"] - of["accuracy_first"] > 0
     assert of["detection_recall"] == of["step_found"] == of["injected_found"] == of["changed"] == 1
     assert of["k"] >= 2 and of["net_low"] > 0
+    assert told == [True] * 30 and of["repaired_if_told"] == 1
 
 
 def test_a_model_that_spoils_right_answers_shows_harm_and_false_alarms(target: Callable[[Answer], None]) -> None:
@@ -331,7 +333,9 @@ def test_a_model_that_spoils_right_answers_shows_harm_and_false_alarms(target: C
     items = benchmarks.get(NAME).load("test")[:20]
     done = loop.run(ask_model, items, updates=1)
     assert {each.stopped for each in done} == {"limit of updates"}
-    of = repair.summary(loop.rows(done, loop.at_equal_tokens(ask_model, done), [False] * 20))
+    told = loop.repaired_if_told(ask_model, done)
+    of = repair.summary(loop.rows(done, loop.at_equal_tokens(ask_model, done), [False] * 20, told))
+    assert told == [None] * 20 and of["repaired_if_told"] is None
     assert (of["accuracy_first"], of["accuracy_last"], of["harm"], of["false_alarms"]) == (1, 0, 1, 1)
     assert of["accuracy_oracle"] == 1
 

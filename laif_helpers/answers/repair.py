@@ -100,9 +100,10 @@ def summary(rows: Sequence[Row]) -> Row:
 
     ``contribution`` and ``harm`` are shares of all items (wrong→right, right→wrong); ``p_value`` is the exact McNemar
     test of the two. Detection counts an attempt as wrong if any of its steps is; ``step_found`` is the share of wrong
-    attempts whose first wrong step the model names.
+    attempts whose first wrong step the model names; ``repaired_if_told`` that of those it mends, told by the verifier.
     """
     n = len(rows)
+    told = [row["repaired_if_told"] for row in rows if row.get("repaired_if_told") is not None]
     first, last = [row["right"][0] for row in rows], [row["right"][-1] for row in rows]
     fixed = sum(after and not before for before, after in zip(first, last, strict=True))
     broken = sum(before and not after for before, after in zip(first, last, strict=True))
@@ -121,6 +122,7 @@ def summary(rows: Sequence[Row]) -> Row:
         "p_value": stats.mcnemar(fixed, broken),
         "changed": sum(len(row["right"]) > 1 and row["turns"][0] != row["turns"][-2] for row in rows) / n,
         **_detection(rows),
+        "repaired_if_told": sum(told) / len(told) if told else None,
         "accuracy_oracle": sum(any(row["right"]) for row in rows) / n,  # someone stops the loop at the first right one
         "majority": sum(row["majority"] for row in rows) / n,
         "best": sum(row["best"] for row in rows) / n,

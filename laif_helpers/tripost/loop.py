@@ -45,7 +45,7 @@ def measured(p: StageParameters) -> dict[str, list[Row]]:
         partial_answers = path.with_name(f".{path.stem}.partial")
         ask: Ask = partial(kept.generate, partial_answers, p.model, **p.asking)
         done = run(ask, items, updates=p.updates)
-        found[name] = rows(done, at_equal_tokens(ask, done), injected_found(ask, items))
+        found[name] = rows(done, at_equal_tokens(ask, done), injected_found(ask, items), repaired_if_told(ask, done))
         write_jsonl(path, found[name])
         partial_answers.unlink(missing_ok=True)
     return found
@@ -115,12 +115,32 @@ def injected_found(ask: Ask, items: Sequence[Example], seed: int = 0) -> list[bo
     return [answer.correct is False and answer.step == mutant.step for answer, mutant in zip(read, drawn, strict=True)]
 
 
-def rows(repairs: Sequence[Repair], samples: Sequence[Row], found: Sequence[bool]) -> list[Row]:
+def repaired_if_told(ask: Ask, repairs: Sequence[Repair]) -> list[bool | None]:
+    """Whether the update of a wrong first answer is right if the verifier writes the feedback on it; None if the first
+    answer is right or unreadable. It tells a model that cannot find its errors from one that cannot mend them."""
+    told: list[bool | None] = [None] * len(repairs)
+    wrong, prompts = [], []
+    for at, repair in enumerate(repairs):
+        item, text = repair.example, repair.answers[0]
+        verdict = steps.task(item.benchmark).check(item.question, text)
+        if verdict.readable and not verdict.correct:
+            wrong.append(at)
+            prompts.append(conversation(item.benchmark, item.question, text, steps.feedback(text, verdict)))
+    items = [repairs[at].example for at in wrong]
+    done = ask(prompts, max_new_tokens=budgets(items))
+    for at, item, update in zip(wrong, items, done, strict=True):
+        told[at] = benchmarks.get(item.benchmark).grade(item, update.text).correct
+    return told
+
+
+def rows(
+    repairs: Sequence[Repair], samples: Sequence[Row], found: Sequence[bool], told: Sequence[bool | None]
+) -> list[Row]:
     """What ``repair/<benchmark>.<split>.jsonl`` holds of each item; ``answers.repair`` reads it."""
-    return [_row(*parts) for parts in zip(repairs, samples, found, strict=True)]
+    return [_row(*parts) for parts in zip(repairs, samples, found, told, strict=True)]
 
 
-def _row(repair: Repair, sampled: Row, found: bool) -> Row:
+def _row(repair: Repair, sampled: Row, found: bool, told: bool | None) -> Row:
     item, check = repair.example, steps.task(repair.example.benchmark).check
     grade = benchmarks.get(item.benchmark).grade
     verdicts = [check(item.question, text) for text in repair.answers]
@@ -135,4 +155,5 @@ def _row(repair: Repair, sampled: Row, found: bool) -> Row:
         "blamed_step": [read.step for read in feedback],
         **sampled,
         "injected_found": found,
+        "repaired_if_told": told,
     }

@@ -13,7 +13,7 @@ from laif_helpers.tripost.trajectories import OUTCOMES, REPAIRING, RIGHT, Trajec
 
 SHOWN = (
     *("bucket", "n", "accuracy_first", "accuracy_last", "contribution", "harm", "net_low", "net_high", "false_alarms"),
-    *("detection_recall", "step_found", "injected_found", "majority", "best", "tokens"),
+    *("detection_recall", "step_found", "injected_found", "repaired_if_told", "majority", "best", "tokens"),
 )
 
 
