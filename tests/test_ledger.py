@@ -28,6 +28,11 @@ def test_a_paid_ledger_of_other_data_is_refused_and_a_free_one_begun_afresh(tmp_
         pass
     with ledger.open_ledger(path, ABOUT, {"q1": "one", "q2": "more"}) as calls:
         assert calls.replies(["k"])["k"].text == "text"
+    for _ in range(2):
+        with ledger.open_ledger(path, ABOUT, {"q1": "one", "q2": "more, reworded"}) as calls:
+            assert calls.replies(["k"]), "one question in other words costs none of the others"
+    with pytest.raises(ValueError, match="2 differ"), ledger.open_ledger(path, ABOUT, {"q1": "two", "q2": "more"}):
+        pass
     free = ABOUT | {"instructor": "scripted", ledger.PAID: "no"}
     with pytest.raises(ValueError, match="instructor is 'llm'"), ledger.open_ledger(path, free, {}):
         pass
