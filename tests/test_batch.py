@@ -85,6 +85,25 @@ def test_a_run_that_ends_anywhere_finds_its_batch_again(at: str, monkeypatch: py
         assert calls.spent() == pytest.approx(sum(reply.usd for reply in replies.values()))
 
 
+def test_a_batch_that_is_out_is_collected_though_fewer_errors_would_ask_for_more_lessons_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with practice_server(batch_s=0.3) as (url, app):
+        p = practice_parameters(url, batch=True, probe=0, holdout_fraction=0.0, average=1.0)
+        answer_items(p, 5)
+        first = instruct.plan(p)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(batch, "_wait_for", die)
+            instruct.ask(first, p)
+        answer_items(p, 4)
+        plan = instruct.plan(p)
+        assert len(instruct.ask(plan, p)) == 4 and len(app.state.store.batches) == 1
+    assert {request.key for request in plan.requests} < {request.key for request in first.requests}
+
+
 def test_a_cap_makes_several_batches_and_is_never_exceeded() -> None:
     with practice_server() as (url, app):
         p = practice_parameters(url, batch=True, probe=0)

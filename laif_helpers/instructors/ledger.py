@@ -170,9 +170,11 @@ def open_ledger(path: Path, about: Mapping[str, str], items: Mapping[str, str]) 
 
 
 def paid(path: Path) -> set[str]:
-    """Keys of the requests that a ledger holds replies to, whoever uses it now; none if there is none to read."""
+    """Keys of the requests that a ledger holds replies to, or an open batch of it will bring, whoever uses it now;
+    none if there is none to read."""
+    batched = "SELECT sent.key FROM batches, json_each(reserved) sent"
     with suppress(sqlite3.Error), closing(sqlite3.connect(_address(path, "mode=ro"), uri=True)) as base:
-        return {key for (key,) in base.execute("SELECT key FROM calls WHERE status = 'done'")}
+        return {key for (key,) in base.execute(f"SELECT key FROM calls WHERE status = 'done' UNION {batched}")}
     return set()
 
 
