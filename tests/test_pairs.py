@@ -345,8 +345,22 @@ def test_regrading_takes_items_that_are_gone_and_thoughts_without_an_end_as_stag
     rows[0]["text"] = "<think>\nThe answer is 1."
     write_jsonl(tmp_path / "a.jsonl", rows)
     assert pairs.graded(sides.load(str(tmp_path / "a.jsonl")), regrade=True) == {
-        (str(own), str(k)): float(k > 0) for k in range(4)
+        ("sums", str(k)): float(k > 0) for k in range(4)
     }
+
+
+def test_files_of_one_s_own_that_lie_elsewhere_in_the_other_run_are_the_same_tasks(tmp_path: Path) -> None:
+    for home, right in (("laptop", 6), ("cluster", 9)):
+        for task in ("sums", "words"):
+            rows = [response(f"i{k}", k < right, benchmark=f"/{home}/data/{task}.jsonl") for k in range(12)]
+            write_jsonl(tmp_path / home / "vanilla/iter0/responses" / f"{task}.test.jsonl", rows)
+            write_jsonl(tmp_path / home / "le/iter1/responses" / f"{task}.test.jsonl", rows)
+    done = run(str(tmp_path / "laptop"), str(tmp_path / "cluster"), tmp_path / "out")
+    assert done.exit_code == 0
+    rows = json.loads((tmp_path / "out" / "compare.json").read_text())["rows"]
+    assert sorted((row["benchmark"], row["n"], row["fixed"]) for row in rows) == [
+        (f"{task}, {arm}", 12, 3) for task in ("sums", "words") for arm in ("le/iter1", "vanilla/iter0")
+    ]
 
 
 def test_variants_of_a_seed_question_are_clustered(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from laif_helpers.answers import logs, replay
 from laif_helpers.answers.logs import Logged
 from laif_helpers.graders import turns
 from laif_helpers.key_types import values_in
-from laif_helpers.paths import RunDir
+from laif_helpers.paths import RunDir, short_names
 
 Key = tuple[str, str]
 """(task, item)."""
@@ -97,7 +97,7 @@ def our_grade(answer: Logged) -> bool | None:
 
 def _of_run(place: Path) -> list[Logged]:
     """Answers to the test splits below a folder; a task is named by arm and iteration if there are several."""
-    found = []
+    found: list[tuple[Logged, str]] = []
     recipe = next((up / "recipe.yaml" for up in (place, *place.parents) if (up / "recipe.yaml").is_file()), None)
     settings = values_in(recipe) if recipe else {"error_split": ""}
     for path in sorted(place.glob("**/responses/[!.]*.jsonl")):
@@ -105,9 +105,10 @@ def _of_run(place: Path) -> list[Logged]:
         for answer in logs.read(path):
             if answer.split == settings.get("error_split", "train"):
                 break
-            named = f"{answer.task}, {where}" if where != "." else answer.task
-            found.append(replace(answer, task=named))
-    return found
+            found.append((answer, f", {where}" if where != "." else ""))
+    # a file of the user's own may lie elsewhere in the other run
+    short = short_names(answer.task for answer, _ in found)
+    return [replace(answer, task=short[answer.task] + where) for answer, where in found]
 
 
 def _of_files(place: Path) -> list[Logged]:
@@ -116,14 +117,14 @@ def _of_files(place: Path) -> list[Logged]:
     Rows without an id that ask the same, in one file or one split into right and wrong, are samples of one item.
     """
     found = [answer for path in logs.files(place) for answer in logs.read(path, alone=place.is_file())]
-    readings: dict[str, set[str]] = {}
+    short, readings = short_names(answer.task for answer in found), dict[str, set[str]]()
     for answer in found:
         readings.setdefault(answer.task, set()).add(answer.reading)
     several = {task for task, names in readings.items() if len(names) > 1}
     times: Counter[tuple[str, ...]] = Counter()
     for place_in_list, answer in enumerate(found):
         apart = answer.task in several and answer.reading
-        task = f"{answer.task} [{answer.reading}]" if apart else answer.task
+        task = short[answer.task] + f" [{answer.reading}]" * bool(apart)
         found[place_in_list] = replace(answer, task=task)
         if not answer.id:
             key = (_PARTS.sub("", answer.source), answer.model, task, item_key(answer))
