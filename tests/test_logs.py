@@ -254,6 +254,7 @@ CASES = [{"name": str(row["id"]), "actualOutput": row["output"], "success": row[
         ("a.json", json.dumps(pd.DataFrame(PLAIN).to_dict())),
         ("a.csv", "id, output, correct, is_correct\n1, It is 4., C, true\n2, 5, B, false\n"),
         ("a.csv", "id,output,correct\n1,It is 4.,true,\n2,5,false,\n"),
+        ("a.csv", "id,output,correct,is_correct\n1,It is 4.,B,1\n2,5,C,0\n"),
         ("a.csv", "\ufeffsep=;\r\nid;output;correct\r\n1;It is 4.;WAHR\r\n2;5;FALSCH\r\n"),
         ("a.parquet", pd.DataFrame(PLAIN).set_index("id").to_parquet()),
         ("a.jsonl", "\n".join(json.dumps({"name": row["id"], "success": row["correct"], "messages": [
@@ -272,6 +273,10 @@ def test_plain_rows_in_tables_and_under_other_names(tmp_path: Path, name: str, c
 
 
 def test_a_folder_of_tables(tmp_path: Path) -> None:
+    (tmp_path / "longer.csv").write_text("id,correct\n1,yes\n2,no,x,y\n")
+    with pytest.raises(ValueError, match=r"longer\.csv: .*line 3"):
+        logs.read(tmp_path / "longer.csv")
+    (tmp_path / "longer.csv").unlink()
     (tmp_path / "a.csv").write_text("id,correct\n1,yes\n")
     (tmp_path / "summary.csv").write_text("model,gsm8k\nx,50\n1,2,3\n")
     assert [answer.id for path in logs.files(tmp_path) for answer in logs.read(path, alone=False)] == ["1"]

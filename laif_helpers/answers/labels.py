@@ -1,5 +1,6 @@
 """Reads what logs of other tools write for an id, a text and a label."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ def label_name(row: dict[str, Any]) -> str:
     """The field that says whether a row's answer is right; "" if it has none."""
     named = _named(row, "labels")
     known = [name for name in named if row[name] is not None]  # "correct" may hold the right letter
-    clear = [name for name in known if truth(row[name]) is not None and len(str(row[name])) > 1]
+    clear = [name for name in known if truth(row[name]) is not None and not re.fullmatch("[A-Za-z]", str(row[name]))]
     return next((name for name in known if isinstance(row[name], bool)), (clear or known or named or [""])[0])
 
 

@@ -168,7 +168,10 @@ def table_rows(path: Path, alone: bool = True) -> list[Fields]:
             if not first.startswith("sep="):  # Excel's own line, above the head
                 handle.seek(0)
             as_text = {"dtype": str, "keep_default_na": False, "skipinitialspace": True, "index_col": False}
-            table = pd.read_csv(handle, sep=max(",;\t", key=first.count), **as_text)
+            try:
+                table = pd.read_csv(handle, sep=max(",;\t", key=first.count), **as_text)
+            except pd.errors.ParserError as error:
+                raise ValueError(f"{path}: {error}".strip()) from None
         return list(table.rename(columns=str.strip).to_dict("records"))
     return []
 
