@@ -249,7 +249,7 @@ def test_doctor_knows_files_of_one_s_own_and_a_target_that_is_not_there(
     assert "someone/model cannot be had" in "\n".join(doctor._recipe(toy.root / "toy.yaml"))
 
 
-def test_a_server_that_does_not_listen_is_told_before_the_run(toy: Toy) -> None:
+def test_a_server_that_does_not_listen_is_told_before_the_run(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody, asked = "http://127.0.0.1:9/v1", {"instructor": "llm", "instructor_model": "m", "arms": ["le"]}
     asked |= {"instructor_url": nobody, "prices": {"m": {"input": 0, "output": 0}}}
     remote = {"target": "server:m", "target_url": nobody, "lessons_only": True, "iterations": 1}
@@ -261,5 +261,8 @@ def test_a_server_that_does_not_listen_is_told_before_the_run(toy: Toy) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         here = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
         assert forecast.warnings(toy.plan(**asked | remote | {"target_url": here, "instructor_url": here}).stages) == []
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        (found,) = forecast.warnings(toy.plan(**asked | remote | {"target_url": here, "instructor_url": ""}).stages)
+    assert found.startswith("stage 3 will stop") and "needs a key: set the environment variable OPENAI_API_KEY" in found
     served = {"target": str(toy.root / "model"), "serve": "vllm serve {model} --port {port}", "quote_only": True}
     assert forecast.warnings(toy.plan(**asked | served).stages) == [], "what the run starts, and who is not asked"

@@ -142,7 +142,7 @@ def _paid(p: StageParameters) -> dict[tuple[str, ...], int]:
     answer that was put right since changes how many are wanted, and whom the draw takes."""
     known = ledger.paid(p.folder.replies(p.arm)) if instructors.is_paid(p.instructor) else set()
     rows = sound_rows(p.folder.requests(p.arm)) if known else []
-    return {(row["benchmark"], *row["source_ids"]): row["n"] for row in rows if row["key"] in known}
+    return {(row["benchmark"], *row["source_ids"]): row["n"] for row in rows if row.get("key") in known}
 
 
 def _items(p: StageParameters, study: Study, pool: list[Answered], paid: dict[tuple[str, ...], int]) -> list[Answered]:

@@ -106,7 +106,6 @@ def ask(
     """
     if not model:
         raise ValueError("target 'server:' names no model; write server:<model as the server calls it>")
-    protocol.check_address("target_url", url)
     check_reached(url)
     numbers = sample_numbers(conversations) if how.numbers is None else how.numbers
     asked = list(zip(conversations, numbers, strict=True))
@@ -233,8 +232,9 @@ async def _answers_others(
 
 
 def check_reached(url: str, key: str = "target_url") -> None:
-    """Raises ServerError, at once, if no server listens at ``url`` or if it speaks another scheme. ``key``: of the
-    recipe, which names it."""
+    """Raises ServerError, at once, if no server listens at ``url`` or if it speaks another scheme, and what
+    ``protocol.check_address`` raises. ``key``: of the recipe, which names it."""
+    protocol.check_address(key, url)
     parts = urlparse(url)
     proxy = any(os.environ.get(name) for name in (f"{parts.scheme}_proxy", f"{parts.scheme.upper()}_PROXY"))
     if proxy and not machine.is_local(url):

@@ -47,7 +47,7 @@ def _unpaid(recipe: Recipe) -> str:
 
 
 def _unheard(first: Recipe, asking: Recipe | None) -> list[str]:
-    """Servers that nothing listens for; ``serve`` starts its own. A connection is opened and nothing is sent."""
+    """Servers without a key or a listener; ``serve`` starts its own. A connection is opened and nothing is sent."""
     found = []
     if Target.of(first.target).kind == "server":
         found.append(_stops("stage 1 will stop if it has to ask", server.check_reached, first.target_url))
