@@ -64,9 +64,12 @@ def ours(settings: train_settings.Settings, tokenizer: Any, samples: list[dict[s
 def defaults(settings: train_settings.Settings, tokenizer: Any, samples: list[dict[str, Any]]) -> Any:
     """TRL as it comes: its batch size, its order, its padding; the same tokens, no file written."""
     from datasets import Dataset
+    from trl.kernels import chunked_logprob
+    from trl.trainer import utils
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
+    utils._use_triton = chunked_logprob._use_triton  # as it comes: ours has changed it in this process
     arguments = SFTConfig(
         output_dir=settings.folder, num_train_epochs=1, report_to="none", save_strategy="no", disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(), bf16=torch.cuda.is_available() or settings.dtype == "bfloat16",
