@@ -112,6 +112,13 @@ def test_rows_of_one_program_are_samples(tmp_path: Path) -> None:
     assert [(each.id, each.sample, each.label) for each in found] == [("HumanEval/2", k, k > 1) for k in range(4)]
 
 
+def test_several_programs_in_one_row_are_no_program(tmp_path: Path) -> None:
+    row = {"task_id": "HumanEval/0", "passed": True}
+    assert read(tmp_path / "a.jsonl", [row | {"completion": ["x"]}])[0].text == "x"
+    with pytest.raises(ValueError, match=r"row 1: field 'completion' holds .* a row for each"):
+        read(tmp_path / "a.jsonl", [row | {"completion": ["x", "y"]}])
+
+
 def test_evalplus_grades_by_two_test_sets() -> None:
     file = Path(__file__).parent / "fixtures" / "evalplus" / "evalplus_samples_eval_results.json"
     found = logs.read(file)
@@ -174,6 +181,11 @@ def test_opencompass_has_its_labels_in_another_folder(tmp_path: Path) -> None:
     ]
     assert found[0].gold.endswith("#### 24") and found[0].text == "So the answer is 24."
     assert len([each for path in logs.files(tmp_path) for each in logs.read(path, alone=False)]) == 6
+    several = json.loads((tmp_path / places["predictions"]).read_text())["0"] | {"prediction": ["24", "25"]}
+    write_json(tmp_path / "predictions/m/x.json", {"0": several})
+    write_json(tmp_path / "results/m/x.json", {"details": [{"correct": [True, False]}]})
+    found = logs.read(tmp_path / "predictions/m/x.json")
+    assert [(each.text, each.sample, each.label) for each in found] == [("24", 0, True), ("25", 1, False)]
     results = json.loads((tmp_path / places["results"]).read_text())
     write_json(tmp_path / places["results"], results | {"details": results["details"][:2]})
     fewer = logs.read(tmp_path / places["predictions"])

@@ -64,5 +64,5 @@ def id_of(value: Any) -> str:
 def words(content: Any) -> str:
     """A message's text; of parts, as some clients send them, those of text. None, for no answer, is no text."""
     if isinstance(content, list):
-        return "".join(words(part.get("text")) for part in content if isinstance(part, dict))
+        return "".join(words(part.get("text") if isinstance(part, dict) else part) for part in content)
     return "" if content is None else str(content)

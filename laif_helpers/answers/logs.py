@@ -253,7 +253,7 @@ def _code_samples(row: Row, path: Path) -> Iterator[Logged]:
     id = str(row["task_id"])
     known = {"HumanEval": "humaneval", "Mbpp": "mbpp"} | ({id: "mbpp"} if id.isdigit() else {})
     task = known.get(kind := id.partition("/")[0], kind)
-    text = str(row["solution"] if "solution" in row else row["completion"])
+    text = text_of({"completion": row["solution"] if "solution" in row else row["completion"]})
     verdicts = (label_name(row), "base_status", "status", "result")
     label = next((truth(row[name]) for name in verdicts if row.get(name) is not None), None)
     about: Row = {"benchmark": known.get(kind), "item": {"task_id": id}}

@@ -146,12 +146,13 @@ def _opencompass(path: Path, document: Fields) -> Iterator[Fields]:
         asked, place = row.get("origin_prompt"), number % len(rows) if rows else number
         asked = words(asked[-1].get("prompt")) if isinstance(asked, list) and asked else words(asked)
         labels = next((rows[place][name] for name in _OPENCOMPASS_LABELS if rows and name in rows[place]), None)
-        repeat = number // len(rows) if rows else 0
-        label = truth(labels[repeat] if isinstance(labels, list) else labels)
+        said, repeat = row["prediction"], number // len(rows) if rows else 0
         gold = words(row.get("gold"))
         item = {"question": asked, "answer": gold}
         about = {"question": asked, "gold": gold, "item": item, "model": path.parent.name, "split": "test"}
-        yield about | {"task": path.stem, "id": str(place), "text": words(row["prediction"]), "label": label}
+        for at, text in enumerate(said if isinstance(said, list) else [said]):  # several sequences of one prompt
+            label = labels[repeat + at] if isinstance(labels, list) else None if isinstance(said, list) else labels
+            yield about | {"task": path.stem, "id": str(place), "text": words(text), "label": truth(label)}
 
 
 def table_rows(path: Path, alone: bool = True) -> list[Fields]:
