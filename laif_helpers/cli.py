@@ -208,7 +208,7 @@ def data_list(data_dir: Annotated[str, typer.Option(help="look in this folder al
     """Benchmarks: splits, rows, sizes, checksums, licences, and where they were found."""
     from laif_helpers.runner import doctor as checks
 
-    for line in checks.data_listing(data_dir):
+    for line in checks.data_listing(data_dir and _absolute(data_dir)):
         print(line, flush=True)
 
 
@@ -243,8 +243,14 @@ def overrides(settings: list[str]) -> dict[str, Any]:
     return values
 
 
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
 def app() -> None:
     """The command; a problem of the user's is one sentence, with exit status 2."""
+    for name in filter(os.environ.get, ("LAIF_RUNS", "LAIF_DATA")):  # stages run in another folder
+        os.environ[name] = _absolute(os.environ[name])
     # a service may have closed them: what is opened next must not take their places
     while os.open(os.devnull, os.O_RDWR) <= 2:
         pass

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from laif_helpers import locks, machine
+from laif_helpers.paths import resolve
 from laif_helpers.records import written_whole
 
 BERT_MEAN = "bert-mean"
@@ -105,14 +106,17 @@ def _unit(matrix: np.ndarray) -> np.ndarray:
 
 
 def _sentence_model(name: str) -> Any:
-    where = _minilm_folder() if name == "minilm" else name
+    kind, _, inside = name.partition(":")
+    where = _minilm_folder() if name == "minilm" else inside or "bert-base-uncased" if kind == BERT_MEAN else name
+    # a recipe's relative paths start at the project, wherever a notebook runs
+    where = str(folder) if (folder := resolve(where)).is_dir() else where
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     try:
-        if name.partition(":")[0] != BERT_MEAN:
+        if kind != BERT_MEAN:
             return SentenceTransformer(where)
-        encoder = Transformer(name.partition(":")[2] or "bert-base-uncased", max_seq_length=512)
+        encoder = Transformer(where, max_seq_length=512)
         return SentenceTransformer(modules=[encoder, Pooling(encoder.get_embedding_dimension(), "mean")])
     except OSError as error:
         raise ValueError(
@@ -136,7 +140,7 @@ def _minilm_folder() -> str:
 
 def _file_name(name: str) -> str:
     """A file for every model; a folder whose files changed is another model."""
-    folder = Path(name.removeprefix(f"{BERT_MEAN}:"))
+    folder = resolve(name.removeprefix(f"{BERT_MEAN}:"))
     files = sorted(folder.rglob("*")) if folder.is_dir() else []
     state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     digest = hashlib.sha256(repr((name, state)).encode()).hexdigest()[:12]

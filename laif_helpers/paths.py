@@ -37,7 +37,7 @@ def data_dirs(data_dir: str | os.PathLike[str] | None = None) -> list[Path]:
     ``data/downloads`` (what ``laif data get`` fetches).
     """
     if data_dir:
-        return [Path(data_dir).expanduser()]
+        return [resolve(data_dir)]
     env = os.environ.get("LAIF_DATA")
     places = [Path(env).expanduser()] if env else [ROOT.parent / "shared" / "data"]
     return [*places, ROOT / "data" / "downloads"]
@@ -65,7 +65,7 @@ def short_names(benchmarks: Iterable[str]) -> dict[str, str]:
     return {name: stem if count[stem] == 1 else file_label(name) for name, stem in stems.items()}
 
 
-def resolve(name: str) -> Path:
+def resolve(name: str | os.PathLike[str]) -> Path:
     """A path that a recipe names: absolute, or relative to the project root (never the working directory)."""
     path = Path(name).expanduser()
     return path if path.is_absolute() else ROOT / path

@@ -18,6 +18,7 @@ import yaml
 from conftest import Toy
 
 from laif_helpers import benchmarks, cli, launch, target
+from laif_helpers.paths import ROOT, data_dirs
 from laif_helpers.records import Lesson, Response, write_jsonl
 from laif_helpers.runner import attempts, doctor, forecast, loop, plan, run_lock, scratch, watch
 
@@ -247,6 +248,21 @@ def test_doctor_knows_files_of_one_s_own_and_a_target_that_is_not_there(
     toy.plan(target="someone/model")
     monkeypatch.setattr(target, "unreachable", lambda text: f"{text} cannot be had")
     assert "someone/model cannot be had" in "\n".join(doctor._recipe(toy.root / "toy.yaml"))
+
+
+def test_folders_of_the_environment_start_where_the_command_is_called_and_a_recipes_at_the_project(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LAIF_DATA", "~/data")
+    monkeypatch.setenv("LAIF_RUNS", "mine")
+    assert call(monkeypatch, toy, "status", "nope") == 2
+    assert f"no run 'nope': {tmp_path}/mine/nope" in capsys.readouterr().err
+    assert (os.environ["LAIF_RUNS"], os.environ["LAIF_DATA"]) == (f"{tmp_path}/mine", f"{tmp_path}/home/data")
+    assert [*data_dirs("data/x"), *data_dirs("~/x")] == [ROOT / "data/x", tmp_path / "home/x"]
+    assert call(monkeypatch, toy, "data", "list", "--data-dir", "here") == 0
+    assert f"no folder 'gsm8k' in {tmp_path}/here" in capsys.readouterr().out
 
 
 def test_a_server_that_does_not_listen_is_told_before_the_run(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

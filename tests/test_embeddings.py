@@ -1,6 +1,7 @@
 """Vectors are units and repeatable; neighbours are exact."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from laif_helpers import embeddings
+from laif_helpers.paths import ROOT
 
 TEXTS = [f"Mara buys {n} dozen eggs and eats {n + 1}." for n in range(40)] + [
     f"A train runs {n} miles in half an hour." for n in range(40)
@@ -156,6 +158,16 @@ def test_bert_mean_is_the_mean_of_the_last_hidden_states(tiny_bert: str) -> None
         assert vector == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
     with pytest.raises(ValueError, match="'bert-mean:/nowhere': no such model"):
         embeddings.embed(texts, "bert-mean:/nowhere")
+
+
+def test_a_folder_is_named_from_the_project_or_home_wherever_a_notebook_runs(
+    tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(Path(tiny_bert).parent))
+    for place in (f"~/{Path(tiny_bert).name}", os.path.relpath(tiny_bert, ROOT)):
+        found = embeddings.embed(["a cat", "rates"], f"bert-mean:{place}", cache=tmp_path)
+        assert found == pytest.approx(embeddings.embed(["a cat", "rates"], f"bert-mean:{tiny_bert}"), abs=1e-6)
 
 
 def test_a_run_embeds_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
