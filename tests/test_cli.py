@@ -281,4 +281,7 @@ def test_a_server_that_does_not_listen_is_told_before_the_run(toy: Toy, monkeypa
         (found,) = forecast.warnings(toy.plan(**asked | remote | {"target_url": here, "instructor_url": ""}).stages)
     assert found.startswith("stage 3 will stop") and "needs a key: set the environment variable OPENAI_API_KEY" in found
     served = {"target": str(toy.root / "model"), "serve": "vllm serve {model} --port {port}", "quote_only": True}
-    assert forecast.warnings(toy.plan(**asked | served).stages) == [], "what the run starts, and who is not asked"
+    assert forecast.warnings(toy.plan(**asked | served | {"target_url": ""}).stages) == [], "what the run starts itself"
+    others = {"instructor": "scripted", "quote_only": False, "lessons_only": False, "target_url": nobody}
+    unasked = [line for line in forecast.warnings(toy.plan(**others).stages) if "is not asked" in line]
+    assert [line.split()[0] for line in unasked] == ["target_url", "instructor_model"]

@@ -47,13 +47,20 @@ def _unpaid(recipe: Recipe) -> str:
 
 
 def _unheard(first: Recipe, asking: Recipe | None) -> list[str]:
-    """Servers without a key or a listener; ``serve`` starts its own. A connection is opened and nothing is sent."""
+    """Servers without a key or a listener (``serve`` starts its own), or that are named and not asked. A connection is
+    opened and nothing is sent."""
     found = []
     if Target.of(first.target).kind == "server":
         found.append(_stops("stage 1 will stop if it has to ask", server.check_reached, first.target_url))
-    if asking and asking.instructor == "llm" and not asking.quote_only:
+    elif first.target_url:
+        found.append(f"target_url is not asked, because target is {first.target!r}; write target: server:MODEL")
+    if not asking or asking.quote_only:
+        return found
+    if asking.instructor == "llm":
         address = chat.url_of(asking), "instructor_url"
         found.append(_stops("stage 3 will stop if it has to ask", server.check_reached, *address))
+    elif asking.instructor_model:
+        found.append(f"instructor_model is not asked, because instructor is {asking.instructor!r}; set instructor: llm")
     return found
 
 
