@@ -93,16 +93,22 @@ def _shape(config: Any, guessed: bool = False) -> Shape:
     )
 
 
-def need(model: Shape, settings: Settings, *, gpu: bool, longest: int) -> Need:
-    """What one process needs to train ``model`` with batches of ``longest`` tokens a row."""
+def need(
+    model: Shape, settings: Settings, *, gpu: bool, longest: int, learned: float = 1.0, beginning: int = 0
+) -> Need:
+    """What one process needs to train ``model`` with batches of ``longest`` tokens a row.
+
+    ``learned``: the share of the tokens that carries loss, at which alone logits are made; ``beginning``: the tokens
+    that all rows begin with and that are read once.
+    """
     states, host = _states(model, settings, gpu)
-    learned = model.per_rank * settings.lora_rank if settings.lora_rank else model.weights
+    trained = model.per_rank * settings.lora_rank if settings.lora_rank else model.weights
     zero = settings.deepspeed != "none"
-    state = learned * (16 if zero else 12)
-    whole = model.weights * (2 if gpu else 4) if not settings.lora_rank or settings.merge_lora else 4 * learned
+    state = trained * (16 if zero else 12)
+    whole = model.weights * (2 if gpu else 4) if not settings.lora_rank or settings.merge_lora else 4 * trained
     return Need(
         states=int(states + PROCESS + _teacher(model, settings, gpu)),
-        activations=int(_activations(model, settings, gpu, longest)),
+        activations=int(_activations(model, settings, gpu, (longest, learned, beginning))),
         host=int(host + PROCESS * settings.num_processes),
         disk=int(3 * state + 2 * whole),  # two states kept and one being written; the checkpoint and what it replaces
     )
@@ -141,15 +147,18 @@ def _teacher(model: Shape, settings: Settings, gpu: bool) -> float:
     return weights * (2.0 if gpu else 4.0)
 
 
-def _activations(model: Shape, settings: Settings, gpu: bool, longest: int) -> float:
+def _activations(model: Shape, settings: Settings, gpu: bool, rows: tuple[int, float, int]) -> float:
     """Bytes kept for the backward pass: every layer, or its input alone if gradients are checkpointed."""
-    tokens = settings.batch_size * longest
+    (longest, learned, beginning), checkpointed = rows, gpu and settings.gradient_checkpointing
+    if checkpointed or settings.deepspeed.startswith("zero3"):
+        beginning = 0  # each row reads it
+    scored, tokens = settings.batch_size * longest * learned, settings.batch_size * (longest - beginning) + beginning
     # bf16 on the CPU is autocast: norms and residuals stay float32, products are kept in 2 bytes
     size = 2 if gpu else 4
     layer = tokens * (LAYER_HIDDEN * model.hidden + LAYER_INNER * model.intermediate) * size
     inputs = model.layers * tokens * model.hidden * size
-    kept = inputs + layer if gpu and settings.gradient_checkpointing else model.layers * layer
-    tile = 4 * min(tokens, TILE[0]) * min(model.vocabulary, TILE[1])
+    kept = inputs + layer if checkpointed else model.layers * layer
+    tile = 4 * min(scored, TILE[0]) * min(model.vocabulary, TILE[1])
     head = HEAD_COPIES["gpu" if gpu else "cpu"] * tile
     if not settings.kl_weight:
         return kept + head

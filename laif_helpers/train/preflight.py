@@ -45,7 +45,9 @@ def before_loading(settings: Settings, model: memory.Shape | str, shares: Row, a
         rows.append(_row("memory", model, "look"))
     else:
         device = str(arguments.device)
-        needed = memory.need(model, settings, gpu=device != "cpu", longest=shares["longest"])
+        learned = shares["loss_token_share"] if settings.signal == "answers" else 1.0
+        lengths = {"longest": shares["longest"], "learned": learned, "beginning": shares.get("beginning", 0)}
+        needed = memory.need(model, settings, gpu=device != "cpu", **lengths)
         free, total = free_memory(device)
         rows += [_fits(settings, needed, free, total, device), _disk(needed, Path(settings.folder))]
         figures = {"needed_mb": needed.device >> 20, "free_mb": free >> 20, "weights": model.weights}

@@ -71,6 +71,7 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
     return kept, shares | {
         **{"loss_token_share": round(share, 4), "sample_tokens": tokens},
         **{"longest": lengths[-1], "median_length": lengths[len(lengths) // 2]},
+        "beginning": min((_common_prefix(kept[0]["input_ids"], each["input_ids"]) for each in kept[1:]), default=0),
     }
 
 
