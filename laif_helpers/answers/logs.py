@@ -3,7 +3,7 @@
 Files are recognised by their content: our own ``responses/*.jsonl``, samples of lm-evaluation-harness
 (``--log_samples``), logs of Inspect, human-eval and EvalPlus, HELM, OpenCompass, lighteval, simple-evals, promptfoo,
 LiveCodeBench, Qwen2.5-Math (math-evaluation-harness), the original authors' right/wrong files, GPT-3's GSM8K
-solutions, and plain rows with ``id`` and ``correct`` or like names, also in tables. Repeats are read whole.
+solutions, and plain rows with ``id`` and ``correct`` or like names, also in tables, or .gz. Repeats are read whole.
 """
 
 import json
