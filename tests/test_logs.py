@@ -472,6 +472,8 @@ def test_packed_logs_are_read_under_their_own_names(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(json.dumps(row).encode()))
     (path.parent / "other.txt.gz").write_bytes(gzip.compress(b"x"))
     assert logs.files(tmp_path) == [path]
+    path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+    assert logs.files(tmp_path) == [path.with_suffix("")], "one of both"
     (found,) = logs.read(path)
     assert (found.task, found.model, found.text, found.label) == ("sums", "some-model", "4", True)
     path.write_bytes(gzip.compress(b"{}\n{") + b"x")

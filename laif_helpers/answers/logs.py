@@ -114,11 +114,11 @@ def _numbered(found: list[Logged]) -> list[Logged]:
 
 
 def files(place: Path) -> list[Path]:
-    """The file, or every file of a known kind below the folder, hidden ones left out."""
-    if place.is_file():
-        return [place]
+    """The file, or every file of a known kind below the folder, hidden ones left out, and packed ones that lie there as
+    they are too."""
     known = (".jsonl", ".json", ".eval", ".parquet", ".csv", ".tsv")
-    return sorted(path for path in place.rglob("[!.]*") if path.name.removesuffix(".gz").endswith(known))
+    found = {str(path).removesuffix(".gz"): path for path in sorted(place.rglob("[!.]*"), reverse=True)}
+    return [place] if place.is_file() else sorted(path for name, path in found.items() if name.endswith(known))
 
 
 def _rows(path: Path, alone: bool) -> Iterator[Row]:
