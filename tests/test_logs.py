@@ -531,3 +531,13 @@ def test_an_epoch_or_a_data_set_that_is_null_costs_nothing(tmp_path: Path) -> No
     (tmp_path / "log.json").write_text(json.dumps(log))
     (answer,) = logs.read(tmp_path / "log.json")
     assert (answer.text, answer.sample, answer.label) == ("4", 0, None)
+
+
+def test_long_texts_that_inspect_keeps_apart_are_put_back(tmp_path: Path) -> None:
+    message = {"role": "user", "content": [{"type": "text", "text": "attachment://0"}]}
+    output = {"choices": [{"message": {"content": "0"}}], "completion": "attachment://1"}
+    sample = {"id": 1, "input": [message], "target": "4", "output": output, "attachments": {"0": "2 + 2?", "1": "So 4"}}
+    log = {"eval": {"task": "t", "model": "m"}, "samples": [sample]}
+    (tmp_path / "log.json").write_text(json.dumps(log))
+    (answer,) = logs.read(tmp_path / "log.json")
+    assert (answer.question, answer.text) == ("2 + 2?", "So 4")

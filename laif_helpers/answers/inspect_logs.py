@@ -30,6 +30,9 @@ def samples(path: Path) -> Iterator[Document]:
     public schema, for code only the task's id. Raises ValueError naming what cannot be read, and what to do."""
     head, found = _archive(path) if path.suffix == ".eval" else _document(path)
     task, model = str(head["eval"]["task"]), str(head["eval"].get("model", path.stem))
+    for sample in found:
+        if kept := sample.get("attachments"):
+            sample |= {name: _put_back(sample.get(name), kept) for name in ("input", "output")}
     # a model that says nothing is wrong; a sample that broke off has no choice at all
     answered = [sample for sample in found if _text(sample) or (sample.get("output") or {}).get("choices")]
     if len(answered) < len(found):
@@ -46,6 +49,16 @@ def samples(path: Path) -> Iterator[Document]:
         about["label"] = next((label for label in labels if label is not None), None)
         about |= {"source": path.name, "sample": int(sample.get("epoch") or 1) - 1, "question": _question(sample)}
         yield about | {"gold": _target(sample), "benchmark": name, "item": row, "split": "test"}
+
+
+def _put_back(value: Any, kept: dict[str, str]) -> Any:
+    """A value with the long texts that Inspect keeps apart, where it refers to them."""
+    if isinstance(value, list):
+        return [_put_back(part, kept) for part in value]
+    if isinstance(value, dict):
+        return {name: _put_back(part, kept) for name, part in value.items()}
+    refers = isinstance(value, str) and value.startswith("attachment://")
+    return kept.get(value.removeprefix("attachment://"), value) if refers else value
 
 
 def _value(score: Document) -> Any:
