@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from laif_helpers.answers import logs, replay
 from laif_helpers.answers.logs import Logged
 from laif_helpers.graders import turns
 from laif_helpers.key_types import values_in
+from laif_helpers.machine import cores
 from laif_helpers.paths import RunDir, short_names
 
 Key = tuple[str, str]
@@ -62,7 +64,8 @@ def load(spec: str) -> Log:
         )
     items: dict[Key, list[Logged]] = {}
     replay.items.cache_clear()  # a kernel lives long
-    today = [_as_of_today(answer) for answer in answers]
+    with ThreadPoolExecutor(cores()) as pool:  # programs run in child processes
+        today = list(pool.map(_as_of_today, answers))
     anew = sum(now.gold != then.gold or now.label != then.label for now, then in zip(today, answers, strict=True))
     notes = [f"{anew:,} of {len(answers):,} answers of {spec} are graded anew: the benchmark's file has changed."]
     for answer in today:

@@ -234,9 +234,8 @@ def _conflict(base: sqlite3.Connection, about: Mapping[str, str], items: Mapping
     known = dict(base.execute("SELECT id, digest FROM items"))
     shared = {id: digest for id, digest in _digests(items).items() if id in known}
     changed = [id for id, digest in shared.items() if known[id] != digest]
-    if 2 * len(changed) <= len(
-        shared
-    ):  # a few in other words: each has a key of its own, and what the others cost stays
+    # a few in other words: each has a key of its own, and what the others cost stays
+    if 2 * len(changed) <= len(shared):
         return ""
     return f"its item {changed[0]} is another question ({len(changed)} differ)"
 
