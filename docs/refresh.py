@@ -212,16 +212,16 @@ def _number(value: Any) -> str:
 def tripost() -> dict[str, str]:
     """First and last answers in the seen buckets, of the tables that ``bench/tripost_seeds.py`` wrote."""
     lines = [
-        "| target | task | arm | seeds | N | first | last | vote | over fine_tuning | over the vote |",
-        "|---" * 10 + "|",
+        "| target | task | arm | turn | seeds | N | first | last | vote | over fine_tuning | over the vote |",
+        "|---" * 11 + "|",
     ]
     for name in ("smollm2_sums", "smollm2_words", "nano"):
         table = pd.read_csv(ROOT / "docs" / "tripost" / f"{name}.csv").query("bucket == 'seen'")
         for row in table.sort_values(["benchmark", "iteration"]).to_dict("records"):
             shares = " | ".join(f"{100 * row[key]:.1f}" for key in ("accuracy_first", "accuracy_last", "majority"))
             over = " | ".join(_gained(row, key) for key in ("over_sft", "over_majority"))
-            about = f"{name.partition('_')[0]} | {row['benchmark']} | {row['arm']} | {row['seeds']} | {row['n']}"
-            lines.append(f"| {about} | {shares} | {over} |")
+            about = " | ".join(str(row[key]) for key in ("benchmark", "arm", "iteration", "seeds", "n"))
+            lines.append(f"| {name.partition('_')[0]} | {about} | {shares} | {over} |")
     return {"tripost_seeds": "\n".join(lines)}
 
 
