@@ -490,3 +490,13 @@ def test_settings_that_no_attempts_can_come_from_are_refused_by_the_plan(
     (tmp_path / "r.yaml").write_text(f"target: data/nano\niterations: 1\n{settings}\n")
     with pytest.raises(ValueError, match=sentence):
         plan.make(tmp_path / "r.yaml")
+
+
+def test_the_observation_of_08_tells_which_half_fails(target: Callable[[Answer], None]) -> None:
+    target(honest)
+    done = loop.run(ask_model, benchmarks.get(NAME).load("test")[:4], updates=1)
+    told = loop.repaired_if_told(ask_model, done)
+    measured = loop.rows(done, loop.at_equal_tokens(ask_model, done), [True] * 4, told)
+    assert "100 % of wrong answers are mended" in tables.repair_observation({NAME: measured})
+    never = [row | {"repaired_if_told": None} for row in measured]
+    assert "verifier" not in tables.repair_observation({NAME: never})

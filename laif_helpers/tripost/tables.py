@@ -154,4 +154,6 @@ def repair_observation(rows: dict[str, list[dict[str, Any]]]) -> str:
             f"−{100 * of['harm']:.1f} points; difference, 95 %: {low:+.1f} to {high:+.1f}); "
             f"{100 * of['majority']:.1f} % by a vote of {of['k']} at about the same tokens."
         )
+        if (told := of["repaired_if_told"]) is not None:
+            sentences.append(f"If the verifier writes the feedback, {100 * told:.0f} % of wrong answers are mended.")
     return " ".join(sentences)
