@@ -1,8 +1,8 @@
 """TriPosT's verifiers and its collection of trajectories, measured: `python bench/tripost.py`.
 
 Verifiers: attempts a second on one core, on gold answers and on mutants of every cell. Collection: one batched call and
-the scripted improver, against the original's scheme on the same target (batches of four, verified and edited one by
-one), in the same run. Any target that knows the step format will do: `--target PATH`.
+the scripted improver, against the original's scheme on the same target (transformers' ``generate`` in batches of four,
+verified and edited one by one), in the same run. Any target that knows the step format will do: `--target PATH`.
 """
 
 import argparse
@@ -13,12 +13,14 @@ import random
 import sys
 import tempfile
 import time
+from typing import Any
 
 from laif_helpers import models, recipe, tripost
 from laif_helpers.graders import steps
 from laif_helpers.paths import ROOT
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example
+from laif_helpers.tripost import FEEDBACK_TOKENS
 from laif_helpers.tripost.trajectories import conversation
 
 sys.path.insert(0, str(ROOT / "data"))
@@ -79,24 +81,35 @@ def collection(target: str, limit: int) -> dict[str, float]:
 
 
 def _serial(p: StageParameters, name: str, items: list[Example]) -> int:
-    """Passes over all questions in batches of four; each attempt is checked by the model and edited by itself."""
-    edited, module = 0, steps.task(name)
-    limit = max(tripost.budgets(items))
+    """Passes over all questions in batches of four, by plain ``generate`` and with the original's limits of new tokens;
+    each attempt is checked by the model and edited by itself."""
+    import torch
+
+    edited, module, local = 0, steps.task(name), models.local.load(str(p.base_model))
+    limit = {"word_sorting": 1024}.get(name, 512)
     for sample in range(p.attempts):
+        torch.manual_seed(sample)
         for at in range(0, len(items), 4):
             batch = items[at : at + 4]
-            prompts = [conversation(name, item.question) for item in batch]
-            options = {"temperature": p.attempt_temperature, "seed": sample, "batch_size": 4, "progress": False}
-            for item, done in zip(
-                batch, models.generate(p.base_model, prompts, max_new_tokens=limit, **options), strict=True
-            ):
-                asked = [conversation(name, item.question, done.text)]
-                models.generate(p.base_model, asked, max_new_tokens=160, progress=False)
-                verdict = module.check(item.question, done.text)
+            texts = _plain(local, [conversation(name, item.question) for item in batch], limit, p.attempt_temperature)
+            for item, text in zip(batch, texts, strict=True):
+                _plain(local, [conversation(name, item.question, text)], FEEDBACK_TOKENS, 0.0)
+                verdict = module.check(item.question, text)
                 if not verdict.correct and verdict.readable:
-                    steps.repair(module, item.question, done.text, verdict)
+                    steps.repair(module, item.question, text, verdict)
                     edited += 1
     return edited
+
+
+def _plain(local: Any, conversations: list[Any], limit: int, temperature: float) -> list[str]:
+    """What transformers' ``generate`` writes for one batch, padded to the left."""
+    rows = {"input_ids": models.local.prompt_ids(local, conversations)}
+    given = local.tokenizer.pad(rows, padding_side="left", return_tensors="pt")
+    drawn = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+    stops = {"eos_token_id": local.stop_ids, "pad_token_id": local.tokenizer.pad_token_id}
+    with contextlib.redirect_stderr(None):
+        out = local.model.generate(**given, **drawn, **stops, max_new_tokens=limit)
+    return local.tokenizer.batch_decode(out[:, given["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
 def main() -> None:
