@@ -235,7 +235,8 @@ def test_an_oracle_stops_at_the_first_right_answer(target: Callable[[Answer], No
     def wavering(question: str, turns: list[Message], sample: int) -> str:
         if turns[-1]["content"] == CHECK:
             return 'In step (1) the part "x" is incorrect. This is because of fear.'
-        return solved(question) if len(turns) == 5 else "(Final response) So the answer is (Z)."
+        strange = "(Final response) So the answer is (Z)."
+        return solved(question) if len(turns) == 5 and turns[1]["content"] == strange else strange
 
     target(wavering)
     done = loop.run(ask_model, benchmarks.get(NAME).load("test")[:4], updates=2)
@@ -338,6 +339,24 @@ def test_a_model_that_spoils_right_answers_shows_harm_and_false_alarms(target: C
     assert told == [None] * 20 and of["repaired_if_told"] is None
     assert (of["accuracy_first"], of["accuracy_last"], of["harm"], of["false_alarms"]) == (1, 0, 1, 1)
     assert of["accuracy_oracle"] == 1
+
+
+def test_a_model_sees_its_last_answer_alone(target: Callable[[Answer], None]) -> None:
+    seen = []
+
+    def unsure(question: str, turns: list[Message], sample: int) -> str:
+        seen.append([turn["content"] for turn in turns if turn["role"] == "assistant"])
+        if turns[-1]["content"] == CHECK:
+            return f'In step (1) the part "x" is incorrect. This is because of answer {len(seen)}.'
+        return f"answer {len(seen)}"
+
+    target(unsure)
+    loop.run(ask_model, benchmarks.get(NAME).load("test")[:1], updates=2)
+    assert [len(texts) for texts in seen] == [0, 1, 2, 1, 2, 1]
+    assert seen[-2:] == [
+        ["answer 3", 'In step (1) the part "x" is incorrect. This is because of answer 4.'],
+        ["answer 5"],
+    ]
 
 
 def test_unreadable_feedback_ends_the_loop_with_the_answer_as_it_is(target: Callable[[Answer], None]) -> None:

@@ -69,9 +69,13 @@ def run(ask: Ask, items: Sequence[Example], *, updates: int) -> list[Repair]:
 
 
 def _turn(ask: Ask, repairs: Sequence[Repair]) -> None:
-    """The next answer or feedback of each."""
-    prompts = [conversation(repair.example.benchmark, repair.example.question, *repair.turns) for repair in repairs]
-    feedback = repairs and len(repairs[0].turns) % 2
+    """The next answer or feedback of each. A model sees its last answer alone, as in what it was trained on."""
+    feedback = bool(repairs and len(repairs[0].turns) % 2)
+    seen = [repair.turns[-1:] if feedback else repair.turns[-2:] for repair in repairs]
+    prompts = [
+        conversation(repair.example.benchmark, repair.example.question, *texts)
+        for repair, texts in zip(repairs, seen, strict=True)
+    ]
     limits = [FEEDBACK_TOKENS] * len(repairs) if feedback else budgets([repair.example for repair in repairs])
     for repair, done in zip(repairs, ask(prompts, max_new_tokens=limits), strict=True):
         repair.turns.append(done.text)
