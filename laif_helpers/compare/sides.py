@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from laif_helpers import benchmarks
-from laif_helpers.answers import logs, replay
+from laif_helpers.answers import folders, logs, replay
 from laif_helpers.answers.logs import Logged
 from laif_helpers.graders import turns
 from laif_helpers.key_types import values_in
@@ -51,7 +51,7 @@ def load(spec: str) -> Log:
     if model:
         answers = [answer for answer in answers if answer.model == model]
     if not answers:
-        raise ValueError(f"{spec}: no answers in it" + (f"; it holds {', '.join(models)}" if models else ""))
+        raise ValueError(f"{spec}: no answers in it; {_what_is_there(place, models)}")
     if len(models) > 1 and not model and _repeats(answers):
         raise ValueError(f"{spec}: {len(models)} models in one log; pick one with '#', e.g. {name}#{models[0]}")
     if (twice := _repeats(answers)) and twice[0].source != twice[1].source:
@@ -72,6 +72,12 @@ def load(spec: str) -> Log:
         items.setdefault((answer.task, answer.id), []).append(answer)
     turn = f"{place.parent.name}/{place.name}" if place.name.startswith("iter") else place.name
     return Log(turn if of_run else answers[0].model, items, notes if anew else [], of_run)
+
+
+def _what_is_there(place: Path, models: list[str]) -> str:
+    tried = folders.files(place)
+    empty = f"name one of its files to see what it lacks, e.g. {tried[0]}" if tried else "none of its files is a log"
+    return f"it holds {', '.join(models)}" if models else empty
 
 
 def _as_of_today(answer: Logged) -> Logged:
@@ -119,7 +125,7 @@ def _of_files(place: Path) -> list[Logged]:
 
     Rows without an id that ask the same, in one file or one split into right and wrong, are samples of one item.
     """
-    found = [answer for path in logs.files(place) for answer in logs.read(path, alone=place.is_file())]
+    found = [answer for _, answers in folders.read(place) for answer in answers]
     short, readings = short_names(answer.task for answer in found), dict[str, set[str]]()
     for answer in found:
         readings.setdefault(answer.task, set()).add(answer.reading)
