@@ -4,12 +4,13 @@ import random
 import time
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from laif_helpers import benchmarks, sandbox
-from laif_helpers.graders import choice, final_number, numbers, second
+from laif_helpers.graders import choice, final_number, latex, numbers, second
 from laif_helpers.graders import code as code_answers
 from laif_helpers.graders import text as free_text
 from laif_helpers.records import Example, Grade
@@ -784,6 +785,16 @@ def test_words_are_the_same_however_they_are_typed_or_stated(gold: str, text: st
 def test_a_formula_is_read_without_latex_s_marks(stated: str, gold: str, same: str, other: str) -> None:
     verdicts = [final_number.grade(gold, stated.format(text)).correct for text in (gold, same, other)]
     assert verdicts == [True, True, False]
+
+
+def test_a_system_that_limits_no_memory_still_reads_formulas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = "ValueError('current limit exceeds maximum limit')"  # as on macOS
+    hook = f"import resource\ndef setrlimit(*_): raise {refusal}\nresource.setrlimit = setrlimit\n"
+    (tmp_path / "sitecustomize.py").write_text(hook)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    judge = latex.Judge()
+    assert judge.ask("12", "$12$").right
+    judge.close()
 
 
 @pytest.mark.parametrize("count", [9, 10, 18, 26])

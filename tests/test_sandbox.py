@@ -1,17 +1,21 @@
 """What the cage lets through and what it contains; every test runs in each cage that this machine offers."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from laif_helpers import sandbox
 from laif_helpers.paths import ROOT
+from laif_helpers.sandbox import _walls
 
 REAL_CAGES = [name for name in ("bubblewrap", "unshare") if not sandbox.why_not(name)]
 needs_cage = pytest.mark.skipif(not REAL_CAGES, reason="neither bubblewrap nor unshare works on this machine")
@@ -251,3 +255,20 @@ def test_limits_that_make_no_sense(limits: dict[str, float]) -> None:
 def test_unknown_isolation() -> None:
     with pytest.raises(ValueError, match="docker"):
         sandbox.run_python("pass", isolation="docker")
+
+
+@pytest.mark.parametrize("system", ["Linux", "Darwin"])
+def test_a_limit_that_the_system_refuses(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def setrlimit(which: int, limits: tuple[int, int]) -> None:
+        if which == resource.RLIMIT_AS:
+            raise ValueError("current limit exceeds maximum limit")
+        taken.append(which)
+
+    monkeypatch.setattr(_walls, "resource", SimpleNamespace(**vars(resource) | {"setrlimit": setrlimit}))
+    monkeypatch.setattr(_walls, "os", SimpleNamespace(uname=lambda: SimpleNamespace(sysname=system)))
+    job = {"memory_mb": 64, "output_bytes": 1, "processes": 1, "cpu_s": 1}
+    with pytest.raises(ValueError) if system == "Linux" else nullcontext():
+        _walls.set_limits(job)
+    assert (len(taken) == 5) == (system == "Darwin")

@@ -6,6 +6,7 @@ child. Of a response, sympy's parser gets to see what math-verify's patterns tak
 """
 
 import atexit
+import contextlib
 import json
 import os
 import re
@@ -155,7 +156,8 @@ def _serve(timeout_s: float) -> None:
     import resource
     import signal
 
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    with contextlib.suppress(ValueError):  # macOS refuses a limit on the address space; the time is limited there too
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     try:
         from math_verify import parse, verify
     except Exception as error:
