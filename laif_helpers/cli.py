@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from laif_helpers.paths import RunDir, runs_dir
+from laif_helpers.paths import INSTALLED_ALONE, RunDir, runs_dir
 from laif_helpers.terminal import plain
 
 commands = typer.Typer(
@@ -33,11 +33,17 @@ def _print_version(asked: bool) -> None:
 
 @commands.callback()
 def options(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and end")
     ] = False,
 ) -> None:
     """Language models that learn from their own mistakes, notebook by notebook."""
+    if INSTALLED_ALONE and ctx.invoked_subcommand != "compare":
+        raise ValueError(
+            "this laif was installed without its checkout, and notebooks and recipes lie there; clone the repository "
+            "and call pip install -e . in it (laif compare works without)"
+        )
 
 
 @commands.command()

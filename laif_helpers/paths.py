@@ -8,7 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+_BESIDE = Path(__file__).resolve().parents[1]
+INSTALLED_ALONE = not (_BESIDE / "notebooks").is_dir()
+"""The package without its checkout, as `pip install git+…` leaves it: only `laif compare` needs no more."""
+ROOT = Path.cwd() if INSTALLED_ALONE else _BESIDE
 NOTEBOOKS = ROOT / "notebooks"
 NANO = ROOT / "data" / "nano"
 SENTINEL = "laif_done.json"

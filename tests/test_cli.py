@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
@@ -285,3 +286,22 @@ def test_a_server_that_does_not_listen_is_told_before_the_run(toy: Toy, monkeypa
     others = {"instructor": "scripted", "quote_only": False, "lessons_only": False, "target_url": nobody}
     unasked = [line for line in forecast.warnings(toy.plan(**others).stages) if "is not asked" in line]
     assert [line.split()[0] for line in unasked] == ["target_url", "instructor_model"]
+
+
+def test_a_package_without_its_checkout_compares_and_says_what_it_lacks(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(ROOT / "laif_helpers", site / "laif_helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, right in (("a", True), ("b", False)):
+        rows = [{"id": str(n), "correct": right or n > 3} for n in range(9)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    env = {key: value for key, value in os.environ.items() if key != "LAIF_RUNS"} | {"PYTHONPATH": str(site)}
+
+    def laif(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*LAIF, *words], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+
+    done, refused = laif("compare", "a.jsonl", "b.jsonl"), laif("run", QUICK)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "papermill_runs" / "compared" / "a-against-b").is_dir(), (
+        "where it was called"
+    )
+    assert refused.returncode == 2 and "pip install -e ." in refused.stderr
