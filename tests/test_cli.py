@@ -301,7 +301,5 @@ def test_a_package_without_its_checkout_compares_and_says_what_it_lacks(tmp_path
 
     done, refused = laif("compare", "a.jsonl", "b.jsonl"), laif("run", QUICK)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "papermill_runs" / "compared" / "a-against-b").is_dir(), (
-        "where it was called"
-    )
+    assert (tmp_path / "papermill_runs" / "compared" / "a-against-b").is_dir(), "where it was called"
     assert refused.returncode == 2 and "pip install -e ." in refused.stderr
