@@ -695,6 +695,7 @@ def test_a_letter_of_another_word_or_denied_is_none(text: str) -> None:
         ("3:4", "The ratio is 3:4."),
         ("Paris", "The capital of France is Paris."),
         ("2, 3, 4", "n = 2, 3, 4"),
+        ("p - q", "The answer is p-q."),
         ("H2O", "$H_2O$"),
         ("False", "Not true."),
         ("] } ]", r"\boxed{] } ]}"),

@@ -23,7 +23,8 @@ SCORER = "laif"
 def export(run: str, *, arm: str = "", iteration: int = 0, out: str = "") -> list[Path]:
     """Write one ``.eval`` for each file of responses of a run (or of one arm, or one of its iterations); the files.
 
-    ``out``: the folder; by default ``export/inspect/`` of the run. Raises FileNotFoundError if there is no such run
+    ``out``: the folder; by default ``export/inspect/`` of the run, where the log of earlier answers makes way for that
+    of today's, because Inspect would count both. Raises FileNotFoundError if there is no such run
     or nothing was answered.
     """
     folder = RunDir.named(run)
@@ -33,7 +34,17 @@ def export(run: str, *, arm: str = "", iteration: int = 0, out: str = "") -> lis
         raise FileNotFoundError(f"no answers in {folder.path}/{arm or '*'}/{turn}/responses; run 01_evaluate first")
     target = Path(out).expanduser() if out else folder.path / "export" / "inspect"
     target.mkdir(parents=True, exist_ok=True)
-    return [_write(path, target) for path in found]
+    written = [_write(path, target) for path in found]
+    tasks = {_task(log) for log in written}
+    for log in () if out else sorted({*target.glob("*.eval")} - {*written}):
+        if _task(log) in tasks:
+            log.unlink()
+    return written
+
+
+def _task(log: Path) -> str:
+    """A log's name without its time and key."""
+    return log.stem.partition("_")[2].rpartition("_")[0]
 
 
 def _write(path: Path, folder: Path) -> Path:

@@ -65,6 +65,7 @@ _SAYS = re.compile(
     r"|\b(?:return|back|end)\w*\b[^.\n]{0,20}\b(?:where you|at the|to the|to your) start\w*)"
 )
 """Yes in other words: who tells the truth, that a way leads back; ``no``: who lies."""
+_TERMS = re.compile(r"(?s)(?!.*[a-z]{2})(?=[\d\s()a-z+*/^.-]*\Z).*[\da-z)]\s?[-+*/^]\s?[\da-z(].*")
 _ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+", re.MULTILINE)
 
 
@@ -120,6 +121,8 @@ def normal(text: str) -> str:
     text = _COPULA.sub("", re.sub(r"[*`\"“”«»「」『』$\\]", "", text).strip().rstrip(".!").strip())
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
+    if _TERMS.fullmatch(text):  # p - q for p-q
+        return re.sub(r"\s", "", text)
     text = re.sub(r"(?<=\d)\s(?=[a-zµ°%])|(?<=\w)\s(?==)|(?<==)\s", "", re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text))
     text = re.sub(r"(?<!\w)'|'(?!\w)|(?<=[^\W\d_])-(?=[^\W\d_])|^\[|\]$|\s(?:->|<|→)\s|[,;|、•·]", " ", text)
     return " ".join(text.split())
