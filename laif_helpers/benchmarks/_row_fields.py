@@ -10,6 +10,7 @@ from typing import Any
 
 from laif_helpers.benchmarks._files import field
 from laif_helpers.graders.families import GRADINGS
+from laif_helpers.graders.fields import boxed
 from laif_helpers.graders.separators import with_point
 
 _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -109,14 +110,8 @@ def solution_of(row: dict[str, Any]) -> str:
 
 def _worked(answer: str) -> str:
     """What a text boxes last, if it says more than that, as MATH's solutions do."""
-    start = answer.rfind("\\boxed{") + len("\\boxed{")
-    if start < len("\\boxed{") or not re.search(r"[^\s$.]", answer[: start - len("\\boxed{")]):
-        return ""
-    depth, end = 1, start
-    while depth and end < len(answer):
-        depth += (answer[end] == "{") - (answer[end] == "}")
-        end += 1
-    return "" if depth else answer[start : end - 1].strip()
+    before, inside, _ = boxed(answer)
+    return inside.strip() if re.search(r"[^\s$.]", before) else ""
 
 
 def accepted_answers(row: dict[str, Any]) -> list[str]:

@@ -79,10 +79,13 @@ def grade(gold: str, text: str) -> Grade:
     text = english(own_turn(text)[-2 * TAIL :])[-TAIL:]
     field = fields.answer(text)
     brackets = _BRACKETS.fullmatch(gold.strip()) is not None
+    before, box, behind = ("", "", "") if field or brackets else fields.boxed(text)
+    alone = not fields.boxed(before.rpartition("\n")[2])[1]
+    closing = alone and not _HEAD.search(behind) and "\n" not in behind.strip()
     text = field.value if field else _undressed(text, _SET if brackets else _DRESS)
     if is_truth(gold):
         return _truth(gold.casefold(), text)
-    read = _brackets(text) if brackets else _words(text)
+    read = _brackets(text) if brackets else _undressed(box) if box and closing else _words(text)
     if not read:
         return Grade(False, None, False, "no answer found")
     said = normal(read)
