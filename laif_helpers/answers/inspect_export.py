@@ -51,8 +51,7 @@ def _write(path: Path, folder: Path) -> Path:
     rows = joined.responses(path)
     arm, turn = path.parts[-4:-2]
     answered_at = datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(microsecond=0)
-    name = f"{rows[0].benchmark}-{rows[0].split}-{arm}-{turn}" if rows else path.stem
-    name = Path(name).stem.replace("_", "-") if name.endswith((".jsonl", ".json")) else name.replace("/", "-")
+    name = f"{path.stem.replace('.', '-')}-{arm}-{turn}"  # the file's name is short also for a benchmark that is a path
     key = file_hash([path])[:22]
     log = folder / f"{answered_at:%Y-%m-%dT%H-%M-%S}-00-00_{name.replace('_', '-')}_{key}.eval"
     samples = [_sample(row) for row in rows]
