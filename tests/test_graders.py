@@ -696,6 +696,11 @@ def test_a_letter_of_another_word_or_denied_is_none(text: str) -> None:
         ("3:4", "The ratio is 3:4."),
         ("Paris", "The capital of France is Paris."),
         ("2, 3, 4", "n = 2, 3, 4"),
+        ("p - q", "The answer is p-q."),
+        ("Evelyn", r"Thus \boxed{\text{Evelyn}} ran fastest."),
+        (r"(3,4]", r"So $x$ lies in $\boxed{(3, 4]}$."),
+        ("a, b", r"They are \boxed{a} and \boxed{b}; the answer is a, b"),
+        ("Paris", "\\boxed{5} towns are left.\nThe capital is Paris."),
         ("H2O", "$H_2O$"),
         ("False", "Not true."),
         ("] } ]", r"\boxed{] } ]}"),
@@ -732,6 +737,7 @@ def test_words_in_a_fence_between_bars_or_with_a_colon(gold: str, text: str) -> 
         ("apollo 13", "apollo 11"),
         ("1 cup 2 spoons", "2 cup 1 spoons"),
         ("No", "No doubt: yes."),
+        ("Evelyn", r"Not Evelyn: \boxed{Angela}"),
     ],
 )
 def test_what_looks_like_a_mark_may_be_the_answer(gold: str, text: str) -> None:

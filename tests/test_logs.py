@@ -427,6 +427,13 @@ def test_inspect_opens_what_we_export(tmp_path: Path, monkeypatch: pytest.Monkey
     written = inspect_export.export("mine")
     assert [path.parent for path in written] == [run.path / "export" / "inspect"] * 2
     assert len(inspect_export.export("mine", arm="le", out=str(tmp_path / "le"))) == 1
+    write_jsonl(run.iteration("le", 1).responses("gsm8k", "test"), rows[1:])
+    again = inspect_export.export("mine", arm="le")
+    assert {*written[0].parent.iterdir()} == {*again, *(path for path in written if "vanilla" in path.name)}, (
+        "answers that are not there any more count no longer"
+    )
+    write_jsonl(run.iteration("le", 1).responses("gsm8k", "test"), rows)
+    written = inspect_export.export("mine")
     back = logs.read(written[0])
     assert [(each.id, each.sample, each.label) for each in back] == [
         (id, sample, right) for id, sample, right in grades

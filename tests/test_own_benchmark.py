@@ -79,6 +79,15 @@ def put(path: Path, *rows: Any) -> str:
         ({"question": "q?", "answer": "first\nsecond"}, "first\nsecond", "The answer is:\nfirst\nsecond"),
         ({"question": "q?", "answer": ["12", "a dozen"]}, "12", "#### 12"),
         ({"question": "q?", "choices": ["x", "y"], "answer_index": 1.0, "id": float("nan")}, "B", "B"),
+        # as pandas, polars and datasets write them
+        ({"question": "q?", "answer": 12.0}, "12", "#### 12"),
+        ({"question": "q?", "answer": "2020-01-05T00:00:00.000"}, "2020-01-05", "The answer is 2020-01-05."),
+        ({"question": "q?", "answer": "2020-01-05T13:30:00.000Z"}, "2020-01-05 13:30:00", "2020-01-05 13:30:00"),
+        ({"question": "q?", "choices": {"A": "x", "B": "y", "C": None}, "answer": "B"}, "B", "y"),
+        ({"question": "q?", "choices": ["1", "2", "3"], "answer": "3"}, "C", "C"),
+        ({"question": "q?", "choices": [1, 2, 3], "answer": 3}, "C", "C"),
+        ({"question": "q?", "answer": "So $1+1=\\boxed{2}$."}, "2", "#### 2"),
+        ({"question": "q?", "answer": 432_000_000_000, "grading": "numeric"}, "432000000000", "432 billion"),
     ],
 )
 def test_rows_as_other_data_sets_write_them(tmp_path: Path, row: dict[str, Any], gold: str, right: str) -> None:
@@ -91,6 +100,11 @@ def test_rows_as_other_data_sets_write_them(tmp_path: Path, row: dict[str, Any],
 def test_a_solution_in_the_answer_is_taught_without_its_marks(tmp_path: Path) -> None:
     bench = benchmarks.get(put(tmp_path / "mine.jsonl", {"question": "q?", "answer": "5 + 7 = <<5+7=12>>12\n#### 12"}))
     assert bench.gold_response(bench.load("test")[0]) == "5 + 7 = 12\n#### 12"
+
+
+def test_a_boxed_answer_is_taught_with_the_solution_around_it(tmp_path: Path) -> None:
+    bench = benchmarks.get(put(tmp_path / "mine.jsonl", {"question": "q?", "answer": "So $1+1=\\boxed{2}$."}))
+    assert bench.gold_response(bench.load("test")[0]) == "So $1+1=\\boxed{2}$.\n#### 2"
 
 
 def test_a_gold_response_writes_its_number_as_the_file_does(tmp_path: Path) -> None:
@@ -113,6 +127,20 @@ def test_a_gold_response_writes_its_number_as_the_file_does(tmp_path: Path) -> N
         ({"question": "q?", "ending0": "x", "ending1": "y", "answer": "1"}, "fields ending0, ending1 look like"),
         ({"question": "q?", "candidates": ["x", "y"], "answer": "x"}, "fields candidates look like"),
         ({"question": "q?", "choices": [], "answer": "B"}, "field 'choices' is missing or empty"),
+        ({"question": "q?", "answer": "x", "Incorrect Answer 1": "y", "Incorrect Answer 2": "z"}, "look like options"),
+        ({"question": "q?", "A": "x", "B": "y", "C": "z", "E": "w", "answer": "B"}, "fields A, B, C, E look like"),
+        ({"question": "q?", "answer": "x", "correct_answers": ["x", "y"]}, "'correct_answers' holds further answers"),
+        ({"question": "q?", "answer": 86.0, "Body": "There are 87."}, "field 'Body' would not be seen"),
+        ({"question": "q?", "answer": "['neon', 'argon']"}, "a list that was written as a text"),
+        ({"question": "q?", "answer": 1578182400000}, "looks like a day in milliseconds; .* date_format='iso'"),
+        ({"question": "q?", "choices": ["1", "2", "3", "4"], "answer": 3}, "text of option C, .* it is option D"),
+        ({"Question ": "q?", "Answer": 42}, "field 'Question ': call it 'question'"),
+        ({"input": "2+2=?", "ideal": "4"}, "field 'input': call it 'question'"),
+        ({"question": "q?", "Correct Answer": "x"}, "field 'Correct Answer': call it 'answer'"),
+        ({"question": "q?", "solution": "\\boxed{2}"}, "field 'solution': call it 'answer'"),
+        ({"data": {"question": "q?"}, "id": 7}, "items stand inside field 'data'; write one object with"),
+        ({"columns": ["question"], "data": [["q?"]]}, "items stand inside field 'data'; write one object with"),
+        ({"question": {"0": "q?"}, "answer": {"0": 42}}, "'question' holds an object; write one object .*lines=True"),
         ({"question": "q?", "answer": "1", "table": "c"}, "field 'table' would not be seen by the model"),
         ({"question": "q?", "answer": "####"}, "field 'answer' is empty"),
         ({"question": "q?", "answer": "Ada", "aliases": ["Ada", "Ada L."]}, "field 'aliases' holds further answers"),
@@ -221,6 +249,23 @@ def test_formulas_are_compared_by_math_verify(tmp_path: Path) -> None:
     assert bench.grade(formula, "So \\boxed{\\frac{1}{2}\\sqrt 3}.").correct
     assert not bench.grade(formula, "So \\boxed{\\frac{1}{3}\\sqrt 3}.").correct
     assert bench.grade(number, "It is \\boxed{\\sqrt{144}}.").correct, "a formula for a plain number"
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("\\frac{3}{4}", "\\boxed{\\frac34}", "\\boxed{\\frac35}"),
+        ("5x^7 + 8x^5y - 6", "\\boxed{5x^7+8x^5y-6}", "\\boxed{5x^7-8x^5y-6}"),
+        ("5 \\text{ inches}", "\\boxed{5}", "\\boxed{6}"),
+        ("p - q", "\\boxed{p-q}", "\\boxed{p+q}"),
+        ("raspberry pi", "The answer is raspberry pi.", "The answer is raspberry."),
+    ],
+)
+def test_one_word_in_a_file_leaves_its_formulas_formulas(tmp_path: Path, gold: str, right: str, wrong: str) -> None:
+    bench = benchmarks.get(put(tmp_path / "f.jsonl", {"question": "q?", "answer": gold}, TOWN))
+    item = bench.load("test")[0]
+    assert all(bench.grade(item, text).correct for text in (right, bench.gold_response(item) or ""))
+    assert not bench.grade(item, wrong).correct
 
 
 def test_splits_by_field_or_by_file(tmp_path: Path) -> None:

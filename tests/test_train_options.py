@@ -226,6 +226,14 @@ def test_tracker_that_nobody_knows_is_told_before_anything_is_loaded(tmp_path: P
         train_settings.prepare_tracker("wandbb", str(tmp_path))
 
 
+def test_what_trackers_keep_lies_beside_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("os.environ", kept := {})
+        train_settings.prepare_tracker("tensorboard", str(tmp_path))
+    places = {name: value for name, value in kept.items() if value != "laif"}
+    assert "_MLFLOW_SERVER_ARTIFACT_ROOT" in places and all(str(tmp_path) in place for place in places.values())
+
+
 def test_trackers_name_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
     assert (

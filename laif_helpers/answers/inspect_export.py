@@ -23,7 +23,8 @@ SCORER = "laif"
 def export(run: str, *, arm: str = "", iteration: int = 0, out: str = "") -> list[Path]:
     """Write one ``.eval`` for each file of responses of a run (or of one arm, or one of its iterations); the files.
 
-    ``out``: the folder; by default ``export/inspect/`` of the run. Raises FileNotFoundError if there is no such run
+    ``out``: the folder; by default ``export/inspect/`` of the run, where the log of earlier answers makes way for that
+    of today's, because Inspect would count both. Raises FileNotFoundError if there is no such run
     or nothing was answered.
     """
     folder = RunDir.named(run)
@@ -33,15 +34,24 @@ def export(run: str, *, arm: str = "", iteration: int = 0, out: str = "") -> lis
         raise FileNotFoundError(f"no answers in {folder.path}/{arm or '*'}/{turn}/responses; run 01_evaluate first")
     target = Path(out).expanduser() if out else folder.path / "export" / "inspect"
     target.mkdir(parents=True, exist_ok=True)
-    return [_write(path, target) for path in found]
+    written = [_write(path, target) for path in found]
+    tasks = {_task(log) for log in written}
+    for log in () if out else sorted({*target.glob("*.eval")} - {*written}):
+        if _task(log) in tasks:
+            log.unlink()
+    return written
+
+
+def _task(log: Path) -> str:
+    """A log's name without its time and key."""
+    return log.stem.partition("_")[2].rpartition("_")[0]
 
 
 def _write(path: Path, folder: Path) -> Path:
     rows = joined.responses(path)
     arm, turn = path.parts[-4:-2]
     answered_at = datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(microsecond=0)
-    name = f"{rows[0].benchmark}-{rows[0].split}-{arm}-{turn}" if rows else path.stem
-    name = Path(name).stem.replace("_", "-") if name.endswith((".jsonl", ".json")) else name.replace("/", "-")
+    name = f"{path.stem.replace('.', '-')}-{arm}-{turn}"  # the file's name is short also for a benchmark that is a path
     key = file_hash([path])[:22]
     log = folder / f"{answered_at:%Y-%m-%dT%H-%M-%S}-00-00_{name.replace('_', '-')}_{key}.eval"
     samples = [_sample(row) for row in rows]

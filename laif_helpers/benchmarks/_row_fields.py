@@ -10,6 +10,7 @@ from typing import Any
 
 from laif_helpers.benchmarks._files import field
 from laif_helpers.graders.families import GRADINGS
+from laif_helpers.graders.fields import boxed
 from laif_helpers.graders.separators import with_point
 
 _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -20,16 +21,39 @@ _UNSEEN = (
     *("context", "passage", "paragraph", "image", "images", "document", "article"),
     *("input", "instruction", "instructions", "system", "system_prompt"),
     *("premise", "hypothesis", "dialogue", "messages"),
-    *("table", "story", "background", "body", "history", "conversation", "text", "paragraphs", "audio", "video"),
+    *(
+        "table",
+        "story",
+        "background",
+        "body",
+        "history",
+        "conversation",
+        "text",
+        "paragraphs",
+        "sentence",
+        "audio",
+        "video",
+    ),
 )
 """What other data sets ask about beside the question."""
 _OPTION = re.compile(
-    r"(?:(?:opt(?:ion)?|choice|answer|ending|sol(?:ution)?|distractor|candidate|op)[ _]?)?(?:[ab]|(?<=[a-z _])[0-3])",
+    r"(?:(?:opt(?:ion)?|choice|ending|sol(?:ution)?|distractor|candidate|op|(?:(?:incorrect|wrong|false)[ _]?)?answer)"
+    r"[ _]?)?([a-j]|(?<=[a-z _])\d)",
     re.I,
 )
 _OPTIONS = {"endings", "candidates", "distractors", "incorrect_answers", "wrong_answers"}
 """How other data sets call options."""
-_FURTHER = ("answers", "aliases", "answer_aliases", "accepted_answers", "possible_answers")
+_FURTHER = re.compile(r"(?:(?:answer|accepted|possible|correct|all|gold|valid|normalized)_?)?(?:answers|aliases)", re.I)
+_OTHER_NAMES = {
+    "choices": "options",
+    "question": "question prompt problem input query questionstem stem instruction goal sentence ctx text",
+    "answer": "answer correctanswer bestanswer answerkey answeridx answernumber target ideal output completion correct "
+    "gold reference expected solution answers",
+}
+"""How other data sets call a field, without case and marks; the likeliest first."""
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.0+)?(?:Z|\+00:00)?")
+_ONE_A_LINE = "write one object with 'question' and 'answer' a line (pandas: orient='records', lines=True)"
+_DAY_MS = 86_400_000
 _SPACES = re.compile(r"(?<=\d)[ \u00a0\u2009\u202f](?=\d{3}(?!\d))")
 """Between the thousands of a number, as French, Russian and others write them."""
 
@@ -45,26 +69,49 @@ def graded_by(row: dict[str, Any]) -> str:
 
 
 def question_of(row: dict[str, Any]) -> str:
-    for name, wanted in (("options", "choices"), ("answerKey", "answer")):
-        if name in row and wanted not in row:
-            raise ValueError(f"field {name!r}: call it {wanted!r}")
-    if "choices" not in row and ((lettered := list(filter(_OPTION.fullmatch, row)))[1:] or _OPTIONS & row.keys()):
-        lettered += _OPTIONS & row.keys()
-        raise ValueError(f"fields {', '.join(lettered)} look like options; write them as one list, 'choices'")
+    _named_otherwise(row)
+    lettered = {name: found[1].casefold() for name in row if (found := _OPTION.fullmatch(name))}
+    first = [label for label in lettered.values() if label in "ab0123"]  # a lone I or E says nothing
+    if "choices" not in row and (first[1:] or _OPTIONS & row.keys()):
+        names = ", ".join([*lettered, *(_OPTIONS & row.keys())])
+        raise ValueError(f"fields {names} look like options; write them as one list, 'choices'")
     seen = str(row.get("question"))
-    if unseen := [name for name in _UNSEEN if row.get(name) and str(row[name]).strip() not in seen]:
+    unseen = [name for name, value in row.items() if name.strip().casefold() in _UNSEEN and value]
+    if unseen := [name for name in unseen if str(row[name]).strip() not in seen]:
         raise ValueError(f"field {unseen[0]!r} would not be seen by the model; write it into 'question', or rename it")
     known = row["answer"] if isinstance(row.get("answer"), list) else [row.get("answer")]
-    lists = [name for name in _FURTHER if "answer" in row and isinstance(row.get(name), list)]
+    lists = [name for name in row if _FURTHER.fullmatch(name) and "answer" in row and isinstance(row[name], list)]
     if further := [name for name in lists if not {*map(str, row[name])} <= {*map(str, known)}]:
         raise ValueError(f"field {further[0]!r} holds further answers; write all accepted ones as one list, 'answer'")
     return scalar(row.get("question"), "question", field(row, "question").strip(), {})
 
 
+def _named_otherwise(row: dict[str, Any]) -> None:
+    """Raises ValueError for a row whose question, answer or options stand under another name, or deeper in it."""
+    bare = {re.sub(r"[\W_]", "", name).casefold(): name for name in reversed(row)}
+    for wanted, names in _OTHER_NAMES.items():
+        known = {wanted} | ({"answer_index"} if wanted == "answer" else set())
+        if known & row.keys():
+            continue
+        if found := next((bare[name] for name in names.split() if name in bare), ""):
+            raise ValueError(f"field {found!r}: call it {wanted!r}")
+        holds = (name for name, value in row.items() if isinstance(value, dict) and wanted in value)
+        inner = next(holds, "data" if isinstance(row.get("data"), list) else "")
+        if inner and wanted != "choices":
+            raise ValueError(f"the items stand inside field {inner!r}; {_ONE_A_LINE}")
+
+
 def solution_of(row: dict[str, Any]) -> str:
-    """The worked solution; "" if there is none. An ``answer`` may hold both, as GSM8K's does: ``… #### 12``."""
-    worked = row["answer"].rpartition("####")[0] if isinstance(row.get("answer"), str) else ""
+    """The worked solution; "" if there is none. An ``answer`` may hold both: ``… #### 12``, ``… \\boxed{12}.``"""
+    answer = row["answer"] if isinstance(row.get("answer"), str) else ""
+    worked = answer.rpartition("####")[0] or (answer if _worked(answer) else "")
     return str(row.get("solution") or re.sub(r"<<[^<>]*>>", "", worked).strip())
+
+
+def _worked(answer: str) -> str:
+    """What a text boxes last, if it says more than that, as MATH's solutions do."""
+    before, inside, _ = boxed(answer)
+    return inside.strip() if re.search(r"[^\s$.]", before) else ""
 
 
 def accepted_answers(row: dict[str, Any]) -> list[str]:
@@ -90,11 +137,25 @@ def counted(row: dict[str, Any]) -> str:
     return labels[int(place[1])]
 
 
+def check_counted(row: dict[str, Any], label: str) -> None:
+    """Raises ValueError if a number in ``answer`` is the text of one option and counts to another, as MMLU counts."""
+    answer, texts = row.get("answer"), row["choices"]
+    if type(answer) is not int or not isinstance(texts, list) or str(answer) not in texts:
+        return
+    if 0 <= answer < len(texts) and texts[answer] != str(answer):
+        raise ValueError(
+            f"field 'answer' is {answer}, the text of option {label}, and counted from 0 it is option "
+            f"{_LABELS[answer]}; write the letter, or call the field 'answer_index'"
+        )
+
+
 def _bare(answer: str) -> str:
     """A gold answer without its worked solution, its unknown and the box or the dollars around all of it."""
-    answer = answer.rpartition("####")[2].strip()
+    answer = answer.rpartition("####")[2].strip() if "####" in answer else _worked(answer) or answer.strip()
     while found := re.fullmatch(r"\\boxed\s?\{(.*)\}|\$([^$]*)\$", answer, re.DOTALL):
         answer = next(filter(None, found.groups()), "").strip()
+    if found := _MOMENT.fullmatch(answer):  # a day, as data frames write it
+        return found[1] if found[2] == "00:00:00" else f"{found[1]} {found[2]}"
     return re.sub(r"\A[a-zA-Z]\s?=\s?(?=(?:[-−$\d.,/{}\s]|\\[dt]?frac)*\Z)", "", answer)  # x = 2
 
 
@@ -103,13 +164,29 @@ def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
         kinds: dict[type, str] = {dict: "an object", list: "a list inside a list" if name == "answer" else "a list"}
         kind = kinds.get(type(value), "null")
         accepted = ", or a list of accepted answers" if name == "answer" else ""
-        raise ValueError(f"field {name!r} holds {kind}; write a text or a number{accepted}")
+        fix = _ONE_A_LINE if (kind, name) == ("an object", "question") else f"write a text or a number{accepted}"
+        raise ValueError(f"field {name!r} holds {kind}; {fix}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"field {name!r} is {value} (an empty cell?); write the answer, or leave the row out")
     if not text:
         raise ValueError(f"field {name!r} is empty")
-    if isinstance(value, float) and "e" in text:  # a number as large or small as JSON alone writes it
-        return f"{Decimal(text):f}"
+    if name == "answer" and re.fullmatch(r"""\[\s*(["']).*\1\s*\]""", text, re.DOTALL) and not row.get("grading"):
+        raise ValueError(
+            'field \'answer\' is a list that was written as a text; write a list, or give "grading": "exact"'
+        )
+    if isinstance(value, float):  # 12 for 12.0, as data frames write whole numbers; never 1e+22
+        return f"{Decimal(text).quantize(Decimal(1)) if value.is_integer() else Decimal(text):f}"
+    if (
+        name == "answer"
+        and isinstance(value, int)
+        and 1e10 < abs(value) < 4e12
+        and value % _DAY_MS == 0
+        and not row.get("grading")
+    ):
+        raise ValueError(
+            f"field 'answer' is {value}, which looks like a day in milliseconds; write the day (pandas: "
+            'date_format=\'iso\'), or give "grading": "numeric"'
+        )
     if row.get("decimal") == "," and isinstance(value, str):
         if re.search(r"\d,\d+\.\d", text):
             raise ValueError(
@@ -156,7 +233,7 @@ def _pairs(choices: Any) -> list[tuple[str, Any]]:
     if isinstance(choices, dict) and choices.keys() == {"text", "label"} and isinstance(choices["text"], list):
         labelled = list(zip(choices["label"], choices["text"], strict=False))
     elif isinstance(choices, dict):
-        labelled = list(choices.items())
+        labelled = [pair for pair in choices.items() if pair[1] is not None]  # a table has each label in all its rows
     elif not isinstance(choices, list):
         raise ValueError(f"field 'choices' is {type(choices).__name__}; write a list, or labels with their texts")
     elif all(isinstance(option, dict) and {"label", "text"} <= option.keys() for option in choices):

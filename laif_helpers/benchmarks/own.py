@@ -10,9 +10,9 @@ The name is a path: absolute, or relative to the project or to ``LAIF_DATA``. On
 shown as gold. ``choices`` is a list (labelled A, B, …) or maps labels (letters in any case, or 1, 2, …) to texts;
 ``answer`` is then a label or an option's text, or ``answer_index`` counts from 0.
 ``grading`` is ``numeric`` (LaTeX too), ``choice`` or ``exact``; if it is absent, rows with choices are ``choice``, and
-the others ``numeric`` if every such answer of the file is a number, else ``exact``. ``solution`` is a worked answer,
-which may also stand in ``answer``, before ``#### 12``; ``subject``, ``task``, ``type`` and ``topic`` break results
-down.
+the others ``numeric`` if every such answer of the file is a number, or theirs a formula, else ``exact``. ``solution``
+is a worked answer, which may also stand in ``answer``, before ``#### 12`` or around a last ``\\boxed{12}``;
+``subject``, ``task``, ``type`` and ``topic`` break results down.
 Splits: the rows' ``split`` field, or files ``mydata.train.jsonl`` and ``mydata.test.jsonl`` beside (or in place of)
 ``mydata.jsonl``, whose rows are the test split. A first row ``{"settings": {"decimal": ","}}`` holds for all rows of
 its file: numbers are then written 1.234,5, in the answers of the file as in the model's.
@@ -162,7 +162,8 @@ def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, .
 def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
     question, accepted = _row_fields.question_of(row), _row_fields.accepted_answers(row)
     given = "" if row.get("id") is None or row["id"] != row["id"] else str(row["id"]).strip()  # NaN is no id
-    grading = _row_fields.graded_by(row) or ("numeric" if numeric else "exact")
+    formulas = all(map(final_number.is_formula, accepted))  # spelled in many ways, also in a file of words
+    grading = _row_fields.graded_by(row) or ("numeric" if numeric or formulas else "exact")
     options = _row_fields.read_options(row) if grading == "choice" else {}
     accepted = [_as_graded(answer, grading, options, row) for answer in accepted]
     fields = {"grading": grading, "options": options, "accepted": accepted, "decimal": row.get("decimal", ".")}
@@ -175,6 +176,7 @@ def _as_graded(answer: str, grading: str, options: dict[str, str], row: dict[str
     """An accepted answer as its grader takes it. Raises ValueError for one that no response could ever meet."""
     if options:
         label = _row_fields.label_of(answer, options, isinstance(row["choices"], list))
+        _row_fields.check_counted(row, label)
         if row.get("answer_index") is not None and label != (other := _row_fields.counted(row)):
             raise ValueError(f"'answer' means option {label} and 'answer_index' option {other}; leave one of them out")
         return label

@@ -15,6 +15,8 @@ _VALUE = re.compile(
     r"|(?P<bare>[^\n,}\]]{1,300})",
     re.DOTALL,
 )
+_BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 class Field(NamedTuple):
@@ -44,3 +46,14 @@ def _unescaped(value: "re.Match[str]") -> str:
         return str(json.loads(f'"{value["string"]}"', strict=False))
     except ValueError:
         return value["string"]  # "\(8\)": LaTeX that no JSON encoder wrote
+
+
+def boxed(text: str) -> tuple[str, str, str]:
+    """What stands before, in and behind the last ``\\boxed{…}``; three empty texts without a whole one."""
+    for start in [*_BOX.finditer(text)][-1:]:
+        depth = 1
+        for mark in _BRACE.finditer(text, start.end()):
+            depth += {"{": 1, "}": -1}.get(mark[0], 0)
+            if not depth:
+                return text[: start.start()], text[start.end() : mark.start()], text[mark.end() :]
+    return "", "", ""

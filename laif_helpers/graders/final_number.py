@@ -254,9 +254,18 @@ def _concluded(sentence: str, question: str) -> Number:
 
 def is_answer(gold: str) -> bool:
     """Whether a gold answer can be graded as a number or a formula: a number with at most a unit, or LaTeX."""
+    return _is_number(gold) or _SYMBOLIC.search(gold) is not None
+
+
+def _is_number(gold: str) -> bool:
     unit = r"(?![ap]m\b)[a-z]{1,12}(?:[ /^]{1,3}[a-z]{1,12}){0,2}[²³]?|(?<=[\s°])(?![AP]M)[a-z]?[A-Z]{1,3}[a-z]?"
-    number = re.fullmatch(rf"\W*{NUMBER.pattern}\W*(?:(?:{unit})\W*)?", plain(gold))
-    return number is not None or _SYMBOLIC.search(gold) is not None
+    return re.fullmatch(rf"\W*{NUMBER.pattern}\W*(?:(?:{unit})\W*)?", plain(gold)) is not None
+
+
+def is_formula(gold: str) -> bool:
+    """Whether a gold answer is a number in LaTeX, or a formula without words."""
+    words = re.search(r"[^\W\d_]{3}", re.sub(r"\\[a-zA-Z]+(?:\{[a-z]*matrix\})?", "", gold))
+    return ("\\" in gold and _is_number(gold)) or (_SYMBOLIC.search(gold) is not None and not words)
 
 
 def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade:

@@ -65,6 +65,7 @@ _SAYS = re.compile(
     r"|\b(?:return|back|end)\w*\b[^.\n]{0,20}\b(?:where you|at the|to the|to your) start\w*)"
 )
 """Yes in other words: who tells the truth, that a way leads back; ``no``: who lies."""
+_TERMS = re.compile(r"(?s)(?!.*[a-z]{2})(?=[\d\s()a-z+*/^.-]*\Z).*[\da-z)]\s?[-+*/^]\s?[\da-z(].*")
 _ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+", re.MULTILINE)
 
 
@@ -78,10 +79,13 @@ def grade(gold: str, text: str) -> Grade:
     text = english(own_turn(text)[-2 * TAIL :])[-TAIL:]
     field = fields.answer(text)
     brackets = _BRACKETS.fullmatch(gold.strip()) is not None
+    before, box, behind = ("", "", "") if field or brackets else fields.boxed(text)
+    alone = not fields.boxed(before.rpartition("\n")[2])[1]
+    closing = alone and not _HEAD.search(behind) and "\n" not in behind.strip()
     text = field.value if field else _undressed(text, _SET if brackets else _DRESS)
     if is_truth(gold):
         return _truth(gold.casefold(), text)
-    read = _brackets(text) if brackets else _words(text)
+    read = _brackets(text) if brackets else _undressed(box) if box and closing else _words(text)
     if not read:
         return Grade(False, None, False, "no answer found")
     said = normal(read)
@@ -120,6 +124,8 @@ def normal(text: str) -> str:
     text = _COPULA.sub("", re.sub(r"[*`\"“”«»「」『』$\\]", "", text).strip().rstrip(".!").strip())
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
+    if _TERMS.fullmatch(text):  # p - q for p-q
+        return re.sub(r"\s", "", text)
     text = re.sub(r"(?<=\d)\s(?=[a-zµ°%])|(?<=\w)\s(?==)|(?<==)\s", "", re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text))
     text = re.sub(r"(?<!\w)'|'(?!\w)|(?<=[^\W\d_])-(?=[^\W\d_])|^\[|\]$|\s(?:->|<|→)\s|[,;|、•·]", " ", text)
     return " ".join(text.split())
