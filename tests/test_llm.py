@@ -144,10 +144,12 @@ def test_an_endpoint_that_is_down_is_told_and_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize(("status", "counted"), [(504, True), (408, True), (524, True), (502, False), (503, False)])
-def test_what_a_proxy_gave_up_stays_counted(status: int, counted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_proxy_gave_up_stays_counted(
+    status: int, counted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The server behind it may have answered all the same, and billed it."""
     monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
-    with endpoint(lambda call, body: (status, {}) if call == 1 else good(call)) as (url, _):
+    with endpoint(lambda call, body: (status, {"error": {"message": "slow"}}) if call == 1 else good(call)) as (url, _):
         p = llm_parameters(url)
         answer_items(p, 3)
         plan = instruct.plan(p)
@@ -155,6 +157,7 @@ def test_what_a_proxy_gave_up_stays_counted(status: int, counted: bool, monkeypa
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
         lost = on_record.spent() - 600e-6 * len(plan.requests)
         assert (lost > 0.04) == counted and lost < 0.06 and (counted or lost == pytest.approx(0))
+    assert ("a call broke off (slow); it may have been billed and stays counted" in capsys.readouterr().out) == counted
 
 
 def test_the_cap_is_never_exceeded_and_a_rerun_goes_on() -> None:
