@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
@@ -147,3 +148,5 @@ def check_base_url(key: str, url: str) -> None:
     """ValueError if a recipe's ``key`` holds no server's base URL."""
     if not _BASE_URL.fullmatch(url):
         raise ValueError(f"{key} {url!r} is not a server's base URL; expected http://HOST:PORT/v1")
+    if "@" in urlsplit(url).netloc:
+        raise ValueError(f"{key} holds a user or password; recipes are written down: use OPENAI_API_KEY")

@@ -107,11 +107,8 @@ class Recipe(
             if not (url := getattr(self, key)):
                 continue
             check_base_url(key, url)
-            parts = urlsplit(url)
-            if parts.username or parts.password:
-                raise ValueError(f"{key} holds a user or password; recipes are written down: use OPENAI_API_KEY")
             if end := re.search(
-                r"/(?:chat/)?completions/?$|/(?:models|responses|api/chat|api/generate)/?$", parts.path
+                r"/(?:chat/)?completions/?$|/(?:models|responses|api/chat|api/generate)/?$", urlsplit(url).path
             ):
                 raise ValueError(f"{key} is the server's base URL, and {end[0]!r} is added to it: leave that out")
         return self

@@ -47,6 +47,15 @@ def test_a_paid_ledger_of_other_data_is_refused_and_a_free_one_begun_afresh(tmp_
         pass
 
 
+def test_a_request_that_two_want_is_asked_once(tmp_path: Path) -> None:
+    """Two updates of one question may be equal word for word."""
+    asked: list[str] = []
+    with ledger.open_ledger(tmp_path / "x.sqlite", ABOUT, {}) as calls:
+        requests = [ledger.Asked(key, "practice", []) for key in "aba"]
+        calls.answered(requests, lambda missing: asked.extend(each.key for each in missing))
+    assert asked == ["a", "b"]
+
+
 def test_two_runs_on_one_ledger_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite"
     first, second = ledger.open_ledger(path, ABOUT, {}), ledger.open_ledger(path, ABOUT, {})

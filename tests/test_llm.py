@@ -143,6 +143,23 @@ def test_an_endpoint_that_is_down_is_told_and_costs_nothing() -> None:
         assert on_record.spent() == 0
 
 
+@pytest.mark.parametrize(("status", "counted"), [(504, True), (408, True), (524, True), (502, False), (503, False)])
+def test_what_a_proxy_gave_up_stays_counted(
+    status: int, counted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server behind it may have answered all the same, and billed it."""
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
+    with endpoint(lambda call, body: (status, {"error": {"message": "slow"}}) if call == 1 else good(call)) as (url, _):
+        p = llm_parameters(url)
+        answer_items(p, 3)
+        plan = instruct.plan(p)
+        instruct.ask(plan, p)
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+        lost = on_record.spent() - 600e-6 * len(plan.requests)
+        assert (lost > 0.04) == counted and lost < 0.06 and (counted or lost == pytest.approx(0))
+    assert ("a call broke off (slow); it may have been billed and stays counted" in capsys.readouterr().out) == counted
+
+
 def test_the_cap_is_never_exceeded_and_a_rerun_goes_on() -> None:
     # each reply costs 0.0006 + 0.02 dollars, a reservation about 0.043
     with endpoint(lambda call, body: (200, good(call)[1] | completion(GOOD.format(n=call, m=call + 2), 600, 2000))) as (

@@ -11,7 +11,7 @@ import pytest
 from conftest import Toy, write_toy
 
 from laif_helpers import launch, machine
-from laif_helpers.models import protocol
+from laif_helpers.models import connecting
 from laif_helpers.paths import NANO, ROOT
 from laif_helpers.runner import attempts, executors, manifest
 
@@ -131,9 +131,9 @@ def test_an_account_s_name_with_stray_characters_is_told_by_its_variable(monkeyp
     monkeypatch.setenv("OPENAI_ORG_ID", "org-1\n")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-’")
     with pytest.raises(ValueError, match="variable OPENAI_PROJECT_ID holds a character that is not plain ASCII"):
-        protocol.connect("http://127.0.0.1:9/v1", 1.0)
+        connecting.connect("http://127.0.0.1:9/v1", 1.0)
     monkeypatch.setenv("OPENAI_PROJECT_ID", " p ")
-    client = protocol.connect("http://127.0.0.1:9/v1", 1.0)
+    client = connecting.connect("http://127.0.0.1:9/v1", 1.0)
     assert (client.organization, client.project) == ("org-1", "p")
 
 

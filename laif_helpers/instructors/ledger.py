@@ -135,7 +135,8 @@ class Ledger:
         """The replies to requests, by key; those that are not there are asked for by ``ask``, which records them."""
         keys = [request.key for request in requests]
         known = self.replies(keys)
-        ask([request for request in requests if request.key not in known])
+        missing = {request.key: request for request in requests if request.key not in known}
+        ask(list(missing.values()))
         return self.replies(keys)
 
 

@@ -2,7 +2,8 @@
 
 The price of a call is reserved in the ledger before the call is sent, at the most that it can cost: one token for
 every byte of the prompt, and the longest reply. So ``max_usd`` holds whatever happens to the call. What the
-endpoint refuses costs nothing and is released; a call that broke off may have been billed and stays counted.
+endpoint refuses costs nothing and is released; a call that broke off, or that a proxy on the way gave up, may have
+been billed and stays counted.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from laif_helpers.instructors import chat, spending
 from laif_helpers.instructors.chat import Asked, url_of
 from laif_helpers.instructors.ledger import Ledger
 from laif_helpers.instructors.spending import MAX_REPLY_TOKENS, Spending, price, prompt_bound, reply_bound
-from laif_helpers.models import protocol
+from laif_helpers.models import connecting, protocol
 from laif_helpers.models import server as server_model
 from laif_helpers.models.form import REFUSED, Form
 from laif_helpers.recipe import StageParameters
@@ -39,13 +40,14 @@ class Asking:
     form: Form
     stopped: Exception | None = field(default=None)
     refused: dict[str, str] = field(default_factory=dict)
+    told: bool = False
 
 
 def check(p: StageParameters, requests: Sequence[Asked] = ()) -> None:
     """ValueError, in one sentence, for whatever is missing before the first call."""
     if not p.instructor_model:
         raise ValueError("instructor llm needs instructor_model, the model's name at the endpoint")
-    protocol.check_address("instructor_url", url_of(p))
+    connecting.check_address("instructor_url", url_of(p))
     form = Form(p.request_options.instructor)
     calls = [form.body(chat.call(item, p, p.reply_format != "text")) for item in requests]
     spending.check(p, max(calls, key=prompt_bound, default=None))
@@ -74,7 +76,7 @@ async def _ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger
     connections = server_model.Connections(url_of(p), "instructor")
     form = chat.known_form(p, ledger)
     with tqdm(total=len(requests), unit="request", desc="instructor") as bar:
-        async with protocol.connect(url_of(p), chat.TIMEOUT_S) as client:
+        async with connecting.connect(url_of(p), chat.TIMEOUT_S) as client:
             await protocol.loaded(client, url_of(p))
             asking = Asking(p, client, Spending(ledger, p.max_usd, ledger.spent()), connections, form)
             waiting = iter(requests)
@@ -175,6 +177,7 @@ def _refuse(asking: Asking, request: Asked, error: Any) -> None:
         raise protocol.ServerError(
             f"instructor {url_of(asking.p)} refuses the request ({error.status_code}: {words}); request_options: "
             "{instructor: …} can add a parameter, rename it or leave it out, reply_format: text asks for no schema"
+            f"{protocol.keyless()}"
         ) from None
     asking.refused[request.key] = words
 
@@ -191,7 +194,13 @@ async def _send(asking: Asking, request: Asked, sent: dict[str, Any]) -> tuple[A
             completion = await protocol.complete(asking.client, sent)
         except BaseException as error:
             refused = isinstance(error, openai.APIStatusError | protocol.ErrorBody)
-            purse.fail(request.key, most, billed=not (refused or protocol.never_sent(error)))
+            refused = refused and getattr(error, "status_code", None) not in protocol.RAN_OUT
+            billed = not (refused or protocol.never_sent(error))
+            purse.fail(request.key, most, billed=billed)
+            if billed and not asking.told:
+                asking.told = True
+                words = f"a call broke off ({protocol.error_text(error)}); it may have been billed and stays counted"
+                tqdm.write(f"instructor {url_of(p)}: {words}")
             if protocol.too_fast(error):
                 asking.connections.refused(sent_at, error)
             raise

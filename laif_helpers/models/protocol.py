@@ -1,4 +1,4 @@
-"""Speaks OpenAI's protocol: makes a client, makes one call, reads the answer, and decides how to react to an error.
+"""Speaks OpenAI's protocol: makes one call, reads the answer, and decides how to react to an error.
 
 No decision here depends on the words of a server: they are shown, once, to the person who has to repair the cause.
 """
@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import ssl
 import time
 from collections.abc import Iterator
 from email.utils import mktime_tz, parsedate_tz
@@ -17,13 +18,15 @@ from urllib.parse import urlparse
 from tqdm.auto import tqdm
 
 from laif_helpers import machine
-from laif_helpers.key_types import check_base_url
 from laif_helpers.records import Completion
 
 MAX_ATTEMPTS = 6
 """Attempts a request, with waits of about 0.5, 1, 2, 4 and 8 s between them: a server may restart in that time."""
 OF_ONE_PROMPT, PROMPT_ATTEMPTS = frozenset({400, 413, 422}), 3
 """Refusals that may concern one prompt alone, and how often that prompt is sent before its refusal stops everything."""
+RAN_OUT = frozenset({408, 499, 504, 524, 598, 599})
+"""A proxy gave up on the server behind it, which may have answered all the same, and billed it."""
+MOVED = frozenset({301, 302, 303})
 MAX_WAIT_S = 60.0
 EMPTY = {"insufficient_quota", "billing_not_active", "exceeded_current_quota_error", "insufficient_balance"}
 _LOADING = re.compile(r'"type": ?"unavailable_error"|"estimated_time":')  # llama.cpp's kind of error, TGI's estimate
@@ -56,32 +59,6 @@ class ErrorBody(Exception):
         numbers = [str(value) for value in (fields.get("status"), self.code) if str(value).isdigit()]
         hurried = re.search("rate_?limit|too_many", f"{self.code} {fields.get('type')}", re.IGNORECASE)
         self.status_code = int(numbers[0]) if numbers else 429 if hurried else None
-
-
-def check_address(key: str, url: str) -> None:
-    """ValueError if a recipe's ``key`` holds no server's base URL, or if that server needs an API key."""
-    check_base_url(key, url)
-    if not machine.secret("OPENAI_API_KEY") and not machine.is_local(url):
-        raise ValueError(
-            f"server {url} needs a key: set the environment variable OPENAI_API_KEY (any word, if it wants none)"
-        )
-
-
-def connect(url: str, timeout_s: float) -> Any:
-    """An ``openai.AsyncOpenAI`` client of that server; the key comes from ``OPENAI_API_KEY`` alone."""
-    import openai
-
-    # A proxy from the environment is for the outside: it must not be asked for a server of this machine.
-    http = openai.DefaultAioHttpClient(timeout=timeout_s, trust_env=not machine.is_local(url))
-    return openai.AsyncOpenAI(
-        base_url=url,
-        api_key=machine.secret("OPENAI_API_KEY") or "none",
-        organization=machine.secret("OPENAI_ORG_ID") or None,
-        project=machine.secret("OPENAI_PROJECT_ID") or None,
-        max_retries=0,  # they are ours alone: two layers of them multiply
-        timeout=timeout_s,
-        http_client=http,
-    )
 
 
 async def loaded(client: Any, url: str) -> Any:
@@ -248,6 +225,11 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
     hint = "" if "/v1" in urlparse(url).path else "; most servers want …/v1 at the end of the URL"
     if status in OF_ONE_PROMPT and attempt < PROMPT_ATTEMPTS:
         return _wait(error, attempt)
+    if status in MOVED:
+        place = error.response.headers.get("x-moved-to")
+        raise ServerError(f"{who} sends requests on to {place} ({status}); write the address that answers") from None
+    if isinstance(_root(error), ssl.SSLCertVerificationError):
+        raise ServerError(f"{who} is not trusted ({words}); set SSL_CERT_FILE to its issuer's certificate") from None
     if status in {401, 403}:
         why = f": {words}" if status == 403 else ""  # a 401 may repeat a part of the key
         raise ServerError(f"{who} refuses the key ({status}{why}): set OPENAI_API_KEY to a valid one") from None
@@ -257,13 +239,18 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
     if refused or _account_is_empty(error):
         mend = "request_options can add a parameter, rename it or leave it out, and max_new_tokens bounds an answer"
         mend = "the account wants credit" if status in {402, 429} or _account_is_empty(error) else mend
-        raise ServerError(f"{who} refuses the request ({status}: {words}); {mend}") from None
+        raise ServerError(f"{who} refuses the request ({status}: {words}); {mend}{keyless()}") from None
     if attempt >= MAX_ATTEMPTS:
         raise ServerError(
             f"{who} failed {attempt} times on one request (last: {status or type(_root(error)).__name__}: {words}); "
             f"finished answers are kept, run again to go on{hint}"
         ) from None
     return _wait(error, attempt)
+
+
+def keyless() -> str:
+    """Ends a refusal's sentence if no key was sent: LiteLLM without a database refuses that by 400."""
+    return "" if machine.secret("OPENAI_API_KEY") else "; OPENAI_API_KEY is not set, if it wants a key"
 
 
 def _wait(error: Any, attempt: int) -> float:
@@ -296,5 +283,7 @@ def error_text(error: Any) -> str:
         message = f"{message}: {more['raw']}"  # OpenRouter's own message names no cause
     if isinstance(error, json.JSONDecodeError):
         message = f"the reply is no JSON: {error.doc[:100]!r}"
+    page = re.search(r"(?is)<title[^>]*>(.*?)</title>", str(message))
+    message = page[1] if page else message
     key = os.environ.get("OPENAI_API_KEY", "").strip() or "\0"
     return _LONE.sub("\ufffd", " ".join(str(message or _root(error)).split()).replace(key, "[key]")[:200])

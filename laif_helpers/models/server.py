@@ -3,28 +3,25 @@
 import asyncio
 import difflib
 import math
-import os
 import random
-import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from urllib.parse import urljoin, urlparse
+from urllib.parse import urljoin
 
 from tqdm.auto import tqdm
 
-from laif_helpers import machine
 from laif_helpers.key_types import TEMPLATE_KEY, RequestChange
 from laif_helpers.models import protocol
+from laif_helpers.models.connecting import CONNECT_S, check_reached, connect
 from laif_helpers.models.form import Form
-from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError, connect
+from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError
 from laif_helpers.models.sampling import Sampling, sample_numbers
 from laif_helpers.records import Completion, Message
 
-__all__ = ["MAX_ATTEMPTS", "Connections", "ServerError", "ask", "connect", "run_in_thread"]
+__all__ = ["MAX_ATTEMPTS", "Connections", "ServerError", "ask", "check_reached", "connect", "run_in_thread"]
 
 APART_S = 0.003
 """Pause between the first requests. Without it the server prepares all of them at once and answers all of them late."""
@@ -35,7 +32,6 @@ FIRST_PAUSE_S = 0.5
 SHORT = [{"role": "user", "content": "Hello"}]
 """Asked if a prompt fails and no other was answered meanwhile: is it the prompt or the server?"""
 
-CONNECT_S = 5.0
 TEMPLATE = 128
 """Tokens that a chat template may add: marks, and a system message of its own."""
 LEAST_ROOM = 0.25
@@ -228,32 +224,7 @@ async def _answers_others(
         return False
 
 
-# -- before many requests: does it listen, in which scheme, and how long is its context
-
-
-def check_reached(url: str, key: str = "target_url") -> None:
-    """Raises ServerError, at once, if no server listens at ``url`` or if it speaks another scheme, and what
-    ``protocol.check_address`` raises. ``key``: of the recipe, which names it."""
-    protocol.check_address(key, url)
-    parts = urlparse(url)
-    proxy = any(os.environ.get(name) for name in (f"{parts.scheme}_proxy", f"{parts.scheme.upper()}_PROXY"))
-    if proxy and not machine.is_local(url):
-        return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        with socket.create_connection((parts.hostname or "", port), timeout=CONNECT_S) as connection:
-            if parts.scheme == "https":
-                context = ssl.create_default_context()
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only the scheme is looked at
-                context.wrap_socket(connection, server_hostname=parts.hostname).close()
-    except ssl.SSLError:
-        raise ServerError(f"server {url} does not speak https at that port; write http://… in {key}") from None
-    except socket.gaierror:
-        raise ServerError(f"no machine is called {parts.hostname!r} (server {url}); correct {key}") from None
-    except OSError as error:
-        raise ServerError(
-            f"nothing listens at {url} ({error.strerror or error}); start the server, or correct {key}"
-        ) from None
+# -- before many requests: how long is its context
 
 
 async def context_of(client: Any, model: str) -> int:

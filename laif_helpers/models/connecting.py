@@ -1,0 +1,86 @@
+"""Connects with a server: does it listen, in which scheme, behind which proxy, and whose certificate is trusted."""
+
+import os
+import socket
+import ssl
+import urllib.request
+from typing import Any
+from urllib.parse import urlparse
+
+from laif_helpers import machine
+from laif_helpers.key_types import check_base_url
+from laif_helpers.models.protocol import MOVED, ServerError
+
+CONNECT_S = 5.0
+
+
+def check_address(key: str, url: str) -> None:
+    """ValueError if a recipe's ``key`` holds no server's base URL, or if that server needs an API key."""
+    check_base_url(key, url)
+    if not machine.secret("OPENAI_API_KEY") and not machine.is_local(url):
+        raise ValueError(
+            f"server {url} needs a key: set the environment variable OPENAI_API_KEY (any word, if it wants none)"
+        )
+
+
+def connect(url: str, timeout_s: float) -> Any:
+    """An ``openai.AsyncOpenAI`` client of that server; the key comes from ``OPENAI_API_KEY`` alone."""
+    import openai
+
+    http = openai.DefaultAioHttpClient(
+        timeout=timeout_s,
+        # A proxy from the environment is for the outside: it must not be asked for a server of this machine.
+        trust_env=not machine.is_local(url),
+        verify=_trusted(),
+        event_hooks={"response": [_stay_a_post]},
+    )
+    return openai.AsyncOpenAI(
+        base_url=url,
+        api_key=machine.secret("OPENAI_API_KEY") or "none",
+        organization=machine.secret("OPENAI_ORG_ID") or None,
+        project=machine.secret("OPENAI_PROJECT_ID") or None,
+        max_retries=0,  # they are ours alone: two layers of them multiply
+        timeout=timeout_s,
+        http_client=http,
+    )
+
+
+def _trusted() -> ssl.SSLContext | bool:
+    """Whom ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` name; True: the client's own list. Raises ValueError."""
+    file, folder = (os.environ.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    try:
+        return ssl.create_default_context(cafile=file, capath=folder) if file or folder else True
+    except OSError as error:
+        raise ValueError(f"SSL_CERT_FILE {file!r} holds no certificates that can be read ({error})") from None
+
+
+async def _stay_a_post(response: Any) -> None:
+    """The client would follow a 301 to 303 by a GET, whose reply is no answer; so these count as refusals."""
+    if response.status_code in MOVED and response.request.method == "POST":
+        response.headers["x-moved-to"] = response.headers.pop("location", "nowhere")
+
+
+def check_reached(url: str, key: str = "target_url") -> None:
+    """Raises ServerError, at once, if no server (or no proxy before it) listens at ``url``, or if it speaks another
+    scheme, and what ``check_address`` raises. ``key``: of the recipe, which names it."""
+    check_address(key, url)
+    parts = urlparse(url)
+    outside = not machine.is_local(url) and not urllib.request.proxy_bypass(parts.hostname or "")
+    proxies = urllib.request.getproxies() if outside else {}
+    proxy = urlparse(proxies.get(parts.scheme) or proxies.get("all") or "")
+    asked, what = (proxy, f"proxy {proxy.hostname}:{proxy.port}") if proxy.hostname else (parts, f"server {url}")
+    mend = "correct the environment's …_proxy, or add the server to no_proxy" if proxy.hostname else f"correct {key}"
+    port = asked.port or (443 if asked.scheme == "https" else 80)
+    try:
+        with socket.create_connection((asked.hostname or "", port), timeout=CONNECT_S) as connection:
+            if asked.scheme == "https":
+                context = ssl.create_default_context()
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only the scheme is looked at
+                context.wrap_socket(connection, server_hostname=asked.hostname).close()
+    except ssl.SSLError:
+        raise ServerError(f"{what} does not speak https at that port; write http://… in {key}") from None
+    except socket.gaierror:
+        raise ServerError(f"no machine is called {asked.hostname!r} ({what}); {mend}") from None
+    except OSError as error:
+        start = f"nothing listens at {what.partition(' ')[2]} ({error.strerror or error})"
+        raise ServerError(f"{start}; start the {what.partition(' ')[0]}, or {mend}") from None

@@ -1,0 +1,116 @@
+"""What stands between this machine and a server: proxies, certificates, redirects, pages of error."""
+
+import shutil
+import ssl
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instructing import completion, endpoint
+
+from laif_helpers import launch, models
+from laif_helpers.models import protocol, server
+from laif_helpers.models.server import ServerError
+
+AWAY = "http://models.invalid/v1"
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
+
+
+def ask(url: str) -> str:
+    (answer,) = models.generate("server:m", [[{"role": "user", "content": "Hi"}]], url=url, progress=False)
+    return answer.text
+
+
+def answers(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    return 200, completion("yes")
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "all_proxy"])
+def test_a_proxy_is_asked_in_place_of_a_server_outside(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with endpoint(answers) as (url, calls):
+        monkeypatch.setenv(name, url.removesuffix("/v1"))
+        assert ask(AWAY) == "yes" and len(calls) == 1
+        monkeypatch.setenv("no_proxy", "models.invalid")
+        with pytest.raises(ServerError, match=r"no machine is called 'models.invalid' .*; correct target_url"):
+            ask(AWAY)
+
+
+def test_a_proxy_that_does_not_listen_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://me:secret@127.0.0.1:{(port := launch.free_port())}")
+    with pytest.raises(
+        ServerError, match=f"nothing listens at 127.0.0.1:{port} .*start the proxy, or .*no_proxy"
+    ) as no:
+        server.check_reached(AWAY)
+    assert "secret" not in str(no.value)
+    with endpoint(answers) as (url, _):
+        assert ask(url) == "yes", "a server of this machine is asked without it"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_redirect_that_would_make_a_get_of_the_request_is_told(status: int) -> None:
+    with endpoint(lambda *_: (status, {}), {"location": "https://elsewhere/v1/chat"}) as (url, calls):
+        with pytest.raises(ServerError, match=f"sends requests on to https://elsewhere/v1/chat .{status}.; write the"):
+            ask(url)
+        assert len(calls) <= 2, "once more at most, to see whether it is this prompt"
+
+
+def test_a_refusal_without_a_key_says_so_and_a_page_is_told_by_its_title(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = "<!doctype html><head><style>" + "x" * 300 + "</style><title>No entry\n</title>"
+    with endpoint(lambda *_: (400, {"error": page})) as (url, _):
+        with pytest.raises(ServerError, match=r"refuses the request \(400: No entry\); .*bounds an answer$"):
+            ask(url)
+        monkeypatch.delenv("OPENAI_API_KEY")
+        with pytest.raises(ServerError, match=r"bounds an answer; OPENAI_API_KEY is not set, if it wants a key$"):
+            ask(url)
+
+
+def test_user_and_password_in_an_address_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"target_url holds a user or password; .* use OPENAI_API_KEY"):
+        ask("http://me:secret@127.0.0.1:1/v1")
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
+def test_a_certificate_of_one_s_own_is_trusted_once_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(cert)]
+    make += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(make, check=True, capture_output=True)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}')
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as listening:
+        listening.handle_error = lambda *_: None  # type: ignore[method-assign]
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        listening.socket = context.wrap_socket(listening.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"https://127.0.0.1:{listening.server_port}/v1"
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        with pytest.raises(ServerError, match=r"is not trusted .*self-signed.*; set SSL_CERT_FILE to its issuer's"):
+            ask(url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        assert ask(url) == "yes"
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+        with pytest.raises(ValueError, match=r"none\.pem' holds no certificates that can be read"):
+            ask(url)
+        listening.shutdown()
