@@ -21,19 +21,8 @@ _UNSEEN = (
     *("context", "passage", "paragraph", "image", "images", "document", "article"),
     *("input", "instruction", "instructions", "system", "system_prompt"),
     *("premise", "hypothesis", "dialogue", "messages"),
-    *(
-        "table",
-        "story",
-        "background",
-        "body",
-        "history",
-        "conversation",
-        "text",
-        "paragraphs",
-        "sentence",
-        "audio",
-        "video",
-    ),
+    *("table", "story", "background", "body", "history", "conversation", "text", "paragraphs", "sentence"),
+    *("audio", "video"),
 )
 """What other data sets ask about beside the question."""
 _OPTION = re.compile(
