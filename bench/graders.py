@@ -1,6 +1,7 @@
 """How often the graders' verdicts differ from recorded labels, beside a naive grader on the same answers.
 
     LAIF_DATA=… python bench/graders.py
+    python bench/graders.py LOG …        # recorded answers of your own with their labels, read as replay: does
 
 A recorded label is what the authors' own grader said, so a difference is not yet a mistake; each one is printed with
 ``--show``. The naive graders are what many scripts use: the last number of a text, its first capital letter A to D.
@@ -12,8 +13,10 @@ import argparse
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 
 from laif_helpers import benchmarks
+from laif_helpers.answers import replay
 from laif_helpers.graders.numbers import equal, numbers
 from laif_helpers.paths import data_dirs
 from laif_helpers.records import Example, read_rows
@@ -70,10 +73,18 @@ def mmlu() -> Iterator[Answer]:
             yield bench.from_row(row), row["response"], label == "right"
 
 
-def naive(item: Example, text: str) -> bool:
-    """The last number of the text, or the first capital letter that is an option's."""
-    if item.fields.get("options"):
-        return re.findall(r"\b[A-D]\b", text)[:1] == [item.gold]
+def recorded(log: str) -> Iterator[Answer]:
+    for answer in replay.load(log):
+        if answer.label is not None:
+            yield answer.example, answer.text, answer.label
+
+
+def naive(item: Example, text: str) -> bool | None:
+    """The last number of the text, or the first capital letter that is an option's; None for other answers."""
+    if options := item.fields.get("options"):
+        return re.findall(rf"\b[{''.join(options)}]\b", text)[:1] == [item.gold]
+    if not re.fullmatch(r"-?\d+(?:\.\d+|/\d+)?", item.gold):
+        return None
     found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
     return bool(found) and Fraction(found[-1].replace(",", "")) == Fraction(item.gold)
 
@@ -93,18 +104,25 @@ SETS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--show", action="store_true", help="print every answer on which verdict and label differ")
-    show = parser.parse_args().show
+    parser.add_argument("logs", nargs="*", help="recorded answers to grade again; none: the sets above")
+    given = parser.parse_args()
+    sets = {log[-24:]: partial(recorded, log) for log in given.logs} or SETS
     print(f"{'answers':24}{'n':>7}{'differ':>9}{'%':>7}{'naive':>9}{'%':>7}")
-    for name, answers in SETS.items():
+    for name, answers in sets.items():
         n = ours = theirs = 0
+        read = False
         for item, text, label in answers():
             bench = benchmarks.get(item.benchmark)
             n, right = n + 1, bench.grade(item, text).correct
             ours += right != label
-            theirs += naive(item, text) != label
-            if show and right != label:
+            theirs += naive(item, text) not in (label, None)
+            read = read or naive(item, text) is not None
+            if given.show and right != label:
                 print(f"  {item.id}: label {label}, {bench.grade(item, text).reason}: {text[-200:]!r}")
-        print(f"{name:24}{n:7}{ours:9}{100 * ours / n:7.2f}{theirs:9}{100 * theirs / n:7.2f}")
+        if not n:
+            raise SystemExit(f"{name}: no answer has a label")
+        beside = f"{theirs:9}{100 * theirs / n:7.2f}" if read else f"{'–':>9}{'–':>7}"
+        print(f"{name:24}{n:7}{ours:9}{100 * ours / n:7.2f}{beside}")
 
 
 if __name__ == "__main__":
