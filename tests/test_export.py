@@ -1,6 +1,7 @@
 """What leaves the house is what TRL and datasets read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,16 @@ def test_the_rows_come_back_through_datasets(run: RunDir, tmp_path: Path) -> Non
         assert rows["alpaca"][i]["instruction"] == lesson.question and rows["alpaca"][i]["output"] == lesson.response
         assert [turn["from"] for turn in rows["sharegpt"][i]["conversations"]] == ["human", "gpt"]
         assert rows["sharegpt"][i]["source_ids"] == lesson.source_ids
+
+
+def test_an_own_file_goes_by_its_name_and_not_by_its_path(run: RunDir, tmp_path: Path) -> None:
+    own = tmp_path / "mydata.jsonl"
+    own.write_text('{"question": "2 + 2?", "answer": "4"}\n')
+    lessons = [replace(lesson, benchmark=str(own)) for lesson in KEPT]
+    write_jsonl(run.iteration("le", 1).lessons("le"), lessons)
+    folder = export.export("r", "le")
+    assert {row["benchmark"] for row in loaded(folder, tmp_path)} == {"mydata"}
+    assert not any(str(tmp_path) in path.read_text(encoding="utf-8") for path in folder.iterdir())
 
 
 def test_the_card_states_sources_instructor_checks_and_counts(run: RunDir) -> None:

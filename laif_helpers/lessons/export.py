@@ -50,7 +50,8 @@ def export(run: str, arm: str, *, format: str = "messages", iteration: int = 0, 
     if not path.is_file():
         raise FileNotFoundError(f"arm {arm!r} of run {run!r} has no lessons in iteration {iteration}: no {path}")
     results = read_jsonl(path, Lesson)
-    rows = [_row(lesson, format) for lesson in results if lesson.status == "kept"]
+    names = short_names(lesson.benchmark for lesson in results)  # a path says where somebody works
+    rows = [_row(lesson, format, names[lesson.benchmark]) for lesson in results if lesson.status == "kept"]
     if not rows:
         raise ValueError(f"{path} holds {len(results)} lessons, none of them kept: there is nothing to export")
     target = Path(out).expanduser() if out else folder.path / "export" / f"{arm}-iter{iteration}-{format}"
@@ -76,9 +77,9 @@ def _latest(folder: RunDir, arm: str) -> int:
 # -- rows
 
 
-def _row(lesson: Lesson, format: str) -> Row:
+def _row(lesson: Lesson, format: str, benchmark: str) -> Row:
     asked = benchmarks.get(lesson.benchmark).messages_for(lesson.question)
-    about = {"id": lesson.id, "benchmark": lesson.benchmark, "source_ids": lesson.source_ids}
+    about = {"id": lesson.id, "benchmark": benchmark, "source_ids": lesson.source_ids}
     return FORMATS[format]([*asked, {"role": "assistant", "content": lesson.response}]) | about
 
 
