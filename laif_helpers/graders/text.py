@@ -49,7 +49,7 @@ _SUPPOSED = re.compile(
     r" (?:if|had)\b[^.\n]*|[^.?\n]{1,300}\?(?=\s{1,9}\S)"
 )
 """What an answer says about another case, or asks itself."""
-_AGAIN = re.compile(r"(?:[.!?…]\s|\n)\W*(?:but )?(?:wait\b|hm+\b|let me re\w+)")
+_AGAIN = re.compile(r"(?:[.!?…]\s|\n)\W{0,200}(?:but )?(?:wait\b|hm+\b|let me re\w+)")
 _PLAUSIBLE = re.compile(
     r"(?:\b(?:sentence|statement|this|that) is|\bit(?: is|'s| isn't)|\A\W*)(?:\s*\bnot)?(?:\s+an?\b)?\s*"
     r"(?:\w+ly\s+)?(?:im)?plausible\b(?! that|\?)"
