@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print every answer on which verdict and label differ")
     parser.add_argument("logs", nargs="*", help="recorded answers to grade again; none: the sets above")
     given = parser.parse_args()
-    sets = {log[-24:]: partial(recorded, log) for log in given.logs} or SETS
+    sets = {log: partial(recorded, log) for log in given.logs} or SETS
     print(f"{'answers':24}{'n':>7}{'differ':>9}{'%':>7}{'naive':>9}{'%':>7}")
     for name, answers in sets.items():
         n = ours = theirs = 0
@@ -122,7 +122,7 @@ def main() -> None:
         if not n:
             raise SystemExit(f"{name}: no answer has a label")
         beside = f"{theirs:9}{100 * theirs / n:7.2f}" if read else f"{'–':>9}{'–':>7}"
-        print(f"{name:24}{n:7}{ours:9}{100 * ours / n:7.2f}{beside}")
+        print(f"{name[-24:]:24}{n:7}{ours:9}{100 * ours / n:7.2f}{beside}")
 
 
 if __name__ == "__main__":

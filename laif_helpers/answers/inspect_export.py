@@ -23,9 +23,8 @@ SCORER = "laif"
 def export(run: str, *, arm: str = "", iteration: int = 0, out: str = "") -> list[Path]:
     """Write one ``.eval`` for each file of responses of a run (or of one arm, or one of its iterations); the files.
 
-    ``out``: the folder; by default ``export/inspect/`` of the run, where the log of earlier answers makes way for that
-    of today's, because Inspect would count both. Raises FileNotFoundError if there is no such run
-    or nothing was answered.
+    ``out``: the folder; by default ``export/inspect/`` of the run. There an earlier log of the same task is removed,
+    because Inspect would count both. Raises FileNotFoundError if there is no such run or nothing was answered.
     """
     folder = RunDir.named(run)
     turn = f"iter{iteration}" if iteration else "iter*"

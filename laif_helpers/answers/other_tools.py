@@ -90,8 +90,8 @@ def _helm(path: Path, document: Fields) -> Iterator[Fields]:
         about |= {"item": item, "split": instance.get("split", ""), "model": document["adapter_spec"]["model"]}
         label = _helm_label(stats.get(_trial(state | {"instance_id": instance["id"]}), []))
         for place, completion in enumerate(result.get("completions") or ()):  # its statistics are those of the first
-            said = {"text": completion["text"], "label": None if place else label}
-            yield about | {"task": task, "id": str(instance["id"])} | said
+            answer = {"text": completion["text"], "label": None if place else label}
+            yield about | {"task": task, "id": str(instance["id"])} | answer
 
 
 def _trial(row: Fields) -> tuple[Any, ...]:

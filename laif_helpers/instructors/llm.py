@@ -40,7 +40,7 @@ class Asking:
     form: Form
     stopped: Exception | None = field(default=None)
     refused: dict[str, str] = field(default_factory=dict)
-    told: bool = False
+    broken_off_shown: bool = False
 
 
 def check(p: StageParameters, requests: Sequence[Asked] = ()) -> None:
@@ -197,8 +197,8 @@ async def _send(asking: Asking, request: Asked, sent: dict[str, Any]) -> tuple[A
             refused = refused and getattr(error, "status_code", None) not in protocol.RAN_OUT
             billed = not (refused or protocol.never_sent(error))
             purse.fail(request.key, most, billed=billed)
-            if billed and not asking.told:
-                asking.told = True
+            if billed and not asking.broken_off_shown:
+                asking.broken_off_shown = True
                 words = f"a call broke off ({protocol.error_text(error)}); it may have been billed and stays counted"
                 tqdm.write(f"instructor {url_of(p)}: {words}")
             if protocol.too_fast(error):

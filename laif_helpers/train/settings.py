@@ -278,4 +278,4 @@ def prepare_tracker(report_to: str, folder: str) -> None:
     os.environ.setdefault("WANDB_DIR", folder)
     os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", "laif")
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", f"{folder}/mlartifacts")  # or ./mlruns, whatever the database
+    os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", f"{folder}/mlartifacts")  # else in ./mlruns
