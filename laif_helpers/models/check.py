@@ -3,23 +3,16 @@
 ``laif doctor`` and loading ask the same questions; each finding is a sentence with the fix. Nothing heavy is loaded.
 """
 
-import json
 import math
 import re
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from laif_helpers import records, target
-from laif_helpers.models import gguf
+from laif_helpers.models import adapters, gguf, weight_files
 from laif_helpers.paths import resolve
 from laif_helpers.target import Target
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")
-"""What transformers and PEFT read; in parts, each has an index beside it."""
 PROBE = "How many qzvx are 7 and 5?"
-_POINTER = b"version https://git-lfs"
 
 
 def problems(name: str, taught: bool = False) -> list[str]:
@@ -32,10 +25,10 @@ def problems(name: str, taught: bool = False) -> list[str]:
         if Target.of(name).kind == "gguf":
             gguf.read_header(folder)
             return []
-        if found := list(unreadable(folder)):
+        if found := [*weight_files.unreadable(folder)] or [*adapters.problems(folder)]:
             return found
         path = str(folder) if folder.is_dir() else name
-        base = adapter_base(folder) or path
+        base = adapters.adapter_base(folder) or path
         if base != path and (away := target.unreachable(base, "the adapter's base")):
             return [away]
         config = AutoConfig.from_pretrained(base, trust_remote_code=False)  # else it asks whoever sits there
@@ -43,7 +36,7 @@ def problems(name: str, taught: bool = False) -> list[str]:
     except Exception as error:  # other people's configs and tokenizers raise anything
         words = " ".join(str(error).split())[:400]
         return [f"model {name!r} cannot be read: {words}; what transformers alone cannot read can be served (serve:)"]
-    rows = embedded_rows(folder) or config.get_text_config().vocab_size
+    rows = adapters.embedded_rows(folder) or config.get_text_config().vocab_size
     told = (
         architecture(name, config),
         quantised(name, config),
@@ -68,87 +61,6 @@ def quantised(name: str, config: Any) -> str:
     return ""
 
 
-def unreadable(folder: Path) -> Iterator[str]:
-    """Files that are a git-lfs pointer, cut, broken or missing; of weights the headers are read alone."""
-    if not folder.is_dir():
-        return
-    fetch = "fetch it again, or run `git lfs pull` in its folder"
-    if gone := sorted(file for file in folder.iterdir() if not file.exists()):
-        yield f"{gone[0]}: a link that leads nowhere; {fetch}"
-        return
-    for file in sorted(folder.glob("*.json")):
-        text = file.read_bytes()
-        if text.startswith(_POINTER) or not _is_json(text):
-            kind = "a git-lfs pointer" if text.startswith(_POINTER) else "no valid JSON"
-            yield f"{file}: {kind} instead of what belongs there; {fetch}"
-    # the first that is there is loaded; a repository fetched in part may leave the index of others
-    read = next((name for name in WEIGHTS for end in ("", ".index.json") if (folder / f"{name}{end}").is_file()), "")
-    if not read:
-        kinds = ("*.safetensors", "*.gguf", "*.pth", "*.bin", "checkpoint-*", "snapshots/*", "zero_to_fp32.py")
-        there = [str(path.relative_to(folder)) for kind in kinds for path in folder.glob(kind)][:3]
-        found = f", but {', '.join(there)}" if there else ""
-        yield f"{folder}: no weights ({WEIGHTS[0]} or {WEIGHTS[1]}){found}; fetch or convert them, or correct the path"
-    for file in sorted(folder.glob("*.safetensors")):
-        wanted, size = bytes_wanted(file), file.stat().st_size
-        if wanted == 0:
-            yield f"{file}: a git-lfs pointer instead of weights; {fetch}"
-        elif wanted != size:
-            yield f"{file}: cut or no safetensors file ({size:,} bytes, its header wants {wanted:,}); {fetch}"
-    parts = {} if (folder / read).is_file() else records.read_state(folder / f"{read}.index.json")
-    for name in sorted(set(parts.get("weight_map", {}).values())):
-        if not (folder / name).is_file():
-            yield f"{folder / name}: this part of the weights is missing; fetch it too"
-    config = records.read_state(folder / "config.json")
-    said = config.get("dtype") or config.get("torch_dtype") if isinstance(config, dict) else None
-    if isinstance(said, str) and not re.fullmatch(r"b?float\d\w*|half|double", said):
-        yield f"{folder / 'config.json'}: dtype {said!r} is none of torch's; write bfloat16, float16 or float32"
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        return isinstance(json.loads(text), dict | list)
-    except ValueError:
-        return False
-
-
-def bytes_wanted(file: Path) -> int:
-    """How long a safetensors file is by its own header; 0 for a git-lfs pointer, -1 if there is no header."""
-    header, length = _header(file)
-    if header is None:
-        with file.open("rb") as handle:
-            return 0 if handle.read(len(_POINTER)) == _POINTER else -1
-    ends = (part["data_offsets"][1] for name, part in header.items() if name != "__metadata__")
-    return 8 + length + max(ends, default=0)
-
-
-def _header(file: Path) -> tuple[dict[str, Any] | None, int]:
-    with file.open("rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        try:
-            return (json.loads(handle.read(length)) if length < 100_000_000 else None), length
-        except ValueError:
-            return None, length
-
-
-def adapter_base(folder: Path) -> str:
-    """What to load below a LoRA adapter's folder; "" if it is none. Raises ValueError if the adapter does not say."""
-    if not (adapter := folder / "adapter_config.json").is_file():
-        return ""
-    base = str(records.read_json(adapter).get("base_model_name_or_path") or "")
-    places = [place for place in (resolve(base), folder / base) if (place / "config.json").is_file()]
-    if others := [place for place in places if not place.samefile(folder)]:
-        return str(others[0])
-    if folder.resolve() in (resolve(base).resolve(), (folder / base).resolve()):
-        raise ValueError(f"{adapter}: no base_model_name_or_path of another model; the adapter's base is unknown")
-    target.check(base, f"base_model_name_or_path of {adapter}")
-    return base
-
-
-def base_of(name: str) -> str:
-    """The model that holds all weights: what lies below a LoRA adapter, else the model itself."""
-    return adapter_base(resolve(name)) or name
-
-
 def tokenizer_of(name: str) -> Any:
     """A model's tokenizer; a LoRA adapter that was saved without one has its base's."""
     from transformers import AutoTokenizer
@@ -156,7 +68,7 @@ def tokenizer_of(name: str) -> Any:
     folder = resolve(name)
     own = str(folder) if folder.is_dir() else name
     bare = folder.is_dir() and not [*folder.glob("tokenizer*")]
-    tokenizer = AutoTokenizer.from_pretrained(base_of(name) if bare else own, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(adapters.base_of(name) if bare else own, trust_remote_code=False)
     if not tokenizer.chat_template:  # older processors of images and text keep it in a file of their own
         tokenizer.chat_template = records.read_state(folder / "chat_template.json").get("chat_template")
     return tokenizer
@@ -168,35 +80,19 @@ def weights(name: str) -> int:
     if not folder.is_dir():
         return 0
     # not consolidated.safetensors, which holds the same weights again
-    headers = (_header(file)[0] or {} for file in folder.glob("*model*.safetensors"))
+    headers = (weight_files.read_header(file)[0] or {} for file in folder.glob("*model*.safetensors"))
     shapes = [part["shape"] for header in headers for tensor, part in header.items() if tensor != "__metadata__"]
-    base = adapter_base(folder)
+    base = adapters.adapter_base(folder)
     return sum(math.prod(shape) for shape in shapes) + (weights(base) if base else 0)
-
-
-def embedded_rows(folder: Path) -> int:
-    """Rows of the embedding that a LoRA adapter brings, because tokens were added to its base; 0 if it brings none."""
-    file = folder / "adapter_model.safetensors"
-    header = (_header(file)[0] if file.is_file() else None) or {}
-    names = (name for name in header if "lora_" not in name and name.endswith(("embed_tokens.weight", "wte.weight")))
-    return next((int(header[name]["shape"][0]) for name in names), 0)
-
-
-def adapted(model: Any, folder: str, **options: Any) -> Any:
-    """The LoRA adapter of ``folder`` on its base. Raises UserWarning if a part of it finds no place there."""
-    from peft import PeftModel
-
-    if rows := embedded_rows(Path(folder)):  # tokens were added before the adapter was trained
-        model.resize_token_embeddings(rows)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "Found missing adapter keys")  # the rest would act as if it were all
-        return PeftModel.from_pretrained(model, folder, **options)
 
 
 def architecture(name: str, config: Any) -> str:
     """A sentence if it is no causal language model of the installed transformers."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+    made = next(iter(config.architectures or []), "")
+    if re.search("Classification|QuestionAnswering|Reward", made):  # its head would be left out without a word
+        return f"model {name!r} is a {made}, which scores texts and writes none; choose a chat model"
     if not config.is_encoder_decoder and config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return ""
     return (

@@ -10,7 +10,7 @@ from typing import Any
 
 from laif_helpers import launch, target
 from laif_helpers.graders import turns as thoughts
-from laif_helpers.models import check, gguf, precision, tokenizers
+from laif_helpers.models import adapters, check, gguf, precision, tokenizers
 from laif_helpers.models.sampling import Sampling
 from laif_helpers.paths import resolve
 from laif_helpers.records import Completion, Message
@@ -77,7 +77,7 @@ def fingerprint(name: str) -> str:
             if stat.st_size > 64 << 20:
                 digest.update(str(stat.st_mtime_ns).encode())
     if (folder / "adapter_config.json").is_file():
-        digest.update(fingerprint(check.adapter_base(folder)).encode())
+        digest.update(fingerprint(adapters.adapter_base(folder)).encode())
     return digest.hexdigest()[:16]
 
 
@@ -92,15 +92,14 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     try:
         tokenizer = check.tokenizer_of(name)
         tokenizers.take_text(tokenizer)
-        model = _quietly(_weights, path, getattr(torch, dtype))
+        model, info = _quietly(_weights, path, getattr(torch, dtype))
     except MemoryError:
         raise
     except Exception as error:  # other people's files raise anything
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"model {name!r} cannot be loaded as a folder or a hub name ({why}); check the path, or fetch it first if "
-            "no hub is reached"
-        ) from error
+        raise ValueError(f"model {name!r} cannot be loaded: {why}") from error
+    if wrong := _wrong(model, info):
+        raise ValueError(f"model {name!r} cannot be loaded: {wrong}; fetch or save it again")
     from laif_helpers.models.decoding import context_length
 
     if _gpu():  # its cache of freed memory would grow until nothing is left to the stages beside this one
@@ -125,21 +124,26 @@ def _quietly(load_weights: Callable[..., Any], *arguments: Any) -> Any:
             logging.enable_progress_bar()
 
 
-def _weights(path: str, dtype: Any) -> Any:
+def _weights(path: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
+    """The model, and what transformers says of its files."""
     from transformers import AutoModelForCausalLM
 
-    base = check.adapter_base(Path(path))
+    base = adapters.adapter_base(Path(path))  # merged, for apart an adapter costs two more products a layer and token
     model, info = AutoModelForCausalLM.from_pretrained(base or path, dtype=dtype, output_loading_info=True)
-    if missing := sorted(info["missing_keys"]):  # transformers draws them at random, and the model answers all the same
-        raise ValueError(f"its files lack {len(missing)} of the weights, such as {missing[0]}; fetch or save it again")
+    return (adapters.merged(model, path) if base else model), info
+
+
+def _wrong(model: Any, info: dict[str, Any]) -> str:
+    """What is wrong with weights that were loaded: the model would answer all the same; "" if nothing."""
+    if missing := sorted(info["missing_keys"]):  # transformers draws them at random
+        other = sorted(info["unexpected_keys"])
+        instead = f", and hold {other[0]}, which has no place in it" if other else ""
+        return f"its files lack {len(missing)} of the weights, such as {missing[0]}{instead}"
     # the least number of a matrix is NaN if one is; every answer of such a model would be an empty one
-    wide = ((name, part) for name, part in model.named_parameters() if part.element_size() > 1 and part.numel())
+    wide = (each for each in model.named_parameters() if each[1].element_size() > 1 and each[1].numel())
     if bad := [name for name, part in wide if part.min().isnan()]:
-        raise ValueError(f"{len(bad)} of its weights are no numbers (NaN), such as {bad[0]}; fetch or save it again")
-    if not base:
-        return model
-    # Merged: an adapter kept apart costs two more products a layer and token.
-    return check.adapted(model, path).merge_and_unload()
+        return f"{len(bad)} of its weights are no numbers (NaN), such as {bad[0]}"
+    return ""
 
 
 COLUMNS_UP_TO = 1 << 23

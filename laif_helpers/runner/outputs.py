@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers import records
-from laif_helpers.models import check
+from laif_helpers.models import weight_files
 
 WHOLE_FILE = 64 << 20  # bytes; a larger file counts by size and time, reading 15 GB of weights takes minutes
 
@@ -66,7 +66,7 @@ def _as_table(path: Path) -> bool:
 def _as_weights(path: Path) -> bool:
     """Weights that changed are damaged, whatever they hold; of those too large to be hashed only the size is known."""
     size = path.stat().st_size
-    return size > WHOLE_FILE and size == check.bytes_wanted(path)
+    return size > WHOLE_FILE and size == weight_files.bytes_wanted(path)
 
 
 def _as_text(path: Path) -> bool:

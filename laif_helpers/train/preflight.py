@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.launch import environment
-from laif_helpers.models.check import base_of
+from laif_helpers.models.adapters import base_of
 from laif_helpers.paths import existing, runs_dir
 from laif_helpers.recipe import Recipe, local_target
 from laif_helpers.records import write_json

@@ -1,11 +1,13 @@
 """Loads the model to train: the whole base, the base under an adapter (LoRA, QLoRA), and an adapter merged into it."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from laif_helpers.models import precision
-from laif_helpers.models.check import adapted, adapter_base, base_of, tokenizer_of
+from laif_helpers.models.adapters import adapted, adapter_base, base_of, merged
+from laif_helpers.models.check import tokenizer_of
 from laif_helpers.train.settings import Row, Settings
 
 
@@ -34,7 +36,7 @@ def load_model(settings: Settings) -> Any:
         saved = gpu and settings.gradient_checkpointing and model.supports_gradient_checkpointing
         model = prepare_model_for_kbit_training(model, saved)
     if base != settings.base:
-        return continue_adapter(model, settings.base, is_trainable=True)
+        return fitted(adapted, model, settings.base, is_trainable=True)
     if not settings.lora_rank:
         return model
     return new_adapter(model, settings.lora_rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout)
@@ -67,10 +69,10 @@ def four_bits(dtype: Any) -> Row:
     return {"quantization_config": quantised}
 
 
-def continue_adapter(model: Any, folder: str, is_trainable: bool = False) -> Any:
-    """The adapter of ``folder`` on ``model``. Raises ValueError if it was made for another base."""
+def fitted(put: Callable[..., Any], model: Any, folder: str, **options: Any) -> Any:
+    """The adapter of ``folder`` on ``model``, as ``put`` has it. Raises ValueError if it was made for another base."""
     try:
-        return adapted(model, folder, is_trainable=is_trainable)
+        return put(model, folder, **options)
     except (RuntimeError, ValueError, UserWarning) as error:
         raise ValueError(f"adapter {folder} does not fit its base: {str(error).splitlines()[0]}") from error
 
@@ -133,7 +135,7 @@ def merge(adapter: str | Path, into: str | Path, base: str = "") -> Path:
         raise ValueError(f"{adapter} holds no adapter_config.json, so it is no LoRA adapter")
     if into.exists():
         raise FileExistsError(f"{into} exists; name a new folder for the merged model")
-    merged = continue_adapter(load_base(below, dtype="auto"), str(adapter)).merge_and_unload(safe_merge=True)
-    merged.save_pretrained(into)
+    whole = fitted(merged, load_base(below, dtype="auto"), str(adapter), safe_merge=True)
+    whole.save_pretrained(into)
     tokenizer_of(str(adapter)).save_pretrained(into)
     return into

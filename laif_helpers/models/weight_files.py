@@ -1,0 +1,85 @@
+"""Looks at the files of a model folder without loading them: are weights there, whole, and how many are they."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from laif_helpers import records
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")
+"""What transformers and PEFT read; in parts, each has an index beside it."""
+_WORDS = (".json", ".txt", ".md", ".jinja", ".py", ".model")
+_POINTER = b"version https://git-lfs"
+
+
+def unreadable(folder: Path) -> Iterator[str]:
+    """Files that are a git-lfs pointer, cut, broken or missing; of weights the headers are read alone."""
+    if not folder.is_dir():
+        return
+    fetch = "fetch it again, or run `git lfs pull` in its folder"
+    if gone := sorted(file for file in folder.iterdir() if not file.exists()):
+        yield f"{gone[0]}: a link that leads nowhere; {fetch}"
+        return
+    for file in sorted(folder.glob("*.json")):
+        text = file.read_bytes()
+        if text.startswith(_POINTER) or not _is_json(text):
+            kind = "a git-lfs pointer" if text.startswith(_POINTER) else "no valid JSON"
+            yield f"{file}: {kind} instead of what belongs there; {fetch}"
+    # the first that is there is loaded; a repository fetched in part may leave the index of others
+    read = next((name for name in WEIGHTS for end in ("", ".index.json") if (folder / f"{name}{end}").is_file()), "")
+    if not read:
+        yield f"{folder}: no weights ({WEIGHTS[0]} or {WEIGHTS[1]}){_instead(folder)}"
+    for file in sorted(folder.glob("*.safetensors")):
+        wanted, size = bytes_wanted(file), file.stat().st_size
+        if wanted == 0:
+            yield f"{file}: a git-lfs pointer instead of weights; {fetch}"
+        elif wanted != size:
+            yield f"{file}: cut or no safetensors file ({size:,} bytes, its header wants {wanted:,}); {fetch}"
+    parts = {} if (folder / read).is_file() else records.read_state(folder / f"{read}.index.json")
+    for name in sorted(set(parts.get("weight_map", {}).values())):
+        if not (folder / name).is_file():
+            yield f"{folder / name}: this part of the weights is missing; fetch it too"
+    config = records.read_state(folder / "config.json")
+    said = config.get("dtype") or config.get("torch_dtype") if isinstance(config, dict) else None
+    if isinstance(said, str) and not re.fullmatch(r"b?float\d\w*|half|double", said):
+        yield f"{folder / 'config.json'}: dtype {said!r} is none of torch's; write bfloat16, float16 or float32"
+
+
+def _instead(folder: Path) -> str:
+    """What lies in a folder without weights, and what to do: models further down, or files under other names."""
+    kinds = ("config.json", "adapter_config.json")
+    models = {file.parent for depth in ("*", "*/*") for name in kinds for file in folder.glob(f"{depth}/{name}")}
+    files = {
+        path for path in folder.glob("*") if path.suffix not in (".json", ".txt", ".md", ".jinja", ".py", ".model")
+    }
+    found = ", ".join(str(path.relative_to(folder)) for path in sorted(models or files)[:3])
+    mend = "name one of these folders" if models else "fetch or convert them, or correct the path"
+    return f", but {found}; {mend}" if found else f"; {mend}"
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except ValueError:
+        return False
+
+
+def bytes_wanted(file: Path) -> int:
+    """How long a safetensors file is by its own header; 0 for a git-lfs pointer, -1 if there is no header."""
+    header, length = read_header(file)
+    if header is None:
+        with file.open("rb") as handle:
+            return 0 if handle.read(len(_POINTER)) == _POINTER else -1
+    ends = (part["data_offsets"][1] for name, part in header.items() if name != "__metadata__")
+    return 8 + length + max(ends, default=0)
+
+
+def read_header(file: Path) -> tuple[dict[str, Any] | None, int]:
+    with file.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        try:
+            return (json.loads(handle.read(length)) if length < 100_000_000 else None), length
+        except ValueError:
+            return None, length
