@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from train_toys import make_base
 
-from laif_helpers.models import adapters, check
+from laif_helpers.models import adapters, check, columns
 from laif_helpers.models import local as local_model
 from laif_helpers.train.child.base_model import merge
-from tests.train_toys import make_base
 
 Change = dict[str, Any]
 
@@ -156,3 +156,18 @@ def test_models_further_down_are_named(base: Path, tmp_path: Path) -> None:
         shutil.copytree(base, tmp_path / name)
     (found,) = check.problems(str(tmp_path))
     assert "but checkpoint-3, run/checkpoint-6; name one of these folders" in found
+
+
+def test_layers_that_keep_their_weights_in_a_form_of_their_own_are_left_alone() -> None:
+    """compressed-tensors' layers have no weight, torchao's are of another class than torch's."""
+    import torch
+
+    class Quantised(torch.Tensor):
+        pass
+
+    model = torch.nn.Sequential(*(torch.nn.Linear(4, 6) for _ in range(3)))
+    del model[0].weight
+    model[1].weight = torch.nn.Parameter(torch.ones(6, 4).as_subclass(Quantised))
+    columns.store(model)
+    assert model[1].weight.is_contiguous() and not model[2].weight.is_contiguous()
+    assert [columns.plain(part._parameters.get("weight")) for part in model] == [False, False, True]

@@ -2,12 +2,14 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Toy
 
 from laif_helpers import target
 from laif_helpers.paths import NANO
+from laif_helpers.records import write_json
 from laif_helpers.runner import forecast
 from laif_helpers.target import Target
 
@@ -99,6 +101,25 @@ def test_a_tracker_that_is_not_there_is_told_before_anything_runs(
         monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
     assert f"stage 5 will stop: report_to: {tracker}" in "".join(forecast.warnings(toy.plan(report_to=tracker).stages))
     assert forecast.warnings(toy.plan(report_to=tracker, arms=[]).stages) == []
+
+
+@pytest.mark.parametrize(
+    ("about", "sentence"),
+    [
+        ({"quantization_config": {"quant_method": "torchao"}}, "is quantised (torchao): it answers and is not trained"),
+        ({"r": 4}, "of rank 4; set lora_rank: 4 to go on training it"),
+        ({"r": 0, "target_modules": ["lm_head"]}, "acts on the model's head, which TRL does not train; merge the two"),
+        ({"base_model_name_or_path": "/gone"}, "was trained for /gone, which does not exist"),
+        ({}, ""),
+    ],
+)
+def test_a_target_that_cannot_be_trained_is_told_before_anything_is_asked(
+    toy: Toy, tmp_path: Path, about: dict[str, Any], sentence: str
+) -> None:
+    name = "config.json" if "quantization_config" in about else "adapter_config.json"
+    write_json(tmp_path / "model" / name, about)
+    found = "".join(forecast.warnings(toy.plan(target=str(tmp_path / "model"), lora_rank=0).stages))
+    assert ("stage 5 will stop: " in found and sentence in found) == bool(sentence)
 
 
 def test_an_embedding_that_is_not_here_is_told_before_any_question_is_asked(

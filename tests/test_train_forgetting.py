@@ -275,6 +275,26 @@ def test_adapter_is_scaled(parameters: Make, base: Path) -> None:
     assert torch.allclose(second, 0.5 * first, atol=1e-6) and first.abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("safe", [True, False])
+def test_an_adapter_that_is_trained_on_is_averaged_with_its_start(
+    parameters: Make, base: Path, tmp_path: Path, safe: bool
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from peft.utils.save_and_load import load_peft_weights
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    start, made = tmp_path / "start", get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    made.save_pretrained(start, safe_serialization=safe)
+    settings = train_settings.make_settings(parameters(target=str(start), lora_rank=4, average=0.5))
+    for weight in (weight for name, weight in made.named_parameters() if "lora_" in name):
+        weight.data *= 3
+    made.save_pretrained(settings.unfinished)
+    average.apply(settings, settings.unfinished)
+    before, half = (load_peft_weights(str(folder), device="cpu") for folder in (start, settings.unfinished))
+    assert all((half[name] - 2 * weight).abs().max() < 1e-6 for name, weight in before.items())
+
+
 def test_average_without_held_out_items_is_refused(parameters: Make) -> None:
     with pytest.raises(ValueError, match=r"average: auto chooses on held-out items, and holdout_fraction is 0; raise"):
         parameters(average="auto", holdout_fraction=0)

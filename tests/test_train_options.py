@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,27 @@ def test_an_adapter_with_added_tokens_is_trained_on_and_merged(parameters: Make,
     assert AutoModelForCausalLM.from_pretrained(merged).get_input_embeddings().num_embeddings == len(tokenizer)
 
 
+@pytest.mark.parametrize(
+    ("acts_on", "refusal"),
+    [
+        ({"target_modules": ["q_proj", "embed_tokens"]}, ""),
+        ({"target_modules": ["q_proj"], "trainable_token_indices": [3]}, "acts on the model's head"),
+        ({"target_modules": ["embed_tokens"], "ensure_weight_tying": True}, "acts on the model's head"),
+    ],
+)
+def test_an_adapter_on_the_embedding_is_trained_on_unless_it_is_the_head_too(
+    parameters: Make, base: Path, tmp_path: Path, acts_on: dict[str, Any], refusal: str
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=4, task_type="CAUSAL_LM", **acts_on)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(tmp_path / "adapter")
+    p = parameters(n=8, target=str(tmp_path / "adapter"), lora_rank=4)
+    with pytest.raises(ValueError, match=refusal) if refusal else nullcontext():
+        assert train_here(p)["steps"] == 1
+
+
 def test_an_adapter_of_which_a_part_finds_no_place_is_refused(base: Path, tmp_path: Path) -> None:
     """PEFT warns, and leaves the part out: a family whose layers have other names in files than in memory."""
     from peft import LoraConfig, get_peft_model
@@ -149,7 +171,7 @@ def test_an_adapter_of_which_a_part_finds_no_place_is_refused(base: Path, tmp_pa
     save_file({name: weight for name, weight in load_file(file).items() if "q_proj" in name}, file)
     with pytest.raises(ValueError, match="does not fit its base: Found missing adapter keys"):
         base_model.merge(tmp_path / "adapter", tmp_path / "merged")
-    with pytest.raises(ValueError, match=r"cannot be loaded .*Found missing adapter keys"):
+    with pytest.raises(ValueError, match=r"cannot be loaded: .*Found missing adapter keys"):
         models.generate(str(tmp_path / "adapter"), [sample(1)["messages"][:1]], progress=False)
 
 

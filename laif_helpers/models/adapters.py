@@ -63,6 +63,12 @@ def embedded_rows(folder: Path) -> int:
     return max(rows, default=0)
 
 
+def rows(model: Any) -> int:
+    """Rows of a model's embedding, whatever an adapter has put around it."""
+    parts = model.get_input_embeddings().modules()
+    return next(int(part.num_embeddings) for part in parts if hasattr(part, "num_embeddings"))
+
+
 def _shapes(folder: Path) -> dict[str, list[int]]:
     """The tensors of an adapter's file, new or old, with their shapes."""
     if (new := folder / "adapter_model.safetensors").is_file():

@@ -35,6 +35,8 @@ def problems(name: str, taught: bool = False) -> list[str]:
         tokenizer = tokenizer_of(name)
     except Exception as error:  # other people's configs and tokenizers raise anything
         words = " ".join(str(error).split())[:400]
+        if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file():
+            words += " (its tokenizer.model alone needs `pip install sentencepiece tiktoken protobuf`)"
         return [f"model {name!r} cannot be read: {words}; what transformers alone cannot read can be served (serve:)"]
     rows = adapters.embedded_rows(folder) or config.get_text_config().vocab_size
     told = (

@@ -77,6 +77,7 @@ def bytes_wanted(file: Path) -> int:
 
 
 def read_header(file: Path) -> tuple[dict[str, Any] | None, int]:
+    """What a safetensors file says of its tensors, and how many bytes that takes; None if it is no such file."""
     with file.open("rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
         try:

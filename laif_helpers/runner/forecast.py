@@ -19,7 +19,7 @@ def warnings(stages: list[Stage]) -> list[str]:
     """What a run would do without, unnoticed: lessons that its instructor cannot write, requests that nobody sends."""
     asking = next((stage.recipe for stage in stages if stage.row.needs == "instructor"), None)
     found = [instructors.warning(asking), _unpaid(asking)] if asking else []
-    found += [_unsent(stages[0].recipe), _unembedded(stages), _untracked(stages)] if stages else []
+    found += [_unsent(stages[0].recipe), _unembedded(stages), _untrained(stages)] if stages else []
     found += _unheard(stages[0].recipe, asking) if stages else []
     return [sentence for sentence in found if sentence]
 
@@ -64,16 +64,20 @@ def _unheard(first: Recipe, asking: Recipe | None) -> list[str]:
     return found
 
 
-def _untracked(stages: list[Stage]) -> str:
-    """What stage 5 would stop at, hours later: a tracker that is not there."""
-    trackers = {stage.recipe.report_to for stage in stages if stage.notebook.startswith("05")}
-    return next(filter(None, (_stops("stage 5 will stop", settings.check_tracker, name) for name in trackers)), "")
+def _untrained(stages: list[Stage]) -> str:
+    """What stage 5 would stop at, hours later: a tracker that is not there, a target that is not trained so."""
+    recipes = [stage.recipe for stage in stages if stage.notebook.startswith("05")]
+    checks: list[tuple[Any, ...]] = [(settings.check_tracker, name) for name in {each.report_to for each in recipes}]
+    for each in recipes:
+        if (found := Target.of(each.target).path) and found.is_dir():
+            checks.append((settings.check_fit, found, each))
+    return next(filter(None, (_stops("stage 5 will stop", *check) for check in checks)), "")
 
 
 def _stops(where: str, check: Callable[..., Any], *about: Any) -> str:
     try:
         check(*about)
-    except (ValueError, server.ServerError) as error:
+    except (OSError, ValueError, server.ServerError) as error:
         return f"{where}: {error}"
     return ""
 

@@ -32,6 +32,10 @@ DECIDING = (
 DEEPSPEED = ROOT / "papermill_runs" / "deepspeed"
 Row = dict[str, Any]
 TRACKERS = ("tensorboard", "wandb", "mlflow")
+ON_HEAD = (
+    "acts on the model's head, which TRL does not train; merge the two (laif_helpers.train.child.base_model.merge) and "
+    "name the result as target"
+)
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Of the way from the weights before to those after training: what ``average: auto`` tries."""
 
@@ -170,6 +174,7 @@ def check_base(p: StageParameters) -> None:
         return check_adapter(base, p)
     if not (base / "config.json").is_file():
         raise ValueError(f"base model {base} holds no config.json; target must name a Hugging Face model folder")
+    check_fit(base, p)
 
 
 def check_hosts(p: StageParameters) -> None:
@@ -197,19 +202,33 @@ def check_penalty(p: StageParameters) -> None:
 
 
 def check_adapter(folder: Path, p: StageParameters) -> None:
-    """Refuse to go on with a LoRA adapter of another base than the recipe's target, or of another rank."""
+    """Refuse to go on with a LoRA adapter of another base than the recipe's target, or as ``check_fit`` does."""
     adapter = read_json(folder / "adapter_config.json")
     made_for, target = str(adapter.get("base_model_name_or_path")), local_target(p.target)
     if p.iteration > 1 and made_for != target and not (Path(target) / "adapter_config.json").is_file():
         raise ValueError(f"adapter {folder} was trained for {made_for}, but the target is {target}; use that target")
+    check_fit(folder, p)
+
+
+def check_fit(folder: Path, p: Recipe) -> None:
+    """Refuse to train a quantised model, or to go on with an adapter whose base is gone, of another rank, or on a head
+    that TRL does not train."""
+    how = (read_state(folder / "config.json").get("quantization_config") or {}).get("quant_method", "")
+    if how and not (how == "bitsandbytes" and p.lora_rank):
+        raise ValueError(f"{folder} is quantised ({how}): it answers and is not trained; name its unquantised weights")
+    if not (adapter := read_state(folder / "adapter_config.json")):
+        return
+    made_for, acts_on = str(adapter.get("base_model_name_or_path")), adapter.get("target_modules")
+    if isinstance(acts_on, list) and "lm_head" in acts_on:
+        raise ValueError(f"adapter {folder} {ON_HEAD}")
     if Path(made_for).is_absolute() and not Path(made_for).is_dir():
         raise FileNotFoundError(f"adapter {folder} was trained for {made_for}, which does not exist; put it back")
     if p.lora_alpha and p.lora_alpha != (alpha := adapter.get("lora_alpha")):
         raise ValueError(f"lora_alpha {p.lora_alpha} does not fit adapter {folder} of alpha {alpha}; leave it out")
-    if p.lora_rank != adapter.get("r"):
+    if p.lora_rank != (rank := adapter.get("r") or 0):  # not every kind of adapter has one
         raise ValueError(
-            f"lora_rank {p.lora_rank} does not fit adapter {folder} of rank {adapter.get('r')}; "
-            f"set lora_rank: {adapter.get('r')} to go on training it"
+            f"lora_rank {p.lora_rank} does not fit adapter {folder} of rank {rank}; set lora_rank: {rank} to go on "
+            "training it"
         )
 
 

@@ -91,13 +91,13 @@ def _between(start: Any, end: Any, share: float) -> Any:
 def _start(settings: Settings, folder: Path, names: set[str]) -> Row:
     """Weights before the training by their names in the checkpoint."""
     import torch
+    from peft.utils.save_and_load import load_peft_weights
     from safetensors.torch import load_file
 
     base = resolve(settings.base)
     if (folder / "adapter_config.json").is_file():
-        before = base / "adapter_model.safetensors"
-        if before.is_file():
-            return dict(load_file(before))
+        if (base / "adapter_config.json").is_file():
+            return dict(load_peft_weights(str(base), device="cpu"))
         ends = {name: tensor for path in weights(folder) for name, tensor in load_file(path).items()}
         return {name: torch.zeros_like(tensor) for name, tensor in ends.items() if ".lora_B." in name}
     from laif_helpers.train.child.base_model import load_base

@@ -8,7 +8,7 @@ from typing import Any
 from laif_helpers.models import precision
 from laif_helpers.models.adapters import adapted, adapter_base, base_of, merged
 from laif_helpers.models.check import tokenizer_of
-from laif_helpers.train.settings import Row, Settings
+from laif_helpers.train.settings import ON_HEAD, Row, Settings
 
 
 def load_model(settings: Settings) -> Any:
@@ -18,6 +18,7 @@ def load_model(settings: Settings) -> Any:
     elsewhere (DeepSpeed) or the weights stay as they are (LoRA).
     """
     import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
     from transformers.utils import is_flash_attn_2_available
 
     gpu = torch.cuda.is_available()
@@ -36,7 +37,11 @@ def load_model(settings: Settings) -> Any:
         saved = gpu and settings.gradient_checkpointing and model.supports_gradient_checkpointing
         model = prepare_model_for_kbit_training(model, saved)
     if base != settings.base:
-        return fitted(adapted, model, settings.base, is_trainable=True)
+        tuned = fitted(adapted, model, settings.base, is_trainable=True)
+        head = tuned.get_output_embeddings()
+        if isinstance(head, BaseTunerLayer) or not hasattr(head, "bias"):
+            raise ValueError(f"adapter {settings.base} {ON_HEAD}")
+        return tuned
     if not settings.lora_rank:
         return model
     return new_adapter(model, settings.lora_rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout)

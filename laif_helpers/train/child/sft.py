@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers import machine
-from laif_helpers.models import check, precision
+from laif_helpers.models import adapters, check, precision
 from laif_helpers.records import write_json
 from laif_helpers.train import memory, preflight, snapshots
 from laif_helpers.train.child import order, rollouts, savings
@@ -221,7 +221,7 @@ def why_no_packing(settings: Settings, samples: list[Row], gpu: bool) -> str:
 def make_trainer(settings: Settings, arguments: Any, model: Any, tokenizer: Any, samples: list[Row]) -> Any:
     """The SFTTrainer over our tokens, in our order; with a loss of its own if samples have weights. For rollouts, one
     that writes them. Raises ValueError if a token has no row in the embedding."""
-    rows = model.get_input_embeddings().num_embeddings
+    rows = adapters.rows(model)
     if beyond := next((token for sample in samples for token in sample["input_ids"] if token >= rows), 0):
         raise ValueError(check.too_large(settings.base, tokenizer, beyond, rows))
     if tokenizer.pad_token_id >= rows:  # padding carries no loss, but is looked up
