@@ -149,4 +149,21 @@ def check_base_url(key: str, url: str) -> None:
     if not _BASE_URL.fullmatch(url):
         raise ValueError(f"{key} {url!r} is not a server's base URL; expected http://HOST:PORT/v1")
     if "@" in urlsplit(url).netloc:
-        raise ValueError(f"{key} holds a user or password; recipes are written down: use OPENAI_API_KEY")
+        raise ValueError(
+            f"{key} holds a user or password; recipes are written down: use OPENAI_API_KEY, or OPENAI_CUSTOM_HEADERS "
+            "for basic authentication"
+        )
+
+
+def addresses_as_before(values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Servers' addresses as a run's recipe spelled them ``before``, if they are the same places: answers and paid
+    replies are known by them, letter by letter."""
+    pairs = {key: (values.get(key), before.get(key)) for key in ("target_url", "instructor_url")}
+    return {key: old for key, (new, old) in pairs.items() if new and old and _place(new) == _place(old)}
+
+
+def _place(url: Any) -> tuple[Any, ...]:
+    """What a URL names, whatever its capitals, its usual port and the slash at its end."""
+    parts = urlsplit(str(url).strip())
+    host = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
+    return parts.scheme, host, parts.path.rstrip("/"), parts.query

@@ -70,7 +70,7 @@ def short_names(benchmarks: Iterable[str]) -> dict[str, str]:
 
 def resolve(name: str | os.PathLike[str]) -> Path:
     """A path that a recipe names: absolute, or relative to the project root (never the working directory)."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expandvars(name)).expanduser()
     return path if path.is_absolute() else ROOT / path
 
 

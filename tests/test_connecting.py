@@ -76,8 +76,23 @@ def test_a_refusal_without_a_key_says_so_and_a_page_is_told_by_its_title(monkeyp
 
 
 def test_user_and_password_in_an_address_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"target_url holds a user or password; .* use OPENAI_API_KEY"):
+    with pytest.raises(ValueError, match=r"target_url holds a user or password; .* use OPENAI_API_KEY, or OPENAI_CUST"):
         ask("http://me:secret@127.0.0.1:1/v1")
+
+
+def test_basic_authentication_is_named_and_its_password_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = "wants a user and a password .*: set OPENAI_CUSTOM_HEADERS to 'Authorization: Basic"
+    with (
+        endpoint(lambda *_: (401, {}), {"www-authenticate": 'Basic realm="lab"'}) as (url, _),
+        pytest.raises(ServerError, match=wanted),
+    ):
+        ask(url)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Lab: nlp\nAuthorization: Basic bWU6c2VjcmV0\nx-lab-key: hidden")
+    with (
+        endpoint(lambda *_: (400, {"error": {"message": "no bWU6c2VjcmV0, no hidden at nlp"}})) as (url, _),
+        pytest.raises(ServerError, match=r"400: no \[key\], no \[key\] at nlp"),
+    ):
+        ask(url)
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
@@ -107,7 +122,7 @@ def test_a_certificate_of_one_s_own_is_trusted_once_it_is_named(
         url = f"https://127.0.0.1:{listening.server_port}/v1"
         monkeypatch.delenv("SSL_CERT_FILE", raising=False)
         with pytest.raises(ServerError, match=r"is not trusted .*self-signed.*; set SSL_CERT_FILE to its issuer's"):
-            ask(url)
+            server.check_reached(url)
         monkeypatch.setenv("SSL_CERT_FILE", str(cert))
         assert ask(url) == "yes"
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))

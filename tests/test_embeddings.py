@@ -165,7 +165,7 @@ def test_a_folder_is_named_from_the_project_or_home_wherever_a_notebook_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(Path(tiny_bert).parent))
-    for place in (f"~/{Path(tiny_bert).name}", os.path.relpath(tiny_bert, ROOT)):
+    for place in (f"~/{Path(tiny_bert).name}", f"$HOME/{Path(tiny_bert).name}", os.path.relpath(tiny_bert, ROOT)):
         found = embeddings.embed(["a cat", "rates"], f"bert-mean:{place}", cache=tmp_path)
         assert found == pytest.approx(embeddings.embed(["a cat", "rates"], f"bert-mean:{tiny_bert}"), abs=1e-6)
 

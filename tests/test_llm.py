@@ -160,6 +160,32 @@ def test_what_a_proxy_gave_up_stays_counted(
     assert ("a call broke off (slow); it may have been billed and stays counted" in capsys.readouterr().out) == counted
 
 
+@pytest.mark.parametrize(
+    ("page", "seconds", "counted"),
+    [
+        ("<html><title>502 Proxy Error</title></html>", 0.0, True),  # Apache, HAProxy, mitmproxy
+        ({"html-message": "fetch failed Cause: other side closed"}, 0.0, True),  # Portkey
+        ({"message": "An invalid response was received"}, 0.0, True),  # Kong, AWS
+        ({"error": {"message": "overloaded"}}, 0.0, False),
+        ([{"error": {"message": "overloaded"}}], 0.0, False),
+        ("<html>503 No server is available</html>", 60.0, False),  # it found nobody to pass the request on to
+    ],
+)
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_request_that_a_proxy_passed_on_and_lost_stays_counted(
+    page: Any, seconds: float, counted: bool, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
+    monkeypatch.setattr(spending, "PASSED_ON_S", seconds)
+    with endpoint(lambda call, body: (status, page) if call == 1 else good(call)) as (url, _):
+        p = llm_parameters(url)
+        answer_items(p, 3)
+        plan = instruct.plan(p)
+        instruct.ask(plan, p)
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+        assert (on_record.spent() - 600e-6 * len(plan.requests) > 0.04) == counted
+
+
 def test_the_cap_is_never_exceeded_and_a_rerun_goes_on() -> None:
     # each reply costs 0.0006 + 0.02 dollars, a reservation about 0.043
     with endpoint(lambda call, body: (200, good(call)[1] | completion(GOOD.format(n=call, m=call + 2), 600, 2000))) as (

@@ -151,3 +151,5 @@ def test_a_paid_reply_is_paid_once_for_all_points(toy: Toy, monkeypatch: pytest.
         assert toy.run() == (0, []) and len(calls) == 10
         toy.run_dir.iteration("le", 1).lessons("le").unlink()
         assert toy.run()[1] == [f"le/iter1/{ASK}"] and len(calls) == 10, "replies come out of the shared ledger"
+        for spelled in (f"{url}/", url.upper().replace("V1", "v1")):
+            assert toy.run(instructor_url=spelled) == (0, []) and len(calls) == 10, "the same place, spelled otherwise"

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from laif_helpers.instructors import chat
 from laif_helpers.instructors.chat import Asked, url_of
 from laif_helpers.instructors.ledger import Ledger
-from laif_helpers.instructors.spending import BATCH_SHARE, no_room, price, prompt_bound, reply_bound
+from laif_helpers.instructors.spending import BATCH_SHARE, RAN_OUT, no_room, price, prompt_bound, reply_bound
 from laif_helpers.models import connecting, protocol
 from laif_helpers.models.form import REFUSED
 from laif_helpers.recipe import StageParameters
@@ -114,7 +114,7 @@ async def _submit(to: Batching, sent: Sent, bodies: dict[str, Any]) -> Sent:
             metadata={TOKEN: sent.token},
         )
     except openai.APIError as error:
-        if isinstance(error, openai.APIStatusError) and error.status_code not in protocol.RAN_OUT | {*range(500, 600)}:
+        if isinstance(error, openai.APIStatusError) and error.status_code not in RAN_OUT | {*range(500, 600)}:
             _done(to, sent, 0)
             if not protocol.too_fast(error) and error.status_code not in {404, 405}:
                 protocol.wait_or_raise(error, 1, to.p.instructor_model, url_of(to.p))

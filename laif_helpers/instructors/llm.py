@@ -184,18 +184,15 @@ def _refuse(asking: Asking, request: Asked, error: Any) -> None:
 
 async def _send(asking: Asking, request: Asked, sent: dict[str, Any]) -> tuple[Any, float]:
     """One call: (completion, dollars reserved for it). What it costs at most is reserved, and released if refused."""
-    import openai
-
     p, purse = asking.p, asking.spending
     most = price(p, prompt_bound(sent), reply_bound(sent))
     async with asking.connections as sent_at:
         await purse.reserve(request.key, sent, most)
+        began = time.monotonic()
         try:
             completion = await protocol.complete(asking.client, sent)
         except BaseException as error:
-            refused = isinstance(error, openai.APIStatusError | protocol.ErrorBody)
-            refused = refused and getattr(error, "status_code", None) not in protocol.RAN_OUT
-            billed = not (refused or protocol.never_sent(error))
+            billed = spending.perhaps_billed(error, time.monotonic() - began)
             purse.fail(request.key, most, billed=billed)
             if billed and not asking.broken_off_shown:
                 asking.broken_off_shown = True

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers.instructors.ledger import Ledger, Reply
+from laif_helpers.models import protocol
 from laif_helpers.models.form import LENGTHS
 from laif_helpers.recipe import Recipe, StageParameters
 
@@ -21,6 +22,10 @@ TOKENS_A_MESSAGE = 16
 """More than any chat format adds to a message."""
 BATCH_SHARE = 0.5
 """OpenAI's Batch endpoint costs half."""
+RAN_OUT = frozenset({408, 499, 504, 524, 598, 599})
+"""A proxy gave up on the server behind it, which may have answered all the same, and billed it."""
+PASSED_ON_S = 5.0
+"""A proxy that reaches nobody says so sooner (HAProxy tries for 3 s); later, it lost a request that it passed on."""
 
 
 @dataclass
@@ -51,6 +56,30 @@ class Spending:
         released = 0.0 if billed else reserved
         self.ledger.release(key, released, 1)
         self.usd, self.open = self.usd - released, self.open - 1
+
+
+def perhaps_billed(error: BaseException, seconds: float) -> bool:
+    """Whether somebody may have answered, and billed, a call that failed after ``seconds``."""
+    import openai
+
+    status = getattr(error, "status_code", None)
+    if isinstance(error, protocol.ErrorBody) or status in RAN_OUT:
+        return status in RAN_OUT
+    if isinstance(error, openai.APIStatusError):  # the endpoint's own refusal, or a page of a proxy before it
+        return error.status_code >= 500 and seconds > PASSED_ON_S and not _is_the_endpoints(error.response.text)
+    # The client calls a connection that breaks while the answer is written a failed one too.
+    names = [type(link).__name__ for link in protocol.chain(error)]
+    unsent = ("ConnectionTimeoutError", "gaierror")
+    return not any(name.startswith("ClientConnector") or name in unsent for name in names)
+
+
+def _is_the_endpoints(text: str) -> bool:
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    body = body[0] if isinstance(body, list) and body else body  # Gemini's
+    return isinstance(body, dict) and not {"error", "detail", "object"}.isdisjoint(body)
 
 
 def no_room(cap: float, spent: float, most: float) -> str:

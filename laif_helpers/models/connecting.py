@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 
 from laif_helpers import machine
 from laif_helpers.key_types import check_base_url
-from laif_helpers.models.protocol import MOVED, ServerError
+from laif_helpers.models.protocol import MOVED, ServerError, untrusted
 
 CONNECT_S = 5.0
 
@@ -45,11 +45,17 @@ def connect(url: str, timeout_s: float) -> Any:
     )
 
 
-def _trusted() -> ssl.SSLContext | bool:
-    """Whom ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` name; True: the client's own list. Raises ValueError."""
+def _trusted() -> ssl.SSLContext:
+    """Whom ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` name; without them, the machine's list and certifi's, which a bare
+    container lacks one of. Raises ValueError."""
+    import certifi
+
     file, folder = (os.environ.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
     try:
-        return ssl.create_default_context(cafile=file, capath=folder) if file or folder else True
+        context = ssl.create_default_context(cafile=file, capath=folder)
+        if not (file or folder):
+            context.load_verify_locations(certifi.where())
+        return context
     except OSError as error:
         raise ValueError(f"SSL_CERT_FILE {file!r} holds no certificates that can be read ({error})") from None
 
@@ -74,9 +80,9 @@ def check_reached(url: str, key: str = "target_url") -> None:
     try:
         with socket.create_connection((asked.hostname or "", port), timeout=CONNECT_S) as connection:
             if asked.scheme == "https":
-                context = ssl.create_default_context()
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only the scheme is looked at
-                context.wrap_socket(connection, server_hostname=asked.hostname).close()
+                _trusted().wrap_socket(connection, server_hostname=asked.hostname).close()
+    except ssl.SSLCertVerificationError as error:
+        raise untrusted(what, error.verify_message) from None
     except ssl.SSLError:
         raise ServerError(f"{what} does not speak https at that port; write http://… in {key}") from None
     except socket.gaierror:

@@ -24,8 +24,6 @@ MAX_ATTEMPTS = 6
 """Attempts a request, with waits of about 0.5, 1, 2, 4 and 8 s between them: a server may restart in that time."""
 OF_ONE_PROMPT, PROMPT_ATTEMPTS = frozenset({400, 413, 422}), 3
 """Refusals that may concern one prompt alone, and how often that prompt is sent before its refusal stops everything."""
-RAN_OUT = frozenset({408, 499, 504, 524, 598, 599})
-"""A proxy gave up on the server behind it, which may have answered all the same, and billed it."""
 MOVED = frozenset({301, 302, 303})
 MAX_WAIT_S = 60.0
 EMPTY = {"insufficient_quota", "billing_not_active", "exceeded_current_quota_error", "insufficient_balance"}
@@ -202,14 +200,7 @@ def first_choice(reply: Any) -> dict[str, Any]:
     return first | {"message": message if isinstance(message, dict) or not message else {"content": message}}
 
 
-def never_sent(error: Any) -> bool:
-    """Whether a call failed before its request was out, so that nobody can have billed it. The client calls a
-    connection that breaks while the answer is written a failed one too; what lies below tells them apart."""
-    names = [type(link).__name__ for link in _chain(error)]
-    return any(name.startswith("ClientConnector") or name in ("ConnectionTimeoutError", "gaierror") for name in names)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error, what caused it, and so on to the root."""
     while error:
         yield error
@@ -229,7 +220,10 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
         place = error.response.headers.get("x-moved-to")
         raise ServerError(f"{who} sends requests on to {place} ({status}); write the address that answers") from None
     if isinstance(_root(error), ssl.SSLCertVerificationError):
-        raise ServerError(f"{who} is not trusted ({words}); set SSL_CERT_FILE to its issuer's certificate") from None
+        raise untrusted(who, words) from None
+    if status == 401 and "basic" in error.response.headers.get("www-authenticate", "").lower():
+        mend = "set OPENAI_CUSTOM_HEADERS to 'Authorization: Basic …', where … is user:password in base64"
+        raise ServerError(f"{who} wants a user and a password (401, basic authentication): {mend}") from None
     if status in {401, 403}:
         why = f": {words}" if status == 403 else ""  # a 401 may repeat a part of the key
         raise ServerError(f"{who} refuses the key ({status}{why}): set OPENAI_API_KEY to a valid one") from None
@@ -246,6 +240,11 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
             f"finished answers are kept, run again to go on{hint}"
         ) from None
     return _wait(error, attempt)
+
+
+def untrusted(who: str, why: str) -> ServerError:
+    """The error for a certificate that nobody vouches for."""
+    return ServerError(f"{who} is not trusted ({why}); set SSL_CERT_FILE to its issuer's certificate")
 
 
 def keyless() -> str:
@@ -268,7 +267,7 @@ def retry_after(error: Any) -> float:
 
 def _root(error: Any) -> BaseException:
     """The error itself; of a connection that broke, which the client calls a time-out, what broke it."""
-    *_, root = _chain(error)
+    *_, root = chain(error)
     told = isinstance(error, json.JSONDecodeError) or getattr(error, "status_code", None) is not None
     return error if told or isinstance(root, TimeoutError) else root
 
@@ -285,5 +284,15 @@ def error_text(error: Any) -> str:
         message = f"the reply is no JSON: {error.doc[:100]!r}"
     page = re.search(r"(?is)<title[^>]*>(.*?)</title>", str(message))
     message = page[1] if page else message
-    key = os.environ.get("OPENAI_API_KEY", "").strip() or "\0"
-    return _LONE.sub("\ufffd", " ".join(str(message or _root(error)).split()).replace(key, "[key]")[:200])
+    words = " ".join(str(message or _root(error)).split())
+    for key in _secrets():
+        words = words.replace(key, "[key]")
+    return _LONE.sub("\ufffd", words[:200])
+
+
+def _secrets() -> Iterator[str]:
+    """What is sent and not to be shown: the key, and the last words of the client's further headers."""
+    headers = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    said = [line.partition(":")[2] for line in headers if re.match(r"[^:]*(?:auth|key|token|secret)", line, re.I)]
+    for value in (os.environ.get("OPENAI_API_KEY", ""), *said):
+        yield from value.split()[-1:]

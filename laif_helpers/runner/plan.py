@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers import arms, benchmarks, instructors, recipe
+from laif_helpers.key_types import addresses_as_before, values_in
 from laif_helpers.paths import NOTEBOOKS, IterationDir, RunDir, runs_dir
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.runner import notebook
@@ -117,8 +118,9 @@ def make(
     notebook without its one parameters cell, or a parameter that is no recipe key.
     """
     values, origins = recipe.load(path, overrides)
-    points, homes, axes = expand(values)
     run = RunDir(run_path(name or path.stem))
+    values |= addresses_as_before(values, values_in(run.recipe))
+    points, homes, axes = expand(values)
     stages = _all_stages(run, points, homes)
     checked = {
         stem: notebook.check(notebooks / f"{stem}.ipynb", StageParameters.model_fields, _required(stem))
