@@ -198,6 +198,20 @@ def test_opencompass_has_its_labels_in_another_folder(tmp_path: Path) -> None:
     assert {each.label for each in logs.read(tmp_path / places["predictions"])} == {None}
 
 
+@pytest.mark.parametrize(("accuracy", "labels"), [(50.0, [True, False]), (70.0, [None, None])])
+def test_opencompass_without_labels_and_with_a_judge(tmp_path: Path, accuracy: float, labels: list[bool]) -> None:
+    """OpenCompass 0.5.4: AccEvaluator leaves no labels, and a judge's own answers lie beside the results."""
+    answer = {"origin_prompt": [{"role": "HUMAN", "prompt": "?"}], "prediction": "ANSWER: B", "gold": "B"}
+    write_json(tmp_path / "predictions/m/x.json", {"0": answer, "1": answer})
+    details = {str(place): {"predictions": "B", "references": gold} for place, gold in enumerate("BC")}
+    verdicts = [{"prediction": ["A"], "gold": ["B"]}, {"prediction": ["B"], "gold": ["C"]}]
+    for found in ({"type": "GEN"} | details, verdicts):
+        write_json(tmp_path / "results/m/x.json", {"accuracy": accuracy, "details": found})
+        assert [each.label for each in logs.read(tmp_path / "predictions/m/x.json")] == labels
+    write_json(tmp_path / "results/m/x_replica0.json", {"0": answer | {"prediction": "A"}})
+    assert {path.parts[-3] for path, found in folders.read(tmp_path) if found} == {"predictions"}
+
+
 def test_lighteval_has_generated_and_chosen_answers(tmp_path: Path) -> None:
     date = "2026-11-26T22-50-53.787341"
     names = {f"details_{name}": f"org/m/{date}/details_{name}|5_{date}.parquet" for name in ("gsm8k", "mmlu")}
@@ -395,6 +409,52 @@ def test_graded_answers_and_the_file_that_was_graded_count_once(tmp_path: Path) 
     assert [path.name for path, _ in folders.read(tmp_path)] == ["samples.jsonl_results.jsonl"]
     write_jsonl(tmp_path / "samples.jsonl", [*rows, rows[0] | {"task_id": "HumanEval/1"}])
     assert len(folders.read(tmp_path)) == 2, "an answer that was not graded is not lost"
+    assert [path.name for path in folders.files(tmp_path)] == ["samples.jsonl", "samples.jsonl_results.jsonl"]
+    write_jsonl(tmp_path / "samples.raw.jsonl", [rows[0] | {"solution": "So: 1"}])  # as EvalPlus 0.3.1 leaves them
+    assert len(folders.files(tmp_path)) == 2, "the program in a raw answer is what was graded"
+
+
+ASKED, SAID = "How many jars?", "It is 24."
+SAMPLE_SCORE = {"sample_id": 4, "group_id": 1, "score": {"main_score_name": "acc", "value": {"acc": 0.0, "f": 1.0}}}
+REVIEW = {"index": 1, "target": ["24"], "sample_score": SAMPLE_SCORE | {"status": "success"}}
+TURNS = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": SAID, "model": "a"}]
+CORRECT = {"name": "correct", "label": "False", "score": 0.0, "metadata": {}}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"inputs.question": ASKED, "outputs.answer": SAID, "error": None, "reference.answer": "24"}
+        | {"feedback.correct": False, "execution_time": 0.1, "example_id": "e", "id": "call 7"},  # LangSmith 0.14
+        {"input": ASKED, "output": SAID, "scores": {"correct": 0}, "expected": "24", "error": None},  # Braintrust 0.48
+        {"input": ASKED, "output": SAID, "scores": {"MyJudge": 0}, "expected": "24", "metadata": {"n": 1}},
+        {"example_id": "e", "repetition_number": 2, "input": {"question": ASKED}, "reference_output": {"answer": "24"}}
+        | {"output": SAID, "error": None, "annotations": [CORRECT]},  # Phoenix 20.26, JSON
+        {"input": json.dumps({"question": ASKED}), "reference_output": '{"answer": "24"}', "output": SAID, "error": ""}
+        | {"annotation_correct_label": "False", "annotation_correct_score": 0, "annotation_correct_error": ""},  # CSV
+        {"trace_id": "t", "correct/value": False, "expected_response/value": "24", "state": "OK", "response": SAID}
+        | {"request": str({"question": ASKED}), "assessments": [{"assessment_name": "correct"}]},  # MLflow 3.17, CSV
+        {"user_input": ASKED, "response": SAID, "reference": "24", "string_present": 0.0},  # ragas 0.4.3
+        REVIEW | {"messages": TURNS, "agent_trace": None},  # evalscope 1.14
+        {"input": ASKED, "output": SAID, "gts": "24", "score": 0.0, "step": 10},  # verl's rollouts
+    ],
+)
+def test_rows_that_hold_their_parts_in_objects_or_under_names_with_a_path(tmp_path: Path, row: dict[str, Any]) -> None:
+    first, again = read(tmp_path / "rows.jsonl", [row, row])
+    assert (first.question, first.text, first.gold, first.label) == (ASKED, SAID, "24", False)
+    assert first.benchmark == "gsm8k" and replay.item_of(first).gold == "24"
+    assert (first.id, first.sample, again.id, again.sample) == (first.id, 0, first.id, 1), "a call's id names no item"
+
+
+def test_verdicts_of_several_scorers_or_of_a_call_that_failed(tmp_path: Path) -> None:
+    row = {"input": {"q": "a?", "context": "c"}, "output": "b", "scores": {"Levenshtein": 1, "ExactMatch": 0}}
+    with pytest.raises(ValueError, match=r"row 1: 2 scorers judged it \(Levenshtein, ExactMatch\); call the one"):
+        read(tmp_path / "a.jsonl", [row])
+    named, failed = read(
+        tmp_path / "a.jsonl", [row | {"scores": {"tone": 1, "correct": 0}}, row | {"scores": {"tone": 1}, "error": "x"}]
+    )
+    assert (named.label, failed.label, named.question) == (False, None, "a?")
+    assert json.loads(named.id) == {"q": "a?", "context": "c"}, "an item is all that was asked"
 
 
 def test_a_log_in_a_form_that_is_not_read_is_told_with_the_forms_that_are(tmp_path: Path) -> None:

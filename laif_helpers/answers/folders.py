@@ -7,9 +7,11 @@ from laif_helpers.answers import logs
 
 def files(place: Path) -> list[Path]:
     """The file, or every file of a known kind below the folder, hidden ones left out, and packed ones that lie there as
-    they are too."""
+    they are too. Of EvalPlus' answers the raw ones are left out: those beside them are the program in each."""
     found = {str(path).removesuffix(".gz"): path for path in sorted(place.rglob("[!.]*"), reverse=True)}
-    return [place] if place.is_file() else sorted(path for name, path in found.items() if name.endswith(logs.KINDS))
+    raw = {name for name in found if name.replace(".raw.jsonl", ".jsonl") in found.keys() - {name}}
+    known = (path for name, path in found.items() if name.endswith(logs.KINDS) and name not in raw)
+    return [place] if place.is_file() else sorted(known)
 
 
 def read(place: Path) -> list[tuple[Path, list[logs.Logged]]]:

@@ -71,3 +71,21 @@ def words(content: Any) -> str:
     if isinstance(content, list):
         return "".join(words(part.get("text") if isinstance(part, dict) else part) for part in content)
     return "" if content is None else str(content)
+
+
+def benchmark_of(row: dict[str, Any]) -> str | None:
+    """The benchmark whose schema ``row`` has, None if none fits."""
+    if "task" in row and "input" in row and "target" in row:
+        return "bbh"
+    if "perturbation_type" in row:
+        return "gsm_plus"
+    if "entry_point" in row:
+        return "humaneval" if str(row.get("task_id", "")).startswith("HumanEval") else "mbpp"
+    if "test_list" in row:
+        return "mbpp"
+    if isinstance(row.get("label"), list) or "answerKey" in row:
+        return "arc_challenge"
+    if "question" in row and ("subject" in row or "choices" in row or {"A", "B"} <= row.keys()):
+        return "mmlu"
+    final = str(row.get("answer") or row.get("ground_truth") or "")
+    return "gsm8k" if "question" in row and re.search(r"(?:####|A:)\s*\S+\s*$", final) else None

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.answers import inspect_logs, lm_eval, other_tools
-from laif_helpers.answers.labels import id_name, id_of, label_name, response_name, text_of, truth, words
+from laif_helpers.answers import inspect_logs, lm_eval, nested, other_tools
+from laif_helpers.answers.labels import benchmark_of, id_name, id_of, label_name, response_name, text_of, truth, words
 from laif_helpers.encodings import not_utf_8, unpacked
 from laif_helpers.records import read_rows, read_text
 
@@ -83,7 +83,7 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
             found += [_whole(logged, number) for logged in reader(row, path)]
         except (ValueError, *_ODD) as error:
             raise ValueError(f"{path}: row {number}: {_words(error)}") from None
-    unnumbered = reader is _code_samples or (reader is _fields and "sample" not in row["fields"])
+    unnumbered = reader in (_code_samples, _nested) or (reader is _fields and "sample" not in row["fields"])
     return _numbered(found) if unnumbered else found
 
 
@@ -163,26 +163,9 @@ def _reader(row: Row) -> Reader | None:
         ({"code_list", "graded_list"} <= row.keys(), _live_code_bench),
         (bool(id_name(row) and label_name(row)), _plain),
         (bool(response_name(row) and benchmark_of(row)), _authors),
+        (nested.fits(row), _nested),
     ]
     return next((reader for fits, reader in kinds if fits), None)
-
-
-def benchmark_of(row: Row) -> str | None:
-    """The benchmark whose schema ``row`` has, None if none fits."""
-    if "task" in row and "input" in row and "target" in row:
-        return "bbh"
-    if "perturbation_type" in row:
-        return "gsm_plus"
-    if "entry_point" in row:
-        return "humaneval" if str(row.get("task_id", "")).startswith("HumanEval") else "mbpp"
-    if "test_list" in row:
-        return "mbpp"
-    if isinstance(row.get("label"), list) or "answerKey" in row:
-        return "arc_challenge"
-    if "question" in row and ("subject" in row or "choices" in row or {"A", "B"} <= row.keys()):
-        return "mmlu"
-    final = str(row.get("answer") or row.get("ground_truth") or "")
-    return "gsm8k" if "question" in row and re.search(r"(?:####|A:)\s*\S+\s*$", final) else None
 
 
 # -- one reader a format
@@ -242,6 +225,10 @@ def _fields(row: Row, path: Path) -> Iterator[Logged]:
     """What a reader of its own has read of Inspect's log, or of one that ``other_tools`` knows."""
     fields = row["fields"]
     yield Logged(**{"benchmark": benchmark_of(fields["item"]), "source": path.name} | fields)
+
+
+def _nested(row: Row, path: Path) -> Iterator[Logged]:
+    yield from _fields({"fields": nested.fields(row, path)}, path)
 
 
 def _code_samples(row: Row, path: Path) -> Iterator[Logged]:

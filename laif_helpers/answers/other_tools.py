@@ -175,10 +175,15 @@ def _provider(row: Fields) -> str:
 
 
 def _opencompass(path: Path, document: Fields) -> Iterator[Fields]:
-    """Repeats of an item follow one another data set by data set; its details hold a list of all of them."""
+    """Repeats of an item follow one another data set by data set; its details hold a list of all of them. A judge's
+    own answers lie under ``results/`` in the same form."""
+    if path.parents[1].name == "results":
+        return
     beside = path.parents[2] / "results" / path.parent.name / path.name
-    found = json.loads(read_text(beside)).get("details") if beside.is_file() else None
+    result = json.loads(read_text(beside)) if beside.is_file() else {}
+    found = result.get("details")
     rows = [row for row in (found.values() if isinstance(found, dict) else found or ()) if isinstance(row, dict)]
+    rows = _as_scored(rows, result.get("accuracy"))
     prompts = [row.get("origin_prompt") for row in document.values()]
     if rows and any(asked != prompts[at % len(rows)] for at, asked in enumerate(prompts)):
         rows = []  # details of fewer items: none says whose they are
@@ -193,6 +198,20 @@ def _opencompass(path: Path, document: Fields) -> Iterator[Fields]:
         for at, text in enumerate(said if isinstance(said, list) else [said]):  # several sequences of one prompt
             label = labels[repeat + at] if isinstance(labels, list) else None if isinstance(said, list) else labels
             yield about | {"task": path.stem, "id": str(place), "text": words(text), "label": truth(label)}
+
+
+def _as_scored(rows: list[Fields], accuracy: Any) -> list[Fields]:
+    """OpenCompass' details with labels, if some have none: evaluators without details leave predictions beside
+    references, a judge its verdicts, A for right. Which of these it was shows in the accuracy that follows from it."""
+    for read in (
+        lambda row: row["predictions"] == row["references"],
+        lambda row: words(row["prediction"]).strip()[:1] == "A",
+    ):
+        with contextlib.suppress(KeyError, TypeError, ZeroDivisionError):
+            labels = [read(row) for row in rows if not any(name in row for name in _OPENCOMPASS_LABELS)]
+            if len(labels) == len(rows) and abs(100 * sum(labels) / len(labels) - accuracy) < 0.01:
+                return [row | {"correct": label} for row, label in zip(rows, labels, strict=True)]
+    return rows
 
 
 def table_rows(path: Path, alone: bool = True) -> list[Fields]:
