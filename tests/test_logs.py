@@ -425,7 +425,7 @@ CORRECT = {"name": "correct", "label": "False", "score": 0.0, "metadata": {}}
     "row",
     [
         {"inputs.question": ASKED, "outputs.answer": SAID, "error": None, "reference.answer": "24"}
-        | {"feedback.correct": False, "execution_time": 0.1, "example_id": "e", "id": "call 7"},  # LangSmith 0.14
+        | {"feedback.correct": False, "execution_time": 0.1, "example_id": "e", "id": "call 7"},  # LangSmith 0.15
         {"input": ASKED, "output": SAID, "scores": {"correct": 0}, "expected": "24", "error": None},  # Braintrust 0.48
         {"input": ASKED, "output": SAID, "scores": {"MyJudge": 0}, "expected": "24", "metadata": {"n": 1}},
         {"example_id": "e", "repetition_number": 2, "input": {"question": ASKED}, "reference_output": {"answer": "24"}}

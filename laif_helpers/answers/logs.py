@@ -3,7 +3,8 @@
 Files are recognised by their content: our own ``responses/*.jsonl``, samples of lm-evaluation-harness
 (``--log_samples``), logs of Inspect, human-eval and EvalPlus, HELM, OpenCompass, lighteval, simple-evals, promptfoo,
 DeepEval, OpenAI's evals, LiveCodeBench, Qwen2.5-Math (math-evaluation-harness), the original authors' right/wrong
-files, GPT-3's GSM8K solutions, and plain rows with ``id`` and ``correct`` or like names, also in tables, or .gz.
+files, GPT-3's GSM8K solutions, plain rows with ``id`` and ``correct`` or like names, also in tables, or .gz, and rows
+with their parts in objects (``nested``).
 Repeats are read whole.
 """
 
@@ -78,7 +79,8 @@ def read(path: Path, alone: bool = True) -> list[Logged]:
                     "samples of lm-eval (--log_samples), logs of human-eval, EvalPlus, Inspect, HELM "
                     "(scenario_state.json), OpenCompass (predictions/), lighteval (details_*.parquet), promptfoo (-o "
                     "out.json), DeepEval (results_folder), OpenAI's evals, simple-evals, LiveCodeBench, "
-                    "math-evaluation-harness"
+                    "math-evaluation-harness, evalscope (reviews/), tables of LangSmith, Braintrust, Phoenix, MLflow, "
+                    "ragas; where nothing says what is right, add a field 'correct'"
                 )
             found += [_whole(logged, number) for logged in reader(row, path)]
         except (ValueError, *_ODD) as error:
