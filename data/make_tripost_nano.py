@@ -228,8 +228,9 @@ round its feedback checks each step before the verdict: sums digit by digit, lis
 |---|---|---|---|---|---|---|
 {rounds}
 
-AdamW (0.9, 0.95), at most 1,000 tokens a step, 2,000 in the last three rounds; the learning rate falls to 0 over the last
-30 % of the first round and 60 % of the others. The third round is mostly word sorting, the fourth mostly arithmetic, the fifth both.
+AdamW (0.9, 0.95), at most 1,000 tokens a step, 2,000 from the third round on; the learning rate falls to 0 over the
+last 30 % of the first round and 60 % of the others. The third round is mostly word sorting, the fourth mostly
+arithmetic, the fifth both.
 
 | test items | N | first answer right | 95 % interval | last answer right |
 |---|---|---|---|---|
