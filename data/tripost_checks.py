@@ -26,7 +26,7 @@ EMPHASIS = 4.0
 def draw(rng: random.Random, wrong: float, sorting: float, drills: float, forbidden: set[str]) -> Drawn:
     """A drill in the share ``drills``, else a conversation, about words in the share ``sorting``."""
     if rng.random() < drills:
-        return drill(rng, sorting)
+        return drill(rng, sorting, forbidden)
     name = "word_sorting" if rng.random() < sorting else "multistep_arithmetic"
     return talk(rng, name, wrong, forbidden)
 
@@ -34,11 +34,7 @@ def draw(rng: random.Random, wrong: float, sorting: float, drills: float, forbid
 def talk(rng: random.Random, name: str, wrong: float, forbidden: set[str]) -> Drawn:
     """A question, its gold answer and praise; or an attempt with an error, its feedback, its repair, and praise of that
     in three of ten."""
-    module, cells = steps.task(name), LISTS if name == "word_sorting" else CELLS[name]
-    while True:
-        question = make_reasoning.DRAW[name](rng, rng.choices(list(cells), list(cells.values()))[0])
-        if question not in forbidden:
-            break
+    module, question = steps.task(name), _question(rng, name, forbidden)
     gold = steps.write(module.solve(module.read(question)))
     if rng.random() < wrong:
         attempt = like_own(name, question, rng)
@@ -52,21 +48,27 @@ def talk(rng: random.Random, name: str, wrong: float, forbidden: set[str]) -> Dr
     return conversation(name, question, gold, feedback("worked", name, question, gold))[:-1], [True, True]
 
 
-def drill(rng: random.Random, sorting: float) -> Drawn:
+def _question(rng: random.Random, name: str, forbidden: set[str]) -> str:
+    cells = LISTS if name == "word_sorting" else CELLS[name]
+    while True:
+        question: str = make_reasoning.DRAW[name](rng, rng.choices(list(cells), list(cells.values()))[0])
+        if question not in forbidden:
+            return question
+
+
+def drill(rng: random.Random, sorting: float, forbidden: set[str]) -> Drawn:
     if rng.random() < sorting:
         return listed(rng) if rng.random() < 0.6 else DRILLS[rng.choice(["copy", "letters"])](rng)
-    return chained(rng) if rng.random() < 0.6 else single(rng)
+    return chained(rng, forbidden) if rng.random() < 0.6 else single(rng)
 
 
 def _turns(asked: str, said: str) -> Drawn:
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": said}], [True]
 
 
-def chained(rng: random.Random) -> Drawn:
+def chained(rng: random.Random, forbidden: set[str]) -> Drawn:
     """Two chains of a question, two operations in five wrong, and the check of each."""
-    cells = CELLS["multistep_arithmetic"]
-    question = make_reasoning.DRAW["multistep_arithmetic"](rng, rng.choices(list(cells), list(cells.values()))[0])
-    item = sums.read(question)
+    item = sums.read(_question(rng, "multistep_arithmetic", forbidden))
     asked, said = [], []
     for tree in rng.sample([*item.trees, sums.parse(item.substituted)], 2):
         parts, checks = [sums.show(tree)], list[str]()
@@ -88,7 +90,8 @@ def single(rng: random.Random) -> Drawn:
     """Sums and products of larger numbers, two in five wrong, and the check of each."""
     asked, said = [], []
     for _ in range(rng.randint(4, 9)):
-        left, right, sign = _large(rng), _large(rng), rng.choice("++--**")
+        rng.random()  # for nothing; the weights in git were made so
+        sign, left, right = rng.choice("++--**"), _large(rng), _large(rng)
         if sign == "*" and rng.random() < 0.6:
             right = rng.randint(-9, 9)
         value = Operation(left, sign, right, 0).value
@@ -101,7 +104,7 @@ def single(rng: random.Random) -> Drawn:
 
 def _large(rng: random.Random) -> int:
     ranges = ((10, 99), (10, 99), (1, 9), (100, 999), (10, 60))
-    return rng.randint(*rng.choice(ranges)) * rng.choice((1, -1))
+    return rng.choice([rng.randint(*ends) for ends in ranges]) * rng.choice((1, -1))
 
 
 def listed(rng: random.Random) -> Drawn:
@@ -111,8 +114,11 @@ def listed(rng: random.Random) -> Drawn:
     there = []
     for word in words:
         kind = rng.random()
-        like = [other for other in known if other[0] == word[0]] if rng.random() < 0.7 else known
-        there.append(word if kind < 0.6 else rng.choice(words) if kind < 0.8 else rng.choice(like))
+        if kind >= 0.8:
+            other = rng.choice([each for each in known if each[0] == word[0]] if rng.random() < 0.7 else known)
+        else:
+            other = word if kind < 0.6 else rng.choice(words)
+        there.append(other)
     rng.shuffle(there)
     lines = (
         "We now have: " + " < ".join(f'({ord(word[0]) - 96}) "{word}"' for word in there) + ".",
