@@ -20,7 +20,7 @@ from laif_helpers.graders import steps
 from laif_helpers.paths import ROOT
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example
-from laif_helpers.tripost import FEEDBACK_TOKENS
+from laif_helpers.tripost import feedback_budgets
 from laif_helpers.tripost.trajectories import conversation
 
 sys.path.insert(0, str(ROOT / "data"))
@@ -86,14 +86,14 @@ def _serial(p: StageParameters, name: str, items: list[Example]) -> int:
     import torch
 
     edited, module, local = 0, steps.task(name), models.local.load(str(p.base_model))
-    limit = {"word_sorting": 1024}.get(name, 512)
+    limit, said = {"word_sorting": 1024}.get(name, 512), max(feedback_budgets(items, p.feedback))
     for sample in range(p.attempts):
         torch.manual_seed(sample)
         for at in range(0, len(items), 4):
             batch = items[at : at + 4]
             texts = _plain(local, [conversation(name, item.question) for item in batch], limit, p.attempt_temperature)
             for item, text in zip(batch, texts, strict=True):
-                _plain(local, [conversation(name, item.question, text)], FEEDBACK_TOKENS, 0.0)
+                _plain(local, [conversation(name, item.question, text)], said, 0.0)
                 verdict = module.check(item.question, text)
                 if not verdict.correct and verdict.readable:
                     steps.repair(module, item.question, text, verdict)

@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Callable
 from typing import Any
 
 import make_reasoning
@@ -22,8 +23,9 @@ CELLS = {
 """How often each cell is drawn: long answers cost the most, and a fact is a fact in a short one too."""
 Drawn = tuple[list[Message], list[bool]]
 """A conversation, and which of its answers are learned."""
-Sample = tuple[list[int], list[int]]
-"""Token ids, and labels: the same ids if they are learned, else -100."""
+Sample = tuple[list[int], list[int], list[float]]
+"""Token ids, labels (the same ids if they are learned, else -100), and weights in the loss."""
+Weigh = Callable[[str, list[tuple[int, int]]], list[float]]
 
 
 def held_out() -> set[str]:
@@ -118,27 +120,36 @@ def draw_sums(rng: random.Random) -> Drawn:
 DRILLS = {"copy": draw_copy, "letters": draw_letters, "sums": draw_sums}
 
 
-def encode(drawn: list[Drawn], tokenizer: Any) -> list[Sample]:
-    """The chat template's ids, turn by turn, with labels on the answers that are learned and their end tokens."""
-    read = iter(tokenizer([t["content"] for turns, _ in drawn for t in turns], add_special_tokens=False)["input_ids"])
+def encode(drawn: list[Drawn], tokenizer: Any, weigh: Weigh | None = None) -> list[Sample]:
+    """The chat template's ids, turn by turn, with labels on the answers that are learned and their end tokens.
+
+    ``weigh`` gives the weight of each token of a text from the places of its tokens; without it all weigh the same."""
+    texts = [turn["content"] for turns, _ in drawn for turn in turns]
+    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    read = iter(zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True))
     role = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("user", "assistant")}
     samples = []
     for turns, learned in drawn:
         ids: list[int] = []
         labels: list[int] = []
+        weights: list[float] = []
         wanted = iter(learned)
         for turn in turns:
             answer = turn["role"] == "assistant"
-            body = next(read) + [tokenizer.eos_token_id] * answer
+            text, body, places = next(read)
+            body = body + [tokenizer.eos_token_id] * answer
             ids += [role[turn["role"]], *body]
             labels += [-100, *(body if answer and next(wanted) else [-100] * len(body))]
-        samples.append((ids, labels))
+            weights += [1.0, *(weigh(text, places) if weigh else [1.0] * len(places)), *[1.0] * answer]
+        samples.append((ids, labels, weights))
     return samples
 
 
-def padded(batch: list[Sample], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(len(ids) for ids, _ in batch)
-    ids, labels = torch.full((len(batch), longest), pad), torch.full((len(batch), longest), -100)
-    for row, (tokens, learned) in enumerate(batch):
-        ids[row, : len(tokens)], labels[row, : len(tokens)] = torch.tensor(tokens), torch.tensor(learned)
-    return ids, labels
+def padded(batch: list[Sample], pad: int) -> tuple[torch.Tensor, ...]:
+    """Ids, labels and weights of a batch, (rows, longest) each."""
+    longest = max(len(ids) for ids, *_ in batch)
+    whole = [torch.full((len(batch), longest), fill) for fill in (pad, -100, 0.0)]
+    for row, sample in enumerate(batch):
+        for tensor, values in zip(whole, sample, strict=True):
+            tensor[row, : len(values)] = torch.tensor(values)
+    return tuple(whole)

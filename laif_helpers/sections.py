@@ -151,6 +151,9 @@ class RepairSection(Section):
     mix: Annotated[list[float], Listed] = Field(
         [1.5, 1.0, 1.0], description="repairs : right at once : gold, in the training set"
     )
+    feedback: Literal["verdict", "worked"] = Field(
+        "verdict", description="on an attempt: the verdict alone, or what checks each step before it"
+    )
     feedback_weight: float = Field(1.5, gt=0, description="weight in the loss, from the feedback on")
     learn_attempts: bool = Field(False, description="the wrong attempt of a repair carries loss too")
     wrong_steps: Literal["repair", "leave_out"] = Field(

@@ -11,9 +11,10 @@ import pytest
 from step_mutations import mutants
 
 from laif_helpers import benchmarks
-from laif_helpers.graders import steps
-from laif_helpers.graders.steps import logical_deduction, word_sorting
+from laif_helpers.graders import arithmetic, steps
+from laif_helpers.graders.steps import logical_deduction, long_way, word_sorting
 from laif_helpers.paths import ROOT
+from laif_helpers.tripost.trajectories import feedback
 
 SUMS = "((7 - -1 + -1 + -4) - (-7 + 7 * 3 * -9)) ="
 RIGHT = """(1) This equation can be written as "(A - B)", where A = (7 - -1 + -1 + -4) and B = (-7 + 7 * 3 * -9).
@@ -315,6 +316,60 @@ def test_feedback_says_what_the_verdict_says_and_is_read_back(name: str) -> None
         assert (read.correct, read.step) == (False, verdict.step)
     for unreadable in ("", "It is correct.", "In step (2) something is off.", "correct " * 1000):
         assert steps.read_feedback(unreadable).correct is None
+
+
+def test_each_operation_worked_out_the_long_way_ends_in_its_value() -> None:
+    rng = random.Random(4)
+    for _ in range(3000):
+        left, right = (rng.randint(-(10 ** rng.randint(1, 4)), 10 ** rng.randint(1, 4)) for _ in "ab")
+        found = long_way.Operation(left, rng.choice("+-*"), right, written=7)
+        facts = re.findall(r"(?<![-(\d])([\d+*-]+)=(\d+)", found.checked)
+        assert all(arithmetic.worth(arithmetic.parse(sum)) == int(value) for sum, value in facts), found.checked
+        assert found.checked.endswith(f"{found.value} / 7 {'yes' if found.value == 7 else 'no'}")
+        large = max(abs(left), abs(right)) > 9 and 0 not in (left, right)
+        assert bool(facts) == (large and not (found.operator == "*" and 1 in (abs(left), abs(right))))
+    assert long_way.work(86, "*", -67).startswith("-(86*67) 6*7=42 8*7+4=60 602, 6*6=36 8*6+3=51 5160, 2+0=2")
+    assert long_way.work(11, "+", -40) == "-(40-11) 10-1=9 3-1=2"
+
+
+def test_a_worked_check_goes_as_far_as_the_first_wrong_step_and_stands_before_the_verdict() -> None:
+    sums, lists = steps.task("multistep_arithmetic"), steps.task("word_sorting")
+    wrong = RIGHT.replace("(21 * -9)) = (-7 + -189) = -196", "(21 * -9)) = (-7 + -179) = -186")
+    worked = steps.worked(sums, SUMS, wrong, check("multistep_arithmetic", SUMS, wrong))
+    assert worked.splitlines() == [
+        "(2) (7 - -1): 8 / 8 yes, (8 + -1): 7 / 7 yes, (7 + -4): 3 / 3 yes",
+        "(3) (7 * 3): 21 / 21 yes, (21 * -9): -(21*9) 1*9=9 2*9=18 -189 / -179 no",
+    ]
+    whole = steps.worked(sums, SUMS, RIGHT, check("multistep_arithmetic", SUMS, RIGHT))
+    assert whole.endswith("(4) (3 - -196): (3+196) 3+6=9 0+9=9 0+1=1 199 / 199 yes")
+    question = "Sort the following words alphabetically:\nList: hawk range silver"
+    attempt = '(1) The first letter: "hawk"="h" (8), "range"="r" (18), "silver"="s" (19).\n'
+    attempt += '(2) We now have: (8) "hawk" < (18) "range" < (18) "range".'
+    found = steps.worked(lists, question, attempt, check("word_sorting", question, attempt))
+    assert found == '(2) "hawk" yes, "range" no'
+
+
+@pytest.mark.parametrize("name", ["multistep_arithmetic", "word_sorting"])
+def test_a_worked_check_says_no_where_the_verdict_does_and_is_read_back(name: str) -> None:
+    module, found = steps.task(name), Counter[bool]()
+    for example in benchmarks.get(name).load("test")[:12]:
+        praise = feedback("worked", name, example.question, example.rationale)
+        assert steps.read_feedback(praise).correct is True and not re.search(r" no$", praise, re.M)
+        for mutant in mutants(name, example.question, random.Random(3)):
+            verdict = module.check(example.question, mutant.text)
+            said = feedback("worked", name, example.question, mutant.text)
+            assert (steps.read_feedback(said).correct, steps.read_feedback(said).step) == (False, verdict.step)
+            lines = said.splitlines()[:-1]
+            assert not any(line.endswith(" no") for line in lines[:-1])
+            found[bool(lines) and lines[-1].endswith(" no") and lines[-1].startswith(f"({verdict.step})")] += 1
+    assert found[True] > 10
+
+
+def test_a_wrong_product_is_wrong_although_zero_times_it_is_right() -> None:
+    question = "((5 * -1 * 0 - -4) - (2 + 1 + 1)) ="
+    gold = steps.write(steps.task("multistep_arithmetic").solve(steps.task("multistep_arithmetic").read(question)))
+    verdict = check("multistep_arithmetic", question, gold.replace("((-5 * 0) - -4)", "((-2 * 0) - -4)"))
+    assert (verdict.correct, verdict.step, verdict.quote) == (False, "2", "(5 * -1) = -2")
 
 
 def test_the_solver_agrees_with_every_public_item_that_it_reads() -> None:

@@ -108,6 +108,36 @@ def test_wrong_attempts_are_repaired_and_mixed_in_the_shares_asked_for(target: C
     assert trained == {row["id"] for row in rows if row["source"] == "repair"}
 
 
+def test_feedback_that_works_each_step_out_is_taught_and_has_the_room_it_takes(
+    target: Callable[[Answer], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, limits = "word_sorting", list[int]()
+
+    def slips(question: str, turns: list[Message], sample: int) -> str:
+        first, rest = solved(question, name).split("\n", 1)
+        one, other, *_ = steps.task(name).read(question)
+        return f"{first}\n{rest if sample else rest.replace(one, other)}"
+
+    target(slips)
+    generate = models.generate
+    p = parameters(benchmarks=[name], in_domain=[name], feedback="worked", attempts=2, limit=6)
+
+    def limited(*asked: Any, **how: Any) -> list[Completion]:
+        limits.append(min(how["max_new_tokens"]))
+        return generate(*asked, **how)
+
+    monkeypatch.setattr(models, "generate", limited)
+    _, rows = collected(p)
+    sources = {row["source"]: row["messages"] for row in rows}
+    assert set(sources) == {"repair", "right", "gold"}
+    for source, turns in sources.items():
+        check, *_, verdict = turns[3]["content"].splitlines()
+        assert check.startswith('(2) "') and check.endswith(" no") is (source == "repair")
+        assert steps.read_feedback(verdict).correct is (source != "repair")
+    verdicts = tripost.feedback_budgets(benchmarks.get(name).load("test")[:1], "verdict")
+    assert limits[1] > 2 * verdicts[0]
+
+
 def test_the_wrong_attempt_is_learned_only_if_asked_for(target: Callable[[Answer], None]) -> None:
     target(weak)
     _, rows = collected(parameters(learn_attempts=True, feedback_weight=2))

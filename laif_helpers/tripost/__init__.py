@@ -30,9 +30,9 @@ from laif_helpers.tripost.trajectories import (
     Trajectory,
     conversation,
     editable,
+    feedback,
 )
 
-FEEDBACK_TOKENS = 160
 CHARACTERS_A_TOKEN = 2.5
 """Digits and short words: a repair record's tokens are estimated with this, and counted by the training."""
 
@@ -57,11 +57,21 @@ def questions(p: StageParameters) -> dict[str, list[Example]]:
 
 def budgets(items: Sequence[Example]) -> list[int]:
     """New tokens that an answer to each item may take: what its bucket's longest gold answer takes, and some."""
+    return _limits(items, [item.rationale for item in items], 64)
+
+
+def feedback_budgets(items: Sequence[Example], style: str) -> list[int]:
+    """The same for feedback on an answer: a verdict names a step, a part of it and a reason beside the praise."""
+    praise = [feedback(style, item.benchmark, item.question, item.rationale) for item in items]
+    return _limits(items, praise, 110)
+
+
+def _limits(items: Sequence[Example], texts: Sequence[str], more: int) -> list[int]:
     longest: dict[str, int] = {}
-    for item in items:
+    for item, text in zip(items, texts, strict=True):
         bucket = str(item.fields["bucket"])
-        longest[bucket] = max(longest.get(bucket, 0), len(item.rationale))
-    return [int(0.8 * longest[str(item.fields["bucket"])]) + 64 for item in items]
+        longest[bucket] = max(longest.get(bucket, 0), len(text))
+    return [int(0.8 * longest[str(item.fields["bucket"])]) + more for item in items]
 
 
 def collect(p: StageParameters, items: dict[str, list[Example]]) -> list[Trajectory]:
@@ -79,8 +89,8 @@ def collect(p: StageParameters, items: dict[str, list[Example]]) -> list[Traject
         drawn = [(item, sample) for item in listed for sample in range(p.attempts)]
         drawn_trajectories = [_trajectory(name, *of, answer.text) for of, answer in zip(drawn, done, strict=True)]
         asked = [conversation(name, each.question, each.attempt) for each in drawn_trajectories]
-        feedback = ask(asked, max_new_tokens=FEEDBACK_TOKENS)
-        found += [_with_feedback(each, answer.text) for each, answer in zip(drawn_trajectories, feedback, strict=True)]
+        said = ask(asked, max_new_tokens=feedback_budgets([item for item, _ in drawn], p.feedback))
+        found += [_with_feedback(each, answer.text) for each, answer in zip(drawn_trajectories, said, strict=True)]
     return _once(found)
 
 

@@ -11,7 +11,7 @@ from laif_helpers.instructors.chat import Asked
 from laif_helpers.instructors.spending import Quote, dollars, notes
 from laif_helpers.lessons import CHARS_PER_TOKEN_RANGE
 from laif_helpers.recipe import StageParameters
-from laif_helpers.tripost.trajectories import Trajectory, Update, conversation, editable
+from laif_helpers.tripost.trajectories import Trajectory, Update, conversation, editable, feedback
 
 INSTRUCTION = (
     "You correct step by step answers. You get a question, an answer and feedback that names its first wrong step. "
@@ -30,7 +30,7 @@ def improve(found: Sequence[Trajectory], p: StageParameters) -> dict[str, list[U
     if p.instructor == "symbolic":
         raise ValueError("instructor symbolic writes no updates; set instructor: scripted, or llm")
     if p.instructor == "scripted":
-        return {each.id: [_scripted(each)] for each in found}
+        return {each.id: [_scripted(each, p.feedback)] for each in found}
     updates: dict[str, list[Update]] = {each.id: [] for each in found}
     if p.quote_only:
         return updates
@@ -38,7 +38,9 @@ def improve(found: Sequence[Trajectory], p: StageParameters) -> dict[str, list[U
     for _ in range(p.updates):
         asked = {each.id: _request(each, updates[each.id], p) for each in open_ones}
         texts = _ask(list(asked.values()), p, found)
-        open_ones = [each for each in open_ones if _added(each, updates[each.id], texts.get(asked[each.id].key, ""))]
+        open_ones = [
+            each for each in open_ones if _added(each, updates[each.id], texts.get(asked[each.id].key, ""), p.feedback)
+        ]
         if not open_ones:
             break
     return updates
@@ -59,12 +61,11 @@ def quote(found: Sequence[Trajectory], p: StageParameters) -> Quote:
     return Quote(name, len(wanted), 0, inputs, outputs, usd, tuple(notes(p, len(wanted), usd)), METHOD)
 
 
-def _scripted(trajectory: Trajectory) -> Update:
+def _scripted(trajectory: Trajectory, style: str) -> Update:
     module, verdict = steps.task(trajectory.benchmark), Verdict(**trajectory.verdict)
     text = steps.repair(module, trajectory.question, trajectory.attempt, verdict)
-    return Update(
-        steps.feedback(trajectory.attempt, verdict), text, module.check(trajectory.question, text).correct, "scripted"
-    )
+    said = feedback(style, trajectory.benchmark, trajectory.question, trajectory.attempt)
+    return Update(said, text, module.check(trajectory.question, text).correct, "scripted")
 
 
 def _last(trajectory: Trajectory, updates: list[Update]) -> tuple[str, Verdict]:
@@ -73,22 +74,24 @@ def _last(trajectory: Trajectory, updates: list[Update]) -> tuple[str, Verdict]:
 
 
 def _request(trajectory: Trajectory, updates: list[Update], p: StageParameters) -> Asked:
-    text, verdict = _last(trajectory, updates)
-    turns = conversation(trajectory.benchmark, trajectory.question, text, steps.feedback(text, verdict))
+    text, _ = _last(trajectory, updates)
+    said = feedback(p.feedback, trajectory.benchmark, trajectory.question, text)
+    turns = conversation(trajectory.benchmark, trajectory.question, text, said)
     words = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns[:-1])
     messages = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": words}]
     settings: dict[str, Any] = {"model": p.instructor_model, "url": p.instructor_url, "seed": p.seed}
     return Asked(ledger.key_of(messages, settings), trajectory.benchmark, messages)
 
 
-def _added(trajectory: Trajectory, updates: list[Update], text: str) -> bool:
+def _added(trajectory: Trajectory, updates: list[Update], text: str, style: str) -> bool:
     """Add an update; whether another one is worth asking for."""
     before, verdict = _last(trajectory, updates)
     kept = steps.lines(before)[: verdict.kept]
     if not text.strip() or steps.lines(text)[: verdict.kept] != kept:
         return False
     after = steps.task(trajectory.benchmark).check(trajectory.question, text)
-    updates.append(Update(steps.feedback(before, verdict), text.strip(), after.correct, "llm"))
+    said = feedback(style, trajectory.benchmark, trajectory.question, before)
+    updates.append(Update(said, text.strip(), after.correct, "llm"))
     return after.readable and not after.correct and after.kept >= verdict.kept
 
 

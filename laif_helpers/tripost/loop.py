@@ -15,8 +15,8 @@ from laif_helpers.models import kept
 from laif_helpers.models.kept import Ask
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Completion, Example, write_jsonl
-from laif_helpers.tripost import FEEDBACK_TOKENS, budgets
-from laif_helpers.tripost.trajectories import conversation
+from laif_helpers.tripost import budgets, feedback_budgets
+from laif_helpers.tripost.trajectories import conversation, feedback
 
 Row = dict[str, Any]
 
@@ -44,22 +44,24 @@ def measured(p: StageParameters) -> dict[str, list[Row]]:
         path = p.folder.repairs(name, p.test_split)
         partial_answers = path.with_name(f".{path.stem}.partial")
         ask: Ask = partial(kept.generate, partial_answers, p.model, **p.asking)
-        done = run(ask, items, updates=p.updates)
-        found[name] = rows(done, at_equal_tokens(ask, done), injected_found(ask, items), repaired_if_told(ask, done))
+        done = run(ask, items, updates=p.updates, style=p.feedback)
+        told = repaired_if_told(ask, done, p.feedback)
+        found[name] = rows(done, at_equal_tokens(ask, done), injected_found(ask, items, p.feedback), told)
         write_jsonl(path, found[name])
         partial_answers.unlink(missing_ok=True)
     return found
 
 
-def run(ask: Ask, items: Sequence[Example], *, updates: int) -> list[Repair]:
-    """Greedy loops over all items at once, at most ``updates`` updates each. All items are of one benchmark."""
+def run(ask: Ask, items: Sequence[Example], *, updates: int, style: str = "verdict") -> list[Repair]:
+    """Greedy loops over all items at once, at most ``updates`` updates each. All items are of one benchmark.
+    ``style`` of the feedback that the model was taught: it takes more tokens if it works each step out."""
     repairs = [Repair(item) for item in items]
     for _ in range(updates + 1):
         open_ones = [repair for repair in repairs if not repair.stopped]
-        _turn(ask, open_ones)
+        _turn(ask, open_ones, style)
         for repair in open_ones:
             repair.first_tokens = repair.first_tokens or repair.tokens
-        _turn(ask, open_ones)
+        _turn(ask, open_ones, style)
         for repair in open_ones:
             read = steps.read_feedback(repair.turns[-1])
             repair.stopped = {True: "says it is right", None: "feedback unreadable", False: ""}[read.correct]
@@ -68,15 +70,16 @@ def run(ask: Ask, items: Sequence[Example], *, updates: int) -> list[Repair]:
     return repairs
 
 
-def _turn(ask: Ask, repairs: Sequence[Repair]) -> None:
+def _turn(ask: Ask, repairs: Sequence[Repair], style: str) -> None:
     """The next answer or feedback of each. A model sees its last answer alone, as in what it was trained on."""
-    feedback = bool(repairs and len(repairs[0].turns) % 2)
-    seen = [repair.turns[-1:] if feedback else repair.turns[-2:] for repair in repairs]
+    judging = bool(repairs and len(repairs[0].turns) % 2)
+    seen = [repair.turns[-1:] if judging else repair.turns[-2:] for repair in repairs]
     prompts = [
         conversation(repair.example.benchmark, repair.example.question, *texts)
         for repair, texts in zip(repairs, seen, strict=True)
     ]
-    limits = [FEEDBACK_TOKENS] * len(repairs) if feedback else budgets([repair.example for repair in repairs])
+    items = [repair.example for repair in repairs]
+    limits = feedback_budgets(items, style) if judging else budgets(items)
     for repair, done in zip(repairs, ask(prompts, max_new_tokens=limits), strict=True):
         repair.turns.append(done.text)
         repair.tokens += done.new_tokens
@@ -107,19 +110,19 @@ def _samples(item: Example, done: Sequence[Completion]) -> Row:
     return {"k": len(done), "majority": majority, "best": best, "sample_tokens": tokens}
 
 
-def injected_found(ask: Ask, items: Sequence[Example], seed: int = 0) -> list[bool]:
+def injected_found(ask: Ask, items: Sequence[Example], style: str = "verdict", seed: int = 0) -> list[bool]:
     """Of one error put into each item's gold answer: whether the model's feedback names its step."""
     rng = random.Random(seed)
     drawn = [rng.choice(list(mutants(item.benchmark, item.question, rng))) for item in items]
     prompts = [
         conversation(item.benchmark, item.question, answer.text) for item, answer in zip(items, drawn, strict=True)
     ]
-    feedback = ask(prompts, max_new_tokens=FEEDBACK_TOKENS)
-    read = [steps.read_feedback(done.text) for done in feedback]
+    said = ask(prompts, max_new_tokens=feedback_budgets(items, style))
+    read = [steps.read_feedback(done.text) for done in said]
     return [answer.correct is False and answer.step == mutant.step for answer, mutant in zip(read, drawn, strict=True)]
 
 
-def repaired_if_told(ask: Ask, repairs: Sequence[Repair]) -> list[bool | None]:
+def repaired_if_told(ask: Ask, repairs: Sequence[Repair], style: str = "verdict") -> list[bool | None]:
     """Whether the update of a wrong first answer is right if the verifier writes the feedback on it; None if the first
     answer is right or unreadable. It tells a model that cannot find its errors from one that cannot mend them."""
     told: list[bool | None] = [None] * len(repairs)
@@ -129,7 +132,8 @@ def repaired_if_told(ask: Ask, repairs: Sequence[Repair]) -> list[bool | None]:
         verdict = steps.task(item.benchmark).check(item.question, text)
         if verdict.readable and not verdict.correct:
             wrong.append(at)
-            prompts.append(conversation(item.benchmark, item.question, text, steps.feedback(text, verdict)))
+            said = feedback(style, item.benchmark, item.question, text)
+            prompts.append(conversation(item.benchmark, item.question, text, said))
     items = [repairs[at].example for at in wrong]
     done = ask(prompts, max_new_tokens=budgets(items))
     for at, item, update in zip(wrong, items, done, strict=True):
@@ -148,15 +152,15 @@ def _row(repair: Repair, sampled: Row, found: bool, told: bool | None) -> Row:
     item, check = repair.example, steps.task(repair.example.benchmark).check
     grade = benchmarks.get(item.benchmark).grade
     verdicts = [check(item.question, text) for text in repair.answers]
-    feedback = [steps.read_feedback(text) for text in repair.turns[1::2]]
+    said = [steps.read_feedback(text) for text in repair.turns[1::2]]
     return {
         **{"id": item.id, "benchmark": item.benchmark, **{key: item.fields[key] for key in ("bucket", "seen")}},
         **{key: getattr(repair, key) for key in ("turns", "stopped", "tokens", "first_tokens")},
         "right": [grade(item, text).correct for text in repair.answers],
         "steps_right": [verdict.correct for verdict in verdicts],
         "wrong_step": [verdict.step for verdict in verdicts],
-        "blamed": [None if read.correct is None else not read.correct for read in feedback],
-        "blamed_step": [read.step for read in feedback],
+        "blamed": [None if read.correct is None else not read.correct for read in said],
+        "blamed_step": [read.step for read in said],
         **sampled,
         "injected_found": found,
         "repaired_if_told": told,

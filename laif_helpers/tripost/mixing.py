@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from laif_helpers import benchmarks
-from laif_helpers.graders import steps
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Example, Grade
-from laif_helpers.tripost.trajectories import RIGHT, UNREADABLE, Trajectory, conversation
+from laif_helpers.tripost.trajectories import RIGHT, UNREADABLE, Trajectory, conversation, feedback
 
 
 def records(found: list[Trajectory], items: dict[str, list[Example]], p: StageParameters) -> list[dict[str, Any]]:
@@ -35,18 +34,17 @@ def _row(
     return {"id": source_item.id, "benchmark": source_item.benchmark, "source": source, "messages": turns}
 
 
-def _chain(trajectory: Trajectory) -> list[str]:
+def _chain(trajectory: Trajectory, style: str) -> list[str]:
     """Attempt, feedback, update, …, and the last feedback, which says that all is right."""
     texts = [trajectory.attempt]
     for update in trajectory.updates:
         texts += [update.feedback, update.text]
-    module = steps.task(trajectory.benchmark)
-    return [*texts, steps.feedback(texts[-1], module.check(trajectory.question, texts[-1]))]
+    return [*texts, feedback(style, trajectory.benchmark, trajectory.question, texts[-1])]
 
 
 def _repairs(trajectory: Trajectory, p: StageParameters) -> list[dict[str, Any]]:
     """A record for each edit: the wrong answer, its feedback and the next answer."""
-    texts, weight = _chain(trajectory), p.feedback_weight
+    texts, weight = _chain(trajectory, p.feedback), p.feedback_weight
     first = float(p.learn_attempts)
     return [
         _row(trajectory, "repair", texts[at : at + 3], (first, weight, weight)) for at in range(0, len(texts) - 2, 2)
@@ -67,12 +65,16 @@ def _tripost(here: list[Trajectory], listed: list[Example], p: StageParameters, 
         rng.shuffle(right)
     kept = right[: int(min(shares[1], most[1]))]
     gold = rng.sample(listed, int(min(shares[2], most[2], len(listed))))
-    return repairs + [_row(each, "right", _chain(each)[-2:], (1.0, 1.0)) for each in kept] + [_gold(e) for e in gold]
+    return (
+        repairs
+        + [_row(each, "right", _chain(each, p.feedback)[-2:], (1.0, 1.0)) for each in kept]
+        + [_gold(e, p.feedback) for e in gold]
+    )
 
 
-def _gold(example: Example) -> dict[str, Any]:
-    verdict = steps.task(example.benchmark).check(example.question, example.rationale)
-    return _row(example, "gold", (example.rationale, steps.feedback(example.rationale, verdict)), (1.0, 1.0))
+def _gold(example: Example, style: str) -> dict[str, Any]:
+    praise = feedback(style, example.benchmark, example.question, example.rationale)
+    return _row(example, "gold", (example.rationale, praise), (1.0, 1.0))
 
 
 def _read(here: list[Trajectory], listed: list[Example]) -> dict[str, Grade]:
@@ -103,7 +105,7 @@ def _lmsi(here: list[Trajectory], listed: list[Example], p: StageParameters, rng
 def _critique(here: list[Trajectory], listed: list[Example], p: StageParameters, rng: random.Random) -> list[Any]:
     """Feedback alone, on right and wrong attempts."""
     readable = [each for each in here if each.status == "kept" and each.outcome != UNREADABLE]
-    rows = [_row(each, "critique", _chain(each)[:2], (0.0, p.feedback_weight)) for each in readable]
+    rows = [_row(each, "critique", _chain(each, p.feedback)[:2], (0.0, p.feedback_weight)) for each in readable]
     return rng.sample(rows, min(len(rows), p.budget))
 
 

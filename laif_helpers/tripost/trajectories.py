@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from laif_helpers import benchmarks
+from laif_helpers.graders import steps
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Message
 
@@ -61,6 +62,14 @@ def editable(trajectory: Trajectory, p: StageParameters) -> bool:
 
 CHECK = "Is every step of this answer right?"
 REPAIR = "Write the answer again: keep the steps before the wrong one, and do the rest anew."
+
+
+def feedback(style: str, benchmark: str, question: str, text: str) -> str:
+    """What a model is taught to say of an answer: the verdict; in the style ``worked``, behind a check of each step."""
+    module = steps.task(benchmark)
+    verdict = module.check(question, text)
+    working = steps.worked(module, question, text, verdict) if style == "worked" else ""
+    return f"{working}\n{steps.feedback(text, verdict)}".lstrip()
 
 
 def conversation(benchmark: str, question: str, *texts: str) -> list[Message]:

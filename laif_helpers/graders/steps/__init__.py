@@ -197,6 +197,14 @@ class Feedback:
     quote: str = ""
 
 
+def worked(module: Any, question: str, attempt: str, verdict: Verdict) -> str:
+    """What checking the attempt's lines up to the first wrong one takes, in the task's own form; "" for a task without
+    one. It stands before the verdict, so that a model computes what it then says."""
+    check = getattr(module, "working", None)
+    found = lines(attempt) if verdict.correct else lines(attempt)[: verdict.kept + 1]
+    return "\n".join(check(module.read(question), found)) if check and verdict.readable else ""
+
+
 def feedback(attempt: str, verdict: Verdict) -> str:
     """The verdict as the line of feedback that a model is taught to write."""
     labels = [line[1 : line.index(")")] for line in lines(attempt)[: verdict.kept] if ")" in line]
@@ -211,8 +219,8 @@ def feedback(attempt: str, verdict: Verdict) -> str:
 
 
 def read_feedback(text: str) -> Feedback:
-    """What a model's feedback says, from its fixed form alone."""
-    text = " ".join(text.split())
+    """What a model's feedback says, from its fixed form alone; lines that work a step out say nothing by themselves."""
+    text = " ".join(" ".join(line for line in text.splitlines() if not line.startswith("(")).split())
     wrong = _WRONG.search(text)
     if wrong:
         return Feedback(False, wrong[1], wrong[2])

@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from laif_helpers.graders import steps
 from laif_helpers.graders.arithmetic import OPERATIONS
 from laif_helpers.graders.steps import FINAL, MAX_NUMBER, Fault, Step
+from laif_helpers.graders.steps.long_way import Operation, operation
 
 Tree = Any
 """An integer, a letter, or ``(left, operator, right)``."""
@@ -208,16 +210,21 @@ def _combine(item: Item, text: str) -> Fault | None:
 
 def _chain(parts: list[str]) -> Fault | None:
     """Whether each part equals the one before it, and the last one is a number."""
-    before = 0
+    before, tree = 0, None
     for at, part in enumerate(parts):
+        above = tree
         try:
-            value = evaluate(parse(part))
+            tree = parse(part)
+            value = evaluate(tree)
         except ValueError as error:
             large = isinstance(error, TooLarge)
             return Fault("too_large" if large else "malformed", part.strip(), f"it holds {error}", not large)
         if at and value != before:
             pair = f"{parts[at - 1].strip()} = {part.strip()}"
             return Fault("arithmetic", pair, f"{before} is not equal to {value}")
+        # a wrong product times 0 changes nothing
+        if (step := operation(above, tree)) and step.value != step.written:
+            return Fault("arithmetic", f"{step} = {step.written}", f"{step.value} is not equal to {step.written}")
         if at and not _follows(parts[at - 1], part):
             return Fault("invented", part.strip(), "it has numbers that no step from the part before gives")
         before = value
@@ -233,6 +240,33 @@ def _follows(before: str, after: str) -> bool:
     """
     old, new = (Counter(map(int, re.findall(r"\d+", part))) for part in (before, after))
     return (new - old).total() <= old.total() - new.total()
+
+
+def working(item: Item, found: list[str]) -> Iterator[str]:
+    """Each operation of the lines' chains, worked out the long way, beside what the chain has in its place, up to the
+    first that differs: ``(2) (11 + -40): -(40-11) 10-1=9 3-1=2 -29 / -39 no``."""
+    for line in found:
+        label, _, text = line.partition(" ")
+        group, combined = _CALCULATE.fullmatch(text), _COMBINE.fullmatch(text)
+        parts = group[2].split(" = ") if group else combined[1].split(" = ")[1:] if combined else []
+        if checks := [step.checked for step in _operations(parts)]:
+            yield f"{label} {', '.join(checks)}"
+
+
+def _operations(parts: list[str]) -> Iterator[Operation]:
+    """The operations of a chain, up to the first wrong one, or the first part that takes several at once."""
+    for one, other in pairwise(parts):
+        try:
+            before, after = parse(one), parse(other)
+        except ValueError:
+            return
+        if before != after:
+            step = operation(before, after)
+            if not step:
+                return
+            yield step
+            if step.value != step.written:
+                return
 
 
 check = partial(steps.verify, read, solve, judge)

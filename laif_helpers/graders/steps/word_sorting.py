@@ -6,6 +6,8 @@ own, ``(3)``, ``(3.1)`` …, and so on. Letters are numbered from a = 1; the pla
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, pairwise
@@ -207,6 +209,21 @@ def _judge_words(found: list[str], wanted: tuple[str, ...]) -> Fault | None:
         listed = ", ".join(f'"{word}"' for word in left)
         return Fault("missing_word", " ".join(found), f"the words {listed} are missing")
     return None
+
+
+def working(words: tuple[str, ...], found: list[str]) -> Iterator[str]:
+    """For each line that orders words, whether each word that belongs there stands in it once, up to the first that
+    does not: ``(2) "hawk" yes, "range" no``."""
+    parts = {step.label: step.data for step in solve(words) if step.data.kind in ("groups", "hence", "final")}
+    for line in found:
+        label, _, text = line.removeprefix("(").partition(") ")
+        if label in parts:
+            there = Counter(re.findall("[a-z]+", text.partition(":" if ":" in text else "have")[2]))
+            said = [f'"{word}" {"yes" if there[word] == 1 else "no"}' for word in parts[label].words]
+            wrong = next((at for at, each in enumerate(said) if each.endswith("no")), None)
+            yield f"({label}) {', '.join(said[: None if wrong is None else wrong + 1])}"
+            if wrong is not None:
+                return
 
 
 check = partial(steps.verify, read, solve, judge)
