@@ -232,8 +232,8 @@ def wait_or_raise(error: Any, attempt: int, model: str, url: str) -> float:
     refused = status is not None and 400 <= status < 500 and status not in {408, 409, 425, 429, 498, 499}
     if refused or _account_is_empty(error):
         mend = "request_options can add a parameter, rename it or leave it out, and max_new_tokens bounds an answer"
-        mend = "the account wants credit" if status in {402, 429} or _account_is_empty(error) else mend
-        raise ServerError(f"{who} refuses the request ({status}: {words}); {mend}{keyless()}") from None
+        mend = "the account wants credit" if status in {402, 429} or _account_is_empty(error) else mend + keyless()
+        raise ServerError(f"{who} refuses the request ({status}: {words}); {mend}") from None
     if attempt >= MAX_ATTEMPTS:
         raise ServerError(
             f"{who} failed {attempt} times on one request (last: {status or type(_root(error)).__name__}: {words}); "
