@@ -76,9 +76,9 @@ def _shapes(folder: Path) -> dict[str, list[int]]:
         return {name: part["shape"] for name, part in header.items() if name != "__metadata__"}
     if not (old := folder / "adapter_model.bin").is_file():
         return {}
-    import torch
+    from transformers.modeling_utils import load_state_dict
 
-    return {name: list(part.shape) for name, part in torch.load(old, map_location="meta", weights_only=True).items()}
+    return {name: list(part.shape) for name, part in load_state_dict(old, map_location="meta").items()}
 
 
 def adapted(model: Any, folder: str, **options: Any) -> Any:
