@@ -97,7 +97,7 @@ ROUNDS = (Settings(), SECOND, THIRD, FOURTH, FIFTH, SIXTH)
 """A round goes on with the weights of the one before, other problems and more kinds of drill. From the second on the
 words' vectors get no gradient any more. The third has mostly word sorting, the fourth mostly arithmetic: after two
 rounds with both alike often, a list of four to seven words was sorted 11 times in 100. In the fifth feedback is worked
-out (``tripost_checks``); its drills, 45 % at first, fall to 18 % over its first 48 blocks."""
+out (``tripost_checks``); its drills, 45 % at first, fall to 18 % over its first 48 blocks. The sixth has fewer of them."""
 
 
 def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]) -> Iterator[list[Sample]]:
@@ -222,8 +222,8 @@ what it knows of errors comes from errors that a script put in. It is good for n
 
 Its conversations lie in the seen buckets of `word_sorting` and `multistep_arithmetic`, none of them a question of a
 split; half of them (three in ten in the last two rounds) hold an attempt with an error, its feedback and its repair;
-the attempt itself is not learned. Beside them it repeats lists of words, spells them and does single sums. In the fifth
-round its feedback checks each step before the verdict: sums digit by digit, lists word by word.
+the attempt itself is not learned. Beside them it repeats lists of words, spells them and does single sums. From the
+fifth round on its feedback checks each step before the verdict: sums digit by digit, lists word by word.
 
 | round | steps | tokens | conversations | peak learning rate | seed | processor seconds |
 |---|---|---|---|---|---|---|
@@ -231,7 +231,7 @@ round its feedback checks each step before the verdict: sums digit by digit, lis
 
 AdamW (0.9, 0.95), at most 1,000 tokens a step, 2,000 from the third round on; the learning rate falls to 0 over the
 last 30 % of the first round and 60 % of the others. The third round is mostly word sorting, the fourth mostly
-arithmetic, the fifth both.
+arithmetic, the last two both.
 
 | test items | N | first answer right | 95 % interval | last answer right |
 |---|---|---|---|---|
