@@ -97,7 +97,8 @@ ROUNDS = (Settings(), SECOND, THIRD, FOURTH, FIFTH, SIXTH)
 """A round goes on with the weights of the one before, other problems and more kinds of drill. From the second on the
 words' vectors get no gradient any more. The third has mostly word sorting, the fourth mostly arithmetic: after two
 rounds with both alike often, a list of four to seven words was sorted 11 times in 100. In the fifth feedback is worked
-out (``tripost_checks``); its drills, 45 % at first, fall to 18 % over its first 48 blocks. The sixth has fewer of them."""
+out (``tripost_checks``); its drills, 45 % at first, fall to 18 % over its first 48 blocks. The sixth has
+fewer."""
 
 
 def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]) -> Iterator[list[Sample]]:

@@ -11,6 +11,7 @@ there; their tables are kept as CSV in ``docs/league/``, and a run that is not t
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import executed_copies
@@ -209,20 +210,27 @@ def _number(value: Any) -> str:
     return "–" if pd.isna(value) else f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.1f}"
 
 
+REPAIRED = {"nano_sums": "nano", "smollm2_sums": "smollm2", "smollm2_words": "smollm2", "nano": "nano before"}
+"""Tables in ``docs/tripost/`` and their targets; ``nano before``: four of its six rounds, feedback a verdict alone."""
+
+
 def tripost() -> dict[str, str]:
     """First and last answers in the seen buckets, of the tables that ``bench/tripost_seeds.py`` wrote."""
-    lines = [
-        "| target | task | arm | turn | seeds | N | first | last | vote | over fine_tuning | over the vote |",
-        "|---" * 11 + "|",
-    ]
-    for name in ("smollm2_sums", "smollm2_words", "nano"):
-        table = pd.read_csv(ROOT / "docs" / "tripost" / f"{name}.csv").query("bucket == 'seen'")
-        for row in table.sort_values(["benchmark", "iteration"]).to_dict("records"):
-            shares = " | ".join(f"{100 * row[key]:.1f}" for key in ("accuracy_first", "accuracy_last", "majority"))
-            over = " | ".join(_gained(row, key) for key in ("over_sft", "over_majority"))
-            about = " | ".join(str(row[key]) for key in ("benchmark", "arm", "iteration", "seeds", "n"))
-            lines.append(f"| {name.partition('_')[0]} | {about} | {shares} | {over} |")
-    return {"tripost_seeds": "\n".join(lines)}
+    columns = ("target", "task", "arm", "turn", "seeds", "N", "first", "last", "mended", "broken", "vote")
+    head = [f"| {' | '.join(columns)} | over fine_tuning | over the vote |", "|---" * 13 + "|"]
+    lines = {name: list(_repaired(name)) for name in REPAIRED}
+    whole = [line for rows in lines.values() for line in rows]
+    return {"tripost_seeds": "\n".join(head + whole), "tripost_sums": "\n".join(head + lines["nano_sums"])}
+
+
+def _repaired(name: str) -> Iterator[str]:
+    table = pd.read_csv(ROOT / "docs" / "tripost" / f"{name}.csv").query("bucket == 'seen'")
+    kinds = ("accuracy_first", "accuracy_last", "contribution", "harm", "majority")
+    for row in table.sort_values(["benchmark", "iteration"]).to_dict("records"):
+        shares = " | ".join(f"{100 * row[key]:.1f}" for key in kinds)
+        over = " | ".join(_gained(row, key) for key in ("over_sft", "over_majority"))
+        about = " | ".join(str(row[key]) for key in ("benchmark", "arm", "iteration", "seeds", "n"))
+        yield f"| {REPAIRED[name]} | {about} | {shares} | {over} |"
 
 
 def _gained(row: dict[str, Any], key: str) -> str:
