@@ -1,10 +1,10 @@
-"""Train the target of the self-repair runs: `python data/make_tripost_nano.py` (100 minutes of one core; a training
+"""Train the target of the self-repair runs: `python data/make_tripost_nano.py` (110 minutes of one core; a training
 that was stopped goes on from its last hundred steps).
 
 A Llama of a million parameters learns word sorting and multistep arithmetic in their seen buckets: answers by the
 solver, and, on errors put in by a script, what feedback and repair look like. No question of any split is among its
-data, and the errors are never its own: to find those is what TriPosT has to teach. In the last round feedback works
-each step out before its verdict: what a model of this size cannot see at a glance it can compute.
+data, and the errors are never its own: to find those is what TriPosT has to teach. From the fifth round on feedback
+works each step out before its verdict: what a model of this size cannot see at a glance it can compute.
 
 What makes the tasks learnable for so small a model: a fixed phrase, a word of the list and a digit are one token each,
 so that an answer has a fifth of the tokens that bytes would need; lists of words are repeated first, because among
@@ -222,7 +222,7 @@ self-repair. It sorts words and does multistep arithmetic step by step, writes f
 what it knows of errors comes from errors that a script put in. It is good for nothing else.
 
 Its conversations lie in the seen buckets of `word_sorting` and `multistep_arithmetic`, none of them a question of a
-split; half of them (three in ten in the last two rounds) hold an attempt with an error, its feedback and its repair;
+split; half of them (three in ten in rounds three and four) hold an attempt with an error, its feedback and its repair;
 the attempt itself is not learned. Beside them it repeats lists of words, spells them and does single sums. From the
 fifth round on its feedback checks each step before the verdict: sums digit by digit, lists word by word.
 

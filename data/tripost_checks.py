@@ -1,5 +1,5 @@
-"""Draws what the last round of `make_tripost_nano.py` learns from: feedback that checks each step before its verdict,
-on errors like the target's own, and drills of such checks.
+"""Draws what the last two rounds of `make_tripost_nano.py` learn from: feedback that checks each step before its
+verdict, on errors like the target's own, and drills of such checks.
 
 A check that says "yes" nineteen times in twenty is soon learned as "yes". In the drills two results in five are wrong,
 and what is written of a wrong one weighs four times as much in the loss.

@@ -6,6 +6,7 @@ on from it; a slip here is one wrong result, letter or word, with every later li
 
 import random
 import re
+from collections.abc import Callable
 
 import make_reasoning
 from step_mutations import mutants
@@ -15,6 +16,8 @@ from laif_helpers.graders.steps import FINAL, multistep_arithmetic, word_sorting
 
 FOLLOWED = 0.6
 """Share of errors that later lines follow."""
+Slip = Callable[[str, multistep_arithmetic.Tree], tuple[str, int]]
+"""Of an expression and its tree: the chain of its reductions, one of them wrong, and the number that it ends in."""
 OFF = (-20, -10, -3, -2, -1, 1, 2, 3, 10, 20)
 
 
@@ -28,16 +31,21 @@ def wrong_attempt(name: str, question: str, rng: random.Random) -> str:
 def slipped_sum(question: str, rng: random.Random) -> str:
     """One operation with a wrong result, in a group or in the combination."""
     item = multistep_arithmetic.read(question)
+    return _followed(item, rng.randrange(len(item.groups) + 1), lambda first, tree: _slipped_chain(first, tree, rng))
+
+
+def _followed(item: multistep_arithmetic.Item, at: int, slip: Slip) -> str:
+    """The answer with a slip in group ``at`` (the combination, if that is their number), which later lines follow."""
+    groups, values = len(item.groups), list(item.values)
     solved = list(map(str, multistep_arithmetic.solve(item)))
-    at, groups, values = rng.randrange(len(item.groups) + 1), len(item.groups), list(item.values)
     if at < groups:
-        chain, values[at] = _slipped_chain(item.groups[at], item.trees[at], rng)
+        chain, values[at] = slip(item.groups[at], item.trees[at])
         letter = multistep_arithmetic.LETTERS[at]
         solved[at + 1] = f"({at + 2}) Let's calculate {letter} = {chain}."
     found = re.sub("[A-Z]", lambda letter: str(values[multistep_arithmetic.LETTERS.index(letter[0])]), item.form)
     tree = multistep_arithmetic.parse(found)
     if at == groups:
-        chain, value = _slipped_chain(found, tree, rng)
+        chain, value = slip(found, tree)
     else:
         chain, value = multistep_arithmetic.chain(found, tree), multistep_arithmetic.evaluate(tree)
     solved[-2:] = [
@@ -162,24 +170,9 @@ def _own_chain(first: str, tree: multistep_arithmetic.Tree, rng: random.Random) 
 def own_sum(question: str, rng: random.Random) -> str:
     """One operation with a wrong result, a hard one more often, which all later lines follow."""
     item = multistep_arithmetic.read(question)
-    trees, groups, values = [*item.trees, item.combined], len(item.groups), list(item.values)
-    at = rng.choices(range(groups + 1), [sum(map(_hardness, _operations(tree))) for tree in trees])[0]
-    solved = list(map(str, multistep_arithmetic.solve(item)))
-    if at < groups:
-        chain, values[at] = _own_chain(item.groups[at], item.trees[at], rng)
-        letter = multistep_arithmetic.LETTERS[at]
-        solved[at + 1] = f"({at + 2}) Let's calculate {letter} = {chain}."
-    found = re.sub("[A-Z]", lambda letter: str(values[multistep_arithmetic.LETTERS.index(letter[0])]), item.form)
-    tree = multistep_arithmetic.parse(found)
-    if at == groups:
-        chain, value = _own_chain(found, tree, rng)
-    else:
-        chain, value = multistep_arithmetic.chain(found, tree), multistep_arithmetic.evaluate(tree)
-    solved[-2:] = [
-        f"({groups + 2}) Then, the final equation is {item.form} = {chain}.",
-        f"({FINAL}) So the answer is {value}.",
-    ]
-    return "\n".join(solved)
+    hardness = [sum(map(_hardness, _operations(tree))) for tree in (*item.trees, item.combined)]
+    at = rng.choices(range(len(hardness)), hardness)[0]
+    return _followed(item, at, lambda first, tree: _own_chain(first, tree, rng))
 
 
 def own_order(question: str, rng: random.Random) -> str:
