@@ -53,6 +53,7 @@ def content(run: RunDir) -> dict[str, bytes]:
     return {name: text for name, text in named.items() if not any(part in name for part in passing)}
 
 
+@pytest.mark.slow
 def test_a_run_goes_to_an_object_store_and_comes_back_as_it_was(finished: Toy, store: str) -> None:
     before = content(finished.run_dir)
     files, sent = archive.put(finished.run_dir, store)

@@ -30,6 +30,7 @@ def test_numbers_by_math_verify() -> None:
     assert seconds("gsm_plus", rows, texts) == [True, False, True, True, None, True, False]
 
 
+@pytest.mark.slow
 def test_a_formula_that_never_ends_costs_its_time_and_nothing_else() -> None:
     judge = latex.Judge(timeout_s=2.0)
     try:

@@ -62,6 +62,7 @@ def test_what_fails_in_a_batch_is_sent_again_and_never_paid_twice() -> None:
     assert len(replies) == 10 == stats["answered"] and stats["answered_again"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["before the file", "before the id is known", "while waiting"])
 def test_a_run_that_ends_anywhere_finds_its_batch_again(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*_: Any, **__: Any) -> Any:
@@ -206,6 +207,7 @@ def result(key: str, text: str, status: int = 200) -> str:
     return json.dumps(row, ensure_ascii=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form",
     [
@@ -230,6 +232,7 @@ def test_a_reply_is_read_wherever_a_maker_s_line_holds_it(form: Any, monkeypatch
         assert len(replies) == 10 and store.sent == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "about", [{"status": "SUCCESS"}, {"status": "ended"}, {"errors": [{"message": "x"}]}, {"request_counts": {}}]
 )
@@ -239,6 +242,7 @@ def test_a_batch_ends_in_each_maker_s_words(about: dict[str, Any], monkeypatch: 
         assert len(asked(llm_parameters(url, batch=True, probe=0))[1]) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [1, 99])
 def test_a_result_file_that_is_not_there_yet_is_waited_for_and_no_reply_given_up(
     late: int, monkeypatch: pytest.MonkeyPatch
@@ -270,6 +274,7 @@ def test_an_endpoint_without_batches_is_told_with_the_key(monkeypatch: pytest.Mo
         asked(llm_parameters(url, batch=True, probe=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", ["\u2028", "\x85"])
 def test_a_line_of_results_ends_at_a_line_feed_alone(mark: str) -> None:
     text = GOOD.replace("guesses.", "guesses.MARK It counts.")
@@ -299,6 +304,7 @@ def test_a_line_that_is_no_json_costs_itself_alone_and_no_request_is_asked_for_e
         assert calls.spent() == pytest.approx(8 * 600e-6 / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("odd", "said"),
     [

@@ -78,6 +78,7 @@ def test_the_version_is_that_of_the_package() -> None:
     assert (told.returncode, told.stdout.strip()) == (0, importlib.metadata.version("laif-helpers"))
 
 
+@pytest.mark.slow
 def test_missing_recipe_as_a_process() -> None:
     done = subprocess.run([*LAIF, "run", "no.yaml"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -125,6 +126,7 @@ def test_watch_shows_place_progress_and_speed_of_what_runs(
     assert "1,003" not in (text := capsys.readouterr().out) and text.count("done") >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["run", "ctrl-c"])
 def test_watch_in_a_terminal_ends_with_the_run_or_on_ctrl_c(toy: Toy, ends: str) -> None:
     made = toy.plan(iterations=0)
@@ -232,6 +234,7 @@ def test_doctor_says_that_torch_cannot_use_a_gpu(monkeypatch: pytest.MonkeyPatch
     assert found.startswith("none (torch for processors)") and (told in found if told else found.endswith(")"))
 
 
+@pytest.mark.slow
 def test_doctor_knows_files_of_one_s_own_and_a_target_that_is_not_there(
     toy: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +291,7 @@ def test_a_server_that_does_not_listen_is_told_before_the_run(toy: Toy, monkeypa
     assert [line.split()[0] for line in unasked] == ["target_url", "instructor_model"]
 
 
+@pytest.mark.slow
 def test_a_package_without_its_checkout_compares_and_says_what_it_lacks(tmp_path: Path) -> None:
     site = tmp_path / "site"
     shutil.copytree(ROOT / "laif_helpers", site / "laif_helpers", ignore=shutil.ignore_patterns("__pycache__"))

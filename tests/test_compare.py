@@ -57,6 +57,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_results_are_paired_with_exact_columns(run: Path) -> None:
     p = parameters(run, seed=3)
     answers, missing = compare.collect(p)
@@ -194,6 +195,7 @@ def test_questions_and_answers_are_read_once(run: Path, monkeypatch: pytest.Monk
     assert compare.collect(parameters(run))[0].query("arm == 'lec' and iteration == 2")["correct"].sum() == 3
 
 
+@pytest.mark.slow
 def test_only_the_untouched_target(tmp_path: Path) -> None:
     answer(tmp_path, "vanilla", 0, set(range(40)))
     p = parameters(tmp_path, iterations=0)
@@ -222,6 +224,7 @@ def test_nothing_evaluated_is_a_sentence(tmp_path: Path) -> None:
         compare.collect(parameters(tmp_path))
 
 
+@pytest.mark.slow
 def test_slices_and_forgetting_alarm(run: Path) -> None:
     answers, _ = compare.collect(parameters(run))
     sliced = compare.slices(answers)
@@ -279,6 +282,7 @@ def test_a_stage_that_ran_twice_is_one_stage_and_a_spoilt_line_is_passed_over(tm
     assert report.environment(RunDir(tmp_path)).values.tolist() == [["stages", "1, 4 s in all"], ["torch", "2.13.0"]]
 
 
+@pytest.mark.slow
 def test_report_is_one_safe_small_page(run: Path) -> None:
     p = parameters(run)
     trained = {"steps": 57, "tokens": 73456, "tokens_per_s": 5012.2, "seconds": 14.7, "loss_token_share": 0.44}
@@ -360,6 +364,7 @@ def by_hand(run: Path, **values: Any) -> dict[str, Any]:
     return space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["nothing trained", "trained, not evaluated", "errors not measured", "no iterations"])
 def test_notebook_06_by_hand(tmp_path: Path, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("laif_helpers.compare.published.draw", lambda *_: [])

@@ -36,6 +36,7 @@ def answers(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     return 200, completion("yes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "all_proxy"])
 def test_a_proxy_is_asked_in_place_of_a_server_outside(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with endpoint(answers) as (url, calls):
@@ -57,6 +58,7 @@ def test_a_proxy_that_does_not_listen_is_told_at_once(monkeypatch: pytest.Monkey
         assert ask(url) == "yes", "a server of this machine is asked without it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [301, 302, 303])
 def test_a_redirect_that_would_make_a_get_of_the_request_is_told(status: int) -> None:
     with endpoint(lambda *_: (status, {}), {"location": "https://elsewhere/v1/chat"}) as (url, calls):
@@ -80,6 +82,7 @@ def test_user_and_password_in_an_address_are_refused() -> None:
         ask("http://me:secret@127.0.0.1:1/v1")
 
 
+@pytest.mark.slow
 def test_basic_authentication_is_named_and_its_password_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = "wants a user and a password .*: set OPENAI_CUSTOM_HEADERS to 'Authorization: Basic"
     with (

@@ -204,6 +204,7 @@ def test_every_part_has_a_floor() -> None:
     assert set(FLOORS) - {"tripost"} == {room(name) for name in NAMES} - {"", "tripost"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", sorted(FLOORS))
 def test_imports_go_down(part: str) -> None:
     for name in (name for name in NAMES if room(name) == part):
@@ -241,6 +242,7 @@ def test_scripts_import_what_the_package_has() -> None:
     assert not gone
 
 
+@pytest.mark.slow
 def test_importing_the_package_is_fast_and_light() -> None:
     program = (
         "import sys, time; t = time.process_time(); import laif_helpers, laif_helpers.recipe, laif_helpers.records\n"
@@ -252,6 +254,7 @@ def test_importing_the_package_is_fast_and_light() -> None:
     assert not set(HEAVY) & set(runs[0].stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", sorted(set(STAGES.values()) | SHARED))
 def test_importing_a_module_loads_nothing_heavy(stage: str) -> None:
     program = f"import sys, laif_helpers.{stage}; print(*(m for m in sys.modules if '.' not in m))"
@@ -273,6 +276,7 @@ def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
                 yield f"{name.removeprefix('laif_helpers.')}.{node.name}", node
 
 
+@pytest.mark.slow
 def test_modules_and_functions_stay_small() -> None:
     for path in (*MODULES, *ROOT.glob("bench/**/*.py"), *ROOT.glob("data/*.py"), *ROOT.glob("docs/*.py")):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path.name
@@ -281,6 +285,7 @@ def test_modules_and_functions_stay_small() -> None:
     assert not {name for name, size in sizes.items() if size > 40}
 
 
+@pytest.mark.slow
 def test_functions_take_few_parameters() -> None:
     def count(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
         given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
@@ -289,6 +294,7 @@ def test_functions_take_few_parameters() -> None:
     assert {name for name, node in functions() if count(node) > 6} == set(MANY_PARAMETERS)
 
 
+@pytest.mark.slow
 def test_public_functions_are_described() -> None:
     bare = []
     for path in (path for path in MODULES if not path.stem.startswith("_")):
@@ -314,6 +320,7 @@ def test_no_path_of_this_machine_is_tracked() -> None:
 # -- recipes and words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_fit_model_and_notebooks(path: Path) -> None:
     made_plan = plan.make(path)
@@ -342,6 +349,7 @@ def test_commands_on_a_page_exist(page: str) -> None:
         assert made_by_a_run or (ROOT / path).exists(), path
 
 
+@pytest.mark.slow
 def test_the_page_of_keys_is_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     pages = importlib.import_module("recipe_page")

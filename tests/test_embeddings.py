@@ -188,6 +188,7 @@ def test_a_run_embeds_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert embeddings.embed(["one"], "some-model", cache=tmp_path).tolist() == [[3, 1]], "they are made again"
 
 
+@pytest.mark.slow
 def test_stages_side_by_side_lose_no_vector(tmp_path: Path) -> None:
     """Processes, as stages are: Python 3.11 cannot parse an array's head in several threads at once."""
     stage = (

@@ -50,6 +50,7 @@ def located(tmp_path_factory: pytest.TempPathFactory) -> tuple[recipe.StageParam
     return p, error_analysis.locate(items, embed(items["question"].tolist()), p.seed)
 
 
+@pytest.mark.slow
 def test_collect_joins_and_puts_wrong_first(located: tuple[recipe.StageParameters, pd.DataFrame]) -> None:
     _, points = located
     assert len(points) == 1_200
@@ -86,6 +87,7 @@ def test_same_seed_same_map(located: tuple[recipe.StageParameters, pd.DataFrame]
     assert points["cluster"].equals(again["cluster"])
 
 
+@pytest.mark.slow
 def test_files_of_the_stage(located: tuple[recipe.StageParameters, pd.DataFrame]) -> None:
     p, points = located
     error_analysis.save(p, points)
@@ -115,6 +117,7 @@ def test_files_of_the_stage(located: tuple[recipe.StageParameters, pd.DataFrame]
     assert "<script" not in error_tables.examples(points, error_analysis.table(points))
 
 
+@pytest.mark.slow
 def test_later_iterations_keep_places_numbers_and_colours(located: tuple[recipe.StageParameters, pd.DataFrame]) -> None:
     p, points = located
     error_analysis.save(p, points)

@@ -70,6 +70,7 @@ def texts(files: list[Path]) -> list[bytes]:
     return [path.read_bytes() for path in files]
 
 
+@pytest.mark.slow
 def test_parts_ask_what_one_stage_would_and_the_files_are_the_same(
     target: Target, stage: Callable[..., recipe.StageParameters]
 ) -> None:
@@ -91,6 +92,7 @@ def test_parts_ask_what_one_stage_would_and_the_files_are_the_same(
     assert sorted(map(json.dumps, target.asked)) == once, "01 asks nothing that the parts have asked"
 
 
+@pytest.mark.slow
 def test_what_a_server_fails_on_is_asked_again_and_most_of_it_stops_the_run(
     target: Target, stage: Callable[..., recipe.StageParameters], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +136,7 @@ def test_an_old_question_with_a_new_id_or_split_keeps_its_answer(
         assert "id" not in now[0] or got == wanted
 
 
+@pytest.mark.slow
 def test_01_asks_what_a_failed_part_left_out(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:
     p = stage()
     evaluate.answer_part(p, 2, 2)
@@ -146,6 +149,7 @@ def test_01_asks_what_a_failed_part_left_out(target: Target, stage: Callable[...
     assert len(target.asked) == LIMIT, "the other half came from the part, and nothing from the model before"
 
 
+@pytest.mark.slow
 def test_rows_are_whole_in_order_and_graded(
     target: Target, stage: Callable[..., recipe.StageParameters], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +176,7 @@ def test_rows_are_whole_in_order_and_graded(
     assert hidden == {".made"}, "no partial file is left"
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     target: Target, stage: Callable[..., recipe.StageParameters]
 ) -> None:
@@ -189,6 +194,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     assert len(seen) == 2 * LIMIT + 1 and len(set(seen)) == 2 * LIMIT, "only the torn line was asked again"
 
 
+@pytest.mark.slow
 def test_a_partial_file_of_another_model_or_setting_is_not_used(
     target: Target, stage: Callable[..., recipe.StageParameters]
 ) -> None:
@@ -204,6 +210,7 @@ def test_a_partial_file_of_another_model_or_setting_is_not_used(
     assert len(target.asked) == 4 * LIMIT and target.calls[-1]["max_new_tokens"] == 99
 
 
+@pytest.mark.slow
 def test_finished_files_are_left_alone_and_grow_with_the_limit(
     target: Target, stage: Callable[..., recipe.StageParameters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +280,7 @@ def test_a_missing_checkpoint_is_told(stage: Callable[..., recipe.StageParameter
         evaluate.evaluate(stage(arm="le", iteration=1))
 
 
+@pytest.mark.slow
 def test_tables_count_everything(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:
     p = stage()
     evaluate.evaluate(p)
@@ -419,6 +427,7 @@ def test_a_recording_of_several_models_asks_to_pick_one(
         evaluate.evaluate(p)
 
 
+@pytest.mark.slow
 def test_no_recording_no_agreement(target: Target, stage: Callable[..., recipe.StageParameters]) -> None:
     p = stage()
     evaluate.evaluate(p)

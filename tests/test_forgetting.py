@@ -23,6 +23,7 @@ def whole(sliced: pd.DataFrame, arm: str, iteration: int) -> pd.Series:
     return rows.iloc[0]
 
 
+@pytest.mark.slow
 def test_kept_is_the_share_of_right_answers_that_stay_right(sliced: pd.DataFrame) -> None:
     """Of 40 right answers lec keeps 38; the 20 that it fixed count for nothing here."""
     lec = whole(sliced, "lec", 2)
@@ -35,6 +36,7 @@ def test_kept_is_the_share_of_right_answers_that_stay_right(sliced: pd.DataFrame
     assert (parts["kept"] * parts["right_before"]).sum() == pytest.approx(38)
 
 
+@pytest.mark.slow
 def test_a_part_without_right_answers_keeps_nothing_and_says_so(run: Path) -> None:  # noqa: F811
     answer(run, "vanilla", 0, set())
     sliced = compare.slices(compare.collect(parameters(run))[0])
@@ -43,6 +45,7 @@ def test_a_part_without_right_answers_keeps_nothing_and_says_so(run: Path) -> No
     assert shown.loc[0, "practice kept (of 0)"] == "–"
 
 
+@pytest.mark.slow
 def test_the_alarm_rings_for_what_was_gained_at_a_price(run: Path) -> None:  # noqa: F811
     """As many fixed as broken: no difference, and yet a quarter of what it knew is gone."""
     answer(run, "lec", 2, set(range(10, 50)))
@@ -52,6 +55,7 @@ def test_the_alarm_rings_for_what_was_gained_at_a_price(run: Path) -> None:  # n
     assert "more broken than fixed" in set(alarms.loc[alarms["arm"] == "le", "alarm"])
 
 
+@pytest.mark.slow
 def test_no_alarm_for_a_part_that_was_hardly_known(run: Path) -> None:  # noqa: F811
     """5 of the items were right, 3 of them are wrong now, and 38 others are right."""
     answer(run, "vanilla", 0, set(range(5)))
@@ -60,6 +64,7 @@ def test_no_alarm_for_a_part_that_was_hardly_known(run: Path) -> None:  # noqa: 
     assert lec["right_before"] == 5 and lec["kept_high"] < compare.KEEPS and not lec["lost"]
 
 
+@pytest.mark.slow
 def test_drift_stands_beside_what_was_kept(run: Path, sliced: pd.DataFrame) -> None:  # noqa: F811
     moved = {"nats_before": 3.25, "nats_after": 3.5, "kl": 0.12, "answers": 32}
     metrics = RunDir(run).iteration("lec", 1).train_metrics

@@ -296,6 +296,7 @@ CODE_ANSWERS = {
 }
 
 
+@pytest.mark.slow
 @has_cage
 @pytest.mark.parametrize("name", CODE_ANSWERS)
 def test_code_is_found_and_passes(name: str) -> None:
@@ -323,6 +324,7 @@ CHEATS = {
 }
 
 
+@pytest.mark.slow
 @has_cage
 @pytest.mark.parametrize("name", CHEATS)
 def test_code_that_must_not_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -478,6 +480,7 @@ def items() -> list[tuple[benchmarks.Benchmark, Example]]:
     return [(GSM8K, number_item("18")), (GSM_PLUS, number_item("None")), (MMLU, choice_item(A="c(", D="\\d")), *bbh]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
 def test_no_text_breaks_a_grader() -> None:
     for text in texts():
@@ -497,6 +500,7 @@ LOOPS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["number", "choice", "truth", "words", "brackets", "code", "second"])
 def test_no_text_is_slow(family: str) -> None:
     """A linear scan takes a tenth of the limit; one that goes over the text once per character, ten times as much."""
@@ -517,6 +521,7 @@ def test_no_text_is_slow(family: str) -> None:
         assert time.process_time() - started < 2, text[:30]
 
 
+@pytest.mark.slow
 def test_a_long_text_takes_little_memory() -> None:
     tracemalloc.start()
     try:
@@ -775,6 +780,7 @@ def test_words_are_the_same_however_they_are_typed_or_stated(gold: str, text: st
     assert free_text.grade(gold, text).correct and not free_text.grade("Rome", text).correct
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stated", ["#### {}", "The answer is {}.", "So the answer: {}\nDone.", "\\boxed{{{}}}"])
 @pytest.mark.parametrize(
     ("gold", "same", "other"),

@@ -83,6 +83,7 @@ def test_arms_are_set_against_their_counterparts_seed_by_seed() -> None:
     assert lec["p"] < 0.001 and table.loc["opd_contrast", "p_holm"] > 0.05
 
 
+@pytest.mark.slow
 def test_the_document_is_made_of_the_run_and_then_of_what_was_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def rank(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator["subprocess
     process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [PATIENCE], indirect=True)
 def test_renewed_it_lets_train_and_abandoned_it_ends(tmp_path: Path, rank: "subprocess.Popen[str]") -> None:
     until = time.monotonic() + 1.25 * PATIENCE
@@ -47,6 +48,7 @@ def test_taken_back_it_ends(tmp_path: Path, rank: "subprocess.Popen[str]") -> No
     assert rank.wait(timeout=100) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [LONG], indirect=True)
 def test_the_next_notebook_waits_until_ranks_left_behind_are_gone(
     tmp_path: Path, rank: "subprocess.Popen[str]"

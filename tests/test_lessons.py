@@ -520,6 +520,7 @@ def planter() -> ModuleType:
         return importlib.import_module("lessons")
 
 
+@pytest.mark.slow
 def test_planted_mistakes_are_refused_and_right_lessons_kept(
     planter: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_
 pytestmark = pytest.mark.usefixtures("runs")
 
 
+@pytest.mark.slow
 def test_faults_are_retried_and_nothing_is_asked_twice() -> None:
     faults = {2: (429, {"error": {"message": "slow down"}}), 4: (500, {"error": {"message": "oops"}}), 6: None}
     with endpoint(lambda call, body: faults.get(call, good(call))) as (url, calls):
@@ -111,6 +112,7 @@ def test_it_works_inside_a_running_event_loop() -> None:
         assert len(asyncio.run(cell())) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "error", "sentence"),
     [
@@ -143,6 +145,7 @@ def test_an_endpoint_that_is_down_is_told_and_costs_nothing() -> None:
         assert on_record.spent() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "counted"), [(504, True), (408, True), (524, True), (502, False), (503, False)])
 def test_what_a_proxy_gave_up_stays_counted(
     status: int, counted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -160,6 +163,7 @@ def test_what_a_proxy_gave_up_stays_counted(
     assert ("a call broke off (slow); it may have been billed and stays counted" in capsys.readouterr().out) == counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "seconds", "counted"),
     [
@@ -205,6 +209,7 @@ def test_the_cap_is_never_exceeded_and_a_rerun_goes_on() -> None:
         assert len(instruct.ask(plan, more)) == 10 and len(calls) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [5, 12, 14])
 def test_one_corrected_answer_makes_nobody_pay_again_for_the_other_errors(wrong: int) -> None:
     """Of 5 errors each is asked for 5 lessons, of 4 for 6; of 14 another ten are drawn than of 13."""
@@ -225,6 +230,7 @@ def test_one_corrected_answer_makes_nobody_pay_again_for_the_other_errors(wrong:
         assert much.requested >= 200, "more lessons than were paid for are asked for"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "finish"),
     [(None, "content_filter"), ("", "stop"), ("Non posso aiutarti.", "stop"), ("Sample 1:\nQu", "length")],
@@ -295,6 +301,7 @@ def asked(p: recipe.StageParameters, wrong: int = 12) -> tuple[instruct.Plan, di
     return plan, instruct.ask(plan, p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply_format", ["auto", "json", "text"])
 def test_both_formats_end_in_the_same_kind_of_lesson(reply_format: str) -> None:
     with practice_server() as (url, app):
@@ -325,6 +332,7 @@ def test_an_endpoint_without_schemas_is_found_out_with_one_request() -> None:
         assert chat.known_form(p, on_record).left_out == {"response_format"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [404, 500])
 def test_an_endpoint_that_knows_no_schema_and_says_it_by_another_status(
     status: int, monkeypatch: pytest.MonkeyPatch
@@ -342,6 +350,7 @@ def test_an_endpoint_that_knows_no_schema_and_says_it_by_another_status(
             asked(llm_parameters(url, run="other", reply_format="json"))
 
 
+@pytest.mark.slow
 def test_bad_replies_are_kept_paid_once_and_never_become_lessons() -> None:
     faults = dict.fromkeys(("truncated", "malformed", "refusal", "wrong"), 0.25)
     for reply_format in ("json", "text"):
@@ -360,6 +369,7 @@ def test_bad_replies_are_kept_paid_once_and_never_become_lessons() -> None:
         assert any("sorry" in each.response for each in checked), "a refusal's words are kept"
 
 
+@pytest.mark.slow
 def test_transport_faults_lose_nothing_and_pay_nothing_twice() -> None:
     faults = {"rate_limit": 0.05, "server_error": 0.05, "drop": 0.05, "malformed": 0.02}
     with practice_server(faults=faults, seed=1, retry_after_s=0.05) as (url, app):
@@ -383,6 +393,7 @@ def many(p: recipe.StageParameters, n: int) -> list[Request]:
     return [instruct.request(p, study, [study.right[at % len(TRAIN)]], [], 1 + at // len(TRAIN)) for at in range(n)]
 
 
+@pytest.mark.slow
 def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
     program = """
         import sys
@@ -413,6 +424,7 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
         assert app.state.counts.summary()["answered_again"] <= in_flight
 
 
+@pytest.mark.slow
 def test_a_hanging_endpoint_is_given_up_after_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat, "TIMEOUT_S", 0.1)
     with practice_server(faults={"hang": 1.0}) as (url, app):
@@ -430,6 +442,7 @@ def test_endless_refusals_for_coming_too_fast_end_too(monkeypatch: pytest.Monkey
         assert time.monotonic() - started > 0.5
 
 
+@pytest.mark.slow
 def test_retry_after_holds_everybody_back(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = server.Connections
     monkeypatch.setattr(
@@ -464,6 +477,7 @@ def test_wrong_key_and_unknown_model_are_told() -> None:
         asked(practice_parameters(url, instructor_model="gpt-0", prices={"gpt-0": {"input": 1, "output": 1}}))
 
 
+@pytest.mark.slow
 def test_a_whole_arm_replays_without_key_network_or_money() -> None:
     with practice_server() as (url, _):
         p = practice_parameters(url, "lec")
@@ -540,6 +554,7 @@ def test_half_the_samples_are_half_the_lessons_and_the_funnel_says_so() -> None:
     assert "30 lessons. 10 came back;" in said and "; 10 of 20 needed ones kept; 05 trains on what there is" in said
 
 
+@pytest.mark.slow
 def test_a_reply_whose_labels_nobody_knows_is_unparsable_and_kept() -> None:
     reply = "Diagnoosi: Arvaa.\n\nEsimerkki 1:\nKysymys: Annalla on 3 ruukkua.\nVastaus: 3 + 2 = 5\n#### 5"
     with endpoint(lambda call, body: (200, completion(reply))) as (url, _):
@@ -562,6 +577,7 @@ def test_a_body_that_is_no_json_is_asked_again_and_counted_as_spent() -> None:
         assert spent < on_record.spent() <= spent + stats["faults"]["garbled"] * dearest
 
 
+@pytest.mark.slow
 def test_the_key_is_in_no_artefact_of_a_run(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
     import papermill
 
@@ -636,6 +652,7 @@ def test_a_reply_longer_than_the_instructors_context_is_asked_for_shorter() -> N
     assert all("response_format" in body for body in calls[2:]), "the schema was not the reason, so it stays"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 403, 500])
 def test_a_prompt_that_alone_is_refused_is_left_open_and_the_others_are_kept(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, status: int
@@ -709,6 +726,7 @@ def test_an_error_under_status_200_is_the_servers_word_and_nothing_is_stored() -
         assert on_record.spent() == 0 and not on_record.replies(r.key for r in instruct.plan(p).requests)
 
 
+@pytest.mark.slow
 def test_too_fast_under_status_200_or_without_retry_after_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -760,6 +778,7 @@ def test_an_answer_in_the_field_of_thoughts_is_read_if_there_is_no_other() -> No
     assert {reply.text for reply in replies.values() if reply.finish == "length"} == {""}, "a thought that was cut"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reason", "finish"), [("eos_token", "stop"), ("model_length", "length"), (None, "stop")])
 def test_finish_reasons_of_other_makes_are_understood(reason: Any, finish: str) -> None:
     with endpoint(lambda call, body: (200, completion(GOOD.format(n=call, m=call + 2), finish=reason))) as (url, _):
@@ -770,6 +789,7 @@ def test_finish_reasons_of_other_makes_are_understood(reason: Any, finish: str) 
 # -- a probe that teaches nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "finish", "sentence"),
     [

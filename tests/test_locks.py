@@ -72,6 +72,7 @@ def add(path: Path, counter: Path, leases: bool) -> None:
             counter.write_text(str(before + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leases", [False, True])
 def test_who_waits_gets_it_in_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, leases: bool) -> None:
     counter = tmp_path / "n"
@@ -118,6 +119,7 @@ def test_a_lease_of_another_machine_holds_while_it_is_touched(tmp_path: Path) ->
     assert not lease.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_was_set_takes_nobody_his_lease_and_keeps_nobodys(tmp_path: Path, hours: int) -> None:

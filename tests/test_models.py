@@ -137,6 +137,7 @@ def test_greedy_texts_equal_plain_generate(tiny: Path, batch_size: int) -> None:
     assert len(lengths) > 4, "the rows must end at different times, or nothing is tested"
 
 
+@pytest.mark.slow
 def test_sliding_window_model_equals_plain_generate(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "window", "mistral", sliding_window=12)
     local, extra = stopping_early(folder)
@@ -145,6 +146,7 @@ def test_sliding_window_model_equals_plain_generate(tmp_path: Path) -> None:
     assert [found[i].text for i in range(len(CONVERSATIONS))] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [7, 24, 100])
 def test_a_beginning_that_prompts_share_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int
@@ -778,6 +780,7 @@ def generate_from(server: Stub, count: int = 12, **options: Any) -> list[Complet
     return models.generate("server:m", turns, url=server.url, progress=False, **options)
 
 
+@pytest.mark.slow
 def test_server_answers_in_order_and_carries_the_settings(stub: Callable[..., Stub]) -> None:
     seen: list[dict[str, Any]] = []
 
@@ -804,6 +807,7 @@ def test_samples_from_a_server_have_seeds_of_their_own(stub: Callable[..., Stub]
     assert sorted(seen) == [(turn, seed) for turn in ("0", "1") for seed in (5, 6, 7)]
 
 
+@pytest.mark.slow
 def test_server_is_asked_more_at_once_until_it_refuses(stub: Callable[..., Stub]) -> None:
     def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
         if server.open > 10:
@@ -826,6 +830,7 @@ def test_server_works_inside_a_running_event_loop(stub: Callable[..., Stub]) -> 
     assert [answer.text for answer in asyncio.run(cell())] == ["echo 0", "echo 1", "echo 2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "body", "sentence"),
     [
@@ -888,6 +893,7 @@ def test_a_long_prompt_waits_for_the_answers_that_are_on_their_way(
 TOO_LARGE = "'max_tokens' is too large: this model's maximum context length is 2048 tokens"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
@@ -922,6 +928,7 @@ def test_a_server_that_refuses_all_prompts_from_some_moment_on_stops_the_run(
     assert [answer.finish for answer in reported] == ["stop"] * 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 403, 413, 422, 500, 503])
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_prompt_that_a_server_breaks_on_does_not_stop_the_others(
@@ -940,6 +947,7 @@ def test_a_prompt_that_a_server_breaks_on_does_not_stop_the_others(
     assert server.requests <= count + server_model.MAX_ATTEMPTS
 
 
+@pytest.mark.slow
 def test_a_prompt_that_is_always_too_much_for_a_limit_costs_itself(
     stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -973,6 +981,7 @@ def _part(text: Any, index: int = 0, finish: Any = None, **more: Any) -> dict[st
     return {"choices": [{"index": index, "delta": {"content": text} | more, "finish_reason": finish}]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "text", "finish"),
     [
@@ -1106,6 +1115,7 @@ def test_refusals_that_time_mends_are_asked_again(stub: Callable[..., Stub], sta
     assert generate_from(server, 1)[0].text == "echo 0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "failed",
     [
@@ -1120,6 +1130,7 @@ def test_what_failed_behind_a_router_is_asked_again(stub: Callable[..., Stub], f
     assert generate_from(server, 1)[0].text == "echo 0"
 
 
+@pytest.mark.slow
 def test_a_server_that_is_still_loading_is_waited_for(
     stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -1187,6 +1198,7 @@ def test_nobody_listening_and_another_scheme_are_told_at_once(
             models.generate("server:m", [ask("a")], url=wrong, progress=False)
 
 
+@pytest.mark.slow
 def test_a_wrong_path_is_told_with_the_usual_one(stub: Callable[..., Stub]) -> None:
     for status, said in ((404, error("Not Found")), (200, {"error": "Unexpected endpoint or method"})):  # LM Studio's
         url = stub(lambda *_, answer=(status, said): answer).url.removesuffix("/v1").replace("127.0.0.1", "0.0.0.0")
@@ -1270,6 +1282,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_serve_waits_for_health_and_ends_every_child(tmp_path: Path) -> None:
     script, pids, log = tmp_path / "server.py", tmp_path / "pids", tmp_path / "logs" / "serve.log"
     script.write_text(SERVER)
@@ -1307,6 +1320,7 @@ def test_serve_failures_are_told_in_a_sentence(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_while_it_answers_is_told_with_its_last_words(tmp_path: Path) -> None:
     script = tmp_path / "server.py"
     script.write_text(SERVER.replace("self.send", "self.path == '/die' and exit(7); self.send", 1))

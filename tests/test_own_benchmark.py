@@ -31,6 +31,7 @@ def put(path: Path, *rows: Any) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "gold", "right"),
     [
@@ -578,6 +579,7 @@ def test_tables_of_answers_name_the_file(compared: recipe.StageParameters) -> No
     assert set(answers["benchmark"]) == set(p.benchmarks), "keys stay paths"
 
 
+@pytest.mark.slow
 def test_the_comparison_names_the_file(compared: recipe.StageParameters) -> None:
     p = compared
     answers, missing = compare.collect(p)

@@ -125,6 +125,7 @@ def test_gold_rationales_recompute() -> None:
 # -- the benchmark's interface ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "split"), SPLITS)
 def test_grader_triad(name: str, split: str) -> None:
     benchmark = benchmarks.get(name)
@@ -288,6 +289,7 @@ def test_nano_reaches_the_goals_of_its_card() -> None:
     assert scores["practice: gaps"]["accuracy"] <= 0.30
 
 
+@pytest.mark.slow
 def test_nano_loads_plainly_and_scores_as_its_card_says(tokenizer) -> None:
     import torch
     from transformers import AutoModelForCausalLM

@@ -46,6 +46,7 @@ def test_what_it_cannot_read_it_refuses() -> None:
         assert refused.value.code == 400 and "cannot read this request" in refused.value.read().decode()
 
 
+@pytest.mark.slow
 def test_the_documented_command_serves() -> None:
     pytest.importorskip("fastapi", reason="needs the extra serve")
     command = [sys.executable, "-m", "bench.practice_server", "--port", "0", "--faults", "drop=0.01"]

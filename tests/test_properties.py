@@ -69,6 +69,7 @@ def test_rows_come_back_from_a_file_as_they_went(
     assert read_jsonl(path, Response) == [Response(**whole(asdict(row))) for row in rows]
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.lists(st.dictionaries(TEXT, TEXT | st.integers() | st.none()), min_size=1, max_size=4), st.data())
 def test_a_file_cut_anywhere_gives_the_rows_before_the_cut(
@@ -238,6 +239,7 @@ def worst(benchmark: str, units: list[str], pipe: int) -> None:
     os.write(pipe, json.dumps(found).encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("benchmark", sorted(EXAMPLES))
 def test_a_million_characters_take_no_grader_a_second_or_200_megabytes(benchmark: str) -> None:
     judged(benchmark, "4")  # what is loaded once is not the text's doing
@@ -285,6 +287,7 @@ def test_any_value_for_any_key_is_a_recipe_or_a_sentence(
         assert planned.stages
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=5_000 if FULL else 60)
 @example(b"?")
 @example(b"1: 2")

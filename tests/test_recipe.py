@@ -191,6 +191,7 @@ def test_a_recipe_that_is_not_there_names_the_nearest(path: str, sentence: str) 
         recipe.load(Path(path))
 
 
+@pytest.mark.slow
 def test_a_new_key_is_one_line_and_reaches_notebook_trainer_and_params(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

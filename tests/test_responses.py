@@ -63,6 +63,7 @@ def test_big_bench_hard() -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 def test_code() -> None:
     if all(sandbox.why_not(name) for name in ("bubblewrap", "unshare")):
         pytest.skip("no cage works on this machine")
@@ -79,6 +80,7 @@ def test_code() -> None:
     assert not ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["number", "choice", "bbh"])
 def test_the_second_grader_agrees(kind: str) -> None:
     """Rows marked ``both``: an answer that is right is right for the second grader too, and no other one is."""

@@ -150,6 +150,7 @@ def test_where_no_benchmark_has_the_test_split_nothing_is_compared(toy: Toy) -> 
         toy.plan(**alone, measure_errors=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repairs, task", [(False, "practice"), (True, "word_sorting")])
 def test_every_stage_comes_after_what_it_waits_for(toy: Toy, repairs: bool, task: str) -> None:
     arms = [name for name, arm in ARMS.items() if (arm.notebook == "07_tripost") == repairs and name != "vanilla"]
@@ -521,6 +522,7 @@ def test_lists_where_a_number_cannot_vary_are_refused(toy: Toy) -> None:
 # -- real kernels
 
 
+@pytest.mark.slow
 def test_real_kernels_run_fail_and_tell(
     toy: Toy, real_kernels: Callable[[], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -588,6 +590,7 @@ def all_gone(pids: list[int]) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="children are tied to their parent through Linux' prctl")
 @pytest.mark.parametrize(
     ("victim", "number", "code"),

@@ -23,6 +23,7 @@ each_cage = pytest.mark.parametrize("cage", [*REAL_CAGES, "none"])
 each_real_cage = pytest.mark.parametrize("cage", REAL_CAGES)
 
 
+@pytest.mark.slow
 @each_cage
 @pytest.mark.parametrize(
     ("source", "status", "sentence"),
@@ -46,6 +47,7 @@ def test_status(cage: str, source: str, status: str, sentence: str) -> None:
     assert (result.status, sentence in result.stderr) == (status, True), result
 
 
+@pytest.mark.slow
 @each_cage
 def test_time_limits(cage: str) -> None:
     sleeping = sandbox.run_python("import time; time.sleep(60)", timeout_s=0.5, isolation=cage)
@@ -198,6 +200,7 @@ def test_a_python_below_the_temporary_folder_is_in_sight(cage: str, tmp_path: Pa
     assert process.stdout == "passed\n", process
 
 
+@pytest.mark.slow
 @each_real_cage
 def test_a_cage_used_again_holds_nothing_of_the_program_before(cage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAIF_SANDBOX", cage)

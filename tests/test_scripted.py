@@ -138,6 +138,7 @@ def ask(example: Example, arm: str, rng: random.Random, pool: list[Example]) -> 
     return request(n=3, right=right, wrong=example.question, student=f"It is 1 + 1 = 2.\n#### {rng.randint(1, 99)}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ["le", "lec", "auggpt"])
 def test_lessons_on_real_items_are_right_and_never_copies(arm: str) -> None:
     rng = random.Random(0)

@@ -148,6 +148,7 @@ def test_a_model_folder_with_code_of_its_own_runs_none_of_it(copied: Path, tmp_p
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_no_module_asks_for_remote_code_or_reads_pickles() -> None:
     """Names that would run what a file holds occur nowhere in the package."""
     unsafe = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}

@@ -144,6 +144,7 @@ def test_over_seeds_is_the_paired_t_test() -> None:
     assert stats.over_seeds([0.0, 0.0])["p"] == 1.0
 
 
+@pytest.mark.slow
 def test_two_thousand_null_comparisons() -> None:
     """Two equal models on 1,200 items, 2,000 times: false positives at the level that the exact test really has, the
     bootstrap interval and the test over five seeds at 5 %."""

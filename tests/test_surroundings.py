@@ -37,6 +37,7 @@ print("é → 中")
 """
 
 
+@pytest.mark.slow
 def test_a_stage_runs_whatever_the_user_has_set(
     toy: Toy, real_kernels: Callable[[], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_failed_lessons_stop_every_point(toy: Toy) -> None:
 # -- the money
 
 
+@pytest.mark.slow
 def test_a_paid_reply_is_paid_once_for_all_points(toy: Toy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     place = '{"run": p.run, "arm": "le", "iteration": p.iteration + 1}'
     answered = f"from instructing import answer_items\nanswer_items(recipe.build(recipe.StageParameters, {place}))"

@@ -250,6 +250,7 @@ def test_a_response_stands_behind_the_prompt_that_is_asked(
     assert encoded["weights"] == [0.0] * behind + [1.0] * (len(encoded["labels"]) - behind)
 
 
+@pytest.mark.slow
 def test_a_token_that_would_join_prompt_and_response(tmp_path: Path) -> None:
     make_tokenizer(tmp_path, TEMPLATE.replace("|>{", "|>\n{"), merges=(("\u010a", "\u010a"),))
     tokenizer = sft_samples.load_tokenizer(str(tmp_path))
@@ -477,6 +478,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_interrupt_ends_the_whole_group(tmp_path: Path) -> None:
     log = tmp_path / "log"
 
@@ -528,6 +530,7 @@ def test_visible_devices_are_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert processes.environment(2)["DS_ACCELERATOR"] == "cpu"
 
 
+@pytest.mark.slow
 def test_kernel_side_stays_light() -> None:
     code = (
         "import sys; from laif_helpers import train; from laif_helpers.train import mix as train_mix\n"

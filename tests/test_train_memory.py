@@ -65,6 +65,7 @@ def test_memory_is_estimated_within_15_percent(
     assert 100 < metrics["start_memory_mb"] < metrics["peak_memory_mb"]
 
 
+@pytest.mark.slow
 def test_a_training_s_peak_is_not_that_of_the_process_that_started_it() -> None:
     code = "from laif_helpers.train import memory; print(memory.resident_peak_mb())"
     large = b"x" * (700 << 20)

@@ -34,6 +34,7 @@ def gradients(model: Any) -> tuple[Any, dict[str, Any]]:
     return states.detach(), {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", EACH)
 def test_a_shared_beginning_gives_the_same_gradients(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make(family).train()

@@ -196,6 +196,7 @@ def test_a_task_without_errors_ends_its_arm_well(target: Callable[[Answer], None
     assert tables.ended(p, found, rows).startswith("no wrong attempts")
 
 
+@pytest.mark.slow
 def test_a_target_without_the_format_is_unreadable_and_ends_the_arm(tmp_path: Any) -> None:
     p = parameters(target=str(NANO), limit=3, run=str(tmp_path))
     found, rows = collected(p)
@@ -215,6 +216,7 @@ def test_a_benchmark_without_a_verifier_is_refused() -> None:
         tripost.questions(parameters(benchmarks=["practice"], in_domain=["practice"]))
 
 
+@pytest.mark.slow
 def test_baselines_make_other_records_of_the_same_attempts(target: Callable[[Answer], None]) -> None:
     target(weak)
     expected = {"rejection": "own", "lmsi": "vote", "critique": "critique", "answer_only": "answer"}
@@ -244,6 +246,7 @@ def test_only_arms_that_learn_from_repairs_ask_an_improver(
         assert rows and not improve.quote(found, p).requests
 
 
+@pytest.mark.slow
 def test_every_attempt_votes_repeated_ones_and_wrong_steps_too(target: Callable[[Answer], None]) -> None:
     """Three equal answers outvote two different ones that end alike; no verifier decides who votes."""
 

@@ -63,6 +63,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> worlds.World:
     return worlds.make("small", tmp_path_factory.mktemp("worlds"), (cells.ANSWER, cells.TEACH))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", SEED, ids=[cell.name for cell in SEED])
 def test_seed(cell: cells.Cell, small: worlds.World) -> None:
     cell.act(small)
