@@ -86,10 +86,11 @@ class Recipe(
                 "error_split supplies them, or set iterations: 0"
             )
         # a single notebook measures nothing, so only a run is refused
-        if type(self) is Recipe and trains and self.error_split == self.test_split:
+        same = self.error_split.removesuffix("_seen") == self.test_split.removesuffix("_seen")
+        if type(self) is Recipe and trains and same:
             raise ValueError(
-                f"error_split and test_split are both {self.test_split!r}: what is trained on would be measured; set "
-                "another test_split, lessons_only: true or iterations: 0"
+                f"error_split {self.error_split!r} and test_split {self.test_split!r} share items: what is trained on "
+                "would be measured; set another test_split, lessons_only: true or iterations: 0"
             )
         splits = {split for name in self.benchmarks for split in get(name).splits}
         unmeasured = self.test_split not in splits and not (splits <= {self.error_split} and self.measure_errors)

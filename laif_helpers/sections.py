@@ -61,7 +61,9 @@ class QuestionSection(Section):
     benchmarks: Names = Field(["practice", "practice_plus"], min_length=1, description="benchmarks measured")
     in_domain: Names = Field(["practice"], description="benchmarks whose error_split supplies errors")
     error_split: str = Field("train", description="split that supplies errors")
-    test_split: str = Field("test", description="split that is only ever measured")
+    test_split: str = Field(
+        "test", description="split that is only ever measured; test_seen: a step by step task's, without unseen buckets"
+    )
     data_dir: str = Field("", description="folder of benchmark files; empty: LAIF_DATA, then the usual places")
     audit: bool = Field(True, description="a second grader reads too; errors are what both call wrong")
     limit: int = Field(0, ge=0, description="items per split, for trying out; 0: all")

@@ -75,7 +75,11 @@ def test_values_as_papermill_hands_them_over(key: str, given: object, read: obje
         ({"seed": 2**32}, "seed: .*less than 4294967296"),
         ({"test_split": "dev"}, "test_split 'dev': benchmark 'practice_plus' has the splits test"),
         ({"in_domain": []}, "in_domain is empty, and arm 'fine_tuning' learns from errors: name the benchmark"),
-        ({"test_split": "train", "benchmarks": ["practice"]}, "both 'train': what is trained on would be measured"),
+        (
+            {"test_split": "train", "benchmarks": ["practice"]},
+            "test_split 'train' share items: what is trained on would be measured",
+        ),
+        ({"error_split": "test_seen", "in_domain": ["word_sorting"], "benchmarks": ["word_sorting"]}, "share items"),
         ({"target_url": "http://me:secret@h/v1"}, "target_url holds a user or password; [^s]*recipes are written down"),
         ({"instructor_url": "https://h/v1/chat/completions"}, "'/chat/completions' is added to it: leave that out"),
         ({"instructor_url": "http://localhost:11434/api/chat"}, "'/api/chat' is added to it: leave that out"),

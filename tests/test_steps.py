@@ -11,6 +11,7 @@ import pytest
 from step_mutations import mutants
 
 from laif_helpers import benchmarks
+from laif_helpers.benchmarks._reasoning import SPLITS
 from laif_helpers.graders import arithmetic, steps
 from laif_helpers.graders.steps import logical_deduction, long_way, word_sorting
 from laif_helpers.paths import ROOT
@@ -33,8 +34,11 @@ def check(name: str, question: Any, attempt: Any) -> steps.Verdict:
 @pytest.mark.parametrize("name", steps.TASKS)
 def test_splits_share_no_paragraph_and_unseen_buckets_are_in_the_test_split_alone(name: str) -> None:
     bench = benchmarks.get(name)
-    paragraphs = [e.question.partition("\nOptions:")[0] for split in bench.splits for e in bench.load(split)]
+    paragraphs = [e.question.partition("\nOptions:")[0] for split in SPLITS for e in bench.load(split)]
     assert len(set(paragraphs)) == len(paragraphs)
+    assert bench.splits == (*SPLITS, "test_seen")
+    assert [e.id for e in bench.load("test_seen")] == [e.id for e in bench.load("test") if e.fields["seen"]]
+    assert {e.split for e in bench.load("test_seen", limit=3)} == {"test_seen"}
     seen = {e.fields["bucket"] for split in ("train", "validation") for e in bench.load(split)}
     assert all(e.fields["seen"] == (e.fields["bucket"] in seen) for e in bench.load("test"))
     assert len({e.fields["bucket"] for e in bench.load("test")}) > len(seen)
@@ -88,7 +92,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("name", steps.TASKS)
 def test_the_items_are_those_that_the_script_draws(name: str, made: Any) -> None:
     bench = benchmarks.get(name)
-    items = [(split, example.question) for split in bench.splits for example in bench.load(split)]
+    items = [(split, example.question) for split in SPLITS for example in bench.load(split)]
     assert [(row["split"], row["question"]) for row in made.world(name)] == items
 
 
@@ -349,29 +353,22 @@ def test_a_worked_check_goes_as_far_as_the_first_wrong_step_and_stands_before_th
     attempt = '(1) The first letter: "hawk"="h" (8), "range"="r" (18), "silver"="s" (19).\n'
     attempt += '(2) We now have: (8) "hawk" < (18) "range" < (18) "range".'
     found = steps.worked(lists, question, attempt, check("word_sorting", question, attempt))
-    assert found.splitlines() == [
-        "(list) hawk A range B silver C",
-        "(2) ABC: hawk A BC, range B C, range B C. no silver",
-    ]
-    attempt = attempt.replace('"range" < (18) "range"', '"range" < (18) "sister" < (19) "silver"')
-    found = steps.worked(lists, question, attempt, check("word_sorting", question, attempt))
-    assert found.splitlines()[1] == "(2) ABC: hawk A BC, range B C, sister - C, silver C -. no"
+    assert found == '(2) "hawk" yes, "range" no'
 
 
 @pytest.mark.parametrize("name", ["multistep_arithmetic", "word_sorting"])
 def test_a_worked_check_says_no_where_the_verdict_does_and_is_read_back(name: str) -> None:
-    module, found, blames = steps.task(name), Counter[bool](), r"(?:\.| -?\d+) no\b[^.:]*$"
+    module, found = steps.task(name), Counter[bool]()
     for example in benchmarks.get(name).load("test")[:12]:
         praise = feedback("worked", name, example.question, example.rationale)
-        assert steps.read_feedback(praise).correct is True and not re.search(blames, praise, re.M)
+        assert steps.read_feedback(praise).correct is True and not re.search(r" no$", praise, re.M)
         for mutant in mutants(name, example.question, random.Random(3)):
             verdict = module.check(example.question, mutant.text)
             said = feedback("worked", name, example.question, mutant.text)
             assert (steps.read_feedback(said).correct, steps.read_feedback(said).step) == (False, verdict.step)
             lines = said.splitlines()[:-1]
-            assert not any(re.search(blames, line) for line in lines[:-1])
-            wrong = bool(lines) and bool(re.search(blames, lines[-1]))
-            found[wrong and lines[-1].startswith(f"({verdict.step})")] += 1
+            assert not any(line.endswith(" no") for line in lines[:-1])
+            found[bool(lines) and lines[-1].endswith(" no") and lines[-1].startswith(f"({verdict.step})")] += 1
     assert found[True] > 10
 
 
