@@ -416,7 +416,9 @@ def test_card_takes_scores_later(tmp_path: Path) -> None:
         **{"seconds": 1.0, "world_size": 1, "device": "cpu", "versions": {"torch": "2"}},
     }
     about = {"target": "org/name", "base": "", "arm": "le", "iteration": 1, "lessons": {"practice, lesson": 4}}
+    write_json(tmp_path / "generation_config.json", {"repetition_penalty": 1.05, "eos_token_id": 1})
     path = model_card.write(tmp_path, about, {"learning_rate": 0.1}, metrics)
+    assert "Without what its generation config asks for (repetition_penalty 1.05): " in path.read_text()
     assert "base_model: org/name" in path.read_text() and "Not measured yet" in path.read_text()
     row = {"benchmark": "practice", "split": "test", "n": 10, "accuracy": 0.5, "ci_low": 0.2, "ci_high": 0.8}
     for _ in range(2):

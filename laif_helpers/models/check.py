@@ -5,6 +5,7 @@
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 from laif_helpers import records, target
@@ -13,6 +14,8 @@ from laif_helpers.paths import resolve
 from laif_helpers.target import Target
 
 PROBE = "How many qzvx are 7 and 5?"
+_IDLE: tuple[Any, ...] = (None, False, 0, 1, [], {})
+_STEERS = re.compile("penalty|ngram|bad_words|suppress|forced|^min_|^top_|typical|cutoff|bias|guidance|beams|stop_str")
 
 
 def problems(name: str, taught: bool = False) -> list[str]:
@@ -48,6 +51,25 @@ def problems(name: str, taught: bool = False) -> list[str]:
         learnable(name, tokenizer) if taught else "",
     )
     return [sentence for sentence in told if sentence]
+
+
+def notes(name: str) -> list[str]:
+    """Sentences about what a model's folder asks for and prompts and answers here do not follow."""
+    found, template = steered(resolve(adapters.base_of(name))), str(tokenizer_of(name).chat_template)
+    asked = ", ".join(f"{setting} {value}" for setting, value in found.items())[:200]
+    told = {
+        f"generation_config.json asks for {asked}: answers here and by serve: are the plain argmax, or drawn at the "
+        "recipe's temperature alone; a server that you started follows it": found,
+        "the chat template writes today's date: here and by serve: it is 26 July 2024 on every day, in a checkpoint "
+        "too; a server that you started writes today's": "strftime_now(" in template,
+    }
+    return [sentence for sentence, true in told.items() if true]
+
+
+def steered(folder: Path) -> dict[str, Any]:
+    """The settings of a folder's generation config that would change which token an answer takes."""
+    asked = records.read_state(folder / "generation_config.json")
+    return {name: value for name, value in asked.items() if _STEERS.search(name) and value not in _IDLE}
 
 
 def quantised(name: str, config: Any) -> str:
@@ -194,5 +216,9 @@ def ends(name: str, tokenizer: Any) -> str:
 if __name__ == "__main__":
     import sys
 
-    for line in problems(sys.argv[1], taught=True):
-        print(f"problem: {line}")
+    found = problems(sys.argv[1], taught=True)
+    for line in [
+        *(f"problem: {line}" for line in found),
+        *(f"note: {line}" for line in notes(sys.argv[1]) if not found),
+    ]:
+        print(line)

@@ -1,17 +1,28 @@
 """Connects with a server: does it listen, in which scheme, behind which proxy, and whose certificate is trusted."""
 
 import os
+import re
 import socket
 import ssl
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlparse
+
+from tqdm.auto import tqdm
 
 from laif_helpers import machine
 from laif_helpers.key_types import check_base_url
 from laif_helpers.models.protocol import MOVED, ServerError, untrusted
 
 CONNECT_S = 5.0
+_CACHE = re.compile(r"(?i)(?!.*(?:prompt|prefix|token)).*(?:cache|similarity)")
+"""Names under which a gateway says that it had the answer already; what a model keeps of a prompt is another thing."""
+_SENT = "set OPENAI_CUSTOM_HEADERS to "
+_SWITCHES = {"cf-aig": f"{_SENT}'cf-aig-skip-cache: true'", "portkey": f"{_SENT}'x-portkey-cache-force-refresh: true'"}
+_SWITCHES |= {"litellm": "set request_options: {target: {add: {cache: {no-cache: true}}}}"}
+_SWITCHES |= {"helicone": f"{_SENT}'Helicone-Cache-Enabled: false'", "": f"{_SENT}'Cache-Control: no-cache'"}
+_told = set[str]()
 
 
 def check_address(key: str, url: str) -> None:
@@ -32,7 +43,7 @@ def connect(url: str, timeout_s: float) -> Any:
         # A proxy from the environment is for the outside: it must not be asked for a server of this machine.
         trust_env=not machine.is_local(url),
         verify=_trusted(),
-        event_hooks={"response": [_stay_a_post]},
+        event_hooks={"response": [_stay_a_post, _look_for_a_cache]},
     )
     return openai.AsyncOpenAI(
         base_url=url,
@@ -64,6 +75,28 @@ async def _stay_a_post(response: Any) -> None:
     """The client would follow a 301 to 303 by a GET, whose reply is no answer; so these count as refusals."""
     if response.status_code in MOVED and response.request.method == "POST":
         response.headers["x-moved-to"] = response.headers.pop("location", "nowhere")
+
+
+async def _look_for_a_cache(response: Any) -> None:
+    # within a text of the answer the quotes are escaped, and tokens that were kept are numbers
+    fields = re.findall(rb'"(\w*cache\w*)": ?(true|"[^"\\]*")', await response.aread())
+    url = str(response.url).removesuffix("/chat/completions")
+    tell_of_a_cache(url, {name.decode(): value.decode() for name, value in fields} | dict(response.headers))
+
+
+def tell_of_a_cache(url: str, fields: Mapping[str, Any]) -> None:
+    """Say, once a server, that ``fields`` of a reply call it one out of a cache. A cache by meaning has another
+    question's answer, and one by hash may leave out the seed, so that samples are equal."""
+    for name, value in fields.items():
+        flag = str(value).lower() in ("true", "1") and re.search(r"(?i)hits?$|cached?$", name)
+        found = flag or re.search("(?i)(?<![a-z])hit(?![a-z])", str(value)) or name == "x-litellm-cache-key"
+        if found and _CACHE.match(name) and url not in _told:
+            _told.add(url)
+            mend = next(mend for mark, mend in _SWITCHES.items() if mark in name.lower())
+            tqdm.write(
+                f"server {url} answers out of a cache ({name}: {value:.40}): such an answer may be another question's "
+                f"or an earlier sample, not the model's; switch it off there, or {mend}, and ask again (--redo 01)"
+            )
 
 
 def check_reached(url: str, key: str = "target_url") -> None:
