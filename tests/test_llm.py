@@ -702,7 +702,7 @@ def test_an_error_under_status_200_is_the_servers_word_and_nothing_is_stored() -
     broke = {"error": {"message": "insufficient credits", "code": 402}}
     with endpoint(lambda call, body: (200, broke)) as (url, calls):
         p = llm_parameters(url)
-        with pytest.raises(RuntimeError, match=r"refuses the request \(402: insufficient credits\)"):
+        with pytest.raises(RuntimeError, match=r"\(402: insufficient credits\); the account wants credit"):
             asked(p)
         assert len(calls) == 1
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:

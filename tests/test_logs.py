@@ -498,6 +498,10 @@ def test_inspect_opens_what_we_export(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [(each.id, each.sample, each.label) for each in back] == [
         (id, sample, right) for id, sample, right in grades
     ]
+    own = [replace(row, benchmark="/home/me/sums.jsonl") for row in rows]
+    write_jsonl(run.iteration("own", 1).responses("/home/me/sums.jsonl", "test"), own)
+    (log_of_own,) = inspect_export.export("mine", arm="own")
+    assert "sums" in log_of_own.name and "home" not in log_of_own.name
     with pytest.raises(FileNotFoundError, match=r"no answers in .*/opd/"):
         inspect_export.export("mine", arm="opd")
     inspect_log = pytest.importorskip("inspect_ai.log", reason="inspect-ai is not installed (pip install inspect-ai)")
