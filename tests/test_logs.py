@@ -676,3 +676,18 @@ def test_long_texts_that_inspect_keeps_apart_are_put_back(tmp_path: Path) -> Non
     (tmp_path / "log.json").write_text(json.dumps(log))
     (answer,) = logs.read(tmp_path / "log.json")
     assert (answer.question, answer.text) == ("2 + 2?", "So 4")
+
+
+def test_completions_of_trl_are_samples_of_what_was_asked() -> None:
+    """Written by TRL's GRPO trainer: messages as prompt and completion, a reward ``correct``, four draws a question."""
+    found = logs.read(Path(__file__).parent / "fixtures" / "other_tools" / "trl_completions.parquet")
+    assert found[0].question.startswith("Tom gets 2 kites each month") and found[0].text.endswith("#### 26")
+    assert [answer.sample for answer in found] == [0, 1, 2, 3] * 2 and len({answer.id for answer in found}) == 2
+    assert sum(answer.label is True for answer in found) == 7 and not any(answer.label is None for answer in found)
+
+
+def test_dspy_s_answer_stands_under_the_name_of_its_field(tmp_path: Path) -> None:
+    (path := tmp_path / "evaluated.csv").write_text(
+        "question,example_answer,reasoning,pred_answer,correct\n2 + 2?,4,Two twos.,It is 4,1\n3 + 3?,6,,7,0\n"
+    )
+    assert [(answer.text, answer.label) for answer in logs.read(path)] == [("It is 4", True), ("7", False)]
