@@ -69,7 +69,7 @@ def test_the_day_is_the_same_on_every_day_and_in_a_checkpoint(base: Path, tmp_pa
     assert rendered(AutoTokenizer.from_pretrained(tmp_path / "saved")) == rendered(tokenizer)
     assert "writes today's date" in check.notes(str(folder))[0] and not check.notes(str(base))
     (folder / "generation_config.json").write_text(json.dumps({"repetition_penalty": 1.3, "use_cache": True}))
-    assert "asks for repetition_penalty 1.3: " in check.notes(str(folder))[0]
+    assert "the model asks for repetition_penalty 1.3: " in check.notes(str(folder))[0]
 
 
 def test_any_value_and_the_first_line_come_through(base: Path) -> None:

@@ -15,7 +15,9 @@ from laif_helpers.target import Target
 
 PROBE = "How many qzvx are 7 and 5?"
 _IDLE: tuple[Any, ...] = (None, False, 0, 1, [], {})
-_STEERS = re.compile("penalty|ngram|bad_words|suppress|forced|^min_|^top_|typical|cutoff|bias|guidance|beams|stop_str")
+_STEERS = re.compile(
+    r"penalty|ngram|bad_words|suppress|forced|^min_|^top_|typical|cutoff|bias|guidance|beams|stop_str|xtc_p|mirostat$"
+)
 
 
 def problems(name: str, taught: bool = False) -> list[str]:
@@ -54,21 +56,29 @@ def problems(name: str, taught: bool = False) -> list[str]:
 
 
 def notes(name: str) -> list[str]:
-    """Sentences about what a model's folder asks for and prompts and answers here do not follow."""
-    found, template = steered(resolve(adapters.base_of(name))), str(tokenizer_of(name).chat_template)
+    """Sentences about what a model's files ask for and prompts and answers here do not follow."""
+    if Target.of(name).kind == "gguf":  # as it is read by llama.cpp, so that nobody can take it out for serve:
+        header, here, other = gguf.read_header(resolve(name)), "here", "llama.cpp"
+        found, template = _steering(header.sampling), header.template
+    else:
+        found, template = steered(resolve(adapters.base_of(name))), str(tokenizer_of(name).chat_template)
+        here, other = "here and by serve:", "a server that you started"
     asked = ", ".join(f"{setting} {value}" for setting, value in found.items())[:200]
     told = {
-        f"generation_config.json asks for {asked}: answers here and by serve: are the plain argmax, or drawn at the "
-        "recipe's temperature alone; a server that you started follows it": found,
-        "the chat template writes today's date: here and by serve: it is 26 July 2024 on every day, in a checkpoint "
-        "too; a server that you started writes today's": "strftime_now(" in template,
+        f"the model asks for {asked}: answers {here} are the plain argmax, or drawn at the recipe's temperature alone; "
+        f"{other} follows it": found,
+        f"the chat template writes today's date: {here} it is 26 July 2024 on every day, in a checkpoint too; {other} "
+        "writes today's": "strftime_now(" in template,
     }
     return [sentence for sentence, true in told.items() if true]
 
 
 def steered(folder: Path) -> dict[str, Any]:
     """The settings of a folder's generation config that would change which token an answer takes."""
-    asked = records.read_state(folder / "generation_config.json")
+    return _steering(records.read_state(folder / "generation_config.json"))
+
+
+def _steering(asked: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if _STEERS.search(name) and value not in _IDLE}
 
 

@@ -1,5 +1,6 @@
 """Connects with a server: does it listen, in which scheme, behind which proxy, and whose certificate is trusted."""
 
+import asyncio
 import os
 import re
 import socket
@@ -13,9 +14,11 @@ from tqdm.auto import tqdm
 
 from laif_helpers import machine
 from laif_helpers.key_types import check_base_url
-from laif_helpers.models.protocol import MOVED, ServerError, untrusted
+from laif_helpers.models.protocol import MOVED, ServerError, chain, error_text, untrusted
 
 CONNECT_S = 5.0
+_LOADING = re.compile(r'"type": ?"unavailable_error"|"estimated_time":')  # llama.cpp's kind of error, TGI's estimate
+_CLOSED, MAX_CLOSED = frozenset({"ServerDisconnectedError", "ConnectionResetError"}), 15
 _CACHE = re.compile(r"(?i)(?!.*(?:prompt|prefix|token)).*(?:cache|similarity)")
 """Names under which a gateway says that it had the answer already; what a model keeps of a prompt is another thing."""
 _SENT = "set OPENAI_CUSTOM_HEADERS to "
@@ -69,6 +72,24 @@ def _trusted() -> ssl.SSLContext:
         return context
     except OSError as error:
         raise ValueError(f"SSL_CERT_FILE {file!r} holds no certificates that can be read ({error})") from None
+
+
+async def loaded(client: Any, url: str) -> Any:
+    """Wait ten minutes at most for a server with a field that says it is loading. Raises ServerError if the connection
+    is closed each time (a proxy with nobody behind it): of a paid request nobody would know what became of it. Other
+    failures are the requests'."""
+    for second in range(600):
+        try:
+            return await client.get("/models", cast_to=object, options={"timeout": CONNECT_S})
+        except Exception as error:  # a server need not know this address, and may answer it as it likes
+            closed = _CLOSED & {type(link).__name__ for link in chain(error)}
+            if closed and second >= MAX_CLOSED:
+                gone = "closes each connection without a word, so nothing was asked; start what stands behind it"
+                raise ServerError(f"server {url} {gone}") from None
+            if not closed and not _LOADING.search(str(getattr(getattr(error, "response", None), "text", ""))):
+                return None
+            second or tqdm.write(f"server {url} is not ready ({error_text(error)}); waiting")
+            await asyncio.sleep(1.0)
 
 
 async def _stay_a_post(response: Any) -> None:
