@@ -5,7 +5,6 @@
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 from laif_helpers import records, target
@@ -14,6 +13,7 @@ from laif_helpers.paths import resolve
 from laif_helpers.target import Target
 
 PROBE = "How many qzvx are 7 and 5?"
+GENERATION = "generation_config.json"
 _IDLE: tuple[Any, ...] = (None, False, 0, 1, [], {})
 _STEERS = re.compile(
     r"penalty|ngram|bad_words|suppress|forced|^min_|^top_|typical|cutoff|bias|guidance|beams|stop_str|xtc_p|mirostat$"
@@ -57,12 +57,13 @@ def problems(name: str, taught: bool = False) -> list[str]:
 
 def notes(name: str) -> list[str]:
     """Sentences about what a model's files ask for and prompts and answers here do not follow."""
-    if Target.of(name).kind == "gguf":  # as it is read by llama.cpp, so that nobody can take it out for serve:
-        header, here, other = gguf.read_header(resolve(name)), "here", "llama.cpp"
-        found, template = _steering(header.sampling), header.template
+    here, other, folder = "here and by serve:", "a server that you started", resolve(adapters.base_of(name))
+    if Target.of(name).kind == "gguf":  # read by llama.cpp as it is: nobody can take it out for serve:
+        here, other, header = "here", "llama.cpp", gguf.read_header(folder)
+        found, template = steered(header.sampling), header.template
     else:
-        found, template = steered(resolve(adapters.base_of(name))), str(tokenizer_of(name).chat_template)
-        here, other = "here and by serve:", "a server that you started"
+        found = steered(records.read_state(folder / GENERATION))
+        template = str(tokenizer_of(name).chat_template)
     asked = ", ".join(f"{setting} {value}" for setting, value in found.items())[:200]
     told = {
         f"the model asks for {asked}: answers {here} are the plain argmax, or drawn at the recipe's temperature alone; "
@@ -73,12 +74,8 @@ def notes(name: str) -> list[str]:
     return [sentence for sentence, true in told.items() if true]
 
 
-def steered(folder: Path) -> dict[str, Any]:
-    """The settings of a folder's generation config that would change which token an answer takes."""
-    return _steering(records.read_state(folder / "generation_config.json"))
-
-
-def _steering(asked: dict[str, Any]) -> dict[str, Any]:
+def steered(asked: dict[str, Any]) -> dict[str, Any]:
+    """Those settings of a generation config that would change which token an answer takes."""
     return {name: value for name, value in asked.items() if _STEERS.search(name) and value not in _IDLE}
 
 

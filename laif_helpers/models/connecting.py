@@ -6,7 +6,6 @@ import re
 import socket
 import ssl
 import urllib.request
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlparse
 
@@ -21,10 +20,9 @@ _LOADING = re.compile(r'"type": ?"unavailable_error"|"estimated_time":')  # llam
 _CLOSED, MAX_CLOSED = frozenset({"ServerDisconnectedError", "ConnectionResetError"}), 15
 _CACHE = re.compile(r"(?i)(?!.*(?:prompt|prefix|token)).*(?:cache|similarity)")
 """Names under which a gateway says that it had the answer already; what a model keeps of a prompt is another thing."""
-_SENT = "set OPENAI_CUSTOM_HEADERS to "
-_SWITCHES = {"cf-aig": f"{_SENT}'cf-aig-skip-cache: true'", "portkey": f"{_SENT}'x-portkey-cache-force-refresh: true'"}
-_SWITCHES |= {"litellm": "set request_options: {target: {add: {cache: {no-cache: true}}}}"}
-_SWITCHES |= {"helicone": f"{_SENT}'Helicone-Cache-Enabled: false'", "": f"{_SENT}'Cache-Control: no-cache'"}
+_SWITCHES = {"cf-aig": "cf-aig-skip-cache: true", "portkey": "x-portkey-cache-force-refresh: true"}
+_SWITCHES |= {"helicone": "Helicone-Cache-Enabled: false", "": "Cache-Control: no-cache"}
+_LITELLM = "request_options: {target: {add: {cache: {no-cache: true}}}}"
 _told = set[str]()
 
 
@@ -99,24 +97,21 @@ async def _stay_a_post(response: Any) -> None:
 
 
 async def _look_for_a_cache(response: Any) -> None:
+    """Say, once a server, that a reply calls itself one out of a cache: by meaning it is another question's, by a hash
+    without the seed an earlier sample."""
     # within a text of the answer the quotes are escaped, and tokens that were kept are numbers
-    fields = re.findall(rb'"(\w*cache\w*)": ?(true|"[^"\\]*")', await response.aread())
+    inner = re.findall(rb'"(\w*cache\w*)": ?(true|"[^"\\]*")', await response.aread())
     url = str(response.url).removesuffix("/chat/completions")
-    tell_of_a_cache(url, {name.decode(): value.decode() for name, value in fields} | dict(response.headers))
-
-
-def tell_of_a_cache(url: str, fields: Mapping[str, Any]) -> None:
-    """Say, once a server, that ``fields`` of a reply call it one out of a cache. A cache by meaning has another
-    question's answer, and one by hash may leave out the seed, so that samples are equal."""
-    for name, value in fields.items():
-        flag = str(value).lower() in ("true", "1") and re.search(r"(?i)hits?$|cached?$", name)
-        found = flag or re.search("(?i)(?<![a-z])hit(?![a-z])", str(value)) or name == "x-litellm-cache-key"
+    for name, value in [*((name.decode(), value.decode()) for name, value in inner), *response.headers.items()]:
+        flag = value.lower() in ("true", "1") and re.search(r"(?i)hits?$|cached?$", name)
+        found = flag or re.search("(?i)(?<![a-z])hit(?![a-z])", value) or name == "x-litellm-cache-key"
         if found and _CACHE.match(name) and url not in _told:
             _told.add(url)
-            mend = next(mend for mark, mend in _SWITCHES.items() if mark in name.lower())
+            header = next(header for mark, header in _SWITCHES.items() if mark in name.lower())
+            mend = _LITELLM if "litellm" in name else f"OPENAI_CUSTOM_HEADERS to {header!r}"
             tqdm.write(
                 f"server {url} answers out of a cache ({name}: {value:.40}): such an answer may be another question's "
-                f"or an earlier sample, not the model's; switch it off there, or {mend}, and ask again (--redo 01)"
+                f"or an earlier sample, not the model's; switch it off there, or set {mend}, and ask again (--redo 01)"
             )
 
 

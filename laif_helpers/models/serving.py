@@ -50,21 +50,21 @@ def as_here(model: str) -> Iterator[str]:
     """The folder to serve so that its answers are those of this machine: the model's own, or one of links to its files
     in which no generation config steers an answer (vLLM and transformers take it for every request) and no template
     writes today's date."""
-    folder = resolve(model)
-    config, template = folder / "generation_config.json", folder / "chat_template.jinja"
-    written = template.read_text(encoding="utf-8") if template.is_file() else ""
-    changed = {template.name: day} if (day := tokenizers.with_day(written)) != written else {}
-    if steered := check.steered(folder).keys() | {"max_new_tokens"} & records.read_state(config).keys():
-        kept = {name: value for name, value in records.read_json(config).items() if name not in steered}
-        changed[config.name] = json.dumps(kept)
+    folder, changed = resolve(model), dict[str, str]()
+    config = records.read_state(folder / check.GENERATION)
+    if steered := check.steered(config).keys() | {"max_new_tokens"} & config.keys():
+        changed[check.GENERATION] = json.dumps({name: config[name] for name in config if name not in steered})
+    for template in folder.glob("chat_template.jinja"):
+        if (written := template.read_text(encoding="utf-8")) != (day := tokenizers.with_day(written)):
+            changed[template.name] = day
     if not changed:
         yield model
         return
     with tempfile.TemporaryDirectory(prefix="laif-served-") as place:
         for file in folder.iterdir():
-            Path(place, file.name).symlink_to(file.resolve())
+            if file.name not in changed:
+                Path(place, file.name).symlink_to(file.resolve())
         for name, text in changed.items():
-            Path(place, name).unlink()
             Path(place, name).write_text(text, encoding="utf-8")
         yield place
 
