@@ -118,7 +118,7 @@ def detectable(n: float, changed: float) -> float:
 
 def percent(share: float, *interval: float, sign: str = "", digits: int = 1, unit: str = "") -> str:
     """A share in per cent, with its interval if that is given: ``86.1 [84.0, 88.0]``. ``sign`` "+": a difference."""
-    shown, *ends = (f"{100 * value:{sign}.{digits}f}" for value in (share, *interval))
+    shown, *ends = (f"{100 * value:{sign}z.{digits}f}" for value in (share, *interval))
     return f"{shown}{unit} [{', '.join(ends)}]" if ends else shown + unit
 
 

@@ -156,6 +156,9 @@ def test_models_further_down_are_named(base: Path, tmp_path: Path) -> None:
         shutil.copytree(base, tmp_path / name)
     (found,) = check.problems(str(tmp_path))
     assert "but checkpoint-3, run/checkpoint-6; name one of these folders" in found
+    (deepspeed := tmp_path / "deepspeed" / "global_step2").mkdir(parents=True)
+    (deepspeed.parent / "zero_to_fp32.py").touch()
+    assert "but global_step2; run `python zero_to_fp32.py . .` there" in check.problems(str(deepspeed.parent))[0]
 
 
 def test_layers_that_keep_their_weights_in_a_form_of_their_own_are_left_alone() -> None:

@@ -1,5 +1,6 @@
 """What stands between this machine and a server: proxies, certificates, redirects, pages of error."""
 
+import re
 import shutil
 import ssl
 import subprocess
@@ -132,3 +133,28 @@ def test_a_certificate_of_one_s_own_is_trusted_once_it_is_named(
         with pytest.raises(ValueError, match=r"none\.pem' holds no certificates that can be read"):
             ask(url)
         listening.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("headers", "more", "told"),
+    [
+        ({"x-cache": "HIT", "x-cache-similarity": "0.96"}, {}, r"\(x-cache: HIT\).* 'Cache-Control: no-cache'"),
+        ({"x-portkey-cache-status": "SEMANTIC HIT"}, {}, "set OPENAI_CUSTOM_HEADERS to 'x-portkey-cache-force-refresh"),
+        ({"x-litellm-cache-key": "15cb2e"}, {}, r"or set request_options: {target: {add: {cache: {no-cache: true}}}}"),
+        ({"cf-aig-cache-status": "HIT"}, {}, "'cf-aig-skip-cache: true'"),
+        ({"cache-status": "edge; hit; ttl=3"}, {}, "cache-status"),
+        ({"x-cache": "TCP_HIT from a"}, {}, "TCP_HIT"),
+        ({}, {"extra_fields": {"cache_debug": {"cache_hit": True, "hit_type": "semantic"}}}, "cache_hit: true"),
+        ({}, {"gptcache": True}, "gptcache: true"),
+        ({"x-cache": "MISS", "x-cache-hits": "0", "cf-cache-status": "DYNAMIC", "x-cache-enabled": "true"}, {}, ""),
+        ({"x-prompt-cache-hit": "true"}, {"usage": {"prompt_cache_hit_tokens": 64}, "cached": False}, ""),
+    ],
+)
+def test_an_answer_out_of_a_cache_is_told_once(
+    headers: dict[str, str], more: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = 'a cache_hit: true, "cache_hit": true'
+    with endpoint(lambda *_: (200, completion(words) | more), headers) as (url, calls):
+        assert [ask(url), ask(url)] == [words] * 2 and len(calls) == 2
+    said = [line for line in capsys.readouterr().out.splitlines() if "cache" in line]
+    assert len(said) == bool(told) and all(re.search(told, line) and line.startswith(f"server {url}") for line in said)

@@ -275,6 +275,24 @@ def test_serve_starts_the_command_for_the_checkpoint_only_when_something_is_aske
     assert next(read_rows(p.folder.responses("practice", "test")))["model"] == "data/nano"
 
 
+def test_a_served_folder_neither_steers_answers_nor_writes_today_s_date(tmp_path: Path) -> None:
+    """vLLM and transformers take a folder's generation config for each request (8 of 10 texts were the local ones)."""
+    (folder := tmp_path / "model").mkdir()
+    for name in ("config.json", "chat_template.jinja"):
+        (folder / name).write_text("{}")
+    with models.as_here(str(folder)) as served:
+        assert served == str(folder), "nothing to change"
+    asks = {"eos_token_id": [1, 2], "repetition_penalty": 1.3, "top_k": 20, "top_p": 1.0, "max_new_tokens": 9}
+    (folder / "generation_config.json").write_text(json.dumps(asks))
+    (folder / "chat_template.jinja").write_text("{% set d = strftime_now('%d %b %Y') %}")
+    with models.as_here(str(folder)) as served:
+        left = json.loads(Path(served, "generation_config.json").read_text())
+        assert left == {"eos_token_id": [1, 2], "top_p": 1.0}
+        assert Path(served, "chat_template.jinja").read_text() == "{% set d = '26 Jul 2024' %}"
+        assert Path(served, "config.json").samefile(folder / "config.json")
+    assert json.loads((folder / "generation_config.json").read_text()) == asks and not Path(served).exists()
+
+
 def test_a_missing_checkpoint_is_told(stage: Callable[..., recipe.StageParameters]) -> None:
     with pytest.raises(FileNotFoundError, match=r"checkpoint .*iter1/checkpoint does not exist; run 05_train"):
         evaluate.evaluate(stage(arm="le", iteration=1))

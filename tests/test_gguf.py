@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from laif_helpers import models, recipe
-from laif_helpers.models import gguf
+from laif_helpers.models import check, gguf
 from laif_helpers.paths import NANO, ROOT
 
 pytest.importorskip("gguf", reason="the package gguf is not installed")
@@ -67,6 +67,24 @@ def test_marks_of_a_gguf_file_stay_marks(tmp_path: Path) -> None:
     converted = AutoTokenizer.from_pretrained(gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made"))
     nano = AutoTokenizer.from_pretrained(NANO)
     assert len(nano.all_special_ids) > 2 and set(converted.all_special_ids) == set(nano.all_special_ids)
+
+
+@pytest.mark.model
+def test_what_a_file_asks_llama_cpp_to_draw_with_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama.cpp follows it for every request: with a penalty of 1.8 seven of ten texts were those of this machine."""
+    write_gguf(file := tmp_path / "nano.gguf")
+    assert check.notes(str(file)) == []
+    sizes = (maker := llamacpp())._write_sizes
+
+    def asking(writer: Any, *about: Any) -> None:
+        sizes(writer, *about)
+        writer.add_float32("general.sampling.penalty_repeat", 1.5)
+        writer.add_int32("general.sampling.top_k", 3)
+        writer.add_float32("general.sampling.temp", 0.7)
+
+    monkeypatch.setattr(maker, "_write_sizes", asking)
+    maker.write_gguf(NANO, file)
+    assert "asks for penalty_repeat 1.5, top_k 3: answers here are" in check.notes(str(file))[0]
 
 
 def test_one_part_of_several_is_told_how_to_join_them(tmp_path: Path) -> None:

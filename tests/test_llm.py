@@ -7,7 +7,9 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from laif_helpers.instruct import quotes, tables
 from laif_helpers.instruct.requests import Request
 from laif_helpers.instructors import chat, ledger, llm, spending
 from laif_helpers.instructors.ledger import Reply
-from laif_helpers.models import protocol, server
+from laif_helpers.models import connecting, protocol, server
 from laif_helpers.paths import NOTEBOOKS
 from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_jsonl
 
@@ -719,7 +721,7 @@ def test_an_error_under_status_200_is_the_servers_word_and_nothing_is_stored() -
     broke = {"error": {"message": "insufficient credits", "code": 402}}
     with endpoint(lambda call, body: (200, broke)) as (url, calls):
         p = llm_parameters(url)
-        with pytest.raises(RuntimeError, match=r"refuses the request \(402: insufficient credits\)"):
+        with pytest.raises(RuntimeError, match=r"\(402: insufficient credits\); the account wants credit"):
             asked(p)
         assert len(calls) == 1
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
@@ -830,3 +832,18 @@ def test_words_of_a_refusal_are_no_lesson() -> None:
         plan, replies = asked(p)
         checked = instruct.learn(plan, replies, p)
     assert {(each.status, each.reason) for each in checked} == {("unparsable", "error: refusal")}
+
+
+def test_a_proxy_with_nobody_behind_it_is_told_before_anything_is_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mitmproxy takes the connection and closes it; each try of a paid request counted at its most."""
+    monkeypatch.setattr(connecting, "MAX_CLOSED", 1)
+    with HTTPServer(("127.0.0.1", 0), lambda *about: about[0].close()) as nobody:  # type: ignore[arg-type]
+        threading.Thread(target=nobody.serve_forever, daemon=True).start()
+        p = llm_parameters(url := f"http://127.0.0.1:{nobody.server_port}/v1")
+        with pytest.raises(
+            protocol.ServerError, match=f"server {url} closes each connection .*; start what stands behind it"
+        ):
+            asked(p)
+        nobody.shutdown()
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+        assert on_record.spent() == 0

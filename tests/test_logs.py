@@ -498,6 +498,10 @@ def test_inspect_opens_what_we_export(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [(each.id, each.sample, each.label) for each in back] == [
         (id, sample, right) for id, sample, right in grades
     ]
+    own = [replace(row, benchmark="/home/me/sums.jsonl") for row in rows]
+    write_jsonl(run.iteration("own", 1).responses("/home/me/sums.jsonl", "test"), own)
+    (log_of_own,) = inspect_export.export("mine", arm="own")
+    assert "sums" in log_of_own.name and "home" not in log_of_own.name
     with pytest.raises(FileNotFoundError, match=r"no answers in .*/opd/"):
         inspect_export.export("mine", arm="opd")
     inspect_log = pytest.importorskip("inspect_ai.log", reason="inspect-ai is not installed (pip install inspect-ai)")
@@ -672,3 +676,18 @@ def test_long_texts_that_inspect_keeps_apart_are_put_back(tmp_path: Path) -> Non
     (tmp_path / "log.json").write_text(json.dumps(log))
     (answer,) = logs.read(tmp_path / "log.json")
     assert (answer.question, answer.text) == ("2 + 2?", "So 4")
+
+
+def test_completions_of_trl_are_samples_of_what_was_asked() -> None:
+    """Written by TRL's GRPO trainer: messages as prompt and completion, a reward ``correct``, four draws a question."""
+    found = logs.read(Path(__file__).parent / "fixtures" / "other_tools" / "trl_completions.parquet")
+    assert found[0].question.startswith("Tom gets 2 kites each month") and found[0].text.endswith("#### 26")
+    assert [answer.sample for answer in found] == [0, 1, 2, 3] * 2 and len({answer.id for answer in found}) == 2
+    assert sum(answer.label is True for answer in found) == 7 and not any(answer.label is None for answer in found)
+
+
+def test_dspy_s_answer_stands_under_the_name_of_its_field(tmp_path: Path) -> None:
+    (path := tmp_path / "evaluated.csv").write_text(
+        "question,example_answer,reasoning,pred_answer,correct\n2 + 2?,4,Two twos.,It is 4,1\n3 + 3?,6,,7,0\n"
+    )
+    assert [(answer.text, answer.label) for answer in logs.read(path)] == [("It is 4", True), ("7", False)]

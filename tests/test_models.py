@@ -377,6 +377,14 @@ def test_what_keeps_a_model_from_answering_is_told_before_it_is_loaded(
     assert check.problems(str(tiny)) == []
 
 
+def test_a_sentencepiece_file_alone_names_the_packages_that_it_needs(tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "bare"))
+    (folder / "tokenizer.json").unlink()
+    assert "pip install" not in check.problems(str(folder))[0]
+    (folder / "tokenizer.model").write_bytes(b"\x0a\x0bpieces")
+    assert "tokenizer.model alone needs `pip install sentencepiece tiktoken protobuf`" in check.problems(str(folder))[0]
+
+
 def test_weights_that_are_no_numbers_and_links_that_lead_nowhere_are_told(tiny: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
@@ -847,7 +855,7 @@ def test_server_works_inside_a_running_event_loop(stub: Callable[..., Stub]) -> 
         (200, "<html>a login page</html>", r"failed 6 times on one request \(last: ErrorBody: <html>a login page"),
         (200, {"choices": []}, r"failed 6 times on one request \(last: ErrorBody: .*'choices': \[\]"),
         (200, {"detail": "no model"}, r"failed 6 times on one request \(last: ErrorBody: .*no model"),
-        (200, error("no credit", "402"), r"refuses the request \(402: no credit\)"),
+        (200, error("no credit", "402"), r"refuses the request \(402: no credit\); the account wants credit"),
         (200, b"[" * 5_000, r"failed 6 times on one request \(last: RecursionError"),
     ],
 )

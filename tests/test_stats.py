@@ -296,3 +296,8 @@ def test_pass_at_k_and_majority() -> None:
     assert origins.majority(["7", "8", "8", None, None], [True, False, False, False, False]) is False
     assert origins.majority(["8", "7", "7", "8"], [True, False, False, True]) is True
     assert origins.majority([None], [False]) is False
+
+
+def test_a_difference_of_nothing_has_no_sign_of_less() -> None:
+    assert stats.percent(-0.0001, -0.0004, 0.0004, sign="+") == "+0.0 [+0.0, +0.0]"
+    assert stats.percent(-0.0006, sign="+") == "-0.1"

@@ -12,7 +12,7 @@ from train_toys import TEMPLATE
 
 from laif_helpers import evaluate, models, recipe
 from laif_helpers.key_types import RequestChange
-from laif_helpers.models import tokenizers
+from laif_helpers.models import check, local, tokenizers
 from laif_helpers.paths import stamp_of
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import Response, read_jsonl
@@ -54,6 +54,22 @@ def test_a_saved_template_keeps_its_values_and_a_request_can_name_others(thinker
     assert rendered(saved) == rendered(plain, **OFF)
     assert rendered(saved, enable_thinking=True) == rendered(plain)
     assert tokenizers.with_values(saved, OFF).chat_template == saved.chat_template, "nothing is written twice"
+
+
+def test_the_day_is_the_same_on_every_day_and_in_a_checkpoint(base: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(base, tmp_path / "dated")
+    own = '{% if not day is defined %}{% set day = strftime_now( "%Y-%m-%d" ) %}{% endif %}'
+    (folder / "chat_template.jinja").write_text(own + TEMPLATE.replace("{{ m.content }}", "{{ day }} {{ m.content }}"))
+    tokenizer = sft_samples.load_tokenizer(str(folder))
+    assert "2024-07-26" in rendered(tokenizer) and "2030" in rendered(tokenizer, day="2030")
+    assert "2024-07-26" in rendered(local.load(str(folder)).tokenizer)
+    tokenizer.save_pretrained(tmp_path / "saved")
+    assert rendered(AutoTokenizer.from_pretrained(tmp_path / "saved")) == rendered(tokenizer)
+    assert "writes today's date" in check.notes(str(folder))[0] and not check.notes(str(base))
+    (folder / "generation_config.json").write_text(json.dumps({"repetition_penalty": 1.3, "use_cache": True}))
+    assert "the model asks for repetition_penalty 1.3: " in check.notes(str(folder))[0]
 
 
 def test_any_value_and_the_first_line_come_through(base: Path) -> None:

@@ -146,6 +146,10 @@ def test_adapter_that_does_not_fit(parameters: Callable[..., StageParameters], b
     write_json(adapter / "adapter_config.json", {"base_model_name_or_path": "/no/base", "r": 4})
     with pytest.raises(FileNotFoundError, match="was trained for /no/base, which does not exist"):
         train.launch(parameters(target=str(adapter), lora_rank=4))
+    write_json(adapter / "adapter_config.json", {"base_model_name_or_path": str(base), "peft_type": "IA3"})
+    train_settings.check_fit(adapter, parameters(target=str(adapter)))  # this kind has no rank
+    with pytest.raises(ValueError, match=r"of rank 0; set lora_rank: 0 to go on"):
+        train_settings.check_fit(adapter, parameters(target=str(adapter), lora_rank=4))
 
 
 def test_checkpoint_adapter_of_another_base(parameters: Callable[..., StageParameters], tmp_path: Path) -> None:

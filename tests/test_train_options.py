@@ -14,10 +14,10 @@ from train_toys import TEMPLATE, make_base, sample, train_here
 from laif_helpers import launch as processes
 from laif_helpers import models, recipe, train
 from laif_helpers.models import card as model_card
-from laif_helpers.models import check
+from laif_helpers.models import check, local
 from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters
-from laif_helpers.records import write_json, write_jsonl
+from laif_helpers.records import read_json, write_json, write_jsonl
 from laif_helpers.runner import forecast, plan
 from laif_helpers.train import memory, preflight, tables
 from laif_helpers.train import settings as train_settings
@@ -229,6 +229,37 @@ def test_four_bits_under_an_adapter_learn(parameters: Make, tmp_path: Path) -> N
     assert losses[-1] < losses[0] - 0.3
 
 
+def test_a_model_of_quantised_weights_answers_as_in_transformers_and_is_not_trained(
+    parameters: Make, tmp_path: Path
+) -> None:
+    """BitNet's packed weights are the one kind that needs no library of its own."""
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM
+    from transformers.integrations.bitnet import pack_weights
+
+    base = make_base(tmp_path / "packed")
+    weights = load_file(base / "model.safetensors")
+    for name in [name for name in weights if name.endswith("proj.weight")]:
+        scale = 1 / weights[name].abs().mean()
+        weights[name.removesuffix("weight") + "weight_scale"] = scale[None]
+        weights[name] = pack_weights((weights[name] * scale).round().clamp(-1, 1))
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    write_json(
+        base / "config.json", read_json(base / "config.json") | {"quantization_config": {"quant_method": "bitnet"}}
+    )
+    asked = [[{"role": "user", "content": f"{number} and 7?"}] for number in range(4)]
+    found = models.generate(str(base), asked, max_new_tokens=6, dtype="float32", progress=False)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    assert plain.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
+    loaded = local.load(str(base), "float32")
+    for ids, answer in zip(local.prompt_ids(loaded, asked), found, strict=True):
+        (row,) = plain.generate(torch.tensor([ids]), max_new_tokens=6, do_sample=False, eos_token_id=loaded.stop_ids)
+        assert len(row) - len(ids) == answer.new_tokens
+    with pytest.raises(ValueError, match=r"is quantised \(bitnet\): it answers and is not trained"):
+        train_settings.check_fit(base, parameters(target=str(base)))
+
+
 def test_four_bits_need_their_library(parameters: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = train_settings.make_settings(parameters(lora_rank=4, load_in_4bit=True))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -416,7 +447,9 @@ def test_card_takes_scores_later(tmp_path: Path) -> None:
         **{"seconds": 1.0, "world_size": 1, "device": "cpu", "versions": {"torch": "2"}},
     }
     about = {"target": "org/name", "base": "", "arm": "le", "iteration": 1, "lessons": {"practice, lesson": 4}}
+    write_json(tmp_path / "generation_config.json", {"repetition_penalty": 1.05, "eos_token_id": 1})
     path = model_card.write(tmp_path, about, {"learning_rate": 0.1}, metrics)
+    assert "Without what its generation config asks for (repetition_penalty 1.05): " in path.read_text()
     assert "base_model: org/name" in path.read_text() and "Not measured yet" in path.read_text()
     row = {"benchmark": "practice", "split": "test", "n": 10, "accuracy": 0.5, "ci_low": 0.2, "ci_high": 0.8}
     for _ in range(2):

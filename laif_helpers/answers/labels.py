@@ -39,7 +39,8 @@ def _named(row: dict[str, Any], kind: str) -> list[str]:
 
 def text_of(row: dict[str, Any]) -> str:
     """A row's answer, "" if it has none. Raises ValueError if it is no text, nor one text in a list or a message."""
-    name = next((name for name in _named(row, "texts") if row[name] is not None), "")
+    named = [*_named(row, "texts"), *(name for name in row if name.startswith("pred_"))]  # DSPy: pred_ and its field
+    name = next((name for name in named if row[name] is not None), "")
     value = row.get(name)
     if not name and isinstance(row.get("messages"), list) and row["messages"]:
         value = row["messages"][-1]

@@ -163,7 +163,7 @@ def _reader(row: Row) -> Reader | None:
         ("response" in row and bool(benchmark_of(row)), _authors),
         ("task_id" in row and ("completion" in row or "solution" in row), _code_samples),
         ({"code_list", "graded_list"} <= row.keys(), _live_code_bench),
-        (bool(id_name(row) and label_name(row)), _plain),
+        (bool(id_name(row) and label_name(row)) and not isinstance(row[id_name(row)], list | dict), _plain),
         (bool(response_name(row) and benchmark_of(row)), _authors),
         (nested.fits(row), _nested),
     ]

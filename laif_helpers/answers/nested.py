@@ -1,6 +1,6 @@
 """Reads rows that hold what was asked, what was answered and the verdicts inside objects, or under names with a path:
-those of LangSmith, Braintrust, Phoenix, MLflow, evalscope, ragas, verl, and whoever else writes ``inputs.question``,
-``{"scores": {"correct": 1}}`` or ``annotation_correct_score``.
+those of LangSmith, Braintrust, Phoenix, MLflow, evalscope, ragas, verl, TRL, and whoever else writes
+``inputs.question``, ``{"scores": {"correct": 1}}`` or ``annotation_correct_score``.
 
 An item is known by all that was asked, its repeats are samples: the id of such a row is mostly that of a call.
 """
@@ -15,8 +15,8 @@ from typing import Any
 from laif_helpers.answers.labels import label_name, question_of, text_of, truth, words
 
 Row = dict[str, Any]
-_ASKED = ("inputs", "input", "question", "query", "user_input", "request", "messages")
-_SAID = ("outputs", "output", "response", "messages")
+_ASKED = ("inputs", "input", "question", "query", "user_input", "request", "messages", "prompt")
+_SAID = ("outputs", "output", "response", "messages", "completion")
 _GOLDS = (
     *("reference_outputs", "reference_output", "reference", "expected_response", "expected_output", "expected"),
     *("expectations", "target", "ground_truth", "gts"),

@@ -39,7 +39,7 @@ def table(sliced: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
     drifts = moved[["arm", "iteration"]].assign(
         **{
             "loss on neutral text (nats)": [
-                f"{row.nats_before:.2f} → {row.nats_after:.2f} ({row.nats_after - row.nats_before:+.2f})"
+                f"{row.nats_before:.2f} → {row.nats_after:.2f} ({row.nats_after - row.nats_before:+z.2f})"
                 for row in moved.itertuples(index=False)
             ],
             "KL (nats)": moved["kl"],

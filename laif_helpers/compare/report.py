@@ -137,7 +137,7 @@ def _number(value: Any) -> str:
     if value is None or value != value:  # NaN
         return "–"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:z.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

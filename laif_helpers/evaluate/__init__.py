@@ -143,8 +143,9 @@ def _endpoint(p: StageParameters) -> Iterator[tuple[str, str]]:
     if not (p.serve and Target.of(p.model).local):
         yield p.model, p.target_url
         return
-    with models.serve(p.serve, p.model, log=p.folder.path / "logs" / "serve.log") as url:
-        yield f"server:{p.model}", url
+    log = p.folder.path / "logs" / "serve.log"
+    with models.as_here(p.model) as model, models.serve(p.serve, model, log=log) as url:
+        yield f"server:{model}", url
 
 
 def _ask(job: Job, p: StageParameters, model: str, url: str) -> None:

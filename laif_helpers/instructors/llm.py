@@ -77,7 +77,7 @@ async def _ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger
     form = chat.known_form(p, ledger)
     with tqdm(total=len(requests), unit="request", desc="instructor") as bar:
         async with connecting.connect(url_of(p), chat.TIMEOUT_S) as client:
-            await protocol.loaded(client, url_of(p))
+            await connecting.loaded(client, url_of(p))
             asking = Asking(p, client, Spending(ledger, p.max_usd, ledger.spent()), connections, form)
             waiting = iter(requests)
             if not form.proven:

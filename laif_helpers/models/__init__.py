@@ -9,11 +9,11 @@ from typing import Any
 from laif_helpers.key_types import RequestChange
 from laif_helpers.models.gguf import prepare
 from laif_helpers.models.sampling import Sampling, limits, sample_numbers
-from laif_helpers.models.serving import serve
+from laif_helpers.models.serving import as_here, serve
 from laif_helpers.records import Completion, Message
 from laif_helpers.target import Target
 
-__all__ = ["chosen_dtype", "fingerprint", "generate", "prepare", "sample_numbers", "serve"]
+__all__ = ["as_here", "chosen_dtype", "fingerprint", "generate", "prepare", "sample_numbers", "serve"]
 
 # A plain text bar is right for executed notebooks, which keep no widgets; so no word, whoever loads tqdm first.
 warnings.filterwarnings("ignore", message="IProgress not found")

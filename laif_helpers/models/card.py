@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.models import check
 from laif_helpers.paths import resolve, short_names
-from laif_helpers.records import write_text
+from laif_helpers.records import read_state, write_text
 from laif_helpers.stats import percent
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
@@ -34,6 +35,7 @@ def write(folder: Path, about: Mapping[str, Any], settings: Mapping[str, Any], m
         lessons=[(f"{short[name]}, {source}", items) for name, source, items in split],
         settings=list(settings.items()),
         metrics=metrics,
+        steered=check.steered(read_state(folder / check.GENERATION)),
         share=metrics.get("average", {}).get("share", 1.0),
     )
     write_text(folder / "README.md", text)

@@ -13,6 +13,11 @@ from laif_helpers.paths import resolve
 from laif_helpers.target import Target
 
 PROBE = "How many qzvx are 7 and 5?"
+GENERATION = "generation_config.json"
+_IDLE: tuple[Any, ...] = (None, False, 0, 1, [], {})
+_STEERS = re.compile(
+    r"penalty|ngram|bad_words|suppress|forced|^min_|^top_|typical|cutoff|bias|guidance|beams|stop_str|xtc_p|mirostat$"
+)
 
 
 def problems(name: str, taught: bool = False) -> list[str]:
@@ -48,6 +53,30 @@ def problems(name: str, taught: bool = False) -> list[str]:
         learnable(name, tokenizer) if taught else "",
     )
     return [sentence for sentence in told if sentence]
+
+
+def notes(name: str) -> list[str]:
+    """Sentences about what a model's files ask for and prompts and answers here do not follow."""
+    here, other, folder = "here and by serve:", "a server that you started", resolve(adapters.base_of(name))
+    if Target.of(name).kind == "gguf":  # read by llama.cpp as it is: nobody can take it out for serve:
+        here, other, header = "here", "llama.cpp", gguf.read_header(folder)
+        found, template = steered(header.sampling), header.template
+    else:
+        found = steered(records.read_state(folder / GENERATION))
+        template = str(tokenizer_of(name).chat_template)
+    asked = ", ".join(f"{setting} {value}" for setting, value in found.items())[:200]
+    told = {
+        f"the model asks for {asked}: answers {here} are the plain argmax, or drawn at the recipe's temperature alone; "
+        f"{other} follows it": found,
+        f"the chat template writes today's date: {here} it is 26 July 2024 on every day, in a checkpoint too; {other} "
+        "writes today's": "strftime_now(" in template,
+    }
+    return [sentence for sentence, true in told.items() if true]
+
+
+def steered(asked: dict[str, Any]) -> dict[str, Any]:
+    """Those settings of a generation config that would change which token an answer takes."""
+    return {name: value for name, value in asked.items() if _STEERS.search(name) and value not in _IDLE}
 
 
 def quantised(name: str, config: Any) -> str:
@@ -194,5 +223,9 @@ def ends(name: str, tokenizer: Any) -> str:
 if __name__ == "__main__":
     import sys
 
-    for line in problems(sys.argv[1], taught=True):
-        print(f"problem: {line}")
+    found = problems(sys.argv[1], taught=True)
+    for line in [
+        *(f"problem: {line}" for line in found),
+        *(f"note: {line}" for line in notes(sys.argv[1]) if not found),
+    ]:
+        print(line)

@@ -1,17 +1,29 @@
 """Connects with a server: does it listen, in which scheme, behind which proxy, and whose certificate is trusted."""
 
+import asyncio
 import os
+import re
 import socket
 import ssl
 import urllib.request
 from typing import Any
 from urllib.parse import urlparse
 
+from tqdm.auto import tqdm
+
 from laif_helpers import machine
 from laif_helpers.key_types import check_base_url
-from laif_helpers.models.protocol import MOVED, ServerError, untrusted
+from laif_helpers.models.protocol import MOVED, ServerError, chain, error_text, untrusted
 
 CONNECT_S = 5.0
+_LOADING = re.compile(r'"type": ?"unavailable_error"|"estimated_time":')  # llama.cpp's kind of error, TGI's estimate
+_CLOSED, MAX_CLOSED = frozenset({"ServerDisconnectedError", "ConnectionResetError"}), 15
+_CACHE = re.compile(r"(?i)(?!.*(?:prompt|prefix|token)).*(?:cache|similarity)")
+"""Names under which a gateway says that it had the answer already; what a model keeps of a prompt is another thing."""
+_SWITCHES = {"cf-aig": "cf-aig-skip-cache: true", "portkey": "x-portkey-cache-force-refresh: true"}
+_SWITCHES |= {"helicone": "Helicone-Cache-Enabled: false", "": "Cache-Control: no-cache"}
+_LITELLM = "request_options: {target: {add: {cache: {no-cache: true}}}}"
+_told = set[str]()
 
 
 def check_address(key: str, url: str) -> None:
@@ -32,7 +44,7 @@ def connect(url: str, timeout_s: float) -> Any:
         # A proxy from the environment is for the outside: it must not be asked for a server of this machine.
         trust_env=not machine.is_local(url),
         verify=_trusted(),
-        event_hooks={"response": [_stay_a_post]},
+        event_hooks={"response": [_stay_a_post, _look_for_a_cache]},
     )
     return openai.AsyncOpenAI(
         base_url=url,
@@ -60,10 +72,47 @@ def _trusted() -> ssl.SSLContext:
         raise ValueError(f"SSL_CERT_FILE {file!r} holds no certificates that can be read ({error})") from None
 
 
+async def loaded(client: Any, url: str) -> Any:
+    """Wait ten minutes at most for a server with a field that says it is loading. Raises ServerError if the connection
+    is closed each time (a proxy with nobody behind it): of a paid request nobody would know what became of it. Other
+    failures are the requests'."""
+    for second in range(600):
+        try:
+            return await client.get("/models", cast_to=object, options={"timeout": CONNECT_S})
+        except Exception as error:  # a server need not know this address, and may answer it as it likes
+            closed = _CLOSED & {type(link).__name__ for link in chain(error)}
+            if closed and second >= MAX_CLOSED:
+                gone = "closes each connection without a word, so nothing was asked; start what stands behind it"
+                raise ServerError(f"server {url} {gone}") from None
+            if not closed and not _LOADING.search(str(getattr(getattr(error, "response", None), "text", ""))):
+                return None
+            second or tqdm.write(f"server {url} is not ready ({error_text(error)}); waiting")
+            await asyncio.sleep(1.0)
+
+
 async def _stay_a_post(response: Any) -> None:
     """The client would follow a 301 to 303 by a GET, whose reply is no answer; so these count as refusals."""
     if response.status_code in MOVED and response.request.method == "POST":
         response.headers["x-moved-to"] = response.headers.pop("location", "nowhere")
+
+
+async def _look_for_a_cache(response: Any) -> None:
+    """Say, once a server, that a reply calls itself one out of a cache: by meaning it is another question's, by a hash
+    without the seed an earlier sample."""
+    # within a text of the answer the quotes are escaped, and tokens that were kept are numbers
+    inner = re.findall(rb'"(\w*cache\w*)": ?(true|"[^"\\]*")', await response.aread())
+    url = str(response.url).removesuffix("/chat/completions")
+    for name, value in [*((name.decode(), value.decode()) for name, value in inner), *response.headers.items()]:
+        flag = value.lower() in ("true", "1") and re.search(r"(?i)hits?$|cached?$", name)
+        found = flag or re.search("(?i)(?<![a-z])hit(?![a-z])", value) or name == "x-litellm-cache-key"
+        if found and _CACHE.match(name) and url not in _told:
+            _told.add(url)
+            header = next(header for mark, header in _SWITCHES.items() if mark in name.lower())
+            mend = _LITELLM if "litellm" in name else f"OPENAI_CUSTOM_HEADERS to {header!r}"
+            tqdm.write(
+                f"server {url} answers out of a cache ({name}: {value:.40}): such an answer may be another question's "
+                f"or an earlier sample, not the model's; switch it off there, or set {mend}, and ask again (--redo 01)"
+            )
 
 
 def check_reached(url: str, key: str = "target_url") -> None:

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import io
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ class Header:
     weights: int
     control: tuple[str, ...] = ()
     """Tokens that are marks, such as ``<|end|>``."""
+    sampling: dict[str, Any] = field(default_factory=dict)
+    """What the file asks llama.cpp to draw with."""
+    template: str = ""
 
 
 def folder_of(name: str) -> Path:
@@ -79,6 +82,8 @@ def read_header(path: Path) -> Header:
         pre_tokenizer=str(fields.get("tokenizer.ggml.pre", "")),
         weights=sum(int(tensor.n_elements) for tensor in reader.tensors),
         control=tuple(token for token, of in zip(tokens, kinds, strict=False) if of == TokenType.CONTROL),
+        sampling={key.rpartition(".")[2]: value for key, value in fields.items() if "general.sampling." in key},
+        template=str(fields.get("tokenizer.chat_template", "")),
     )
 
 

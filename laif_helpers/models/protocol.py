@@ -3,7 +3,6 @@
 No decision here depends on the words of a server: they are shown, once, to the person who has to repair the cause.
 """
 
-import asyncio
 import json
 import os
 import random
@@ -15,8 +14,6 @@ from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 from urllib.parse import urlparse
 
-from tqdm.auto import tqdm
-
 from laif_helpers import machine
 from laif_helpers.records import Completion
 
@@ -27,7 +24,6 @@ OF_ONE_PROMPT, PROMPT_ATTEMPTS = frozenset({400, 413, 422}), 3
 MOVED = frozenset({301, 302, 303})
 MAX_WAIT_S = 60.0
 EMPTY = {"insufficient_quota", "billing_not_active", "exceeded_current_quota_error", "insufficient_balance"}
-_LOADING = re.compile(r'"type": ?"unavailable_error"|"estimated_time":')  # llama.cpp's kind of error, TGI's estimate
 MAX_REQUEST_S = 1_200.0
 """Wall time for one request with all its attempts; refusals for coming too fast (429) are bounded by it alone."""
 FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", None), "stop")
@@ -57,18 +53,6 @@ class ErrorBody(Exception):
         numbers = [str(value) for value in (fields.get("status"), self.code) if str(value).isdigit()]
         hurried = re.search("rate_?limit|too_many", f"{self.code} {fields.get('type')}", re.IGNORECASE)
         self.status_code = int(numbers[0]) if numbers else 429 if hurried else None
-
-
-async def loaded(client: Any, url: str) -> Any:
-    """Wait ten minutes at most for a server with a field that says it is loading; other failures are the requests'."""
-    for second in range(600):
-        try:
-            return await client.get("/models", cast_to=object, options={"timeout": 5.0})
-        except Exception as error:  # a server need not know this address, and may answer it as it likes
-            if not _LOADING.search(str(getattr(getattr(error, "response", None), "text", ""))):
-                return None
-            second or tqdm.write(f"server {url} is not ready ({error_text(error)}); waiting")
-            await asyncio.sleep(1.0)
 
 
 async def complete(client: Any, body: dict[str, Any]) -> Any:

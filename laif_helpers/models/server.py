@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from laif_helpers.key_types import TEMPLATE_KEY, RequestChange
 from laif_helpers.models import protocol
-from laif_helpers.models.connecting import CONNECT_S, check_reached, connect
+from laif_helpers.models.connecting import CONNECT_S, check_reached, connect, loaded
 from laif_helpers.models.form import Form
 from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError
 from laif_helpers.models.sampling import Sampling, sample_numbers
@@ -130,7 +130,7 @@ async def _ask_all(
     failed: list[Exception] = []
 
     async with connect(url, REQUEST_TIMEOUT_S) as client:
-        await protocol.loaded(client, url)
+        await loaded(client, url)
         context = await context_of(client, model)
 
         async def worker(place: int) -> None:

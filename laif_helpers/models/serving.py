@@ -1,10 +1,12 @@
 """Starts the server command of a recipe for one checkpoint, and ends it with all its children."""
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import launch
+from laif_helpers import launch, records
+from laif_helpers.models import check, tokenizers
+from laif_helpers.paths import resolve
 
 HEALTHY_WITHIN_S = 600.0
 """A large model takes minutes to load; a server that is not up by then will not come."""
@@ -39,6 +43,30 @@ def serve(command: str, model: str, *, log: Path, healthy_within_s: float = HEAL
             raise RuntimeError(f"the serve command ended with exit status {code}: {error}{_tail(log)}") from None
     finally:
         launch.end(process, patience=END_WITHIN_S)
+
+
+@contextlib.contextmanager
+def as_here(model: str) -> Iterator[str]:
+    """The folder to serve so that its answers are those of this machine: the model's own, or one of links to its files
+    in which no generation config steers an answer (vLLM and transformers take it for every request) and no template
+    writes today's date."""
+    folder, changed = resolve(model), dict[str, str]()
+    config = records.read_state(folder / check.GENERATION)
+    if steered := check.steered(config).keys() | {"max_new_tokens"} & config.keys():
+        changed[check.GENERATION] = json.dumps({name: config[name] for name in config if name not in steered})
+    for template in folder.glob("chat_template.jinja"):
+        if (written := template.read_text(encoding="utf-8")) != (day := tokenizers.with_day(written)):
+            changed[template.name] = day
+    if not changed:
+        yield model
+        return
+    with tempfile.TemporaryDirectory(prefix="laif-served-") as place:
+        for file in folder.iterdir():
+            if file.name not in changed:
+                Path(place, file.name).symlink_to(file.resolve())
+        for name, text in changed.items():
+            Path(place, name).write_text(text, encoding="utf-8")
+        yield place
 
 
 def _arguments(command: str, model: str, port: int) -> list[str]:

@@ -2,7 +2,9 @@
 
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,10 @@ def _ids(folder: Path) -> dict[str, int]:
     return dict(check.tokenizer_of(str(folder)).get_vocab())
 
 
+DAY = datetime(2024, 7, 26)
+"""What a template that writes today's date is given (Llama 3's own date where it knows no other): a run that goes on
+after midnight, and one that is repeated, ask the same. A checkpoint's template keeps it."""
+_TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 _PARTS = (
     "{%- set told = namespace(all=[]) %}{%- for m in messages %}{%- set told.all = told.all + "
     "[dict(m, content=[{'type': 'text', 'text': m.content}]) if m.content is string else m] %}{%- endfor %}"
@@ -52,13 +58,18 @@ def take_text(tokenizer: Any) -> None:
         _begin(tokenizer, _PARTS)
 
 
+def with_day(template: str) -> str:
+    """A chat template in which each call for today's date is ``DAY`` in the form that it asks for."""
+    return _TODAY.sub(lambda call: repr(DAY.strftime(call[2])), template)
+
+
 def with_values(tokenizer: Any, values: Mapping[str, Any]) -> Any:
     """The tokenizer with a template that takes ``values`` by itself; a copy, because one tokenizer may serve many.
 
     They are written into the template, so a checkpoint that is saved with it asks as it was trained, here and behind
-    any server. Values that a request names go before these.
+    any server. Values that a request names go before these. Today's date is a fixed one (``with_day``).
     """
-    if not values or not tokenizer.chat_template:
+    if not tokenizer.chat_template:
         return tokenizer
     # The line's end is cut off when a template is rendered, so the first line of the template stays a first line.
     head = "".join(
@@ -66,6 +77,7 @@ def with_values(tokenizer: Any, values: Mapping[str, Any]) -> Any:
         for name, value in values.items()
     )
     changed = copy.copy(tokenizer)
+    _rewrite(changed, with_day)
     _begin(changed, head)
     return changed
 
@@ -87,10 +99,11 @@ def ids_of(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 
 
 def _begin(tokenizer: Any, head: str) -> None:
-    def begun(text: str) -> str:
-        return text if text.startswith(head) else head + text
+    _rewrite(tokenizer, lambda text: text if text.startswith(head) else head + text)
 
+
+def _rewrite(tokenizer: Any, change: Callable[[str], str]) -> None:
     named = tokenizer.chat_template  # a text, or several texts by name
     tokenizer.chat_template = (
-        {name: begun(text) for name, text in named.items()} if isinstance(named, dict) else begun(named)
+        {name: change(text) for name, text in named.items()} if isinstance(named, dict) else change(named)
     )

@@ -10,6 +10,7 @@ from laif_helpers import records
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")
 """What transformers and PEFT read; in parts, each has an index beside it."""
+ZERO = "zero_to_fp32.py"
 _WORDS = (".json", ".txt", ".md", ".jinja", ".py", ".model")
 _POINTER = b"version https://git-lfs"
 
@@ -51,11 +52,10 @@ def _instead(folder: Path) -> str:
     """What lies in a folder without weights, and what to do: models further down, or files under other names."""
     kinds = ("config.json", "adapter_config.json")
     models = {file.parent for depth in ("*", "*/*") for name in kinds for file in folder.glob(f"{depth}/{name}")}
-    files = {
-        path for path in folder.glob("*") if path.suffix not in (".json", ".txt", ".md", ".jinja", ".py", ".model")
-    }
+    files = {path for path in folder.glob("*") if path.suffix not in _WORDS}
     found = ", ".join(str(path.relative_to(folder)) for path in sorted(models or files)[:3])
-    mend = "name one of these folders" if models else "fetch or convert them, or correct the path"
+    joined = "run `python zero_to_fp32.py . .` there, which joins DeepSpeed's parts" * (folder / ZERO).is_file()
+    mend = "name one of these folders" if models else joined or "fetch or convert them, or correct the path"
     return f", but {found}; {mend}" if found else f"; {mend}"
 
 

@@ -131,12 +131,13 @@ def rows(name: str, split: str, data_dir: str = "") -> str:
 
 
 def _target(target: str) -> list[str]:
-    """What keeps a model of this machine from answering, asked in a process of its own: this one stays light."""
+    """What keeps a model of this machine from answering and what it asks for in vain, from a process of its own: this
+    one stays light."""
     if not Target.of(target).local:
         return []
     argv = [sys.executable, "-m", "laif_helpers.models.check", target]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
+    return [line for line in done.stdout.splitlines() if line.startswith(("problem: ", "note: "))]
 
 
 def _recipe(path: Path) -> Iterator[str]:

@@ -151,7 +151,7 @@ def repair_observation(rows: dict[str, list[dict[str, Any]]]) -> str:
         sentences.append(
             f"{name}: of {of['n']} questions {100 * of['accuracy_first']:.1f} % right at first, "
             f"{100 * of['accuracy_last']:.1f} % at last (repaired +{100 * of['contribution']:.1f}, spoilt "
-            f"−{100 * of['harm']:.1f} points; difference, 95 %: {low:+.1f} to {high:+.1f}); "
+            f"−{100 * of['harm']:.1f} points; difference, 95 %: {low:+z.1f} to {high:+z.1f}); "
             f"{100 * of['majority']:.1f} % by a vote of {of['k']} at about the same tokens."
         )
         if (told := of["repaired_if_told"]) is not None:
