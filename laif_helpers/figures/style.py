@@ -34,25 +34,8 @@ def style() -> dict[str, Any]:
     import matplotlib
 
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
-    return defaults | {
-        "font.size": 8,
-        "axes.titlesize": 8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": "#E5E5E5",
-        "grid.linewidth": 0.6,
-        "legend.frameon": False,
-        "legend.fontsize": 7,
-        "lines.linewidth": 1.3,
-        "lines.markersize": 4.5,
-        "figure.dpi": 150,
-        "savefig.dpi": 200,
-        # Type 42: the letters stay letters in the PDF, as publishers ask.
-        "pdf.fonttype": 42,
-        "figure.constrained_layout.use": True,
-    }
+    ours = matplotlib.rc_params_from_file(Path(__file__).with_suffix(".mplstyle"), use_default_template=False)
+    return defaults | ours
 
 
 def _pyplot() -> Any:

@@ -8,17 +8,8 @@ are full, need a new graph.
 
 from typing import Any
 
-from laif_helpers.models.decoding.families import type_of
+from laif_helpers.models.decoding.families import CAPTURED, type_of
 from laif_helpers.models.decoding.kv_cache import cache_name
-
-_CAPTURED = """
-llama qwen2 qwen3 gemma phi phi3 granite olmo olmo2 smollm3 stablelm cohere glm glm4 nemotron helium arcee seed_oss
-hunyuan_v1_dense ernie4_5 apertus diffllama persimmon nanochat jais2 ministral3 gpt2 gpt_neox gpt_bigcode opt gptj
-codegen biogpt
-"""
-CAPTURED = frozenset(_CAPTURED.split())
-"""Model types whose captured texts equal plain ``generate``'s (``tests/test_gpu.py``). Mixtures of experts ask the
-processor where a token goes, which no graph can hold."""
 
 
 def serves(model: Any, growable: bool) -> bool:
