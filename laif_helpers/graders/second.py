@@ -68,9 +68,9 @@ def _sure(example: Example, text: str, grade: Grade) -> bool:
     )
 
 
-def _answer(text: str, labels: dict[str, str] | None = None) -> str:
+def _answer(text: str, labels: dict[str, str] | None = None, options: bool = True) -> str:
     """The end of the answer, without its thought and with English phrases; the answer field alone, if it has one."""
-    text = english(own_turn(text)[-_TAIL:], options=True, labels=labels or {})
+    text = english(own_turn(text)[-_TAIL:], options=options, labels=labels or {})
     field = fields.answer(text)
     return field.value if field else text
 
@@ -78,7 +78,7 @@ def _answer(text: str, labels: dict[str, str] | None = None) -> str:
 def _numbers(examples: list[Example], texts: list[str]) -> list[Second]:
     from laif_helpers.graders import latex
 
-    answers = [small_words(_answer(text)) for text in texts]
+    answers = [small_words(_answer(text, options=False)) for text in texts]
     decimals = [example.fields.get("decimal") == "," for example in examples]
     answers = [with_point(answer) if comma else answer for answer, comma in zip(answers, decimals, strict=True)]
     asked = [n for n, example in enumerate(examples) if example.gold != NONE]
