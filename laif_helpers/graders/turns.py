@@ -15,7 +15,7 @@ _OF_MAKER = r"(?::(?!end|suffix)\w{1,20})?\|>"
 _CALL = r"(?:[|｜]?\w{1,20}[:_|｜])?(?:tool|function)_?calls?(?::\w{1,40})?>"
 _PIPED_CALL = r"(?:tool|function)[_▁](?:call|request)s?(?:_section)?"
 _MARK = re.compile(
-    rf"(?:(?<=```)|(?<![`'\"]))(?!<<)(?:(?P<opens><\s?{_NAMES}(?:\s[\w-]{{1,20}}=[^<>\n]{{1,80}}|\s)?>|&lt;{_NAMES}&gt;"
+    rf"(?:(?<=```)|(?<![`'\"]))(?!<[|｜]?[<>])(?:(?P<opens><\s?{_NAMES}(?:\s[\w-]{{1,20}}=[^<>\n]{{1,80}}|\s)?>|&lt;{_NAMES}&gt;"
     rf"|\[think(?:ing)?\]|◁think▷"
     rf"|<\|(?:\w{{1,20}}:)?(?:(?:begin_(?:of_)?|start_)?{_PIPED}|{_PIPED}[_:](?:start|begin|prefix)){_OF_MAKER}|<unused94>"
     r"|\[unused16\]|<\|channel>thought"
@@ -66,7 +66,7 @@ _END = (
     r"|<\|(?:bom|assistant|close|plamo:tag)\|>"
     r"|</s>|\[/?INST\]|\[EOS\]|<turn\|>|<[|｜]end▁of▁sentence[|｜]>"
 )
-_END_OF_TURN = re.compile(rf"(?!<<)(?:{_END})", re.IGNORECASE)
+_END_OF_TURN = re.compile(rf"(?!<[|｜]?<)(?:{_END})", re.IGNORECASE)
 _BEFORE_ANY = re.compile(rf"(?:\s|{_END})*", re.IGNORECASE)
 # "Question 2: …" may be a step of the model's own; a bare "Question:" or "User:" opens another item. "Q:" does, if a
 # question stands behind it: "P: 10 dollars, Q: 5 dollars" are two variables.
