@@ -799,6 +799,18 @@ def test_a_formula_is_read_without_latex_s_marks(stated: str, gold: str, same: s
     assert verdicts == [True, True, False]
 
 
+@pytest.mark.parametrize(
+    ("gold", "same", "other"),
+    [
+        ("2^{n} - 1", "2**n - 1", "2 \\cdot 2^{n} - 2"),
+        ("x^{10} + 1", "x**10+1", "x^{20} + 1"),
+        ("\\sin^{2}(x)", "sin(x)**2", "sin(2*x)"),
+    ],
+)
+def test_a_formula_is_read_as_a_program_writes_it(gold: str, same: str, other: str) -> None:
+    assert [final_number.grade(gold, f"The answer is {text}.").correct for text in (same, other)] == [True, False]
+
+
 def test_a_system_that_limits_no_memory_still_reads_formulas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = "ValueError('current limit exceeds maximum limit')"  # as on macOS
     hook = f"import resource\ndef setrlimit(*_): raise {refusal}\nresource.setrlimit = setrlimit\n"

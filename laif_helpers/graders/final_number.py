@@ -33,9 +33,10 @@ _HEAD = re.compile(
 )
 _BEHIND = re.compile(r"[ \t]*(?=\S)(?![|>][-+]?$)(.{1,300})|[ \t]*[|>]?[-+]?\s*\n[\s`]*(.{1,30})$", re.MULTILINE)
 # what exact fractions cannot express: roots, constants, functions, unknowns
-_SYMBOLIC = re.compile(
+SYMBOLIC = re.compile(
     r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|begin|left|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
-    r"|[π√∞]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\d\s?[-+]\s?\d*i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]"
+    r"|[π√∞]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\^\s?\{?[-(]?\d*[a-np-z](?![a-z])"
+    r"|\d\s?[-+]\s?\d*\s?i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]"
 )
 _HEADING = re.compile(
     r"(?i)(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$"
@@ -254,7 +255,7 @@ def _concluded(sentence: str, question: str) -> Number:
 
 def is_answer(gold: str) -> bool:
     """Whether a gold answer can be graded as a number or a formula: a number with at most a unit, or LaTeX."""
-    return _is_number(gold) or _SYMBOLIC.search(gold) is not None
+    return _is_number(gold) or SYMBOLIC.search(gold) is not None
 
 
 def _is_number(gold: str) -> bool:
@@ -265,7 +266,7 @@ def _is_number(gold: str) -> bool:
 def is_formula(gold: str) -> bool:
     """Whether a gold answer is a number in LaTeX, or a formula without words."""
     words = re.search(r"[^\W\d_]{3}", re.sub(r"\\[a-zA-Z]+(?:\{[a-z]*matrix\})?", "", gold))
-    return ("\\" in gold and _is_number(gold)) or (_SYMBOLIC.search(gold) is not None and not words)
+    return ("\\" in gold and _is_number(gold)) or (SYMBOLIC.search(gold) is not None and not words)
 
 
 def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade:
@@ -273,9 +274,9 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
 
     Where the gold answer or what the response boxes is a formula, math-verify compares them.
     """
-    if gold != NONE and _SYMBOLIC.search(gold):
+    if gold != NONE and SYMBOLIC.search(gold):
         return latex.grade(gold, text)
-    if gold != NONE and any(_SYMBOLIC.search(box[1]) for box in _BOXED.finditer(text[-TAIL:])):
+    if gold != NONE and any(SYMBOLIC.search(box[1]) for box in _BOXED.finditer(text[-TAIL:])):
         found = latex.grade(gold, text)
         if found.readable:
             return found

@@ -50,7 +50,12 @@ _IS_WRONG = re.compile(rf"(?<![\w'])({_LABEL})\s*[项項]?(?:是|为|為)?(?:[�
 CONCLUDES = "|".join(TABLE["concludes"])
 """What opens a conclusion or names a total, in these languages."""
 _word, _more = ("|".join(sorted((w for w in _ANY if _ANY[w] > n), key=len, reverse=True)) for n in (0, 1))
-_BETWEEN = r"(?:(?:[\s-]|\s(?:et|y|e|und)\s){1,3}|(?<=hundert)(?:und)?|(?<=cento)|(?=(?:hundert|cento|tausend)))"
+_JOINS = r"hundert|tausend|cento|mila|mille|honderd|duizend|hundra|tusen"
+_BETWEEN = (
+    rf"(?:(?:(?<=\bmil),)?(?:[\s-]|\s(?:et|y|e|und|lẻ|linh)\s){{1,3}}|(?={_JOINS})"
+    rf"|(?:{'|'.join(f'(?<={word})' for word in _JOINS.split('|'))})(?:und|en)?)"
+)
+_WHOLE = re.compile(rf"(?:{_word})(?={_BETWEEN}(?:{_word})|\Z)")  # not "trece", thirteen, of "trecento"
 _NUMBER_WORDS = re.compile(
     rf"(?<![\w-])(?:{_more})(?:{_BETWEEN}(?:{_word})){{0,8}}(?![\w-])(?!\s(?:et|y|e)\s)"
     rf"|(?<!\w)({'|'.join(TABLE['Korean']['tens'])})?({'|'.join(_KOREAN)})?\s?(?=(?:개|명|마리|권|살|시간|송이|자루|대|번)(?!\w*\d))",
@@ -121,18 +126,22 @@ def _digits(words: "re.Match[str]") -> str:
     in a row are left: none is sure."""
     if words[1] or words[2]:
         return str(TABLE["Korean"]["tens"].get(words[1], 0) + _KOREAN.get(words[2], 0)) + " "
-    row, total = re.findall(_word, words[0].lower()), 0
+    row, total, part = _WHOLE.findall(words[0].lower()), 0, 0
     sure = [word for word in row if word in COUNTED]
     for value in (_ANY[word] for word in row):
-        if value in (100, 1000) and 1 < total < 100:
-            total *= value
-        elif any(total % size == 0 and value < size for size in (10, 100, 1000, 10_000)) or (
-            total % 100 in (60, 80) and 9 < value < 20  # soixante-douze
+        if value == 1000 and not total:
+            total, part = 1000 * (part or 1), 0
+        elif value == 100 and 1 < part < 10:
+            part *= value
+        elif value < 1000 and (
+            any(part % size == 0 and value < size for size in (10, 100, 1000))
+            or (part % 100 in (60, 80) and 9 < value < 20)  # soixante-douze
         ):
-            total += value
+            part += value
         else:
             return words[0].lower().replace(sure[0], str(COUNTED[sure[0]])) if len(sure) == 1 else words[0]
-    return str(total) if sure else words[0]
+    scaled = len(row) > 1 and any(_ANY[word] >= 100 and not word.startswith("cent") for word in row)
+    return str(total + part) if sure or scaled else words[0]
 
 
 def _rows(kind: str, before: str) -> list[tuple["re.Pattern[str]", str]]:

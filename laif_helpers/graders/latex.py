@@ -114,7 +114,7 @@ def grade(gold: str, text: str) -> Grade:
     text = _tex(own_turn(text))
     verdict = ask(_tex(gold), text)
     if not verdict.right and (stated := _undelimited(text)):
-        verdict = ask(_tex(gold), f"${stated}$")
+        verdict = ask(_tex(gold), f"${_of_program(stated)}$")
     if verdict.right is None:
         return Grade(False, None, False, f"math-verify: {verdict.read or 'no formula found'}")
     return Grade(
@@ -135,6 +135,13 @@ def _tex(formula: str) -> str:
     formula = re.sub(r"(?<!\\)(?:\bsqrt|√)\s?(?:\(([^()]*)\)|(\d+|[a-z]))", r"\\sqrt{\1\2}", formula)
     formula = re.sub(r"\\mathrm\s?\{([a-z])\}", r"\1", re.sub(r"(?<![\\a-zA-Z])pi\b", r"\\pi", formula))
     return formula.replace("π", r"\pi ").replace("∞", r"\infty ")
+
+
+def _of_program(formula: str) -> str:
+    """A formula with LaTeX's powers, products and functions for a program's: x**10, 2*log(3)."""
+    formula = re.sub(r"(?:\*\*|\^)\s?(\([^()]*\)|-?\w+)", r"^{\1}", formula)
+    formula = re.sub(r"\s?[*⋅]\s?", r" \\cdot ", formula)
+    return re.sub(r"(?<![\\a-zA-Z])(sin|cos|tan|log|ln|exp)(?=\s?\()", r"\\\1", formula)
 
 
 def _small(wanted: Any, read: Any) -> bool:

@@ -56,7 +56,8 @@ NUMBER = re.compile(
 _WORD = "|".join(sorted([*WORDS, *SCALES], key=len, reverse=True))
 _SPELLED = re.compile(
     rf"\b(?:(?P<negative>negative|minus)\s+)?"
-    rf"(?:(?P<words>(?:an?\s+(?=(?:{'|'.join(SCALES)})\b))?(?:{_WORD})(?:(?:\s+|-|(?<=red|and|ion)\s+and\s+)(?:{_WORD}))*)"
+    rf"(?:(?P<words>(?:an?\s+(?=(?:{'|'.join(SCALES)})\b))?(?:{_WORD})(?:(?:\s+|-|(?<=red|and|ion)\s+and\s+"
+    rf"|(?<=sand|lion),\s+(?=(?:{_WORD})(?:[\s-](?:{_WORD}))?\s(?:hundred|thousand)))(?:{_WORD}))*)"
     rf"(?:(?P<of>[\s-](?:{_PART})s?)|{_AND_PART}"
     rf"|\s+point(?P<digits>(?:[\s-](?:{'|'.join(UNITS)}))+))?"
     rf"|(?P<more>(?:an?|one)\s+\w+\s+and\s+)?(?P<alone>(?:an?|one)[\s-](?:{_PART})|half))\b{_PERCENT}",

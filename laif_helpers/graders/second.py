@@ -17,6 +17,7 @@ from typing import Any
 from laif_helpers import machine, sandbox
 from laif_helpers.graders import fields
 from laif_helpers.graders.families import GRADINGS
+from laif_helpers.graders.final_number import SYMBOLIC
 from laif_helpers.graders.languages import english, latin_labels, small_words
 from laif_helpers.graders.numbers import NONE, Number, equal, numbers, plain
 from laif_helpers.graders.separators import with_point
@@ -68,9 +69,9 @@ def _sure(example: Example, text: str, grade: Grade) -> bool:
     )
 
 
-def _answer(text: str, labels: dict[str, str] | None = None) -> str:
+def _answer(text: str, labels: dict[str, str] | None = None, options: bool = True) -> str:
     """The end of the answer, without its thought and with English phrases; the answer field alone, if it has one."""
-    text = english(own_turn(text)[-_TAIL:], options=True, labels=labels or {})
+    text = english(own_turn(text)[-_TAIL:], options=options, labels=labels or {})
     field = fields.answer(text)
     return field.value if field else text
 
@@ -78,7 +79,7 @@ def _answer(text: str, labels: dict[str, str] | None = None) -> str:
 def _numbers(examples: list[Example], texts: list[str]) -> list[Second]:
     from laif_helpers.graders import latex
 
-    answers = [small_words(_answer(text)) for text in texts]
+    answers = [small_words(_answer(text, options=False)) for text in texts]
     decimals = [example.fields.get("decimal") == "," for example in examples]
     answers = [with_point(answer) if comma else answer for answer, comma in zip(answers, decimals, strict=True)]
     asked = [n for n, example in enumerate(examples) if example.gold != NONE]
@@ -88,8 +89,9 @@ def _numbers(examples: list[Example], texts: list[str]) -> list[Second]:
         if example.gold == NONE:
             denied = _CANNOT.search(answer[-600:])
             judged[n] = (denied is not None, denied[0] if denied else "")
-        elif not judged[n][0] and (added := _added(example.question, answer)) and equal(added, example.gold):
-            judged[n] = (True, added.text)
+        elif not judged[n][0] and not SYMBOLIC.search(example.gold):
+            added = _added(example.question, answer)
+            judged[n] = (True, added.text) if added and equal(added, example.gold) else judged[n]
     return [judged[n] for n in range(len(examples))]
 
 

@@ -12,22 +12,28 @@ _NAMES = (
 )
 _PIPED = r"(?:thinking|think|thoughts?|reasoning|reason|cot|inner)"
 _OF_MAKER = r"(?::(?!end|suffix)\w{1,20})?\|>"
+_CALL = r"(?:[|｜]?\w{1,20}[:_|｜])?(?:tool|function)_?calls?(?::\w{1,40})?>"
+_PIPED_CALL = r"(?:tool|function)[_▁](?:call|request)s?(?:_section)?"
 _MARK = re.compile(
-    rf"(?:(?<=```)|(?<![`'\"]))(?!<<)(?:(?P<opens><\s?{_NAMES}(?:\s[\w-]{{1,20}}=[^<>\n]{{1,80}}|\s)?>|&lt;{_NAMES}&gt;"
+    rf"(?:(?<=```)|(?<![`'\"]))(?!<[|｜]?[<>])(?:(?P<opens><\s?{_NAMES}(?:\s[\w-]{{1,20}}=[^<>\n]{{1,80}}|\s)?>|&lt;{_NAMES}&gt;"
     rf"|\[think(?:ing)?\]|◁think▷"
     rf"|<\|(?:\w{{1,20}}:)?(?:(?:begin_(?:of_)?|start_)?{_PIPED}|{_PIPED}[_:](?:start|begin|prefix)){_OF_MAKER}|<unused94>"
     r"|\[unused16\]|<\|channel>thought"
     r"|<details(?: type=.reasoning[^<>]{0,99})?>"
     r"(?:\s{0,9}<summary>\s{0,9}(?:thinking|thought|reasoning)[^<>]{0,99}</summary>)"
-    r"|<(?:tool|function)_call>|<\|python_tag\|>|\[TOOL_CALLS\]|<[|｜]tool[_▁]calls?(?:_section)?[_▁]begin[|｜]>)"
-    r"|(?P<pair></details>|</(?:tool|function)_call>|<[|｜]tool[_▁]calls?(?:_section)?[_▁]end[|｜]>)"
+    rf"|(?P<call><(?!end_){_CALL}|<function(?:=|\sname=)[^<>\n]{{1,80}}>|\[tool_calls?\]"
+    rf"|<[|｜](?:(?:\w{{1,20}}:begin_)?{_PIPED_CALL}(?:[_▁](?:begin|start))?|start_action"
+    r"|(?:tools|action|python)_(?:prefix|start|tag))(?::\w{1,20})?[|｜]?>))"
+    rf"|(?P<pair></details>|</{_CALL}|</function>|<end_function_call>|<tool_call\|>"
+    rf"|<[|｜]/?(?:(?:\w{{1,20}}:end_)?{_PIPED_CALL}(?:[_▁]end)?|end_action|(?:tools|action|python)_(?:suffix|end))"
+    r"(?::\w{1,20})?[|｜]>)"
     rf"|<\s?\\?/\s?{_NAMES}\s?>|&lt;/{_NAMES}&gt;|\[/think(?:ing)?\]|◁/think▷|<unused95>|<channel\|>"
     rf"|\[unused17\]|<\|(?:\w{{1,20}}:)?(?:/{_PIPED}|end_(?:of_)?{_PIPED}|{_PIPED}[_:](?:end|suffix)){_OF_MAKER}"
     r"|\[BEGIN FINAL RESPONSE\])",
     re.IGNORECASE,
 )
 """Marks around what is no answer: a thought, as DeepSeek, Qwen, Magistral, Kimi, Command, Seed, Gemma, Pangu, Apriel,
-web interfaces and others write it, or a call of a tool. ``pair``: means nothing without its first mark."""
+web interfaces and others write it, or a ``call`` of a tool. ``pair``: means nothing without its first mark."""
 _CHANNEL = re.compile(
     r"<\|channel\|>\s*(\w+)[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,20})?<\|message\|>|<\|im_start\|>(think|answer)\n"
     r"|\bto=(self|user)<\|message\|>|<\|begin\|>assistant<\|(content)\|>|<\|content_(thinking|text)\|>"
@@ -53,13 +59,14 @@ _WRAPPER = re.compile(
     re.IGNORECASE,
 )
 _END = (
-    r"<\|?(?:im_end|im_start|eot_id|eom_id|eot|eos|eos_token|endoftext|end_of_text|end|return|call|user|start"
+    r"<[|｜]?(?:\w{1,20}[:|])?(?:im_end|im_start|eot_id|eom_id|eot|(?:hy_)?eos|eos_token|special_12|endoftext|end_of_text|end|return|call|user|start"
     r"|start_header_id|end_of_turn|start_of_turn|end_of_turn_token|end_of_utterance|endofturn|pad|role_end|start_of_role"
-    r"|eod|eom|human|system|separator|observation|endofmessage|endofresponse|end_message|flush)\|?>|\[e~\["
+    r"|eod|eom|human|system|separator|observation|endofmessage|endofresponse|end_message|flush|assistant_end|calls"
+    r"|end_of_msg|message_sep)(?::\w{1,20})?[|｜]?>|</assistant>|\[e~\[|\[\|endofturn\|\]"
     r"|<\|(?:bom|assistant|close|plamo:tag)\|>"
     r"|</s>|\[/?INST\]|\[EOS\]|<turn\|>|<[|｜]end▁of▁sentence[|｜]>"
 )
-_END_OF_TURN = re.compile(rf"(?!<<)(?:{_END})", re.IGNORECASE)
+_END_OF_TURN = re.compile(rf"(?!<[|｜]?<)(?:{_END})", re.IGNORECASE)
 _BEFORE_ANY = re.compile(rf"(?:\s|{_END})*", re.IGNORECASE)
 # "Question 2: …" may be a step of the model's own; a bare "Question:" or "User:" opens another item. "Q:" does, if a
 # question stands behind it: "P: 10 dollars, Q: 5 dollars" are two variables.
@@ -104,8 +111,9 @@ class Parts(NamedTuple):
 def split(text: str) -> Parts:
     """Thought and answer of a response, whatever sets the thought off; all of it is the answer if nothing does."""
     thought, answer, is_open = _by_channels(text) or _by_marks(text)
-    if not (is_open or thought):
-        thought, answer, is_open = _by_headings(answer)
+    if not is_open:
+        headed, answer, is_open = _by_headings(answer)
+        thought = f"{thought}\n{headed}"
     return Parts(thought.strip(), "" if is_open else _WRAPPER.sub("", _tagged(answer)), is_open)
 
 
@@ -162,22 +170,26 @@ def _squeezed(text: str) -> str:
 
 
 def _by_marks(text: str) -> tuple[str, str, bool]:
-    """Text outside ``<think> … </think>``. A thought may lack its first mark, which some templates write."""
+    """Text outside ``<think> … </think>``. A thought may lack its first mark, which some templates write. An answer
+    stands, though a call or another thought behind it never ends."""
     thoughts: list[str] = []
     answers: list[str] = []
-    place, inside, closed, ends = 0, False, False, len(text.rstrip())
+    place, inside, closed, call = 0, False, False, False
     for mark in _MARK.finditer(text):
         if mark["pair"] and not inside:
             continue
         piece, opens = text[place : mark.start()], mark["opens"] is not None
-        if opens or (closed and not inside and mark.end() >= ends):
+        call = call if inside else mark["call"] is not None
+        if opens or (closed and not inside and _BEFORE_ANY.fullmatch(text, mark.end())):
             (thoughts if inside else answers).append(piece)
         else:
             thoughts += [piece] if inside else [*answers, piece]
             answers = answers if inside else []
         inside, closed, place = opens, closed or not opens, mark.end()
     (thoughts if inside else answers).append(text[place:])
-    return "\n".join(thoughts), "\n".join(part for part in answers if part.strip()) if thoughts else text, inside
+    answers = [part for part in answers if part.strip()]
+    is_open = inside and not (answers and (closed or call))
+    return "\n".join(thoughts), "\n".join(answers) if thoughts else text, is_open
 
 
 def _by_channels(text: str) -> tuple[str, str, bool] | None:
@@ -190,9 +202,9 @@ def _by_channels(text: str) -> tuple[str, str, bool] | None:
     before, mark, behind = text.rpartition("assistantfinal")
     if mark:
         return before.strip().removeprefix("analysis"), behind, False
-    if re.match(r"\s*analysis(?=[A-Z\d\"'])", text):
+    if re.match(r"\s*(?:assistant)?analysis(?![\s.,:;!?)/—-]|\Z)", text):
         return text.strip().removeprefix("analysis"), "", True
-    return ("", text.strip()[5:], False) if re.match(r"\s*final(?=[A-Z\d$*#(\\])", text) else None
+    return ("", text.strip()[5:], False) if re.match(r"\s*final(?![\sa-z.,:;!?)/—-]|\Z)", text) else None
 
 
 def _by_headings(text: str) -> tuple[str, str, bool]:
