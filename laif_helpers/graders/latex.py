@@ -139,7 +139,7 @@ def _tex(formula: str) -> str:
 
 def _of_program(formula: str) -> str:
     """A formula with LaTeX's powers, products and functions for a program's: x**10, 2*log(3)."""
-    formula = re.sub(r"(?:\*\*|\^)\s?(\([^()]*\)|-?\w+)", r"^{\1}", formula)
+    formula = re.sub(r"(?:\*\*|\^)\s?(\([^()]*\)|-?(?:\d+|[a-zA-Z]))", r"^{\1}", formula)  # x^5y is x^5 y
     formula = re.sub(r"\s?[*⋅]\s?", r" \\cdot ", formula)
     return re.sub(r"(?<![\\a-zA-Z])(sin|cos|tan|log|ln|exp)(?=\s?\()", r"\\\1", formula)
 
