@@ -256,6 +256,7 @@ def test_a_model_of_quantised_weights_answers_as_in_transformers_and_is_not_trai
     for ids, answer in zip(local.prompt_ids(loaded, asked), found, strict=True):
         (row,) = plain.generate(torch.tensor([ids]), max_new_tokens=6, do_sample=False, eos_token_id=loaded.stop_ids)
         assert len(row) - len(ids) == answer.new_tokens
+        assert loaded.tokenizer.decode(row[len(ids) :], skip_special_tokens=True).strip() == answer.text.strip()
     with pytest.raises(ValueError, match=r"is quantised \(bitnet\): it answers and is not trained"):
         train_settings.check_fit(base, parameters(target=str(base)))
 
