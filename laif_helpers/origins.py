@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -144,12 +145,11 @@ def tested(items: Paired, seed: int) -> dict[str, Any]:
 
 
 def _denominator(items: Paired) -> int:
-    """A number that turns all shares into whole numbers: 1, the number of samples, or 1,000 if these vary much."""
-    for denominator in range(1, 65):
-        shares = np.concatenate([items.before, items.after]) * denominator
-        if np.abs(shares - np.rint(shares)).max() < 1e-6:
-            return denominator
-    return 1_000
+    """A number that turns all shares into whole numbers: 1, the number of samples, the least common multiple of two
+    numbers of samples; 1,000 if the test would become slow with it."""
+    shares = np.unique(np.concatenate([items.before, items.after])).tolist()
+    exact = math.lcm(*(Fraction(share).limit_denominator(1_000).denominator for share in shares))
+    return exact if exact * len(items.before) <= 10**6 else 1_000
 
 
 def sign_flips(sums: Sequence[int]) -> float:

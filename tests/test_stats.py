@@ -283,6 +283,8 @@ def test_samples_of_an_item_are_one_item() -> None:
     shares = origins.paired([0.25, 0.5, 1.0, 0.0], [0.75, 0.5, 0.75, 1.0])
     assert (shares.fixed, shares.broken, shares.delta) == (2, 1, pytest.approx(0.3125))
     assert origins.p_value(shares) == pytest.approx(origins.sign_flips([2, -1, 4]))
+    seven_and_ten = origins.paired([5 / 7, 4 / 7, 5 / 7, 6 / 7], [0.8, 0.5, 0.7, 0.9])  # in seventieths: 6, -5, -1, 3
+    assert origins.p_value(seven_and_ten) == pytest.approx(origins.sign_flips([6, -5, -1, 3]))
     low, high = origins.share([0.5] * 40)
     assert high - low < 0.31, "forty items half right are surer than forty coins"
 
