@@ -50,6 +50,7 @@ _DECLINES = re.compile(
     re.IGNORECASE,
 )
 _WRONG = re.compile(r"\b(?:incorrect|wrong|false|no|not|n't)\b|[✗✘❌×]", re.IGNORECASE)
+_DENIED = re.compile(r"[):. -]*(?:no|false|wrong|incorrect)\W*\n", re.IGNORECASE)
 _RIGHT = re.compile(r"\b(?:correct|right|true|yes)\b|[✓✔✅]", re.IGNORECASE)
 _STATEMENTS = ("answer", "option", "labelled", "closest", "choose", "boxed", "line")
 _NEXT_OPTIONS = re.compile(
@@ -192,8 +193,7 @@ def _judged(text: str, options: dict[str, str]) -> str | None:
         words = text[part.end() : end].replace(options[part["label"]], "")[:200]
         if (wrong := _WRONG.search(words)) or _RIGHT.search(words):
             verdicts[part["label"]] = not wrong
-    listed = {part["label"] for part in parts}
-    right = [label for label, verdict in verdicts.items() if verdict]
+    listed, right = {part["label"] for part in parts}, [label for label, verdict in verdicts.items() if verdict]
     enough = len(verdicts) >= min(3, len(options)) or (right and len(listed) == len(options))
     right = right or list(listed - verdicts.keys())
     return right[0] if len(right) == 1 and enough else None
@@ -234,7 +234,8 @@ def _leading(text: str, options: dict[str, str]) -> str | None:
     # going through the options in their order chooses none; "(A)" on its own line before "(B) is wrong" does
     listed = list(dict.fromkeys(found["label"] for found in known["item"].finditer(text)))
     alone = re.match(r"\W*\n", text[match.end("label") :]) and len(known["line"].findall(text)) == 1
-    return None if listed[:3] == list(options)[:3] and not alone else _own(match["label"], options)
+    denied = len(listed) > 2 and _DENIED.match(text, match.end("label"))
+    return None if (listed[:3] == list(options)[:3] and not alone) or denied else _own(match["label"], options)
 
 
 def _labelled(text: str, options: dict[str, str]) -> str | None:

@@ -135,6 +135,8 @@ _DECORATION = (
     (re.compile(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"(?<=[A-Za-z)])\^\{?(\d)\}?"), r"\1"),
     (re.compile("[²³]"), lambda match: "23"["²³".index(match[0])]),
+    (re.compile(r"(?<![\w\\])_([^_\n]{1,200})_(?!\w)"), r"\1"),
+    (re.compile(r"(?i:\b(option|choice|answer))(?:-| (?:number|no\.|#) ?)(?=[A-J1-9](?!\w))"), r"\1 "),
     (re.compile(r"<([biu])>([^<\n]{1,300})</\1>"), r"\2"),
     (re.compile(r"\\[,;:! ]"), " "),
     (re.compile(r"\*\*|__|[`“”\"]|\$|\\[()\[\]]"), ""),

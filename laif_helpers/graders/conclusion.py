@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from laif_helpers.graders.languages import TABLE, english, small_words
-from laif_helpers.graders.numbers import Number, numbers, plain
+from laif_helpers.graders.numbers import SCALES, Number, numbers, plain
 
 _UNITS = {
     name: (dimension, int(size))
@@ -78,6 +78,7 @@ _EITHER = re.compile(
 )
 """Two numbers between which an answer does not choose: "12 or 15", "between 12 and 15", "12, but it could be 15"."""
 MOST_NUMBERS = 80
+_SCALE_ASKED = re.compile(rf"\b(?:how many|what number of|in) ({'|'.join(SCALES)})s?\b[^.?]*\?", re.IGNORECASE)
 _WHAT_TIME = r"\bwhat (?:is the |will the )?(?:\w+ )?time\b|\bwhen\b"
 
 
@@ -106,6 +107,12 @@ def settled(number: Number | None, how: str, text: str, start: int = 0) -> tuple
         if differ and pair.end() > start and same_unit and same_sign and whole:
             return None, "two"
     return number, how
+
+
+def in_asked_scale(number: Number, question: str) -> Number:
+    """3.5 for "3.5 million" where the question asks how many million."""
+    scale = _SCALE_ASKED.search(question)
+    return replace(number, value=number.value / SCALES[scale[1].lower()]) if scale else number
 
 
 def dozens_counted(text: str, question: str) -> str:
@@ -219,7 +226,7 @@ def _merged(found: list[Number], text: str, asked: _Asked) -> list[Number]:
         unit, before = _unit(text, end), merged[-1] if merged else None
         between = text[before.start + len(before.text) : number.start] if before else ""
         larger = _unit(between, 0) or (_MONEY if before and "$" in before.text else None)
-        joined = re.fullmatch(r"[\s-]?[a-zA-Z]+,?\s*(?:(?:and|und|et|y|e|en|och|i|и)\s+)?", between)
+        joined = re.fullmatch(r"[\s-]?[a-zA-Z]+,?\s*(?:(?:and|&|und|et|y|e|en|och|i|и)\s+)?", between)
         wanted = asked.unit or (_MONEY if asked.money else None)
         if joined and before and unit and larger and wanted and _parts(larger, unit, wanted):
             value = (before.value * larger[1] + number.value * unit[1]) / wanted[1]

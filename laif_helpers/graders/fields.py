@@ -12,9 +12,10 @@ _KEY = re.compile(
 )
 _VALUE = re.compile(
     r"\"(?P<string>(?:[^\"\\]|\\.){0,4000})(?:\"|\Z)|'(?P<single>[^'\n]{0,4000})'|\[(?P<list>[^\]]{0,4000})\]"
-    r"|(?P<bare>[^\n,}\]]{1,300})",
+    r"|\{(?P<object>[^{}]{0,4000})\}|(?P<bare>[^\n,}\]]{1,300})",
     re.DOTALL,
 )
+_INNER = re.compile(r"[\"'](?:value|number|amount|letter|label)[\"']\s{0,9}:\s{0,9}", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
@@ -35,11 +36,14 @@ def answer(text: str) -> Field | None:
     value = _VALUE.match(text, chosen[-1].end()) if chosen else None
     if value is None or not value[value.lastgroup or 0].strip():
         return None
-    closed = text.rfind("}", value.end()) + 1
+    closed = text.rfind("}", value.end() - (value.lastgroup == "object")) + 1
     return Field(_unescaped(value), closed or len(text))
 
 
 def _unescaped(value: "re.Match[str]") -> str:
+    if value.lastgroup == "object" and (key := _INNER.search(value["object"])):
+        inner = _VALUE.match(value["object"], key.end())
+        return _unescaped(inner) if inner else ""
     if value.lastgroup != "string":
         return value[value.lastgroup or 0].strip()
     try:

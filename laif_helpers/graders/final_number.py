@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from laif_helpers.graders import fields, latex
-from laif_helpers.graders.conclusion import choose, dozens_counted, settled
+from laif_helpers.graders.conclusion import choose, dozens_counted, in_asked_scale, settled
 from laif_helpers.graders.languages import CONCLUDES, english, small_words
 from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, shares
 from laif_helpers.graders.separators import with_point
@@ -88,8 +88,12 @@ _NOTHING = re.compile(
     r"(?i)\bno(?= (?:more )?(?:[a-z]+ ){1,2}(?:left|remain(?:s|ing)?)\b)|\bnothing(?= (?:is |was )?(?:left|remains)\b)"
     r"|(?:n't|\bnot) (?:have )?any(?= (?:[a-z]+ ){0,2}(?:left|remaining)\b)"
 )
-# "12, not 11"
-_REJECTED = re.compile(r"(\d[)*]*(?:\s+[^\W\d]+){0,2})\s*(?:,|\band\b|\bbut\b|\()[\s,]*not\s+\$?\d[\d.,]*(?<=\d)")
+# "12, not 11"; "not 11, but 12"; "isn't 11, it's 12"
+_REJECTED = re.compile(
+    r"(\d[)*]*(?:\s+[^\W\d]+){0,2})\s*(?:,|\band\b|\bbut\b|\()[\s,]*not\s+\$?\d[\d.,]*(?<=\d)"
+    r"|(?:n['’]t|\bnot)\s+\$?\d[\d.,]*(?:\s+[a-z]+){0,2}[,;]?\s+(?=but\s+\$?\d|(?:it|that)(?:['’]s| is)\b)"
+)
+_UNIT_DOT = re.compile(r"(?<=\d )(hrs?|mins?|ft|lbs?|yrs?)\.(?= \d)")
 # "3. Give the total" is the third step of a list
 _LIST_MARK = re.compile(r"^[ \t]*(?:[-*•][ \t]+)?(?:\*\*)?\d{1,2}[.)](?:\*\*)?[ \t]+(?=[^\s\d$=])", re.MULTILINE)
 
@@ -119,9 +123,9 @@ def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | N
 
 
 def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
-    text = _REJECTED.sub(r"\1", _NOTHING.sub(" 0", small_words(english(text)[-TAIL:])))
+    text = _REJECTED.sub(lambda found: found[1] or " ", _NOTHING.sub(" 0", small_words(english(text)[-TAIL:])))
     text = shares(dozens_counted(with_point(text) if decimal == "," else text, question), question)
-    question = dozens_counted(question, question)
+    text, question = _UNIT_DOT.sub(r"\1", text), dozens_counted(question, question)
     stated = sorted(_statements(text, question), key=lambda found: (found.end, found.start))
     firm = [found for found in stated if found.firm]
     backs = [match.end() for match in TAKEN_BACK.finditer(text, firm[-1].start)] if firm else []
@@ -290,6 +294,6 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
         return Grade(False, None, False, "names two answers" if how == "two" else "no number found")
     if gold == NONE:
         return Grade(False, number.text, True, f"{how}: a number where the question has no answer")
-    right = equal(number, gold)
+    right = equal(number, gold) or equal(in_asked_scale(number, question), gold)
     reason = f"{how}: {number.text} {'=' if right else 'is not'} {gold}"
     return Grade(right, number.text, True, reason, sure=how == "####")

@@ -71,6 +71,8 @@ def find_code(text: str, entry_point: str, inner: bool = False) -> Found:
         good = good or [n for n in defining if compiles(blocks[n])] or defining
         return _whole(blocks, good[-1], entry_point, "fenced block")
     if defines(unfenced, entry_point):
+        if "<code" in unfenced and re.search(r"&(?:[lg]t|amp|quot|#\d\d);", unfenced):
+            unfenced = html.unescape(re.sub(r"</?(?:pre|code)\b[^<>\n]{0,80}>", "\n", unfenced))
         return _whole([_bare(unfenced), *blocks], 0, entry_point, "bare code")
     for undressed in () if inner else _undressed(text):
         if defines(undressed, entry_point):

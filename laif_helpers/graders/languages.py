@@ -51,6 +51,10 @@ CONCLUDES = "|".join(TABLE["concludes"])
 """What opens a conclusion or names a total, in these languages."""
 _word, _more = ("|".join(sorted((w for w in _ANY if _ANY[w] > n), key=len, reverse=True)) for n in (0, 1))
 _JOINS = r"hundert|tausend|cento|mila|mille|honderd|duizend|hundra|tusen"
+# Turkish for a thousand where more of the number follows; "bin" alone is German, and a word for where waste goes
+_BIN = re.compile(
+    r"\bbin(?= (?:iki|üç|dört|beş|altı|yedi|sekiz|dokuz|yirmi|otuz|kırk|elli|altmış|yetmiş|seksen|doksan|yüz)\b)"
+)
 _BETWEEN = (
     rf"(?:(?:(?<=\bmil),)?(?:[\s-]|\s(?:et|y|e|und|lẻ|linh)\s){{1,3}}|(?={_JOINS})"
     rf"|(?:{'|'.join(f'(?<={word})' for word in _JOINS.split('|'))})(?:und|en)?)"
@@ -85,6 +89,7 @@ _STOPS |= {0xFE0F: "", 0x20E3: ""}  # what makes a key of a digit, as in 1️⃣
 _ZEROS = "\u0660\u06f0\u0966\u09e6\u0a66\u0ae6\u0b66\u0be6\u0c66\u0ce6\u0d66\u0e50\u0ed0\u1040\u17e0\uff10"
 _PLAIN = {ord(zero) + n: str(n) for zero in _ZEROS for n in range(10)}
 _PLAIN |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+_PLAIN |= dict.fromkeys((0x2010, 0x2011, 0x2012, 0xFE63), "-")  # hyphens that break no line, as in twenty‑four
 _PLAIN |= {0x3000: " ", 0x66B: ".", 0x66C: ",", 0x66A: "%"}
 _SERIES = ("ΑΒ", "กขคงจ", "أبجده", "ابجده", "कखगघङ", "अबसद", "কখগঘঙ", "ⒶⒷⒸⒹⒺ", "ⓐⓑⓒⓓⓔ")
 _FOREIGN = {letter: "ABCDE"[place] for row in _SERIES for place, letter in enumerate(row)}
@@ -183,6 +188,7 @@ def english(text: str, options: bool = False, labels: Mapping[str, str] = Mappin
     the item's own labels in another script with the letters to write for them.
     """
     if not options and not re.search(r"\d", text):
+        text = _BIN.sub("tusen", text)
         text = _NUMBER_WORDS.sub(_digits, _SINO_RUN.sub(lambda run: run[0].translate(_SINO), text))
     if text.isascii() and not _SHARED_LETTERS.search(text):
         return text

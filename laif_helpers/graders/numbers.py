@@ -30,7 +30,9 @@ SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, 
 PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
 PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10, "twelfth": 12, "twentieth": 20}
 _INDIAN = {"लाख": 10**5, "करोड़": 10**7, "lakh": 10**5, "crore": 10**7}
-_LETTERS = {"k": 1000, "m": 10**6, "b": 10**9}
+_LETTERS = {"k": 1000, "m": 10**6, "b": 10**9, "t": 10**12, "la": 10**5, "cr": 10**7, "md": 10**9}
+_SHORT = r"[kKMB]| ?(?:bl?n|ml?n|Mds?|lacs?)"
+_SHORT_MONEY = rf"{_SHORT}| ?(?:[kKmMbBT]|MM|trn?|tn|bil|Cr)(?![^$\n]{{0,60}}\$(?!\d))"  # $5m$ is five metres in LaTeX
 
 # 1,234.5 | 1'234.5 (Swiss) | 1,23,456 (Indian) | 1234.5 | .5 — at most 400 digits, so that no text makes it slow
 _PLAIN = (
@@ -40,15 +42,17 @@ _PLAIN = (
 _PART = "|".join(sorted(PARTS, key=len, reverse=True))
 _AND_PART = rf"\s+and\s+(?P<parts>an?|{'|'.join(UNITS[1:10])})[\s-](?P<part>{_PART})s?\b"
 _PERCENT = r"(?P<percent>\s*(?:%|\\%|per\s?cent\b))?"
-_CURRENCY = r"(?:(?:US)?\$|€|£|¥|₹|R[sp]\.?\s?)?"
+_CODE = r"(?-i:[A-Z]{3}|RM|KSh|Ksh|Tk|Bs|R(?=\d[\d.,]))(?=\d)"  # USD12, R1,200
+_CURRENCY = rf"(?P<money>(?:US)?\$|€|£|¥|₹|R[sp]\.?\s?|{_CODE})?"
 NUMBER = re.compile(
     rf"(?<![\w.])(?P<sign>(?:[-−–]\s?|\+|\b(?:negative|minus)\s+)?){_CURRENCY}(?P<minus>[-−]?)"
-    rf"(?P<first>{_PLAIN})(?::(?P<minutes>[0-5]\d)(?!\d))?"
-    r"(?:(?:\s*/\s*(?P<below>\d{1,30})(?!\d|\.\d|/))|(?:\s+(?:and\s+)?(?P<above>\d{1,9})\s*/\s*(?P<of>[1-9]\d{0,8})(?!\d))"
-    rf"|{_AND_PART})?"
+    rf"(?P<first>{_PLAIN})(?::(?P<minutes>[0-5]\d)(?::(?P<seconds>[0-5]\d))?(?!\d))?"
+    r"(?:(?:\s*/\s*(?P<below>\d{1,30})(?!\d|\.\d|/))|(?:(?:\s+(?:and\s+)?|-(?=\d/\d{1,2} [a-z]))"
+    rf"(?P<above>\d{{1,9}})\s*/\s*(?P<of>[1-9]\d{{0,8}})(?!\d))|{_AND_PART})?"
     r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?!\d)|\s?(?:[x×*·]|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?\{?(?P<power>[-−]?\d{1,3})\}?"
     r"|\s?\^\s?\{?(?P<raised>\d{1,2})\}?)?"
-    r"(?:(?P<letter>(?-i:[kKMB]| ?bn| ?mn))\b|\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b"
+    rf"(?:(?P<letter>(?-i:(?(money)(?:{_SHORT_MONEY})|(?:{_SHORT}| ?[kmMbB](?=\s?[€£¥]|\sUSD|\sEUR))))\b)"
+    r"|\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b"
     r"|\s?(?P<east>[百천千]?[万萬亿億만억]|[百千천](?![克米瓦卡分])|लाख|करोड़|lakhs?\b|crores?\b))?"
     rf"{_PERCENT}",
     re.IGNORECASE,
@@ -210,7 +214,7 @@ def _with_fraction(match: "re.Match[str]", value: Fraction) -> Fraction:
         return value + Fraction(int(match["above"]), int(match["of"]))
     if match["part"]:
         return value + _part(match)
-    return value + Fraction(int(match["minutes"]), 60) if match["minutes"] else value
+    return value + Fraction(60 * int(match["minutes"] or 0) + int(match["seconds"] or 0), 3600)
 
 
 def _scaled(match: "re.Match[str]", value: Fraction) -> Fraction:
@@ -219,7 +223,8 @@ def _scaled(match: "re.Match[str]", value: Fraction) -> Fraction:
     if power := match["exponent"] or match["power"]:
         value *= Fraction(10) ** int(power.replace("−", "-"))
     if match["letter"]:
-        return value * _LETTERS[match["letter"].strip()[0].lower()]
+        short = match["letter"].strip().lower()
+        return value * (_LETTERS.get(short[:2]) or _LETTERS[short[0]])
     if east := match["east"]:
         return value * (
             _INDIAN.get(east.lower().removesuffix("s")) or math.prod(eastern.EASTERN[sign] for sign in east)

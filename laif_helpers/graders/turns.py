@@ -52,7 +52,9 @@ _HEADED_ENDS = {
     None: re.compile(r"^(?=[*_#]{0,3}[ ]?(?:final )?(?:answer|response)[*_]*:)", re.IGNORECASE | re.MULTILINE),
 }
 """What begins and ends a thought that only words set off."""
-_ANSWER_TAG = re.compile(r"<(?P<shut>/?)(?:final_?)?answer>", re.IGNORECASE)
+_ANSWER_TAG = re.compile(
+    r"<\|?(?P<shut>/?)(?:final_?)?answer\|?>|(?-i:\[(?P<close>/?)(?:FINAL_)?ANSWER\](?!:))", re.IGNORECASE
+)
 _WRAPPER = re.compile(
     r"<\|(?:(?:begin|end)_of_(?:solution|box)|(?:start|end)_(?:response|text))\|>|\[END FINAL RESPONSE\]|<s>|\ufeff"
     r"|\A\s*<(?:response|output)>|</(?:response|output)>\s*\Z",
@@ -97,6 +99,7 @@ _OF_OTHERS = re.compile(
     r"^\W*(?:your|the student's|student's|given|submitted) answer\b[^\n:]{0,20}:[^\n]*$", re.I | re.M
 )
 """Somebody else's answer, which the response corrects."""
+_BLOCK_TAG = re.compile(r"</?(?:p|div|br|li|[uo]l|h[1-6]|tr|table)(?:\s[^<>\n]{0,200})?/?>", re.IGNORECASE)
 _OPENS_AS_QUESTION = re.compile(r"\s*(?:[#>*]+\s*)?(?:Q|Question)\b")
 
 
@@ -162,10 +165,12 @@ def end_of_turn(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    """``text`` without what is struck out, and without long runs of spaces and empty lines, which cost time."""
+    """``text`` without what is struck out, and without long runs of spaces and empty lines, which cost time; each block
+    of HTML on lines of its own."""
     if "orrect answer" in text:
         text = _OF_OTHERS.sub("", text)
     text = re.sub(r"~~[^~\n]{1,200}~~|<(del|strike)>[^<\n]{1,200}</\1>", "", text)
+    text = _BLOCK_TAG.sub("\n", text)
     return re.sub(r"(?:[^\S\n]*\n){3,}", "\n\n", re.sub(r"[^\S\n]{3,}", "  ", text))
 
 
@@ -222,7 +227,8 @@ def _tagged(text: str) -> str:
     """What stands in the last ``<answer> … </answer>`` that holds anything; else all of the text."""
     end = len(text)
     for tag in reversed(list(_ANSWER_TAG.finditer(text))):
-        if not tag["shut"] and text[tag.end() : end].strip():
+        shut = tag["shut"] or tag["close"]
+        if not shut and text[tag.end() : end].strip():
             return text[tag.end() : end]
-        end = tag.start() if tag["shut"] else end
+        end = tag.start() if shut else end
     return text
