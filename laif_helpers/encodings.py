@@ -15,9 +15,29 @@ _HALF = re.compile(
     r"(?<!\\)((?:\\\\)*)(?:(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\ud[89a-f][0-9a-f]{2})", re.IGNORECASE
 )
 
+_NO_TEXT = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"\xfd7zXZ\x00": "packed by xz",
+    b"BZh": "packed by bzip2",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    b"\x1f\x8b": "packed by gzip",
+    b"ARROW1": "an Arrow table",
+    b"\xff\xff\xff\xff": "an Arrow stream",
+    b"PAR1": "a Parquet table",
+    b"SQLite": "a SQLite database",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+}
+"""What a file begins with that is no text."""
+
 
 def not_utf_8(path: Path, error: UnicodeDecodeError) -> ValueError:
     """The error to raise for such a file. In which encoding it was written nothing in it says for sure."""
+    with path.open("rb") as handle:
+        first = handle.read(16)
+    if kind := next((kind for begins, kind in _NO_TEXT.items() if first.startswith(begins)), ""):
+        return ValueError(f"{path}: this is {kind} and no text; unpack it, or write its rows as JSON Lines")
     return ValueError(
         f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8, for instance by iconv -f ENCODING -t UTF-8 "
         f"{path.name} > utf8-{path.name}, with the encoding that it was written in: UTF-16, WINDOWS-1252, GB18030, …; "

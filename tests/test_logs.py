@@ -6,6 +6,7 @@ import re
 import shutil
 import zipfile
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -598,6 +599,23 @@ def test_other_encodings_are_named_with_the_fix(tmp_path: Path, encoding: str) -
     for name in ("mine.jsonl", "mine.csv"):
         with pytest.raises(ValueError, match=f"{name}: not UTF-8 .* iconv -f ENCODING -t UTF-8 {name}"):
             logs.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("begins", "kind"), [(b"PK\x03\x04\x14\xff", "Excel"), (b"\xfd7zXZ\x00\xff", "xz"), (b"ARROW1\xff", "Arrow table")]
+)
+def test_a_file_that_is_no_text_is_told_by_its_kind(tmp_path: Path, begins: bytes, kind: str) -> None:
+    (tmp_path / "mine.jsonl").write_bytes(begins)
+    with pytest.raises(ValueError, match=rf"mine\.jsonl: this is .*{kind}.* write its rows as JSON Lines"):
+        logs.read(tmp_path / "mine.jsonl")
+
+
+def test_labels_with_decimals_pipes_and_a_column_of_images(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": [1, 2], "image": [b"\x89PNG\xff", None], "correct": [Decimal("1.00"), Decimal("0.00")]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.drop(columns="image").to_csv(tmp_path / "a.csv", sep="|", index=False)
+    for name in ("a.parquet", "a.csv"):
+        assert [(found.id, found.label) for found in logs.read(tmp_path / name)] == [("1", True), ("2", False)]
 
 
 def test_packed_logs_are_read_under_their_own_names(tmp_path: Path) -> None:

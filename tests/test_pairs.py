@@ -108,6 +108,34 @@ def test_what_cannot_be_compared_is_refused(
         verdicts.compare(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), out=str(tmp_path / "out"))
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("{0}", "{0}.0"), ("{0:04d}", "{0}"), ("{0:02d}", "{0}"), ("q{0} ", "Q{0}"), ("pr\u00fc {0}", "pru\u0308 {0}")],
+)
+def test_ids_in_two_spellings_are_one(tmp_path: Path, first: str, second: str) -> None:
+    for path, form, right in ((tmp_path / "a.jsonl", first, 6), (tmp_path / "b.jsonl", second, 9)):
+        write_jsonl(path, [{"id": form.format(n), "correct": n < right, "text": path.stem} for n in range(12)])
+    done = run(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), tmp_path / "out")
+    assert "called otherwise in b" in done.output
+    assert {"n": 12, "a": 0.5, "b": 0.75, "fixed": 3, "broken": 0}.items() <= row_of(tmp_path / "out").items()
+    ids = [row["id"] for row in json.loads((tmp_path / "out" / "compare.json").read_text())["changed"]]
+    assert ids == [first.format(n) for n in (6, 7, 8)], "as A spells them"
+
+
+def test_ids_that_differ_in_their_spelling_alone_stay_two(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"id": id, "correct": True} for id in ("1", "01", "2")])
+    write_jsonl(tmp_path / "b.jsonl", [{"id": id, "correct": False} for id in ("1", "2.0")])
+    assert run(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), tmp_path / "out").exit_code == 0
+    assert row_of(tmp_path / "out")["n"] == 1
+
+
+def test_a_question_in_one_or_two_signs_is_one(tmp_path: Path) -> None:
+    for name, asked in (("a", "Gr\u00f6\u00dfe?"), ("b", "Gro\u0308\u00dfe?")):
+        write_jsonl(tmp_path / f"{name}.jsonl", [{"id": name, "question": asked, "correct": name == "b"}])
+    assert run(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), tmp_path / "out").exit_code == 0
+    assert row_of(tmp_path / "out")["n"] == 1
+
+
 def test_another_model_may_answer_alike(tmp_path: Path) -> None:
     a, b = (plain(tmp_path / f"{name}.jsonl", {1, 2}, text="5", model=f"m{name}") for name in "ab")
     assert run(a, b, tmp_path / "out", "--fail-if-worse").exit_code == 0

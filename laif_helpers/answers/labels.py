@@ -56,7 +56,8 @@ def truth(value: Any) -> bool | None:
     """A label as tools write it: true, 1, "pass", "yes", "failed: …"; None if it says nothing, as a score between
     right and wrong does, or one on another scale."""
     if isinstance(value, str):
-        return _KNOWN.get(value.partition(":")[0].strip(" .").lower())
+        word = re.sub(r"\A([01])\.0+\Z", r"\1", value.partition(":")[0].strip(" .").lower())  # decimal(5, 2)
+        return _KNOWN.get(word)
     return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
 
 

@@ -221,6 +221,7 @@ def table_rows(path: Path, alone: bool = True) -> list[Fields]:
     if path.suffix == ".parquet":
         table = pd.read_parquet(path)
         table = table.reset_index() if table.index.name else table
+        table = table.map(lambda cell: cell.decode(errors="replace") if isinstance(cell, bytes) else cell)  # an image
         return list(json.loads(table.to_json(orient="records")))
     with contextlib.nullcontext() if alone else contextlib.suppress(ValueError):
         with path.open(encoding="utf-8-sig") as handle:
@@ -229,7 +230,7 @@ def table_rows(path: Path, alone: bool = True) -> list[Fields]:
                 handle.seek(0)
             as_text = {"dtype": str, "keep_default_na": False, "skipinitialspace": True, "index_col": False}
             try:
-                table = pd.read_csv(handle, sep=max(",;\t", key=first.count), **as_text)
+                table = pd.read_csv(handle, sep=max(",;\t|", key=first.count), **as_text)
             except pd.errors.ParserError as error:
                 raise ValueError(f"{path}: {error}".strip()) from None
         return list(table.rename(columns=str.strip).to_dict("records"))

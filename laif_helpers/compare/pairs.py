@@ -4,6 +4,7 @@ The labels are the logs' own unless ``regrade``. Items that share an origin, and
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +42,7 @@ def pair(a: Log, b: Log) -> Pairs:
         raise ValueError(f"{a.name} and {b.name} are the same log: there is nothing to compare")
     if a.name == b.name:
         a, b = (replace(log, name=f"{log.name} ({side})") for log, side in ((a, "A"), (b, "B")))
-    a, b, notes = _matched(a, b)
+    a, b, notes = _respelled(*_matched(a, b))
     first = [" ".join(next(iter(log.items))) for log in (a, b)]
     shared = [key for key in a.items if key in b.items]
     if not shared or _other_questions(a, b, shared):
@@ -82,6 +83,23 @@ def _matched(a: Log, b: Log) -> tuple[Log, Log, list[str]]:
         items = [((name, id), rows) for (task, id), rows in log.items.items() for name in given[task]]
         found.append(_rekeyed(log, items))
     return found[0], found[1], [f"{s} of {a.name} and {t} of {b.name} are taken as one task." for s, t in pairs]
+
+
+def _respelled(a: Log, b: Log, notes: list[str]) -> tuple[Log, Log, list[str]]:
+    """Both logs with A's spelling of ids for both, if more items can be paired by that: tables and file systems write
+    7, "7.0" or "007", "q7 " or "Q7", é in one sign or two."""
+    named, own = ({_bare_key(key): key for key in log.items} for log in (a, b))
+    found = {named.get(bare, key): b.items[key] for bare, key in own.items()}
+    more = [key for key in found if key in a.items and key not in b.items]
+    if not more or len(named) < len(a.items) or len(found) < len(b.items):
+        return a, b, notes
+    note = f"{len(more):,} items are called otherwise in {b.name}, such as {more[0][1]!r}; they are taken as the same."
+    return a, replace(b, items=found), [*notes, note]
+
+
+def _bare_key(key: Key) -> Key:
+    id = unicodedata.normalize("NFC", key[1]).strip().casefold()
+    return key[0], re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"\A(\d+)\.0+\Z", r"\1", id))
 
 
 def _rekeyed(log: Log, items: Iterable[tuple[Key, list[Logged]]]) -> Log:
@@ -163,8 +181,10 @@ def graded(log: Log, regrade: bool = False) -> dict[Key, float]:
     Raises ValueError for an answer that has neither a label nor a grader here.
     """
     answers = [answer for rows in log.items.values() for answer in rows]
+    asked = [answer for answer in answers if regrade or answer.label is None]
     with ThreadPoolExecutor(cores()) as pool:  # programs run in child processes
-        ours = list(pool.map(lambda answer: our_grade(answer) if regrade or answer.label is None else None, answers))
+        given = pool.map(our_grade, asked)
+        ours = [next(given) if regrade or answer.label is None else None for answer in answers]
     marks: dict[Key, list[bool]] = {}
     keys, unjudged = [key for key, rows in log.items.items() for _ in rows], 0
     for key, answer, grade in zip(keys, answers, ours, strict=True):
