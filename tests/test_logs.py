@@ -611,9 +611,17 @@ def test_a_file_that_is_no_text_is_told_by_its_kind(tmp_path: Path, begins: byte
 
 
 def test_labels_with_decimals_pipes_and_a_column_of_images(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"id": [1, 2], "image": [b"\x89PNG\xff", None], "correct": [Decimal("1.00"), Decimal("0.00")]})
+    pictures = [{"image": b"\x89PNG\xff"}, {"image": b"\xff"}]
+    frame = pd.DataFrame(
+        {
+            "id": [1, 2],
+            "image": [b"\x89PNG\xff", None],
+            "images": [pictures, []],
+            "correct": [Decimal("1.00"), Decimal("0.00")],
+        }
+    )
     frame.to_parquet(tmp_path / "a.parquet")
-    frame.drop(columns="image").to_csv(tmp_path / "a.csv", sep="|", index=False)
+    frame.drop(columns=["image", "images"]).to_csv(tmp_path / "a.csv", sep="|", index=False)
     for name in ("a.parquet", "a.csv"):
         assert [(found.id, found.label) for found in logs.read(tmp_path / name)] == [("1", True), ("2", False)]
 

@@ -334,6 +334,13 @@ def test_a_gold_option_is_its_label_its_text_or_both(tmp_path: Path, gold: str) 
     assert birds.load("test")[0].gold == "B"
 
 
+def test_an_accent_in_one_or_two_signs_is_one(tmp_path: Path) -> None:
+    row = {**BIRD, "choices": ["a caf\u00e9", "a wren"], "answer": "a cafe\u0301"}
+    places = benchmarks.get(put(tmp_path / "p.jsonl", row))
+    (item,) = places.load("test")
+    assert item.gold == "A" and places.grade(item, "It is a cafe\u0301.").correct
+
+
 def test_every_accepted_answer_is_right(tmp_path: Path) -> None:
     towns = benchmarks.get(put(tmp_path / "t.jsonl", {**TOWN, "answer": ["Paris", "the city of light"]}))
     item = towns.load("test")[0]

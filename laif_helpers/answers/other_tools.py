@@ -214,6 +214,16 @@ def _as_scored(rows: list[Fields], accuracy: Any) -> list[Fields]:
     return rows
 
 
+def _without_bytes(cell: Any) -> Any:
+    """A cell with text for bytes, which may be a picture's."""
+    if isinstance(cell, bytes):
+        return cell.decode(errors="replace")
+    if isinstance(cell, dict):
+        return {name: _without_bytes(value) for name, value in cell.items()}
+    nested = isinstance(cell, list) or getattr(getattr(cell, "dtype", None), "kind", "") == "O"  # an array of objects
+    return [_without_bytes(value) for value in cell] if nested else cell
+
+
 def table_rows(path: Path, alone: bool = True) -> list[Fields]:
     """The rows of any Parquet file, or of CSV; none of CSV that is no table, unless the file was named ``alone``."""
     import pandas as pd
@@ -221,7 +231,7 @@ def table_rows(path: Path, alone: bool = True) -> list[Fields]:
     if path.suffix == ".parquet":
         table = pd.read_parquet(path)
         table = table.reset_index() if table.index.name else table
-        table = table.map(lambda cell: cell.decode(errors="replace") if isinstance(cell, bytes) else cell)  # an image
+        table = table.map(_without_bytes)
         return list(json.loads(table.to_json(orient="records")))
     with contextlib.nullcontext() if alone else contextlib.suppress(ValueError):
         with path.open(encoding="utf-8-sig") as handle:

@@ -5,6 +5,7 @@ Each function raises ValueError with a sentence that names the field; who reads 
 
 import math
 import re
+import unicodedata
 from decimal import Decimal
 from typing import Any
 
@@ -260,4 +261,5 @@ def label_of(answer: str, options: dict[str, str], is_list: bool) -> str:
 
 
 def _same(option: str, text: str) -> bool:
-    return option.casefold().split() == text.casefold().split()
+    first, second = (unicodedata.normalize("NFC", words).casefold().split() for words in (option, text))
+    return first == second

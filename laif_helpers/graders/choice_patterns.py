@@ -105,8 +105,8 @@ def _as_written(of: _Letters) -> dict[str, str]:
         "several": of.several,
         "both": rf"\b(?:[Aa]nswers?|[Cc]hoices?|[Oo]ptions?)\s*(?:is|are|would be|(?:could|may|might|can) be|:)\s*:?\s*"
         rf"(?:both |either )?\(?(?P<label>{of.any}){of.several}",
-        "mention": rf"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]ituation|[Ss]tatement|[Ss]cenario)\s+\(?({of.any})\b"
-        rf"|(?<=[\s(])\(({of.any})\)(?!\w)",
+        "mention": r"(?<![Nn]ot )(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]ituation|[Ss]tatement|[Ss]cenario)\s+"
+        rf"\(?({of.any})\b|(?<=[\s(])\(({of.any})\)(?!\w))",
     }
 
 
@@ -135,7 +135,6 @@ _DECORATION = (
     (re.compile(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"(?<=[A-Za-z)])\^\{?(\d)\}?"), r"\1"),
     (re.compile("[²³]"), lambda match: "23"["²³".index(match[0])]),
-    (re.compile(r"(?<![\w\\])_([^_\n]{1,200})_(?!\w)"), r"\1"),
     (re.compile(r"(?i:\b(option|choice|answer))(?:-| (?:number|no\.|#) ?)(?=[A-J1-9](?!\w))"), r"\1 "),
     (re.compile(r"<([biu])>([^<\n]{1,300})</\1>"), r"\2"),
     (re.compile(r"\\[,;:! ]"), " "),

@@ -8,7 +8,7 @@ from laif_helpers.graders.numbers import equal
 
 
 def spaced(text: str) -> str:
-    return re.sub(r"\s+", " ", text.casefold())
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text).casefold())
 
 
 def normal(text: str) -> str:
@@ -92,7 +92,8 @@ def by_place(text: str, options: dict[str, str]) -> str:
 _LONE = re.compile(r"[^\n]{0,40}?(?<![\w'-])([A-J])\W{0,5}")
 _BEFORE_NAME = re.compile(
     r"(?<![\w'])(?-i:[A-HJ])(?![\w'])|(?:\b(?:not|never|nicht|kein|pas|non|não|no es|не|vitamin|type|plan|hepatitis"
-    r"|about|eliminate|exclude|except|(?<!none )but|besides|group|class|grade|figure|part|team|blood|section)|n't)\W*$",
+    r"|about|eliminate|exclude|except|(?<!none )but|besides|group|class|grade|figure|part|team|blood|section)|n't)"
+    r"(?: (?:option|choice|answer))?\W*$",
     re.IGNORECASE,
 )
 """What makes a letter no choice: a second one, a denial, or a word that it belongs to."""

@@ -100,6 +100,7 @@ _OF_OTHERS = re.compile(
 )
 """Somebody else's answer, which the response corrects."""
 _BLOCK_TAG = re.compile(r"</?(?:p|div|br|li|[uo]l|h[1-6]|tr|table)(?:\s[^<>\n]{0,200})?/?>", re.IGNORECASE)
+_EMPHASIS = re.compile(r"(?<![\w\\])_(?=\S)([^_\n]{1,200})(?<=\S)_(?!\w)")
 _OPENS_AS_QUESTION = re.compile(r"\s*(?:[#>*]+\s*)?(?:Q|Question)\b")
 
 
@@ -165,12 +166,12 @@ def end_of_turn(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    """``text`` without what is struck out, and without long runs of spaces and empty lines, which cost time; each block
-    of HTML on lines of its own."""
+    """``text`` without what is struck out, italics, and long runs of spaces and empty lines, which cost time; each
+    block of HTML on lines of its own."""
     if "orrect answer" in text:
         text = _OF_OTHERS.sub("", text)
     text = re.sub(r"~~[^~\n]{1,200}~~|<(del|strike)>[^<\n]{1,200}</\1>", "", text)
-    text = _BLOCK_TAG.sub("\n", text)
+    text = _EMPHASIS.sub(r"\1", _BLOCK_TAG.sub("\n", text))
     return re.sub(r"(?:[^\S\n]*\n){3,}", "\n\n", re.sub(r"[^\S\n]{3,}", "  ", text))
 
 
