@@ -148,7 +148,9 @@ def test_an_endpoint_that_is_down_is_told_and_costs_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("status", "counted"), [(504, True), (408, True), (524, True), (502, False), (503, False)])
+@pytest.mark.parametrize(
+    ("status", "counted"), [(504, True), (408, True), (520, True), (524, True), (502, False), (503, False)]
+)
 def test_what_a_proxy_gave_up_stays_counted(
     status: int, counted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,23 +169,27 @@ def test_what_a_proxy_gave_up_stays_counted(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("page", "seconds", "counted"),
+    ("page", "soon", "late", "counted"),
     [
-        ("<html><title>502 Proxy Error</title></html>", 0.0, True),  # Apache, HAProxy, mitmproxy
-        ({"html-message": "fetch failed Cause: other side closed"}, 0.0, True),  # Portkey
-        ({"message": "An invalid response was received"}, 0.0, True),  # Kong, AWS
-        ({"error": {"message": "overloaded"}}, 0.0, False),
-        ([{"error": {"message": "overloaded"}}], 0.0, False),
-        ("<html>503 No server is available</html>", 60.0, False),  # it found nobody to pass the request on to
+        ("<html><title>502 Proxy Error</title></html>", 0, 0, True),  # Apache, HAProxy, mitmproxy
+        ({"html-message": "fetch failed Cause: other side closed"}, 0, 0, True),  # Portkey
+        ({"message": "An invalid response was received"}, 0, 0, True),  # Kong, AWS
+        ({"error": {"message": "overloaded"}}, 0, 0, False),
+        ([{"error": {"message": "overloaded"}}], 0, 0, False),
+        ("<html>503 No server is available</html>", 60, 60, False),  # it found nobody to pass the request on to
+        ("<html>502 lost</html>", 0, 60, True),  # so soon that it may have found nobody, but now there is somebody
+        ("<html>502 nobody</html>", 0, 60, False),
     ],
 )
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_a_request_that_a_proxy_passed_on_and_lost_stays_counted(
-    page: Any, seconds: float, counted: bool, status: int, monkeypatch: pytest.MonkeyPatch
+    page: Any, soon: float, late: float, counted: bool, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
-    monkeypatch.setattr(spending, "PASSED_ON_S", seconds)
-    with endpoint(lambda call, body: (status, page) if call == 1 else good(call)) as (url, _):
+    monkeypatch.setattr(spending, "SOON_S", soon)
+    monkeypatch.setattr(spending, "PASSED_ON_S", late)
+    listed = 502 if "nobody" in str(page) else 404
+    with endpoint(lambda call, body: (status, page) if call == 1 else good(call), listed=listed) as (url, _):
         p = llm_parameters(url)
         answer_items(p, 3)
         plan = instruct.plan(p)
@@ -786,6 +792,15 @@ def test_finish_reasons_of_other_makes_are_understood(reason: Any, finish: str) 
     with endpoint(lambda call, body: (200, completion(GOOD.format(n=call, m=call + 2), finish=reason))) as (url, _):
         _, replies = asked(llm_parameters(url))
     assert {reply.finish for reply in replies.values()} == {finish}
+
+
+@pytest.mark.slow
+def test_a_reply_of_all_tokens_is_cut_if_nothing_says_why_it_ended() -> None:
+    """Its last sample, that it breaks off in, would be taught."""
+    text = GOOD.format(n=1, m=3)
+    with endpoint(lambda call, body: (200, completion(text, got=body["max_tokens"], finish=""))) as (url, _):
+        _, replies = asked(llm_parameters(url))
+    assert {reply.finish for reply in replies.values()} == {"length"}
 
 
 # -- a probe that teaches nothing

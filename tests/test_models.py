@@ -1038,6 +1038,13 @@ def _part(text: Any, index: int = 0, finish: Any = None, **more: Any) -> dict[st
         *(({"choices": [_choice("stop", content)]}, "7a", "stop") for content in (["7", "a"], [{"text": "7a"}])),
         ({"choices": [_choice("guardrail_intervened", "Sorry")]}, "Sorry", "error: guardrail_intervened"),
         ({"usage": {"prompt_tokens": "3", "completion_tokens": "many"}, "choices": [_choice("stop")]}, "7", "stop"),
+        *(
+            ({"usage": {"completion_tokens": got}, "choices": [_choice(reason)]}, "7", finish)
+            for reason in (None, "", "unknown")
+            for got, finish in ((255, "stop"), (256, "length"))  # of 256
+        ),
+        ({"usage": {"completion_tokens": 256}, "choices": [_choice("stop")]}, "7", "stop"),
+        ({"choices": [_choice(None) | {"native_finish_reason": "MAX_TOKENS"}]}, "7", "length"),
         (
             {"choices": [{"finish_reason": "stop", "message": {"content": [{"type": "text", "text": "a"}] * 2}}]},
             "aa",
@@ -1048,6 +1055,15 @@ def _part(text: Any, index: int = 0, finish: Any = None, **more: Any) -> dict[st
 def test_odd_replies_of_a_server_are_read(stub: Callable[..., Stub], change: Any, text: str, finish: str) -> None:
     (answer,) = generate_from(stub(lambda _, request: (200, reply(request) | change)), 1)
     assert (answer.text, answer.finish) == (text, finish)
+
+
+def test_a_server_that_tells_no_end_is_told_of_once(
+    stub: Callable[..., Stub], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """GPTQModel's: whether an answer was cut cannot be known."""
+    for told, more in ((1, {"choices": [_choice(None)], "usage": None}), (0, {"choices": [_choice(None)]})):
+        generate_from(stub(lambda _, request, more=more: (200, reply(request) | more)), 5)
+        assert capsys.readouterr().out.count("neither finish reasons nor numbers of tokens") == told
 
 
 @pytest.mark.parametrize("change", [{"chat_template_kwargs": {"enable_thinking": False}}, {"thinking": False}])

@@ -4,6 +4,7 @@ No decision here depends on the words of a server: they are shown, once, to the 
 """
 
 import json
+import math
 import os
 import random
 import re
@@ -26,9 +27,11 @@ MAX_WAIT_S = 60.0
 EMPTY = {"insufficient_quota", "billing_not_active", "exceeded_current_quota_error", "insufficient_balance"}
 MAX_REQUEST_S = 1_200.0
 """Wall time for one request with all its attempts; refusals for coming too fast (429) are bounded by it alone."""
-FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", None), "stop")
+FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed"), "stop")
 FINISHES |= dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length")
 """Finish reasons of OpenAI and of other makes, and what they mean here."""
+_ENDS = ("finish_reason", "native_finish_reason", "stop_reason", "done_reason")
+"""Where a choice says why it ended: the first that says anything."""
 FILTERED = re.compile(
     r"(?i)error|abort|cancel|block|filter|prohibit|recitation|refus|guard|moderat|policy|safety|sensitive|spii|toxic|resource|timeout"
     r"|exception|fail|interrupt|disconnect|preempt|unavailable"
@@ -119,24 +122,34 @@ def give_up_after(ends: float, error: Any, url: str) -> None:
         ) from None
 
 
-def read_completion(reply: Any, seconds: float) -> Completion:
-    """The first choice of a chat completion's JSON, with its token counts (0 if the server gives none)."""
+def read_completion(reply: Any, seconds: float, longest: float = math.inf) -> Completion:
+    """The first choice of a chat completion's JSON, with its token counts (0 if the server gives none).
+
+    ``longest``: tokens that were asked for at most. A text of so many is cut if its server does not say why it ended.
+    """
     if not (choice := first_choice(reply)):
         return Completion("", 0, 0, "error: the server answered without choices")
-    finish, usage = choice.get("finish_reason"), reply.get("usage") or {}
+    finish, usage = next(filter(None, map(choice.get, _ENDS)), None), reply.get("usage") or {}
     while isinstance(finish, list | dict):  # ["stop"], {"type": "stop"}
         finish = next(iter(finish.values() if isinstance(finish, dict) else finish), None)
-    finish = finish.casefold() if isinstance(finish, str) else finish
-    finish = FINISHES.get(finish, f"error: {finish}")
+    finish = str(finish or "").casefold()
     message = choice.get("message") or choice.get("delta") or {"content": choice.get("text")}
     text = plain_text(message.get("content"))
-    if text and finish.startswith("error:") and not FILTERED.search(finish.removeprefix("error:")):
-        finish = "length" if _CUT.search(finish) else "stop"  # a reason not named yet; the text is there
     asked = _count(usage, "prompt_tokens") or _count(usage, "input_tokens")
     got = _count(usage, "completion_tokens") or _count(usage, "output_tokens")
     # Some servers leave tokens of a thought out of the answer's, and bill them all the same.
     got = max(got, _count(usage, "total_tokens") - asked) if asked else got
-    return Completion(text, asked, got, finish, round(seconds, 3))
+    ended = FINISHES.get(finish, f"error: {finish}")
+    if finish not in FINISHES and (text or not finish) and not FILTERED.search(finish):
+        # no reason, or one not named yet; the text is there
+        ended = "length" if _CUT.search(finish) or got >= longest else "stop"
+    return Completion(text, asked, got, ended, round(seconds, 3))
+
+
+def names_no_end(reply: Any) -> bool:
+    """Whether nothing in a reply tells if it was cut: no reason, no number of tokens."""
+    choice, found = first_choice(reply), read_completion(reply, 0.0)
+    return bool(found.text) and not any(map(choice.get, _ENDS)) and not found.new_tokens
 
 
 def _count(usage: Any, name: str) -> int:
