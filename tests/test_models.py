@@ -25,7 +25,7 @@ import pytest
 from laif_helpers import launch, models
 from laif_helpers.graders import turns as thoughts
 from laif_helpers.key_types import RequestChange
-from laif_helpers.models import check, decoding, precision, protocol
+from laif_helpers.models import check, decoding, older, precision, protocol
 from laif_helpers.models import local as local_model
 from laif_helpers.models import server as server_model
 from laif_helpers.models.decoding import prefixes
@@ -499,6 +499,26 @@ def test_memory_that_runs_out_while_weights_load_is_not_called_a_bad_path(
     monkeypatch.setattr(local_model, "_weights", full)
     with pytest.raises(MemoryError, match="8 GiB"):
         models.generate(str(shutil.copytree(tiny, tmp_path / "large")), [ask("hi")], progress=False)
+
+
+@pytest.mark.model
+def test_a_checkpoint_has_the_names_that_transformers_4_reads(tmp_path: Path) -> None:
+    """4.57 opens it with these and gives the same ten texts; without the angles none was the same. 5 reads both."""
+    angles = {"rope_type": "yarn", "rope_theta": 5e5, "factor": 4.0, "original_max_position_embeddings": 64}
+    folder = make_model(tmp_path / "m", rope_parameters=angles)
+    texts = plain_generate(folder, CONVERSATIONS[:3], 8, [])
+    older.write(folder)
+    config, tokens = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "tokenizer_config"))
+    assert config["rope_theta"] == 5e5 and config["rope_parameters"] == angles
+    assert config["rope_scaling"] == {name: angles[name] for name in angles if name != "rope_theta"}
+    assert tokens["tokenizer_class"] == "PreTrainedTokenizerFast" and "extra_special_tokens" not in tokens
+    assert tokens["additional_special_tokens"] == SPECIAL[1:]
+    assert plain_generate(folder, CONVERSATIONS[:3], 8, []) == texts
+    layered = {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}
+    (folder / "config.json").write_text(json.dumps({"text_config": {"rope_parameters": layered}}))
+    older.write(folder)
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    assert (text["rope_theta"], text["rope_local_base_freq"]) == (1e6, 1e4) and "rope_scaling" not in text
 
 
 def test_a_template_that_wants_content_in_parts_gets_them(tiny: Path, tmp_path: Path) -> None:
