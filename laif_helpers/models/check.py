@@ -129,8 +129,10 @@ def architecture(name: str, config: Any) -> str:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     made = next(iter(config.architectures or []), "")
-    if re.search("Classification|QuestionAnswering|Reward", made):  # its head would be left out without a word
-        return f"model {name!r} is a {made}, which scores texts and writes none; choose a chat model"
+    other = re.search("Classification|QuestionAnswering|Reward|MaskedLM|(?<!LMHead)Model$", made)
+    if other or target.part(name, "modules.json").is_file():  # sentence-transformers'
+        # its head would be left out, or one be taken from a tied embedding, without a word
+        return f"model {name!r} is a {made}, which scores, fills or embeds texts and writes none; choose a chat model"
     if not config.is_encoder_decoder and config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return ""
     return (
