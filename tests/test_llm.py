@@ -1,5 +1,6 @@
 """The language-model instructor over a real socket: nothing is lost, nothing is paid twice, the cap holds."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 from http.server import HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -196,6 +198,34 @@ def test_a_request_that_a_proxy_passed_on_and_lost_stays_counted(
         instruct.ask(plan, p)
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
         assert (on_record.spent() - 600e-6 * len(plan.requests) > 0.04) == counted
+
+
+_CHUNK = 'data: {"choices": [{"index": 0, "delta": {"content": "Sam"}}]}'
+_ERROR = 'data: {"error": {"message": "overloaded"}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "counted"),
+    [
+        (_CHUNK, True),
+        (f"{_CHUNK}\n\n{_ERROR}", True),
+        (f'{_CHUNK}\n\ndata: {{"choices": [{{"del', True),
+        ('{"choices": [], "usage": {"completion_tokens": 7}}', True),
+        ('{"choices": [{"mess', True),
+        (_ERROR, False),
+        ('{"error": {"message": "overloaded"}}', False),
+        ('{"choices": []}', False),
+    ],
+)
+def test_an_answer_that_breaks_off_while_it_is_written_stays_counted(text: str, counted: bool) -> None:
+    """A stream that broke off was released, and paid again."""
+
+    async def post(*_: Any, **__: Any) -> str:
+        return text
+
+    with pytest.raises(protocol.recoverable()) as caught:
+        asyncio.run(protocol.complete(SimpleNamespace(post=post), {}))
+    assert spending.perhaps_billed(caught.value, 0.0) == counted
 
 
 def test_the_cap_is_never_exceeded_and_a_rerun_goes_on() -> None:

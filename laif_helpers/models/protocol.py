@@ -47,12 +47,13 @@ class ServerError(RuntimeError):
 
 
 class ErrorBody(Exception):
-    """What a server sends under status 200 in place of a chat completion, with the fields of the client's errors."""
+    """What a server sends under status 200 in place of a chat completion, with the fields of the client's errors.
+    ``begun``: an answer was being written, so it may have been billed."""
 
-    def __init__(self, error: Any):
+    def __init__(self, error: Any, begun: bool = False):
         fields = error if isinstance(error, dict) else {"message": str(error)}
         super().__init__(str(fields.get("message") or fields))
-        self.body, self.code, self.param = fields, fields.get("code"), fields.get("param")
+        self.body, self.code, self.param, self.begun = fields, fields.get("code"), fields.get("param"), begun
         numbers = [str(value) for value in (fields.get("status"), self.code) if str(value).isdigit()]
         hurried = re.search("rate_?limit|too_many", f"{self.code} {fields.get('type')}", re.IGNORECASE)
         self.status_code = int(numbers[0]) if numbers else 429 if hurried else None
@@ -63,12 +64,14 @@ async def complete(client: Any, body: dict[str, Any]) -> Any:
     # The client's typed call spends more time on its types than on the request (bench/server.py). Its text has a
     # replacement character for what is no UTF-8, such as a letter in whose middle an answer was cut.
     text = str(await client.post("/chat/completions", body=body, cast_to=str))
+    stream = False
     try:
         text = re.sub(r"\A[\ufeff\s]*(?::[^\n]*\s+)*", "", text).strip()  # lines with a colon: a router's signs of life
         text = re.sub(r"^error: *(\{.*\})\r?$", r'data: {"error": \1}', text, flags=re.MULTILINE)  # llama.cpp's
-        reply: Any = streamed(text) if re.match(r"(?:event|data|id|retry):", text) else json.loads(text)
+        stream = bool(re.match(r"(?:event|data|id|retry):", text))
+        reply: Any = streamed(text) if stream else json.loads(text)
     except json.JSONDecodeError:
-        if text[:1] in ("", "{", "["):
+        if stream or text[:1] in ("", "{", "["):
             raise
         reply = text
     choice = first_choice(reply)
@@ -76,7 +79,7 @@ async def complete(client: Any, body: dict[str, Any]) -> Any:
     if error and not plain_text((choice.get("message") or {}).get("content")):
         raise ErrorBody(error)  # also a router's, beside an empty choice: the server behind it failed
     if not choice:
-        raise ErrorBody(reply or "an empty reply")
+        raise ErrorBody(reply or "an empty reply", isinstance(reply, dict) and bool(reply.get("usage")))
     return reply
 
 
@@ -87,7 +90,8 @@ def streamed(text: str) -> dict[str, Any]:
     choices = [first for chunk in chunks if (first := first_choice(chunk)) and not first.get("index")]
     ends = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
     if not (ends or "[DONE]" in lines) or any(chunk.get("error") for chunk in chunks):
-        raise ErrorBody(next((chunk["error"] for chunk in chunks if chunk.get("error")), "a stream that broke off"))
+        error = next((chunk["error"] for chunk in chunks if chunk.get("error")), "a stream that broke off")
+        raise ErrorBody(error, begun=bool(choices))
     part = "delta" if any(choice.get("delta") for choice in choices) else "message"
     deltas = [choice.get(part) or {"content": choice.get("text")} for choice in choices]
     names = {"content", "refusal"}.union(name for delta in deltas for name in delta if _THOUGHT.match(name))
