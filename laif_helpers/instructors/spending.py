@@ -66,7 +66,7 @@ def perhaps_billed(error: BaseException, seconds: float) -> bool | None:
 
     status = getattr(error, "status_code", None)
     if isinstance(error, protocol.ErrorBody) or status in RAN_OUT:
-        return status in RAN_OUT or error.begun
+        return status in RAN_OUT or getattr(error, "begun", False)
     if isinstance(error, openai.APIStatusError):  # the endpoint's own refusal, or a page of a proxy before it
         if error.status_code < 500 or seconds <= SOON_S or _is_the_endpoints(error.response.text):
             return False
