@@ -1036,6 +1036,11 @@ def _part(text: Any, index: int = 0, finish: Any = None, **more: Any) -> dict[st
                 "network_error",
                 "sensitive",
                 "insufficient_system_resource",
+                "MALFORMED_FUNCTION_CALL",
+                "UNEXPECTED_TOOL_CALL",
+                "TOO_MANY_TOOL_CALLS",
+                "OTHER",
+                "LANGUAGE",
             )
         ),
         ({"choices": [_choice("content_filter")]}, "7", "error: content_filter"),

@@ -34,7 +34,7 @@ _ENDS = ("finish_reason", "native_finish_reason", "stop_reason", "done_reason")
 """Where a choice says why it ended: the first that says anything."""
 FILTERED = re.compile(
     r"(?i)error|abort|cancel|block|filter|prohibit|recitation|refus|guard|moderat|policy|safety|sensitive|spii|toxic|resource|timeout"
-    r"|exception|fail|interrupt|disconnect|preempt|unavailable"
+    r"|exception|fail|interrupt|disconnect|preempt|unavailable|malform|unexpected|too_many|^(?:other|language)$"
 )
 """Finish reasons of this kind: what came is not what the model would have answered."""
 _CUT = re.compile(r"limit|max_|length|truncat|incomplete|context", re.IGNORECASE)
