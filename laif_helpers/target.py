@@ -1,5 +1,6 @@
 """Parses a recipe's ``target``: a folder, a LoRA adapter, a GGUF file, a hub model, a server, or a recording."""
 
+import contextlib
 import difflib
 import functools
 import os
@@ -28,7 +29,8 @@ class Target:
     """A model, or recorded answers.
 
     Attributes:
-        kind: ``hub`` is whatever is neither marked as a server or recording nor on this machine.
+        kind: ``hub`` is whatever is neither marked as a server or recording nor on this machine. An adapter that the
+            hub's cache holds is an ``adapter``: what loads it wants its folder.
         name: without the mark; of a recording with what follows its ``#``.
         path: of a folder, adapter or GGUF file.
     """
@@ -48,7 +50,8 @@ class Target:
             return cls("adapter" if (path / "adapter_config.json").is_file() else "folder", text, path)
         if path.is_file() and (text.lower().endswith(".gguf") or _begins(path) == b"GGUF"):
             return cls("gguf", text, path)
-        return cls("hub", text)
+        adapter = _cached(text, "adapter_config.json")
+        return cls("adapter", text, adapter.parent) if adapter else cls("hub", text)
 
     @property
     def local(self) -> bool:
@@ -59,6 +62,40 @@ class Target:
         """File or folder of recorded answers: as named, else in a data folder. The first of these if it is nowhere."""
         found = places_of(self.name.partition("#")[0], data_dir)
         return next((place for place in found if place.exists()), found[0])
+
+
+def place(text: str) -> Path:
+    """The folder of a model: as named, or what the hub's cache holds of it, maybe a part; it need not exist."""
+    found = Target.of(text)
+    cached = _cached(text, "config.json") if found.kind == "hub" else None
+    return found.path or (cached.parent if cached else resolve(text))
+
+
+def part(text: str, name: str) -> Path:
+    """A file of a model: in its folder, or fetched from the hub; a path that need not exist."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    if Target.of(text).kind == "hub":
+        with contextlib.suppress(EntryNotFoundError, OSError, ValueError):  # none, not to be had, no name of a model
+            return Path(hf_hub_download(text, name))
+    return place(text) / name
+
+
+def offline() -> bool:
+    """Whether nothing may be fetched from the hub."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE) or os.environ.get("TRANSFORMERS_OFFLINE", "") not in ("", "0")
+
+
+def _cached(text: str, name: str) -> Path | None:
+    """A file of a hub's model that is in the hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    with contextlib.suppress(ValueError):  # no name of the hub's
+        return Path(found) if isinstance(found := try_to_load_from_cache(text, name), str) else None
+    return None
 
 
 def _begins(path: Path) -> bytes:
@@ -94,12 +131,12 @@ def unreachable(text: str, what: str = "target") -> str:
     target = Target.of(text)
     if target.kind != "hub":
         return ""
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import constants
 
-    if isinstance(try_to_load_from_cache(text, "config.json"), str):
+    if _cached(text, "config.json"):
         return ""
     absent = f"{what} {text!r} is no folder ({resolve(text)}) and not in the hub's cache, and"
-    if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE", "") not in ("", "0"):
+    if offline():
         return f"{absent} HF_HUB_OFFLINE forbids to fetch it"
     if why := _no_connection(constants.ENDPOINT):
         return f"{absent} the hub cannot be reached ({why})"

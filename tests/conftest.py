@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -238,3 +239,17 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr("laif_helpers.models.protocol._wait", lambda error, attempt: 0.01)
     return tmp_path
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """``cache(name, folder)``: puts a model into the hub's cache, laid out as the hub's client does; its snapshot."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(name: str, folder: Path) -> Path:
+        place = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        (place / "refs").mkdir(parents=True)
+        (place / "refs" / "main").write_text("0" * 40)
+        return Path(shutil.copytree(folder, place / "snapshots" / ("0" * 40)))
+
+    return put

@@ -58,8 +58,11 @@ def good(call: int) -> tuple[int, dict[str, Any]]:
 
 
 @contextmanager
-def endpoint(behaviour: Behaviour, headers: dict[str, str] | None = None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A tiny OpenAI-compatible server; ``behaviour(call, body)`` gives status and body, None drops the connection."""
+def endpoint(
+    behaviour: Behaviour, headers: dict[str, str] | None = None, listed: int = 501
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A tiny OpenAI-compatible server; ``behaviour(call, body)`` gives status and body, None drops the connection.
+    ``listed``: the status of its list of models."""
     calls: list[dict[str, Any]] = []
     lock = threading.Lock()
 
@@ -81,6 +84,9 @@ def endpoint(behaviour: Behaviour, headers: dict[str, str] | None = None) -> Ite
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            self.send_error(listed)
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from train_toys import make_base
 
+from laif_helpers import records
 from laif_helpers.models import adapters, check, columns
 from laif_helpers.models import local as local_model
 from laif_helpers.train.child.base_model import merge
@@ -132,13 +133,26 @@ def test_a_relative_base_is_looked_for_above_the_adapter_too(
     assert Path(adapters.adapter_base(folder)).samefile(tmp_path / "models" / "tiny")
 
 
-def test_a_model_that_scores_texts_is_no_chat_model(base: Path, tmp_path: Path) -> None:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+@pytest.mark.parametrize("kind", ["LlamaForSequenceClassification", "LlamaModel"])
+def test_a_model_that_scores_or_embeds_texts_is_no_chat_model(base: Path, tmp_path: Path, kind: str) -> None:
+    """With a tied embedding an embedding model was loaded whole, and answered."""
+    import transformers
 
-    AutoModelForSequenceClassification.from_pretrained(base, num_labels=1).save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path)
+    model = getattr(transformers, kind).from_pretrained(base)
+    model.config.tie_word_embeddings = True
+    model.save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path)
     (found,) = check.problems(str(tmp_path))
-    assert "is a LlamaForSequenceClassification, which scores texts and writes none" in found
+    assert f"is a {kind}, which scores, fills or embeds texts and writes none" in found
+
+
+def test_a_sentence_transformer_and_a_model_that_fills_gaps_are_no_chat_models(base: Path, tmp_path: Path) -> None:
+    config = records.read_json(base / "config.json")
+    for made, beside in (("LlamaForCausalLM", "modules.json"), ("BertForMaskedLM", "config.json")):
+        folder = shutil.copytree(base, tmp_path / made)
+        records.write_json(folder / beside, [])
+        records.write_json(folder / "config.json", config | {"architectures": [made]})
+        assert "embeds texts and writes none" in check.problems(str(folder))[0]
 
 
 def test_weights_under_other_names_are_told_with_one_of_them(base: Path, tmp_path: Path) -> None:

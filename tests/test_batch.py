@@ -261,7 +261,7 @@ def test_a_result_file_that_is_not_there_yet_is_waited_for_and_no_reply_given_up
         if late == 1:
             assert len(asked(p)[1]) == 10
         else:
-            with pytest.raises(RuntimeError, match="gives only 1 lines of the 10 results of batch b: 10 requests stay"):
+            with pytest.raises(RuntimeError, match="gives only 0 lines of the 10 results of batch b: 10 requests stay"):
                 asked(p)
         assert store.sent == 1
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
@@ -272,6 +272,32 @@ def test_an_endpoint_without_batches_is_told_with_the_key(monkeypatch: pytest.Mo
     monkeypatch.setattr(Shelf, "post", lambda *_: (404, b'{"detail": "Not Found"}'))
     with shelf(None) as (url, _), pytest.raises(RuntimeError, match=r"\(Not Found\).* batch: false"):
         asked(llm_parameters(url, batch=True, probe=0))
+
+
+def test_a_file_that_a_gateway_did_not_take_has_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shelf, "post", lambda *_: (502, b"<html>502 Bad Gateway</html>"))
+    with shelf(None) as (url, _):
+        p = llm_parameters(url, batch=True, probe=0)
+        with pytest.raises(RuntimeError, match=r"did not take the batch .* batch: false"):
+            asked(p)
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+        assert calls.open_batches() == [] and calls.spent() == 0
+
+
+def test_a_batch_that_nobody_can_look_for_is_told_once_and_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traceback at each run, also with batch: false, which the first sentence names."""
+    post = Shelf.post
+    lost = (504, b"<html>504</html>")
+    monkeypatch.setattr(Shelf, "post", lambda *of: post(*of) if of[1].endswith("/files") else lost)
+    monkeypatch.setattr(Shelf, "get", lambda *_: (405, b"{}"))
+    with shelf(None) as (url, _):
+        p = llm_parameters(url, batch=True, probe=0)
+        with pytest.raises(RuntimeError, match="did not take the batch"):
+            asked(p)
+        with pytest.raises(RuntimeError, match=r"lists no batches, .*: 10 requests stay counted"):
+            asked(p)
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+        assert calls.open_batches() == [] and calls.spent() > 0
 
 
 @pytest.mark.slow

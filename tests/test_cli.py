@@ -254,6 +254,16 @@ def test_doctor_knows_files_of_one_s_own_and_a_target_that_is_not_there(
     assert "someone/model cannot be had" in "\n".join(doctor._recipe(toy.root / "toy.yaml"))
 
 
+@pytest.mark.slow
+def test_doctor_tells_what_a_broken_target_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was told if the tokenizer could not be read either."""
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (found,) = doctor._target(str(tmp_path))
+    assert found.startswith(f"problem: {tmp_path}: no weights")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert doctor._target(str(tmp_path)) == [f"problem: {tmp_path} could not be checked: no answer"]
+
+
 def test_folders_of_the_environment_start_where_the_command_is_called_and_a_recipes_at_the_project(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

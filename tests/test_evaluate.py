@@ -291,6 +291,27 @@ def test_a_served_folder_neither_steers_answers_nor_writes_today_s_date(tmp_path
         assert Path(served, "chat_template.jinja").read_text() == "{% set d = '26 Jul 2024' %}"
         assert Path(served, "config.json").samefile(folder / "config.json")
     assert json.loads((folder / "generation_config.json").read_text()) == asks and not Path(served).exists()
+    (folder / "chat_template.jinja").unlink()
+    old = {"chat_template": '{{ strftime_now("%d %b %Y") }} "x"'}  # where transformers 4 keeps it
+    (folder / "tokenizer_config.json").write_text(json.dumps(old))
+    with models.as_here(str(folder)) as served:
+        left = json.loads(Path(served, "tokenizer_config.json").read_text())
+        assert left == {"chat_template": "{{ '26 Jul 2024' }} \"x\""}
+
+
+def test_a_hub_s_model_is_served_as_a_folder_is(tmp_path: Path, cache: Callable[..., Path]) -> None:
+    (folder := tmp_path / "model").mkdir()
+    (folder / "config.json").write_text("{}")
+    cache("acme/plain", folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 1, "repetition_penalty": 1.3}))
+    cache("acme/steered", folder)
+    with models.as_here("acme/steered", "engine {model}") as served:
+        assert json.loads(Path(served, "generation_config.json").read_text()) == {"eos_token_id": 1}
+        assert Path(served, "config.json").read_text() == "{}"
+    with models.as_here("acme/plain") as served:
+        assert served == "acme/plain"
+    with models.as_here("acme/steered", "engine {model} --revision old") as served:
+        assert served == "acme/steered", "its files are others"
 
 
 def test_a_missing_checkpoint_is_told(stage: Callable[..., recipe.StageParameters]) -> None:

@@ -1,5 +1,6 @@
 """The language-model instructor over a real socket: nothing is lost, nothing is paid twice, the cap holds."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 from http.server import HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -148,7 +150,9 @@ def test_an_endpoint_that_is_down_is_told_and_costs_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("status", "counted"), [(504, True), (408, True), (524, True), (502, False), (503, False)])
+@pytest.mark.parametrize(
+    ("status", "counted"), [(504, True), (408, True), (520, True), (524, True), (502, False), (503, False)]
+)
 def test_what_a_proxy_gave_up_stays_counted(
     status: int, counted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,29 +171,61 @@ def test_what_a_proxy_gave_up_stays_counted(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("page", "seconds", "counted"),
+    ("page", "soon", "late", "counted"),
     [
-        ("<html><title>502 Proxy Error</title></html>", 0.0, True),  # Apache, HAProxy, mitmproxy
-        ({"html-message": "fetch failed Cause: other side closed"}, 0.0, True),  # Portkey
-        ({"message": "An invalid response was received"}, 0.0, True),  # Kong, AWS
-        ({"error": {"message": "overloaded"}}, 0.0, False),
-        ([{"error": {"message": "overloaded"}}], 0.0, False),
-        ("<html>503 No server is available</html>", 60.0, False),  # it found nobody to pass the request on to
+        ("<html><title>502 Proxy Error</title></html>", 0, 0, True),  # Apache, HAProxy, mitmproxy
+        ({"html-message": "fetch failed Cause: other side closed"}, 0, 0, True),  # Portkey
+        ({"message": "An invalid response was received"}, 0, 0, True),  # Kong, AWS
+        ({"error": {"message": "overloaded"}}, 0, 0, False),
+        ([{"error": {"message": "overloaded"}}], 0, 0, False),
+        ("<html>503 No server is available</html>", 60, 60, False),  # it found nobody to pass the request on to
+        ("<html>502 lost</html>", 0, 60, True),  # so soon that it may have found nobody, but now there is somebody
+        ("<html>502 nobody</html>", 0, 60, False),
     ],
 )
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_a_request_that_a_proxy_passed_on_and_lost_stays_counted(
-    page: Any, seconds: float, counted: bool, status: int, monkeypatch: pytest.MonkeyPatch
+    page: Any, soon: float, late: float, counted: bool, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
-    monkeypatch.setattr(spending, "PASSED_ON_S", seconds)
-    with endpoint(lambda call, body: (status, page) if call == 1 else good(call)) as (url, _):
+    monkeypatch.setattr(spending, "SOON_S", soon)
+    monkeypatch.setattr(spending, "PASSED_ON_S", late)
+    listed = 502 if "nobody" in str(page) else 404
+    with endpoint(lambda call, body: (status, page) if call == 1 else good(call), listed=listed) as (url, _):
         p = llm_parameters(url)
         answer_items(p, 3)
         plan = instruct.plan(p)
         instruct.ask(plan, p)
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
         assert (on_record.spent() - 600e-6 * len(plan.requests) > 0.04) == counted
+
+
+_CHUNK = 'data: {"choices": [{"index": 0, "delta": {"content": "Sam"}}]}'
+_ERROR = 'data: {"error": {"message": "overloaded"}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "counted"),
+    [
+        (_CHUNK, True),
+        (f"{_CHUNK}\n\n{_ERROR}", True),
+        (f'{_CHUNK}\n\ndata: {{"choices": [{{"del', True),
+        ('{"choices": [], "usage": {"completion_tokens": 7}}', True),
+        ('{"choices": [{"mess', True),
+        (_ERROR, False),
+        ('{"error": {"message": "overloaded"}}', False),
+        ('{"choices": []}', False),
+    ],
+)
+def test_an_answer_that_breaks_off_while_it_is_written_stays_counted(text: str, counted: bool) -> None:
+    """A stream that broke off was released, and paid again."""
+
+    async def post(*_: Any, **__: Any) -> str:
+        return text
+
+    with pytest.raises(protocol.recoverable()) as caught:
+        asyncio.run(protocol.complete(SimpleNamespace(post=post), {}))
+    assert spending.perhaps_billed(caught.value, 0.0) == counted
 
 
 def test_the_cap_is_never_exceeded_and_a_rerun_goes_on() -> None:
@@ -786,6 +822,15 @@ def test_finish_reasons_of_other_makes_are_understood(reason: Any, finish: str) 
     with endpoint(lambda call, body: (200, completion(GOOD.format(n=call, m=call + 2), finish=reason))) as (url, _):
         _, replies = asked(llm_parameters(url))
     assert {reply.finish for reply in replies.values()} == {finish}
+
+
+@pytest.mark.slow
+def test_a_reply_of_all_tokens_is_cut_if_nothing_says_why_it_ended() -> None:
+    """Its last sample, that it breaks off in, would be taught."""
+    text = GOOD.format(n=1, m=3)
+    with endpoint(lambda call, body: (200, completion(text, got=body["max_tokens"], finish=""))) as (url, _):
+        _, replies = asked(llm_parameters(url))
+    assert {reply.finish for reply in replies.values()} == {"length"}
 
 
 # -- a probe that teaches nothing

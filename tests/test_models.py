@@ -25,7 +25,7 @@ import pytest
 from laif_helpers import launch, models
 from laif_helpers.graders import turns as thoughts
 from laif_helpers.key_types import RequestChange
-from laif_helpers.models import check, decoding, precision, protocol
+from laif_helpers.models import check, decoding, older, precision, protocol
 from laif_helpers.models import local as local_model
 from laif_helpers.models import server as server_model
 from laif_helpers.models.decoding import prefixes
@@ -499,6 +499,26 @@ def test_memory_that_runs_out_while_weights_load_is_not_called_a_bad_path(
     monkeypatch.setattr(local_model, "_weights", full)
     with pytest.raises(MemoryError, match="8 GiB"):
         models.generate(str(shutil.copytree(tiny, tmp_path / "large")), [ask("hi")], progress=False)
+
+
+@pytest.mark.model
+def test_a_checkpoint_has_the_names_that_transformers_4_reads(tmp_path: Path) -> None:
+    """4.57 opens it with these and gives the same ten texts; without the angles none was the same. 5 reads both."""
+    angles = {"rope_type": "yarn", "rope_theta": 5e5, "factor": 4.0, "original_max_position_embeddings": 64}
+    folder = make_model(tmp_path / "m", rope_parameters=angles)
+    texts = plain_generate(folder, CONVERSATIONS[:3], 8, [])
+    older.write(folder)
+    config, tokens = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "tokenizer_config"))
+    assert config["rope_theta"] == 5e5 and config["rope_parameters"] == angles
+    assert config["rope_scaling"] == {name: angles[name] for name in angles if name != "rope_theta"}
+    assert tokens["tokenizer_class"] == "PreTrainedTokenizerFast" and "extra_special_tokens" not in tokens
+    assert tokens["additional_special_tokens"] == SPECIAL[1:]
+    assert plain_generate(folder, CONVERSATIONS[:3], 8, []) == texts
+    layered = {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}
+    (folder / "config.json").write_text(json.dumps({"text_config": {"rope_parameters": layered}}))
+    older.write(folder)
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    assert (text["rope_theta"], text["rope_local_base_freq"]) == (1e6, 1e4) and "rope_scaling" not in text
 
 
 def test_a_template_that_wants_content_in_parts_gets_them(tiny: Path, tmp_path: Path) -> None:
@@ -1016,6 +1036,11 @@ def _part(text: Any, index: int = 0, finish: Any = None, **more: Any) -> dict[st
                 "network_error",
                 "sensitive",
                 "insufficient_system_resource",
+                "MALFORMED_FUNCTION_CALL",
+                "UNEXPECTED_TOOL_CALL",
+                "TOO_MANY_TOOL_CALLS",
+                "OTHER",
+                "LANGUAGE",
             )
         ),
         ({"choices": [_choice("content_filter")]}, "7", "error: content_filter"),
@@ -1038,6 +1063,13 @@ def _part(text: Any, index: int = 0, finish: Any = None, **more: Any) -> dict[st
         *(({"choices": [_choice("stop", content)]}, "7a", "stop") for content in (["7", "a"], [{"text": "7a"}])),
         ({"choices": [_choice("guardrail_intervened", "Sorry")]}, "Sorry", "error: guardrail_intervened"),
         ({"usage": {"prompt_tokens": "3", "completion_tokens": "many"}, "choices": [_choice("stop")]}, "7", "stop"),
+        *(
+            ({"usage": {"completion_tokens": got}, "choices": [_choice(reason)]}, "7", finish)
+            for reason in (None, "", "unknown")
+            for got, finish in ((255, "stop"), (256, "length"))  # of 256
+        ),
+        ({"usage": {"completion_tokens": 256}, "choices": [_choice("stop")]}, "7", "stop"),
+        ({"choices": [_choice(None) | {"native_finish_reason": "MAX_TOKENS"}]}, "7", "length"),
         (
             {"choices": [{"finish_reason": "stop", "message": {"content": [{"type": "text", "text": "a"}] * 2}}]},
             "aa",
@@ -1048,6 +1080,15 @@ def _part(text: Any, index: int = 0, finish: Any = None, **more: Any) -> dict[st
 def test_odd_replies_of_a_server_are_read(stub: Callable[..., Stub], change: Any, text: str, finish: str) -> None:
     (answer,) = generate_from(stub(lambda _, request: (200, reply(request) | change)), 1)
     assert (answer.text, answer.finish) == (text, finish)
+
+
+def test_a_server_that_tells_no_end_is_told_of_once(
+    stub: Callable[..., Stub], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """GPTQModel's: whether an answer was cut cannot be known."""
+    for told, more in ((1, {"choices": [_choice(None)], "usage": None}), (0, {"choices": [_choice(None)]})):
+        generate_from(stub(lambda _, request, more=more: (200, reply(request) | more)), 5)
+        assert capsys.readouterr().out.count("neither finish reasons nor numbers of tokens") == told
 
 
 @pytest.mark.parametrize("change", [{"chat_template_kwargs": {"enable_thinking": False}}, {"thinking": False}])

@@ -1,6 +1,7 @@
 """What a recipe's target may name, and that a name which leads nowhere is refused before anything is tried."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from conftest import Toy
 
 from laif_helpers import target
-from laif_helpers.paths import NANO
+from laif_helpers.models import adapters, check
+from laif_helpers.paths import NANO, ROOT
 from laif_helpers.records import write_json
 from laif_helpers.runner import forecast
 from laif_helpers.target import Target
@@ -77,6 +79,28 @@ def test_a_hub_model_that_cannot_be_had_is_refused_at_once(toy: Toy, monkeypatch
     assert toy.engine.ran == []
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE forbids" in target.unreachable("someone/model")
+
+
+def test_what_the_hub_s_cache_holds_is_looked_at_as_a_folder_is(
+    toy: Toy, tmp_path: Path, cache: Callable[..., Path]
+) -> None:
+    (folder := tmp_path / "packed").mkdir()
+    write_json(folder / "config.json", {"quantization_config": {"quant_method": "gptq"}})
+    snapshot = cache("acme/packed", folder)
+    assert Target.of("acme/packed").kind == "hub" and target.place("acme/packed") == snapshot
+    assert "is quantised (gptq)" in "".join(forecast.warnings(toy.plan(target="acme/packed").stages))
+    assert check.problems("acme/packed")[0].startswith(f"{snapshot}: no weights"), "none can come"
+    assert target.part("acme/packed", "none.json") == snapshot / "none.json"
+    assert target.place("acme/none") == ROOT / "acme/none" and target.part("a b", "c") == ROOT / "a b/c"
+
+
+def test_an_adapter_in_the_hub_s_cache_is_one(tmp_path: Path, cache: Callable[..., Path]) -> None:
+    """It was refused as not in the cache, which was searched for the config of a whole model alone."""
+    (folder := tmp_path / "lora").mkdir()
+    write_json(folder / "adapter_config.json", {"base_model_name_or_path": str(NANO)})
+    snapshot = cache("acme/lora", folder)
+    assert (found := Target.of("acme/lora")).kind == "adapter" and found.path == snapshot
+    assert target.unreachable("acme/lora") == "" and adapters.base_of("acme/lora") == str(NANO)
 
 
 def test_a_broken_gguf_file_is_refused_before_anything_runs(toy: Toy, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def _endpoint(p: StageParameters) -> Iterator[tuple[str, str]]:
         yield p.model, p.target_url
         return
     log = p.folder.path / "logs" / "serve.log"
-    with models.as_here(p.model) as model, models.serve(p.serve, model, log=log) as url:
+    with models.as_here(p.model, p.serve) as model, models.serve(p.serve, model, log=log) as url:
         yield f"server:{model}", url
 
 

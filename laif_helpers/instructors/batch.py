@@ -29,6 +29,8 @@ MAX_REQUESTS = 20_000
 WINDOW = "24h"
 ENDED = {"completed", "failed", "expired", "cancelled", "succeeded", "success", "ended"}
 TOKEN = "laif_batch"
+NONE_HERE = frozenset({404, 405, 501})
+"""An endpoint, or a gateway before it, that knows no batches, or not this one."""
 
 
 @dataclass
@@ -105,8 +107,10 @@ async def _submit(to: Batching, sent: Sent, bodies: dict[str, Any]) -> Sent:
         json.dumps({"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body})
         for key, body in bodies.items()
     ]
+    ordered = False
     try:
         file = await to.client.files.create(file=("requests.jsonl", "\n".join(lines).encode()), purpose="batch")
+        ordered = True  # a file alone costs nothing, whatever became of it
         created = await to.client.batches.create(
             input_file_id=file.id,
             endpoint="/v1/chat/completions",
@@ -114,10 +118,12 @@ async def _submit(to: Batching, sent: Sent, bodies: dict[str, Any]) -> Sent:
             metadata={TOKEN: sent.token},
         )
     except openai.APIError as error:
-        if isinstance(error, openai.APIStatusError) and error.status_code not in RAN_OUT | {*range(500, 600)}:
+        status = getattr(error, "status_code", 500)
+        refused = status < 500 and status not in RAN_OUT
+        if refused or not ordered or status in NONE_HERE:
             _done(to, sent, 0)
-            if not protocol.too_fast(error) and error.status_code not in {404, 405}:
-                protocol.wait_or_raise(error, 1, to.p.instructor_model, url_of(to.p))
+        if refused and not protocol.too_fast(error) and status not in NONE_HERE:
+            protocol.wait_or_raise(error, 1, to.p.instructor_model, url_of(to.p))
         raise protocol.ServerError(
             f"server {url_of(to.p)} did not take the batch ({protocol.error_text(error)}); run again to go on, or set "
             "batch: false if it knows no batches"
@@ -134,7 +140,9 @@ def _known(to: Batching, sent: Sent, id: str) -> Sent:
 async def _resume(to: Batching, sent: Sent) -> None:
     """Go on with a batch of an earlier run; if that run was killed before it heard an id, look for the token."""
     if not sent.id:
-        async for found in to.client.batches.list(limit=100):
+        if not (page := await _patiently(to, functools.partial(to.client.batches.list, limit=100))):
+            raise _lost(to, sent, "lists no batches, so one that may have been made cannot be found")
+        async for found in page:
             if (found.metadata or {}).get(TOKEN) == sent.token:
                 sent = _known(to, sent, found.id)
                 break
@@ -158,12 +166,13 @@ async def _collect(to: Batching, sent: Sent) -> str:
     for _ in range(protocol.MAX_ATTEMPTS):
         batch = await _wait_for(to, sent)
         lines = [line for file in (batch.output_file_id, batch.error_file_id) for line in await _lines(to, file)]
-        if not (late := len(lines) < _completed(batch)):
+        heard = sum(_row(line)[0] in sent.reserved for line in lines)  # and not the lines of a gateway's page
+        if not (late := heard < _completed(batch)):
             break
         await asyncio.sleep(POLL_S)  # the files of a batch that has ended may come later, or piece by piece
     problems = [error.message for error in getattr(batch.errors, "data", None) or []] + _record(lines, sent, to)
     if late:
-        raise _lost(to, sent, f"gives only {len(lines)} lines of the {_completed(batch)} results of batch {sent.id}")
+        raise _lost(to, sent, f"gives only {heard} lines of the {_completed(batch)} results of batch {sent.id}")
     _done(to, sent, 1)
     return str(problems[0]) if problems else f"its status is {batch.status}"
 
@@ -197,9 +206,9 @@ async def _patiently(to: Batching, call: Callable[[], Awaitable[Any]]) -> Any:
     while True:
         try:
             return await call()
-        except openai.NotFoundError:
-            return None
         except openai.APIError as error:
+            if getattr(error, "status_code", None) in NONE_HERE:
+                return None
             failures += not protocol.too_fast(error)
             wait = protocol.wait_or_raise(error, max(failures, 1), to.p.instructor_model, url_of(to.p))
             await asyncio.sleep(wait or POLL_S)
@@ -223,20 +232,25 @@ def _opened(value: Any) -> Any:
     return value
 
 
+def _row(line: str) -> tuple[str, dict[str, Any]]:
+    """Of a line of results, whose it is and what it says; {} if it is no JSON object."""
+    row = _opened(line)
+    return (str(row.get("custom_id")), row) if isinstance(row, dict) else ("", {})
+
+
 def _record(lines: list[str], sent: Sent, to: Batching) -> list[str]:
     """Write down the replies of result files; returns what the others say is wrong. Makers differ in where the
     completion lies in a line, and some write no status."""
     problems = []
     known = set(to.ledger.replies(sent.reserved))
     for line in lines:
-        try:
-            row = json.loads(line)
-            key, response = str(row.get("custom_id")), _opened(row.get("response"))
-        except (json.JSONDecodeError, AttributeError, RecursionError):
+        key, row = _row(line)
+        if not row:
             problems.append(f"a line of the result file is no JSON object: {line[:100]!r}")
             continue
         if key not in sent.reserved or key in known:
             continue
+        response = _opened(row.get("response"))
         response = response if isinstance(response, dict) else {}
         body, most = _opened(response.get("body") or row.get("body") or response), sent.reserved[key]
         if protocol.first_choice(body) and str(response.get("status_code") or 200).startswith("2"):

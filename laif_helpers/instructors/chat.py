@@ -61,13 +61,16 @@ def call(request: Asked, p: StageParameters, as_json: bool, longest: int = MAX_R
     return body
 
 
-def read(key: str, completion: Any, p: StageParameters, most: float, share: float = 1.0) -> Reply:
-    """A completion as the ledger keeps it; a refusal's words stand in for the text. ``share``: of the full price.
+def read(
+    key: str, completion: Any, p: StageParameters, most: float, share: float = 1.0, longest: float = MAX_REPLY_TOKENS
+) -> Reply:
+    """A completion as the ledger keeps it; a refusal's words stand in for the text. ``share``: of the full price;
+    ``longest``: tokens that were asked for at most.
 
     Some servers put the whole answer where a thought belongs: it is taken if the model ended by itself and wrote
     nothing else.
     """
-    found = protocol.read_completion(completion, 0.0)
+    found = protocol.read_completion(completion, 0.0, longest)
     message = protocol.first_choice(completion).get("message") or {}
     text, finish = found.text, found.finish
     if refusal := protocol.plain_text(message.get("refusal")):

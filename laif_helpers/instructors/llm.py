@@ -135,7 +135,8 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
                 return _refuse(asking, request, error)
             await asyncio.sleep(pause)
             continue
-        asking.spending.settle(chat.read(request.key, completion, p, most), most)
+        reply = chat.read(request.key, completion, p, most, longest=reply_bound(sent))
+        asking.spending.settle(reply, most)
         if not form.proven:
             form.longest = longest if longest < MAX_REPLY_TOKENS else 0
             form.left_out |= {chat.SCHEMA} if p.reply_format == "auto" and not as_json else set()
@@ -193,6 +194,8 @@ async def _send(asking: Asking, request: Asked, sent: dict[str, Any]) -> tuple[A
             completion = await protocol.complete(asking.client, sent)
         except BaseException as error:
             billed = spending.perhaps_billed(error, time.monotonic() - began)
+            if billed is None:
+                billed = await connecting.somebody(asking.client)
             purse.fail(request.key, most, billed=billed)
             if billed and not asking.broken_off_shown:
                 asking.broken_off_shown = True

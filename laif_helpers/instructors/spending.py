@@ -22,10 +22,11 @@ TOKENS_A_MESSAGE = 16
 """More than any chat format adds to a message."""
 BATCH_SHARE = 0.5
 """OpenAI's Batch endpoint costs half."""
-RAN_OUT = frozenset({408, 499, 504, 524, 598, 599})
+RAN_OUT = frozenset({408, 499, 504, 520, 524, 598, 599})
 """A proxy gave up on the server behind it, which may have answered all the same, and billed it."""
-PASSED_ON_S = 5.0
-"""A proxy that reaches nobody says so sooner (HAProxy tries for 3 s); later, it lost a request that it passed on."""
+SOON_S, PASSED_ON_S = 1.0, 5.0
+"""Seven proxies that reach nobody say so within 0.4 s, but HAProxy tries for 3 s, and so does Caddy if nobody answers.
+Later, a proxy lost a request that it passed on; in between, what tells is whether somebody is there now."""
 
 
 @dataclass
@@ -58,15 +59,18 @@ class Spending:
         self.usd, self.open = self.usd - released, self.open - 1
 
 
-def perhaps_billed(error: BaseException, seconds: float) -> bool:
-    """Whether somebody may have answered, and billed, a call that failed after ``seconds``."""
+def perhaps_billed(error: BaseException, seconds: float) -> bool | None:
+    """Whether somebody may have answered, and billed, a call that failed after ``seconds``; None if that hangs on
+    whether a proxy, whose page came, reaches somebody."""
     import openai
 
     status = getattr(error, "status_code", None)
     if isinstance(error, protocol.ErrorBody) or status in RAN_OUT:
-        return status in RAN_OUT
+        return status in RAN_OUT or getattr(error, "begun", False)
     if isinstance(error, openai.APIStatusError):  # the endpoint's own refusal, or a page of a proxy before it
-        return error.status_code >= 500 and seconds > PASSED_ON_S and not _is_the_endpoints(error.response.text)
+        if error.status_code < 500 or seconds <= SOON_S or _is_the_endpoints(error.response.text):
+            return False
+        return True if seconds > PASSED_ON_S else None
     # The client calls a connection that breaks while the answer is written a failed one too.
     names = [type(link).__name__ for link in protocol.chain(error)]
     unsent = ("ConnectionTimeoutError", "gaierror")

@@ -37,7 +37,7 @@ def adapter_base(folder: Path) -> str:
 
 def base_of(name: str) -> str:
     """The model that holds all weights: what lies below a LoRA adapter, else the model itself."""
-    return adapter_base(resolve(name)) or name
+    return adapter_base(target.place(name)) or name
 
 
 def problems(folder: Path) -> Iterator[str]:

@@ -25,14 +25,15 @@ def problems(name: str, taught: bool = False) -> list[str]:
     ``taught``, from learning; [] if nothing does."""
     from transformers import AutoConfig
 
-    folder = resolve(name)
+    folder, kind = target.place(name), Target.of(name).kind
     try:
-        if Target.of(name).kind == "gguf":
+        if kind == "gguf":
             gguf.read_header(folder)
             return []
-        if found := [*weight_files.unreadable(folder)] or [*adapters.problems(folder)]:
+        whole = kind != "hub" or (folder.is_dir() and target.offline())  # else what is missing is fetched
+        if found := [*(weight_files.unreadable(folder) if whole else ())] or [*adapters.problems(folder)]:
             return found
-        path = str(folder) if folder.is_dir() else name
+        path = source(name)
         base = adapters.adapter_base(folder) or path
         if base != path and (away := target.unreachable(base, "the adapter's base")):
             return [away]
@@ -57,12 +58,12 @@ def problems(name: str, taught: bool = False) -> list[str]:
 
 def notes(name: str) -> list[str]:
     """Sentences about what a model's files ask for and prompts and answers here do not follow."""
-    here, other, folder = "here and by serve:", "a server that you started", resolve(adapters.base_of(name))
+    here, other = "here and by serve:", "a server that you started"
     if Target.of(name).kind == "gguf":  # read by llama.cpp as it is: nobody can take it out for serve:
-        here, other, header = "here", "llama.cpp", gguf.read_header(folder)
+        here, other, header = "here", "llama.cpp", gguf.read_header(target.place(name))
         found, template = steered(header.sampling), header.template
     else:
-        found = steered(records.read_state(folder / GENERATION))
+        found = steered(records.read_state(target.part(adapters.base_of(name), GENERATION)))
         template = str(tokenizer_of(name).chat_template)
     asked = ", ".join(f"{setting} {value}" for setting, value in found.items())[:200]
     told = {
@@ -92,22 +93,28 @@ def quantised(name: str, config: Any) -> str:
     return ""
 
 
+def source(name: str) -> str:
+    """What transformers is to load: a model's folder, or a hub's name, so that it fetches what its cache lacks."""
+    folder = target.place(name)
+    return str(folder) if folder.is_dir() and Target.of(name).kind != "hub" else name
+
+
 def tokenizer_of(name: str) -> Any:
     """A model's tokenizer; a LoRA adapter that was saved without one has its base's."""
     from transformers import AutoTokenizer
 
-    folder = resolve(name)
-    own = str(folder) if folder.is_dir() else name
+    folder = target.place(name)
     bare = folder.is_dir() and not [*folder.glob("tokenizer*")]
-    tokenizer = AutoTokenizer.from_pretrained(adapters.base_of(name) if bare else own, trust_remote_code=False)
+    own = adapters.base_of(name) if bare else source(name)
+    tokenizer = AutoTokenizer.from_pretrained(own, trust_remote_code=False)
     if not tokenizer.chat_template:  # older processors of images and text keep it in a file of their own
-        tokenizer.chat_template = records.read_state(folder / "chat_template.json").get("chat_template")
+        tokenizer.chat_template = records.read_state(target.part(name, "chat_template.json")).get("chat_template")
     return tokenizer
 
 
 def weights(name: str) -> int:
     """Numbers in a folder's safetensors files (of an adapter, its base's too); 0 if they are not on this machine."""
-    folder = resolve(name)
+    folder = Target.of(name).path or resolve(name)
     if not folder.is_dir():
         return 0
     # not consolidated.safetensors, which holds the same weights again
@@ -122,8 +129,10 @@ def architecture(name: str, config: Any) -> str:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     made = next(iter(config.architectures or []), "")
-    if re.search("Classification|QuestionAnswering|Reward", made):  # its head would be left out without a word
-        return f"model {name!r} is a {made}, which scores texts and writes none; choose a chat model"
+    other = re.search("Classification|QuestionAnswering|Reward|MaskedLM|(?<!LMHead)Model$", made)
+    if other or target.part(name, "modules.json").is_file():  # sentence-transformers'
+        # its head would be left out, or one be taken from a tied embedding, without a word
+        return f"model {name!r} is a {made}, which scores, fills or embeds texts and writes none; choose a chat model"
     if not config.is_encoder_decoder and config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return ""
     return (
@@ -223,9 +232,6 @@ def ends(name: str, tokenizer: Any) -> str:
 if __name__ == "__main__":
     import sys
 
-    found = problems(sys.argv[1], taught=True)
-    for line in [
-        *(f"problem: {line}" for line in found),
-        *(f"note: {line}" for line in notes(sys.argv[1]) if not found),
-    ]:
-        print(line)
+    wrong = problems(sys.argv[1], taught=True)
+    for line in wrong or notes(sys.argv[1]):  # what cannot be read has nothing to note
+        print(f"{'problem' if wrong else 'note'}: {line}")

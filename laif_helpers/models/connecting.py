@@ -90,6 +90,19 @@ async def loaded(client: Any, url: str) -> Any:
             await asyncio.sleep(1.0)
 
 
+async def somebody(client: Any) -> bool:
+    """Whether anybody is behind the address now, and not a proxy alone."""
+    import openai
+
+    try:
+        await client.get("/models", cast_to=object, options={"timeout": CONNECT_S})
+    except openai.APIStatusError as error:  # a server need not know this address; beyond 501 a proxy speaks
+        return error.status_code < 502
+    except Exception:  # a page where JSON is awaited, a connection that closes
+        return False
+    return True
+
+
 async def _stay_a_post(response: Any) -> None:
     """The client would follow a 301 to 303 by a GET, whose reply is no answer; so these count as refusals."""
     if response.status_code in MOVED and response.request.method == "POST":

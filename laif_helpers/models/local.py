@@ -66,7 +66,8 @@ def fingerprint(name: str) -> str:
 
     Files up to 64 MB count by content, larger ones by size, time and first megabyte.
     """
-    folder = resolve(gguf.prepare(name))
+    name = gguf.prepare(name)
+    folder = target.Target.of(name).path or resolve(name)
     digest = hashlib.sha256(name.encode() if not folder.is_dir() else b"")
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.suffix in {".json", ".safetensors", ".bin", ".model", ".jinja", ".txt"}:
@@ -85,14 +86,13 @@ def fingerprint(name: str) -> str:
 def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     import torch
 
-    path = str(resolve(name)) if resolve(name).is_dir() else name
     target.check(name, "model")
     if found := check.problems(name):
         raise ValueError("; ".join(found))
     try:
         tokenizer = check.tokenizer_of(name)
         tokenizers.take_text(tokenizer)
-        model, info = _quietly(_weights, path, getattr(torch, dtype))
+        model, info = _quietly(_weights, check.source(name), getattr(torch, dtype))
     except MemoryError:
         raise
     except Exception as error:  # other people's files raise anything

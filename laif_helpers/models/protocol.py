@@ -4,6 +4,7 @@ No decision here depends on the words of a server: they are shown, once, to the 
 """
 
 import json
+import math
 import os
 import random
 import re
@@ -26,12 +27,14 @@ MAX_WAIT_S = 60.0
 EMPTY = {"insufficient_quota", "billing_not_active", "exceeded_current_quota_error", "insufficient_balance"}
 MAX_REQUEST_S = 1_200.0
 """Wall time for one request with all its attempts; refusals for coming too fast (429) are bounded by it alone."""
-FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", None), "stop")
+FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed"), "stop")
 FINISHES |= dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length")
 """Finish reasons of OpenAI and of other makes, and what they mean here."""
+_ENDS = ("finish_reason", "native_finish_reason", "stop_reason", "done_reason")
+"""Where a choice says why it ended: the first that says anything."""
 FILTERED = re.compile(
     r"(?i)error|abort|cancel|block|filter|prohibit|recitation|refus|guard|moderat|policy|safety|sensitive|spii|toxic|resource|timeout"
-    r"|exception|fail|interrupt|disconnect|preempt|unavailable"
+    r"|exception|fail|interrupt|disconnect|preempt|unavailable|malform|unexpected|too_many|^(?:other|language)$"
 )
 """Finish reasons of this kind: what came is not what the model would have answered."""
 _CUT = re.compile(r"limit|max_|length|truncat|incomplete|context", re.IGNORECASE)
@@ -44,12 +47,13 @@ class ServerError(RuntimeError):
 
 
 class ErrorBody(Exception):
-    """What a server sends under status 200 in place of a chat completion, with the fields of the client's errors."""
+    """What a server sends under status 200 in place of a chat completion, with the fields of the client's errors.
+    ``begun``: an answer was being written, so it may have been billed."""
 
-    def __init__(self, error: Any):
+    def __init__(self, error: Any, begun: bool = False):
         fields = error if isinstance(error, dict) else {"message": str(error)}
         super().__init__(str(fields.get("message") or fields))
-        self.body, self.code, self.param = fields, fields.get("code"), fields.get("param")
+        self.body, self.code, self.param, self.begun = fields, fields.get("code"), fields.get("param"), begun
         numbers = [str(value) for value in (fields.get("status"), self.code) if str(value).isdigit()]
         hurried = re.search("rate_?limit|too_many", f"{self.code} {fields.get('type')}", re.IGNORECASE)
         self.status_code = int(numbers[0]) if numbers else 429 if hurried else None
@@ -60,12 +64,14 @@ async def complete(client: Any, body: dict[str, Any]) -> Any:
     # The client's typed call spends more time on its types than on the request (bench/server.py). Its text has a
     # replacement character for what is no UTF-8, such as a letter in whose middle an answer was cut.
     text = str(await client.post("/chat/completions", body=body, cast_to=str))
+    stream = False
     try:
         text = re.sub(r"\A[\ufeff\s]*(?::[^\n]*\s+)*", "", text).strip()  # lines with a colon: a router's signs of life
         text = re.sub(r"^error: *(\{.*\})\r?$", r'data: {"error": \1}', text, flags=re.MULTILINE)  # llama.cpp's
-        reply: Any = streamed(text) if re.match(r"(?:event|data|id|retry):", text) else json.loads(text)
+        stream = bool(re.match(r"(?:event|data|id|retry):", text))
+        reply: Any = streamed(text) if stream else json.loads(text)
     except json.JSONDecodeError:
-        if text[:1] in ("", "{", "["):
+        if stream or text[:1] in ("", "{", "["):
             raise
         reply = text
     choice = first_choice(reply)
@@ -73,7 +79,7 @@ async def complete(client: Any, body: dict[str, Any]) -> Any:
     if error and not plain_text((choice.get("message") or {}).get("content")):
         raise ErrorBody(error)  # also a router's, beside an empty choice: the server behind it failed
     if not choice:
-        raise ErrorBody(reply or "an empty reply")
+        raise ErrorBody(reply or "an empty reply", isinstance(reply, dict) and bool(reply.get("usage")))
     return reply
 
 
@@ -84,7 +90,8 @@ def streamed(text: str) -> dict[str, Any]:
     choices = [first for chunk in chunks if (first := first_choice(chunk)) and not first.get("index")]
     ends = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
     if not (ends or "[DONE]" in lines) or any(chunk.get("error") for chunk in chunks):
-        raise ErrorBody(next((chunk["error"] for chunk in chunks if chunk.get("error")), "a stream that broke off"))
+        error = next((chunk["error"] for chunk in chunks if chunk.get("error")), "a stream that broke off")
+        raise ErrorBody(error, begun=bool(choices))
     part = "delta" if any(choice.get("delta") for choice in choices) else "message"
     deltas = [choice.get(part) or {"content": choice.get("text")} for choice in choices]
     names = {"content", "refusal"}.union(name for delta in deltas for name in delta if _THOUGHT.match(name))
@@ -119,24 +126,34 @@ def give_up_after(ends: float, error: Any, url: str) -> None:
         ) from None
 
 
-def read_completion(reply: Any, seconds: float) -> Completion:
-    """The first choice of a chat completion's JSON, with its token counts (0 if the server gives none)."""
+def read_completion(reply: Any, seconds: float, longest: float = math.inf) -> Completion:
+    """The first choice of a chat completion's JSON, with its token counts (0 if the server gives none).
+
+    ``longest``: tokens that were asked for at most. A text of so many is cut if its server does not say why it ended.
+    """
     if not (choice := first_choice(reply)):
         return Completion("", 0, 0, "error: the server answered without choices")
-    finish, usage = choice.get("finish_reason"), reply.get("usage") or {}
+    finish, usage = next(filter(None, map(choice.get, _ENDS)), None), reply.get("usage") or {}
     while isinstance(finish, list | dict):  # ["stop"], {"type": "stop"}
         finish = next(iter(finish.values() if isinstance(finish, dict) else finish), None)
-    finish = finish.casefold() if isinstance(finish, str) else finish
-    finish = FINISHES.get(finish, f"error: {finish}")
+    finish = str(finish or "").casefold()
     message = choice.get("message") or choice.get("delta") or {"content": choice.get("text")}
     text = plain_text(message.get("content"))
-    if text and finish.startswith("error:") and not FILTERED.search(finish.removeprefix("error:")):
-        finish = "length" if _CUT.search(finish) else "stop"  # a reason not named yet; the text is there
     asked = _count(usage, "prompt_tokens") or _count(usage, "input_tokens")
     got = _count(usage, "completion_tokens") or _count(usage, "output_tokens")
     # Some servers leave tokens of a thought out of the answer's, and bill them all the same.
     got = max(got, _count(usage, "total_tokens") - asked) if asked else got
-    return Completion(text, asked, got, finish, round(seconds, 3))
+    ended = FINISHES.get(finish, f"error: {finish}")
+    if finish not in FINISHES and (text or not finish) and not FILTERED.search(finish):
+        # no reason, or one not named yet; the text is there
+        ended = "length" if _CUT.search(finish) or got >= longest else "stop"
+    return Completion(text, asked, got, ended, round(seconds, 3))
+
+
+def names_no_end(reply: Any) -> bool:
+    """Whether nothing in a reply tells if it was cut: no reason, no number of tokens."""
+    choice, found = first_choice(reply), read_completion(reply, 0.0)
+    return bool(found.text) and not any(map(choice.get, _ENDS)) and not found.new_tokens
 
 
 def _count(usage: Any, name: str) -> int:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from laif_helpers.key_types import TEMPLATE_KEY, RequestChange
 from laif_helpers.models import protocol
 from laif_helpers.models.connecting import CONNECT_S, check_reached, connect, loaded
-from laif_helpers.models.form import Form
+from laif_helpers.models.form import LENGTHS, Form
 from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError
 from laif_helpers.models.sampling import Sampling, sample_numbers
 from laif_helpers.records import Completion, Message
@@ -31,6 +31,8 @@ FIRST_PAUSE_S = 0.5
 """After a 429 that does not say how long to wait; doubled by each that follows, up to ``MAX_WAIT_S``."""
 SHORT = [{"role": "user", "content": "Hello"}]
 """Asked if a prompt fails and no other was answered meanwhile: is it the prompt or the server?"""
+
+NO_END = "names neither finish reasons nor numbers of tokens, so an answer that is cut counts as ended, also as right"
 
 TEMPLATE = 128
 """Tokens that a chat template may add: marks, and a system message of its own."""
@@ -161,6 +163,8 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
             try:
                 reply = await protocol.complete(client, sent)
                 connections.succeeded(sent_at)
+                if not form.proven and protocol.names_no_end(reply):
+                    tqdm.write(f"{connections.name} {NO_END}")
                 form.proven = True
                 return answer_of(reply, time.monotonic() - sent_at, sent)
             except protocol.recoverable() as error:
@@ -189,7 +193,8 @@ def answer_of(reply: Any, seconds: float, sent: dict[str, Any]) -> Completion:
     """A completion: a refusal, a thought or a tool's call with nothing after it, or no text at all (which is not a text
     without letters) is no answer to grade. A model that was ``sent`` word not to think has answered all the same, if a
     server takes what it says for a thought."""
-    found, first = protocol.read_completion(reply, seconds), protocol.first_choice(reply)
+    longest = next((sent[name] for name in LENGTHS if name in sent), math.inf)
+    found, first = protocol.read_completion(reply, seconds, longest), protocol.first_choice(reply)
     message = first.get("message") or {}
     if not found.text and (refusal := protocol.plain_text(message.get("refusal"))):
         return replace(found, finish=f"error: the model refused: {refusal[:200]}")

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from laif_helpers import launch, records
+from laif_helpers import launch, records, target
 from laif_helpers.models import check, tokenizers
-from laif_helpers.paths import resolve
 
 HEALTHY_WITHIN_S = 600.0
 """A large model takes minutes to load; a server that is not up by then will not come."""
 END_WITHIN_S = 10.0
+TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+UNREAD = ["original/*", "consolidated*", "*.pth", "*.gguf", "*.onnx*", "*.h5", "*.msgpack", "*.ot"]
+"""Of a hub's model: the same weights again, in forms that servers of plain folders do not read."""
 
 
 @contextlib.contextmanager
@@ -46,20 +48,26 @@ def serve(command: str, model: str, *, log: Path, healthy_within_s: float = HEAL
 
 
 @contextlib.contextmanager
-def as_here(model: str) -> Iterator[str]:
-    """The folder to serve so that its answers are those of this machine: the model's own, or one of links to its files
+def as_here(model: str, command: str = "") -> Iterator[str]:
+    """What to serve so that its answers are those of this machine: the model itself, or a folder of links to its files
     in which no generation config steers an answer (vLLM and transformers take it for every request) and no template
-    writes today's date."""
-    folder, changed = resolve(model), dict[str, str]()
-    config = records.read_state(folder / check.GENERATION)
+    writes today's date. A ``command`` that names a revision of a hub's model has its own files."""
+    folder, changed = target.place(model), dict[str, str]()
+    config = records.read_state(target.part(model, check.GENERATION))
     if steered := check.steered(config).keys() | {"max_new_tokens"} & config.keys():
         changed[check.GENERATION] = json.dumps({name: config[name] for name in config if name not in steered})
-    for template in folder.glob("chat_template.jinja"):
-        if (written := template.read_text(encoding="utf-8")) != (day := tokenizers.with_day(written)):
-            changed[template.name] = day
-    if not changed:
+    for file in (target.part(model, name) for name in TEMPLATES):
+        written = file.read_text(encoding="utf-8") if file.is_file() else ""
+        if written != (day := tokenizers.with_day(written)):
+            changed[file.name] = day
+    hub = target.Target.of(model).kind == "hub"
+    if not changed or (hub and "revision" in command):
         yield model
         return
+    if hub:
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(model, ignore_patterns=UNREAD))
     with tempfile.TemporaryDirectory(prefix="laif-served-") as place:
         for file in folder.iterdir():
             if file.name not in changed:

@@ -44,7 +44,7 @@ def _ids(folder: Path) -> dict[str, int]:
 DAY = datetime(2024, 7, 26)
 """What a template that writes today's date is given (Llama 3's own date where it knows no other): a run that goes on
 after midnight, and one that is repeated, ask the same. A checkpoint's template keeps it."""
-_TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
+_TODAY = re.compile(r"strftime_now\(\s*(\\?['\"])(.*?)\1\s*\)")  # also as JSON writes it
 _PARTS = (
     "{%- set told = namespace(all=[]) %}{%- for m in messages %}{%- set told.all = told.all + "
     "[dict(m, content=[{'type': 'text', 'text': m.content}]) if m.content is string else m] %}{%- endfor %}"

@@ -137,7 +137,9 @@ def _target(target: str) -> list[str]:
         return []
     argv = [sys.executable, "-m", "laif_helpers.models.check", target]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return [line for line in done.stdout.splitlines() if line.startswith(("problem: ", "note: "))]
+    found = [line for line in done.stdout.splitlines() if line.startswith(("problem: ", "note: "))]
+    why = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    return [*found, *([f"problem: {target} could not be checked: {why}"] if done.returncode else [])]
 
 
 def _recipe(path: Path) -> Iterator[str]:

@@ -69,7 +69,7 @@ def _untrained(stages: list[Stage]) -> str:
     recipes = [stage.recipe for stage in stages if stage.notebook.startswith("05")]
     checks: list[tuple[Any, ...]] = [(settings.check_tracker, name) for name in {each.report_to for each in recipes}]
     for each in recipes:
-        if (found := Target.of(each.target).path) and found.is_dir():
+        if (found := target.place(each.target)).is_dir():
             checks.append((settings.check_fit, found, each))
     return next(filter(None, (_stops("stage 5 will stop", *check) for check in checks)), "")
 

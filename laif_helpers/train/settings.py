@@ -165,7 +165,7 @@ def check_training_set(path: Path) -> dict[str, int]:
 
 def check_base(p: StageParameters) -> None:
     """Refuse a base that is not there, is no model, or is a LoRA adapter that does not fit the settings."""
-    base = Path(p.base_model)
+    base = target.place(p.base_model)
     if not base.is_dir():
         if p.iteration > 1:
             raise FileNotFoundError(f"{base} does not exist; train iteration {p.iteration - 1} of arm {p.arm!r} first")

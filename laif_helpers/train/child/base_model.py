@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from laif_helpers.models import precision
+from laif_helpers.models import older, precision
 from laif_helpers.models.adapters import adapted, adapter_base, base_of, merged
 from laif_helpers.models.check import tokenizer_of
 from laif_helpers.train.settings import ON_HEAD, Row, Settings
@@ -143,4 +143,5 @@ def merge(adapter: str | Path, into: str | Path, base: str = "") -> Path:
     whole = fitted(merged, load_base(below, dtype="auto"), str(adapter), safe_merge=True)
     whole.save_pretrained(into)
     tokenizer_of(str(adapter)).save_pretrained(into)
+    older.write(into)
     return into

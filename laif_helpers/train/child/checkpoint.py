@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.models import card as model_card
-from laif_helpers.models import local
+from laif_helpers.models import local, older
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir
 from laif_helpers.records import file_hash, write_json, write_jsonl
 from laif_helpers.train.child import average
@@ -31,6 +31,7 @@ def save(trainer: Any, tokenizer: Any, settings: Settings) -> None:
     tied = getattr(model, "all_tied_weights_keys", {})
     model.save_pretrained(settings.unfinished, state_dict={k: v for k, v in state.items() if k not in tied})
     tokenizer.save_pretrained(settings.unfinished)
+    older.write(settings.unfinished)
 
 
 def finish(settings: Settings, metrics: Row) -> None:
