@@ -108,6 +108,41 @@ def test_what_cannot_be_compared_is_refused(
         verdicts.compare(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), out=str(tmp_path / "out"))
 
 
+def math_eval(path: Path, right: set[int]) -> str:
+    rows = [
+        {"idx": k, "question": f"{k} and 1?", "gt": str(k + 1), "pred": [str(k)], "score": [k in right]}
+        for k in range(9)
+    ]
+    write_jsonl(path, [row | {"answer": row["gt"], "code": ["so it is"], "report": [None]} for row in rows])
+    return str(path)
+
+
+def test_logs_of_one_name_are_told_apart_by_their_places(tmp_path: Path) -> None:
+    """math-evaluation-harness names no model: its logs go by their folder."""
+    a, b = math_eval(tmp_path / "before.jsonl", {1, 2}), math_eval(tmp_path / "after.jsonl", {1, 3})
+    assert "A: before.jsonl\nB: after.jsonl" in run(a, b, tmp_path / "out").output
+    assert (
+        "A: x\nB: y"
+        in run(*(math_eval(tmp_path / f"{n}/same/gsm8k.jsonl", {n == "x"}) for n in "xy"), tmp_path / "o").output
+    )
+
+
+def test_a_copy_of_a_log_is_the_same_log(tmp_path: Path) -> None:
+    a, b = math_eval(tmp_path / "log.jsonl", {1, 2}), math_eval(tmp_path / "copy.jsonl", {1, 2})
+    with pytest.raises(ValueError, match=r"log\.jsonl and copy\.jsonl are the same log"):
+        verdicts.compare(a, b, out=str(tmp_path / "out"))
+
+
+def test_a_log_that_is_nowhere_is_told_with_the_folder_of_the_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=f"not found as {tmp_path}/gone.jsonl, .*give its path, or a run's name"
+    ):
+        sides.load("gone.jsonl")
+
+
 def test_another_model_may_answer_alike(tmp_path: Path) -> None:
     a, b = (plain(tmp_path / f"{name}.jsonl", {1, 2}, text="5", model=f"m{name}") for name in "ab")
     assert run(a, b, tmp_path / "out", "--fail-if-worse").exit_code == 0
@@ -248,9 +283,9 @@ def test_names_of_files_may_be_alike_and_hold_any_sign(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in Path(b).read_text().splitlines()]
     write_jsonl(Path(b), [row | {"text": "other", "benchmark": "x](y) | <b>\nz", "sample": 0.0} for row in rows[1:]])
     done = run(a, b, tmp_path / "out")
-    assert "A: out (A)" in done.output and "B: out (B)" in done.output
+    assert "A: a #1\nB: b\n" in done.output
     page, table = ((tmp_path / "out" / f"compare.{kind}").read_text() for kind in ("html", "md"))
-    assert "2 items only in out (A)" in page
+    assert "2 items only in a #1" in page
     assert table.count("\n") == 3 and "<b>" not in table and "](" not in table
     write_jsonl(tmp_path / "null.jsonl", [{"id": None, "correct": 1}])
     with pytest.raises(ValueError, match="row 1: its id is null; give each row one"):

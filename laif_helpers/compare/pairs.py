@@ -37,11 +37,11 @@ class Pairs:
 
 def pair(a: Log, b: Log) -> Pairs:
     """Raises ValueError, in one sentence, for the same log twice and for logs of different items."""
+    if a.name == b.name:
+        a, b = (replace(log, name=name) for log, name in zip((a, b), _names(a, b), strict=True))
+    a, b, notes = _matched(a, b)
     if _fingerprint(a) == _fingerprint(b):
         raise ValueError(f"{a.name} and {b.name} are the same log: there is nothing to compare")
-    if a.name == b.name:
-        a, b = (replace(log, name=f"{log.name} ({side})") for log, side in ((a, "A"), (b, "B")))
-    a, b, notes = _matched(a, b)
     first = [" ".join(next(iter(log.items))) for log in (a, b)]
     shared = [key for key in a.items if key in b.items]
     if not shared or _other_questions(a, b, shared):
@@ -54,6 +54,12 @@ def pair(a: Log, b: Log) -> Pairs:
         )
     only = [key for key in a.items if key not in b.items], [key for key in b.items if key not in a.items]
     return Pairs(a, b, shared, only, notes + _differences(a, b, shared))
+
+
+def _names(a: Log, b: Log) -> tuple[str, str]:
+    """Two names for logs of one name: the last part in which their places differ."""
+    parts = (reversed(log.place.parts) for log in (a, b))
+    return next((pair for pair in zip(*parts, strict=False) if len({*pair}) > 1), (f"{a.name} (A)", f"{b.name} (B)"))
 
 
 def _fingerprint(log: Log) -> str:

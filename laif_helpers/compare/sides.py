@@ -14,7 +14,7 @@ from laif_helpers.answers.logs import Logged
 from laif_helpers.graders import turns
 from laif_helpers.key_types import values_in
 from laif_helpers.machine import cores
-from laif_helpers.paths import RunDir, short_names
+from laif_helpers.paths import RunDir, places_of, short_names
 
 Key = tuple[str, str]
 """(task, item)."""
@@ -23,12 +23,13 @@ _PARTS = re.compile("right|wrong", re.IGNORECASE)
 
 @dataclass
 class Log:
-    """One side of a comparison. ``items``: the samples of each item, by (task, item)."""
+    """One side of a comparison. ``items``: the samples of each item, by (task, item); ``place``: where it lies."""
 
     name: str
     items: dict[Key, list[Logged]]
     notes: list[str] = field(default_factory=list)
     of_run: bool = False
+    place: Path = Path()
 
     @property
     def tasks(self) -> list[str]:
@@ -43,8 +44,12 @@ def load(spec: str) -> Log:
     or an id repeats.
     """
     name, model = replay.named(spec)
-    place = next((path for path in (Path(name).expanduser(), RunDir.named(name).path) if path.exists()), None)
-    place = (place or replay.find(name)).absolute()
+    tried = dict.fromkeys(
+        path.absolute() for path in (Path(name).expanduser(), RunDir.named(name).path, *places_of(name))
+    )
+    place = next((path for path in tried if path.exists()), None)
+    if place is None:
+        raise FileNotFoundError(f"{name}: not found as {', '.join(map(str, tried))}; give its path, or a run's name")
     of_run = place.is_dir() and next(place.glob("**/responses"), None) is not None
     answers = _of_run(place) if of_run else _of_files(place)
     models = sorted({answer.model for answer in answers})
@@ -71,7 +76,7 @@ def load(spec: str) -> Log:
     for answer in today:
         items.setdefault((answer.task, answer.id), []).append(answer)
     turn = f"{place.parent.name}/{place.name}" if place.name.startswith("iter") else place.name
-    return Log(turn if of_run else answers[0].model, items, notes if anew else [], of_run)
+    return Log(turn if of_run else answers[0].model, items, notes if anew else [], of_run, place)
 
 
 def _what_is_there(place: Path, models: list[str]) -> str:
