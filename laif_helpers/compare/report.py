@@ -104,8 +104,15 @@ def _png(figure: Figure) -> str:
 def _gap_rows(sliced: pd.DataFrame) -> pd.DataFrame:
     """Accuracy in all and on the parts that tell learning from forgetting, in per cent."""
     part = shortened(sliced[sliced["facet"].isin(["all", "gap", "twist"])])
-    shown = [percent(row.accuracy, row.ci_low, row.ci_high) for row in part.itertuples()]
-    return part.assign(accuracy=shown)[["arm", "iteration", "benchmark", "value", "n", "accuracy", "fixed", "broken"]]
+    shown = {
+        name: ["–" if pd.isna(row[0]) else percent(*row) for row in part[columns].itertuples(index=False)]
+        for name, columns in (
+            ("accuracy", ["accuracy", "ci_low", "ci_high"]),
+            ("kept", ["kept", "kept_low", "kept_high"]),
+        )
+    }
+    columns = ["arm", "iteration", "benchmark", "value", "n", "accuracy", "fixed", "broken", "kept"]
+    return part.assign(**shown)[columns]
 
 
 def _changed(clusters: pd.DataFrame) -> pd.DataFrame:
@@ -134,6 +141,8 @@ def training(run: RunDir) -> pd.DataFrame:
 
 
 def _number(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     if value is None or value != value:  # NaN
         return "–"
     if isinstance(value, float):
@@ -150,6 +159,7 @@ def funnels(run: RunDir) -> pd.DataFrame:
 
 SHOWN = {
     "averages": ("Accuracy", average_table),
+    "alarms": ("Forgetting alarm", lambda table: table.round(4).map(_number)),
     "kept": ("What was kept", lambda table: table),
     "effects": ("Learned or memorised?", lambda ledger: fix_rate_table(effects.fix_rates(ledger))),
     "by_cluster": ("Clusters of errors: what became of them", _changed),

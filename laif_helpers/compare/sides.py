@@ -44,12 +44,7 @@ def load(spec: str) -> Log:
     or an id repeats.
     """
     name, model = replay.named(spec)
-    tried = dict.fromkeys(
-        path.absolute() for path in (Path(name).expanduser(), RunDir.named(name).path, *places_of(name))
-    )
-    place = next((path for path in tried if path.exists()), None)
-    if place is None:
-        raise FileNotFoundError(f"{name}: not found as {', '.join(map(str, tried))}; give its path, or a run's name")
+    place = _place(name)
     of_run = place.is_dir() and next(place.glob("**/responses"), None) is not None
     answers = _of_run(place) if of_run else _of_files(place)
     models = sorted({answer.model for answer in answers})
@@ -77,6 +72,14 @@ def load(spec: str) -> Log:
         items.setdefault((answer.task, answer.id), []).append(answer)
     turn = f"{place.parent.name}/{place.name}" if place.name.startswith("iter") else place.name
     return Log(turn if of_run else answers[0].model, items, notes if anew else [], of_run, place)
+
+
+def _place(name: str) -> Path:
+    tried = [path.absolute() for path in (Path(name).expanduser(), RunDir.named(name).path, *places_of(name))]
+    if found := next((path for path in tried if path.exists()), None):
+        return found
+    listed = ", ".join(map(str, dict.fromkeys(tried)))
+    raise FileNotFoundError(f"{name}: not found as {listed}; give its path, or a run's name")
 
 
 def _what_is_there(place: Path, models: list[str]) -> str:
