@@ -370,6 +370,20 @@ def test_two_runs_and_their_iterations(tmp_path: Path, monkeypatch: pytest.Monke
     assert row_of(tmp_path / "two-turns")["fixed"] == 10
 
 
+@pytest.mark.parametrize(("split", "settings"), [("test", "error_split: test\n"), ("train", "error_split: train\n")])
+def test_runs_on_recordings_have_answers_to_the_error_split_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, settings: str
+) -> None:
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    for name, right in (("one", 20), ("two", 30)):
+        folder = RunDir.named(name)
+        rows = [response(f"i{n}", n < right, split=split) for n in range(40)]
+        write_jsonl(folder.iteration("vanilla", 0).responses("practice", split), rows)
+        folder.recipe.write_text(settings)
+    assert run("one", "two", tmp_path / "out").exit_code == 0
+    assert (row_of(tmp_path / "out")["n"], row_of(tmp_path / "out")["fixed"]) == (40, 10)
+
+
 def test_answers_of_runs_are_graded_by_what_the_own_file_says_now(tmp_path: Path) -> None:
     own = tmp_path / "sums.jsonl"
 

@@ -113,16 +113,21 @@ def our_grade(answer: Logged) -> bool | None:
 
 
 def _of_run(place: Path) -> list[Logged]:
-    """Answers to the test splits below a folder; a task is named by arm and iteration if there are several."""
-    found: list[tuple[Logged, str]] = []
+    """Answers to the test splits below a folder, or to the error split if there are no others, as of a recording; a task
+    is named by arm and iteration if there are several."""
+    tested, learned = list[tuple[Logged, str]](), list[tuple[Logged, str]]()
     recipe = next((up / "recipe.yaml" for up in (place, *place.parents) if (up / "recipe.yaml").is_file()), None)
     settings = values_in(recipe) if recipe else {"error_split": ""}
+    error_split = settings.get("error_split", "train")
+    apart = error_split != settings.get("test_split", "test")
     for path in sorted(place.glob("**/responses/[!.]*.jsonl")):
         where = path.parent.parent.relative_to(place).as_posix()
         for answer in logs.read(path):
-            if answer.split == settings.get("error_split", "train"):
+            learning = apart and answer.split == error_split
+            if learning and tested:
                 break
-            found.append((answer, f", {where}" if where != "." else ""))
+            (learned if learning else tested).append((answer, f", {where}" if where != "." else ""))
+    found = tested or learned
     # a file of the user's own may lie elsewhere in the other run
     short = short_names(answer.task for answer, _ in found)
     return [replace(answer, task=short[answer.task] + where) for answer, where in found]
