@@ -113,8 +113,8 @@ def our_grade(answer: Logged) -> bool | None:
 
 
 def _of_run(place: Path) -> list[Logged]:
-    """Answers to the test splits below a folder, or to the error split if there are no others, as of a recording; a task
-    is named by arm and iteration if there are several."""
+    """Answers to the test splits below a folder, or, as of a recording, to the error split if there are no others; a
+    task is named by arm and iteration if there are several."""
     tested, learned = list[tuple[Logged, str]](), list[tuple[Logged, str]]()
     recipe = next((up / "recipe.yaml" for up in (place, *place.parents) if (up / "recipe.yaml").is_file()), None)
     settings = values_in(recipe) if recipe else {"error_split": ""}
