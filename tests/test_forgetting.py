@@ -99,6 +99,7 @@ def test_the_alarm_rings_for_a_model_that_moved_far_and_stands_in_the_report(run
     table = compare.results(compare.collect(p)[0], 0)
     page = report.write(p, {"results": table, "slices": sliced, "alarms": found}, {}, {}, []).read_text("utf-8")
     assert "<h2>Forgetting alarm</h2>" in page and "loss rose (nats a token)" in page and ">nan<" not in page
+    assert ">+0.25 nats<" in page and ">&lt; 0.001<" in page
     assert "<th>kept</th>" in page and percent(38 / 40, *stats.wilson(38, 40)) in page, "of each part too"
 
 

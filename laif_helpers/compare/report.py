@@ -15,6 +15,7 @@ from laif_helpers.compare.tables import (
     headline,
     last_turns,
     of_turns,
+    probability,
     sentences,
     verdict_table,
 )
@@ -83,6 +84,17 @@ def _lessons(ranked: pd.DataFrame) -> pd.DataFrame:
     """The best and the worst lessons, the question first, because a reader looks for it."""
     ends = ranked if len(ranked) <= 24 else pd.concat([ranked.head(12), ranked.tail(12)])
     return ends[["question", *(name for name in ends.columns if name != "question")]].map(_short)
+
+
+def _alarms(table: pd.DataFrame) -> pd.DataFrame:
+    """Differences and shares in per cent; what training alone measured has no items and stays in nats."""
+    rows = [
+        {"delta": percent(row.delta, sign="+"), "p_holm": probability(row.p_holm), "kept": percent(row.kept)}
+        if isinstance(row.facet, str)
+        else {"delta": f"{row.delta:+.2f} nats", "p_holm": "–", "kept": "–"}
+        for row in table.itertuples(index=False)
+    ]
+    return table.assign(**pd.DataFrame(rows, columns=["delta", "p_holm", "kept"])).map(_number)
 
 
 def _gains(table: pd.DataFrame) -> pd.DataFrame:
@@ -159,7 +171,7 @@ def funnels(run: RunDir) -> pd.DataFrame:
 
 SHOWN = {
     "averages": ("Accuracy", average_table),
-    "alarms": ("Forgetting alarm", lambda table: table.round(4).map(_number)),
+    "alarms": ("Forgetting alarm", _alarms),
     "kept": ("What was kept", lambda table: table),
     "effects": ("Learned or memorised?", lambda ledger: fix_rate_table(effects.fix_rates(ledger))),
     "by_cluster": ("Clusters of errors: what became of them", _changed),
