@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from laif_helpers import benchmarks
+from laif_helpers.answers import joined
 from laif_helpers.cli import commands
 from laif_helpers.compare import pairs, sides, verdicts
 from laif_helpers.evaluate.grading import to_responses
@@ -125,6 +126,32 @@ def test_logs_of_one_name_are_told_apart_by_their_places(tmp_path: Path) -> None
         "A: x\nB: y"
         in run(*(math_eval(tmp_path / f"{n}/same/gsm8k.jsonl", {n == "x"}) for n in "xy"), tmp_path / "o").output
     )
+
+
+def test_other_graders_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(a: Path, b: Path) -> str:
+        return run(str(a), str(b), tmp_path / "out").output.replace("\n", " ")
+
+    for name, filter in (("a", "strict-match"), ("b", "flexible-extract")):
+        doc = {"doc": {"query": "?"}, "resps": [["x"]], "target": "x", "filter": filter, "exact_match": 1.0}
+        write_jsonl(tmp_path / name / "samples_odd_2026-11-21T12-10-02.jsonl", [doc | {"doc_id": k} for k in range(3)])
+    words = "3 of 3 items have labels of other graders: exact_match (strict-match) in a, exact_match (flexible-extract)"
+    assert words in told(tmp_path / "a", tmp_path / "b")
+    sample = {"epoch": 1, "input": "1 + 1?", "target": "2", "output": {"completion": "2"}}
+    for name, scorer in (("c", "match"), ("d", "includes")):
+        samples = [sample | {"id": k, "scores": {scorer: {"value": "C"}}} for k in range(2)]
+        write_json(tmp_path / f"{name}.json", {"eval": {"task": "t", "model": name}, "samples": samples})
+    assert "2 of 2 items have labels of other graders: match in c" in told(tmp_path / "c.json", tmp_path / "d.json")
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    for name, version in (("one", "1234567890"), ("two", "2234567890"), ("three", "2234567890")):
+        path = RunDir.named(name).iteration("vanilla", 0).responses("practice", "test")
+        write_jsonl(path, [response("i", True, text=name)])
+        write_json(joined.stamp_of(path), {"graders": version})
+        RunDir.named(name).recipe.write_text("error_split: train\n")
+    assert "version 12345678 of our graders in one, version 22345678 of our graders in two" in told(
+        Path("one"), Path("two")
+    )
+    assert "other graders" not in told(Path("two"), Path("three"))
 
 
 def test_a_copy_of_a_log_is_the_same_log(tmp_path: Path) -> None:

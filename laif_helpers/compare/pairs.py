@@ -69,7 +69,7 @@ def _fingerprint(log: Log) -> str:
         for answer in answers:
             # rows that name no model have their file's name for it
             model = "" if answer.source.startswith(answer.model) else answer.model
-            rows.append((*key, answer.sample, model, answer.question, answer.text, str(answer.label)))
+            rows.append((*key, answer.sample, model, answer.question, answer.text, str(answer.label), answer.grader))
     return digest(sorted(rows))
 
 
@@ -147,9 +147,13 @@ def _differences(a: Log, b: Log, shared: list[Key]) -> list[str]:
     prompts = sum(first.prompt != second.prompt for first, second in both if first.prompt and second.prompt)
     asked = sum(content_key(x) != content_key(y) for x, y in both if x.question and y.question)
     samples = [sorted({len(log.items[key]) for key in shared}) for log in (a, b)]
+    graders = [(x.grader, y.grader) for x, y in both if x.grader and y.grader and x.grader != y.grader]
     notes = [f"{asked:,} of {len(shared):,} items are asked in other words."] if asked else []
     notes += [f"{golds:,} of {len(shared):,} items have another gold answer: the test sets differ."] if golds else []
     notes += [f"{prompts:,} of {len(shared):,} items were asked with another prompt."] if prompts else []
+    for (first, second), n in Counter(graders).most_common(1):
+        who = f"{first} in {a.name}, {second} in {b.name}, for {n:,} of them"
+        notes.append(f"{len(graders):,} of {len(shared):,} items have labels of other graders: {who}; see --regrade.")
     if samples[0] != samples[1]:
         notes.append(f"Samples of an item: {samples[0]} in {a.name}, {samples[1]} in {b.name}; each item counts once.")
     return notes

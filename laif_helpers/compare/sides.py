@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from laif_helpers import benchmarks
-from laif_helpers.answers import folders, logs, replay
+from laif_helpers.answers import folders, joined, logs, replay
 from laif_helpers.answers.logs import Logged
 from laif_helpers.graders import turns
 from laif_helpers.key_types import values_in
@@ -121,12 +121,13 @@ def _of_run(place: Path) -> list[Logged]:
     error_split = settings.get("error_split", "train")
     apart = error_split != settings.get("test_split", "test")
     for path in sorted(place.glob("**/responses/[!.]*.jsonl")):
-        where = path.parent.parent.relative_to(place).as_posix()
+        where, version = path.parent.parent.relative_to(place).as_posix(), joined.graders_of(path)[:8]
         for answer in logs.read(path):
             learning = apart and answer.split == error_split
             if learning and tested:
                 break
-            (learned if learning else tested).append((answer, f", {where}" if where != "." else ""))
+            stamped = replace(answer, grader=version and f"version {version} of our graders")
+            (learned if learning else tested).append((stamped, f", {where}" if where != "." else ""))
     found = tested or learned
     # a file of the user's own may lie elsewhere in the other run
     short = short_names(answer.task for answer, _ in found)
