@@ -160,6 +160,17 @@ def test_two_sweeps_are_paired_within_what_both_vary(
         tuning.against(str(tmp_path / "a"), str(tmp_path / "b"))
 
 
+def test_trained_weights_follow_from_those_on_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    curve = importlib.import_module("forgetting_curve")
+    start, trained = ({"w": torch.randn(3, 4)} for _ in range(2))
+    kept = {"w": start["w"].lerp(trained["w"], 0.4)}
+    for at, wanted in ((0.4, kept["w"]), (1.0, trained["w"]), (0.2, start["w"].lerp(trained["w"], 0.2))):
+        torch.testing.assert_close(curve.between(start, kept, 0.4, at)["w"], wanted)
+
+
 def test_one_seed_is_no_test() -> None:
     table = sweeps.against_counterparts(pd.DataFrame([accuracy("auggpt", 0, 0.8), accuracy("lec", 0, 0.9)]))
     assert table["error_ratio"].iloc[0] == pytest.approx(0.5) and pd.isna(table["p_holm"].iloc[0])
