@@ -92,7 +92,7 @@ Every way of learning from errors that is here, at one budget. Made by `python d
 `league_practice.yaml`, `smollm2_practice.yaml` and `league_smollm2.yaml` in `papermill_runs/`; the second section is
 `laif run papermill_runs/league_practice.yaml --name league_practice_turns --set arms=[auggpt,lec,opd,opd_contrast]`;
 the third is the same with `--name league_practice_self --set arms=[self,rft,rft_errors,opd_errors,sdft]`. One
-more is shown once it was run: `--name league_practice_clusters --set per=cluster --set arms=[le,lec] --set iterations=1`.
+more is shown once it was run: `--name league_practice_clusters --set per=cluster --set arms=[le,lec]`, one turn.
 Accuracy: per cent of the test items, mean ± sd over seeds; a star: p under 5 % against the untouched target, paired
 t-test over seeds, Holm over the table.
 """
