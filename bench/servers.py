@@ -1,13 +1,15 @@
 """Answers per second of three servers beside the local loop: the same model, the same prompts, one run.
 
-    python bench/servers.py [ITEMS] [--model FOLDER] [--new-tokens 48] [--only vllm llama.cpp]
+    python bench/servers.py [ITEMS] [--model FOLDER] [--new-tokens 48] [--only vllm llama.cpp] [--gguf FILE]
 
 Each server is started by its `serve` command, asked for two answers, then for all of them, and ended. Seconds of
 computing are those of the server with all its processes, and of the client beside it: on a machine with other work they
-are what can be compared. Texts differ a little, because each server computes in a precision of its own.
+are what can be compared. Texts differ a little, because each server computes in a precision of its own. ``--gguf``: the
+same model quantised, such as SmolLM2's own file, which llama.cpp serves too: fewer bytes a weight, another precision.
 """
 
 import argparse
+import functools
 import importlib
 import sys
 import tempfile
@@ -18,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from laif_helpers import benchmarks, models
+from laif_helpers.models import gguf
 from laif_helpers.paths import NANO, ROOT
 from laif_helpers.records import Completion, Message
 
@@ -53,19 +56,24 @@ def main() -> None:
     parser.add_argument("items", type=int, nargs="?", default=32)
     parser.add_argument("--model", default=str(NANO))
     parser.add_argument("--new-tokens", type=int, default=48)
+    parser.add_argument("--gguf", type=Path)
     parser.add_argument("--only", nargs="+", default=list(servers.COMMANDS), choices=list(servers.COMMANDS))
     given = parser.parse_args()
     bench = benchmarks.get("practice")
     asked = [bench.messages(example) for example in bench.load("test", limit=given.items)]
     options = {"max_new_tokens": given.new_tokens, "progress": False}
     local = timed("local loop", lambda part: models.generate(given.model, part, **options), asked, None)
-    for name in given.only:
-        if wanted := servers.missing(name):
+    served = [(name, name, given.model) for name in given.only]
+    if given.gguf:
+        served.append(("llama.cpp", f"llama.cpp {gguf.read_header(given.gguf).quantisation}", str(given.gguf)))
+    for server, name, model in served:
+        if wanted := servers.missing(server):
             print(f"{name:<14} not here: {wanted}")
             continue
-        log = Path(tempfile.gettempdir()) / f"serve-{name}.log"
-        with models.serve(servers.COMMANDS[name], given.model, log=log) as url:
-            timed(name, lambda part: models.generate(f"server:{given.model}", part, url=url, **options), asked, local)
+        log = Path(tempfile.gettempdir()) / f"serve-{server}.log"
+        with models.serve(servers.COMMANDS[server], model, log=log) as url:
+            ask = functools.partial(models.generate, f"server:{model}", url=url, **options)
+            timed(name, ask, asked, local)
 
 
 if __name__ == "__main__":

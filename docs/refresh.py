@@ -80,6 +80,7 @@ LEAGUE = {
     "league_practice": "nano, taught by a model of its own size that practised all concepts and learned from no arm",
     "league_practice_turns": "nano again, the arms that look at errors and their counterparts, two turns",
     "league_practice_self": "nano again, the arms that learn from own answers and sdft, two turns",
+    "league_practice_clusters": "nano again, LE and LEC with requests about several errors of one cluster",
     "smollm2_practice": "SmolLM2-135M-Instruct after practice, with the arms that learn from lessons",
     "league_smollm2": "SmolLM2-135M-Instruct after practice, taught by the same model after practice on all concepts",
 }
@@ -90,7 +91,8 @@ LEAGUE_TEXT = """# The league
 Every way of learning from errors that is here, at one budget. Made by `python docs/refresh.py league` of the runs of
 `league_practice.yaml`, `smollm2_practice.yaml` and `league_smollm2.yaml` in `papermill_runs/`; the second section is
 `laif run papermill_runs/league_practice.yaml --name league_practice_turns --set arms=[auggpt,lec,opd,opd_contrast]`;
-the third is the same with `--name league_practice_self --set arms=[self,rft,rft_errors,opd_errors,sdft]`.
+the third is the same with `--name league_practice_self --set arms=[self,rft,rft_errors,opd_errors,sdft]`. One
+more is shown once it was run: `--name league_practice_clusters --set per=cluster --set arms=[le,lec]`, one turn.
 Accuracy: per cent of the test items, mean ± sd over seeds; a star: p under 5 % against the untouched target, paired
 t-test over seeds, Holm over the table.
 """
@@ -135,7 +137,7 @@ def by_arm(table: pd.DataFrame) -> str:
 
 def ran(name: str, results: pd.DataFrame) -> str:
     """How much of its recipe a league has run: seeds, iterations, and the arms that are still to come."""
-    recipe = name.removesuffix("_turns").removesuffix("_self")
+    recipe = re.sub("_(turns|self|clusters)$", "", name)
     planned = yaml.safe_load((ROOT / "papermill_runs" / f"{recipe}.yaml").read_text("utf-8"))
     lacking = [arm for arm in planned["arms"] if arm not in set(results["arm"])] if recipe == name else []
     done = f"Run: {results.seed.nunique()} of {len(planned['seed'])} seeds, {results.iteration.max()} of "

@@ -3,7 +3,8 @@
 Prints, for every point of a finished sweep, the share of right answers among the train items that were held out from
 instructor and training, per arm, with their mean over arms: what learning rate, epochs and replay are chosen by.
 
-``python docs/tuning.py RUN against OTHER`` compares two sweeps over seeds on the test splits, paired by seed.
+``python docs/tuning.py RUN against OTHER`` compares two sweeps over seeds on the test splits, paired by seed, and apart
+for each value of what else both vary.
 ``python docs/tuning.py RUN shares`` adds up, over all trainings of a run with ``average: auto``, the right answers to
 held-out items at each share of the way from the start to the end of a training.
 """
@@ -16,6 +17,7 @@ from scipy import stats
 
 from laif_helpers import recipe
 from laif_helpers.answers import joined
+from laif_helpers.compare import sweeps
 from laif_helpers.paths import RunDir
 from laif_helpers.records import read_json
 
@@ -52,18 +54,25 @@ def main(name: str, iteration: int = 1) -> None:
 
 
 def against(name: str, other: str) -> None:
-    """Points that each arm has more in the one sweep than in the other, and than the untouched target; 95 % of t."""
+    """Points that each arm has more in the one sweep than in the other, and than the untouched target; 95 % of t.
+
+    Raises ValueError if one of them has several points for a seed and the other does not.
+    """
     a, b = (pd.read_csv(RunDir.named(run).compare / "results.csv") for run in (name, other))
     start = a[a.arm == "vanilla"].drop_duplicates("benchmark").set_index("benchmark").accuracy
-    keys = ["arm", "iteration", "benchmark", "seed"]
-    both = a[a.arm != "vanilla"].merge(b, on=keys, suffixes=("", "_other"))
-    for (arm, k, benchmark), rows in both.groupby(keys[:3], sort=False):
+    varied = [*dict.fromkeys(sweeps.axes(a) + sweeps.axes(b))]
+    if odd := [key for key in varied if not {key} <= {*a} & {*b}]:
+        raise ValueError(f"one of {name} and {other} varies {odd[0]} alone; run it with one value: --set {odd[0]}=…")
+    keys = [*varied, "arm", "iteration", "benchmark"]
+    both = a[a.arm != "vanilla"].merge(b, on=[*keys, "seed"], suffixes=("", "_other"))
+    for (*setting, arm, k, benchmark), rows in both.groupby(keys, sort=False):
         found = {
             f"than {other}": rows.accuracy - rows.accuracy_other,
             "than untouched": rows.accuracy - start[benchmark],
         }
         texts = (f"{_interval(100 * difference)} more {what}" for what, difference in found.items())
-        print(f"{arm}, iteration {k}, {benchmark}, {len(rows)} seeds: {', '.join(texts)}")
+        where = "".join(f"{key} {value}, " for key, value in zip(varied, setting, strict=True))
+        print(f"{where}{arm}, iteration {k}, {benchmark}, {len(rows)} seeds: {', '.join(texts)}")
 
 
 def _interval(differences: pd.Series) -> str:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_compare import answer, parameters, run  # noqa: F401  the fixture: le forgets, lec fixes 20 and breaks 2
 
-from laif_helpers import benchmarks
+from laif_helpers import benchmarks, compare
+from laif_helpers.compare import asking
 from laif_helpers.models import ask
 from laif_helpers.paths import NANO
 
@@ -66,3 +68,32 @@ def test_widget_shows_what_went_wrong(tmp_path: Path) -> None:
     shown: Any = ask.widget({"before": str(tmp_path / "gone")}, [], benchmarks.get("practice").messages_for)
     shown.children[1].value = "Who?"
     assert "gone" in shown.children[2].value and "asking" not in shown.children[2].value
+
+
+def test_notebook_6_asks_the_untouched_target_and_the_arm_that_gained_most(
+    run: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    p = parameters(run)
+    answers, _ = compare.collect(p)
+    rows = asking.chosen(answers)
+    assert set(rows["arm"]) == {"lec"} and set(rows["iteration"]) == {2}
+    assert rows["flip"].value_counts().to_dict() == {"fixed": 4, "broken": 2}
+    page = asking.page(p, answers)
+    assert "<th>untouched</th><th>lec, iteration 2</th>" in page and page.index("wrong") < page.index("right (read")
+    asked: list[Any] = []
+    monkeypatch.setattr(asking.ask, "widget", lambda *given, **how: asked.append((*given, how)))
+    asking.widget(p, answers)
+    (models, questions, write, how), asked = asked[0], []
+    assert list(models) == ["untouched", "lec, iteration 2"] and len(questions) == 6 and write("Why?")
+    assert models["lec, iteration 2"] == str(run / "lec" / "iter2" / "checkpoint")
+    assert how["max_new_tokens"] == p.max_new_tokens and questions[0].grade is not None
+
+
+def test_notebook_6_without_an_arm_asks_the_untouched_target_alone(tmp_path: Path) -> None:
+    pytest.importorskip("ipywidgets")
+    answer(tmp_path, "vanilla", 0, set(range(40)))
+    p = parameters(tmp_path, arms=[], iterations=0)
+    answers, _ = compare.collect(p)
+    assert "no arm to ask" in asking.page(p, answers)
+    assert len(asking.widget(p, answers).children[0].options) == 1

@@ -8,9 +8,10 @@ import pytest
 from test_compare import answer, parameters, run  # noqa: F401  the fixture: le forgets, lec fixes 20 and breaks 2
 
 from laif_helpers import compare, stats
-from laif_helpers.compare import forgetting
+from laif_helpers.compare import forgetting, report
 from laif_helpers.paths import RunDir
 from laif_helpers.records import write_json
+from laif_helpers.stats import percent
 
 
 @pytest.fixture
@@ -80,6 +81,26 @@ def test_drift_stands_beside_what_was_kept(run: Path, sliced: pd.DataFrame) -> N
     assert shown.loc[("lec", 2), "practice kept (of 40)"].startswith("95.0 [83")
     recorded = json.loads(json.dumps(forgetting.metrics(sliced, drift)))
     assert recorded["kept"]["practice.lec.2"] == 0.95 and recorded["drift"]["lec.1"]["share"] == 0.4
+
+
+@pytest.mark.slow
+def test_the_alarm_rings_for_a_model_that_moved_far_and_stands_in_the_report(run: Path, sliced: pd.DataFrame) -> None:  # noqa: F811
+    for arm, after, kl in (("le", 3.3, 0.05), ("lec", 3.5, None)):
+        moved = {"drift": {"nats_before": 3.25, "nats_after": after, "kl": kl}}
+        write_json(RunDir(run).iteration(arm, 1).train_metrics, {"steps": 4} | moved)
+    write_json(
+        RunDir(run).iteration("lec", 2).train_metrics, {"drift": dict(zip(moved["drift"], (3, 3, 0.2), strict=True))}
+    )
+    found = forgetting.alarms(compare.forgotten(sliced), forgetting.drift(RunDir(run)))
+    rows = found[found["benchmark"].isin(["neutral text", "own right answers"])]
+    assert rows[["arm", "iteration", "delta"]].values.tolist() == [["lec", 1, 0.25], ["lec", 2, 0.2]]
+    assert len(found) == len(compare.forgotten(sliced)) + 2
+    p = parameters(run)
+    table = compare.results(compare.collect(p)[0], 0)
+    page = report.write(p, {"results": table, "slices": sliced, "alarms": found}, {}, {}, []).read_text("utf-8")
+    assert "<h2>Forgetting alarm</h2>" in page and "loss rose (nats a token)" in page and ">nan<" not in page
+    assert ">+0.25 nats<" in page and ">&lt; 0.001<" in page
+    assert "<th>kept</th>" in page and percent(38 / 40, *stats.wilson(38, 40)) in page, "of each part too"
 
 
 def test_an_untouched_target_alone_has_nothing_to_keep(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The league: what an arm took beside what it gained, learned against kept, arms against their counterparts."""
 
+import importlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,51 @@ def test_the_document_is_made_of_the_run_and_then_of_what_was_kept(
     (tmp_path / "docs" / "league.md").unlink()
     refresh.league()
     assert (tmp_path / "docs" / "league.md").read_text() == page, "the tables that are tracked are enough"
+
+
+def test_two_sweeps_are_paired_within_what_both_vary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """practice_forgetting.yaml sweeps kl_weight: each value is set against itself, never against the other."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    tuning = importlib.import_module("tuning")
+    for name, better in (("a", 0.1), ("b", 0.0)):
+        rows = [
+            {
+                "budget": 300,
+                "seed": seed,
+                "kl_weight": kl,
+                "arm": arm,
+                "iteration": int(arm == "le"),
+                "benchmark": "practice",
+            }
+            | {"accuracy": 0.5 + (arm == "le") * (better + kl / 5 + seed / 100)}
+            for seed in range(3)
+            for kl in (0.0, 1.0)
+            for arm in ("vanilla", "le")
+        ]
+        (tmp_path / name / "compare").mkdir(parents=True)
+        pd.DataFrame(rows).to_csv(tmp_path / name / "compare" / "results.csv", index=False)
+    tuning.against(str(tmp_path / "a"), str(tmp_path / "b"))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" more")[0] for line in lines] == [
+        f"kl_weight {kl}, le, iteration 1, practice, 3 seeds: +10.0 [+10.0, +10.0]" for kl in (0.0, 1.0)
+    ]
+    one = pd.read_csv(tmp_path / "b" / "compare" / "results.csv").query("kl_weight == 0").drop(columns="kl_weight")
+    one.to_csv(tmp_path / "b" / "compare" / "results.csv", index=False)
+    with pytest.raises(ValueError, match="varies kl_weight alone"):
+        tuning.against(str(tmp_path / "a"), str(tmp_path / "b"))
+
+
+def test_trained_weights_follow_from_those_on_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    curve = importlib.import_module("forgetting_curve")
+    start, trained = ({"w": torch.randn(3, 4)} for _ in range(2))
+    kept = {"w": start["w"].lerp(trained["w"], 0.4)}
+    for at, wanted in ((0.4, kept["w"]), (1.0, trained["w"]), (0.2, start["w"].lerp(trained["w"], 0.2))):
+        torch.testing.assert_close(curve.between(start, kept, 0.4, at)["w"], wanted)
 
 
 def test_one_seed_is_no_test() -> None:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from laif_helpers import benchmarks
+from laif_helpers.answers import joined
 from laif_helpers.cli import commands
 from laif_helpers.compare import pairs, sides, verdicts
 from laif_helpers.evaluate.grading import to_responses
@@ -134,6 +135,67 @@ def test_a_question_in_one_or_two_signs_is_one(tmp_path: Path) -> None:
         write_jsonl(tmp_path / f"{name}.jsonl", [{"id": name, "question": asked, "correct": name == "b"}])
     assert run(str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), tmp_path / "out").exit_code == 0
     assert row_of(tmp_path / "out")["n"] == 1
+
+
+def math_eval(path: Path, right: set[int]) -> str:
+    rows = [
+        {"idx": k, "question": f"{k} and 1?", "gt": str(k + 1), "pred": [str(k)], "score": [k in right]}
+        for k in range(9)
+    ]
+    write_jsonl(path, [row | {"answer": row["gt"], "code": ["so it is"], "report": [None]} for row in rows])
+    return str(path)
+
+
+def test_logs_of_one_name_are_told_apart_by_their_places(tmp_path: Path) -> None:
+    """math-evaluation-harness names no model: its logs go by their folder."""
+    a, b = math_eval(tmp_path / "before.jsonl", {1, 2}), math_eval(tmp_path / "after.jsonl", {1, 3})
+    assert "A: before.jsonl\nB: after.jsonl" in run(a, b, tmp_path / "out").output
+    assert (
+        "A: x\nB: y"
+        in run(*(math_eval(tmp_path / f"{n}/same/gsm8k.jsonl", {n == "x"}) for n in "xy"), tmp_path / "o").output
+    )
+
+
+def test_other_graders_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(a: Path, b: Path) -> str:
+        return run(str(a), str(b), tmp_path / "out").output.replace("\n", " ")
+
+    for name, filter in (("a", "strict-match"), ("b", "flexible-extract")):
+        doc = {"doc": {"query": "?"}, "resps": [["x"]], "target": "x", "filter": filter, "exact_match": 1.0}
+        write_jsonl(tmp_path / name / "samples_odd_2026-11-21T12-10-02.jsonl", [doc | {"doc_id": k} for k in range(3)])
+    words = "3 of 3 items have labels of other graders: exact_match (strict-match) in a, exact_match (flexible-extract)"
+    assert words in told(tmp_path / "a", tmp_path / "b")
+    sample = {"epoch": 1, "input": "1 + 1?", "target": "2", "output": {"completion": "2"}}
+    for name, scorer in (("c", "match"), ("d", "includes")):
+        samples = [sample | {"id": k, "scores": {scorer: {"value": "C"}}} for k in range(2)]
+        write_json(tmp_path / f"{name}.json", {"eval": {"task": "t", "model": name}, "samples": samples})
+    assert "2 of 2 items have labels of other graders: match in c" in told(tmp_path / "c.json", tmp_path / "d.json")
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    for name, version in (("one", "1234567890"), ("two", "2234567890"), ("three", "2234567890")):
+        path = RunDir.named(name).iteration("vanilla", 0).responses("practice", "test")
+        write_jsonl(path, [response("i", True, text=name)])
+        write_json(joined.stamp_of(path), {"graders": version})
+        RunDir.named(name).recipe.write_text("error_split: train\n")
+    assert "version 12345678 of our graders in one, version 22345678 of our graders in two" in told(
+        Path("one"), Path("two")
+    )
+    assert "other graders" not in told(Path("two"), Path("three"))
+
+
+def test_a_copy_of_a_log_is_the_same_log(tmp_path: Path) -> None:
+    a, b = math_eval(tmp_path / "log.jsonl", {1, 2}), math_eval(tmp_path / "copy.jsonl", {1, 2})
+    with pytest.raises(ValueError, match=r"log\.jsonl and copy\.jsonl are the same log"):
+        verdicts.compare(a, b, out=str(tmp_path / "out"))
+
+
+def test_a_log_that_is_nowhere_is_told_with_the_folder_of_the_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=f"not found as {tmp_path}/gone.jsonl, .*give its path, or a run's name"
+    ):
+        sides.load("gone.jsonl")
 
 
 def test_another_model_may_answer_alike(tmp_path: Path) -> None:
@@ -276,9 +338,9 @@ def test_names_of_files_may_be_alike_and_hold_any_sign(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in Path(b).read_text().splitlines()]
     write_jsonl(Path(b), [row | {"text": "other", "benchmark": "x](y) | <b>\nz", "sample": 0.0} for row in rows[1:]])
     done = run(a, b, tmp_path / "out")
-    assert "A: out (A)" in done.output and "B: out (B)" in done.output
+    assert "A: a #1\nB: b\n" in done.output
     page, table = ((tmp_path / "out" / f"compare.{kind}").read_text() for kind in ("html", "md"))
-    assert "2 items only in out (A)" in page
+    assert "2 items only in a #1" in page
     assert table.count("\n") == 3 and "<b>" not in table and "](" not in table
     write_jsonl(tmp_path / "null.jsonl", [{"id": None, "correct": 1}])
     with pytest.raises(ValueError, match="row 1: its id is null; give each row one"):
@@ -361,6 +423,20 @@ def test_two_runs_and_their_iterations(tmp_path: Path, monkeypatch: pytest.Monke
         run(str(tmp_path / "one/vanilla/iter0"), str(tmp_path / "one/le/iter1"), tmp_path / "two-turns").exit_code == 0
     )
     assert row_of(tmp_path / "two-turns")["fixed"] == 10
+
+
+@pytest.mark.parametrize(("split", "settings"), [("test", "error_split: test\n"), ("train", "error_split: train\n")])
+def test_runs_on_recordings_have_answers_to_the_error_split_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, settings: str
+) -> None:
+    monkeypatch.setenv("LAIF_RUNS", str(tmp_path))
+    for name, right in (("one", 20), ("two", 30)):
+        folder = RunDir.named(name)
+        rows = [response(f"i{n}", n < right, split=split) for n in range(40)]
+        write_jsonl(folder.iteration("vanilla", 0).responses("practice", split), rows)
+        folder.recipe.write_text(settings)
+    assert run("one", "two", tmp_path / "out").exit_code == 0
+    assert (row_of(tmp_path / "out")["n"], row_of(tmp_path / "out")["fixed"]) == (40, 10)
 
 
 def test_answers_of_runs_are_graded_by_what_the_own_file_says_now(tmp_path: Path) -> None:

@@ -44,9 +44,10 @@ def samples(path: Path) -> Iterator[Document]:
         except (ValueError, KeyError, TypeError, IndexError):  # named like a benchmark, but its items are others
             name, row = None, {}
         # of the first scorer that calls it right or wrong: C(orrect), I(ncorrect), N(o answer), P(artly), a word
-        labels = (truth(_value(score)) for score in (sample.get("scores") or {}).values())
+        labels = {name: truth(_value(score)) for name, score in (sample.get("scores") or {}).items()}
+        scorer = next((name for name, label in labels.items() if label is not None), "")
         about: Document = {"task": task, "id": str(sample["id"]), "text": _text(sample), "model": model}
-        about["label"] = next((label for label in labels if label is not None), None)
+        about |= {"label": labels.get(scorer), "grader": scorer}
         about |= {"source": path.name, "sample": int(sample.get("epoch") or 1) - 1, "question": _question(sample)}
         yield about | {"gold": _target(sample), "benchmark": name, "item": row, "split": "test"}
 

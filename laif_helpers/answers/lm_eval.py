@@ -10,10 +10,10 @@ from laif_helpers.answers.labels import question_of, truth
 Row = dict[str, Any]
 
 
-def label(row: Row) -> bool | None:
-    """The first of a row's metrics that calls the answer right or wrong."""
+def metric(row: Row) -> str:
+    """The first of a row's metrics that calls the answer right or wrong; "" if none does."""
     names = (*row.get("metrics", ()), "exact_match", "acc", "acc_norm", "pass@1", "pass_at_1")
-    return next((found for name in names if (found := truth(row.get(name))) is not None), None)
+    return next((name for name in names if truth(row.get(name)) is not None), "")
 
 
 def is_vote(filter: str) -> bool:

@@ -35,6 +35,7 @@ class Logged:
         prompt: a text that differs if another prompt was sent; "" if the log does not hold it.
         benchmark, item: one of ours and the fields that its ``from_row`` takes; None if the task is none of ours.
         row: number of the row in its file, from 1.
+        grader: what gave the label, as the log names it; "" if it does not.
     """
 
     task: str
@@ -52,6 +53,7 @@ class Logged:
     item: Row = field(default_factory=dict)
     split: str = ""
     row: int = 0
+    grader: str = ""
 
 
 KINDS = (".jsonl", ".json", ".eval", ".parquet", ".csv", ".tsv")
@@ -215,12 +217,13 @@ def _lm_eval(row: Row, path: Path) -> Iterator[Logged]:
     row, task = row | {"doc": doc}, re.sub(r"^samples_|_\d{4}-\d\d-\d\dT.*$", "", path.stem)
     if "target" in doc and "input" in doc and "task" not in doc:
         doc["task"] = lm_eval.bbh_task(path)
-    label, id = lm_eval.label(row), id_of(row["doc_id"])
+    filter, metric, id = str(row.get("filter", "")), lm_eval.metric(row), id_of(row["doc_id"])
     about: Row = {"question": lm_eval.asked(row), "gold": str(row.get("target", "")), "item": doc, "split": "test"}
-    about |= {"reading": str(row.get("filter", "")), "benchmark": benchmark_of(doc)}
+    about |= {"reading": filter, "benchmark": benchmark_of(doc), "grader": metric and f"{metric} ({filter})"}
     about["prompt"] = str(row.get("prompt_hash", ""))
     for sample, text in enumerate(lm_eval.texts(row)):
-        yield Logged(task, id, text, None if sample else label, path.parent.name, path.name, sample, **about)
+        label = None if sample else truth(row.get(metric))
+        yield Logged(task, id, text, label, path.parent.name, path.name, sample, **about)
 
 
 def _fields(row: Row, path: Path) -> Iterator[Logged]:

@@ -10,6 +10,8 @@ from laif_helpers.paths import RunDir
 from laif_helpers.stats import percent
 
 _DRIFT = ("nats_before", "nats_after", "kl")
+MOVED = 0.1
+"""Nats a token: a neutral text, or the target's own right answers, are a tenth less likely to the model than before."""
 
 
 def drift(run: RunDir) -> pd.DataFrame:
@@ -48,6 +50,20 @@ def table(sliced: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
     )
     shown = pd.DataFrame(list(rows.values()), columns=None if rows else ["arm", "iteration"])
     return shown.merge(drifts, on=["arm", "iteration"], how="left").astype(object).fillna("–")
+
+
+def alarms(forgotten: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
+    """``compare.forgotten``, and a row for each training that moved the model by more than ``MOVED`` in what ``drift``
+    found: these ring without any benchmark."""
+    found = {"neutral text": moved["nats_after"] - moved["nats_before"], "own right answers": moved["kl"]}
+    kinds = {"neutral text": "loss rose (nats a token)", "own right answers": "KL from the target (nats a token)"}
+    rows = [
+        moved.loc[away > MOVED, ["arm", "iteration"]].assign(
+            benchmark=name, delta=away[away > MOVED], alarm=kinds[name]
+        )
+        for name, away in ((name, pd.to_numeric(each)) for name, each in found.items())
+    ]
+    return pd.concat([forgotten, *(part for part in rows if len(part))], ignore_index=True)
 
 
 def metrics(sliced: pd.DataFrame, moved: pd.DataFrame) -> dict[str, Any]:

@@ -38,11 +38,11 @@ class Pairs:
 
 def pair(a: Log, b: Log) -> Pairs:
     """Raises ValueError, in one sentence, for the same log twice and for logs of different items."""
+    if a.name == b.name:
+        a, b = (replace(log, name=name) for log, name in zip((a, b), _names(a, b), strict=True))
+    a, b, notes = _respelled(*_matched(a, b))
     if _fingerprint(a) == _fingerprint(b):
         raise ValueError(f"{a.name} and {b.name} are the same log: there is nothing to compare")
-    if a.name == b.name:
-        a, b = (replace(log, name=f"{log.name} ({side})") for log, side in ((a, "A"), (b, "B")))
-    a, b, notes = _respelled(*_matched(a, b))
     first = [" ".join(next(iter(log.items))) for log in (a, b)]
     shared = [key for key in a.items if key in b.items]
     if not shared or _other_questions(a, b, shared):
@@ -57,6 +57,12 @@ def pair(a: Log, b: Log) -> Pairs:
     return Pairs(a, b, shared, only, notes + _differences(a, b, shared))
 
 
+def _names(a: Log, b: Log) -> tuple[str, str]:
+    """Two names for logs of one name: the last part in which their places differ."""
+    parts = (reversed(log.place.parts) for log in (a, b))
+    return next((pair for pair in zip(*parts, strict=False) if len({*pair}) > 1), (f"{a.name} (A)", f"{b.name} (B)"))
+
+
 def _fingerprint(log: Log) -> str:
     """Of all answers and who gave them: another model may answer alike, a file's copy has another name."""
     rows = []
@@ -64,7 +70,7 @@ def _fingerprint(log: Log) -> str:
         for answer in answers:
             # rows that name no model have their file's name for it
             model = "" if answer.source.startswith(answer.model) else answer.model
-            rows.append((*key, answer.sample, model, answer.question, answer.text, str(answer.label)))
+            rows.append((*key, answer.sample, model, answer.question, answer.text, str(answer.label), answer.grader))
     return digest(sorted(rows))
 
 
@@ -159,9 +165,13 @@ def _differences(a: Log, b: Log, shared: list[Key]) -> list[str]:
     prompts = sum(first.prompt != second.prompt for first, second in both if first.prompt and second.prompt)
     asked = sum(content_key(x) != content_key(y) for x, y in both if x.question and y.question)
     samples = [sorted({len(log.items[key]) for key in shared}) for log in (a, b)]
+    graders = [(x.grader, y.grader) for x, y in both if x.grader and y.grader and x.grader != y.grader]
     notes = [f"{asked:,} of {len(shared):,} items are asked in other words."] if asked else []
     notes += [f"{golds:,} of {len(shared):,} items have another gold answer: the test sets differ."] if golds else []
     notes += [f"{prompts:,} of {len(shared):,} items were asked with another prompt."] if prompts else []
+    for (first, second), n in Counter(graders).most_common(1):
+        who = f"{first} in {a.name}, {second} in {b.name}, for {n:,} of them"
+        notes.append(f"{len(graders):,} of {len(shared):,} items have labels of other graders: {who}; see --regrade.")
     if samples[0] != samples[1]:
         notes.append(f"Samples of an item: {samples[0]} in {a.name}, {samples[1]} in {b.name}; each item counts once.")
     return notes

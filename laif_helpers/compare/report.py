@@ -15,6 +15,7 @@ from laif_helpers.compare.tables import (
     headline,
     last_turns,
     of_turns,
+    probability,
     sentences,
     verdict_table,
 )
@@ -85,6 +86,17 @@ def _lessons(ranked: pd.DataFrame) -> pd.DataFrame:
     return ends[["question", *(name for name in ends.columns if name != "question")]].map(_short)
 
 
+def _alarms(table: pd.DataFrame) -> pd.DataFrame:
+    """Differences and shares in per cent; what training alone measured has no items and stays in nats."""
+    rows = [
+        {"delta": percent(row.delta, sign="+"), "p_holm": probability(row.p_holm), "kept": percent(row.kept)}
+        if isinstance(row.facet, str)
+        else {"delta": f"{row.delta:+.2f} nats", "p_holm": "–", "kept": "–"}
+        for row in table.itertuples(index=False)
+    ]
+    return table.assign(**pd.DataFrame(rows, columns=["delta", "p_holm", "kept"])).map(_number)
+
+
 def _gains(table: pd.DataFrame) -> pd.DataFrame:
     """The advice beside the points, not behind ten columns."""
     front = [name for name in ("arm", "iteration", "points", "low", "high", "advice") if name in table]
@@ -104,8 +116,15 @@ def _png(figure: Figure) -> str:
 def _gap_rows(sliced: pd.DataFrame) -> pd.DataFrame:
     """Accuracy in all and on the parts that tell learning from forgetting, in per cent."""
     part = shortened(sliced[sliced["facet"].isin(["all", "gap", "twist"])])
-    shown = [percent(row.accuracy, row.ci_low, row.ci_high) for row in part.itertuples()]
-    return part.assign(accuracy=shown)[["arm", "iteration", "benchmark", "value", "n", "accuracy", "fixed", "broken"]]
+    shown = {
+        name: ["–" if pd.isna(row[0]) else percent(*row) for row in part[columns].itertuples(index=False)]
+        for name, columns in (
+            ("accuracy", ["accuracy", "ci_low", "ci_high"]),
+            ("kept", ["kept", "kept_low", "kept_high"]),
+        )
+    }
+    columns = ["arm", "iteration", "benchmark", "value", "n", "accuracy", "fixed", "broken", "kept"]
+    return part.assign(**shown)[columns]
 
 
 def _changed(clusters: pd.DataFrame) -> pd.DataFrame:
@@ -134,6 +153,8 @@ def training(run: RunDir) -> pd.DataFrame:
 
 
 def _number(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     if value is None or value != value:  # NaN
         return "–"
     if isinstance(value, float):
@@ -150,6 +171,7 @@ def funnels(run: RunDir) -> pd.DataFrame:
 
 SHOWN = {
     "averages": ("Accuracy", average_table),
+    "alarms": ("Forgetting alarm", _alarms),
     "kept": ("What was kept", lambda table: table),
     "effects": ("Learned or memorised?", lambda ledger: fix_rate_table(effects.fix_rates(ledger))),
     "by_cluster": ("Clusters of errors: what became of them", _changed),

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from laif_helpers import benchmarks
-from laif_helpers.answers import folders, logs, replay
+from laif_helpers.answers import folders, joined, logs, replay
 from laif_helpers.answers.logs import Logged
 from laif_helpers.graders import turns
 from laif_helpers.key_types import values_in
 from laif_helpers.machine import cores
-from laif_helpers.paths import RunDir, short_names
+from laif_helpers.paths import RunDir, places_of, short_names
 
 Key = tuple[str, str]
 """(task, item)."""
@@ -24,12 +24,13 @@ _PARTS = re.compile("right|wrong", re.IGNORECASE)
 
 @dataclass
 class Log:
-    """One side of a comparison. ``items``: the samples of each item, by (task, item)."""
+    """One side of a comparison. ``items``: the samples of each item, by (task, item); ``place``: where it lies."""
 
     name: str
     items: dict[Key, list[Logged]]
     notes: list[str] = field(default_factory=list)
     of_run: bool = False
+    place: Path = Path()
 
     @property
     def tasks(self) -> list[str]:
@@ -44,8 +45,7 @@ def load(spec: str) -> Log:
     or an id repeats.
     """
     name, model = replay.named(spec)
-    place = next((path for path in (Path(name).expanduser(), RunDir.named(name).path) if path.exists()), None)
-    place = (place or replay.find(name)).absolute()
+    place = _place(name)
     of_run = place.is_dir() and next(place.glob("**/responses"), None) is not None
     answers = _of_run(place) if of_run else _of_files(place)
     models = sorted({answer.model for answer in answers})
@@ -72,7 +72,15 @@ def load(spec: str) -> Log:
     for answer in today:
         items.setdefault((answer.task, answer.id), []).append(answer)
     turn = f"{place.parent.name}/{place.name}" if place.name.startswith("iter") else place.name
-    return Log(turn if of_run else answers[0].model, items, notes if anew else [], of_run)
+    return Log(turn if of_run else answers[0].model, items, notes if anew else [], of_run, place)
+
+
+def _place(name: str) -> Path:
+    tried = [path.absolute() for path in (Path(name).expanduser(), RunDir.named(name).path, *places_of(name))]
+    if found := next((path for path in tried if path.exists()), None):
+        return found
+    listed = ", ".join(map(str, dict.fromkeys(tried)))
+    raise FileNotFoundError(f"{name}: not found as {listed}; give its path, or a run's name")
 
 
 def _what_is_there(place: Path, models: list[str]) -> str:
@@ -106,16 +114,22 @@ def our_grade(answer: Logged) -> bool | None:
 
 
 def _of_run(place: Path) -> list[Logged]:
-    """Answers to the test splits below a folder; a task is named by arm and iteration if there are several."""
-    found: list[tuple[Logged, str]] = []
+    """Answers to the test splits below a folder, or, as of a recording, to the error split if there are no others; a
+    task is named by arm and iteration if there are several."""
+    tested, learned = list[tuple[Logged, str]](), list[tuple[Logged, str]]()
     recipe = next((up / "recipe.yaml" for up in (place, *place.parents) if (up / "recipe.yaml").is_file()), None)
     settings = values_in(recipe) if recipe else {"error_split": ""}
+    error_split = settings.get("error_split", "train")
+    apart = error_split != settings.get("test_split", "test")
     for path in sorted(place.glob("**/responses/[!.]*.jsonl")):
-        where = path.parent.parent.relative_to(place).as_posix()
+        where, version = path.parent.parent.relative_to(place).as_posix(), joined.graders_of(path)[:8]
         for answer in logs.read(path):
-            if answer.split == settings.get("error_split", "train"):
+            learning = apart and answer.split == error_split
+            if learning and tested:
                 break
-            found.append((answer, f", {where}" if where != "." else ""))
+            stamped = replace(answer, grader=version and f"version {version} of our graders")
+            (learned if learning else tested).append((stamped, f", {where}" if where != "." else ""))
+    found = tested or learned
     # a file of the user's own may lie elsewhere in the other run
     short = short_names(answer.task for answer, _ in found)
     return [replace(answer, task=short[answer.task] + where) for answer, where in found]
