@@ -552,3 +552,15 @@ def test_the_observation_of_08_tells_which_half_fails(target: Callable[[Answer],
     assert "100 % of wrong answers are mended" in tables.repair_observation({NAME: measured})
     never = [row | {"repaired_if_told": None} for row in measured]
     assert "verifier" not in tables.repair_observation({NAME: never})
+
+
+def test_08_shows_no_row_twice_and_nothing_spoilt_as_zero(target: Callable[[Answer], None]) -> None:
+    target(honest)
+    items = benchmarks.get(NAME).load("test_seen")[:4]
+    done = loop.run(ask_model, items, updates=1)
+    measured = loop.rows(done, loop.at_equal_tokens(ask_model, done), [True] * 4, [None] * 4)
+    buckets = sorted({item.fields["bucket"] for item in items})
+    assert list(tables.repaired({NAME: measured})["bucket"]) == [*buckets, "all"]
+    unseen = [row | {"seen": at > 1} for at, row in enumerate(measured)]
+    assert list(tables.repaired({NAME: unseen})["bucket"]) == [*buckets, "seen", "unseen", "all"]
+    assert "spoilt 0.0 points" in tables.repair_observation({NAME: measured})

@@ -7,12 +7,14 @@ from the date before it. Dates are real ones of the Gregorian calendar, 1900 to 
 
 import calendar
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps import FINAL, Fault, Step
+from laif_helpers.graders.steps.long_way import work
 
 MONTHS = list(calendar.month_name)
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "a": 1}
@@ -41,11 +43,15 @@ class Relation:
         months = day.year * 12 + day.month - 1 + self.amount * (12 if self.unit == "year" else 1)
         return _in_range(date(months // 12, months % 12 + 1, day.day))
 
+    @property
+    def distance(self) -> str:
+        """``10 days after``."""
+        size = abs(self.amount)
+        return f"{size} {self.unit}{'s' * (size != 1)} {'after' if self.amount > 0 else 'before'}"
+
     def __str__(self) -> str:
         """``The exam is 10 days after the concert``."""
-        size = abs(self.amount)
-        when = "after" if self.amount > 0 else "before"
-        return f"{self.subject} is {size} {self.unit}{'s' * (size != 1)} {when} {self.anchor}"
+        return f"{self.subject} is {self.distance} {self.anchor}"
 
 
 def _in_range(day: date) -> date:
@@ -185,6 +191,102 @@ def _judge_option(item: Item, letter: str, text: str) -> Fault | None:
         return Fault("no_such_option", f"({match[1]})", f"there is no option ({match[1]})")
     reason = f"option ({match[1]}) is {item.options[match[1]]}, not the date of the step before"
     return None if match[1] == letter else Fault("final_answer", f"({match[1]})", reason)
+
+
+def working(item: Item, found: list[str]) -> Iterator[str]:
+    """Each step's date, counted the long way, beside the one that the line has, up to the first that differs; of the
+    final response, which option holds the last date: ``(1) 3 days after 01/30/1993: (30+3) 0+3=3 3+0=3 33, 01 has 31,
+    (33-31) 3-1=2 3-3=0 2, 02/02/1993 / 02/02/1993 yes``."""
+    for line, want in zip(found, solve(item), strict=False):
+        label, _, text = line.removeprefix("(").partition(") ")
+        if label == want.label == FINAL:
+            yield f"({FINAL}) {_options_compared(item, want.data, text)}"
+        match = _STEP.fullmatch(text)
+        if label != want.label or not match:
+            return
+        relation, start, reached = want.data
+        asked = f"({want.label}) {relation.distance} {write(start)}"
+        if " ".join(match[1].split()).lower() != str(relation).lower():
+            yield f"{asked} / {match[1]} no"
+            return
+        if not _same(match[2], start):
+            yield f"{asked} / {match[2]} no"
+            return
+        same = _same(match[3], reached)
+        yield f"{asked}: {counted(relation, start)}, {write(reached)} / {match[3]} {'yes' if same else 'no'}"
+        if not same:
+            return
+
+
+def _same(text: str, day: date) -> bool:
+    try:
+        return day_of(text) == day
+    except ValueError:
+        return False
+
+
+def _options_compared(item: Item, letter: str, text: str) -> str:
+    """Each option beside the last date, up to the one that holds it, and the one that was chosen."""
+    said = []
+    for each, option in item.options.items():
+        said.append(f"({each}) {option} / {item.options[letter]} {'yes' if each == letter else 'no'}")
+        if each == letter:
+            break
+    if chosen := _ANSWER.fullmatch(text):
+        said.append(f"({letter}) / ({chosen[1]}) {'yes' if chosen[1] == letter else 'no'}")
+    return ", ".join(said)
+
+
+def counted(relation: Relation, day: date) -> str:
+    """How the relation's date is counted from ``day`` with one-digit facts, and months by their lengths."""
+    amount, unit = abs(relation.amount), relation.unit
+    if unit == "year":
+        return _added(day.year, relation.amount)
+    if unit == "month":
+        return ", ".join(_counted(day.month, relation.amount, lambda at: ("a year", 12)))
+    parts = [f"{amount}*7={amount * 7}"] if unit == "week" else []
+    months = day.year * 12 + day.month - 1
+
+    def length(at: int) -> tuple[str, int]:
+        year, month = divmod(months + at, 12)
+        days = calendar.monthrange(year, month + 1)[1]
+        return f"{month + 1:02}{f'/{year}' if month == 1 else ''}", days
+
+    return ", ".join([*parts, *_counted(day.day, relation.amount * (7 if unit == "week" else 1), length)])
+
+
+def _counted(place: int, amount: int, length: Callable[[int], tuple[str, int]]) -> Iterator[str]:
+    """``place + amount`` where a period has a length: of period ``at`` (0: the one that is begun in) its name and how
+    many places it has."""
+    if amount >= 0:
+        yield _added(place, amount)
+        place, at = place + amount, 0
+        while True:
+            name, size = length(at)
+            yield f"{name} has {size}"
+            if place <= size:
+                return
+            yield _added(place, -size)
+            place, at = place - size, at + 1
+    elif place > -amount:
+        yield _added(place, amount)
+    else:
+        short, at = -amount - place, -1
+        yield _added(-amount, -place)
+        while True:
+            name, size = length(at)
+            yield f"{name} has {size}"
+            if short < size:
+                yield _added(size, -short)
+                return
+            yield _added(short, -size)
+            short, at = short - size, at - 1
+
+
+def _added(number: int, amount: int) -> str:
+    """``(30+3) 0+3=3 3+0=3 33``."""
+    by = work(number, "+" if amount >= 0 else "-", abs(amount))
+    return f"{by}{' ' * bool(by)}{number + amount}" if by else f"{number}{amount:+}={number + amount}"
 
 
 check = partial(steps.verify, read, solve, judge)
