@@ -15,7 +15,7 @@ feedback and repair, so that each token that is read is learned from as often as
 import argparse
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -102,7 +102,7 @@ fewer."""
 
 
 def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]) -> Iterator[list[Sample]]:
-    """The batches of block ``number``: samples of like length, at most ``tokens_a_step`` tokens with their padding."""
+    """The batches of block ``number``."""
     rng = random.Random(f"{settings.seed}-{number}")
     if settings.worked:
         drills = settings.drills * max(0.4, 1 - number / 80)
@@ -124,7 +124,7 @@ def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]
 
 
 def sized(block: list[Sample], rng: random.Random, tokens_a_step: int) -> list[list[Sample]]:
-    """The samples in batches of like length."""
+    """The samples in batches of like length, at most ``tokens_a_step`` tokens with their padding."""
     found: list[list[Sample]] = [[]]
     for sample in sorted(block, key=lambda sample: len(sample[0])):
         if found[-1] and (len(found[-1]) + 1) * len(sample[0]) > tokens_a_step:
@@ -132,6 +132,10 @@ def sized(block: list[Sample], rng: random.Random, tokens_a_step: int) -> list[l
         found[-1].append(sample)
     rng.shuffle(found)
     return found
+
+
+Drawing = Callable[[int], Iterator[list[Sample]]]
+"""Of the number of a block: its batches."""
 
 
 def weighted_loss(model: LlamaForCausalLM, *batch: torch.Tensor) -> torch.Tensor:
@@ -144,8 +148,11 @@ def weighted_loss(model: LlamaForCausalLM, *batch: torch.Tensor) -> torch.Tensor
     return (weights * losses).sum() / weights.sum()
 
 
-def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Path) -> dict[str, float]:
-    """Train. The state is kept after each hundred steps: a training that was stopped goes on from there."""
+def train(
+    model: LlamaForCausalLM, settings: Any, kept: Path, drawn: Drawing, frozen: torch.Tensor | None = None
+) -> dict[str, float]:
+    """Train on ``drawn``. The state is kept after each hundred steps: a training that was stopped goes on from there.
+    ``frozen``: rows of the embedding that stay as they are."""
     adam = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95),
                              weight_decay=settings.weight_decay, fused=True)  # fmt: skip
     done: dict[str, float] = {"step": 0, "block": 0, "tokens": 0, "samples": 0, "seconds": 0.0}
@@ -154,20 +161,20 @@ def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Pat
         model.load_state_dict(state["model"])
         adam.load_state_dict(state["adam"])
         done = state["done"]
-    forbidden, saved, words = held_out(), done["step"], word_rows(tokenizer)
+    saved = done["step"]
     began, before, losses = time.process_time(), done["seconds"], list[float]()
     model.train()
     while done["step"] < settings.steps:
-        for batch in batches(int(done["block"]), settings, tokenizer, forbidden):
+        for batch in drawn(int(done["block"])):
             left = (settings.steps - done["step"]) / (settings.decay * settings.steps)
             pace = min(1.0, (done["step"] + 1) / settings.warm_steps, max(0.01, left))
             adam.param_groups[0]["lr"] = settings.learning_rate * pace
-            ids, labels, weights = padded(batch, tokenizer.pad_token_id)
+            ids, labels, weights = padded(batch, model.config.pad_token_id)
             loss = weighted_loss(model, ids, labels, weights)
             losses.append(loss.item())
             loss.backward()
-            if settings.again:  # so the words' vectors stay apart
-                model.get_input_embeddings().weight.grad[words] = 0
+            if frozen is not None:
+                model.get_input_embeddings().weight.grad[frozen] = 0
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             adam.step()
             adam.zero_grad()
@@ -191,10 +198,10 @@ def save(state: dict[str, Any], path: Path) -> None:
     path.with_suffix(".part").replace(path)
 
 
-def measure(out: Path, limit: int = 160) -> dict[str, dict[str, float]]:
+def measure(out: Path, tasks: Sequence[str] = TASKS, limit: int = 160) -> dict[str, dict[str, float]]:
     """Self-repair of the fresh target on the test splits' seen buckets: first and last answer, contribution, harm."""
     scores = {}
-    for name in TASKS:
+    for name in tasks:
         items = [e for e in benchmarks.get(name).load("test") if e.fields["seen"]][:limit]
         done = loop.run(partial(models.generate, str(out)), items, updates=2, style="worked")
         for bucket in sorted({e.fields["bucket"] for e in items}):
@@ -266,7 +273,10 @@ def main() -> None:
     for settings, state in zip(ROUNDS, kept, strict=True):
         if settings.again and settings.spread != 1:
             spread(model, tokenizer, settings.spread)
-        done.append(train(model, tokenizer, settings, state))
+        # from the second round on without the words' vectors, so that they stay apart
+        frozen = word_rows(tokenizer) if settings.again else None
+        drawn = partial(batches, settings=settings, tokenizer=tokenizer, forbidden=held_out())
+        done.append(train(model, settings, state, drawn, frozen))
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(given.out)
     tokenizer.save_pretrained(given.out)

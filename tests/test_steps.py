@@ -365,10 +365,10 @@ def test_a_date_is_counted_through_the_months_and_each_option_is_held_against_it
     attempt += "(2) The date asked for is 1 day before today (03/01/1992), so it is 02/{}/1992.\n"
     attempt += "(Final response) So the answer is ({})."
     counted = "(1) 30 days after 01/31/1992: (31+30) 1+0=1 3+3=6 61, 01 has 31, (61-31) 1-1=0 6-3=3 30, "
-    counted += "02/1992 has 29, (30-29) 10-9=1 2-2=0 1, 03 has 31, 03/01/1992 / 03/01/1992 yes"
-    back = "(2) 1 day before 03/01/1992: 1-1=0, 02/1992 has 29, 29+0=29, 02/29/1992 / 02/"
-    chosen = "(Final response) (A) 02/29/1992 / 02/29/1992 yes, (A) / (C) no"
-    for day, last in (("28", [f"{back}28/1992 no"]), ("29", [f"{back}29/1992 yes", chosen])):
+    counted += "02/1992 has 29, (30-29) 10-9=1 2-2=0 1, 03 has 31, 03/01/1992: 03=03 01=01 1992=1992 yes"
+    back = "(2) 1 day before 03/01/1992: 1-1=0, 02/1992 has 29, 29+0=29, 02/29/1992: 02=02 29="
+    chosen = "(Final response) (A) 02=02 29=29 1992=1992 yes, (A)=(C) no"
+    for day, last in (("28", [f"{back}28 no"]), ("29", [f"{back}29 1992=1992 yes", chosen])):
         text = attempt.format(day, "C")
         verdict = check("date_understanding", question, text)
         assert steps.worked(dates, question, text, verdict).splitlines() == [counted, *last]

@@ -194,13 +194,13 @@ def _judge_option(item: Item, letter: str, text: str) -> Fault | None:
 
 
 def working(item: Item, found: list[str]) -> Iterator[str]:
-    """Each step's date, counted the long way, beside the one that the line has, up to the first that differs; of the
-    final response, which option holds the last date: ``(1) 3 days after 01/30/1993: (30+3) 0+3=3 3+0=3 33, 01 has 31,
-    (33-31) 3-1=2 3-3=0 2, 02/02/1993 / 02/02/1993 yes``."""
+    """Each step's date, counted the long way and held against the one that the line has, part by part, up to the first
+    that differs; of the final response, each option held against the last date: ``(1) 3 days after 01/30/1993: (30+3)
+    0+3=3 3+0=3 33, 01 has 31, (33-31) 3-1=2 3-3=0 2, 02/02/1993: 02=02 02=02 1993=1993 yes``."""
     for line, want in zip(found, solve(item), strict=False):
         label, _, text = line.removeprefix("(").partition(") ")
         if label == want.label == FINAL:
-            yield f"({FINAL}) {_options_compared(item, want.data, text)}"
+            yield f"({FINAL}) {options_compared(item, want.data, text)}"
         match = _STEP.fullmatch(text)
         if label != want.label or not match:
             return
@@ -209,31 +209,34 @@ def working(item: Item, found: list[str]) -> Iterator[str]:
         if " ".join(match[1].split()).lower() != str(relation).lower():
             yield f"{asked} / {match[1]} no"
             return
-        if not _same(match[2], start):
+        if compared(write(start), match[2]).endswith("no"):
             yield f"{asked} / {match[2]} no"
             return
-        same = _same(match[3], reached)
-        yield f"{asked}: {counted(relation, start)}, {write(reached)} / {match[3]} {'yes' if same else 'no'}"
-        if not same:
+        beside = compared(write(reached), match[3])
+        yield f"{asked}: {counted(relation, start)}, {write(reached)}: {beside}"
+        if beside.endswith("no"):
             return
 
 
-def _same(text: str, day: date) -> bool:
-    try:
-        return day_of(text) == day
-    except ValueError:
-        return False
+def compared(day: str, text: str) -> str:
+    """Month, day and year beside those of ``text``, up to the first that differs: ``02=02 28=27 no``."""
+    said = []
+    for right, written in zip(day.split("/"), text.split("/"), strict=True):
+        said.append(f"{right}={written.zfill(2)}")
+        if int(right) != int(written):
+            return f"{' '.join(said)} no"
+    return f"{' '.join(said)} yes"
 
 
-def _options_compared(item: Item, letter: str, text: str) -> str:
-    """Each option beside the last date, up to the one that holds it, and the one that was chosen."""
+def options_compared(item: Item, letter: str, text: str) -> str:
+    """Each option held against the last date, up to the one that is equal, and that one against the chosen one."""
     said = []
     for each, option in item.options.items():
-        said.append(f"({each}) {option} / {item.options[letter]} {'yes' if each == letter else 'no'}")
+        said.append(f"({each}) {compared(option, item.options[letter])}")
         if each == letter:
             break
     if chosen := _ANSWER.fullmatch(text):
-        said.append(f"({letter}) / ({chosen[1]}) {'yes' if chosen[1] == letter else 'no'}")
+        said.append(f"({letter})=({chosen[1]}) {'yes' if chosen[1] == letter else 'no'}")
     return ", ".join(said)
 
 
