@@ -1,5 +1,5 @@
-"""Train the target of the self-repair runs about dates: `python data/make_dates_nano.py` (an hour of one core; a
-training that was stopped goes on from its last hundred steps).
+"""Train the target of the self-repair runs about dates: `python data/make_dates_nano.py` (half an hour of one core;
+a training that was stopped goes on from its last hundred steps).
 
 It begins as `nano_tripost`, which does sums digit by digit, with a tokenizer for these texts. An answer to a question
 about dates has no room to count: a line names a relation and the date that it leads to. Feedback has: it counts the
