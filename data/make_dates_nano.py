@@ -20,11 +20,11 @@ import make_reasoning
 import torch
 import tripost_dates
 from make_tripost_nano import OUT as SUMS
-from make_tripost_nano import measure, sized, train
+from make_tripost_nano import measure, score_rows, train
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as token_models
 from transformers import AutoTokenizer, GenerationConfig, LlamaForCausalLM
-from tripost_conversations import Sample, encode
+from tripost_conversations import Sample, encode, sized
 from tripost_words import CONTEXT
 
 from laif_helpers.paths import ROOT
@@ -149,15 +149,11 @@ def main() -> None:
     model.save_pretrained(given.out)
     tokenizer.save_pretrained(given.out)
     scores, parameters = measure(given.out, [tripost_dates.NAME]), model.num_parameters()
-    table = [
-        f"| {key} | {s['n']} | {s['first']:.3f} | {s['low']:.3f}–{s['high']:.3f} | {s['last']:.3f} |"
-        for key, s in scores.items()
-    ]
     write_json(
         given.out / "scores.json",
         {"parameters": parameters, "settings": asdict(settings), "done": done, "scores": scores},
     )
-    filled = {"parameters": parameters, **asdict(settings), **done, "steps": done["step"], "table": "\n".join(table)}
+    filled = {"parameters": parameters, **asdict(settings), **done, "steps": done["step"], "table": score_rows(scores)}
     write_text(given.out / "README.md", CARD.format(**filled))
     kept.unlink()
 

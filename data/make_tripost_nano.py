@@ -25,7 +25,7 @@ import make_nano
 import torch
 import tripost_checks
 from transformers import GenerationConfig, LlamaForCausalLM
-from tripost_conversations import DRILLS, TASKS, Sample, draw, encode, held_out, padded
+from tripost_conversations import DRILLS, TASKS, Sample, draw, encode, held_out, padded, sized
 from tripost_words import CONTEXT, make_tokenizer, spread, warm_start, word_rows
 
 from laif_helpers import benchmarks, models
@@ -35,6 +35,8 @@ from laif_helpers.stats import wilson
 from laif_helpers.tripost import loop
 
 OUT = ROOT / "data" / "nano_tripost"
+Drawing = Callable[[int], Iterator[list[Sample]]]
+"""Of the number of a block: its batches."""
 BLOCK = 128
 """Conversations that are drawn, tokenized and sorted by length together."""
 
@@ -121,21 +123,6 @@ def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]
         for _ in range(BLOCK)
     ]
     yield from sized(encode(drawn, tokenizer), rng, settings.tokens_a_step)
-
-
-def sized(block: list[Sample], rng: random.Random, tokens_a_step: int) -> list[list[Sample]]:
-    """The samples in batches of like length, at most ``tokens_a_step`` tokens with their padding."""
-    found: list[list[Sample]] = [[]]
-    for sample in sorted(block, key=lambda sample: len(sample[0])):
-        if found[-1] and (len(found[-1]) + 1) * len(sample[0]) > tokens_a_step:
-            found.append([])
-        found[-1].append(sample)
-    rng.shuffle(found)
-    return found
-
-
-Drawing = Callable[[int], Iterator[list[Sample]]]
-"""Of the number of a block: its batches."""
 
 
 def weighted_loss(model: LlamaForCausalLM, *batch: torch.Tensor) -> torch.Tensor:
@@ -273,8 +260,7 @@ def main() -> None:
     for settings, state in zip(ROUNDS, kept, strict=True):
         if settings.again and settings.spread != 1:
             spread(model, tokenizer, settings.spread)
-        # from the second round on without the words' vectors, so that they stay apart
-        frozen = word_rows(tokenizer) if settings.again else None
+        frozen = word_rows(tokenizer) if settings.again else None  # the words' vectors, so that they stay apart
         drawn = partial(batches, settings=settings, tokenizer=tokenizer, forbidden=held_out())
         done.append(train(model, settings, state, drawn, frozen))
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
@@ -292,10 +278,13 @@ def write_card(out: Path, parameters: int, done: list[dict[str, float]], scores:
     for number, (of, d) in enumerate(zip(ROUNDS, done, strict=True), start=1):
         numbers = " | ".join(f"{d[key]:,.0f}" for key in ("step", "tokens", "samples"))
         rounds.append(f"| {number} | {numbers} | {of.learning_rate:g} | {of.seed} | {d['seconds']:,.0f} |")
-    rows = [f"| {k} | {s['n']} | {s['first']:.3f} | {s['low']:.3f}–{s['high']:.3f} | {s['last']:.3f} |"
-            for k, s in scores.items()]  # fmt: skip
     filled = {"parameters": parameters, "rounds": "\n".join(rounds)}
-    write_text(out / "README.md", CARD.format(**filled, table="\n".join(rows)))
+    write_text(out / "README.md", CARD.format(**filled, table=score_rows(scores)))
+
+
+def score_rows(scores: dict[str, dict[str, float]]) -> str:
+    return "\n".join(f"| {k} | {s['n']} | {s['first']:.3f} | {s['low']:.3f}–{s['high']:.3f} | {s['last']:.3f} |"
+                     for k, s in scores.items())  # fmt: skip
 
 
 if __name__ == "__main__":

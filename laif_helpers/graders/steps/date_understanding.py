@@ -7,14 +7,14 @@ from the date before it. Dates are real ones of the Gregorian calendar, 1900 to 
 
 import calendar
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps import FINAL, Fault, Step
-from laif_helpers.graders.steps.long_way import work
+from laif_helpers.graders.steps.long_way import added, through
 
 MONTHS = list(calendar.month_name)
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "a": 1}
@@ -244,9 +244,9 @@ def counted(relation: Relation, day: date) -> str:
     """How the relation's date is counted from ``day`` with one-digit facts, and months by their lengths."""
     amount, unit = abs(relation.amount), relation.unit
     if unit == "year":
-        return _added(day.year, relation.amount)
+        return added(day.year, relation.amount)
     if unit == "month":
-        return ", ".join(_counted(day.month, relation.amount, lambda at: ("a year", 12)))
+        return ", ".join(through(day.month, relation.amount, lambda at: ("a year", 12)))
     parts = [f"{amount}*7={amount * 7}"] if unit == "week" else []
     months = day.year * 12 + day.month - 1
 
@@ -255,41 +255,7 @@ def counted(relation: Relation, day: date) -> str:
         days = calendar.monthrange(year, month + 1)[1]
         return f"{month + 1:02}{f'/{year}' if month == 1 else ''}", days
 
-    return ", ".join([*parts, *_counted(day.day, relation.amount * (7 if unit == "week" else 1), length)])
-
-
-def _counted(place: int, amount: int, length: Callable[[int], tuple[str, int]]) -> Iterator[str]:
-    """``place + amount`` where a period has a length: of period ``at`` (0: the one that is begun in) its name and how
-    many places it has."""
-    if amount >= 0:
-        yield _added(place, amount)
-        place, at = place + amount, 0
-        while True:
-            name, size = length(at)
-            yield f"{name} has {size}"
-            if place <= size:
-                return
-            yield _added(place, -size)
-            place, at = place - size, at + 1
-    elif place > -amount:
-        yield _added(place, amount)
-    else:
-        short, at = -amount - place, -1
-        yield _added(-amount, -place)
-        while True:
-            name, size = length(at)
-            yield f"{name} has {size}"
-            if short < size:
-                yield _added(size, -short)
-                return
-            yield _added(short, -size)
-            short, at = short - size, at - 1
-
-
-def _added(number: int, amount: int) -> str:
-    """``(30+3) 0+3=3 3+0=3 33``."""
-    by = work(number, "+" if amount >= 0 else "-", abs(amount))
-    return f"{by}{' ' * bool(by)}{number + amount}" if by else f"{number}{amount:+}={number + amount}"
+    return ", ".join([*parts, *through(day.day, relation.amount * (7 if unit == "week" else 1), length)])
 
 
 check = partial(steps.verify, read, solve, judge)
