@@ -36,10 +36,12 @@ help:
 run: $(VENV)/.base
 	$(BIN)/laif run $(RECIPE)
 
-# the target is made once, unless it came with the repository; a training that was stopped goes on
+# sums, then dates; a target is made once, unless it came with the repository; a training that was stopped goes on
 run-tripost: $(VENV)/.base
 	test -f data/nano_tripost/scores.json || $(BIN)/python data/make_tripost_nano.py
+	test -f data/nano_dates/scores.json || $(BIN)/python data/make_dates_nano.py
 	$(BIN)/laif run papermill_runs/tripost.yaml
+	$(BIN)/laif run papermill_runs/tripost_dates.yaml
 
 # The tracked notebooks carry no outputs, so people work on a copy: lab/, which git ignores. A notebook that changed in
 # notebooks/ since is copied again; what it replaces stays beside it as NAME.ipynb.~1~.

@@ -92,14 +92,14 @@ _COUNT_WORDS = ("one", "two", "three", "four", "five", "six")
 def draw_dates(rng: random.Random, cell: str) -> str:
     """A question of as many steps as the cell says, which the solver can answer."""
     while True:
-        question = _date_question(rng, int(cell))
+        question = date_question(rng, int(cell))
         try:
             return f"{question}\nOptions:\n{_date_options(rng, question)}"
         except ValueError:  # a month without that day
             continue
 
 
-def _date_question(rng: random.Random, size: int) -> str:
+def date_question(rng: random.Random, size: int) -> str:
     subjects = [*rng.sample(EVENTS, size - 1), "today"]
     day = date(1950, 1, 1) + timedelta(days=rng.randrange(365 * 100))
     sentences = [_date_given(rng, subjects[0], day)]

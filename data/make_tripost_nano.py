@@ -15,7 +15,7 @@ feedback and repair, so that each token that is read is learned from as often as
 import argparse
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ import make_nano
 import torch
 import tripost_checks
 from transformers import GenerationConfig, LlamaForCausalLM
-from tripost_conversations import DRILLS, TASKS, Sample, draw, encode, held_out, padded
+from tripost_conversations import DRILLS, TASKS, Sample, draw, encode, held_out, padded, sized
 from tripost_words import CONTEXT, make_tokenizer, spread, warm_start, word_rows
 
 from laif_helpers import benchmarks, models
@@ -35,6 +35,8 @@ from laif_helpers.stats import wilson
 from laif_helpers.tripost import loop
 
 OUT = ROOT / "data" / "nano_tripost"
+Drawing = Callable[[int], Iterator[list[Sample]]]
+"""Of the number of a block: its batches."""
 BLOCK = 128
 """Conversations that are drawn, tokenized and sorted by length together."""
 
@@ -102,7 +104,7 @@ fewer."""
 
 
 def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]) -> Iterator[list[Sample]]:
-    """The batches of block ``number``: samples of like length, at most ``tokens_a_step`` tokens with their padding."""
+    """The batches of block ``number``."""
     rng = random.Random(f"{settings.seed}-{number}")
     if settings.worked:
         drills = settings.drills * max(0.4, 1 - number / 80)
@@ -123,17 +125,6 @@ def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]
     yield from sized(encode(drawn, tokenizer), rng, settings.tokens_a_step)
 
 
-def sized(block: list[Sample], rng: random.Random, tokens_a_step: int) -> list[list[Sample]]:
-    """The samples in batches of like length."""
-    found: list[list[Sample]] = [[]]
-    for sample in sorted(block, key=lambda sample: len(sample[0])):
-        if found[-1] and (len(found[-1]) + 1) * len(sample[0]) > tokens_a_step:
-            found.append([])
-        found[-1].append(sample)
-    rng.shuffle(found)
-    return found
-
-
 def weighted_loss(model: LlamaForCausalLM, *batch: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of the answers' tokens by their weights, in nats; see ``make_nano.answer_loss``."""
     ids, labels, weights = batch
@@ -144,8 +135,11 @@ def weighted_loss(model: LlamaForCausalLM, *batch: torch.Tensor) -> torch.Tensor
     return (weights * losses).sum() / weights.sum()
 
 
-def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Path) -> dict[str, float]:
-    """Train. The state is kept after each hundred steps: a training that was stopped goes on from there."""
+def train(
+    model: LlamaForCausalLM, settings: Any, kept: Path, drawn: Drawing, frozen: torch.Tensor | None = None
+) -> dict[str, float]:
+    """Train on ``drawn``. The state is kept after each hundred steps: a training that was stopped goes on from there.
+    ``frozen``: rows of the embedding that stay as they are."""
     adam = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95),
                              weight_decay=settings.weight_decay, fused=True)  # fmt: skip
     done: dict[str, float] = {"step": 0, "block": 0, "tokens": 0, "samples": 0, "seconds": 0.0}
@@ -154,20 +148,20 @@ def train(model: LlamaForCausalLM, tokenizer: Any, settings: Settings, kept: Pat
         model.load_state_dict(state["model"])
         adam.load_state_dict(state["adam"])
         done = state["done"]
-    forbidden, saved, words = held_out(), done["step"], word_rows(tokenizer)
+    saved = done["step"]
     began, before, losses = time.process_time(), done["seconds"], list[float]()
     model.train()
     while done["step"] < settings.steps:
-        for batch in batches(int(done["block"]), settings, tokenizer, forbidden):
+        for batch in drawn(int(done["block"])):
             left = (settings.steps - done["step"]) / (settings.decay * settings.steps)
             pace = min(1.0, (done["step"] + 1) / settings.warm_steps, max(0.01, left))
             adam.param_groups[0]["lr"] = settings.learning_rate * pace
-            ids, labels, weights = padded(batch, tokenizer.pad_token_id)
+            ids, labels, weights = padded(batch, model.config.pad_token_id)
             loss = weighted_loss(model, ids, labels, weights)
             losses.append(loss.item())
             loss.backward()
-            if settings.again:  # so the words' vectors stay apart
-                model.get_input_embeddings().weight.grad[words] = 0
+            if frozen is not None:
+                model.get_input_embeddings().weight.grad[frozen] = 0
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             adam.step()
             adam.zero_grad()
@@ -191,10 +185,10 @@ def save(state: dict[str, Any], path: Path) -> None:
     path.with_suffix(".part").replace(path)
 
 
-def measure(out: Path, limit: int = 160) -> dict[str, dict[str, float]]:
+def measure(out: Path, tasks: Sequence[str] = TASKS, limit: int = 160) -> dict[str, dict[str, float]]:
     """Self-repair of the fresh target on the test splits' seen buckets: first and last answer, contribution, harm."""
     scores = {}
-    for name in TASKS:
+    for name in tasks:
         items = [e for e in benchmarks.get(name).load("test") if e.fields["seen"]][:limit]
         done = loop.run(partial(models.generate, str(out)), items, updates=2, style="worked")
         for bucket in sorted({e.fields["bucket"] for e in items}):
@@ -266,7 +260,9 @@ def main() -> None:
     for settings, state in zip(ROUNDS, kept, strict=True):
         if settings.again and settings.spread != 1:
             spread(model, tokenizer, settings.spread)
-        done.append(train(model, tokenizer, settings, state))
+        frozen = word_rows(tokenizer) if settings.again else None  # the words' vectors, so that they stay apart
+        drawn = partial(batches, settings=settings, tokenizer=tokenizer, forbidden=held_out())
+        done.append(train(model, settings, state, drawn, frozen))
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(given.out)
     tokenizer.save_pretrained(given.out)
@@ -282,10 +278,13 @@ def write_card(out: Path, parameters: int, done: list[dict[str, float]], scores:
     for number, (of, d) in enumerate(zip(ROUNDS, done, strict=True), start=1):
         numbers = " | ".join(f"{d[key]:,.0f}" for key in ("step", "tokens", "samples"))
         rounds.append(f"| {number} | {numbers} | {of.learning_rate:g} | {of.seed} | {d['seconds']:,.0f} |")
-    rows = [f"| {k} | {s['n']} | {s['first']:.3f} | {s['low']:.3f}–{s['high']:.3f} | {s['last']:.3f} |"
-            for k, s in scores.items()]  # fmt: skip
     filled = {"parameters": parameters, "rounds": "\n".join(rounds)}
-    write_text(out / "README.md", CARD.format(**filled, table="\n".join(rows)))
+    write_text(out / "README.md", CARD.format(**filled, table=score_rows(scores)))
+
+
+def score_rows(scores: dict[str, dict[str, float]]) -> str:
+    return "\n".join(f"| {k} | {s['n']} | {s['first']:.3f} | {s['low']:.3f}–{s['high']:.3f} | {s['last']:.3f} |"
+                     for k, s in scores.items())  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -145,6 +145,17 @@ def encode(drawn: list[Drawn], tokenizer: Any, weigh: Weigh | None = None) -> li
     return samples
 
 
+def sized(block: list[Sample], rng: random.Random, tokens_a_step: int) -> list[list[Sample]]:
+    """The samples in batches of like length, at most ``tokens_a_step`` tokens with their padding."""
+    found: list[list[Sample]] = [[]]
+    for sample in sorted(block, key=lambda sample: len(sample[0])):
+        if found[-1] and (len(found[-1]) + 1) * len(sample[0]) > tokens_a_step:
+            found.append([])
+        found[-1].append(sample)
+    rng.shuffle(found)
+    return found
+
+
 def padded(batch: list[Sample], pad: int) -> tuple[torch.Tensor, ...]:
     """Ids, labels and weights of a batch, (rows, longest) each."""
     longest = max(len(ids) for ids, *_ in batch)

@@ -19,7 +19,7 @@ GALLERY: dict[str, dict[str, tuple[str, int] | None]] = {
         "05_train_deepspeed": ("lec", 1),
         "06_compare": None,
     },
-    "tripost": {"07_tripost": ("tripost", 1), "08_repair": ("tripost", 1)},
+    "tripost_dates": {"07_tripost": ("tripost", 1), "08_repair": ("tripost", 1)},
     "league_gallery": {"09_self_training": ("rft", 1), "10_distil": ("opd_contrast", 1)},
 }
 """Whose executed copy is shown, by run; 06 belongs to no arm."""

@@ -1,7 +1,7 @@
 """Put a finished run's tables and figures into the pages: ``python docs/refresh.py quickstart|practice_seeds|…``.
 
 Nothing in the tables of README and ``docs/results.md`` is typed by hand: this copies what the run wrote.
-``quickstart``, ``tripost`` and ``league_gallery`` (``league_practice.yaml`` under that name, arms rft and
+``quickstart``, ``tripost_dates`` and ``league_gallery`` (``league_practice.yaml`` under that name, arms rft and
 opd_contrast, one seed) write ``docs/gallery/``: one executed copy of each notebook, small enough to be read on a page
 of the repository. ``league`` writes ``docs/league.md`` with its figures, of the runs named in ``LEAGUE`` that are
 there; their tables are kept as CSV in ``docs/league/``, and a run that is not there is shown from them.
@@ -212,7 +212,13 @@ def _number(value: Any) -> str:
     return "–" if pd.isna(value) else f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.1f}"
 
 
-REPAIRED = {"nano_sums": "nano", "smollm2_sums": "smollm2", "smollm2_words": "smollm2", "nano": "nano before"}
+REPAIRED = {
+    "nano_sums": "nano",
+    "nano_dates": "nano_dates",
+    "smollm2_sums": "smollm2",
+    "smollm2_words": "smollm2",
+    "nano": "nano before",
+}
 """Tables in ``docs/tripost/`` and their targets; ``nano before``: four of its six rounds, feedback a verdict alone."""
 
 
@@ -222,7 +228,10 @@ def tripost() -> dict[str, str]:
     head = [f"| {' | '.join(columns)} | over fine_tuning | over the vote |", "|---" * 13 + "|"]
     lines = {name: list(_repaired(name)) for name in REPAIRED}
     whole = [line for rows in lines.values() for line in rows]
-    return {"tripost_seeds": "\n".join(head + whole), "tripost_sums": "\n".join(head + lines["nano_sums"])}
+    return {
+        "tripost_seeds": "\n".join(head + whole),
+        "tripost_small": "\n".join(head + lines["nano_sums"] + lines["nano_dates"]),
+    }
 
 
 def _repaired(name: str) -> Iterator[str]:

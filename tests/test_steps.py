@@ -5,6 +5,7 @@ import importlib
 import random
 import re
 from collections import Counter
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -356,7 +357,42 @@ def test_a_worked_check_goes_as_far_as_the_first_wrong_step_and_stands_before_th
     assert found == '(2) "hawk" yes, "range" no'
 
 
-@pytest.mark.parametrize("name", ["multistep_arithmetic", "word_sorting"])
+def test_a_date_is_counted_through_the_months_and_each_option_is_held_against_it() -> None:
+    dates = steps.task("date_understanding")
+    question = "The exam was on January 31, 1992. Today is 30 days after the exam. What is the date yesterday in "
+    question += "MM/DD/YYYY?\nOptions:\n(A) 02/29/1992\n(B) 02/28/1992\n(C) 03/01/1992"
+    attempt = "(1) Today is 30 days after the exam (01/31/1992), so it is 03/01/1992.\n"
+    attempt += "(2) The date asked for is 1 day before today (03/01/1992), so it is 02/{}/1992.\n"
+    attempt += "(Final response) So the answer is ({})."
+    counted = "(1) 30 days after 01/31/1992: (31+30) 1+0=1 3+3=6 61, 01 has 31, (61-31) 1-1=0 6-3=3 30, "
+    counted += "02/1992 has 29, (30-29) 10-9=1 2-2=0 1, 03 has 31, 03/01/1992: 03=03 01=01 1992=1992 yes"
+    back = "(2) 1 day before 03/01/1992: 1-1=0, 02/1992 has 29, 29+0=29, 02/29/1992: 02=02 29="
+    chosen = "(Final response) (A) 02=02 29=29 1992=1992 yes, (A)=(C) no"
+    for day, last in (("28", [f"{back}28 no"]), ("29", [f"{back}29 1992=1992 yes", chosen])):
+        text = attempt.format(day, "C")
+        verdict = check("date_understanding", question, text)
+        assert steps.worked(dates, question, text, verdict).splitlines() == [counted, *last]
+
+
+@pytest.mark.slow
+def test_a_counted_date_is_the_calendars() -> None:
+    rng, dates = random.Random(5), steps.task("date_understanding")
+    for _ in range(3000):
+        day = date(1950, 1, 1) + timedelta(days=rng.randrange(36500))
+        unit, most = rng.choice([("day", 400), ("week", 60), ("month", 30), ("year", 40)])
+        relation = dates.Relation("Today", rng.choice((1, -1)) * rng.randint(1, most), unit, "the exam")
+        try:
+            reached = relation.apply(day)
+        except ValueError:
+            continue
+        said = dates.counted(relation, day)
+        facts = re.findall(r"(?<![(\d])(\d+(?:[-+*]\d+)+)=(\d+)", said)
+        assert all(arithmetic.worth(arithmetic.parse(sum)) == int(value) for sum, value in facts), said
+        last = int(re.findall(r"\d+", re.sub(r", (?:[\d/]+|a year) has \d+$", "", said))[-1])
+        assert last == {"year": reached.year, "month": reached.month}.get(unit, reached.day), (said, reached)
+
+
+@pytest.mark.parametrize("name", ["multistep_arithmetic", "word_sorting", "date_understanding"])
 def test_a_worked_check_says_no_where_the_verdict_does_and_is_read_back(name: str) -> None:
     module, found = steps.task(name), Counter[bool]()
     for example in benchmarks.get(name).load("test")[:12]:

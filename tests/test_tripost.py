@@ -5,6 +5,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -415,7 +416,7 @@ def test_turns_alternate_and_end_with_the_user() -> None:
     assert [turn["role"] for turn in turns] == ["user", "assistant"] * 3 + ["user"]
 
 
-@pytest.mark.parametrize("name", ["tripost", "tripost_smollm2", "tripost_llama"])
+@pytest.mark.parametrize("name", ["tripost", "tripost_dates", "tripost_smollm2", "tripost_llama"])
 def test_the_recipes_plan_attempts_training_answers_and_repair_in_this_order(name: str) -> None:
     planned = plan.make(ROOT / "papermill_runs" / f"{name}.yaml")
     stages = [stage.key.removeprefix("seed0/") for stage in planned.stages]
@@ -552,3 +553,32 @@ def test_the_observation_of_08_tells_which_half_fails(target: Callable[[Answer],
     assert "100 % of wrong answers are mended" in tables.repair_observation({NAME: measured})
     never = [row | {"repaired_if_told": None} for row in measured]
     assert "verifier" not in tables.repair_observation({NAME: never})
+
+
+def test_08_shows_no_row_twice_and_nothing_spoilt_as_zero(target: Callable[[Answer], None]) -> None:
+    target(honest)
+    items = benchmarks.get(NAME).load("test_seen")[:4]
+    done = loop.run(ask_model, items, updates=1)
+    measured = loop.rows(done, loop.at_equal_tokens(ask_model, done), [True] * 4, [None] * 4)
+    buckets = sorted({item.fields["bucket"] for item in items})
+    assert list(tables.repaired({NAME: measured})["bucket"]) == [*buckets, "all"]
+    unseen = [row | {"seen": at > 1} for at, row in enumerate(measured)]
+    assert list(tables.repaired({NAME: unseen})["bucket"]) == [*buckets, "seen", "unseen", "all"]
+    assert "spoilt 0.0 points" in tables.repair_observation({NAME: measured})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "name", "bucket", "n"),
+    [("nano_tripost", "multistep_arithmetic", "l3-4d2", 9), ("nano_dates", "date_understanding", "1-2", 20)],
+)
+def test_the_small_targets_know_the_form_of_feedback_and_mend_more_than_they_break(
+    target: str, name: str, bucket: str, n: int
+) -> None:
+    items = [item for item in benchmarks.get(name).load("test_seen") if item.fields["bucket"] == bucket][:n]
+    done = loop.run(partial(models.generate, f"data/{target}"), items, updates=1, style="worked")
+    grade = benchmarks.get(name).grade
+    right = [[grade(item, text).correct for text in each.answers] for item, each in zip(items, done, strict=True)]
+    mended, broken = (sum((each[0], each[-1]) == of for each in right) for of in ((False, True), (True, False)))
+    unreadable = sum(each.stopped == "feedback unreadable" for each in done)
+    assert mended > 1 + broken and unreadable <= 2, (mended, broken, unreadable)

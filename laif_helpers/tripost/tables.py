@@ -131,11 +131,12 @@ def observation(p: StageParameters, found: Sequence[Trajectory], rows: Sequence[
 
 
 def repaired(rows: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
-    """Self-repair of each benchmark by bucket; shares in per cent."""
+    """Self-repair of each benchmark by bucket; shares in per cent. ``seen`` stands there if it is not ``all``."""
     lines = [
         {"benchmark": name, "bucket": bucket, **repair.summary(group)}
         for name, here in rows.items()
         for bucket, group in repair.groups(here)
+        if bucket not in ("seen", "unseen") or len(group) < len(here)
     ]
     table = pd.DataFrame(lines, columns=["benchmark", *SHOWN])
     shares = [column for column in SHOWN if column not in ("bucket", "n", "tokens")]
@@ -151,7 +152,7 @@ def repair_observation(rows: dict[str, list[dict[str, Any]]]) -> str:
         sentences.append(
             f"{name}: of {of['n']} questions {100 * of['accuracy_first']:.1f} % right at first, "
             f"{100 * of['accuracy_last']:.1f} % at last (repaired +{100 * of['contribution']:.1f}, spoilt "
-            f"−{100 * of['harm']:.1f} points; difference, 95 %: {low:+z.1f} to {high:+z.1f}); "
+            f"{-100 * of['harm']:z.1f} points; difference, 95 %: {low:+z.1f} to {high:+z.1f}); "
             f"{100 * of['majority']:.1f} % by a vote of {of['k']} at about the same tokens."
         )
         if (told := of["repaired_if_told"]) is not None:

@@ -7,12 +7,14 @@ from the date before it. Dates are real ones of the Gregorian calendar, 1900 to 
 
 import calendar
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps import FINAL, Fault, Step
+from laif_helpers.graders.steps.long_way import added, through
 
 MONTHS = list(calendar.month_name)
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "a": 1}
@@ -41,11 +43,15 @@ class Relation:
         months = day.year * 12 + day.month - 1 + self.amount * (12 if self.unit == "year" else 1)
         return _in_range(date(months // 12, months % 12 + 1, day.day))
 
+    @property
+    def distance(self) -> str:
+        """``10 days after``."""
+        size = abs(self.amount)
+        return f"{size} {self.unit}{'s' * (size != 1)} {'after' if self.amount > 0 else 'before'}"
+
     def __str__(self) -> str:
         """``The exam is 10 days after the concert``."""
-        size = abs(self.amount)
-        when = "after" if self.amount > 0 else "before"
-        return f"{self.subject} is {size} {self.unit}{'s' * (size != 1)} {when} {self.anchor}"
+        return f"{self.subject} is {self.distance} {self.anchor}"
 
 
 def _in_range(day: date) -> date:
@@ -185,6 +191,71 @@ def _judge_option(item: Item, letter: str, text: str) -> Fault | None:
         return Fault("no_such_option", f"({match[1]})", f"there is no option ({match[1]})")
     reason = f"option ({match[1]}) is {item.options[match[1]]}, not the date of the step before"
     return None if match[1] == letter else Fault("final_answer", f"({match[1]})", reason)
+
+
+def working(item: Item, found: list[str]) -> Iterator[str]:
+    """Each step's date, counted the long way and held against the one that the line has, part by part, up to the first
+    that differs; of the final response, each option held against the last date: ``(1) 3 days after 01/30/1993: (30+3)
+    0+3=3 3+0=3 33, 01 has 31, (33-31) 3-1=2 3-3=0 2, 02/02/1993: 02=02 02=02 1993=1993 yes``."""
+    for line, want in zip(found, solve(item), strict=False):
+        label, _, text = line.removeprefix("(").partition(") ")
+        if label == want.label == FINAL:
+            yield f"({FINAL}) {options_compared(item, want.data, text)}"
+        match = _STEP.fullmatch(text)
+        if label != want.label or not match:
+            return
+        relation, start, reached = want.data
+        asked = f"({want.label}) {relation.distance} {write(start)}"
+        if " ".join(match[1].split()).lower() != str(relation).lower():
+            yield f"{asked} / {match[1]} no"
+            return
+        if compared(write(start), match[2]).endswith("no"):
+            yield f"{asked} / {match[2]} no"
+            return
+        beside = compared(write(reached), match[3])
+        yield f"{asked}: {counted(relation, start)}, {write(reached)}: {beside}"
+        if beside.endswith("no"):
+            return
+
+
+def compared(day: str, text: str) -> str:
+    """Month, day and year beside those of ``text``, up to the first that differs: ``02=02 28=27 no``."""
+    said = []
+    for right, written in zip(day.split("/"), text.split("/"), strict=True):
+        said.append(f"{right}={written.zfill(2)}")
+        if int(right) != int(written):
+            return f"{' '.join(said)} no"
+    return f"{' '.join(said)} yes"
+
+
+def options_compared(item: Item, letter: str, text: str) -> str:
+    """Each option held against the last date, up to the one that is equal, and that one against the chosen one."""
+    said = []
+    for each, option in item.options.items():
+        said.append(f"({each}) {compared(option, item.options[letter])}")
+        if each == letter:
+            break
+    if chosen := _ANSWER.fullmatch(text):
+        said.append(f"({letter})=({chosen[1]}) {'yes' if chosen[1] == letter else 'no'}")
+    return ", ".join(said)
+
+
+def counted(relation: Relation, day: date) -> str:
+    """How the relation's date is counted from ``day`` with one-digit facts, and months by their lengths."""
+    amount, unit = abs(relation.amount), relation.unit
+    if unit == "year":
+        return added(day.year, relation.amount)
+    if unit == "month":
+        return ", ".join(through(day.month, relation.amount, lambda at: ("a year", 12)))
+    parts = [f"{amount}*7={amount * 7}"] if unit == "week" else []
+    months = day.year * 12 + day.month - 1
+
+    def length(at: int) -> tuple[str, int]:
+        year, month = divmod(months + at, 12)
+        days = calendar.monthrange(year, month + 1)[1]
+        return f"{month + 1:02}{f'/{year}' if month == 1 else ''}", days
+
+    return ", ".join([*parts, *through(day.day, relation.amount * (7 if unit == "week" else 1), length)])
 
 
 check = partial(steps.verify, read, solve, judge)

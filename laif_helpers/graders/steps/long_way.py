@@ -3,6 +3,7 @@
 A check by the long way finds slips that a second look at the short way repeats: ``120 + 22`` is ``0+2=2 2+2=4 1+0=1``.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -106,3 +107,37 @@ def _product(large: int, small: int) -> str:
             parts.append(_sum(total, value) + ("" if last else f" {total + value}"))
         total += value
     return ", ".join(parts)
+
+
+def through(place: int, amount: int, length: Callable[[int], tuple[str, int]]) -> Iterator[str]:
+    """``place + amount`` where a period has a length: of period ``at`` (0: the one that is begun in) its name and how
+    many places it has."""
+    if amount >= 0:
+        yield added(place, amount)
+        place, at = place + amount, 0
+        while True:
+            name, size = length(at)
+            yield f"{name} has {size}"
+            if place <= size:
+                return
+            yield added(place, -size)
+            place, at = place - size, at + 1
+    elif place > -amount:
+        yield added(place, amount)
+    else:
+        short, at = -amount - place, -1
+        yield added(-amount, -place)
+        while True:
+            name, size = length(at)
+            yield f"{name} has {size}"
+            if short < size:
+                yield added(size, -short)
+                return
+            yield added(short, -size)
+            short, at = short - size, at - 1
+
+
+def added(number: int, amount: int) -> str:
+    """``(30+3) 0+3=3 3+0=3 33``."""
+    by = work(number, "+" if amount >= 0 else "-", abs(amount))
+    return f"{by}{' ' * bool(by)}{number + amount}" if by else f"{number}{amount:+}={number + amount}"
