@@ -12,11 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from safetensors.torch import load_file, save_file
 
-from laif_helpers import arms, benchmarks, figures, models, recipe
+from laif_helpers import arms, benchmarks, figures, models, recipe, stats
 from laif_helpers.paths import ROOT, IterationDir, RunDir, resolve
 from laif_helpers.records import read_json, rows_of
 
@@ -64,7 +65,14 @@ def untouched(run: RunDir) -> dict[str, float]:
     return {column: sum(found) / len(found) for column, found in marks.items()}
 
 
+def interval(shares: pd.Series, n: int) -> np.ndarray:
+    """(2, shares): how far the 95 % interval over ``n`` items reaches below and above each share."""
+    ends = [stats.wilson(round(share * n), n) for share in shares]
+    return np.array([(share - low, high - share) for share, (low, high) in zip(shares, ends, strict=True)]).T
+
+
 def draw(table: pd.DataFrame) -> None:
+    counts = {column: len(benchmarks.get(name).load("test")) for column, name in SPLITS.items()}
     with figures.canvas(figsize=(figures.COLUMN, 3.2)) as (figure, axes):
         for arm, part in table[table["share"] > 0].groupby("arm", sort=False):
             colour, marker, line = arms.row(arm).look
@@ -72,19 +80,20 @@ def draw(table: pd.DataFrame) -> None:
             means = pd.concat(
                 [start.to_frame().T.assign(share=0.0), part.groupby("share")[list(SPLITS)].mean().reset_index()]
             )
-            axes[0, 0].plot(
-                100 * means["learned"], 100 * means["kept"], color=colour, marker=marker, ls=line, label=arm
-            )
+            x, y = ((100 * means[column], 100 * interval(means[column], counts[column])) for column in SPLITS)
+            style = {"color": colour, "marker": marker, "ls": line, "elinewidth": 0.5}
+            axes[0, 0].errorbar(x[0], y[0], xerr=x[1], yerr=y[1], label=arm, **style)
             for row in means.itertuples():
                 where = (100 * row.learned, 100 * row.kept)
                 text = f"{row.share:g}" if row.share else "before"
                 axes[0, 0].annotate(text, where, fontsize=6, xytext=(5, 2), textcoords="offset points")
-        axes[0, 0].set(xlabel="practice: right answers, %", ylabel="practice_plus: right answers, %")
+        x_label, y_label = (f"{name}: right answers, % (N = {counts[column]:,})" for column, name in SPLITS.items())
+        axes[0, 0].set(xlabel=x_label, ylabel=y_label)
         axes[0, 0].legend()
         seeds = table["seed"].nunique()
-        axes[0, 0].set_title(
-            f"Share of the way from before to after training, {seeds} seed{'s' * (seeds > 1)}", fontsize=8
-        )
+        seeds = f"{seeds} seed{'s' * (seeds > 1)}"
+        title = f"Share of the way from before to after training, {seeds}\n95 % intervals over items"
+        axes[0, 0].set_title(title, fontsize=8)
     figure.savefig(ROOT / "figures" / "forgetting_curve.png", dpi=200, bbox_inches="tight")
 
 

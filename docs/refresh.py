@@ -226,16 +226,16 @@ def tripost() -> dict[str, str]:
     """First and last answers in the seen buckets, of the tables that ``bench/tripost_seeds.py`` wrote."""
     columns = ("target", "task", "arm", "turn", "seeds", "N", "first", "last", "mended", "broken", "vote")
     head = [f"| {' | '.join(columns)} | over fine_tuning | over the vote |", "|---" * 13 + "|"]
-    lines = {name: list(_repaired(name)) for name in REPAIRED}
-    whole = [line for rows in lines.values() for line in rows]
-    return {
-        "tripost_seeds": "\n".join(head + whole),
-        "tripost_small": "\n".join(head + lines["nano_sums"] + lines["nano_dates"]),
-    }
+    whole = [line for name in REPAIRED for line in _repaired(name)]
+    small = [line for name in ("nano_sums", "nano_dates") for line in _repaired(name, ends=True)]
+    return {"tripost_seeds": "\n".join(head + whole), "tripost_small": "\n".join(head + small)}
 
 
-def _repaired(name: str) -> Iterator[str]:
+def _repaired(name: str, *, ends: bool = False) -> Iterator[str]:
+    """The rows of a table; with ``ends`` those before the first turn and after the last alone."""
     table = pd.read_csv(ROOT / "docs" / "tripost" / f"{name}.csv").query("bucket == 'seen'")
+    if ends:
+        table = table[table["iteration"].isin([0, table["iteration"].max()])]
     kinds = ("accuracy_first", "accuracy_last", "contribution", "harm", "majority")
     for row in table.sort_values(["benchmark", "iteration"]).to_dict("records"):
         shares = " | ".join(f"{100 * row[key]:.1f}" for key in kinds)
