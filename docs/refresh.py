@@ -213,13 +213,13 @@ def _number(value: Any) -> str:
 
 
 REPAIRED = {
-    "nano_sums": "nano",
+    "nano_sums": "nano_tripost",
     "nano_dates": "nano_dates",
     "smollm2_sums": "smollm2",
     "smollm2_words": "smollm2",
-    "nano": "nano before",
+    "nano": "nano_tripost before",
 }
-"""Tables in ``docs/tripost/`` and their targets; ``nano before``: four of its six rounds, feedback a verdict alone."""
+"""Tables in ``docs/tripost/`` and their targets; ``nano_tripost before``: four of its six rounds, feedback a verdict alone."""
 
 
 def tripost() -> dict[str, str]:
