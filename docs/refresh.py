@@ -219,7 +219,7 @@ REPAIRED = {
     "smollm2_words": "smollm2",
     "nano": "nano_tripost before",
 }
-"""Tables in ``docs/tripost/`` and their targets; ``nano_tripost before``: four of its six rounds, feedback a verdict alone."""
+"""Tables in ``docs/tripost/`` and their targets; ``before``: four of its six rounds, feedback a verdict alone."""
 
 
 def tripost() -> dict[str, str]:
