@@ -21,11 +21,9 @@ import torch
 import tripost_dates
 from make_tripost_nano import OUT as SUMS
 from make_tripost_nano import measure, score_rows, train
-from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, trainers
-from tokenizers import models as token_models
 from transformers import AutoTokenizer, GenerationConfig, LlamaForCausalLM
 from tripost_conversations import Sample, encode, sized
-from tripost_words import CONTEXT
+from tripost_words import byte_pairs
 
 from laif_helpers.paths import ROOT
 from laif_helpers.records import write_json, write_text
@@ -63,24 +61,8 @@ def batches(number: int, settings: Settings, tokenizer: Any, forbidden: set[str]
 def make_tokenizer(texts: list[str], vocabulary: int) -> Any:
     """Byte-level BPE. What is copied or decided is a token of its own: a digit, an event, an option, yes and no."""
     events = "|".join(event.removeprefix("the ") for event in make_reasoning.EVENTS)
-    alone = Regex(rf"\d| (?:yes|no)\b|\b[A-F]\b|[Tt]he (?:{events})|[Tt]oday")
-    bpe = Tokenizer(token_models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(alone, "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=make_nano.SPECIAL,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        max_token_length=60,
-        show_progress=False,
-    )
-    bpe.train_from_iterator(texts, trainer)
-    return make_nano.with_template(bpe, CONTEXT)
+    alone = rf"\d| (?:yes|no)\b|\b[A-F]\b|[Tt]he (?:{events})|[Tt]oday"
+    return byte_pairs(texts, vocabulary, alone)
 
 
 def begin(settings: Settings) -> tuple[LlamaForCausalLM, Any]:

@@ -148,8 +148,7 @@ def train(
         model.load_state_dict(state["model"])
         adam.load_state_dict(state["adam"])
         done = state["done"]
-    saved = done["step"]
-    began, before, losses = time.process_time(), done["seconds"], list[float]()
+    began, before, saved, losses = time.process_time(), done["seconds"], done["step"], list[float]()
     model.train()
     while done["step"] < settings.steps:
         for batch in drawn(int(done["block"])):

@@ -23,10 +23,18 @@ def make_tokenizer(conversations: list[list[Message]], vocabulary: int) -> PreTr
     seen = Counter(word for text in texts for word in set(re.findall(r"(?<!\")\b[a-z]+\b(?!\")", text)))
     words = [word for word in make_reasoning.words() if seen[word] < 0.02 * len(texts)]  # the others are of phrases
     between = re.compile(rf"\b(?:{'|'.join(sorted(words, key=len, reverse=True))})\b")
+    chunks = [chunk for text in texts for chunk in between.split(text) if chunk]
+    tokenizer = byte_pairs(chunks, vocabulary, r"\d")
+    tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in words])
+    return tokenizer
+
+
+def byte_pairs(texts: list[str], vocabulary: int, alone: str) -> PreTrainedTokenizerFast:
+    """Byte-level BPE without words; what matches ``alone`` is a token of its own."""
     bpe = Tokenizer(token_models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\d"), "isolated"),
+            pre_tokenizers.Split(Regex(alone), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -38,10 +46,8 @@ def make_tokenizer(conversations: list[list[Message]], vocabulary: int) -> PreTr
         max_token_length=60,
         show_progress=False,
     )
-    bpe.train_from_iterator([chunk for text in texts for chunk in between.split(text) if chunk], trainer)
-    tokenizer = make_nano.with_template(bpe, CONTEXT)
-    tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in words])
-    return tokenizer
+    bpe.train_from_iterator(texts, trainer)
+    return make_nano.with_template(bpe, CONTEXT)
 
 
 def warm_start(model: LlamaForCausalLM, tokenizer: Any) -> None:
