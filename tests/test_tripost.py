@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instructing import practice_server
 from step_mutations import mutants
 
 from laif_helpers import benchmarks, models, recipe, tripost
@@ -339,6 +340,24 @@ def test_an_improver_is_asked_again_until_it_is_right(
     chain = next(each for each in found if len(each.updates) == 2)
     assert [update.correct for update in chain.updates] == [False, True]
     assert sum(row["id"] == chain.id and row["source"] == "repair" for row in rows) <= 2
+
+
+def test_a_paid_improver_over_a_bad_line_writes_what_the_script_does_and_is_paid_once(
+    target: Callable[[Answer], None],
+) -> None:
+    target(weak)
+    scripted, _ = collected(parameters())
+    with practice_server(faults={"drop": 0.1, "rate_limit": 0.1}, retry_after_s=0.1) as (url, app):
+        prices = {"practice": {"input": 1.0, "output": 4.0}}
+        paid = {"instructor": "llm", "instructor_model": "practice", "instructor_url": url, "prices": prices}
+        p = parameters(**paid, max_usd=5)
+        found, rows = collected(p)
+        assert {each.id: [u.text for u in each.updates] for each in found} == {
+            each.id: [u.text for u in each.updates] for each in scripted
+        }
+        assert sum(row["source"] == "repair" for row in rows) == 30 and sum(app.state.counts.faults.values()) > 5
+        paid_for = app.state.counts.summary()["answered"]
+        assert collected(p)[0] == found and app.state.counts.summary()["answered"] == paid_for
 
 
 def test_the_loop_stops_when_the_model_says_so_and_counts_what_it_gave(target: Callable[[Answer], None]) -> None:

@@ -3,9 +3,9 @@
     python -m bench.practice_server --port 8001 --faults rate_limit=0.02,drop=0.01
 
 Then, in a recipe: ``instructor: llm``, ``instructor_model: practice``, ``instructor_url: http://127.0.0.1:8001/v1``,
-``prices: {practice: {input: 1, output: 4}}``, ``max_usd: 1``. It answers about the practice world only, counts what
-a paid endpoint would charge for (``/stats``), and knows JSON-schema replies and the Batch endpoint. Needs the extra
-``serve`` (fastapi, uvicorn).
+``prices: {practice: {input: 1, output: 4}}``, ``max_usd: 1``. It answers about the practice world, and as TriPosT's
+improver of wrong answers, counts what a paid endpoint would charge for (``/stats``), and knows JSON-schema replies and
+the Batch endpoint. Needs the extra ``serve`` (fastapi, uvicorn).
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """Answers requests for the practice server, and counts them."""
 
 import json
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 from bench.practice_server import faults
 from laif_helpers import lessons
+from laif_helpers.graders import steps
 from laif_helpers.instructors import scripted
-from laif_helpers.records import digest
+from laif_helpers.records import Message, digest
+from laif_helpers.tripost import improve
 
 MODEL = "practice"
 RETRY_AFTER_S = 1.0
@@ -91,7 +94,7 @@ class Service:
         if "response_format" in body and not self.settings.schema:
             return refusal(400, "invalid_request_error", "Unsupported parameter: 'response_format' json_schema")
         try:
-            text = scripted.answer(body["messages"], seed=int(body.get("seed") or 0))
+            text = improved(body["messages"]) or scripted.answer(body["messages"], seed=int(body.get("seed") or 0))
         except (ValueError, KeyError, TypeError) as error:
             sentence = f"The practice instructor cannot read this request: {error}"
             return refusal(400, "invalid_request_error", sentence)
@@ -101,6 +104,23 @@ class Service:
         if fault == "garbled":
             return Response(json.dumps(reply)[: len(text) // 2], media_type="application/json")
         return JSONResponse(reply)
+
+
+def improved(messages: list[Message]) -> str:
+    """A wrong step by step answer written anew, as the scripted improver does it; "" if something else is asked for.
+
+    Raises ValueError if no task of steps knows the question.
+    """
+    if messages[0]["content"] != improve.INSTRUCTION:
+        return ""
+    question, attempt = re.split(r"(?:^|\n\n)(?:user|assistant): ", messages[-1]["content"])[1:3]
+    for module in map(steps.task, steps.TASKS):
+        try:
+            module.read(question)
+        except ValueError:
+            continue
+        return steps.repair(module, question, attempt, module.check(question, attempt))
+    raise ValueError(f"no task of steps knows the question {question[:60]!r}")
 
 
 def _key(request: Request) -> str:
