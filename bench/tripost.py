@@ -3,6 +3,8 @@
 Verifiers: attempts a second on one core, on gold answers and on mutants of every cell. Collection: one batched call and
 the scripted improver, against the original's scheme on the same target (transformers' ``generate`` in batches of four,
 verified and edited one by one), in the same run. Any target that knows the step format will do: `--target PATH`.
+With `--delay SECONDS` both schemes are edited by a paid language model, as the original is: the practice server, which
+writes what the script would, after so many seconds; ours asks it in parallel, the original one request at a time.
 """
 
 import argparse
@@ -10,9 +12,12 @@ import contextlib
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from laif_helpers import models, recipe, tripost
@@ -59,45 +64,64 @@ def verifiers(n: int) -> dict[str, dict[str, float]]:
     return found
 
 
-def collection(target: str, limit: int) -> dict[str, float]:
+@contextlib.contextmanager
+def improver(delay: float) -> Iterator[dict[str, Any]]:
+    """Keys of a recipe: the scripted improver, or with a ``delay`` the practice server, for as long as it is used."""
+    if not delay:
+        yield {"instructor": "scripted"}
+        return
+    command = [sys.executable, "-m", "bench.practice_server", "--port", "0", "--delay", str(delay)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
+        try:
+            url = server.stdout.readline().strip() if server.stdout else ""
+            paid = {"prices": {"practice": {"input": 1.0, "output": 4.0}}, "max_usd": 100}
+            yield {"instructor": "llm", "instructor_model": "practice", "instructor_url": url, **paid}
+        finally:
+            server.terminate()
+
+
+def collection(target: str, limit: int, delay: float) -> dict[str, float]:
     """Seconds for the same attempts, feedback and edits in both schemes."""
     values = {"arm": "tripost", "iteration": 1, "target": target, "limit": limit, "holdout_fraction": 0}
     names = ["word_sorting", "multistep_arithmetic"]
-    p = recipe.build(StageParameters, {**values, "benchmarks": names, "in_domain": names})
-    items = tripost.questions(p)
-    models.generate(p.base_model, [conversation(names[0], items[names[0]][0].question)], max_new_tokens=8)  # load it
-    with tempfile.TemporaryDirectory() as runs:  # an earlier trial's answers would be taken, not drawn
-        os.environ["LAIF_RUNS"] = runs
-        began = time.perf_counter()
-        found = tripost.edit(tripost.collect(p, items), p)
-        ours = time.perf_counter() - began
-    began = time.perf_counter()
-    edited = sum(_serial(p, name, items[name]) for name in names)
-    theirs = time.perf_counter() - began
+    seconds, edited = {}, {}
+    with improver(delay) as written_by:
+        p = recipe.build(StageParameters, {**values, **written_by, "benchmarks": names, "in_domain": names})
+        items = tripost.questions(p)
+        models.generate(p.base_model, [conversation(names[0], items[names[0]][0].question)], max_new_tokens=8)  # load
+        for scheme in (_batched, _serial):
+            with tempfile.TemporaryDirectory() as runs:  # an earlier trial's answers would be taken, not drawn
+                os.environ["LAIF_RUNS"] = runs
+                began = time.perf_counter()
+                edited[scheme] = scheme(p, items)
+                seconds[scheme] = time.perf_counter() - began
     return {
-        **{"attempts": len(found), "edited": sum(bool(each.updates) for each in found), "edited_serially": edited},
-        **{"seconds": round(ours, 1), "serial_seconds": round(theirs, 1), "times": round(theirs / ours, 1)},
+        **{"attempts": p.attempts * sum(map(len, items.values())), "delay": delay},
+        **{"edited": edited[_batched], "edited_serially": edited[_serial]},
+        **{"seconds": round(seconds[_batched], 1), "serial_seconds": round(seconds[_serial], 1)},
+        "times": round(seconds[_serial] / seconds[_batched], 1),
     }
 
 
-def _serial(p: StageParameters, name: str, items: list[Example]) -> int:
+def _batched(p: StageParameters, items: dict[str, list[Example]]) -> int:
+    return sum(bool(each.updates) for each in tripost.edit(tripost.collect(p, items), p))
+
+
+def _serial(p: StageParameters, items: dict[str, list[Example]]) -> int:
     """Passes over all questions in batches of four, by plain ``generate`` and with the original's limits of new tokens;
     each attempt is checked by the model and edited by itself."""
     import torch
 
-    edited, module, local = 0, steps.task(name), models.local.load(str(p.base_model))
-    limit, said = {"word_sorting": 1024}.get(name, 512), max(feedback_budgets(items, p.feedback))
-    for sample in range(p.attempts):
-        torch.manual_seed(sample)
-        for at in range(0, len(items), 4):
-            batch = items[at : at + 4]
+    edited, local = 0, models.local.load(str(p.base_model))
+    for name, listed in items.items():
+        limit, said = {"word_sorting": 1024}.get(name, 512), max(feedback_budgets(listed, p.feedback))
+        for sample, at in product(range(p.attempts), range(0, len(listed), 4)):
+            torch.manual_seed(sample * len(listed) + at)
+            batch = listed[at : at + 4]
             texts = _plain(local, [conversation(name, item.question) for item in batch], limit, p.attempt_temperature)
             for item, text in zip(batch, texts, strict=True):
                 _plain(local, [conversation(name, item.question, text)], said, 0.0)
-                verdict = module.check(item.question, text)
-                if not verdict.correct and verdict.readable:
-                    steps.repair(module, item.question, text, verdict)
-                    edited += 1
+                edited += bool(tripost.edit([tripost.judged(name, item, sample, text)], p)[0].updates)
     return edited
 
 
@@ -117,10 +141,11 @@ def main() -> None:
     parser.add_argument("--gold", type=int, default=20_000, help="gold answers a task")
     parser.add_argument("--target", default="", help="collect with this model too")
     parser.add_argument("--limit", type=int, default=64, help="questions a benchmark for the collection")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds that a paid improver takes; 0: the script")
     given = parser.parse_args()
     print(json.dumps({"verifiers": verifiers(given.gold)}, indent=1))
     if given.target:
-        print(json.dumps({"collection": collection(given.target, given.limit)}, indent=1))
+        print(json.dumps({"collection": collection(given.target, given.limit, given.delay)}, indent=1))
 
 
 if __name__ == "__main__":

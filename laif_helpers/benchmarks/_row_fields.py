@@ -3,6 +3,7 @@
 Each function raises ValueError with a sentence that names the field; who reads the file adds its name and the row.
 """
 
+import functools
 import math
 import re
 import unicodedata
@@ -78,7 +79,7 @@ def question_of(row: dict[str, Any]) -> str:
 
 def _named_otherwise(row: dict[str, Any]) -> None:
     """Raises ValueError for a row whose question, answer or options stand under another name, or deeper in it."""
-    bare = {re.sub(r"[\W_]", "", name).casefold(): name for name in reversed(row)}
+    bare = {_bare_name(name): name for name in reversed(row)}
     for wanted, names in _OTHER_NAMES.items():
         known = {wanted} | ({"answer_index"} if wanted == "answer" else set())
         if known & row.keys():
@@ -89,6 +90,11 @@ def _named_otherwise(row: dict[str, Any]) -> None:
         inner = next(holds, "data" if isinstance(row.get("data"), list) else "")
         if inner and wanted != "choices":
             raise ValueError(f"the items stand inside field {inner!r}; {_ONE_A_LINE}")
+
+
+@functools.lru_cache(maxsize=1000)  # a file has the same names in all its rows
+def _bare_name(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).casefold()
 
 
 def solution_of(row: dict[str, Any]) -> str:

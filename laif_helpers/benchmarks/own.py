@@ -39,6 +39,8 @@ SETTINGS = {"decimal": (".", ",")}
 FACETS = ("subject", "task", "type", "topic")
 _OPTIONS = re.compile(r"^(?:A|1)\. (?:.*\n)+?(?:B|2)\. ", re.MULTILINE)
 _SPLIT_FILES = ("train", "validation", "test")
+_Placed = tuple[Path, int, dict[str, Any]]
+"""A row with its file and number."""
 
 
 def benchmark(name: str) -> Benchmark:
@@ -66,16 +68,20 @@ def _files(name: str) -> list[tuple[Path, str]]:
 
 @functools.lru_cache(maxsize=8)
 def _benchmark(name: str, files: tuple[tuple[Path, str], ...], _changed: tuple[int, ...]) -> Benchmark:
-    gradings, splits = _survey(files)
+    rows = _read(files)  # all of them, so that a bad one is named before anything is asked
+    gradings = _gradings(rows)
     numeric, has_options = "exact" not in gradings, "choice" in gradings
     family = GRADINGS[gradings.pop()] if len(gradings) == 1 else "text"
+    items = _each(rows, lambda row: replace(_example(name, row, numeric), split=row["split"]))
+    examples = unique_ids(items)  # an id that is given twice gets a number, in whichever file
+    splits = tuple(sorted({example.split for example in examples}, key=lambda split: (split != "train", split)))
 
     def from_row(row: dict[str, Any]) -> Example:
         return _example(name, row, numeric)
 
     def load(split: str, data_dir: DataDir = None, limit: int | None = None) -> list[Example]:
         check_split(name, split, splits)
-        return [example for example in _all(name, files, from_row) if example.split == split][: limit or None]
+        return [example for example in examples if example.split == split][: limit or None]
 
     def messages_for(text: str) -> list[Message]:
         if has_options and _OPTIONS.search(text):
@@ -112,18 +118,28 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, {**settings, **row}
 
 
-def _all(
-    name: str, files: tuple[tuple[Path, str], ...], from_row: Callable[[dict[str, Any]], Example]
-) -> list[Example]:
-    """Every item of every file, each with its split; an id that is given twice gets a number, in whichever file."""
-    found = []
-    for path, default in files:
-        for number, row in _rows(path):
-            try:
-                found.append(replace(from_row(row), split=_split(str(row.get("split") or default))))
-            except ValueError as error:
-                raise ValueError(f"{path}: row {number}: {error}") from None
-    return unique_ids(found)
+def _read(files: tuple[tuple[Path, str], ...]) -> list[_Placed]:
+    """Every row of every file, with its split."""
+    rows = [
+        (path, number, {**row, "split": row.get("split") or default})
+        for path, default in files
+        for number, row in _rows(path)
+    ]
+    if not rows:
+        raise ValueError(f"{files[0][0]}: no rows; write one JSON object with 'question' and 'answer' a line")
+    _each(rows, lambda row: row.update(split=_split(str(row["split"]))))
+    return rows
+
+
+def _each(rows: list[_Placed], make: Callable[[dict[str, Any]], Any]) -> list[Any]:
+    """What ``make`` makes of each row. Raises ValueError naming file and row."""
+    made = []
+    for path, number, row in rows:
+        try:
+            made.append(make(row))
+        except ValueError as error:
+            raise ValueError(f"{path}: row {number}: {error}") from None
+    return made
 
 
 def _split(name: str) -> str:
@@ -133,20 +149,12 @@ def _split(name: str) -> str:
     return name
 
 
-def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, ...]]:
-    """The gradings and splits that occur; every row is read, so that a bad one is named before anything is asked."""
-    splits = {example.split for example in _all("", files, lambda row: _example("", row, True))}
-    numbered = [(path, number, row) for path, _ in files for number, row in _rows(path)]
-    rows = [row for *_, row in numbered]
-    if not rows:
-        raise ValueError(f"{files[0][0]}: no rows; write one JSON object with 'question' and 'answer' a line")
-    gradings = {_row_fields.graded_by(row) for row in rows} - {""}
-    open_ended = [
-        (path, number, answer)
-        for path, number, row in numbered
-        if not _row_fields.graded_by(row)
-        for answer in _row_fields.accepted_answers(row)
-    ]
+def _gradings(rows: list[_Placed]) -> set[str]:
+    """The gradings that occur: those that rows name, and numeric or exact for the others, which go together."""
+    _each(rows, _row_fields.question_of)  # a field of another name comes first
+    given = _each(rows, _row_fields.graded_by)
+    accepted = _each(rows, lambda row: [] if _row_fields.graded_by(row) else _row_fields.accepted_answers(row))
+    open_ended = [(*place, answer) for (*place, _), answers in zip(rows, accepted, strict=True) for answer in answers]
     words = [found for found in open_ended if not final_number.is_answer(found[2])]
     if words and len(words) < len(open_ended) and all(word.casefold() in _row_fields.EMPTY_CELLS for *_, word in words):
         path, number, answer = words[0]
@@ -154,9 +162,8 @@ def _survey(files: tuple[tuple[Path, str], ...]) -> tuple[set[str], tuple[str, .
             f"{path}: row {number}: answer {answer!r} stands among numbers (an empty cell?); write the answer, leave "
             'the row out, or give every row "grading": "exact"'
         )
-    if open_ended:
-        gradings.add("exact" if words else "numeric")
-    return gradings, tuple(sorted(splits, key=lambda split: (split != "train", split)))
+    open_grading = {"exact" if words else "numeric"} if open_ended else set()
+    return {*given} - {""} | open_grading
 
 
 def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:

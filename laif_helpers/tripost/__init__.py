@@ -87,14 +87,15 @@ def collect(p: StageParameters, items: dict[str, list[Example]]) -> list[Traject
         }
         done = ask([conversation(name, item.question) for item in listed], n=p.attempts, **options)
         drawn = [(item, sample) for item in listed for sample in range(p.attempts)]
-        drawn_trajectories = [_trajectory(name, *of, answer.text) for of, answer in zip(drawn, done, strict=True)]
+        drawn_trajectories = [judged(name, *of, answer.text) for of, answer in zip(drawn, done, strict=True)]
         asked = [conversation(name, each.question, each.attempt) for each in drawn_trajectories]
         said = ask(asked, max_new_tokens=feedback_budgets([item for item, _ in drawn], p.feedback))
         found += [_with_feedback(each, answer.text) for each, answer in zip(drawn_trajectories, said, strict=True)]
     return _once(found)
 
 
-def _trajectory(name: str, item: Example, sample: int, text: str) -> Trajectory:
+def judged(name: str, item: Example, sample: int, text: str) -> Trajectory:
+    """A trajectory of one attempt: what the verifier says of it, and its class."""
     verdict = steps.task(name).check(item.question, text)
     answered = benchmarks.get(name).grade(item, text).correct
     wrong = (WRONG_STEP if answered else WRONG) if verdict.readable else UNREADABLE
@@ -127,7 +128,7 @@ def injected(items: dict[str, list[Example]], seed: int) -> list[Trajectory]:
     """Errors that no model made: gold answers into which a script puts one error, as in the demonstrations baseline."""
     rng = random.Random(seed)
     return [
-        _trajectory(name, item, sample, mutant.text)
+        judged(name, item, sample, mutant.text)
         for name, listed in items.items()
         for item in listed
         for sample, mutant in enumerate(mutants(name, item.question, rng))
@@ -144,10 +145,10 @@ def edit(found: list[Trajectory], p: StageParameters) -> list[Trajectory]:
         return found
     wanted = [each for each in found if editable(each, p)]
     improved = improve.improve(wanted, p)
-    return [_judged(replace(each, updates=improved.get(each.id, [])), p) for each in found]
+    return [_edited(replace(each, updates=improved.get(each.id, [])), p) for each in found]
 
 
-def _judged(trajectory: Trajectory, p: StageParameters) -> Trajectory:
+def _edited(trajectory: Trajectory, p: StageParameters) -> Trajectory:
     """The status of an edited trajectory."""
     if trajectory.status != "kept" or trajectory.outcome == RIGHT:
         return trajectory
