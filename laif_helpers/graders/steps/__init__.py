@@ -27,6 +27,8 @@ MAX_NUMBER = 10**12
 """Larger numbers are no part of any task; an attempt that writes one is called unreadable."""
 
 _LINE = re.compile(rf"\(({FINAL}|[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{0,9}})\) +(\S.*)")
+_MARK = re.compile(r"<(?! )|\ufeff")
+"""What may open a mark of a turn; sorted words stand around a "<" between spaces."""
 _OTHER_DIGIT = re.compile(r"[^\D0-9]")
 _OPENING = re.compile(r"\s*(?:Answer:\s*)?(?:Let's think step by step\.?\s*)?")
 
@@ -96,7 +98,7 @@ def write(solved: Sequence[Step]) -> str:
 
 def lines(attempt: str) -> list[str]:
     """The lines of an attempt, spaces collapsed, without opening words, thoughts, fences and marks of turns."""
-    attempt = end_of_turn(attempt) if re.search("[<\ufeff]", attempt) else attempt
+    attempt = end_of_turn(attempt) if _MARK.search(attempt) else attempt
     text = attempt[_OPENING.match(attempt).end() :]  # type: ignore[union-attr]
     return [" ".join(line.split()) for line in text.splitlines() if line.strip() and line.lstrip()[:3] != "```"]
 

@@ -24,7 +24,7 @@ Tree = Any
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _STRANGE = re.compile(r"[^-0-9A-Z+*() ]+|\d +\d|\d[A-Z]|[A-Z][A-Z\d]")
-_SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
+_SIGNS: dict[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
 LONGEST = 500
 """Characters of an expression: twice the longest of a task, and far from the depth that recursion allows."""
 _REWRITE = re.compile(r'This equation can be written as "([^"]*)", where (.*?)\.?')
@@ -84,15 +84,14 @@ def parse(text: str) -> Tree:
 
 def _tree(node: ast.expr) -> Tree:
     """What Python's parser, which runs nothing, has read, as a tree; numbers have a sign of their own."""
-    match node:
-        case ast.BinOp(left, ast.Add() | ast.Sub() | ast.Mult() as operator, right):
-            return _tree(left), _SIGNS[type(operator)], _tree(right)
-        case ast.UnaryOp(ast.USub(), ast.Constant(int(value))):
-            return -value
-        case ast.Constant(int(value)):
-            return value
-        case ast.Name(letter):
-            return letter
+    if isinstance(node, ast.Constant) and isinstance(node.value, int):
+        return node.value
+    if isinstance(node, ast.BinOp) and (sign := _SIGNS.get(type(node.op))):
+        return _tree(node.left), sign, _tree(node.right)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+        return -_tree(node.operand)
+    if isinstance(node, ast.Name):
+        return node.id
     raise ValueError(f"an invalid equation at {ast.unparse(node)!r}")
 
 
