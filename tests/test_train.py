@@ -21,8 +21,8 @@ from laif_helpers import train
 from laif_helpers.models import check, local
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_rows, write_json, write_jsonl
+from laif_helpers.train import checks, tables
 from laif_helpers.train import settings as train_settings
-from laif_helpers.train import tables
 from laif_helpers.train.child import callbacks, checkpoint, order, zero
 from laif_helpers.train.child import samples as sft_samples
 from tests.test_models import make_tokenizer
@@ -147,9 +147,9 @@ def test_adapter_that_does_not_fit(parameters: Callable[..., StageParameters], b
     with pytest.raises(FileNotFoundError, match="was trained for /no/base, which does not exist"):
         train.launch(parameters(target=str(adapter), lora_rank=4))
     write_json(adapter / "adapter_config.json", {"base_model_name_or_path": str(base), "peft_type": "IA3"})
-    train_settings.check_fit(adapter, parameters(target=str(adapter)))  # this kind has no rank
+    checks.check_fit(adapter, parameters(target=str(adapter)))  # this kind has no rank
     with pytest.raises(ValueError, match=r"of rank 0; set lora_rank: 0 to go on"):
-        train_settings.check_fit(adapter, parameters(target=str(adapter), lora_rank=4))
+        checks.check_fit(adapter, parameters(target=str(adapter), lora_rank=4))
 
 
 def test_checkpoint_adapter_of_another_base(parameters: Callable[..., StageParameters], tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from laif_helpers import benchmarks, lessons, recipe
 from laif_helpers.answers import joined
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson, Response, read_jsonl, write_jsonl
+from laif_helpers.train import checks
 from laif_helpers.train import mix as train_mix
-from laif_helpers.train import settings as train_settings
 
 N = 40
 
@@ -59,7 +59,7 @@ def test_lessons_and_replay_fill_the_budget(parameters: Callable[..., StageParam
     ]
     right = {r.id for r in read_jsonl(p.previous.responses("practice", "train"), Response) if r.correct}
     assert {row["id"] for row in mix.rows if row["source"] == "replay"} <= right
-    assert train_settings.check_training_set(p.folder.training_set) == {"practice, lesson": 10, "practice, replay": 10}
+    assert checks.check_training_set(p.folder.training_set) == {"practice, lesson": 10, "practice, replay": 10}
     assert "20 training items" in mix.observation and not mix.notes
 
 

@@ -19,7 +19,7 @@ from laif_helpers.paths import ROOT
 from laif_helpers.recipe import Recipe, StageParameters
 from laif_helpers.records import read_json, write_json, write_jsonl
 from laif_helpers.runner import forecast, plan
-from laif_helpers.train import memory, preflight, tables
+from laif_helpers.train import checks, memory, preflight, tables, trackers
 from laif_helpers.train import settings as train_settings
 from laif_helpers.train.child import base_model, sft, zero
 from laif_helpers.train.child import samples as sft_samples
@@ -258,7 +258,7 @@ def test_a_model_of_quantised_weights_answers_as_in_transformers_and_is_not_trai
         assert len(row) - len(ids) == answer.new_tokens
         assert loaded.tokenizer.decode(row[len(ids) :], skip_special_tokens=True).strip() == answer.text.strip()
     with pytest.raises(ValueError, match=r"is quantised \(bitnet\): it answers and is not trained"):
-        train_settings.check_fit(base, parameters(target=str(base)))
+        checks.check_fit(base, parameters(target=str(base)))
 
 
 def test_four_bits_need_their_library(parameters: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +268,7 @@ def test_four_bits_need_their_library(parameters: Make, monkeypatch: pytest.Monk
         base_model.load_model(settings)
 
 
-@pytest.mark.parametrize("name", train_settings.TRACKERS)
+@pytest.mark.parametrize("name", trackers.TRACKERS)
 def test_trackers_that_are_not_installed(parameters: Make, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=f"report_to: {name} is not installed; pip install {name}"):
@@ -277,23 +277,21 @@ def test_trackers_that_are_not_installed(parameters: Make, monkeypatch: pytest.M
 
 def test_tracker_that_nobody_knows_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"report_to: wandbb is not supported, only .*; set report_to: none"):
-        train_settings.prepare_tracker("wandbb", str(tmp_path))
+        trackers.prepare_tracker("wandbb", str(tmp_path))
 
 
 def test_what_trackers_keep_lies_beside_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("os.environ", kept := {})
-        train_settings.prepare_tracker("tensorboard", str(tmp_path))
+        trackers.prepare_tracker("tensorboard", str(tmp_path))
     places = {name: value for name, value in kept.items() if value != "laif"}
     assert "_MLFLOW_SERVER_ARTIFACT_ROOT" in places and all(str(tmp_path) in place for place in places.values())
 
 
 def test_trackers_name_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LAIF_RUNS", str(tmp_path / "runs"))
-    assert (
-        train_settings.tracked_name(str(tmp_path / "runs/grid/points/seed0/le/iter1")) == "grid/points/seed0/le/iter1"
-    )
-    assert train_settings.tracked_name("/elsewhere/a/grid/le/iter1") == "grid/le/iter1"
+    assert trackers.tracked_name(str(tmp_path / "runs/grid/points/seed0/le/iter1")) == "grid/points/seed0/le/iter1"
+    assert trackers.tracked_name("/elsewhere/a/grid/le/iter1") == "grid/le/iter1"
 
 
 # -- processes and nodes

@@ -12,7 +12,7 @@ from laif_helpers.recipe import Recipe
 from laif_helpers.runner import manifest
 from laif_helpers.runner.plan import RunPlan, Stage
 from laif_helpers.target import Target
-from laif_helpers.train import settings
+from laif_helpers.train import checks, trackers
 
 
 def warnings(stages: list[Stage]) -> list[str]:
@@ -67,11 +67,11 @@ def _unheard(first: Recipe, asking: Recipe | None) -> list[str]:
 def _untrained(stages: list[Stage]) -> str:
     """What stage 5 would stop at, hours later: a tracker that is not there, a target that is not trained so."""
     recipes = [stage.recipe for stage in stages if stage.notebook.startswith("05")]
-    checks: list[tuple[Any, ...]] = [(settings.check_tracker, name) for name in {each.report_to for each in recipes}]
+    asked: list[tuple[Any, ...]] = [(trackers.check_tracker, name) for name in {each.report_to for each in recipes}]
     for each in recipes:
         if (found := target.place(each.target)).is_dir():
-            checks.append((settings.check_fit, found, each))
-    return next(filter(None, (_stops("stage 5 will stop", *check) for check in checks)), "")
+            asked.append((checks.check_fit, found, each))
+    return next(filter(None, (_stops("stage 5 will stop", *check) for check in asked)), "")
 
 
 def _stops(where: str, check: Callable[..., Any], *about: Any) -> str:

@@ -23,7 +23,8 @@ from laif_helpers.train.child.callbacks import make_log, make_saver
 from laif_helpers.train.child.checkpoint import finish, save
 from laif_helpers.train.child.samples import load_tokenizer, make_samples, parts
 from laif_helpers.train.child.zero import check_deepspeed_keys, gloo_on_cpu, states_hold_only_data
-from laif_helpers.train.settings import BETAS, SCHEDULE, Row, Settings, prepare_tracker, read_log, tracked_name
+from laif_helpers.train.settings import BETAS, SCHEDULE, Row, Settings, read_log
+from laif_helpers.train.trackers import prepare_tracker, tracked_name
 
 
 def run(settings: Settings) -> None:
