@@ -289,6 +289,7 @@ CODE_ANSWERS = {
     "partial": "```python\nfrom functools import partial\nimport operator\ndouble = partial(operator.mul, 2)\n```",
     "body with a tab": "\tm = 2 * n\n\treturn m",
     "as a web page sets it": "```python\ndef double(n):\n    “””Twice.”””\n    return n * 2 if n &lt; 9 else 0\n```",
+    "HTML": "<p>So:</p>\n<pre><code>\ndef double(n):\n    return n * 2 if n &lt; 9 else n + n\n</code></pre>",
     "half of a character": f"```python\n# \ud800\n{GOOD}\n```",
     "carriage returns": f"```python\n{GOOD}\n```".replace("\n", "\r"),
     "form feed": f"```python\nSEP = 'a\u2028b'\n\x0c\n{GOOD}\n\x0c\nprint(double(int(input())))\n```",
