@@ -225,7 +225,8 @@ fifth round on its feedback checks each step before the verdict: sums digit by d
 
 AdamW (0.9, 0.95), at most 1,000 tokens a step, 2,000 from the third round on; the learning rate falls to 0 over the
 last 30 % of the first round and 60 % of the others. The third round is mostly word sorting, the fourth mostly
-arithmetic, the last two both.
+arithmetic, the last two both. The rounds were added one after the other, and the script that draws their data grew
+with them: run from the start it draws another tokenizer, so it makes a sibling of these weights, not the same ones.
 
 | test items | N | first answer right | 95 % interval | last answer right |
 |---|---|---|---|---|
