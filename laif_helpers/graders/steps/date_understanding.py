@@ -209,30 +209,31 @@ def working(item: Item, found: list[str]) -> Iterator[str]:
         if " ".join(match[1].split()).lower() != str(relation).lower():
             yield f"{asked} / {match[1]} no"
             return
-        if compared(write(start), match[2]).endswith("no"):
+        if not compared(write(start), match[2])[1]:
             yield f"{asked} / {match[2]} no"
             return
-        beside = compared(write(reached), match[3])
+        beside, same = compared(write(reached), match[3])
         yield f"{asked}: {counted(relation, start)}, {write(reached)}: {beside}"
-        if beside.endswith("no"):
+        if not same:
             return
 
 
-def compared(day: str, text: str) -> str:
-    """Month, day and year beside those of ``text``, up to the first that differs: ``02=02 28=27 no``."""
+def compared(day: str, text: str) -> tuple[str, bool]:
+    """Month, day and year beside those of ``text``, up to the first that differs (``02=02 28=27 no``), and whether all
+    are equal."""
     said = []
     for right, written in zip(day.split("/"), text.split("/"), strict=True):
         said.append(f"{right}={written.zfill(2)}")
         if int(right) != int(written):
-            return f"{' '.join(said)} no"
-    return f"{' '.join(said)} yes"
+            return f"{' '.join(said)} no", False
+    return f"{' '.join(said)} yes", True
 
 
 def options_compared(item: Item, letter: str, text: str) -> str:
     """Each option held against the last date, up to the one that is equal, and that one against the chosen one."""
     said = []
     for each, option in item.options.items():
-        said.append(f"({each}) {compared(option, item.options[letter])}")
+        said.append(f"({each}) {compared(option, item.options[letter])[0]}")
         if each == letter:
             break
     if chosen := _ANSWER.fullmatch(text):

@@ -5,12 +5,13 @@ own, ``(3)``, ``(3.1)`` …, and so on. Letters are numbered from a = 1; the pla
 ``""`` and numbered 0, so that a word stands before those that continue it.
 """
 
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps import FINAL, Fault, Step
@@ -219,10 +220,11 @@ def working(words: tuple[str, ...], found: list[str]) -> Iterator[str]:
         label, _, text = line.removeprefix("(").partition(") ")
         if label in parts:
             there = Counter(re.findall("[a-z]+", text.partition(":" if ":" in text else "have")[2]))
-            said = [f'"{word}" {"yes" if there[word] == 1 else "no"}' for word in parts[label].words]
-            wrong = next((at for at, each in enumerate(said) if each.endswith("no")), None)
-            yield f"({label}) {', '.join(said[: None if wrong is None else wrong + 1])}"
-            if wrong is not None:
+            wrong = next((word for word in parts[label].words if there[word] != 1), None)
+            right = takewhile(partial(operator.ne, wrong), parts[label].words)
+            said = [f'"{word}" yes' for word in right] + [f'"{wrong}" no'] * bool(wrong)
+            yield f"({label}) {', '.join(said)}"
+            if wrong:
                 return
 
 
