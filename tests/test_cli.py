@@ -229,7 +229,7 @@ def test_data_list_names_what_is_missing(
 @pytest.mark.parametrize("ids, told", [(["0"], "1 of this machine cannot be used; install torch for CUDA"), ([], "")])
 def test_doctor_says_that_torch_cannot_use_a_gpu(monkeypatch: pytest.MonkeyPatch, ids: list[str], told: str) -> None:
     monkeypatch.setattr(launch, "gpus", lambda: ids)
-    monkeypatch.setattr(doctor, "ASK_GPUS", "print('none (torch for processors)')")
+    monkeypatch.setattr(doctor, "ASK_GPUS", """print('{"names": [], "cuda": null}')""")
     found = doctor._gpus()
     assert found.startswith("none (torch for processors)") and (told in found if told else found.endswith(")"))
 

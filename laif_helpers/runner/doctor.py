@@ -1,6 +1,7 @@
 """Shows for ``laif doctor``: the machine, what is installed, which data is there, whether a recipe would start."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -55,9 +56,10 @@ def _installed() -> Iterator[str]:
 
 
 ASK_GPUS = """
+import json
 import torch
-names = ", ".join(torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count()))
-print(names or "none", f"(torch for CUDA {torch.version.cuda})" if torch.version.cuda else "(torch for processors)")
+names = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
+print(json.dumps({"names": names, "cuda": torch.version.cuda}))
 """
 
 
@@ -66,10 +68,11 @@ def _gpus() -> str:
     done = subprocess.run([sys.executable, "-c", ASK_GPUS], capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
         return "not usable: " + (done.stderr.strip().splitlines() or ["no answer"])[-1]
-    found, here = done.stdout.strip().splitlines()[-1], len(launch.gpus())
-    if not found.startswith("none") or not here:
-        return found
-    return f"{found}: {here} of this machine cannot be used; install torch for CUDA, or a driver that knows its version"
+    found = json.loads(done.stdout.splitlines()[-1])
+    here = 0 if found["names"] else len(launch.gpus())
+    unused = f": {here} of this machine cannot be used; install torch for CUDA, or a driver that knows its version"
+    made_for = f"CUDA {found['cuda']}" if found["cuda"] else "processors"
+    return f"{', '.join(found['names']) or 'none'} (torch for {made_for}){unused if here else ''}"
 
 
 def _cage() -> str:

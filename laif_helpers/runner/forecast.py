@@ -10,7 +10,7 @@ from laif_helpers.key_types import TEMPLATE_KEY
 from laif_helpers.models import gguf, server
 from laif_helpers.recipe import Recipe
 from laif_helpers.runner import manifest
-from laif_helpers.runner.plan import RunPlan, Stage
+from laif_helpers.runner.plan import ANALYSE, TRAIN, RunPlan, Stage
 from laif_helpers.target import Target
 from laif_helpers.train import checks, trackers
 
@@ -66,7 +66,7 @@ def _unheard(first: Recipe, asking: Recipe | None) -> list[str]:
 
 def _untrained(stages: list[Stage]) -> str:
     """What stage 5 would stop at, hours later: a tracker that is not there, a target that is not trained so."""
-    recipes = [stage.recipe for stage in stages if stage.notebook.startswith("05")]
+    recipes = [stage.recipe for stage in stages if stage.notebook == TRAIN]
     asked: list[tuple[Any, ...]] = [(trackers.check_tracker, name) for name in {each.report_to for each in recipes}]
     for each in recipes:
         if (found := target.place(each.target)).is_dir():
@@ -84,7 +84,7 @@ def _stops(where: str, check: Callable[..., Any], *about: Any) -> str:
 
 def _unembedded(stages: list[Stage]) -> str:
     """What stage 2 would stop at, once every question is answered: an embedding that is not there."""
-    for name in {stage.recipe.embedding for stage in stages if stage.notebook.startswith("02")} - {"tfidf"}:
+    for name in {stage.recipe.embedding for stage in stages if stage.notebook == ANALYSE} - {"tfidf"}:
         kind, _, folder = name.partition(":")
         model = (folder or "bert-base-uncased") if kind == embeddings.BERT_MEAN else name
         if name == "minilm":
