@@ -4,6 +4,7 @@ Every difference is paired: both answers are to the same question, so the exact 
 whose grade changed and at nothing else. Holm's adjustment runs over the whole table.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -104,22 +105,22 @@ def _pair(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 def _score(part: pd.DataFrame) -> dict[str, Any]:
     """Accuracy with its interval, counts of flips, delta and p of the paired test, and the share of the untouched
     target's right answers that are still right, with its interval (None for the baseline)."""
-    low, high = origins.share(part["share"], part["origin"])
-    flips = {name: int((part["flip"] == name).sum()) for name in FLIPS.values()}
-    items = origins.paired(part["was_share"], part["share"], part["origin"])
-    tested = part["arm"].iloc[0] != "vanilla"
-    known = part[part["was_share"] >= 0.5]
-    kept = origins.share(known["share"], known["origin"]) if tested and len(known) else (None, None)
+    share, was, origin = (part[name].to_numpy() for name in ("share", "was_share", "origin"))
+    low, high = origins.share(share, origin)
+    flips, tested, known = Counter(part["flip"]), part["arm"].iloc[0] != "vanilla", was >= 0.5
+    items = origins.paired(was, share, origin)
+    still = share[known]
+    kept = origins.share(still, origin[known]) if tested and len(still) else (None, None)
     return {
         "n": len(part),
-        "accuracy": float(part["share"].mean()),
+        "accuracy": float(share.mean()),
         "ci_low": low,
         "ci_high": high,
         "delta": items.delta if tested else None,
         "p_value": origins.p_value(items) if tested else None,
-        **flips,
-        "right_before": len(known),
-        "kept": float(known["share"].mean()) if tested and len(known) else None,
+        **{name: flips[name] for name in FLIPS.values()},
+        "right_before": len(still),
+        "kept": float(still.mean()) if tested and len(still) else None,
         "kept_low": kept[0],
         "kept_high": kept[1],
     }
@@ -159,8 +160,9 @@ def slices(answers: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (arm, iteration, name, split), part in answers.groupby(["arm", "iteration", "benchmark", "split"], sort=False):
+        scored = part[["arm", "share", "was_share", "origin", "flip"]]  # texts would be copied for each slice
         for facet in ("all", *benchmarks.get(str(name)).facets):
-            for value, group in part.groupby(part["fields"].map(lambda fields, facet=facet: _value(fields, facet))):
+            for value, group in scored.groupby(part["fields"].map(lambda fields, facet=facet: _value(fields, facet))):
                 row = {"arm": arm, "iteration": iteration, "benchmark": name, "split": split}
                 rows.append(row | {"facet": facet, "value": value} | _score(group))
     table = pd.DataFrame(rows)

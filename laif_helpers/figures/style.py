@@ -69,13 +69,14 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
     plt = _pyplot()
     written = []
     with plt.rc_context(style()):
-        # laid out once: each file would do it twice more, a quarter of the time
+        # laid out and measured once: each file would do it again, which takes longer than to write it
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
+        box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
         for suffix, metadata in ((".png", {"Software": ""}), (".pdf", {"CreationDate": None})):
             path = stem.with_name(stem.name + suffix)
             with written_whole(path) as half:
-                figure.savefig(half, metadata=metadata, bbox_inches="tight")
+                figure.savefig(half, metadata=metadata, bbox_inches=box)
             written.append(path)
     return written
 
