@@ -47,6 +47,8 @@ def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
             progress_bar=False,
             log_output=True,
             coalesce_streams=True,
+            # its cells are through, and what they wrote lies on disk: Python would take seconds to take torch apart
+            shutdown_kernel="immediate",
             config=Config(KernelManager=_transport(private)),
         )
     except PapermillExecutionError as error:

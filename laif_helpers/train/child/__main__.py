@@ -1,5 +1,6 @@
 """Runs one rank of a training: ``python -m laif_helpers.train.child CONFIG``."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +21,10 @@ def main(config: str) -> None:
     from laif_helpers.train.child import sft
 
     sft.run(settings)
+    if settings.report_to == "none" and not settings.hostfile:  # else a tracker or the lease has something to end
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # what it made lies on disk: Python would take seconds to take torch apart
 
 
 if __name__ == "__main__":
