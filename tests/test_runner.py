@@ -301,6 +301,8 @@ def test_verdicts_of_two_graders_become_those_of_todays(toy: Toy) -> None:
     assert toy.run()[1][0] == "vanilla/iter0/01_evaluate"
     graded(vanilla=graders_hash(), fine_tuning=graders_hash(), le=graders_hash())
     assert toy.run() == (0, [])
+    graded(vanilla="old", fine_tuning="old", le="old")  # and then it goes on: one call, not a failed one first
+    assert toy.run(iterations=2)[1][0] == "vanilla/iter0/01_evaluate"
 
 
 def test_the_untouched_target_s_verdicts_follow_those_of_a_sweeps_points(

@@ -55,6 +55,12 @@ def gpus_of(stage: Stage) -> int:
     return stage.recipe.num_processes if stage.notebook == plan.TRAIN or stage.recipe.serve else 1
 
 
+def most_processes(run_plan: RunPlan) -> int:
+    """Processes of the largest training; one over several nodes reaches them by its hostfile."""
+    trained = [stage.recipe for stage in run_plan.stages if stage.notebook == plan.TRAIN and not stage.recipe.hostfile]
+    return max((recipe.num_processes for recipe in trained), default=1)
+
+
 def start(stage: Stage, parameters: dict[str, Any], row: dict[str, Any], run_plan: RunPlan, engine: Any) -> Attempt:
     """Start a stage's process; ``row["threads"]`` are its cores."""
     output = stage.folder.notebooks / f"{stage.name}.ipynb"

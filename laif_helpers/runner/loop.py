@@ -37,12 +37,14 @@ class Progress:
 
     Attributes:
         redo: beginnings of notebook names that run again although nothing changed.
+        answers_come: at the beginning of the call, some answers were yet to be graded.
     """
 
     plan: RunPlan
     engine: Any
     workers: int
     redo: tuple[str, ...] = ()
+    answers_come: bool = False
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     running: dict[str, attempts.Attempt] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -59,9 +61,10 @@ def run(run_plan: RunPlan, *, executor: str = "local", workers: int = 0, redo: t
         raise ValueError(why)
     with lock(run_plan.run) as say, executors.interruptible():
         place = engine(executor, run_plan.settings.slurm)
-        progress = Progress(run_plan, place, workers or run_plan.settings.workers, redo)
+        workers = workers or run_plan.settings.workers
+        progress = Progress(run_plan, place, workers, redo, manifest.answers_come(run_plan.stages))
         try:
-            place.check(run_plan.run.path, _most_processes(run_plan))
+            place.check(run_plan.run.path, attempts.most_processes(run_plan))
             for change in manifest.write_recipe(run_plan):
                 report_run.say(f"changed since the last call: {change}")
             for warning in forecast.warnings(run_plan.stages):
@@ -157,7 +160,7 @@ def _begin(stage: Stage, progress: Progress) -> None:
     parameters = plan.parameters(stage, progress.plan.parameters[stage.notebook], **replaced)
     found = manifest.inputs(stage, parameters, progress.plan.notebooks)
     last = manifest.latest(stage.run).get(stage.key)
-    why = manifest.why(stage, last, found)
+    why = manifest.why(stage, last, found, progress.answers_come)
     if stage.notebook.startswith(progress.redo or ("-",)):
         why = "asked for"
     if last and not why:
@@ -227,12 +230,6 @@ def _threads(stage: Stage, progress: Progress) -> int:
     """Threads of a stage: its share of the cores, or all of them if no other stage can run beside it."""
     alone = [other for other in progress.plan.stages if not other.after] == [stage]
     return max(1, progress.engine.threads(1 if alone else progress.workers))
-
-
-def _most_processes(run_plan: RunPlan) -> int:
-    """Processes of the largest training; one over several nodes reaches them by its hostfile."""
-    trained = [stage.recipe for stage in run_plan.stages if stage.notebook == plan.TRAIN and not stage.recipe.hostfile]
-    return max((recipe.num_processes for recipe in trained), default=1)
 
 
 def _row(stage: Stage) -> dict[str, Any]:

@@ -7,7 +7,7 @@ every cell marked ``completed``.
 import functools
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,15 @@ def outputs(stage: Stage) -> list[str]:
     return sorted(path.relative_to(stage.run.path).as_posix() for path in found)
 
 
-def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any]) -> str:
-    """Why a stage has to run, in a few words; "" if its last attempt still stands."""
+def answers_come(stages: Sequence[Stage]) -> bool:
+    """Whether an evaluation of a run is yet to come, which today's graders will grade."""
+    rows = {run: latest(run) for run in {stage.run for stage in stages}}
+    found = (rows[stage.run].get(stage.key, {}) for stage in stages if stage.notebook == plan.EVALUATE)
+    return any(row.get("status") not in ("done", "ended") for row in found)
+
+
+def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any], answers_come: bool) -> str:
+    """Why a stage has to run, in a few words; "" if its last attempt still stands. ``answers_come``: see there."""
     if row is None:
         return "not done yet"
     if row["status"] not in ("done", "ended"):
@@ -96,14 +103,14 @@ def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any]) -> str:
         if changed := sorted(k for k in known if before[kind].get(k) != now[kind].get(k)):
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             return f"{changed[0].removeprefix('data/')}{more} changed"  # a file of one's own lies anywhere
-    return _other_graders(stage)
+    return _other_graders(stage, answers_come)
 
 
-def _other_graders(stage: Stage) -> str:
+def _other_graders(stage: Stage, answers_come: bool) -> str:
     """Why 01 grades finished answers anew; "" if it need not.
 
-    A finished run keeps its verdicts whatever changes in the graders. But a run that went on after a change holds
-    verdicts of two graders, which must not be compared: all of them become today's.
+    A finished run keeps its verdicts whatever changes in the graders. But a run that goes on after a change, or went
+    on, holds verdicts of two graders, which must not be compared: all of them become today's.
     """
     if stage.notebook != plan.EVALUATE:
         return ""
@@ -112,9 +119,8 @@ def _other_graders(stage: Stage) -> str:
     found = (path for folder in (stage.run.path, *beside) for path in folder.glob("*/iter*/responses/*.jsonl"))
     stamped = {path: joined.graders_of(path) for path in found}
     own = {stamped[path] for path in stage.folder.path.glob("responses/*.jsonl")} - {""}
-    if len(set(stamped.values()) - {""}) < 2 or own == {graders_hash()}:
-        return ""
-    return "the run holds answers that other graders graded"
+    mixed = answers_come or len(set(stamped.values()) - {""}) > 1
+    return "the run holds answers that other graders graded" if mixed and own - {graders_hash()} else ""
 
 
 def _files_read(stage: Stage) -> Iterator[tuple[str, Path]]:

@@ -103,11 +103,11 @@ def status_table(run_plan: RunPlan, running: list[str]) -> str:
 
 def dry_run(run_plan: RunPlan) -> str:
     """What a run would do: each stage with why it would run; what follows a stage that runs is decided then."""
-    lines, moving = [], set[str]()
+    lines, moving, answers_come = [], set[str](), manifest.answers_come(run_plan.stages)
     for stage in run_plan.stages:
         parameters = plan.parameters(stage, run_plan.parameters[stage.notebook])
         row = manifest.latest(stage.run).get(stage.key)
-        why = manifest.why(stage, row, manifest.inputs(stage, parameters, run_plan.notebooks))
+        why = manifest.why(stage, row, manifest.inputs(stage, parameters, run_plan.notebooks), answers_come)
         if moving & set(stage.after):
             moving.add(stage.key)
             why = why or "if what it reads changes"
