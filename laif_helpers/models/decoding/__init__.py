@@ -125,6 +125,7 @@ class _Batch:
         can_skip = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.last_only = {"logits_to_keep": 1} if can_skip else {}
         self.cache, self.growable = new_cache(model)
+        self.cache_name = cache_name(model)
         self.width = max(len(prompt.ids) for prompt in prompts)
         ids = torch.zeros((len(prompts), self.width), dtype=torch.long)
         for row, prompt in enumerate(prompts):
@@ -177,7 +178,7 @@ class _Batch:
                 attention_mask=mask,
                 position_ids=positions,
                 use_cache=True,
-                **{cache_name(self.model): self.cache},
+                **{self.cache_name: self.cache},
                 **self.last_only,
             )
             self.token = self.choose(output.logits[:, -1])
