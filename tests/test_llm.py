@@ -224,7 +224,7 @@ def test_an_answer_that_breaks_off_while_it_is_written_stays_counted(text: str, 
         return text
 
     with pytest.raises(protocol.recoverable()) as caught:
-        asyncio.run(protocol.complete(SimpleNamespace(post=post), {}))
+        asyncio.run(protocol.complete(SimpleNamespace(post=post), {}, 1.0))
     assert spending.perhaps_billed(caught.value, 0.0) == counted
 
 
@@ -464,11 +464,30 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hanging_endpoint_is_given_up_after_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connecting, "REQUEST_TIMEOUT_S", 0.05)
     with practice_server(faults={"hang": 1.0}) as (url, app):
         with pytest.raises(RuntimeError, match="failed 6 times"):
             asked(practice_parameters(url))
         assert 6 <= app.state.counts.summary()["calls"] <= 6 * server.MAX_CONNECTIONS
+
+
+@pytest.mark.slow
+def test_an_instructor_that_answers_one_after_the_other_is_asked_by_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
+    turn = threading.Lock()
+
+    def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if not turn.acquire(timeout=0.1):
+            return 504, {"error": {"message": "slow"}}
+        time.sleep(0.08)
+        turn.release()
+        return good(call)
+
+    with endpoint(behave) as (url, _):
+        p = llm_parameters(url, budget=160, prices={"m": {"input": 0, "output": 0}})
+        answer_items(p, 40)
+        plan = instruct.plan(p)
+        assert len(instruct.ask(plan, p)) == len(plan.requests) > 30
 
 
 def test_endless_refusals_for_coming_too_fast_end_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from laif_helpers.instructors import chat
 from laif_helpers.instructors.chat import Asked, url_of
 from laif_helpers.instructors.ledger import Ledger
-from laif_helpers.instructors.spending import BATCH_SHARE, RAN_OUT, no_room, price, prompt_bound, reply_bound
+from laif_helpers.instructors.spending import BATCH_SHARE, no_room, price, prompt_bound, reply_bound
 from laif_helpers.models import connecting, protocol
 from laif_helpers.models.form import REFUSED
 from laif_helpers.recipe import StageParameters
@@ -57,7 +57,7 @@ async def ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger)
 
     Raises ServerError if the endpoint refuses or a whole batch brings no reply, RuntimeError at ``max_usd``.
     """
-    async with connecting.connect(url_of(p), chat.TIMEOUT_S) as client:
+    async with connecting.connect(url_of(p), "instructor") as client:
         to = Batching(client, p, ledger)
         for batch in ledger.open_batches():
             await _resume(to, Sent(*batch))
@@ -119,7 +119,7 @@ async def _submit(to: Batching, sent: Sent, bodies: dict[str, Any]) -> Sent:
         )
     except openai.APIError as error:
         status = getattr(error, "status_code", 500)
-        refused = status < 500 and status not in RAN_OUT
+        refused = status < 500 and status not in connecting.RAN_OUT
         if refused or not ordered or status in NONE_HERE:
             _done(to, sent, 0)
         if refused and not protocol.too_fast(error) and status not in NONE_HERE:
