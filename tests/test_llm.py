@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from http.server import HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -490,6 +491,32 @@ def test_an_instructor_that_answers_one_after_the_other_is_asked_by_fewer(monkey
         assert len(instruct.ask(plan, p)) == len(plan.requests) > 30
 
 
+@pytest.mark.parametrize(
+    ("most", "told"), [(600, True), (400, False), (10**6, False)], ids=["cut", "short ones", "whole"]
+)
+def test_prompts_that_an_endpoint_cuts_to_its_context_are_told(
+    most: int, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ollama answers what is left of a prompt and says nothing: all that is to be seen is one number of tokens."""
+
+    def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        length = len(body["messages"][-1]["content"]) // 3
+        return 200, completion(GOOD.format(n=call, m=call + 2), asked=min(length, most))
+
+    with endpoint(behave) as (url, _):
+        p = llm_parameters(url)
+        answer_items(p)
+        plan = instruct.plan(p)
+        for at in (0, 1):  # two much longer ones
+            longer = [
+                turn | {"content": turn["content"] + " Why?" * 400 * (at + 1)} for turn in plan.requests[at].messages
+            ]
+            plan.requests[at] = replace(plan.requests[at], messages=longer)
+        instruct.ask(plan, p)
+    said = capsys.readouterr().out
+    assert ("counts 600 tokens for each of" in said and "drop what passes its context" in said) == told
+
+
 def test_endless_refusals_for_coming_too_fast_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "MAX_REQUEST_S", 0.5)
     with practice_server(faults={"rate_limit": 1.0}, retry_after_s=0.1) as (url, _):
@@ -861,7 +888,8 @@ def test_a_reply_of_all_tokens_is_cut_if_nothing_says_why_it_ended() -> None:
     [
         ("Ich weiss es nicht.", "stop", r"none of the 5 lessons .*unparsable, no sample found .*begins: 'Ich weiss es"),
         (GOOD.replace("{m} pots", "99 pots"), "stop", r"none of the 5 lessons .*The first: wrong, .*does not hold"),
-        ("", "length", r"unparsable, empty reply"),
+        ("", "length", r"unparsable, empty reply, since all of its tokens went into thinking: allow more"),
+        ("<think>\nWell, the", "length", r"unparsable, empty reply, since all of its tokens went into thinking"),
     ],
 )
 def test_a_probe_without_a_right_lesson_stops_before_the_rest_is_bought(text: str, finish: str, sentence: str) -> None:

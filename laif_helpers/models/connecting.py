@@ -28,6 +28,8 @@ _SWITCHES = {"cf-aig": "cf-aig-skip-cache: true", "portkey": "x-portkey-cache-fo
 _SWITCHES |= {"helicone": "Helicone-Cache-Enabled: false", "": "Cache-Control: no-cache"}
 _LITELLM = "request_options: {target: {add: {cache: {no-cache: true}}}}"
 _told = set[str]()
+LEAST_CUT = 500
+"""Tokens below which several prompts may well have one number of them by chance."""
 
 
 def check_address(key: str, url: str) -> None:
@@ -132,6 +134,20 @@ async def somebody(client: Any) -> bool:
     except Exception:  # a page where JSON is awaited, a connection that closes
         return False
     return True
+
+
+def dropped(lengths: list[tuple[int, int]]) -> str:
+    """What (bytes, tokens) of prompts that were answered say about a server that cuts a prompt to its context and
+    answers what is left, as Ollama does: several of very different length have the same, largest number of tokens."""
+    most = max((tokens for _, tokens in lengths), default=0)
+    sizes = [size for size, tokens in lengths if tokens == most]
+    if most < LEAST_CUT or max(sizes) < 1.2 * min(sizes):
+        return ""
+    return (
+        f"counts {most:,} tokens for each of {len(sizes)} prompts of {min(sizes):,} to {max(sizes):,} bytes: it seems "
+        "to drop what passes its context, so their answers say nothing; give it a longer one (Ollama: "
+        "OLLAMA_CONTEXT_LENGTH, or num_ctx in a Modelfile), and ask again"
+    )
 
 
 async def _stay_a_post(response: Any) -> None:

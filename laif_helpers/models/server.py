@@ -148,6 +148,7 @@ async def _ask_all(
     connections = Connections(url)
     waiting = iter(enumerate(asked))
     failed: list[Exception] = []
+    lengths: list[tuple[int, int]] = []
 
     async with connect(url, "target") as client:
         await loaded(client, url)
@@ -163,12 +164,15 @@ async def _ask_all(
                     drawn = {"temperature": how.temperature, "seed": how.seed + number}
                     room = room_for(context, turns, how.limit(index))
                     body = {"model": model, "messages": turns, "max_tokens": room} | drawn
-                    on_done(index, await _ask_one(client, body, form, connections))
+                    on_done(index, answer := await _ask_one(client, body, form, connections))
+                    lengths.append((sum(len(turn["content"].encode()) for turn in turns), answer.prompt_tokens))
                 except Exception as error:
                     failed.append(error)
 
         # A pool of workers, not a task an item: 100,000 waiting tasks are memory for nothing.
         await asyncio.gather(*map(worker, range(min(MAX_CONNECTIONS, len(asked)))))
+    if cut := connecting.dropped(lengths):
+        tqdm.write(f"{connections.name} {cut}")
     if failed:
         raise failed[0]
 

@@ -40,8 +40,8 @@ def decode(
     """Yield answers as rows finish, every prompt exactly once; longest prompts first, those that begin alike together.
 
     The model's own generation settings (repetition penalty, top-p, …) are not applied: temperature 0 is the
-    plain argmax, above it the plain softmax. A model that the loop is not proven for is decoded by plain ``generate``, as are rows that may change
-    the angles of those beside them.
+    plain argmax, above it the plain softmax. A model that the loop is not proven for is decoded by plain ``generate``,
+    as are rows that may change the angles of those beside them.
     When memory runs out, the rows not yet finished start again at half the batch size. Raises MemoryError when even
     one row does not fit.
     """

@@ -45,8 +45,8 @@ def padded(model: Any) -> bool:
 
 
 def same_angles_until(model: Any) -> float:
-    """Tokens up to which a row has its own angles: with longrope (Phi 3.5 and 4 mini) the longest row of a batch chooses
-    between two sets for all of them, so that longer ones share a batch only with those of their very length."""
+    """Tokens up to which a row has angles of its own: with longrope (Phi 3.5 and 4 mini) the longest row of a batch
+    chooses between two sets for all, so that longer ones share a batch only with those of their very length."""
     ropes = (rope for rope in ropes_of(model) if rope.get("rope_type") == "longrope")
     return min((rope["original_max_position_embeddings"] for rope in ropes), default=math.inf)
 
