@@ -42,6 +42,10 @@ def test_a_stage_runs_whatever_the_user_has_set(
     toy: Toy, real_kernels: Callable[[], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     real_kernels()
+    (tmp_path / "runs").rmdir()
+    (tmp_path / "{ARM} {x} %d ä").mkdir()  # papermill takes what stands in braces for a parameter
+    (tmp_path / "runs").symlink_to("{ARM} {x} %d ä")
+    monkeypatch.setenv("LAIF_RUNS", str((tmp_path / "runs").resolve()))
     start = tmp_path / "ipython" / "profile_default" / "startup"
     start.mkdir(parents=True)
     (start / "00.py").write_text("import sys\nsys.started_up = 1\nraise SystemExit('a start-up file')\n")

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,8 @@ POLL_S = 20.0
 MAX_REQUESTS = 20_000
 """In one batch; the endpoint takes 50,000 and 200 MB."""
 WINDOW = "24h"
-ENDED = {"completed", "failed", "expired", "cancelled", "succeeded", "success", "ended"}
+ENDED = re.compile(r"(?i)complete|fail|expired|cancell?ed|succe|^ended|error|timed?_?out|reject|done|finished")
+"""Of a batch's status, as OpenAI, its like (JOB_STATE_SUCCEEDED, TIMEOUT_EXCEEDED) and gateways (complete) write it."""
 TOKEN = "laif_batch"
 NONE_HERE = frozenset({404, 405, 501})
 """An endpoint, or a gateway before it, that knows no batches, or not this one."""
@@ -220,7 +222,7 @@ async def _wait_for(to: Batching, sent: Sent) -> Any:
             if not (batch := await _patiently(to, functools.partial(to.client.batches.retrieve, sent.id))):
                 raise _lost(to, sent, f"knows no batch {sent.id} any more")
             bar.update(_completed(batch) - bar.n)
-            if str(batch.status).lower() in ENDED:
+            if ENDED.search(str(batch.status)):
                 return batch
             await asyncio.sleep(POLL_S)
 
