@@ -15,8 +15,9 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson, write_jsonl
 
 ALL_THOUGHT = (
-    "empty reply, since all of its tokens went into thinking: allow more by request_options: {instructor: {add: "
-    "{max_tokens: …}}} (at OpenAI max_completion_tokens), or have it think less (add: {reasoning_effort: low})"
+    "empty reply, since thinking took all of its tokens (or blanks did, under a schema): allow more by request_options: "
+    "{instructor: {add: {max_tokens: …}}} (at OpenAI max_completion_tokens), have it think less (add: "
+    "{reasoning_effort: low}), or set reply_format: text"
 )
 
 
