@@ -15,9 +15,9 @@ from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson, write_jsonl
 
 ALL_THOUGHT = (
-    "empty reply, since thinking took all of its tokens (or blanks did, under a schema): allow more by request_options: "
-    "{instructor: {add: {max_tokens: …}}} (at OpenAI max_completion_tokens), have it think less (add: "
-    "{reasoning_effort: low}), or set reply_format: text"
+    "empty reply, since thinking took all of its tokens (or blanks did, under a schema): allow more by "
+    "request_options: {instructor: {add: {max_tokens: …}}} (at OpenAI max_completion_tokens), have it think less "
+    "(add: {reasoning_effort: low}), or set reply_format: text"
 )
 
 
