@@ -136,6 +136,34 @@ def test_angles_that_have_no_name_are_refused(tmp_path: Path, monkeypatch: pytes
         gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made")
 
 
+@pytest.mark.parametrize(
+    ("pre", "pieces"),
+    [
+        ("smollm", "it 's Ġ 1 2 3 4 5 ... Ċ"),
+        ("starcoder", "it 's Ġ 1 2 3 4 5 ... Ċ"),
+        ("stablelm2", "it 's Ġ 1 2 3 4 5 ...Ċ"),
+        ("deepseek-coder", "it ' s Ġ 1 2 3 4 5 ... Ċ"),
+        ("falcon", "it ' s Ġ 123 45 ... Ċ"),
+        ("gpt-2", "it 's Ġ12345 ... Ċ"),
+        ("llama-bpe", "it 's Ġ 123 45 ...Ċ"),
+    ],
+)
+def test_texts_are_split_as_llama_cpp_splits_them(pre: str, pieces: str, tmp_path: Path) -> None:
+    """Compared with its own tokens on 2026-11-28; transformers took GPT-2's way for the first five: other tokens."""
+    from transformers import AutoTokenizer
+
+    write_gguf(tmp_path / "nano.gguf", pre=pre)
+    made = AutoTokenizer.from_pretrained(gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made"))
+    found = made.backend_tokenizer.pre_tokenizer.pre_tokenize_str("it's 12345...\n")
+    assert [piece for piece, _ in found] == pieces.split()
+
+
+def test_a_way_to_split_texts_that_nobody_here_knows_is_refused(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "nano.gguf", pre="superbpe")
+    with pytest.raises(ValueError, match=r"splits its texts in a way .superbpe. that .* would give other tokens; use"):
+        gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made")
+
+
 def test_marks_of_a_gguf_file_stay_marks(tmp_path: Path) -> None:
     """A turn's end that is no text's end must stop an answer and never stand in one."""
     from transformers import AutoTokenizer

@@ -41,7 +41,6 @@ class Asking:
     stopped: Exception | None = field(default=None)
     refused: dict[str, str] = field(default_factory=dict)
     broken_off_shown: bool = False
-    lengths: list[tuple[int, int]] = field(default_factory=list)
 
 
 def check(p: StageParameters, requests: Sequence[Asked] = ()) -> None:
@@ -87,7 +86,8 @@ async def _ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger
                 waiting = iter(requests[1:])
             workers = min(connections.most, len(requests))
             await asyncio.gather(*(_work(asking, waiting, bar) for _ in range(workers)))
-    if cut := connecting.dropped(asking.lengths):
+    sizes = {request.key: sum(len(turn["content"].encode()) for turn in request.messages) for request in requests}
+    if cut := connecting.dropped([(sizes[key], reply.prompt_tokens) for key, reply in ledger.replies(sizes).items()]):
         tqdm.write(f"instructor {url_of(p)} {cut}")
     if asking.stopped:
         raise asking.stopped
@@ -143,7 +143,6 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
             continue
         reply = chat.read(request.key, completion, p, most, longest=reply_bound(sent))
         asking.spending.settle(reply, most)
-        asking.lengths.append((sum(len(turn["content"].encode()) for turn in request.messages), reply.prompt_tokens))
         if not form.proven:
             form.longest = longest if longest < MAX_REPLY_TOKENS else 0
             form.left_out |= {chat.SCHEMA} if p.reply_format == "auto" and not as_json else set()

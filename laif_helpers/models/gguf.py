@@ -19,6 +19,19 @@ from laif_helpers.target import Target
 BYTES_A_WEIGHT = 4  # float32 holds every quantised value exactly
 FACTORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 """By which llama.cpp divides the frequencies of angles: Llama 3's from 3.1 on, and longrope's two sets."""
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"
+_DIGITS_APART = "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"
+SPLITS = {name: [r"\p{N}", _GPT2] for name in _DIGITS_APART} | {
+    "falcon": [r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]"],
+    "deepseek-coder": [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", r"\p{N}"],
+}
+"""By llama.cpp's name of it, how a text is split, one expression after the other: those that transformers lacks."""
+_AS_GPT2 = """
+default gpt-2 phi-2 mpt olmo jais granite-docling a.x-4.0 mellum gigachat trillion exaone4 modern-bert roberta-bpe
+jina-v2-de
+"""
+AS_GPT2 = {"", *_AS_GPT2.split()}
+AS_QWEN2 = "stablelm2", "hunyuan"
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
 
@@ -32,6 +45,7 @@ class Header:
     quantisation: str
     pre_tokenizer: str
     weights: int
+    byte_level: bool = False
     control: tuple[str, ...] = ()
     """Tokens that are marks, such as ``<|end|>``."""
     sampling: dict[str, Any] = field(default_factory=dict)
@@ -88,6 +102,7 @@ def read_header(path: Path) -> Header:
         licence=str(fields.get("general.license", "unknown")),
         quantisation=LlamaFileType(kind).name.removeprefix("MOSTLY_") if kind is not None else "unknown",
         pre_tokenizer=str(fields.get("tokenizer.ggml.pre", "")),
+        byte_level=fields.get("tokenizer.ggml.model") == "gpt2",
         weights=sum(int(tensor.n_elements) for tensor in reader.tensors),
         control=tuple(token for token, of in zip(tokens, kinds, strict=False) if of == TokenType.CONTROL),
         sampling={key.rpartition(".")[2]: value for key, value in fields.items() if "general.sampling." in key},
@@ -139,7 +154,8 @@ def _load(path: Path, header: Header) -> tuple[Any, Any]:
             f"({str(error).splitlines()[0]}); use the model's safetensors"
         ) from error
     _scale_angles(model.config, header)
-    _digits_apart(tokenizer, header.pre_tokenizer)
+    if header.byte_level:
+        _split(tokenizer, header.pre_tokenizer)
     # transformers keeps only the marks that begin and end a text; a turn's end must stop an answer and stay unseen.
     tokenizer.add_special_tokens({"extra_special_tokens": list(header.control)})
     return model, tokenizer
@@ -184,14 +200,23 @@ def _gives(config: Any, rope: dict[str, Any], factors: list[float]) -> bool:
     return len(scaled) == len(factors) and torch.allclose(plain / scaled, torch.tensor(factors), rtol=1e-3)
 
 
-def _digits_apart(tokenizer: Any, pre_tokenizer: str) -> None:
-    """SmolLM splits digits off before anything else, which transformers forgets: ``\\n\\n5`` would be other tokens."""
-    if pre_tokenizer != "smollm":
-        return
-    from tokenizers import pre_tokenizers
+def _split(tokenizer: Any, pre_tokenizer: str) -> None:
+    """Have a text split before anything else as llama.cpp does for this kind of file; transformers knows some of them
+    and takes GPT-2's way for the others, which gives other tokens. Raises ValueError for one that nobody here knows."""
+    from tokenizers import Regex, pre_tokenizers
+    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
-    steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    if pre_tokenizer in GGUF_PRE_TOKENIZER_SPLITS or pre_tokenizer in AS_GPT2:
+        return
+    ways = {name: [GGUF_PRE_TOKENIZER_SPLITS["qwen2"]] for name in AS_QWEN2} | SPLITS
+    if pre_tokenizer not in ways:
+        raise ValueError(
+            f"a GGUF file splits its texts in a way ({pre_tokenizer}) that transformers does not know, which would "
+            "give other tokens; use the model's safetensors, or serve it (target: server:…)"
+        )
+    splits = [pre_tokenizers.Split(Regex(split), behavior="isolated") for split in ways[pre_tokenizer]]
+    last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, last])
 
 
 def _without_quantisation(model: Any) -> Any:
