@@ -158,6 +158,34 @@ def test_texts_are_split_as_llama_cpp_splits_them(pre: str, pieces: str, tmp_pat
     assert [piece for piece, _ in found] == pieces.split()
 
 
+@pytest.mark.parametrize(
+    ("spaced", "pieces"), [(None, "<s> ▁[ a </s> ▁a ▁a"), (True, "<s> ▁[ a </s> ▁a ▁a"), (False, "<s> [ a </s> a ▁a")]
+)
+def test_a_space_goes_before_what_follows_a_mark(
+    spaced: bool | None, pieces: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compared with llama.cpp's tokens of Mistral's own vocabulary on 2026-11-28: before, no prompt was equal."""
+    from transformers import AutoTokenizer
+
+    def sentencepiece(writer: Any, tokenizer: Any, pre: str) -> None:
+        marks, texts = ["<unk>", "<s>", "</s>"], ["▁", "[", "a", "▁[", "▁a"]
+        tokens = [*marks, *(f"<0x{byte:02X}>" for byte in range(256)), *texts]
+        writer.add_tokenizer_model("llama")
+        writer.add_token_list(tokens)
+        writer.add_token_scores([-float(at) for at in range(len(tokens))])
+        writer.add_token_types([2, 3, 3, *[6] * 256, *[1] * len(texts)])
+        writer.add_eos_token_id(2)
+        if spaced is not None:
+            writer.add_add_space_prefix(spaced)
+        writer.add_chat_template("x")
+
+    monkeypatch.setattr(llamacpp(), "_write_tokenizer", sentencepiece)
+    write_gguf(tmp_path / "nano.gguf")
+    made = AutoTokenizer.from_pretrained(gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made"))
+    found = made("<s>[a</s>a a", add_special_tokens=False)["input_ids"]
+    assert made.convert_ids_to_tokens(found) == pieces.split()
+
+
 def test_a_way_to_split_texts_that_nobody_here_knows_is_refused(tmp_path: Path) -> None:
     write_gguf(tmp_path / "nano.gguf", pre="superbpe")
     with pytest.raises(ValueError, match=r"splits its texts in a way .superbpe. that .* would give other tokens; use"):

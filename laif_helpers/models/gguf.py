@@ -45,7 +45,10 @@ class Header:
     quantisation: str
     pre_tokenizer: str
     weights: int
-    byte_level: bool = False
+    pieces: str = "gpt2"
+    """``gpt2``: of bytes; ``llama``: sentencepiece's."""
+    spaced: bool = True
+    """sentencepiece's: whether a space goes before a text, and before what follows each mark."""
     control: tuple[str, ...] = ()
     """Tokens that are marks, such as ``<|end|>``."""
     sampling: dict[str, Any] = field(default_factory=dict)
@@ -102,7 +105,8 @@ def read_header(path: Path) -> Header:
         licence=str(fields.get("general.license", "unknown")),
         quantisation=LlamaFileType(kind).name.removeprefix("MOSTLY_") if kind is not None else "unknown",
         pre_tokenizer=str(fields.get("tokenizer.ggml.pre", "")),
-        byte_level=fields.get("tokenizer.ggml.model") == "gpt2",
+        pieces=str(fields.get("tokenizer.ggml.model", "")),
+        spaced=bool(fields.get("tokenizer.ggml.add_space_prefix", True)),
         weights=sum(int(tensor.n_elements) for tensor in reader.tensors),
         control=tuple(token for token, of in zip(tokens, kinds, strict=False) if of == TokenType.CONTROL),
         sampling={key.rpartition(".")[2]: value for key, value in fields.items() if "general.sampling." in key},
@@ -154,8 +158,10 @@ def _load(path: Path, header: Header) -> tuple[Any, Any]:
             f"({str(error).splitlines()[0]}); use the model's safetensors"
         ) from error
     _scale_angles(model.config, header)
-    if header.byte_level:
+    if header.pieces == "gpt2":
         _split(tokenizer, header.pre_tokenizer)
+    elif header.pieces == "llama" and header.architecture != "phi3" and "gemma" not in header.architecture:
+        _space(tokenizer, header.spaced)  # the readers of those two are right
     # transformers keeps only the marks that begin and end a text; a turn's end must stop an answer and stay unseen.
     tokenizer.add_special_tokens({"extra_special_tokens": list(header.control)})
     return model, tokenizer
@@ -198,6 +204,16 @@ def _gives(config: Any, rope: dict[str, Any], factors: list[float]) -> bool:
     scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
     plain = 1.0 / rope["rope_theta"] ** (torch.arange(0, 2 * len(scaled), 2) / (2 * len(scaled)))
     return len(scaled) == len(factors) and torch.allclose(plain / scaled, torch.tensor(factors), rtol=1e-3)
+
+
+def _space(tokenizer: Any, before: bool) -> None:
+    """Have a space go before each text between marks, or before none, as llama.cpp does. transformers' reader puts one
+    before a whole prompt alone, so ``<s>[INST]`` of Llama 2 and Mistral was not the token that they were trained on."""
+    from tokenizers import normalizers
+
+    first = [normalizers.Prepend("▁")] if before else []
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([*first, normalizers.Replace(" ", "▁")])
+    tokenizer.backend_tokenizer.pre_tokenizer = None
 
 
 def _split(tokenizer: Any, pre_tokenizer: str) -> None:
