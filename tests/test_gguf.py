@@ -187,9 +187,10 @@ def test_a_space_goes_before_what_follows_a_mark(
 
 
 def test_a_way_to_split_texts_that_nobody_here_knows_is_refused(tmp_path: Path) -> None:
-    write_gguf(tmp_path / "nano.gguf", pre="superbpe")
+    write_gguf(file := tmp_path / "nano.gguf", pre="superbpe")
     with pytest.raises(ValueError, match=r"splits its texts in a way .superbpe. that .* would give other tokens; use"):
-        gguf.to_folder(tmp_path / "nano.gguf", tmp_path / "made")
+        gguf.to_folder(file, tmp_path / "made")
+    assert "splits its texts in a way (superbpe)" in " ".join(check.problems(str(file))), "before anything runs"
 
 
 def test_marks_of_a_gguf_file_stay_marks(tmp_path: Path) -> None:

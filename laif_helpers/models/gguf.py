@@ -158,8 +158,8 @@ def _load(path: Path, header: Header) -> tuple[Any, Any]:
             f"({str(error).splitlines()[0]}); use the model's safetensors"
         ) from error
     _scale_angles(model.config, header)
-    if header.pieces == "gpt2":
-        _split(tokenizer, header.pre_tokenizer)
+    if by := splits(header):
+        _split(tokenizer, by)
     elif header.pieces == "llama" and header.architecture != "phi3" and "gemma" not in header.architecture:
         _space(tokenizer, header.spaced)  # the readers of those two are right
     # transformers keeps only the marks that begin and end a text; a turn's end must stop an answer and stay unseen.
@@ -216,23 +216,28 @@ def _space(tokenizer: Any, before: bool) -> None:
     tokenizer.backend_tokenizer.pre_tokenizer = None
 
 
-def _split(tokenizer: Any, pre_tokenizer: str) -> None:
-    """Have a text split before anything else as llama.cpp does for this kind of file; transformers knows some of them
-    and takes GPT-2's way for the others, which gives other tokens. Raises ValueError for one that nobody here knows."""
-    from tokenizers import Regex, pre_tokenizers
+def splits(header: Header) -> list[str]:
+    """How the file's texts are split before anything else, where transformers would take GPT-2's way for what it does
+    not know: other tokens. [] if it knows. Raises ValueError for a way that nobody here knows."""
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
-    if pre_tokenizer in GGUF_PRE_TOKENIZER_SPLITS or pre_tokenizer in AS_GPT2:
-        return
-    ways = {name: [GGUF_PRE_TOKENIZER_SPLITS["qwen2"]] for name in AS_QWEN2} | SPLITS
-    if pre_tokenizer not in ways:
-        raise ValueError(
-            f"a GGUF file splits its texts in a way ({pre_tokenizer}) that transformers does not know, which would "
-            "give other tokens; use the model's safetensors, or serve it (target: server:…)"
-        )
-    splits = [pre_tokenizers.Split(Regex(split), behavior="isolated") for split in ways[pre_tokenizer]]
+    pre = header.pre_tokenizer
+    if header.pieces != "gpt2" or pre in GGUF_PRE_TOKENIZER_SPLITS or pre in AS_GPT2:
+        return []
+    if found := [GGUF_PRE_TOKENIZER_SPLITS["qwen2"]] if pre in AS_QWEN2 else SPLITS.get(pre):
+        return found
+    raise ValueError(
+        f"the GGUF file of {header.name!r} splits its texts in a way ({pre}) that transformers does not know, which "
+        "would give other tokens; use the model's safetensors, or serve it (target: server:…)"
+    )
+
+
+def _split(tokenizer: Any, by: list[str]) -> None:
+    from tokenizers import Regex, pre_tokenizers
+
+    steps = [pre_tokenizers.Split(Regex(split), behavior="isolated") for split in by]
     last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, last])
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, last])
 
 
 def _without_quantisation(model: Any) -> Any:
