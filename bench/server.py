@@ -49,7 +49,7 @@ def stub(parent: Connection) -> None:
 def bare_client(conversations: list[Any], url: str) -> None:
     async def main() -> None:
         waiting = iter(conversations)
-        async with server.connect(url, 60.0) as client:
+        async with server.connect(url, "target") as client:
 
             async def worker() -> None:
                 for turns in waiting:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -144,13 +145,21 @@ def devices(processes: int) -> list[int | str]:
     return [int(name) if name.isdigit() else name for name in found[:processes]] or list(range(processes))
 
 
+LAUNCHERS = re.compile(
+    r"(?:LOCAL_|NODE_|GROUP_|ROLE_)?RANK$|(?:LOCAL_|GROUP_|ROLE_)?WORLD_SIZE$|MASTER_(?:ADDR|PORT)$"
+    r"|(?:ACCELERATE|FSDP|PARALLELISM_CONFIG|TORCHELASTIC|OMPI_COMM_WORLD|PMIX?|MV2_COMM_WORLD)_"
+)
+"""Variables that torchrun, accelerate, MPI or a batch script set for a job of their own: a training would wait for
+ranks that never come, or take its precision from there."""
+
+
 def environment(processes: int = 1) -> dict[str, str]:
     """This process's environment, set for a child that trains: no plots, no buffering, a share of the cores.
 
     ``processes`` 0: on several nodes, each of which sees to its own devices.
     """
-    env = os.environ | {"MPLBACKEND": "Agg", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
-    env.pop("MASTER_PORT", None)  # a batch system's, meant for its own job; ours is on the command line
+    env = {name: value for name, value in os.environ.items() if not LAUNCHERS.match(name)}
+    env |= {"MPLBACKEND": "Agg", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
     env["PYTHONPATH"] = os.pathsep.join(part for part in (str(ROOT), env.get("PYTHONPATH", "")) if part)
     if processes > 1:
         # Without this every rank takes all cores for itself, and two ranks are slower than one.

@@ -40,6 +40,15 @@ def is_local(url: str) -> bool:
     return bool(re.fullmatch(r"localhost|0\.0\.0\.0|127(\.\d+){1,3}|::1?", urlparse(url).hostname or ""))
 
 
+KEYS = {"target": "TARGET_API_KEY", "instructor": "INSTRUCTOR_API_KEY", "": "OPENAI_API_KEY"}
+"""Variables of the servers' keys, by whose it is; the last one's is everybody's who has none of their own."""
+
+
+def api_key(role: str = "") -> str:
+    """The key for the target's or the instructor's server; "" if there is none. Raises ValueError as ``secret``."""
+    return secret(KEYS[role]) or secret(KEYS[""])
+
+
 def secret(variable: str) -> str:
     """A key from the environment, without white space around it; "" if there is none.
 

@@ -122,6 +122,15 @@ def test_a_cap_makes_several_batches_and_is_never_exceeded() -> None:
         assert calls.spent() <= most * 4.5
 
 
+def test_a_batch_has_ended_by_whatever_name() -> None:
+    """One of an unknown name was waited for without end."""
+    ends = "completed complete Failed expired cancelled canceled CANCELED succeeded SUCCESS ended errored error done"
+    ends += " JOB_STATE_SUCCEEDED JOB_STATE_PARTIALLY_SUCCEEDED TIMEOUT_EXCEEDED timed_out BATCH_STATE_FAILED rejected"
+    goes_on = "validating in_progress finalizing cancelling canceling queued pending JOB_STATE_RUNNING suspended"
+    assert all(batch.ENDED.search(name) for name in ends.split())
+    assert not any(batch.ENDED.search(name) for name in goes_on.split())
+
+
 def test_a_batch_that_brings_nothing_is_told() -> None:
     with practice_server() as (url, _):
         unknown = {"instructor_model": "gpt-0", "prices": {"gpt-0": {"input": 1, "output": 1}}}

@@ -13,7 +13,7 @@ import pytest
 from instructing import completion, endpoint
 
 from laif_helpers import launch, models
-from laif_helpers.models import protocol, server
+from laif_helpers.models import connecting, protocol, server
 from laif_helpers.models.server import ServerError
 
 AWAY = "http://models.invalid/v1"
@@ -46,6 +46,35 @@ def test_a_proxy_is_asked_in_place_of_a_server_outside(name: str, monkeypatch: p
         monkeypatch.setenv("no_proxy", "models.invalid")
         with pytest.raises(ServerError, match=r"no machine is called 'models.invalid' .*; correct target_url"):
             ask(AWAY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spelled", ["127.0.0.1:{port}", " http://127.0.0.1:{port}\n"])
+def test_a_proxy_is_read_as_other_programs_read_it(spelled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with endpoint(answers) as (url, _):
+        monkeypatch.setenv("HTTP_PROXY", spelled.format(port=url.rpartition(":")[2].removesuffix("/v1")))
+        assert ask(AWAY) == "yes"
+
+
+@pytest.mark.parametrize("proxy", ["socks5h://me:word@h:1", "http://me:wo#word@h", "http://h:port", "socks://h:1"])
+def test_a_proxy_that_cannot_be_asked_is_told(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ValueError, match=r"the environment's proxy \w+://h\S* cannot be asked: write http:") as no:
+        ask(AWAY)
+    assert "word@" not in str(no.value) and ("for SOCKS" in str(no.value)) == proxy.startswith("socks")
+    with endpoint(answers) as (url, _):
+        assert ask(url) == "yes", "a server of this machine is asked without it"
+
+
+def test_target_and_instructor_have_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two services could not be asked in one run, and each was sent the other's key."""
+    monkeypatch.setenv("TARGET_API_KEY", "mine")
+    keys = {role: connecting.connect(AWAY, role).api_key for role in ("target", "instructor")}
+    assert keys == {"target": "mine", "instructor": "k"}
+    monkeypatch.delenv("OPENAI_API_KEY")
+    connecting.check_address("target_url", AWAY)
+    with pytest.raises(ValueError, match=r"OPENAI_API_KEY .*, or INSTRUCTOR_API_KEY, which goes to this server alone"):
+        connecting.check_address("instructor_url", AWAY)
 
 
 def test_a_proxy_that_does_not_listen_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

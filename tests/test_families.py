@@ -48,6 +48,21 @@ def test_a_family_answers_as_generate_does(family: str, prompts: list[list[int]]
         assert len({len(ids) for ids in expected}) > 1, "the rows must end at different times, or nothing is proven"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["phi3", "phimoe", "llama"])
+def test_a_long_row_leaves_the_angles_of_those_beside_it(
+    family: str, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the longest row of a batch chooses them (Phi 3.5 and 4 mini), short prompts had other answers beside it."""
+    scaled = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "rope_theta": 10000.0}
+    scaled |= {"original_max_position_embeddings": 40, "short_mscale": 1.0, "long_mscale": 1.1}
+    own = {"original_max_position_embeddings": 40} if family == "phi3" else {}
+    monkeypatch.setitem(FAMILIES, family, FAMILIES[family] | {"rope_parameters": scaled} | own)
+    model = make(family)
+    assert min(map(len, prompts)) + 10 <= families.same_angles_until(model) < max(map(len, prompts))
+    assert decoded(model, prompts, STOPS) == wanted(model, prompts, STOPS)
+
+
 def test_at_least_45_families_are_tried_and_every_name_of_the_tables_is() -> None:
     assert len(FAMILIES) >= 45 and set(SAMPLE) <= set(FAMILIES)
     assert set(FAMILIES) >= families.OWN_LOOP | families.PADDED

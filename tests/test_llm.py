@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from http.server import HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -224,7 +225,7 @@ def test_an_answer_that_breaks_off_while_it_is_written_stays_counted(text: str, 
         return text
 
     with pytest.raises(protocol.recoverable()) as caught:
-        asyncio.run(protocol.complete(SimpleNamespace(post=post), {}))
+        asyncio.run(protocol.complete(SimpleNamespace(post=post), {}, 1.0))
     assert spending.perhaps_billed(caught.value, 0.0) == counted
 
 
@@ -464,11 +465,56 @@ def test_a_killed_run_repeats_at_most_what_was_in_flight(runs: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hanging_endpoint_is_given_up_after_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connecting, "REQUEST_TIMEOUT_S", 0.05)
     with practice_server(faults={"hang": 1.0}) as (url, app):
         with pytest.raises(RuntimeError, match="failed 6 times"):
             asked(practice_parameters(url))
         assert 6 <= app.state.counts.summary()["calls"] <= 6 * server.MAX_CONNECTIONS
+
+
+@pytest.mark.slow
+def test_an_instructor_that_answers_one_after_the_other_is_asked_by_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
+    turn = threading.Lock()
+
+    def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if not turn.acquire(timeout=0.1):
+            return 504, {"error": {"message": "slow"}}
+        time.sleep(0.08)
+        turn.release()
+        return good(call)
+
+    with endpoint(behave) as (url, _):
+        p = llm_parameters(url, budget=160, prices={"m": {"input": 0, "output": 0}})
+        answer_items(p, 40)
+        plan = instruct.plan(p)
+        assert len(instruct.ask(plan, p)) == len(plan.requests) > 30
+
+
+@pytest.mark.parametrize(
+    ("most", "told"), [(600, True), (400, False), (10**6, False)], ids=["cut", "short ones", "whole"]
+)
+def test_prompts_that_an_endpoint_cuts_to_its_context_are_told(
+    most: int, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ollama answers what is left of a prompt and says nothing: all that is to be seen is one number of tokens."""
+
+    def behave(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        length = len(body["messages"][-1]["content"]) // 3
+        return 200, completion(GOOD.format(n=call, m=call + 2), asked=min(length, most))
+
+    with endpoint(behave) as (url, _):
+        p = llm_parameters(url)
+        answer_items(p)
+        plan = instruct.plan(p)
+        for at in (0, 1):  # two much longer ones
+            longer = [
+                turn | {"content": turn["content"] + " Why?" * 400 * (at + 1)} for turn in plan.requests[at].messages
+            ]
+            plan.requests[at] = replace(plan.requests[at], messages=longer)
+        instruct.ask(plan, p)
+    said = capsys.readouterr().out
+    assert ("counts 600 tokens for each of" in said and "drop what passes its context" in said) == told
 
 
 def test_endless_refusals_for_coming_too_fast_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -842,7 +888,8 @@ def test_a_reply_of_all_tokens_is_cut_if_nothing_says_why_it_ended() -> None:
     [
         ("Ich weiss es nicht.", "stop", r"none of the 5 lessons .*unparsable, no sample found .*begins: 'Ich weiss es"),
         (GOOD.replace("{m} pots", "99 pots"), "stop", r"none of the 5 lessons .*The first: wrong, .*does not hold"),
-        ("", "length", r"unparsable, empty reply"),
+        ("", "length", r"unparsable, empty reply, since thinking took all of its tokens .*: allow more"),
+        ("<think>\nWell, the", "length", r"unparsable, empty reply, since thinking took all of its tokens"),
     ],
 )
 def test_a_probe_without_a_right_lesson_stops_before_the_rest_is_bought(text: str, finish: str, sentence: str) -> None:

@@ -25,7 +25,7 @@ import pytest
 from laif_helpers import launch, models
 from laif_helpers.graders import turns as thoughts
 from laif_helpers.key_types import RequestChange
-from laif_helpers.models import check, decoding, older, precision, protocol
+from laif_helpers.models import check, connecting, decoding, older, precision, protocol
 from laif_helpers.models import local as local_model
 from laif_helpers.models import server as server_model
 from laif_helpers.models.decoding import prefixes
@@ -1224,10 +1224,37 @@ def test_a_refusal_is_told_in_the_server_s_words_whatever_they_hold(stub: Callab
 
 def test_hanging_server_times_out(stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "MAX_ATTEMPTS", 2)
-    server = stub(lambda _, request: (time.sleep(1.0), (200, reply(request)))[1])
-    monkeypatch.setattr(server_model, "REQUEST_TIMEOUT_S", 0.2)
+    server = stub(lambda _, request: (time.sleep(5.0), (200, reply(request)))[1])
+    monkeypatch.setattr(connecting, "REQUEST_TIMEOUT_S", 0.2)
     with pytest.raises(server_model.ServerError, match=r"failed 2 times on one request .last: APITimeoutError"):
         server_model.ask("m", server.url, RequestChange(), [ask("a")], Sampling(1), lambda *_: None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("behind", ["nothing", "a proxy that waits 0.4 s"])
+def test_a_server_that_answers_one_after_the_other_loses_no_answer(
+    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], behind: str
+) -> None:
+    """Forty requests waited before one slot; most timed out, each time anew, and a third of the items were lost."""
+    monkeypatch.setattr(connecting, "REQUEST_TIMEOUT_S", 0.4 if behind == "nothing" else 5.0)
+    turn = threading.Lock()
+
+    def behave(_: int, request: dict[str, Any]) -> tuple[int, Any]:
+        if not turn.acquire(timeout=5.0 if behind == "nothing" else 0.4):
+            return 504, b"<html><title>504 Gateway Time-out</title></html>"
+        time.sleep(0.05)
+        turn.release()
+        return 200, reply(request)
+
+    assert [answer.text for answer in generate_from(stub(behave), 40)] == [f"echo {n}" for n in range(40)]
+    assert "answers too late" in capsys.readouterr().out
+
+
+def test_a_service_that_is_overloaded_is_given_some_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gemini's 503 and Anthropic's 529 last longer than a server's restart: the sixth attempt came after 16 s."""
+    monkeypatch.setattr(protocol.random, "uniform", lambda *_: 1.0)
+    waits = [[protocol._wait(SimpleNamespace(status_code=s), n) for n in range(1, 6)] for s in (500, 503, 529)]
+    assert waits == [[0.5, 1, 2, 4, 8], [4, 8, 16, 32, 60], [4, 8, 16, 32, 60]]
 
 
 def test_nobody_listening_and_another_scheme_are_told_at_once(

@@ -42,6 +42,10 @@ def test_a_stage_runs_whatever_the_user_has_set(
     toy: Toy, real_kernels: Callable[[], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     real_kernels()
+    (tmp_path / "runs").rmdir()
+    (tmp_path / "{ARM} {x} %d ä").mkdir()  # papermill takes what stands in braces for a parameter
+    (tmp_path / "runs").symlink_to("{ARM} {x} %d ä")
+    monkeypatch.setenv("LAIF_RUNS", str((tmp_path / "runs").resolve()))
     start = tmp_path / "ipython" / "profile_default" / "startup"
     start.mkdir(parents=True)
     (start / "00.py").write_text("import sys\nsys.started_up = 1\nraise SystemExit('a start-up file')\n")
@@ -106,6 +110,18 @@ def test_a_stage_counts_and_writes_the_same_in_every_language(monkeypatch: pytes
     )
 
 
+def test_variables_of_another_launcher_reach_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a shell of torchrun or of a SLURM script a training waited for ranks that never came, and accelerate's
+    precision took the place of the recipe's."""
+    strange = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT GROUP_RANK ROLE_WORLD_SIZE PMI_SIZE"
+    strange += " ACCELERATE_MIXED_PRECISION ACCELERATE_USE_FSDP FSDP_VERSION TORCHELASTIC_RUN_ID OMPI_COMM_WORLD_SIZE"
+    for name in strange.split():
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("SLURM_JOB_ID", "2")
+    for given in (executors.environment(1), launch.environment(1)):
+        assert not given.keys() & set(strange.split()) and given["SLURM_JOB_ID"] == "2"
+
+
 def test_a_home_folder_that_can_be_written_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert "NUMBA_CACHE_DIR" not in set(executors.environment(1)) - set(os.environ)
@@ -132,9 +148,9 @@ def test_an_account_s_name_with_stray_characters_is_told_by_its_variable(monkeyp
     monkeypatch.setenv("OPENAI_ORG_ID", "org-1\n")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-’")
     with pytest.raises(ValueError, match="variable OPENAI_PROJECT_ID holds a character that is not plain ASCII"):
-        connecting.connect("http://127.0.0.1:9/v1", 1.0)
+        connecting.connect("http://127.0.0.1:9/v1", "target")
     monkeypatch.setenv("OPENAI_PROJECT_ID", " p ")
-    client = connecting.connect("http://127.0.0.1:9/v1", 1.0)
+    client = connecting.connect("http://127.0.0.1:9/v1", "target")
     assert (client.organization, client.project) == ("org-1", "p")
 
 

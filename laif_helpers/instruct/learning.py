@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from laif_helpers import benchmarks, lessons
+from laif_helpers.graders import turns
 from laif_helpers.instruct.planning import Plan, open_ledger
 from laif_helpers.instruct.requests import Request, settings
 from laif_helpers.instructors import llm
@@ -12,6 +13,12 @@ from laif_helpers.instructors.chat import Asked
 from laif_helpers.instructors.ledger import Ledger, Reply, key_of
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Lesson, write_jsonl
+
+ALL_THOUGHT = (
+    "empty reply, since thinking took all of its tokens (or blanks did, under a schema): allow more by "
+    "request_options: {instructor: {add: {max_tokens: …}}} (at OpenAI max_completion_tokens), have it think less "
+    "(add: {reasoning_effort: low}), or set reply_format: text"
+)
 
 
 def read_lessons(plan: Plan, replies: Mapping[str, Reply], p: StageParameters) -> list[Lesson]:
@@ -33,6 +40,8 @@ def lessons_of(requests: Sequence[Request], replies: Mapping[str, Reply], p: Sta
         if item.key in replies:
             reply, sources = replies[item.key], item.source_ids
             failed = reply.finish if reply.finish.startswith("error") else ""
+            if reply.finish == "length" and not turns.split(reply.text).answer.strip():
+                failed = ALL_THOUGHT
             blank = Lesson("", item.benchmark, "", "", sources, p.arm, p.iteration, instructor, item.key)
             found += lessons.from_reply(reply.text, blank, failed)
     return found

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from tqdm.auto import tqdm
 from laif_helpers.instructors import chat
 from laif_helpers.instructors.chat import Asked, url_of
 from laif_helpers.instructors.ledger import Ledger
-from laif_helpers.instructors.spending import BATCH_SHARE, RAN_OUT, no_room, price, prompt_bound, reply_bound
+from laif_helpers.instructors.spending import BATCH_SHARE, no_room, price, prompt_bound, reply_bound
 from laif_helpers.models import connecting, protocol
 from laif_helpers.models.form import REFUSED
 from laif_helpers.recipe import StageParameters
@@ -27,7 +28,8 @@ POLL_S = 20.0
 MAX_REQUESTS = 20_000
 """In one batch; the endpoint takes 50,000 and 200 MB."""
 WINDOW = "24h"
-ENDED = {"completed", "failed", "expired", "cancelled", "succeeded", "success", "ended"}
+ENDED = re.compile(r"(?i)complete|fail|expired|cancell?ed|succe|^ended|error|timed?_?out|reject|done|finished")
+"""Of a batch's status, as OpenAI, its like (JOB_STATE_SUCCEEDED, TIMEOUT_EXCEEDED) and gateways (complete) write it."""
 TOKEN = "laif_batch"
 NONE_HERE = frozenset({404, 405, 501})
 """An endpoint, or a gateway before it, that knows no batches, or not this one."""
@@ -57,7 +59,7 @@ async def ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger)
 
     Raises ServerError if the endpoint refuses or a whole batch brings no reply, RuntimeError at ``max_usd``.
     """
-    async with connecting.connect(url_of(p), chat.TIMEOUT_S) as client:
+    async with connecting.connect(url_of(p), "instructor") as client:
         to = Batching(client, p, ledger)
         for batch in ledger.open_batches():
             await _resume(to, Sent(*batch))
@@ -119,7 +121,7 @@ async def _submit(to: Batching, sent: Sent, bodies: dict[str, Any]) -> Sent:
         )
     except openai.APIError as error:
         status = getattr(error, "status_code", 500)
-        refused = status < 500 and status not in RAN_OUT
+        refused = status < 500 and status not in connecting.RAN_OUT
         if refused or not ordered or status in NONE_HERE:
             _done(to, sent, 0)
         if refused and not protocol.too_fast(error) and status not in NONE_HERE:
@@ -220,7 +222,7 @@ async def _wait_for(to: Batching, sent: Sent) -> Any:
             if not (batch := await _patiently(to, functools.partial(to.client.batches.retrieve, sent.id))):
                 raise _lost(to, sent, f"knows no batch {sent.id} any more")
             bar.update(_completed(batch) - bar.n)
-            if str(batch.status).lower() in ENDED:
+            if ENDED.search(str(batch.status)):
                 return batch
             await asyncio.sleep(POLL_S)
 

@@ -13,7 +13,6 @@ from laif_helpers.recipe import Recipe, StageParameters
 OPENAI = "https://api.openai.com/v1"
 TEMPERATURE = 0.8
 """As in LLMs-as-Instructors (arXiv 2407.00497)."""
-TIMEOUT_S = 300.0
 SCHEMA = "response_format"
 """The parameter that holds the JSON schema of a reply."""
 

@@ -76,7 +76,7 @@ async def _ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger
     connections = server_model.Connections(url_of(p), "instructor")
     form = chat.known_form(p, ledger)
     with tqdm(total=len(requests), unit="request", desc="instructor") as bar:
-        async with connecting.connect(url_of(p), chat.TIMEOUT_S) as client:
+        async with connecting.connect(url_of(p), "instructor") as client:
             await connecting.loaded(client, url_of(p))
             asking = Asking(p, client, Spending(ledger, p.max_usd, ledger.spent()), connections, form)
             waiting = iter(requests)
@@ -86,6 +86,9 @@ async def _ask_all(requests: Sequence[Asked], p: StageParameters, ledger: Ledger
                 waiting = iter(requests[1:])
             workers = min(connections.most, len(requests))
             await asyncio.gather(*(_work(asking, waiting, bar) for _ in range(workers)))
+    sizes = {request.key: sum(len(turn["content"].encode()) for turn in request.messages) for request in requests}
+    if cut := connecting.dropped([(sizes[key], reply.prompt_tokens) for key, reply in ledger.replies(sizes).items()]):
+        tqdm.write(f"instructor {url_of(p)} {cut}")
     if asking.stopped:
         raise asking.stopped
     if asking.refused:
@@ -114,7 +117,8 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
     while not asking.stopped:
         sent = form.body(chat.call(request, p, as_json and chat.takes_schema(p, form), longest))
         try:
-            completion, most = await _send(asking, request, sent)
+            async with asking.connections as sent_at:
+                completion, most = await _send(asking, request, sent, sent_at)
         except protocol.recoverable() as error:
             if _learned(p, form, error, sent):
                 continue
@@ -123,6 +127,8 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
                 if following is None:
                     return _refuse(asking, request, error)
                 as_json, longest = following
+                continue
+            if asking.connections.spares(error, sent_at):
                 continue
             try:
                 pause = _wait(asking, error, attempt := attempt + 1, ends)
@@ -183,28 +189,27 @@ def _refuse(asking: Asking, request: Asked, error: Any) -> None:
     asking.refused[request.key] = words
 
 
-async def _send(asking: Asking, request: Asked, sent: dict[str, Any]) -> tuple[Any, float]:
+async def _send(asking: Asking, request: Asked, sent: dict[str, Any], sent_at: float) -> tuple[Any, float]:
     """One call: (completion, dollars reserved for it). What it costs at most is reserved, and released if refused."""
     p, purse = asking.p, asking.spending
     most = price(p, prompt_bound(sent), reply_bound(sent))
-    async with asking.connections as sent_at:
-        await purse.reserve(request.key, sent, most)
-        began = time.monotonic()
-        try:
-            completion = await protocol.complete(asking.client, sent)
-        except BaseException as error:
-            billed = spending.perhaps_billed(error, time.monotonic() - began)
-            if billed is None:
-                billed = await connecting.somebody(asking.client)
-            purse.fail(request.key, most, billed=billed)
-            if billed and not asking.broken_off_shown:
-                asking.broken_off_shown = True
-                words = f"a call broke off ({protocol.error_text(error)}); it may have been billed and stays counted"
-                tqdm.write(f"instructor {url_of(p)}: {words}")
-            if protocol.too_fast(error):
-                asking.connections.refused(sent_at, error)
-            raise
-        asking.connections.succeeded(sent_at)
+    await purse.reserve(request.key, sent, most)
+    began = time.monotonic()
+    try:
+        completion = await protocol.complete(asking.client, sent, asking.connections.patience)
+    except BaseException as error:
+        billed = spending.perhaps_billed(error, time.monotonic() - began)
+        if billed is None:
+            billed = await connecting.somebody(asking.client)
+        purse.fail(request.key, most, billed=billed)
+        if billed and not asking.broken_off_shown:
+            asking.broken_off_shown = True
+            words = f"a call broke off ({protocol.error_text(error)}); it may have been billed and stays counted"
+            tqdm.write(f"instructor {url_of(p)}: {words}")
+        if protocol.too_fast(error):
+            asking.connections.refused(sent_at, error)
+        raise
+    asking.connections.succeeded(sent_at)
     return completion, most
 
 

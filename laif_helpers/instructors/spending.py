@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from laif_helpers.instructors.ledger import Ledger, Reply
 from laif_helpers.models import protocol
+from laif_helpers.models.connecting import RAN_OUT
 from laif_helpers.models.form import LENGTHS
 from laif_helpers.recipe import Recipe, StageParameters
 
@@ -22,8 +23,6 @@ TOKENS_A_MESSAGE = 16
 """More than any chat format adds to a message."""
 BATCH_SHARE = 0.5
 """OpenAI's Batch endpoint costs half."""
-RAN_OUT = frozenset({408, 499, 504, 520, 524, 598, 599})
-"""A proxy gave up on the server behind it, which may have answered all the same, and billed it."""
 SOON_S, PASSED_ON_S = 1.0, 5.0
 """Seven proxies that reach nobody say so within 0.4 s, but HAProxy tries for 3 s, and so does Caddy if nobody answers.
 Later, a proxy lost a request that it passed on; in between, what tells is whether somebody is there now."""

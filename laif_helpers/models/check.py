@@ -28,7 +28,7 @@ def problems(name: str, taught: bool = False) -> list[str]:
     folder, kind = target.place(name), Target.of(name).kind
     try:
         if kind == "gguf":
-            gguf.read_header(folder)
+            gguf.splits(gguf.read_header(folder))
             return []
         whole = kind != "hub" or (folder.is_dir() and target.offline())  # else what is missing is fetched
         if found := [*(weight_files.unreadable(folder) if whole else ())] or [*adapters.problems(folder)]:

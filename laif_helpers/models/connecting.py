@@ -1,6 +1,7 @@
 """Connects with a server: does it listen, in which scheme, behind which proxy, and whose certificate is trusted."""
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
@@ -16,6 +17,9 @@ from laif_helpers.key_types import check_base_url
 from laif_helpers.models.protocol import MOVED, ServerError, chain, error_text, untrusted
 
 CONNECT_S = 5.0
+REQUEST_TIMEOUT_S = 300.0
+RAN_OUT = frozenset({408, 499, 504, 520, 524, 598, 599})
+"""A proxy gave up on the server behind it, which may have answered all the same, and billed it."""
 _LOADING = re.compile(r'"type": ?"unavailable_error"|"estimated_time":')  # llama.cpp's kind of error, TGI's estimate
 _CLOSED, MAX_CLOSED = frozenset({"ServerDisconnectedError", "ConnectionResetError"}), 15
 _CACHE = re.compile(r"(?i)(?!.*(?:prompt|prefix|token)).*(?:cache|similarity)")
@@ -24,36 +28,59 @@ _SWITCHES = {"cf-aig": "cf-aig-skip-cache: true", "portkey": "x-portkey-cache-fo
 _SWITCHES |= {"helicone": "Helicone-Cache-Enabled: false", "": "Cache-Control: no-cache"}
 _LITELLM = "request_options: {target: {add: {cache: {no-cache: true}}}}"
 _told = set[str]()
+LEAST_CUT = 500
+"""Tokens below which several prompts may well have one number of them by chance."""
 
 
 def check_address(key: str, url: str) -> None:
     """ValueError if a recipe's ``key`` holds no server's base URL, or if that server needs an API key."""
     check_base_url(key, url)
-    if not machine.secret("OPENAI_API_KEY") and not machine.is_local(url):
+    if not machine.api_key(role := key.removesuffix("_url")) and not machine.is_local(url):
         raise ValueError(
-            f"server {url} needs a key: set the environment variable OPENAI_API_KEY (any word, if it wants none)"
+            f"server {url} needs a key: set the environment variable OPENAI_API_KEY (any word, if it wants none), or "
+            f"{machine.KEYS[role]}, which goes to this server alone"
         )
 
 
-def connect(url: str, timeout_s: float) -> Any:
-    """An ``openai.AsyncOpenAI`` client of that server; the key comes from ``OPENAI_API_KEY`` alone."""
+def connect(url: str, role: str) -> Any:
+    """An ``openai.AsyncOpenAI`` client of the server of that role; the key comes from ``machine.KEYS`` alone."""
     import openai
 
     http = openai.DefaultAioHttpClient(
-        timeout=timeout_s,
-        # A proxy from the environment is for the outside: it must not be asked for a server of this machine.
-        trust_env=not machine.is_local(url),
+        timeout=REQUEST_TIMEOUT_S,
+        proxy=proxy_of(url) or None,
+        trust_env=False,  # the client would read the proxy's variables in another way, and a password from ~/.netrc
         verify=_trusted(),
         event_hooks={"response": [_stay_a_post, _look_for_a_cache]},
     )
     return openai.AsyncOpenAI(
         base_url=url,
-        api_key=machine.secret("OPENAI_API_KEY") or "none",
+        api_key=machine.api_key(role) or "none",
         organization=machine.secret("OPENAI_ORG_ID") or None,
         project=machine.secret("OPENAI_PROJECT_ID") or None,
         max_retries=0,  # they are ours alone: two layers of them multiply
-        timeout=timeout_s,
+        timeout=REQUEST_TIMEOUT_S,
         http_client=http,
+    )
+
+
+def proxy_of(url: str) -> str:
+    """The proxy that the environment names for a server outside, read as curl does (no scheme means http); "" for none,
+    and for a server of this machine. Raises ValueError for one that cannot be asked; its password is not shown."""
+    parts, named = urlparse(url), urllib.request.getproxies()
+    found = (named.get(parts.scheme) or named.get("all") or "").strip()
+    if not found or machine.is_local(url) or urllib.request.proxy_bypass(parts.hostname or ""):
+        return ""
+    found = found if "://" in found else f"http://{found}"
+    scheme, place = found.partition("://")[0], found.rpartition("@")[2].rpartition("://")[2]
+    with contextlib.suppress(ValueError):  # a port that is no number, such as a part of a password
+        proxy = urlparse(found)
+        if scheme.lower() in ("http", "https") and proxy.hostname and proxy.port != 0:
+            return found
+    raise ValueError(
+        f"the environment's proxy {scheme}://{place} cannot be asked: write http://HOST:PORT, signs of its password "
+        f"percent-encoded{', for SOCKS an HTTP proxy or a tunnel (ssh -L)' * ('socks' in scheme.lower())}; or add the "
+        "server to no_proxy"
     )
 
 
@@ -90,6 +117,12 @@ async def loaded(client: Any, url: str) -> Any:
             await asyncio.sleep(1.0)
 
 
+def late(error: BaseException) -> bool:
+    """Whether nobody answered in time: the server has too many requests at once, or needs longer for one."""
+    *_, root = chain(error)
+    return getattr(error, "status_code", None) in RAN_OUT or isinstance(root, TimeoutError)
+
+
 async def somebody(client: Any) -> bool:
     """Whether anybody is behind the address now, and not a proxy alone."""
     import openai
@@ -101,6 +134,20 @@ async def somebody(client: Any) -> bool:
     except Exception:  # a page where JSON is awaited, a connection that closes
         return False
     return True
+
+
+def dropped(lengths: list[tuple[int, int]]) -> str:
+    """What (bytes, tokens) of prompts that were answered say about a server that cuts a prompt to its context and
+    answers what is left, as Ollama does: several of very different length have the same, largest number of tokens."""
+    most = max((tokens for _, tokens in lengths), default=0)
+    sizes = [size for size, tokens in lengths if tokens == most]
+    if most < LEAST_CUT or max(sizes) < 1.2 * min(sizes):
+        return ""
+    return (
+        f"counts {most:,} tokens for each of {len(sizes)} prompts of {min(sizes):,} to {max(sizes):,} bytes: it seems "
+        "to drop what passes its context, so their answers say nothing; give it a longer one (Ollama: "
+        "OLLAMA_CONTEXT_LENGTH, or num_ctx in a Modelfile), and ask again"
+    )
 
 
 async def _stay_a_post(response: Any) -> None:
@@ -132,10 +179,7 @@ def check_reached(url: str, key: str = "target_url") -> None:
     """Raises ServerError, at once, if no server (or no proxy before it) listens at ``url``, or if it speaks another
     scheme, and what ``check_address`` raises. ``key``: of the recipe, which names it."""
     check_address(key, url)
-    parts = urlparse(url)
-    outside = not machine.is_local(url) and not urllib.request.proxy_bypass(parts.hostname or "")
-    proxies = urllib.request.getproxies() if outside else {}
-    proxy = urlparse(proxies.get(parts.scheme) or proxies.get("all") or "")
+    parts, proxy = urlparse(url), urlparse(proxy_of(url))
     asked, what = (proxy, f"proxy {proxy.hostname}:{proxy.port}") if proxy.hostname else (parts, f"server {url}")
     mend = "correct the environment's …_proxy, or add the server to no_proxy" if proxy.hostname else f"correct {key}"
     port = asked.port or (443 if asked.scheme == "https" else 80)

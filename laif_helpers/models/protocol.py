@@ -59,11 +59,11 @@ class ErrorBody(Exception):
         self.status_code = int(numbers[0]) if numbers else 429 if hurried else None
 
 
-async def complete(client: Any, body: dict[str, Any]) -> Any:
+async def complete(client: Any, body: dict[str, Any], timeout_s: float) -> Any:
     """A chat completion as the server's own JSON. Raises one of ``recoverable()`` if none comes."""
     # The client's typed call spends more time on its types than on the request (bench/server.py). Its text has a
     # replacement character for what is no UTF-8, such as a letter in whose middle an answer was cut.
-    text = str(await client.post("/chat/completions", body=body, cast_to=str))
+    text = str(await client.post("/chat/completions", body=body, cast_to=str, options={"timeout": timeout_s}))
     stream = False
     try:
         text = re.sub(r"\A[\ufeff\s]*(?::[^\n]*\s+)*", "", text).strip()  # lines with a colon: a router's signs of life
@@ -250,11 +250,12 @@ def untrusted(who: str, why: str) -> ServerError:
 
 def keyless() -> str:
     """Ends a refusal's sentence if no key was sent: LiteLLM without a database refuses that by 400."""
-    return "" if machine.secret("OPENAI_API_KEY") else "; OPENAI_API_KEY is not set, if it wants a key"
+    return "" if any(map(machine.secret, machine.KEYS.values())) else "; OPENAI_API_KEY is not set, if it wants a key"
 
 
-def _wait(error: Any, attempt: int) -> float:
-    return min(MAX_WAIT_S, max(retry_after(error), 0.5 * 2 ** (attempt - 1)) * random.uniform(1.0, 1.2))  # not in step
+def _wait(error: Any, attempt: int) -> float:  # not in step with others
+    first = 4.0 if getattr(error, "status_code", None) in {503, 529} else 0.5  # a busy service needs a minute or two
+    return min(MAX_WAIT_S, max(retry_after(error), first * 2 ** (attempt - 1)) * random.uniform(1.0, 1.2))
 
 
 def retry_after(error: Any) -> float:
@@ -292,8 +293,8 @@ def error_text(error: Any) -> str:
 
 
 def _secrets() -> Iterator[str]:
-    """What is sent and not to be shown: the key, and the last words of the client's further headers."""
+    """What is sent and not to be shown: the keys, and the last words of the client's further headers."""
     headers = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
     said = [line.partition(":")[2] for line in headers if re.match(r"[^:]*(?:auth|key|token|secret)", line, re.I)]
-    for value in (os.environ.get("OPENAI_API_KEY", ""), *said):
+    for value in (*(os.environ.get(name, "") for name in machine.KEYS.values()), *said):
         yield from value.split()[-1:]

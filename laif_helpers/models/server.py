@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 from tqdm.auto import tqdm
 
 from laif_helpers.key_types import TEMPLATE_KEY, RequestChange
-from laif_helpers.models import protocol
+from laif_helpers.models import connecting, protocol
 from laif_helpers.models.connecting import CONNECT_S, check_reached, connect, loaded
 from laif_helpers.models.form import LENGTHS, Form
 from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError
@@ -26,7 +26,6 @@ __all__ = ["MAX_ATTEMPTS", "Connections", "ServerError", "ask", "check_reached",
 APART_S = 0.003
 """Pause between the first requests. Without it the server prepares all of them at once and answers all of them late."""
 MAX_CONNECTIONS = 64
-REQUEST_TIMEOUT_S = 300.0
 FIRST_PAUSE_S = 0.5
 """After a 429 that does not say how long to wait; doubled by each that follows, up to ``MAX_WAIT_S``."""
 SHORT = [{"role": "user", "content": "Hello"}]
@@ -44,7 +43,8 @@ class Connections:
     """How many requests may be open at once: halved by a round of 429s, then grown by one a round of answers.
 
     A 429 also holds all requests back, because the limit is the account's: for as long as ``Retry-After`` says, else
-    twice as long as the time before.
+    twice as long as the time before. A round of time-outs halves them too, as where one answer is written after the
+    other, and doubles the ``patience`` with which each is waited for.
     """
 
     def __init__(self, url: str, who: str = "server", most: int = MAX_CONNECTIONS):
@@ -52,6 +52,7 @@ class Connections:
         self.limit, self.open, self.answered = float(most), 0, 0
         self.good_until = -math.inf  # when the latest of the requests was sent that were answered
         self._pause, self._paused_until, self._last_halved = 0.0, 0.0, 0.0
+        self.patience, self._answered_at = connecting.REQUEST_TIMEOUT_S, -math.inf
         self.down, self.trying = False, asyncio.Lock()
         self._changed = asyncio.Condition()
 
@@ -71,6 +72,7 @@ class Connections:
 
     def succeeded(self, sent_at: float) -> None:
         self.answered, self.good_until, self.down = self.answered + 1, max(self.good_until, sent_at), False
+        self._answered_at = time.monotonic()
         self.limit, self._pause = min(self.most, self.limit + 1 / self.limit), 0.0
 
     def refused(self, sent_at: float, error: Any) -> None:
@@ -78,12 +80,28 @@ class Connections:
         now, asked = time.monotonic(), min(protocol.retry_after(error), protocol.MAX_WAIT_S)
         if not self._last_halved:
             tqdm.write(f"{self.name} takes no more requests for now (429: {protocol.error_text(error)}); waiting")
-        if sent_at >= self._last_halved:
-            self.limit, self._last_halved = max(1.0, self.limit / 2), now
+        if self._halve(sent_at):
             # Spread out, so that several runs on one account do not come back together; timing needs no seed.
             self._pause = min(protocol.MAX_WAIT_S, max(2 * self._pause, FIRST_PAUSE_S))
             asked = asked or self._pause * random.uniform(1.0, 1.2)
         self._paused_until = max(self._paused_until, now + asked)
+
+    def spares(self, error: Any, sent_at: float) -> bool:
+        """Take a time-out into account; whether it says nothing about its request, since others were answered."""
+        if not connecting.late(error):
+            return False
+        if self._halve(sent_at):
+            self.patience = min(2 * self.patience, protocol.MAX_REQUEST_S)
+            fewer = f"{int(self.limit)} at once, and waiting {self.patience:g} s for each"
+            tqdm.write(f"{self.name} answers too late ({protocol.error_text(error)}); asking {fewer}")
+        return self._answered_at > sent_at
+
+    def _halve(self, sent_at: float) -> bool:
+        """False if the request was sent before the last halving: it says nothing about the new limit."""
+        if sent_at < self._last_halved:
+            return False
+        self.limit, self._last_halved = max(1.0, min(self.limit, self.open + 1) / 2), time.monotonic()
+        return True
 
 
 def ask(
@@ -96,7 +114,7 @@ def ask(
 ) -> None:
     """Ask a server for every conversation and call ``on_done(index, completion)`` as each answer arrives.
 
-    The key is ``OPENAI_API_KEY``'s; servers of this machine need none. Works inside a running event loop
+    The key is ``machine.api_key``'s; servers of this machine need none. Works inside a running event loop
     (Jupyter's), since it runs one of its own in a thread. Raises ServerError on a refusal (401, 404, …) or when
     a request failed ``MAX_ATTEMPTS`` times, if the server answers no other prompt either (one that it breaks on alone
     is unanswered); answers that arrived before have been handed to ``on_done``.
@@ -130,8 +148,9 @@ async def _ask_all(
     connections = Connections(url)
     waiting = iter(enumerate(asked))
     failed: list[Exception] = []
+    lengths: list[tuple[int, int]] = []
 
-    async with connect(url, REQUEST_TIMEOUT_S) as client:
+    async with connect(url, "target") as client:
         await loaded(client, url)
         context = await context_of(client, model)
 
@@ -145,12 +164,15 @@ async def _ask_all(
                     drawn = {"temperature": how.temperature, "seed": how.seed + number}
                     room = room_for(context, turns, how.limit(index))
                     body = {"model": model, "messages": turns, "max_tokens": room} | drawn
-                    on_done(index, await _ask_one(client, body, form, connections))
+                    on_done(index, answer := await _ask_one(client, body, form, connections))
+                    lengths.append((sum(len(turn["content"].encode()) for turn in turns), answer.prompt_tokens))
                 except Exception as error:
                     failed.append(error)
 
         # A pool of workers, not a task an item: 100,000 waiting tasks are memory for nothing.
         await asyncio.gather(*map(worker, range(min(MAX_CONNECTIONS, len(asked)))))
+    if cut := connecting.dropped(lengths):
+        tqdm.write(f"{connections.name} {cut}")
     if failed:
         raise failed[0]
 
@@ -161,7 +183,7 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
         sent = form.body(body)
         async with connections as sent_at:
             try:
-                reply = await protocol.complete(client, sent)
+                reply = await protocol.complete(client, sent, connections.patience)
                 connections.succeeded(sent_at)
                 if not form.proven and protocol.names_no_end(reply):
                     tqdm.write(f"{connections.name} {NO_END}")
@@ -171,7 +193,8 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                 if form.learn(error, sent):
                     continue
                 failure = error
-        attempt += not protocol.too_fast(failure)
+        spared = protocol.too_fast(failure) or connections.spares(failure, sent_at)
+        attempt += not spared
         others = partial(_answers_others, client, body, form, connections)
         unanswered = Completion("", 0, 0, f"error: {protocol.error_text(failure)}")
         if getattr(failure, "status_code", None) in protocol.OF_ONE_PROMPT and await others(sent_at):
@@ -179,7 +202,9 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
         try:
             if protocol.too_fast(failure):
                 connections.refused(sent_at, failure)
+            if protocol.too_fast(failure) or (connecting.late(failure) and not spared):
                 protocol.give_up_after(ends, failure, connections.url)
+            if spared:
                 continue
             pause = protocol.wait_or_raise(failure, attempt, body["model"], connections.url)
         except ServerError:

@@ -32,7 +32,8 @@ def environment(threads: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",  # it warns once per fork, and the threads above are shared out already
         "TQDM_MININTERVAL": "5",  # each refresh of a text bar would be a line of the log
     }
-    given = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    others = {name for name in os.environ if name in FOREIGN or launch.LAUNCHERS.match(name)}
+    given = {name: value for name, value in os.environ.items() if name not in others}
     ours = {
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore:IProgress not found",  # nobody looks at a widget here

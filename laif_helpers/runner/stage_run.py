@@ -39,11 +39,11 @@ def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
     _log_as(job["stage"])
     try:
         papermill.execute_notebook(
-            job["notebook"],
-            job["output"],
+            _plain(job["notebook"]),
+            _plain(job["output"]),
             parameters=job["parameters"],
             kernel_name="python3",
-            cwd=str(ROOT),
+            cwd=_plain(str(ROOT)),
             progress_bar=False,
             log_output=True,
             coalesce_streams=True,
@@ -56,6 +56,11 @@ def execute(job: dict[str, Any], private: Path) -> dict[str, Any]:
     except Exception as error:  # a dead kernel, a time-out, a full disk: reported, never lost
         return _failed(f"{type(error).__name__}: {error}" + _dead_kernel_hint(error))
     return _outcome(job)
+
+
+def _plain(path: str) -> str:
+    """A path as it is for papermill, which takes what stands in braces for a parameter's name."""
+    return path.replace("{", "{{").replace("}", "}}")
 
 
 def _write_kernelspec(folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from laif_helpers.models.decoding import captured, generated, prefixes
-from laif_helpers.models.decoding.families import own_loop
+from laif_helpers.models.decoding.families import own_loop, same_angles_until
 from laif_helpers.models.decoding.kv_cache import cache_name, new_cache
 from laif_helpers.models.decoding.rows import Answer, Prompt, seeds
 
@@ -40,13 +40,15 @@ def decode(
     """Yield answers as rows finish, every prompt exactly once; longest prompts first, those that begin alike together.
 
     The model's own generation settings (repetition penalty, top-p, …) are not applied: temperature 0 is the
-    plain argmax, above it the plain softmax. A model that the loop is not proven for is decoded by plain ``generate``.
+    plain argmax, above it the plain softmax. A model that the loop is not proven for is decoded by plain ``generate``,
+    as are rows that may change the angles of those beside them.
     When memory runs out, the rows not yet finished start again at half the batch size. Raises MemoryError when even
     one row does not fit.
     """
-    if not own_loop(model):
-        yield from _decode_plainly(model, prompts, stop_ids, batch_size, temperature)
-        return
+    longest = same_angles_until(model) if own_loop(model) else 0
+    plain = [prompt for prompt in prompts if len(prompt.ids) + prompt.limit > longest]
+    yield from _decode_plainly(model, plain, stop_ids, batch_size, temperature)
+    prompts = [prompt for prompt in prompts if len(prompt.ids) + prompt.limit <= longest]
     alike = prefixes.groups(prompts)
     queue = deque(replace(prompt, group=number) for number, group in enumerate(alike) for prompt in group)
     settings = _Settings(max((p.limit for p in prompts), default=0), tuple(stop_ids), temperature)

@@ -8,7 +8,7 @@ are full, need a new graph.
 
 from typing import Any
 
-from laif_helpers.models.decoding.families import CAPTURED, type_of
+from laif_helpers.models.decoding.families import CAPTURED, ropes_of, type_of
 from laif_helpers.models.decoding.kv_cache import cache_name
 
 
@@ -17,7 +17,8 @@ def serves(model: Any, growable: bool) -> bool:
     import torch
 
     nvidia = model.device.type == "cuda" and torch.version.cuda is not None
-    return growable and nvidia and type_of(model) in CAPTURED
+    asks = any(rope.get("rope_type") == "dynamic" for rope in ropes_of(model))  # the processor, how long a row is
+    return growable and nvidia and type_of(model) in CAPTURED and not asks
 
 
 class Step:

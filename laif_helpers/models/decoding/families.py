@@ -6,6 +6,7 @@ one without a cache of the usual kind (RWKV) takes them one by one.
 """
 
 import inspect
+import math
 from typing import Any
 
 _CAPTURED = """
@@ -41,6 +42,19 @@ def own_loop(model: Any) -> bool:
 def padded(model: Any) -> bool:
     """Whether prompts of several lengths may share a batch of plain ``generate``."""
     return type_of(model) in PADDED | OWN_LOOP
+
+
+def same_angles_until(model: Any) -> float:
+    """Tokens up to which a row has angles of its own: with longrope (Phi 3.5 and 4 mini) the longest row of a batch
+    chooses between two sets for all, so that longer ones share a batch only with those of their very length."""
+    ropes = (rope for rope in ropes_of(model) if rope.get("rope_type") == "longrope")
+    return min((rope["original_max_position_embeddings"] for rope in ropes), default=math.inf)
+
+
+def ropes_of(model: Any) -> list[dict[str, Any]]:
+    """How a model's layers scale their angles: one way for all, or one for each kind of layer."""
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    return [rope] if "rope_type" in rope else [part for part in rope.values() if isinstance(part, dict)]
 
 
 def alone(model: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from laif_helpers.models.decoding.families import alone, padded
+from laif_helpers.models.decoding.families import alone, padded, same_angles_until
 from laif_helpers.models.decoding.rows import Answer, Prompt
 
 
@@ -39,10 +39,10 @@ def decode(model: Any, prompts: list[Prompt], stop_ids: list[int], temperature: 
 
 def batches(model: Any, prompts: list[Prompt], size: int) -> Iterator[list[Prompt]]:
     """Prompts that may share a batch: of one limit, and of one length if padding might matter; longest first."""
-    mixed, size = padded(model), 1 if alone(model) else size
+    mixed, size = same_angles_until(model) if padded(model) else 0, 1 if alone(model) else size
 
     def alike(prompt: Prompt) -> tuple[int, int]:
-        return prompt.limit, 0 if mixed else len(prompt.ids)
+        return prompt.limit, 0 if len(prompt.ids) + prompt.limit <= mixed else len(prompt.ids)
 
     ordered = sorted(prompts, key=lambda prompt: (alike(prompt), len(prompt.ids)), reverse=True)
     for _, group in itertools.groupby(ordered, key=alike):
