@@ -40,7 +40,7 @@ def is_local(url: str) -> bool:
     return bool(re.fullmatch(r"localhost|0\.0\.0\.0|127(\.\d+){1,3}|::1?", urlparse(url).hostname or ""))
 
 
-KEYS = {"target": "TARGET_API_KEY", "instructor": "INSTRUCTOR_API_KEY", "": "OPENAI_API_KEY"}
+KEYS = {"target": "LAIF_TARGET_API_KEY", "instructor": "LAIF_INSTRUCTOR_API_KEY", "": "OPENAI_API_KEY"}
 """Variables of the servers' keys, by whose it is; the last one's is everybody's who has none of their own."""
 
 

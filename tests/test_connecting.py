@@ -68,12 +68,14 @@ def test_a_proxy_that_cannot_be_asked_is_told(proxy: str, monkeypatch: pytest.Mo
 
 def test_target_and_instructor_have_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two services could not be asked in one run, and each was sent the other's key."""
-    monkeypatch.setenv("TARGET_API_KEY", "mine")
+    monkeypatch.setenv("LAIF_TARGET_API_KEY", "mine")
     keys = {role: connecting.connect(AWAY, role).api_key for role in ("target", "instructor")}
     assert keys == {"target": "mine", "instructor": "k"}
     monkeypatch.delenv("OPENAI_API_KEY")
     connecting.check_address("target_url", AWAY)
-    with pytest.raises(ValueError, match=r"OPENAI_API_KEY .*, or INSTRUCTOR_API_KEY, which goes to this server alone"):
+    with pytest.raises(
+        ValueError, match=r"OPENAI_API_KEY .*, or LAIF_INSTRUCTOR_API_KEY, which goes to this server alone"
+    ):
         connecting.check_address("instructor_url", AWAY)
 
 
