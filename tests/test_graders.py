@@ -743,6 +743,12 @@ def test_words_in_a_fence_between_bars_or_with_a_colon(gold: str, text: str) -> 
         ("1 cup 2 spoons", "2 cup 1 spoons"),
         ("No", "No doubt: yes."),
         ("Evelyn", r"Not Evelyn: \boxed{Angela}"),
+        ("true", "It's not true."),
+        ("true", "It isn't true."),
+        ("Paris", "The answer is Lyon, not Paris."),
+        ("Paris", "Paris is not the capital."),
+        ("Paris", "Paris is large, but the capital is Lyon."),
+        ("Paris", "Lyon (not Paris)"),
     ],
 )
 def test_what_looks_like_a_mark_may_be_the_answer(gold: str, text: str) -> None:
@@ -774,6 +780,18 @@ def test_numbers_are_exact() -> None:
         ("باريس", "عاصمة فرنسا هي باريس."),
         ("İzmir", "IZMIR".replace("I", "İ", 1)),
         ("दिल्ली", "उत्तर दिल्ली है।"),
+        ("Paris", "The answer is Paris, not Lyon."),
+        ("Paris", "Paris – not Lyon – is the capital."),
+        ("Paris", "The answer is Paris because the parliament sits there."),
+        ("Paris", "Die Hauptstadt ist Paris, weil dort das Parlament tagt."),
+        ("Paris", "La capitale est Paris, et non Lyon."),
+        ("carbon dioxide", "The answer is carbon dioxide (CO₂)."),
+        ("Paris", "The capital is Paris, which lies on the Seine."),
+        ("Paris", "Paris is the capital of France."),
+        ("Paris", "The answer is Paris 🇫🇷"),
+        ("Romeo and Juliet", "Romeo & Juliet"),
+        ("false", "It's not true."),
+        ("true", "It isn't false."),
     ],
 )
 def test_words_are_the_same_however_they_are_typed_or_stated(gold: str, text: str) -> None:

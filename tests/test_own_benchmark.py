@@ -230,7 +230,9 @@ def test_gradings_are_inferred_and_gold_is_right(tmp_path: Path) -> None:
     bench = benchmarks.get(put(tmp_path / "mine.jsonl", SUM, BIRD, TOWN))
     assert (bench.splits, bench.family) == (("test",), "text")
     items = bench.load("test")
-    assert [item.fields["grading"] for item in items] == ["exact", "choice", "exact"], "one word makes the file exact"
+    assert [item.fields["grading"] for item in items] == ["numeric", "choice", "exact"]
+    assert bench.grade(items[0], "The answer is 12 legs.").correct, "one word in the file leaves its numbers numbers"
+    assert bench.gold_response(items[0]) == "The answer is 12.", "as its prompt asks"
     assert [item.gold for item in items] == ["12", "B", "Paris"]
     for item in items:
         assert bench.grade(item, bench.gold_response(item) or "").correct
@@ -260,6 +262,11 @@ def test_formulas_are_compared_by_math_verify(tmp_path: Path) -> None:
         ("5 \\text{ inches}", "\\boxed{5}", "\\boxed{6}"),
         ("p - q", "\\boxed{p-q}", "\\boxed{p+q}"),
         ("raspberry pi", "The answer is raspberry pi.", "The answer is raspberry."),
+        ("1,200", "The answer is 1200 apples.", "The answer is 1201."),
+        ("007", "The answer is 007.", "The answer is 7."),
+        ("3 blind mice", "The answer is 3 blind mice.", "The answer is 3."),
+        ("3 * 4 = 12 legs. The answer is: 12", "It has 12 legs.", "The answer is 13."),
+        ("3 * 4 = 12\n#### 12\nThe answer is: 12", "It has 12 legs.", "The answer is 13."),
     ],
 )
 def test_one_word_in_a_file_leaves_its_formulas_formulas(tmp_path: Path, gold: str, right: str, wrong: str) -> None:
@@ -267,6 +274,38 @@ def test_one_word_in_a_file_leaves_its_formulas_formulas(tmp_path: Path, gold: s
     item = bench.load("test")[0]
     assert all(bench.grade(item, text).correct for text in (right, bench.gold_response(item) or ""))
     assert not bench.grade(item, wrong).correct
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Which is a pet?\nA. a wolf\nB. a dog", "Which?\nOptions:\n(A) a wolf\n(B) a dog", "Which? (A) a wolf (B) a dog"],
+)
+def test_options_that_a_question_ends_on_are_its_choices(tmp_path: Path, question: str) -> None:
+    bench = benchmarks.get(put(tmp_path / "mine.jsonl", {"question": question, "answer": "B"}, TOWN))
+    pet = bench.load("test")[0]
+    assert (pet.gold, pet.fields["options"]) == ("B", {"A": "a wolf", "B": "a dog"})
+    assert bench.question_text(pet).count("a wolf") == 1
+    assert all(bench.grade(pet, text).correct for text in ("B. a dog", "The answer is (B) a dog.", "a dog"))
+    assert not bench.grade(pet, "A. a wolf").correct
+    plain = benchmarks.get(put(tmp_path / "words.jsonl", {"question": question, "answer": "cat"}, TOWN)).load("test")[0]
+    assert plain.question == question and plain.fields["grading"] == "exact", "whose answer is none of them"
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("Ja, das ist richtig.", True),
+        ("Die Antwort ist ja, weil es so ist.", True),
+        ("Nein, ja nicht.", False),
+    ],
+)
+def test_yes_in_other_languages_opens_an_answer(tmp_path: Path, text: str, right: bool) -> None:
+    bench = benchmarks.get(put(tmp_path / "mine.jsonl", {"question": "Stimmt es?", "answer": "ja"}))
+    assert bench.grade(bench.load("test")[0], text).correct is right
+
+
+def test_a_file_s_path_may_be_a_path(tmp_path: Path) -> None:
+    assert benchmarks.get(Path(put(tmp_path / "mine.jsonl", SUM))).load("test")[0].gold == "12"
 
 
 def test_splits_by_field_or_by_file(tmp_path: Path) -> None:
@@ -311,6 +350,10 @@ def test_splits_by_field_or_by_file(tmp_path: Path) -> None:
         ({"question": "q", "answer": "a", "choices": {"a": "x", "A": "y"}}, "a label twice"),
         ({"question": "q", "answer": "x", "choices": ["x", "x "]}, "the text of options A, B; write a label"),
         ({"question": "q", "answer": None}, "'answer' is null"),
+        ({"instruction": "q", "input": "", "output": "1"}, "'instruction': call it 'question'"),
+        ({"question": "q", "answer": "1", "Split": "train"}, "'Split': call it 'split'"),
+        ({"question": "q", "choices": ["x", "y"], "label": 1}, "'label': call it 'answer'"),
+        ({"conversations": [{"from": "human", "value": "q"}]}, "'conversations' would not be seen"),
         ({"question": ["q"], "answer": "1"}, "'question' holds a list; write a text or a number \\("),
     ],
 )

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from laif_helpers.benchmarks._files import field
+from laif_helpers.graders import final_number, numbers
 from laif_helpers.graders.families import GRADINGS
 from laif_helpers.graders.fields import boxed
 from laif_helpers.graders.separators import with_point
@@ -22,7 +23,8 @@ _UNSEEN = (
     *("context", "passage", "paragraph", "image", "images", "document", "article"),
     *("input", "instruction", "instructions", "system", "system_prompt"),
     *("premise", "hypothesis", "dialogue", "messages"),
-    *("table", "story", "background", "body", "history", "conversation", "text", "paragraphs", "sentence"),
+    *("table", "story", "background", "body", "history", "conversation", "conversations", "text", "paragraphs"),
+    "sentence",
     *("audio", "video"),
 )
 """What other data sets ask about beside the question."""
@@ -38,9 +40,14 @@ _OTHER_NAMES = {
     "choices": "options",
     "question": "question prompt problem input query questionstem stem instruction goal sentence ctx text",
     "answer": "answer correctanswer bestanswer answerkey answeridx answernumber target ideal output completion correct "
-    "gold reference expected solution answers",
+    "gold reference expected solution answers label correctoption correctchoice",
+    "split": "split",
+    "grading": "grading",
 }
 """How other data sets call a field, without case and marks; the likeliest first."""
+_CLOSES = re.compile(
+    r"[.!?\n]\s*(?:(?:so|thus|therefore|hence),? )?(?:the|my) (?:final )?answer is:?\s*([^\n]{1,80}?)\.?\s*\Z", re.I
+)
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.0+)?(?:Z|\+00:00)?")
 _ONE_A_LINE = "write one object with 'question' and 'answer' a line (pandas: orient='records', lines=True)"
 _DAY_MS = 86_400_000
@@ -56,6 +63,15 @@ def graded_by(row: dict[str, Any]) -> str:
     if not row.get("choices") and (given == "choice" or row.get("choices") is not None):
         raise ValueError("field 'choices' is missing or empty; write the options, or leave 'choices' and 'grading' out")
     return given or ("choice" if row.get("choices") else "")
+
+
+def is_number(accepted: list[str]) -> bool:
+    """Whether all accepted answers are one number, alone at least once ("12", "twelve"), or formulas: such a row is
+    graded by its value in a file of words, too. A leading zero is a code's."""
+    if all(map(final_number.is_formula, accepted)):
+        return True
+    alone = [each for each in accepted if final_number.is_answer(each) and not re.search(r"[^\W\d_]|\A0\d", each)]
+    return bool(alone) and len({value and value.value for value in map(numbers.parse, accepted)}) == 1
 
 
 def question_of(row: dict[str, Any]) -> str:
@@ -78,7 +94,7 @@ def question_of(row: dict[str, Any]) -> str:
 
 def _named_otherwise(row: dict[str, Any]) -> None:
     """Raises ValueError for a row whose question, answer or options stand under another name, or deeper in it."""
-    bare = {re.sub(r"[\W_]", "", name).casefold(): name for name in reversed(row)}
+    bare = {re.sub(r"[\W_]", "", name).casefold(): name for name in reversed(row) if row[name] not in ("", None)}
     for wanted, names in _OTHER_NAMES.items():
         known = {wanted} | ({"answer_index"} if wanted == "answer" else set())
         if known & row.keys():
@@ -87,7 +103,7 @@ def _named_otherwise(row: dict[str, Any]) -> None:
             raise ValueError(f"field {found!r}: call it {wanted!r}")
         holds = (name for name, value in row.items() if isinstance(value, dict) and wanted in value)
         inner = next(holds, "data" if isinstance(row.get("data"), list) else "")
-        if inner and wanted != "choices":
+        if inner and wanted in ("question", "answer"):
             raise ValueError(f"the items stand inside field {inner!r}; {_ONE_A_LINE}")
 
 
@@ -99,9 +115,10 @@ def solution_of(row: dict[str, Any]) -> str:
 
 
 def _worked(answer: str) -> str:
-    """What a text boxes last, if it says more than that, as MATH's solutions do."""
+    """What a text boxes last or closes on, if it says more than that, as MATH's and MetaMath's solutions do."""
     before, inside, _ = boxed(answer)
-    return inside.strip() if re.search(r"[^\s$.]", before) else ""
+    closes = _CLOSES.search(answer)
+    return inside.strip() if re.search(r"[^\s$.]", before) else closes[1] if closes else ""
 
 
 def accepted_answers(row: dict[str, Any]) -> list[str]:
@@ -141,7 +158,9 @@ def check_counted(row: dict[str, Any], label: str) -> None:
 
 def _bare(answer: str) -> str:
     """A gold answer without its worked solution, its unknown and the box or the dollars around all of it."""
-    answer = answer.rpartition("####")[2].strip() if "####" in answer else _worked(answer) or answer.strip()
+    answer = (
+        answer.rpartition("####")[2].strip().split("\n")[0] if "####" in answer else _worked(answer) or answer.strip()
+    )
     while found := re.fullmatch(r"\\boxed\s?\{(.*)\}|\$([^$]*)\$", answer, re.DOTALL):
         answer = next(filter(None, found.groups()), "").strip()
     if found := _MOMENT.fullmatch(answer):  # a day, as data frames write it

@@ -96,7 +96,8 @@ def _as_written(of: _Letters) -> dict[str, str]:
         r"|\s+(?:must be|has to be|fits|works|remains|(?:is|would be)\s+(?:the|correct|right|true))\b)",
         "instead": rf"(?:\b[Nn]ot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+"
         r"(?:rather\s+|actually\s+)?"
-        r"|\b(?:[Ww]ait|[Cc]orrection)[,:.…—-]*\s+(?:(?:no|wait|actually|it's|it is|I mean)[,:]?\s+){0,2})"
+        r"|\b(?:[Ww]ait|[Cc]orrection|[Aa]ctually,?\s+no)[,:.…—-]*\s+"
+        r"(?:(?:no|wait|actually|it's|it is|I mean)[,:]?\s+){0,2})"
         rf"(?:{_NOUN}\s+)?{of.word}"
         rf"|(?:(?<=[a-z][.!] )|(?<=\? ))(?:\((?P<shut>{of.any})\)|(?P<last>{of.any})(?=[.!]))[.!]?(?=\s*\Z)"
         rf"|(?:\.\.\.|…|[—,-])[ \t]*no,[ \t]+(?:it's[ \t]+)?\(?(?P<other>{of.any})\)?(?=[.!]?\s*$)",
@@ -124,6 +125,11 @@ _DECORATION = (
     (re.compile(rf"(?i:\b(?:rather than|instead of|unlike|contrary to)) {_OTHER},? "), ""),
     (re.compile(rf"\b(?:[Bb]etween|[Oo]f|[Aa]mong) {_OTHER}(?:, {_OTHER})*,? (?:and|or) {_OTHER},? "), ""),
     (re.compile(r"\A\s*([A-J])(?: > [A-J])+\s*\Z"), r"\1"),
+    # "While A seems right at first, B …"
+    (
+        re.compile(rf"(?i:\b(?:while|although|though|despite) (?:option )?){_OTHER}[^,.;\n]{{0,150}}, (?=\S)"),
+        "",
+    ),
     # boxes beside one another
     (re.compile(r"(?<=\S)[ \t]+(?=[☑☒☐] ?\(?[A-J](?!\w))"), "\n"),
     # a box or mark before an option is its verdict

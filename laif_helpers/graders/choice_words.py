@@ -37,7 +37,7 @@ def _stemmed(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    return re.sub(r"[^\w+*/^=<>%-]|_", "", unicodedata.normalize("NFKC", text).casefold())
+    return re.sub(r"[^\w+*/^=<>%±-]|_", "", unicodedata.normalize("NFKC", text).casefold())
 
 
 def as_good_as(text: str, options: dict[str, str]) -> str | None:
@@ -67,7 +67,8 @@ def as_good_as(text: str, options: dict[str, str]) -> str | None:
             label for label, name in last.items() if re.search(rf"\b{re.escape(name)}\b", text)
         ]  # "It was Newton."
     values = {label: option.rpartition("=")[2].casefold() for label, option in options.items()}
-    if not found and all(map(final_number.is_answer, values.values())) and (number := final_number.final(text)[0]):
+    single = all(map(final_number.is_answer, values.values())) and not re.search(r"±|\\pm\b", text)
+    if not found and single and (number := final_number.final(text)[0]):
         found = [label for label, value in values.items() if equal(number, value)]
     return found[0] if len(found) == 1 else None
 
@@ -110,6 +111,13 @@ _PREDICATE = (
 )
 
 
+def without_list(text: str, options: dict[str, str]) -> str:
+    """The text without the item's own options, repeated one below the other; unless it holds nothing else."""
+    rows = (rf"[ \t]*\(?{re.escape(label)}[).:][ \t]*{re.escape(words.strip())}" for label, words in options.items())
+    left = re.sub("^" + r"[ \t]*\n".join(rows) + r"[ \t]*$", "", text, flags=re.MULTILINE)
+    return left if re.search(r"\w", left) else text
+
+
 def with_label(text: str, options: dict[str, str]) -> list[str]:
     """Options that stand with their letter beside them: "D. Agriculture", "a liverwort (B)"."""
     whole, found = spaced(text), []
@@ -133,9 +141,9 @@ def whole_text(text: str, options: dict[str, str]) -> str | None:
 
 
 _REJECTED = re.compile(
-    r"\Anot \w+|\b(?:do|does|did|will|would)(?: not|n't) \w+"
+    r"\Anot \w+|[^.?!;:,]{1,80}\? no(?:pe)?\b\W*|\b(?:do|does|did|will|would)(?: not|n't) \w+"
     r"|,? (?:rather than|instead of)\b[^,.;]*|, (?:and |but )?not\b[^,.;]*"
-    r"|\b(?:(?:is|are|was|were) not|(?:is|are|was|were)n't) (?!only\b|just\b)(?:an? |the )?\w+"
+    r"|\b(?:(?:is|are|was|were|['’]s) not|(?:is|are|was|were)n't) (?!only\b|just\b)(?:an? |the )?\w+"
 )
 
 
@@ -146,6 +154,7 @@ def options_named(text: str, options: dict[str, str], predicate: bool) -> list[s
     count if both are options.
     """
     whole = _REJECTED.sub("", spaced(text))
+    others = "|".join(re.escape(normal(option)) for option in options.values() if normal(option))
     spans: dict[str, list[tuple[int, int]]] = {}
     for label, option in options.items():
         words = normal(option)
@@ -153,6 +162,7 @@ def options_named(text: str, options: dict[str, str], predicate: bool) -> list[s
         if words and (predicate or not common):
             before = _PREDICATE if predicate else ""
             after = r"(?!\w)(?![.,-]\w)" + (r"(?! ?[-/*+^(=])" if common else "")
+            after += rf"(?!,? (?:and |or )?(?:{others})(?![\w'-]))" if predicate else ""  # one of a list of them
             pattern = rf"{before}(?<!\w)(?<!\w[-.])(?P<words>{re.escape(words)}){after}"
             spans[label] = [match.span("words") for match in re.finditer(pattern, whole)]
     taken = [span for places in spans.values() for span in places]

@@ -46,7 +46,7 @@ _SO = re.compile(
 )
 _THEREFORE = re.compile(
     r"\b(?:so(?! (?:that|far|many|much))|therefore|thus|hence|which means|that means|meaning|leaving|making|will leave"
-    r"|(?:\bfor|[,;:—–]) a (?:\w+ )?(?:total|profit|balance|difference|cost|loss) of)\b",
+    r"|(?<=[,;] )(?:al)?together|(?:\bfor|[,;:—–]) a (?:\w+ )?(?:total|profit|balance|difference|cost|loss) of)\b",
     re.IGNORECASE,
 )
 """What stands behind it in a sentence is the conclusion, what stands before it is not."""
@@ -155,7 +155,8 @@ def choose(sentence: str, question: str, leading: bool = False) -> Number:
     ]
     if leading:
         weights[0] += 4
-    if re.search("[:—]", bare[found[0].end : found[1].start]) and found[0].value == sum(n.value for n in found[1:]):
+    parts = re.search(r"[:—]|\bof which\b|\bincluding\b|\bmade up of\b", bare[found[0].end : found[1].start])
+    if parts and found[0].value == sum(number.value for number in found[1:]):
         weights[0] += 2  # "7 apples: 3 red and 4 green"
     return found[max(range(len(found)), key=lambda place: (weights[place], place))]
 

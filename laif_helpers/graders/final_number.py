@@ -42,7 +42,7 @@ _HEADING = re.compile(
     r"(?i)(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$"
 )
 # "75 minutes = 1.25 hours": the question tells which side answers it
-_CONVERTS = re.compile(r"(?!.*\b(?:x|times)\b)[^-+*/×÷=]*\d\s?[a-z]+\s*\(?=\s*\$?\d[\d.,]*\s?[a-z]+\W*\Z", re.I)
+_CONVERTS = re.compile(r"(?!.*\b(?:x|times)\b)[^-+*/×÷=]*\d\s?[a-z/]+\s*\(?=\s*\$?\d[\d.,]*\s?[a-z/]+\W*\Z", re.I)
 _LIST = re.compile(r"\A\s*(-?[\d.]+)(?:,|\\text\s?\{,\})\s+(-?[\d.]+)\s*\Z")
 _LISTED = re.compile(r"\d{1,2}[.)]\s+\S")
 _LEADS = re.compile(
@@ -88,14 +88,15 @@ _NOTHING = re.compile(
     r"(?i)\bno(?= (?:more )?(?:[a-z]+ ){1,2}(?:left|remain(?:s|ing)?)\b)|\bnothing(?= (?:is |was )?(?:left|remains)\b)"
     r"|(?:n't|\bnot) (?:have )?any(?= (?:[a-z]+ ){0,2}(?:left|remaining)\b)"
 )
-# "12, not 11"; "not 11, but 12"; "isn't 11, it's 12"
+# "12, not 11"; "not 11, but 12"; "isn't 11, it's 12"; "The answer is not 11."
 _REJECTED = re.compile(
     r"(\d[)*]*(?:\s+[^\W\d]+){0,2})\s*(?:,|\band\b|\bbut\b|\()[\s,]*not\s+\$?\d[\d.,]*(?<=\d)"
-    r"|(?:n['’]t|\bnot)\s+\$?\d[\d.,]*(?:\s+[a-z]+){0,2}[,;]?\s+(?=but\s+\$?\d|(?:it|that)(?:['’]s| is)\b)"
+    r"|(?:n['’]t|\b(?:can)?not)(?: be| equal(?: to)?)?\s+\$?\d[\d.,]*(?<=\d)(?:\W*\Z|[.;!]\s"
+    r"|(?:\s+[a-z]+){0,2}[,;]?\s+(?=but\s+\$?\d|(?:it|that)(?:['’]s| is)\b))"
 )
 _UNIT_DOT = re.compile(r"(?<=\d )(hrs?|mins?|ft|lbs?|yrs?)\.(?= \d)")
-# "3. Give the total" is the third step of a list
-_LIST_MARK = re.compile(r"^[ \t]*(?:[-*•][ \t]+)?(?:\*\*)?\d{1,2}[.)](?:\*\*)?[ \t]+(?=[^\s\d$=])", re.MULTILINE)
+# "3. Give the total" is the third step of a list, unless the text begins with it
+_LIST_MARK = re.compile(r"(?:\A(?=\W*1\b)|(?<=\n))[ \t]*(?:[-*•][ \t]+)?\**\d{1,2}[.)]\**[ \t]+(?=[^\s\d$=])")
 
 
 @dataclass(frozen=True, slots=True)

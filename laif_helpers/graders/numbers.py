@@ -12,8 +12,7 @@ from fractions import Fraction
 
 from laif_helpers.graders import eastern, separators
 
-TOLERANCE = Fraction(1, 10_000)
-"""The papers' tolerance: |answer - gold| <= 1e-4."""
+TOLERANCE = Fraction(1, 10_000)  # the papers' tolerance: |answer - gold| <= 1e-4
 NONE = "None"
 """GSM-Plus' gold answer of a question that cannot be answered; also what an answer that says so reads as."""
 _NO_END = 99
@@ -84,7 +83,10 @@ _SHARE = re.compile(r"(?<![\d.,:/])(\d{1,9})(?:\s?:\s?|\s(?:to|in|out of|over)\s
 _SHARE_ASKED = re.compile(r"\b(?:what|find|express)\b[^.?]{0,50}\b(?:ratio|probability|chances?|fraction)\b", re.I)
 _SUM = r"\$?\d[\d.,]*(?: [-−+*/×÷] \$?\d[\d.,]*)+"
 _TURNED = re.compile(rf"(?<![-+*/×÷−=]\s)(?<![^\s(*])(\$?\d[\d.,]*)\s?\(?=\s?({_SUM})(?! ?[=\d])")
-_BELOW_ZERO = re.compile(r"(?<![\d.-])(\d{1,9}(?:\.\d)?(?:\s?°\s?[CF]?|\s+degrees?(?: \w{1,12})?)?)\s+below zero\b")
+_BELOW_ZERO = re.compile(
+    rf"(?<![\w.-])((?:\d{{1,9}}(?:\.\d)?|(?i:{'|'.join(WORDS)})(?:-[a-z]+)?)"
+    r"(?:\s?°\s?[CF]?|\s+degrees?(?: \w{1,12})?)?)\s+below (?:zero|0)\b"
+)
 _SCALED_HALF = re.compile(rf"\b({'|'.join(UNITS[1:])}) and a half (?={'|'.join(SCALES)})", re.IGNORECASE)
 _LABEL = re.compile(r"\b(?:day|week|month|year|step|part|room|question|number|no\.|grade|chapter|page)\s*#?$", re.I)
 
@@ -168,12 +170,12 @@ def plain(text: str) -> str:
     text = re.sub(r"(\d)(?:['′]| ?ft\.? )(\d{1,2})(?:[\"″]| ?in\b)", r"\1 feet \2 inches", text)
     text = re.sub(r"(?<=\d)h(?=\d)", " h ", re.sub(r"(?<=\d)h(\d\d)(?!\d|\s?m)", r" h \1 min", text))
     text = _SCALED_HALF.sub(lambda match: f"{WORDS[match[1].lower()]}.5 ", text)
-    text = _BELOW_ZERO.sub(r"-\1", re.sub(r"\b[Aa]n(?= hour and \d)", "1", text))
+    text = re.sub(r"(?<![\d.])(\d{1,2})\.(?=[0-5]\d ?[AaPp]\.?[Mm]\b)", r"\1:", text)
+    text = _BELOW_ZERO.sub(r"minus \1", re.sub(r"\b[Aa]n(?= hour and \d)", "1", text))
     text = re.sub("-?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]", lambda match: f" {unicodedata.normalize('NFKC', match[0])} ", text)
     text = text.replace("\N{FRACTION SLASH}", "/").replace("¢", " cents")
     text = re.sub(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda match: f"10^{unicodedata.normalize('NFKC', match[1])}", text)
-    text = re.sub("(?<=\\d)[\u00a0\u2009\u202f_](?=\\d{3}(?!\\d))", "", text)
-    text = re.sub("[\u00a0\u2009\u202f]", " ", text)
+    text = re.sub("[\u00a0\u2009\u202f]", " ", re.sub("(?<=\\d)[\u00a0\u2009\u202f_](?=\\d{3}(?!\\d))", "", text))
     text = separators.plain(text)
     text = text if text.isascii() else eastern.plain(_ROUGHLY.sub(r"\1", text))
     text = re.sub(r"(?<![^\W_])_{1,40}(?=[-$\d])|(?<=\d)_{1,40}(?![^\W_])", "", text)
@@ -274,11 +276,10 @@ def _chinese(match: "re.Match[str]") -> Number | None:
     value = eastern.value_of(re.split("[点點]", match[0])[0])
     if value is None:
         return None
-    percent = match.string[match.end() : match.end() + 1] == "%"
+    percent = match.string.startswith("%", match.end())
     sign = -1 if match.string[: match.start()].rstrip().endswith("minus") else 1
-    return Number(
-        sign * (value + Fraction(f"0.{decimals or 0}")), match[0], percent, len(decimals), match.start(), True
-    )
+    exact = value + Fraction(f"0.{decimals or 0}")
+    return Number(sign * exact, match[0], percent, len(decimals), match.start(), True)
 
 
 def _value(text: str) -> int:
