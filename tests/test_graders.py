@@ -749,6 +749,9 @@ def test_words_in_a_fence_between_bars_or_with_a_colon(gold: str, text: str) -> 
         ("Paris", "Paris is not the capital."),
         ("Paris", "Paris is large, but the capital is Lyon."),
         ("Paris", "Lyon (not Paris)"),
+        ("March 5, 2021", "March 6, 2021"),
+        ("3:2", "2 to 3"),
+        ("3:45 PM", "3:45 AM"),
     ],
 )
 def test_what_looks_like_a_mark_may_be_the_answer(gold: str, text: str) -> None:
@@ -791,6 +794,11 @@ def test_numbers_are_exact() -> None:
         ("Paris", "The answer is Paris 🇫🇷"),
         ("Romeo and Juliet", "Romeo & Juliet"),
         ("false", "It's not true."),
+        ("March 5, 2021", "The day is 5th March 2021."),
+        ("2021-03-05", "The answer is March 5th, 2021."),
+        ("3:2", "The answer is 3 to 2."),
+        ("3-1", "The answer is 3–1."),
+        ("3:45 PM", "The answer is 3.45 pm."),
         ("true", "It isn't false."),
     ],
 )

@@ -14,6 +14,7 @@ from laif_helpers.graders import final_number, numbers
 from laif_helpers.graders.families import GRADINGS
 from laif_helpers.graders.fields import boxed
 from laif_helpers.graders.separators import with_point
+from laif_helpers.graders.units import unit_of
 
 _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABELLED = re.compile(r"\(?(\w{1,3})[).:] *(\S.*)", re.DOTALL)
@@ -66,11 +67,12 @@ def graded_by(row: dict[str, Any]) -> str:
 
 
 def is_number(accepted: list[str]) -> bool:
-    """Whether all accepted answers are one number, alone at least once ("12", "twelve"), or formulas: such a row is
-    graded by its value in a file of words, too. A leading zero is a code's."""
+    """Whether all accepted answers are one number, at least once alone or with a unit that converts ("12", "twelve"),
+    or formulas: such a row is graded by its value in a file of words, too. A leading zero is a code's."""
     if all(map(final_number.is_formula, accepted)):
         return True
-    alone = [each for each in accepted if final_number.is_answer(each) and not re.search(r"[^\W\d_]|\A0\d", each)]
+    read = [(each, numbers.parse(each)) for each in accepted if not re.match(r"0\d", each)]
+    alone = [each for each, number in read if number and (number.text == each or unit_of(each))]
     return bool(alone) and len({value and value.value for value in map(numbers.parse, accepted)}) == 1
 
 
@@ -202,7 +204,8 @@ def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
                 f"field {name!r} is {text!r}, and the file settles that its decimal sign is ','; write 1.234,5"
             )
         return with_point(text)
-    return _SPACES.sub("", text) if name == "answer" and not re.search(r"[^\W\d]", text) else text
+    grouped = name == "answer" and re.fullmatch(rf"\D{{0,3}}\d{{1,3}}(?:{_SPACES.pattern}\d{{3}})+[^\w ]*\d*\W*", text)
+    return _SPACES.sub("", text) if grouped else text
 
 
 def plain_number(answer: str) -> str:

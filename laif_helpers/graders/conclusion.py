@@ -9,17 +9,12 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from laif_helpers.graders.languages import TABLE, english, small_words
+from laif_helpers.graders.languages import english, small_words
 from laif_helpers.graders.numbers import SCALES, Number, numbers, plain
+from laif_helpers.graders.units import UNITS, stem
+from laif_helpers.graders.units import unit as unit_at
 
-_UNITS = {
-    name: (dimension, int(size))
-    for dimension, row in TABLE["scales"].items()
-    for names, size in re.findall(r"([a-z ]+) (\d+)", row)
-    for name in names.split()
-}
-"""Units that convert into one another: their dimension, and their size in the smallest of it."""
-_MONEY = _UNITS["dollar"]
+_MONEY = UNITS["dollar"]
 _BEHIND = re.compile(r"[\s*-]*((?:[^\W\d_][\w'-]*[ \t]+){0,3}[^\W\d_][\w'-]*)?")
 _GIVEN = re.compile(
     r"(?i)(?:\b(?:the|all|these|those|remaining|other|another|his|their|its|each|every|full|first|last|next|same"
@@ -169,9 +164,9 @@ def _asked(question: str) -> _Asked:
     )[-1]
     behind = re.search(r"\bhow many\s+((?:(?:[^\W\d_]|['-])+\s*){1,5})", ask)
     counted = _counted(behind[1]) if behind else ()
-    units = [_UNITS[word] for word in counted if word in _UNITS]
-    named = map(_stem, re.findall(r"\b(?:in|what number of) ([a-z]+)\b", ask))
-    units += [_UNITS[word] for word in named if word in _UNITS]
+    units = [UNITS[word] for word in counted if word in UNITS]
+    named = map(stem, re.findall(r"\b(?:in|what number of) ([a-z]+)\b", ask))
+    units += [UNITS[word] for word in named if word in UNITS]
     return _Asked(
         frozenset(number.value for number in numbers(question)),
         counted,
@@ -185,7 +180,7 @@ def _asked(question: str) -> _Asked:
         bool(re.search(r"\bpercent|%", ask)),
         bool(re.search(_WHAT_TIME, ask)),
         "how long" in ask or re.search(_WHAT_TIME, ask) is not None,
-        frozenset(map(_stem, re.findall(r"[^\W\d_]{3,}", ask))) - _HELPERS,
+        frozenset(map(stem, re.findall(r"[^\W\d_]{3,}", ask))) - _HELPERS,
     )
 
 
@@ -195,7 +190,7 @@ def _counted(words: str) -> tuple[str, ...]:
     for word in words.split():
         if word in _HELPERS:
             break
-        kept += [] if word in ("more", "total", "of", "the", "his", "her", "fewer", "less") else [_stem(word)]
+        kept += [] if word in ("more", "total", "of", "the", "his", "her", "fewer", "less") else [stem(word)]
     return tuple(kept)
 
 
@@ -206,27 +201,14 @@ _HELPING = (
 _HELPERS = frozenset(_HELPING.split())
 
 
-def _stem(word: str) -> str:
-    word = word.removesuffix("'s")
-    if word.endswith(("ches", "shes", "xes", "sses")):
-        return word[:-2]
-    return word.removesuffix("s") if len(word) > 3 and not word.endswith("ss") else word
-
-
-def _unit(text: str, end: int) -> tuple[str, int] | None:
-    behind = re.compile(r"[\s-]?([a-zA-Z]+)").match(text, end)
-    word = behind[1].casefold() if behind else ""
-    return _UNITS.get(word) or _UNITS.get(_stem(word))
-
-
 def _merged(found: list[Number], text: str, asked: _Asked) -> list[Number]:
     """Numbers with the likes of "7 hours 32 minutes" as one, in the unit that is asked for."""
     merged: list[Number] = []
     for number in found:
         end = number.start + len(number.text)
-        unit, before = _unit(text, end), merged[-1] if merged else None
+        unit, before = unit_at(text, end), merged[-1] if merged else None
         between = text[before.start + len(before.text) : number.start] if before else ""
-        larger = _unit(between, 0) or (_MONEY if before and "$" in before.text else None)
+        larger = unit_at(between, 0) or (_MONEY if before and "$" in before.text else None)
         joined = re.fullmatch(r"[\s-]?[a-zA-Z]+,?\s*(?:(?:and|&|und|et|y|e|en|och|i|и)\s+)?", between)
         wanted = asked.unit or (_MONEY if asked.money else None)
         if joined and before and unit and larger and wanted and _parts(larger, unit, wanted):
@@ -246,11 +228,11 @@ def _parts(larger: tuple[str, int], smaller: tuple[str, int], asked: tuple[str, 
 def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> float:
     before, end = text[max(0, number.start - 60) : number.start], number.start + len(number.text)
     behind = _BEHIND.match(text, end)
-    words = [_stem(word) for word in (behind[1] or "").casefold().split()] if behind else []
+    words = [stem(word) for word in (behind[1] or "").casefold().split()] if behind else []
     compound = (
         " " in number.text
         and number.value not in asked.values
-        and _unit(number.text, len(number.text.split()[0])) is not None
+        and unit_at(number.text, len(number.text.split()[0])) is not None
     )
     weight = -(2.0 if number.value <= 2 else 3.0) * (number.value in asked.values) - 2.5 * (
         number.spelled and any(not other.spelled for other in found)
@@ -261,7 +243,7 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
     elif asked.words.intersection(words):
         weight += 0.4
     dollars = "$" in number.text or before.endswith("$")
-    unit = _MONEY if dollars else _unit(text, end)
+    unit = _MONEY if dollars else unit_at(text, end)
     if asked.unit and unit and unit[0] == asked.unit[0]:
         weight += 2.5 if unit == asked.unit or compound else -2.0
     elif (asked.money and unit and unit[0] == "money") or (asked.long and unit and unit[0] in ("time", "age")):

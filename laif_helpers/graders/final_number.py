@@ -13,12 +13,11 @@ from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, p
 from laif_helpers.graders.separators import with_point
 from laif_helpers.graders.turns import TAKEN_BACK, own_turn
 from laif_helpers.graders.unanswerable import NO_ANSWER, UNANSWERABLE, UNKNOWN, denies
+from laif_helpers.graders.units import in_unit, unit_of
 from laif_helpers.records import Grade
 
-TAIL = 8000
-"""Characters at the end of a text that are read; the answer stands there, and no text makes the reader slow."""
-MOST_STATEMENTS = 100
-"""The last ones of each kind are read: a model that loops states its answer a thousand times."""
+TAIL = 8000  # characters at the end of a text that are read: the answer stands there, and no text makes it slow
+MOST_STATEMENTS = 100  # the last ones of each kind: a model that loops states its answer a thousand times
 
 _HASHES = re.compile(r"####[ \t]*(?:\n[ \t]*)?(.*)")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\}){1,200})\}")
@@ -36,7 +35,7 @@ _BEHIND = re.compile(r"[ \t]*(?=\S)(?![|>][-+]?$)(.{1,300})|[ \t]*[|>]?[-+]?\s*\
 SYMBOLIC = re.compile(
     r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|begin|left|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
     r"|[π√∞]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\^\s?\{?[-(]?\d*[a-np-z](?![a-z])"
-    r"|\d\s?[-+]\s?\d*\s?i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]"
+    r"|\d\s?[-+]\s?\d*\s?i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]|\(\s?\d*[a-z]\s?[-+]\s?\d+\s?\)|±|\\pm\b"
 )
 _HEADING = re.compile(
     r"(?i)(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$"
@@ -79,7 +78,6 @@ _EXPLAINS = re.compile(
 # "$18. She has 16 - 7 = 9 eggs"; "18. She" may be the eighteenth of a list
 _LEAD = re.compile(r"[\W_]*(?:\$\d(?:[\d.,]*\d)?\b|\d{3,}\b|\d[\d.,]* [a-z]+)[.!*]+\s+(?=[A-Z])")
 _SAYS_SO = re.compile(r"(?i)\b(?:therefore|thus|so|hence|total|altogether|answer|leaves|leaving|which (?:is|means))\b")
-_NULL = re.compile(r"\A(?:null|none|n/a)?\Z", re.IGNORECASE)
 _CONTINUES = re.compile(
     r"(?i)\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to)\b|\bequals?\b|\bor\b|\bi\.e\.|→|⇒|=>|:"
 )
@@ -142,10 +140,10 @@ def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
 
 def _statements(text: str, question: str) -> Iterator[_Statement]:
     yield from _hashes(text, question)
-    if (field := fields.answer(text)) and (
-        found := _read(_NULL.sub("None", field.value), 0, "answer field", question, sure=True)
-    ):
-        yield replace(found, start=field.end, end=field.end)
+    if field := fields.answer(text):
+        value = re.sub(r"(?i)\A(?:null|none|n/a)?\Z", "None", field.value)
+        if found := _read(value, 0, "answer field", question, sure=True):
+            yield replace(found, start=field.end, end=field.end)
     for how, pattern in (("boxed", _BOXED), ("final line", _LINE)):
         for match in deque(pattern.finditer(text), MOST_STATEMENTS):
             segment = _LIST.sub(r"\1 or \2", match[1]) if how == "boxed" else match[1]
@@ -285,9 +283,10 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
         found = latex.grade(gold, text)
         if found.readable:
             return found
+    if gold != NONE and decimal == "." and (name := unit_of(gold)):  # "180 minutes" for 3 hours
+        text, question = in_unit(text, name), f"{question} In {name}?"
     number, how = final(text, question, decimal)
-    if how == "unanswerable":
-        # "None are left." counts, "unknown" does not
+    if how == "unanswerable":  # "None are left." counts, "unknown" does not
         zero = re.search(r"\bnone\b", text[-TAIL:], re.IGNORECASE) and not UNANSWERABLE.search(text[-TAIL:])
         right = gold == NONE or bool(zero and equal(Number(Fraction(0), ""), gold))
         return Grade(right, NONE, True, "says that there is none or that it cannot be answered")

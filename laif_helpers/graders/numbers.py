@@ -15,8 +15,7 @@ from laif_helpers.graders import eastern, separators
 TOLERANCE = Fraction(1, 10_000)  # the papers' tolerance: |answer - gold| <= 1e-4
 NONE = "None"
 """GSM-Plus' gold answer of a question that cannot be answered; also what an answer that says so reads as."""
-_NO_END = 99
-"""Decimals of a fraction: as many as one likes."""
+_NO_END = 99  # decimals of a fraction: as many as one likes
 
 _UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
@@ -49,7 +48,7 @@ NUMBER = re.compile(
     r"(?:(?:\s*/\s*(?P<below>\d{1,30})(?!\d|\.\d|/))|(?:(?:\s+(?:and\s+)?|-(?=\d/\d{1,2} [a-z]))"
     rf"(?P<above>\d{{1,9}})\s*/\s*(?P<of>[1-9]\d{{0,8}})(?!\d))|{_AND_PART})?"
     r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?!\d)|\s?(?:[x×*·]|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?\{?(?P<power>[-−]?\d{1,3})\}?"
-    r"|\s?\^\s?\{?(?P<raised>\d{1,2})\}?)?"
+    r"|\s?\^\s?\{?(?P<raised>[-−]?\d{1,2})\}?)?"
     rf"(?:(?P<letter>(?-i:(?(money)(?:{_SHORT_MONEY})|(?:{_SHORT}| ?[kmMbB](?=\s?[€£¥]|\sUSD|\sEUR))))\b)"
     r"|\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b"
     r"|\s?(?P<east>[百천千]?[万萬亿億만억]|[百千천](?![克米瓦卡分])|लाख|करोड़|lakhs?\b|crores?\b))?"
@@ -146,7 +145,8 @@ def equal(number: Number, gold: str) -> bool:
     values = [number.value, number.value / 100] if number.percent and not wanted.percent else [number.value]
     if wanted.percent and not number.percent:
         values.append(number.value * 100)
-    if any(abs(value - wanted.value) <= TOLERANCE for value in values):
+    near = min(TOLERANCE, abs(wanted.value) / 1000) or TOLERANCE  # 1e-7 is not 1e-6
+    if any(abs(value - wanted.value) <= near for value in values):
         return True
     half = Fraction(1, 2 * 10**wanted.decimals)
     return wanted.decimals >= 2 and number.decimals > wanted.decimals and abs(values[0] - wanted.value) <= half
@@ -221,7 +221,7 @@ def _with_fraction(match: "re.Match[str]", value: Fraction) -> Fraction:
 
 def _scaled(match: "re.Match[str]", value: Fraction) -> Fraction:
     if match["raised"] and value < 10**9:
-        return value ** int(match["raised"])
+        return value ** int(match["raised"].replace("−", "-"))
     if power := match["exponent"] or match["power"]:
         value *= Fraction(10) ** int(power.replace("−", "-"))
     if match["letter"]:

@@ -54,7 +54,10 @@ _PLAUSIBLE = re.compile(
     r"(?:\b(?:sentence|statement|this|that) is|\bit(?: is|'s| isn't)|\A\W*)(?:\s*\bnot)?(?:\s+an?\b)?\s*"
     r"(?:\w+ly\s+)?(?:im)?plausible\b(?! that|\?)"
 )
-_SPELLED = str.maketrans("’‘‐‑", "''--")
+_SPELLED = str.maketrans("’‘‐‑–−", "''----")
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH, _DAY = rf"({'|'.join(_MONTHS)})[a-z]{{0,6}}\.?", r"(\d{1,2})(?:st|nd|rd|th)?"
+_DATE = re.compile(rf"\b(?:{_MONTH} {_DAY},? (\d{{4}})|{_DAY} (?:of )?{_MONTH},? (\d{{4}}))\b")
 _PICTURES = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f]+")
 _COPULA = re.compile(TABLE["copula"])
 _SENTENCE_BEHIND = re.compile(r"\n\n[A-Z][^\n]*\s[^\n]*[.!]\s*\Z")
@@ -138,7 +141,8 @@ def normal(text: str) -> str:
     count; brackets do."""
     bare = _PICTURES.sub("", text).strip()
     text = unicodedata.normalize("NFKC", bare or text).casefold().replace("i\u0307", "i").translate(_SPELLED)
-    text = re.sub(r"(?<=\s)&(?=\s)", "and", text)
+    text = _DATE.sub(_numbered, re.sub(r"(?<=\s)&(?=\s)", "and", text))
+    text = re.sub(r"(?<=\d)(?:\s?(?::|\bto\b)\s?(?=\d)|\.(?=[0-5]\d ?[ap]\.?m\b))", ":", text)
     marks = re.findall(r"(?<!\S)\(?(\d{1,3}|[a-z])[.):]+(?=\s+[^\W\d])", text)
     if len(marks) > 1 and marks in ([str(n + 1) for n in range(len(marks))], [*string.ascii_lowercase[: len(marks)]]):
         text = re.sub(r"(?<!\S)\(?(?:\d{1,3}|[a-z])[.):]+(?=\s)", "", text)
@@ -153,6 +157,12 @@ def normal(text: str) -> str:
     text = re.sub(r"(?<=\d)\s(?=[a-zµ°%])|(?<=\w)\s(?==)|(?<==)\s", "", re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text))
     text = re.sub(r"(?<!\w)'|'(?!\w)|(?<=[^\W\d_])-(?=[^\W\d_])|^\[|\]$|\s(?:->|<|→)\s|[,;|、•·]", " ", text)
     return " ".join(text.split())
+
+
+def _numbered(date: "re.Match[str]") -> str:
+    """2021-03-05 for March 5th, 2021 and 5 March 2021."""
+    month, day, year = date.group(1, 2, 3) if date[1] else date.group(5, 4, 6)
+    return f"{year}-{_MONTHS.index(month) + 1:02}-{int(day):02}"
 
 
 def _tail(text: str) -> str | None:
