@@ -72,6 +72,11 @@ _EITHER = re.compile(
     rf"\s+(?:[$*]|\\boxed\{{)*(?P<other>{_DIGITS})(?![\d'′])[}}$*]*(?P<its>{_UNIT})",
 )
 """Two numbers between which an answer does not choose: "12 or 15", "between 12 and 15", "12, but it could be 15"."""
+_NAME = re.compile(r"\b[A-Z][a-z]+\b")
+_OWNER = re.compile(r"(?<!than )(?<!as )\b([A-Z][a-z]+)\b(?:['’]s \w+)?(?: [a-z]+){0,2}[\s:=$]*\Z")
+_SAVES = re.compile(r"\b(?:sav(?:e[sd]?|ing)|discount(?: of)?)\s*(?:of\s*)?\$?$", re.IGNORECASE)
+_REASON = re.compile(r"\s\((?:since|because|as|check)\b[^()]*\)|[;,] (?:since|because|check)\b[^;]*\Z", re.IGNORECASE)
+"""Behind the answer: "2 (since 7 × 14 = 98)"."""
 MOST_NUMBERS = 80
 _SCALE_ASKED = re.compile(rf"\b(?:how many|what number of|in) ({'|'.join(SCALES)})s?\b[^.?]*\?", re.IGNORECASE)
 _WHAT_TIME = r"\bwhat (?:is the |will the )?(?:\w+ )?time\b|\bwhen\b"
@@ -89,6 +94,8 @@ class _Asked:
     clock: bool
     long: bool
     words: frozenset[str]
+    names: frozenset[str]
+    others: frozenset[str]
 
 
 def settled(number: Number | None, how: str, text: str, start: int = 0) -> tuple[Number | None, str]:
@@ -102,6 +109,12 @@ def settled(number: Number | None, how: str, text: str, start: int = 0) -> tuple
         if differ and pair.end() > start and same_unit and same_sign and whole:
             return None, "two"
     return number, how
+
+
+def without_reason(sentence: str) -> str:
+    """A concluding sentence without the reason behind its answer, if it has numbers without it."""
+    shorter = _REASON.sub("", sentence)
+    return shorter if numbers(shorter) else sentence
 
 
 def in_asked_scale(number: Number, question: str) -> Number:
@@ -146,7 +159,8 @@ def choose(sentence: str, question: str, leading: bool = False) -> Number:
         + 3.5 * (number.start >= so > 0)
         + 4.0 * (number.start >= therefore > 0)
         + 3.0 * (number.start >= main > 0)
-        for number in found
+        + 2.5 * owner
+        for number, owner in zip(found, _owners(found, bare, asked), strict=True)
     ]
     if leading:
         weights[0] += 4
@@ -156,12 +170,22 @@ def choose(sentence: str, question: str, leading: bool = False) -> Number:
     return found[max(range(len(found)), key=lambda place: (weights[place], place))]
 
 
+def _owners(found: list[Number], text: str, asked: _Asked) -> list[int]:
+    """1 for a number of the one whom the question asks about, -1 for another one's: "Ben is 12, Ana is 24."; all 0 if
+    not both are there."""
+    begins = zip([0, *(number.end for number in found)], found, strict=False)
+    named = [set(_OWNER.findall(text[begin : number.start])) for begin, number in begins]
+    owners = [bool(asked.names & name) - bool(asked.others & name) for name in named]
+    return owners if {1, -1} <= set(owners) else [0] * len(found)
+
+
 @functools.lru_cache(maxsize=256)
 def _asked(question: str) -> _Asked:
     text = small_words(english(question)).casefold()
     ask = re.split(
         r"(?<=[a-z)'\"][.!?])\s+|(?<=\d[.!])\s+(?=[a-z])|\n", text[: text.rfind("?") + 1].strip() or text.strip()
     )[-1]
+    names = frozenset(_NAME.findall(re.split(r"[.!?]\s", question.strip())[-1])[1:])
     behind = re.search(r"\bhow many\s+((?:(?:[^\W\d_]|['-])+\s*){1,5})", ask)
     counted = _counted(behind[1]) if behind else ()
     units = [UNITS[word] for word in counted if word in UNITS]
@@ -181,6 +205,8 @@ def _asked(question: str) -> _Asked:
         bool(re.search(_WHAT_TIME, ask)),
         "how long" in ask or re.search(_WHAT_TIME, ask) is not None,
         frozenset(map(stem, re.findall(r"[^\W\d_]{3,}", ask))) - _HELPERS,
+        names,
+        frozenset(_NAME.findall(question)) - names,
     )
 
 
@@ -253,6 +279,8 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
     if _LAST.match(text, end) and _STATES.search(before):
         weight += 2.5
     depth = text.count("(", 0, number.start) - text.count(")", 0, number.start)
+    if _SAVES.search(before):
+        weight += 3.0 if re.search(r"\bsav|discount", " ".join(asked.words)) else -3.0
     return weight - (2.0 if depth > 0 and not (asked.unit and unit == asked.unit) else 0.0)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from laif_helpers.graders import fields, latex
-from laif_helpers.graders.conclusion import choose, dozens_counted, in_asked_scale, settled
+from laif_helpers.graders.conclusion import choose, dozens_counted, in_asked_scale, settled, without_reason
 from laif_helpers.graders.languages import CONCLUDES, english, small_words
 from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, shares
 from laif_helpers.graders.separators import with_point
@@ -250,6 +250,7 @@ def _opening(text: str, question: str) -> str:
 
 def _concluded(sentence: str, question: str) -> Number:
     """The number in bold, if only one is; else the one behind the last "=" or in the sentence that answers best."""
+    sentence = without_reason(sentence)
     if len(bold := numbers(" ; ".join(re.findall(r"\*\*(.+?)\*\*", sentence)))) == 1:
         return bold[0]
     before, _, behind = ("", "", "") if _CONVERTS.match(sentence) else sentence.rpartition("=")

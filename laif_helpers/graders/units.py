@@ -16,6 +16,7 @@ UNITS = {
 
 
 def stem(word: str) -> str:
+    """A word without the s of a plural or of an owner."""
     word = word.removesuffix("'s")
     if word.endswith(("ches", "shes", "xes", "sses")):
         return word[:-2]
