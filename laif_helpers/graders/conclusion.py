@@ -76,7 +76,6 @@ _NAME = re.compile(r"\b[A-Z][a-z]+\b")
 _OWNER = re.compile(r"(?<!than )(?<!as )\b([A-Z][a-z]+)\b(?:['’]s \w+)?(?: [a-z]+){0,2}[\s:=$]*\Z")
 _SAVES = re.compile(r"\b(?:sav(?:e[sd]?|ing)|discount(?: of)?)\s*(?:of\s*)?\$?$", re.IGNORECASE)
 _REASON = re.compile(r"\s\((?:since|because|as|check)\b[^()]*\)|[;,] (?:since|because|check)\b[^;]*\Z", re.IGNORECASE)
-"""Behind the answer: "2 (since 7 × 14 = 98)"."""
 MOST_NUMBERS = 80
 _SCALE_ASKED = re.compile(rf"\b(?:how many|what number of|in) ({'|'.join(SCALES)})s?\b[^.?]*\?", re.IGNORECASE)
 _WHAT_TIME = r"\bwhat (?:is the |will the )?(?:\w+ )?time\b|\bwhen\b"
@@ -280,7 +279,8 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
         weight += 2.5
     depth = text.count("(", 0, number.start) - text.count(")", 0, number.start)
     if _SAVES.search(before):
-        weight += 3.0 if re.search(r"\bsav|discount", " ".join(asked.words)) else -3.0
+        wanted = asked.money and number.value not in asked.values
+        weight += 3.0 * wanted if re.search(r"\bsav|discount", " ".join(asked.words)) else -3.0
     return weight - (2.0 if depth > 0 and not (asked.unit and unit == asked.unit) else 0.0)
 
 
