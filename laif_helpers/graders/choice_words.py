@@ -92,9 +92,9 @@ def by_place(text: str, options: dict[str, str]) -> str:
 
 _LONE = re.compile(r"[^\n]{0,40}?(?<![\w'-])([A-J])\W{0,5}")
 _BEFORE_NAME = re.compile(
-    r"(?<![\w'])(?-i:[A-HJ])(?![\w'])|(?:\b(?:(?:can)?not|never|nicht|kein|pas|non|não|no es|не|vitamin|type|plan|hepatitis"
-    r"|about|eliminate|exclude|except|(?<!none )but|besides|group|class|grade|figure|part|team|blood|section)|n['’]t)"
-    r"(?: (?:be|choose|pick|select))?(?: (?:option|choice|answer))?\W*$",
+    r"(?<![\w'])(?-i:[A-HJ])(?![\w'])|(?:\b(?:(?:can)?not|never|nicht|kein|pas|non|não|no es|не|vitamin|type|plan"
+    r"|hepatitis|about|eliminate|exclude|except|(?<!none )but|besides|group|class|grade|figure|part|team|blood"
+    r"|section)|n['’]t)(?: (?:be|choose|pick|select))?(?: (?:option|choice|answer))?\W*$",
     re.IGNORECASE,
 )
 """What makes a letter no choice: a second one, a denial, or a word that it belongs to."""
