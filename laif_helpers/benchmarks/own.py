@@ -41,7 +41,7 @@ SETTINGS = {"decimal": (".", ",")}
 FACETS = ("subject", "task", "type", "topic")
 _LISTED = re.compile(
     r"\s*(?:^[ \t]*(?i:options|choices|answers):?\s*)?"
-    r"(?:(?:^[ \t]*\(?[A-J][).:][ \t]*\S.*\s*){2,}|(?<=\s)(?:\([A-J]\)[^()\n]+){2,})\Z",
+    r"(?:(?:^[ \t]*\(?[A-J][).:][ \t]*\S.*\s*){2,10}|(?<=\s)(?:\([A-J]\)[^()\n]+){2,10})\Z",
     re.MULTILINE,
 )
 """Options at the end of a question: one a line, or "(A) a bat (B) a wren" behind one another."""
