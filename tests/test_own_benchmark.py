@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -298,6 +299,14 @@ def test_options_that_a_question_ends_on_are_its_choices(tmp_path: Path, questio
     assert not bench.grade(pet, "A. a wolf").correct
     plain = benchmarks.get(put(tmp_path / "words.jsonl", {"question": question, "answer": "cat"}, TOWN)).load("test")[0]
     assert plain.question == question and plain.fields["grading"] == "exact", "whose answer is none of them"
+
+
+def test_a_question_of_a_thousand_options_takes_no_time(tmp_path: Path) -> None:
+    question = "Which?\n" + "A. a wolf\n" * 10_000 + "none"
+    name = put(tmp_path / "mine.jsonl", {"question": question, "answer": "B"}, TOWN)
+    began = time.process_time()
+    assert benchmarks.get(name).load("test")[0].question == question
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
