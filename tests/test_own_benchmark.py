@@ -288,7 +288,8 @@ def test_one_word_in_a_file_leaves_its_formulas_formulas(tmp_path: Path, gold: s
 
 @pytest.mark.parametrize(
     "question",
-    ["Which is a pet?\nA. a wolf\nB. a dog", "Which?\nOptions:\n(A) a wolf\n(B) a dog", "Which? (A) a wolf (B) a dog"],
+    ["Which is a pet?\nA. a wolf\nB. a dog", "Which?\nOptions:\n(A) a wolf\n(B) a dog", "Which? (A) a wolf (B) a dog"]
+    + ["Which?\n\na) a wolf\nb) a dog\n\nAnswer:"],
 )
 def test_options_that_a_question_ends_on_are_its_choices(tmp_path: Path, question: str) -> None:
     bench = benchmarks.get(put(tmp_path / "mine.jsonl", {"question": question, "answer": "B"}, TOWN))
@@ -299,6 +300,8 @@ def test_options_that_a_question_ends_on_are_its_choices(tmp_path: Path, questio
     assert not bench.grade(pet, "A. a wolf").correct
     plain = benchmarks.get(put(tmp_path / "words.jsonl", {"question": question, "answer": "cat"}, TOWN)).load("test")[0]
     assert plain.question == question and plain.fields["grading"] == "exact", "whose answer is none of them"
+    named = {"question": "What is between (A) and (B)?", "answer": "A"}
+    assert not benchmarks.get(put(tmp_path / "named.jsonl", named, TOWN)).load("test")[0].fields["options"]
 
 
 def test_a_question_of_a_thousand_options_takes_no_time(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ SETTINGS = {"decimal": (".", ",")}
 """What the first row of a file may settle for all of it, with the values it takes."""
 FACETS = ("subject", "task", "type", "topic")
 _LISTED = re.compile(
-    r"\s*(?:^[ \t]*(?i:options|choices|answers):?\s*)?"
-    r"(?:(?:^[ \t]*\(?[A-J][).:][ \t]*\S.*\s*){2,10}|(?<=\s)(?:\([A-J]\)[^()\n]+){2,10})\Z",
+    r"\s*(?:^[ \t]*(?i:options|choices|answers):?\s*)?(?:(?:^[ \t]*\(?[A-Ja-j][).:][ \t]*\S.*\s*){2,10}"
+    r"|(?<=[?.:!]\s)(?:\([A-Ja-j]\)[^()\n]*\w[^()\n]*){2,10})(?i:^[ \t]*(?:your |the )?answer:?\s*)?\Z",
     re.MULTILINE,
 )
 """Options at the end of a question: one a line, or "(A) a bat (B) a wren" behind one another."""
@@ -126,14 +126,16 @@ def _with_choices(row: dict[str, Any]) -> dict[str, Any]:
     if "choices" in row or row.get("grading") or not isinstance(question, str) or not isinstance(answer, str):
         return row
     listed = _LISTED.search(question)
-    pairs = re.findall(r"(?m)(?:^[ \t]*\(?|\()([A-J])[).:]\s*([^\n]+?)\s*(?=\([A-J]\)|$)", listed[0]) if listed else []
-    if not listed or not listed.start() or [label for label, _ in pairs] != [*string.ascii_uppercase[: len(pairs)]]:
+    pattern = r"(?m)(?:^[ \t]*\(?|\()([A-Ja-j])[).:]\s*([^\n]+?)\s*(?=\([A-Ja-j]\)|$)"
+    pairs = re.findall(pattern, listed[0]) if listed else []
+    options = {label.upper(): words for label, words in pairs}
+    if not listed or not listed.start() or [*options] != [*string.ascii_uppercase[: len(pairs)]]:
         return row
     try:
-        _row_fields.label_of(answer.strip(), dict(pairs), False)
+        _row_fields.label_of(answer.strip(), options, False)
     except ValueError:
         return row
-    return {**row, "question": question[: listed.start()], "choices": dict(pairs)}
+    return {**row, "question": question[: listed.start()], "choices": options}
 
 
 def _all(
