@@ -288,8 +288,12 @@ def test_one_word_in_a_file_leaves_its_formulas_formulas(tmp_path: Path, gold: s
 
 @pytest.mark.parametrize(
     "question",
-    ["Which is a pet?\nA. a wolf\nB. a dog", "Which?\nOptions:\n(A) a wolf\n(B) a dog", "Which? (A) a wolf (B) a dog"]
-    + ["Which?\n\na) a wolf\nb) a dog\n\nAnswer:"],
+    [
+        "Which is a pet?\nA. a wolf\nB. a dog",
+        "Which?\nOptions:\n(A) a wolf\n(B) a dog",
+        "Which? (A) a wolf (B) a dog",
+        "Which?\n\na) a wolf\nb) a dog\n\nAnswer:",
+    ],
 )
 def test_options_that_a_question_ends_on_are_its_choices(tmp_path: Path, question: str) -> None:
     bench = benchmarks.get(put(tmp_path / "mine.jsonl", {"question": question, "answer": "B"}, TOWN))
