@@ -317,3 +317,14 @@ def test_a_package_without_its_checkout_compares_and_says_what_it_lacks(tmp_path
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "papermill_runs" / "compared" / "a-against-b").is_dir(), "where it was called"
     assert refused.returncode == 2 and "pip install -e ." in refused.stderr
+
+
+def test_doctor_names_a_split_that_is_not_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gsm8k").mkdir()
+    (tmp_path / "gsm8k" / "train.jsonl").write_text('{"question": "1 + 1?", "answer": "#### 2"}\n')
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("target: data/nano\nbenchmarks: [gsm8k]\nin_domain: [gsm8k]\narms: [fine_tuning]\n")
+    monkeypatch.setenv("LAIF_DATA", str(tmp_path))
+    assert f"gsm8k: test not in {tmp_path}" in "\n".join(doctor._recipe(recipe))
+    (line,) = [line for line in doctor._data() if line.startswith("gsm8k ")]
+    assert "train: " in line and line.endswith("; not here: test")

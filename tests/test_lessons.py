@@ -328,7 +328,15 @@ def test_a_lesson_too_long_for_training_is_refused_by_the_checks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "fraction", "parts"), [(10, 0.25, (8, 2)), (3, 0.5, (1, 2)), (600, 0.25, (450, 150)), (7, 0.0, (7, 0))]
+    ("budget", "fraction", "parts"),
+    [
+        (10, 0.25, (8, 2)),
+        (3, 0.5, (1, 2)),
+        (600, 0.25, (450, 150)),
+        (7, 0.0, (7, 0)),
+        (16, 0.99, (1, 15)),
+        (1, 0.9, (1, 0)),
+    ],
 )
 def test_a_budget_is_shared_to_the_nearest_whole_item(budget: int, fraction: float, parts: tuple[int, int]) -> None:
     assert lessons.shares(budget, fraction) == parts

@@ -207,7 +207,7 @@ def test_each_conversation_may_have_a_limit_of_its_own(tiny: Path) -> None:
     found = models.generate(
         str(tiny), [ask("a"), ask("b")], max_new_tokens=[3, 9], n=2, temperature=1.0, progress=False
     )
-    alone = models.generate(str(tiny), [ask("b")], max_new_tokens=9, n=2, temperature=1.0, progress=False)
+    alone = models.generate(Path(tiny), iter([ask("b")]), max_new_tokens=9, n=2, temperature=1.0, progress=False)
     assert all(answer.new_tokens <= limit for answer, limit in zip(found, (3, 3, 9, 9), strict=True))
     assert [answer.text for answer in found[2:]] == [answer.text for answer in alone]
     for wrong in ([3], [3, 0]):

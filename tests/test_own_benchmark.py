@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,7 +231,9 @@ def test_gradings_are_inferred_and_gold_is_right(tmp_path: Path) -> None:
     bench = benchmarks.get(put(tmp_path / "mine.jsonl", SUM, BIRD, TOWN))
     assert (bench.splits, bench.family) == (("test",), "text")
     items = bench.load("test")
-    assert [item.fields["grading"] for item in items] == ["exact", "choice", "exact"], "one word makes the file exact"
+    assert [item.fields["grading"] for item in items] == ["numeric", "choice", "exact"]
+    assert bench.grade(items[0], "The answer is 12 legs.").correct, "one word in the file leaves its numbers numbers"
+    assert bench.gold_response(items[0]) == "The answer is 12.", "as its prompt asks"
     assert [item.gold for item in items] == ["12", "B", "Paris"]
     for item in items:
         assert bench.grade(item, bench.gold_response(item) or "").correct
@@ -260,6 +263,20 @@ def test_formulas_are_compared_by_math_verify(tmp_path: Path) -> None:
         ("5 \\text{ inches}", "\\boxed{5}", "\\boxed{6}"),
         ("p - q", "\\boxed{p-q}", "\\boxed{p+q}"),
         ("raspberry pi", "The answer is raspberry pi.", "The answer is raspberry."),
+        ("1,200", "The answer is 1200 apples.", "The answer is 1201."),
+        ("007", "The answer is 007.", "The answer is 7."),
+        ("+1 555 0100", "The answer is +1 555 0100.", "The answer is +1 555 0101."),
+        ("five", "The answer is 5 apples.", "The answer is 6."),
+        ("(x+1)(x-2)", "\\boxed{(x-2)(x+1)}", "\\boxed{(x+1)(x+2)}"),
+        ("±5", "\\boxed{\\pm 5}", "\\boxed{5}"),
+        ("1e-7", "The answer is 10^{-7}.", "The answer is 1e-6."),
+        ("3 hours", "It takes 180 minutes.", "It takes 3 days."),
+        ("2.5 hours", "It takes 2h30.", "It takes 2 minutes and 30 seconds."),
+        ("90 minutes", "It takes 1 hour and 30 minutes.", "It takes 1 hour and 20 minutes."),
+        ("1.5 kg", "It weighs 1,500 grams.", "It weighs 1,500 kg."),
+        ("3 blind mice", "The answer is 3 blind mice.", "The answer is 3."),
+        ("3 * 4 = 12 legs. The answer is: 12", "It has 12 legs.", "The answer is 13."),
+        ("3 * 4 = 12\n#### 12\nThe answer is: 12", "It has 12 legs.", "The answer is 13."),
     ],
 )
 def test_one_word_in_a_file_leaves_its_formulas_formulas(tmp_path: Path, gold: str, right: str, wrong: str) -> None:
@@ -267,6 +284,53 @@ def test_one_word_in_a_file_leaves_its_formulas_formulas(tmp_path: Path, gold: s
     item = bench.load("test")[0]
     assert all(bench.grade(item, text).correct for text in (right, bench.gold_response(item) or ""))
     assert not bench.grade(item, wrong).correct
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which is a pet?\nA. a wolf\nB. a dog",
+        "Which?\nOptions:\n(A) a wolf\n(B) a dog",
+        "Which? (A) a wolf (B) a dog",
+        "Which?\n\na) a wolf\nb) a dog\n\nAnswer:",
+    ],
+)
+def test_options_that_a_question_ends_on_are_its_choices(tmp_path: Path, question: str) -> None:
+    bench = benchmarks.get(put(tmp_path / "mine.jsonl", {"question": question, "answer": "B"}, TOWN))
+    pet = bench.load("test")[0]
+    assert (pet.gold, pet.fields["options"]) == ("B", {"A": "a wolf", "B": "a dog"})
+    assert bench.question_text(pet).count("a wolf") == 1
+    assert all(bench.grade(pet, text).correct for text in ("B. a dog", "The answer is (B) a dog.", "a dog"))
+    assert not bench.grade(pet, "A. a wolf").correct
+    plain = benchmarks.get(put(tmp_path / "words.jsonl", {"question": question, "answer": "cat"}, TOWN)).load("test")[0]
+    assert plain.question == question and plain.fields["grading"] == "exact", "whose answer is none of them"
+    named = {"question": "What is between (A) and (B)?", "answer": "A"}
+    assert not benchmarks.get(put(tmp_path / "named.jsonl", named, TOWN)).load("test")[0].fields["options"]
+
+
+def test_a_question_of_a_thousand_options_takes_no_time(tmp_path: Path) -> None:
+    question = "Which?\n" + "A. a wolf\n" * 10_000 + "none"
+    name = put(tmp_path / "mine.jsonl", {"question": question, "answer": "B"}, TOWN)
+    began = time.process_time()
+    assert benchmarks.get(name).load("test")[0].question == question
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("Ja, das ist richtig.", True),
+        ("Die Antwort ist ja, weil es so ist.", True),
+        ("Nein, ja nicht.", False),
+    ],
+)
+def test_yes_in_other_languages_opens_an_answer(tmp_path: Path, text: str, right: bool) -> None:
+    bench = benchmarks.get(put(tmp_path / "mine.jsonl", {"question": "Stimmt es?", "answer": "ja"}))
+    assert bench.grade(bench.load("test")[0], text).correct is right
+
+
+def test_a_file_s_path_may_be_a_path(tmp_path: Path) -> None:
+    assert benchmarks.get(Path(put(tmp_path / "mine.jsonl", SUM))).load("test")[0].gold == "12"
 
 
 def test_splits_by_field_or_by_file(tmp_path: Path) -> None:
@@ -311,6 +375,10 @@ def test_splits_by_field_or_by_file(tmp_path: Path) -> None:
         ({"question": "q", "answer": "a", "choices": {"a": "x", "A": "y"}}, "a label twice"),
         ({"question": "q", "answer": "x", "choices": ["x", "x "]}, "the text of options A, B; write a label"),
         ({"question": "q", "answer": None}, "'answer' is null"),
+        ({"instruction": "q", "input": "", "output": "1"}, "'instruction': call it 'question'"),
+        ({"question": "q", "answer": "1", "Split": "train"}, "'Split': call it 'split'"),
+        ({"question": "q", "choices": ["x", "y"], "label": 1}, "'label': call it 'answer'"),
+        ({"conversations": [{"from": "human", "value": "q"}]}, "'conversations' would not be seen"),
         ({"question": ["q"], "answer": "1"}, "'question' holds a list; write a text or a number \\("),
     ],
 )

@@ -43,7 +43,7 @@ each_real_cage = pytest.mark.parametrize("cage", REAL_CAGES)
     ],
 )
 def test_status(cage: str, source: str, status: str, sentence: str) -> None:
-    result = sandbox.run_python(source, timeout_s=10, memory_mb=512, isolation=cage)
+    result = sandbox.run_python(source, timeout_s=10, memory_mb=512.5, isolation=cage)  # type: ignore[arg-type]
     assert (result.status, sentence in result.stderr) == (status, True), result
 
 

@@ -6,6 +6,7 @@ raw example, prompt, pattern, loading and grading; evaluation and training text 
 """
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,8 +77,9 @@ def names() -> list[str]:
     return list(_MODULES)
 
 
-def get(name: str) -> Benchmark:
+def get(name: str | os.PathLike[str]) -> Benchmark:
     """The benchmark of that name, or in that ``.jsonl`` file. Raises ValueError that lists the known names."""
+    name = os.fspath(name)
     if name.endswith((".jsonl", ".json")):
         from laif_helpers.benchmarks import own
 

@@ -11,9 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 from laif_helpers.benchmarks._files import field
+from laif_helpers.graders import final_number, numbers
 from laif_helpers.graders.families import GRADINGS
 from laif_helpers.graders.fields import boxed
 from laif_helpers.graders.separators import with_point
+from laif_helpers.graders.units import unit_of
 
 _LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LABELLED = re.compile(r"\(?(\w{1,3})[).:] *(\S.*)", re.DOTALL)
@@ -23,7 +25,8 @@ _UNSEEN = (
     *("context", "passage", "paragraph", "image", "images", "document", "article"),
     *("input", "instruction", "instructions", "system", "system_prompt"),
     *("premise", "hypothesis", "dialogue", "messages"),
-    *("table", "story", "background", "body", "history", "conversation", "text", "paragraphs", "sentence"),
+    *("table", "story", "background", "body", "history", "conversation", "conversations", "text", "paragraphs"),
+    "sentence",
     *("audio", "video"),
 )
 """What other data sets ask about beside the question."""
@@ -39,9 +42,14 @@ _OTHER_NAMES = {
     "choices": "options",
     "question": "question prompt problem input query questionstem stem instruction goal sentence ctx text",
     "answer": "answer correctanswer bestanswer answerkey answeridx answernumber target ideal output completion correct "
-    "gold reference expected solution answers",
+    "gold reference expected solution answers label correctoption correctchoice",
+    "split": "split",
+    "grading": "grading",
 }
 """How other data sets call a field, without case and marks; the likeliest first."""
+_CLOSES = re.compile(
+    r"[.!?\n]\s*(?:(?:so|thus|therefore|hence),? )?(?:the|my) (?:final )?answer is:?\s*([^\n]{1,80}?)\.?\s*\Z", re.I
+)
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.0+)?(?:Z|\+00:00)?")
 _ONE_A_LINE = "write one object with 'question' and 'answer' a line (pandas: orient='records', lines=True)"
 _DAY_MS = 86_400_000
@@ -57,6 +65,16 @@ def graded_by(row: dict[str, Any]) -> str:
     if not row.get("choices") and (given == "choice" or row.get("choices") is not None):
         raise ValueError("field 'choices' is missing or empty; write the options, or leave 'choices' and 'grading' out")
     return given or ("choice" if row.get("choices") else "")
+
+
+def is_number(accepted: list[str]) -> bool:
+    """Whether all accepted answers are one number, at least once alone or with a unit that converts ("12", "twelve"),
+    or formulas: such a row is graded by its value in a file of words, too. A leading zero is a code's."""
+    if all(map(final_number.is_formula, accepted)):
+        return True
+    read = [(each, numbers.parse(each)) for each in accepted if not re.match(r"0\d", each)]
+    alone = [each for each, number in read if number and (number.text == each or unit_of(each))]
+    return bool(alone) and len({value and value.value for value in map(numbers.parse, accepted)}) == 1
 
 
 def question_of(row: dict[str, Any]) -> str:
@@ -79,7 +97,7 @@ def question_of(row: dict[str, Any]) -> str:
 
 def _named_otherwise(row: dict[str, Any]) -> None:
     """Raises ValueError for a row whose question, answer or options stand under another name, or deeper in it."""
-    bare = {_bare_name(name): name for name in reversed(row)}
+    bare = {_bare_name(name): name for name in reversed(row) if row[name] not in ("", None)}
     for wanted, names in _OTHER_NAMES.items():
         known = {wanted} | ({"answer_index"} if wanted == "answer" else set())
         if known & row.keys():
@@ -88,7 +106,7 @@ def _named_otherwise(row: dict[str, Any]) -> None:
             raise ValueError(f"field {found!r}: call it {wanted!r}")
         holds = (name for name, value in row.items() if isinstance(value, dict) and wanted in value)
         inner = next(holds, "data" if isinstance(row.get("data"), list) else "")
-        if inner and wanted != "choices":
+        if inner and wanted in ("question", "answer"):
             raise ValueError(f"the items stand inside field {inner!r}; {_ONE_A_LINE}")
 
 
@@ -105,9 +123,10 @@ def solution_of(row: dict[str, Any]) -> str:
 
 
 def _worked(answer: str) -> str:
-    """What a text boxes last, if it says more than that, as MATH's solutions do."""
+    """What a text boxes last or closes on, if it says more than that, as MATH's and MetaMath's solutions do."""
     before, inside, _ = boxed(answer)
-    return inside.strip() if re.search(r"[^\s$.]", before) else ""
+    closes = _CLOSES.search(answer)
+    return inside.strip() if re.search(r"[^\s$.]", before) else closes[1] if closes else ""
 
 
 def accepted_answers(row: dict[str, Any]) -> list[str]:
@@ -147,7 +166,9 @@ def check_counted(row: dict[str, Any], label: str) -> None:
 
 def _bare(answer: str) -> str:
     """A gold answer without its worked solution, its unknown and the box or the dollars around all of it."""
-    answer = answer.rpartition("####")[2].strip() if "####" in answer else _worked(answer) or answer.strip()
+    answer = (
+        answer.rpartition("####")[2].strip().split("\n")[0] if "####" in answer else _worked(answer) or answer.strip()
+    )
     while found := re.fullmatch(r"\\boxed\s?\{(.*)\}|\$([^$]*)\$", answer, re.DOTALL):
         answer = next(filter(None, found.groups()), "").strip()
     if found := _MOMENT.fullmatch(answer):  # a day, as data frames write it
@@ -189,7 +210,8 @@ def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
                 f"field {name!r} is {text!r}, and the file settles that its decimal sign is ','; write 1.234,5"
             )
         return with_point(text)
-    return _SPACES.sub("", text) if name == "answer" and not re.search(r"[^\W\d]", text) else text
+    grouped = name == "answer" and re.fullmatch(rf"\D{{0,3}}\d{{1,3}}(?:{_SPACES.pattern}\d{{3}})+[^\w ]*\d*\W*", text)
+    return _SPACES.sub("", text) if grouped else text
 
 
 def plain_number(answer: str) -> str:

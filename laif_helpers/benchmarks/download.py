@@ -72,6 +72,11 @@ def here(name: str, data_dir: str = "") -> Iterator[Held]:
             yield Held("test", first, sum(path.stat().st_size for path in files), digest, "")
 
 
+def absent(name: str, data_dir: str = "") -> list[str]:
+    """Splits of a benchmark of files that are not on this machine."""
+    return [split for split, source in _splits(name).items() if not find(name, source.files, data_dir or None)]
+
+
 def _splits(name: str) -> Mapping[str, Source]:
     return benchmarks.get(name).sources
 

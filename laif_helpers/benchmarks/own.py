@@ -9,8 +9,9 @@ The name is a path: absolute, or relative to the project or to ``LAIF_DATA``. On
 ``question`` and ``answer`` are needed; a list as ``answer`` holds all answers that are accepted, the first of which is
 shown as gold. ``choices`` is a list (labelled A, B, …) or maps labels (letters in any case, or 1, 2, …) to texts;
 ``answer`` is then a label or an option's text, or ``answer_index`` counts from 0.
-``grading`` is ``numeric`` (LaTeX too), ``choice`` or ``exact``; if it is absent, rows with choices are ``choice``, and
-the others ``numeric`` if every such answer of the file is a number, or theirs a formula, else ``exact``. ``solution``
+``grading`` is ``numeric`` (LaTeX too), ``choice`` or ``exact``; if it is absent, rows with choices, or whose question
+ends on a list of them ("A. a bat"), are ``choice``, and the others ``numeric`` if every such answer of the file is a
+number, or theirs is one alone or a formula, else ``exact``. ``solution``
 is a worked answer, which may also stand in ``answer``, before ``#### 12`` or around a last ``\\boxed{12}``;
 ``subject``, ``task``, ``type`` and ``topic`` break results down.
 Splits: the rows' ``split`` field, or files ``mydata.train.jsonl`` and ``mydata.test.jsonl`` beside (or in place of)
@@ -20,6 +21,7 @@ its file: numbers are then written 1.234,5, in the answers of the file as in the
 
 import functools
 import re
+import string
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +39,12 @@ EXACT_INSTRUCTION = 'Answer the question. You may reason first; close with a lin
 SETTINGS = {"decimal": (".", ",")}
 """What the first row of a file may settle for all of it, with the values it takes."""
 FACETS = ("subject", "task", "type", "topic")
+_LISTED = re.compile(
+    r"\s*(?:^[ \t]*(?i:options|choices|answers):?\s*)?(?:(?:^[ \t]*\(?[A-Ja-j][).:][ \t]*\S.*\s*){2,10}"
+    r"|(?<=[?.:!]\s)(?:\([A-Ja-j]\)[^()\n]*\w[^()\n]*){2,10})(?i:^[ \t]*(?:your |the )?answer:?\s*)?\Z",
+    re.MULTILINE,
+)
+"""Options at the end of a question: one a line, or "(A) a bat (B) a wren" behind one another."""
 _OPTIONS = re.compile(r"^(?:A|1)\. (?:.*\n)+?(?:B|2)\. ", re.MULTILINE)
 _SPLIT_FILES = ("train", "validation", "test")
 _Placed = tuple[Path, int, dict[str, Any]]
@@ -77,7 +85,7 @@ def _benchmark(name: str, files: tuple[tuple[Path, str], ...], _changed: tuple[i
     splits = tuple(sorted({example.split for example in examples}, key=lambda split: (split != "train", split)))
 
     def from_row(row: dict[str, Any]) -> Example:
-        return _example(name, row, numeric)
+        return _example(name, _with_choices(row), numeric)
 
     def load(split: str, data_dir: DataDir = None, limit: int | None = None) -> list[Example]:
         check_split(name, split, splits)
@@ -96,7 +104,7 @@ def _benchmark(name: str, files: tuple[tuple[Path, str], ...], _changed: tuple[i
         from_row=from_row,
         question_text=choice.question_text,
         messages_for=messages_for,
-        gold_response=_gold_response,
+        gold_response=functools.partial(_gold_response, named=not numeric),
         grade=grade,
         chance=choice.chance,
         facets=FACETS,
@@ -115,7 +123,25 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     known = "; ".join(f"{name}: one of {values}" for name, values in SETTINGS.items())
                     raise ValueError(f"{path}: row 1: setting {key!r} is {value!r}; known are {known}")
         else:
-            yield number, {**settings, **row}
+            yield number, _with_choices({**settings, **row})
+
+
+def _with_choices(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with the options that its question lists at its end as ``choices``, if one of them is its answer."""
+    question, answer = row.get("question"), row.get("answer")
+    if "choices" in row or row.get("grading") or not isinstance(question, str) or not isinstance(answer, str):
+        return row
+    listed = _LISTED.search(question)
+    pattern = r"(?m)(?:^[ \t]*\(?|\()([A-Ja-j])[).:]\s*([^\n]+?)\s*(?=\([A-Ja-j]\)|$)"
+    pairs = re.findall(pattern, listed[0]) if listed else []
+    options = {label.upper(): words for label, words in pairs}
+    if not listed or not listed.start() or [*options] != [*string.ascii_uppercase[: len(pairs)]]:
+        return row
+    try:
+        _row_fields.label_of(answer.strip(), options, False)
+    except ValueError:
+        return row
+    return {**row, "question": question[: listed.start()], "choices": options}
 
 
 def _read(files: tuple[tuple[Path, str], ...]) -> list[_Placed]:
@@ -169,8 +195,8 @@ def _gradings(rows: list[_Placed]) -> set[str]:
 def _example(name: str, row: dict[str, Any], numeric: bool) -> Example:
     question, accepted = _row_fields.question_of(row), _row_fields.accepted_answers(row)
     given = "" if row.get("id") is None or row["id"] != row["id"] else str(row["id"]).strip()  # NaN is no id
-    formulas = all(map(final_number.is_formula, accepted))  # spelled in many ways, also in a file of words
-    grading = _row_fields.graded_by(row) or ("numeric" if numeric or formulas else "exact")
+    numeric = numeric or _row_fields.is_number(accepted)  # spelled in many ways, also in a file of words
+    grading = _row_fields.graded_by(row) or ("numeric" if numeric else "exact")
     options = _row_fields.read_options(row) if grading == "choice" else {}
     accepted = [_as_graded(answer, grading, options, row) for answer in accepted]
     fields = {"grading": grading, "options": options, "accepted": accepted, "decimal": row.get("decimal", ".")}
@@ -198,14 +224,15 @@ def _as_graded(answer: str, grading: str, options: dict[str, str], row: dict[str
     return answer
 
 
-def _gold_response(example: Example) -> str | None:
+def _gold_response(example: Example, named: bool) -> str | None:
+    """``named``: the prompt asks to name the answer in a sentence, since the file holds words, too."""
     if example.fields["options"]:
         return choice.gold_response(example)
     # as the file writes its numbers, because training goes by it and grading reads it
     gold = example.gold.replace(".", ",") if example.fields["decimal"] == "," else example.gold
-    numeric = f"\\boxed{{{gold}}}" if "\\" in gold else f"#### {gold}"
-    named = "The answer is:\n" if "\n" in gold else "The answer is "
-    end = numeric if example.fields["grading"] == "numeric" else f"{named}{example.gold}."
+    words = f"The answer is:\n{gold}." if "\n" in gold else f"The answer is {gold}."
+    numeric = f"\\boxed{{{gold}}}" if "\\" in gold else words if named else f"#### {gold}"
+    end = numeric if example.fields["grading"] == "numeric" else words
     return f"{example.rationale}\n{end}".strip()
 
 

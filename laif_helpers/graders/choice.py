@@ -19,6 +19,7 @@ from laif_helpers.graders.choice_words import (
     starts_with,
     whole_text,
     with_label,
+    without_list,
 )
 from laif_helpers.graders.languages import english, latin_labels
 from laif_helpers.graders.turns import own_turn
@@ -262,7 +263,7 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
     """The one option whose text the conclusion repeats, or the first sentence, or else the whole response."""
     if label := whole_text(text, options):
         return label, "option's text alone"
-    sentences = _sentences(text) or [""]
+    sentences = [part for part in _sentences(text) if not part.endswith("?")] or [""]
     concluding = [part for part in sentences if re.match(r"(?:therefore|thus|so|hence|in conclusion)\b", part, re.I)]
     mentioned = {_own(max(groups), options) for groups in patterns(tuple(options))["mention"].findall(text)}
     if len(mentioned) == 1:
@@ -289,7 +290,7 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
 
 def _own_answer(text: str, options: dict[str, str]) -> str:
     """The text up to a question of the model's own: a list of options that are not this item's, behind an answer."""
-    text, first = own_turn(text), normal(next(iter(options.values())))
+    text, first = without_list(own_turn(text), options), normal(next(iter(options.values())))
     others = (match for match in _NEXT_OPTIONS.finditer(text) if not first.startswith(normal(match[1][:200])[:8]))
     # the places of a few suffice: a model that goes on with questions has answered before the first of them
     for match in itertools.islice(others, 3):

@@ -64,7 +64,8 @@ def _in_any_case(of: _Letters) -> dict[str, str]:
         "answer": rf"(?<!common )(?<!wrong )(?<!incorrect )(?<!popular )"
         rf"\b(?:answer|ans|choice|solution|selection|pick|vote|verdict)s?(?:\b|(?=['’]s\b))"
         rf"(?:\s+(?:to|for|here|in|among)\b[^.:\n]{{0,80}}?)?\s*{_BECOMES}(?:{_NOUN}\s+)?{of.closed}"
-        rf"|\bans(?:wer)?\b\.?(?=[( ])\s*\(?(?-i:(?P<short>{of.any}))\b\)?(?=[.\s]*$)",
+        rf"|\bans(?:wer)?\b\.?(?=[( ])\s*\(?(?-i:(?P<short>{of.any}))\b\)?(?=[.\s]*$)"
+        rf"|\bans\b[.:\s-]*\((?P<shut>{of.any})\)",
         "labelled": rf"^[ \t]*correct\s*:[ \t]*{of.closed}",
         "option": rf"\b{_GOOD}\s+{_NOUN}\s+(?:{_BECOMES})?(?:{_NOUN}\s+)?{of.closed}",
         "closest": rf"\b(?:closest|nearest)\b(?:\s+\w+){{0,6}}?\s+(?:is|would be|to)\s+(?:{_NOUN}\s+)?{of.closed}",
@@ -89,14 +90,15 @@ def _as_written(of: _Letters) -> dict[str, str]:
         rf"(?:(?:is|seems|looks|would be|must be)\s+{_THE}{_GOOD}\b(?! (?:if|had|for an?)\b)|best\s+[a-z]+s\b|fits best"
         r"|makes the most sense|it is(?=[.!]|\s*$)|wins\b"
         r"|(?:is|would be) (?:the (?:only )?one|my (?:answer|choice|pick)|what I)\b)",
-        "is_label": rf"\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$"
+        "is_label": rf"(?<!not )(?<!n['’]t )\b(?:is|are|be)\s*:?\s*(?:[Oo]ption\s+)?\(?{of.named}(?:\)|[.:](?=\s|$)|$"
         r"|(?=,\s+(?:though|although|but|even|because|since)\b))",
         "concludes": rf"(?:\b{_SO}[,:]?|->|→|=>)\s+(?:it\s+(?:is|must be|has to be)\s+)?(?:actually\s+)?"
         rf"(?:(?:the\s+)?{_NOUN}\s+)?{of.word}(?=[.,;:!]?\s*$|[.;!]\s|,\s+(?:because|since|as|not|rather)\b"
         r"|\s+(?:must be|has to be|fits|works|remains|(?:is|would be)\s+(?:the|correct|right|true))\b)",
         "instead": rf"(?:\b[Nn]ot\s+\(?(?:{of.any})\)?[,;.]?\s+(?:but|it is|it's|it must be)\s+"
         r"(?:rather\s+|actually\s+)?"
-        r"|\b(?:[Ww]ait|[Cc]orrection)[,:.…—-]*\s+(?:(?:no|wait|actually|it's|it is|I mean)[,:]?\s+){0,2})"
+        r"|\b(?:[Ww]ait|[Cc]orrection|[Aa]ctually,?\s+no)[,:.…—-]*\s+"
+        r"(?:(?:no|wait|actually|it's|it is|I mean)[,:]?\s+){0,2})"
         rf"(?:{_NOUN}\s+)?{of.word}"
         rf"|(?:(?<=[a-z][.!] )|(?<=\? ))(?:\((?P<shut>{of.any})\)|(?P<last>{of.any})(?=[.!]))[.!]?(?=\s*\Z)"
         rf"|(?:\.\.\.|…|[—,-])[ \t]*no,[ \t]+(?:it's[ \t]+)?\(?(?P<other>{of.any})\)?(?=[.!]?\s*$)",
@@ -105,7 +107,8 @@ def _as_written(of: _Letters) -> dict[str, str]:
         "several": of.several,
         "both": rf"\b(?:[Aa]nswers?|[Cc]hoices?|[Oo]ptions?)\s*(?:is|are|would be|(?:could|may|might|can) be|:)\s*:?\s*"
         rf"(?:both |either )?\(?(?P<label>{of.any}){of.several}",
-        "mention": r"(?<![Nn]ot )(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]ituation|[Ss]tatement|[Ss]cenario)\s+"
+        "mention": r"(?<![Nn]ot )(?<!ot be )(?<!n['’]t be )"
+        r"(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]ituation|[Ss]tatement|[Ss]cenario)\s+"
         rf"\(?({of.any})\b|(?<=[\s(])\(({of.any})\)(?!\w))",
     }
 
@@ -124,6 +127,11 @@ _DECORATION = (
     (re.compile(rf"(?i:\b(?:rather than|instead of|unlike|contrary to)) {_OTHER},? "), ""),
     (re.compile(rf"\b(?:[Bb]etween|[Oo]f|[Aa]mong) {_OTHER}(?:, {_OTHER})*,? (?:and|or) {_OTHER},? "), ""),
     (re.compile(r"\A\s*([A-J])(?: > [A-J])+\s*\Z"), r"\1"),
+    # "While A seems right at first, B …"
+    (
+        re.compile(rf"(?i:\b(?:while|although|though|despite) (?:option )?){_OTHER}[^,.;\n]{{0,150}}, (?=\S)"),
+        "",
+    ),
     # boxes beside one another
     (re.compile(r"(?<=\S)[ \t]+(?=[☑☒☐] ?\(?[A-J](?!\w))"), "\n"),
     # a box or mark before an option is its verdict

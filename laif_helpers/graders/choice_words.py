@@ -37,7 +37,7 @@ def _stemmed(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    return re.sub(r"[^\w+*/^=<>%-]|_", "", unicodedata.normalize("NFKC", text).casefold())
+    return re.sub(r"[^\w+*/^=<>%±-]|_", "", unicodedata.normalize("NFKC", text).casefold())
 
 
 def as_good_as(text: str, options: dict[str, str]) -> str | None:
@@ -67,7 +67,8 @@ def as_good_as(text: str, options: dict[str, str]) -> str | None:
             label for label, name in last.items() if re.search(rf"\b{re.escape(name)}\b", text)
         ]  # "It was Newton."
     values = {label: option.rpartition("=")[2].casefold() for label, option in options.items()}
-    if not found and all(map(final_number.is_answer, values.values())) and (number := final_number.final(text)[0]):
+    single = all(map(final_number.is_answer, values.values())) and not re.search(r"±|\\pm\b", text)
+    if not found and single and (number := final_number.final(text)[0]):
         found = [label for label, value in values.items() if equal(number, value)]
     return found[0] if len(found) == 1 else None
 
@@ -91,9 +92,9 @@ def by_place(text: str, options: dict[str, str]) -> str:
 
 _LONE = re.compile(r"[^\n]{0,40}?(?<![\w'-])([A-J])\W{0,5}")
 _BEFORE_NAME = re.compile(
-    r"(?<![\w'])(?-i:[A-HJ])(?![\w'])|(?:\b(?:not|never|nicht|kein|pas|non|não|no es|не|vitamin|type|plan|hepatitis"
-    r"|about|eliminate|exclude|except|(?<!none )but|besides|group|class|grade|figure|part|team|blood|section)|n't)"
-    r"(?: (?:option|choice|answer))?\W*$",
+    r"(?<![\w'])(?-i:[A-HJ])(?![\w'])|(?:\b(?:(?:can)?not|never|nicht|kein|pas|non|não|no es|не|vitamin|type|plan"
+    r"|hepatitis|about|eliminate|exclude|except|(?<!none )but|besides|group|class|grade|figure|part|team|blood"
+    r"|section)|n['’]t)(?: (?:be|choose|pick|select))?(?: (?:option|choice|answer))?\W*$",
     re.IGNORECASE,
 )
 """What makes a letter no choice: a second one, a denial, or a word that it belongs to."""
@@ -108,6 +109,13 @@ _PREDICATE = (
     r"(?:=|\b(?:is|are|be|was|called)(?: more| most| likely| typically| usually| generally| associated with)*:?) ?"
     r"(?:the |a |an )?"
 )
+
+
+def without_list(text: str, options: dict[str, str]) -> str:
+    """The text without the item's own options, repeated one below the other; unless it holds nothing else."""
+    rows = (rf"[ \t]*\(?{re.escape(label)}[).:][ \t]*{re.escape(words.strip())}" for label, words in options.items())
+    left = re.sub("^" + r"[ \t]*\n".join(rows) + r"[ \t]*$", "", text, flags=re.MULTILINE)
+    return left if re.search(r"\w", left) else text
 
 
 def with_label(text: str, options: dict[str, str]) -> list[str]:
@@ -133,9 +141,9 @@ def whole_text(text: str, options: dict[str, str]) -> str | None:
 
 
 _REJECTED = re.compile(
-    r"\Anot \w+|\b(?:do|does|did|will|would)(?: not|n't) \w+"
+    r"\Anot \w+|[^.?!;:,]{1,80}\? no(?:pe)?\b\W*|\b(?:do|does|did|will|would)(?: not|n't) \w+"
     r"|,? (?:rather than|instead of)\b[^,.;]*|, (?:and |but )?not\b[^,.;]*"
-    r"|\b(?:(?:is|are|was|were) not|(?:is|are|was|were)n't) (?!only\b|just\b)(?:an? |the )?\w+"
+    r"|\b(?:(?:is|are|was|were|['’]s) not|(?:is|are|was|were)n't) (?!only\b|just\b)(?:an? |the )?\w+"
 )
 
 
@@ -146,6 +154,7 @@ def options_named(text: str, options: dict[str, str], predicate: bool) -> list[s
     count if both are options.
     """
     whole = _REJECTED.sub("", spaced(text))
+    others = "|".join(re.escape(normal(option)) for option in options.values() if normal(option))
     spans: dict[str, list[tuple[int, int]]] = {}
     for label, option in options.items():
         words = normal(option)
@@ -153,6 +162,7 @@ def options_named(text: str, options: dict[str, str], predicate: bool) -> list[s
         if words and (predicate or not common):
             before = _PREDICATE if predicate else ""
             after = r"(?!\w)(?![.,-]\w)" + (r"(?! ?[-/*+^(=])" if common else "")
+            after += rf"(?!,? (?:and |or )?(?:{others})(?![\w'-]))" if predicate else ""  # one of a list of them
             pattern = rf"{before}(?<!\w)(?<!\w[-.])(?P<words>{re.escape(words)}){after}"
             spans[label] = [match.span("words") for match in re.finditer(pattern, whole)]
     taken = [span for places in spans.values() for span in places]

@@ -9,17 +9,12 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from laif_helpers.graders.languages import TABLE, english, small_words
+from laif_helpers.graders.languages import english, small_words
 from laif_helpers.graders.numbers import SCALES, Number, numbers, plain
+from laif_helpers.graders.units import UNITS, stem
+from laif_helpers.graders.units import unit as unit_at
 
-_UNITS = {
-    name: (dimension, int(size))
-    for dimension, row in TABLE["scales"].items()
-    for names, size in re.findall(r"([a-z ]+) (\d+)", row)
-    for name in names.split()
-}
-"""Units that convert into one another: their dimension, and their size in the smallest of it."""
-_MONEY = _UNITS["dollar"]
+_MONEY = UNITS["dollar"]
 _BEHIND = re.compile(r"[\s*-]*((?:[^\W\d_][\w'-]*[ \t]+){0,3}[^\W\d_][\w'-]*)?")
 _GIVEN = re.compile(
     r"(?i)(?:\b(?:the|all|these|those|remaining|other|another|his|their|its|each|every|full|first|last|next|same"
@@ -46,7 +41,7 @@ _SO = re.compile(
 )
 _THEREFORE = re.compile(
     r"\b(?:so(?! (?:that|far|many|much))|therefore|thus|hence|which means|that means|meaning|leaving|making|will leave"
-    r"|(?:\bfor|[,;:—–]) a (?:\w+ )?(?:total|profit|balance|difference|cost|loss) of)\b",
+    r"|(?<=[,;] )(?:al)?together|(?:\bfor|[,;:—–]) a (?:\w+ )?(?:total|profit|balance|difference|cost|loss) of)\b",
     re.IGNORECASE,
 )
 """What stands behind it in a sentence is the conclusion, what stands before it is not."""
@@ -77,6 +72,10 @@ _EITHER = re.compile(
     rf"\s+(?:[$*]|\\boxed\{{)*(?P<other>{_DIGITS})(?![\d'′])[}}$*]*(?P<its>{_UNIT})",
 )
 """Two numbers between which an answer does not choose: "12 or 15", "between 12 and 15", "12, but it could be 15"."""
+_NAME = re.compile(r"\b[A-Z][a-z]+\b")
+_OWNER = re.compile(r"(?<!than )(?<!as )\b([A-Z][a-z]+)\b(?:['’]s \w+)?(?: [a-z]+){0,2}[\s:=$]*\Z")
+_SAVES = re.compile(r"\b(?:sav(?:e[sd]?|ing)|discount(?: of)?)\s*(?:of\s*)?\$?$", re.IGNORECASE)
+_REASON = re.compile(r"\s\((?:since|because|as|check)\b[^()]*\)|[;,] (?:since|because|check)\b[^;]*\Z", re.IGNORECASE)
 MOST_NUMBERS = 80
 _SCALE_ASKED = re.compile(rf"\b(?:how many|what number of|in) ({'|'.join(SCALES)})s?\b[^.?]*\?", re.IGNORECASE)
 _WHAT_TIME = r"\bwhat (?:is the |will the )?(?:\w+ )?time\b|\bwhen\b"
@@ -94,6 +93,8 @@ class _Asked:
     clock: bool
     long: bool
     words: frozenset[str]
+    names: frozenset[str]
+    others: frozenset[str]
 
 
 def settled(number: Number | None, how: str, text: str, start: int = 0) -> tuple[Number | None, str]:
@@ -107,6 +108,12 @@ def settled(number: Number | None, how: str, text: str, start: int = 0) -> tuple
         if differ and pair.end() > start and same_unit and same_sign and whole:
             return None, "two"
     return number, how
+
+
+def without_reason(sentence: str) -> str:
+    """A concluding sentence without the reason behind its answer, if it has numbers without it."""
+    shorter = _REASON.sub("", sentence)
+    return shorter if numbers(shorter) else sentence
 
 
 def in_asked_scale(number: Number, question: str) -> Number:
@@ -151,13 +158,24 @@ def choose(sentence: str, question: str, leading: bool = False) -> Number:
         + 3.5 * (number.start >= so > 0)
         + 4.0 * (number.start >= therefore > 0)
         + 3.0 * (number.start >= main > 0)
-        for number in found
+        + 2.5 * owner
+        for number, owner in zip(found, _owners(found, bare, asked), strict=True)
     ]
     if leading:
         weights[0] += 4
-    if re.search("[:—]", bare[found[0].end : found[1].start]) and found[0].value == sum(n.value for n in found[1:]):
+    parts = re.search(r"[:—]|\bof which\b|\bincluding\b|\bmade up of\b", bare[found[0].end : found[1].start])
+    if parts and found[0].value == sum(number.value for number in found[1:]):
         weights[0] += 2  # "7 apples: 3 red and 4 green"
     return found[max(range(len(found)), key=lambda place: (weights[place], place))]
+
+
+def _owners(found: list[Number], text: str, asked: _Asked) -> list[int]:
+    """1 for a number of the one whom the question asks about, -1 for another one's: "Ben is 12, Ana is 24."; all 0 if
+    not both are there."""
+    begins = zip([0, *(number.end for number in found)], found, strict=False)
+    named = [set(_OWNER.findall(text[begin : number.start])) for begin, number in begins]
+    owners = [bool(asked.names & name) - bool(asked.others & name) for name in named]
+    return owners if {1, -1} <= set(owners) else [0] * len(found)
 
 
 @functools.lru_cache(maxsize=256)
@@ -166,11 +184,12 @@ def _asked(question: str) -> _Asked:
     ask = re.split(
         r"(?<=[a-z)'\"][.!?])\s+|(?<=\d[.!])\s+(?=[a-z])|\n", text[: text.rfind("?") + 1].strip() or text.strip()
     )[-1]
+    names = frozenset(_NAME.findall(re.split(r"[.!?]\s", question.strip())[-1])[1:])
     behind = re.search(r"\bhow many\s+((?:(?:[^\W\d_]|['-])+\s*){1,5})", ask)
     counted = _counted(behind[1]) if behind else ()
-    units = [_UNITS[word] for word in counted if word in _UNITS]
-    named = map(_stem, re.findall(r"\b(?:in|what number of) ([a-z]+)\b", ask))
-    units += [_UNITS[word] for word in named if word in _UNITS]
+    units = [UNITS[word] for word in counted if word in UNITS]
+    named = map(stem, re.findall(r"\b(?:in|what number of) ([a-z]+)\b", ask))
+    units += [UNITS[word] for word in named if word in UNITS]
     return _Asked(
         frozenset(number.value for number in numbers(question)),
         counted,
@@ -184,7 +203,9 @@ def _asked(question: str) -> _Asked:
         bool(re.search(r"\bpercent|%", ask)),
         bool(re.search(_WHAT_TIME, ask)),
         "how long" in ask or re.search(_WHAT_TIME, ask) is not None,
-        frozenset(map(_stem, re.findall(r"[^\W\d_]{3,}", ask))) - _HELPERS,
+        frozenset(map(stem, re.findall(r"[^\W\d_]{3,}", ask))) - _HELPERS,
+        names,
+        frozenset(_NAME.findall(question)) - names,
     )
 
 
@@ -194,7 +215,7 @@ def _counted(words: str) -> tuple[str, ...]:
     for word in words.split():
         if word in _HELPERS:
             break
-        kept += [] if word in ("more", "total", "of", "the", "his", "her", "fewer", "less") else [_stem(word)]
+        kept += [] if word in ("more", "total", "of", "the", "his", "her", "fewer", "less") else [stem(word)]
     return tuple(kept)
 
 
@@ -205,27 +226,14 @@ _HELPING = (
 _HELPERS = frozenset(_HELPING.split())
 
 
-def _stem(word: str) -> str:
-    word = word.removesuffix("'s")
-    if word.endswith(("ches", "shes", "xes", "sses")):
-        return word[:-2]
-    return word.removesuffix("s") if len(word) > 3 and not word.endswith("ss") else word
-
-
-def _unit(text: str, end: int) -> tuple[str, int] | None:
-    behind = re.compile(r"[\s-]?([a-zA-Z]+)").match(text, end)
-    word = behind[1].casefold() if behind else ""
-    return _UNITS.get(word) or _UNITS.get(_stem(word))
-
-
 def _merged(found: list[Number], text: str, asked: _Asked) -> list[Number]:
     """Numbers with the likes of "7 hours 32 minutes" as one, in the unit that is asked for."""
     merged: list[Number] = []
     for number in found:
         end = number.start + len(number.text)
-        unit, before = _unit(text, end), merged[-1] if merged else None
+        unit, before = unit_at(text, end), merged[-1] if merged else None
         between = text[before.start + len(before.text) : number.start] if before else ""
-        larger = _unit(between, 0) or (_MONEY if before and "$" in before.text else None)
+        larger = unit_at(between, 0) or (_MONEY if before and "$" in before.text else None)
         joined = re.fullmatch(r"[\s-]?[a-zA-Z]+,?\s*(?:(?:and|&|und|et|y|e|en|och|i|и)\s+)?", between)
         wanted = asked.unit or (_MONEY if asked.money else None)
         if joined and before and unit and larger and wanted and _parts(larger, unit, wanted):
@@ -245,11 +253,11 @@ def _parts(larger: tuple[str, int], smaller: tuple[str, int], asked: tuple[str, 
 def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> float:
     before, end = text[max(0, number.start - 60) : number.start], number.start + len(number.text)
     behind = _BEHIND.match(text, end)
-    words = [_stem(word) for word in (behind[1] or "").casefold().split()] if behind else []
+    words = [stem(word) for word in (behind[1] or "").casefold().split()] if behind else []
     compound = (
         " " in number.text
         and number.value not in asked.values
-        and _unit(number.text, len(number.text.split()[0])) is not None
+        and unit_at(number.text, len(number.text.split()[0])) is not None
     )
     weight = -(2.0 if number.value <= 2 else 3.0) * (number.value in asked.values) - 2.5 * (
         number.spelled and any(not other.spelled for other in found)
@@ -260,7 +268,7 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
     elif asked.words.intersection(words):
         weight += 0.4
     dollars = "$" in number.text or before.endswith("$")
-    unit = _MONEY if dollars else _unit(text, end)
+    unit = _MONEY if dollars else unit_at(text, end)
     if asked.unit and unit and unit[0] == asked.unit[0]:
         weight += 2.5 if unit == asked.unit or compound else -2.0
     elif (asked.money and unit and unit[0] == "money") or (asked.long and unit and unit[0] in ("time", "age")):
@@ -270,6 +278,9 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
     if _LAST.match(text, end) and _STATES.search(before):
         weight += 2.5
     depth = text.count("(", 0, number.start) - text.count(")", 0, number.start)
+    if _SAVES.search(before):
+        wanted = asked.money and number.value not in asked.values
+        weight += 3.0 * wanted if re.search(r"\bsav|discount", " ".join(asked.words)) else -3.0
     return weight - (2.0 if depth > 0 and not (asked.unit and unit == asked.unit) else 0.0)
 
 

@@ -7,18 +7,17 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from laif_helpers.graders import fields, latex
-from laif_helpers.graders.conclusion import choose, dozens_counted, in_asked_scale, settled
+from laif_helpers.graders.conclusion import choose, dozens_counted, in_asked_scale, settled, without_reason
 from laif_helpers.graders.languages import CONCLUDES, english, small_words
 from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, shares
 from laif_helpers.graders.separators import with_point
 from laif_helpers.graders.turns import TAKEN_BACK, own_turn
 from laif_helpers.graders.unanswerable import NO_ANSWER, UNANSWERABLE, UNKNOWN, denies
+from laif_helpers.graders.units import in_unit, unit_of
 from laif_helpers.records import Grade
 
-TAIL = 8000
-"""Characters at the end of a text that are read; the answer stands there, and no text makes the reader slow."""
-MOST_STATEMENTS = 100
-"""The last ones of each kind are read: a model that loops states its answer a thousand times."""
+TAIL = 8000  # characters at the end of a text that are read: the answer stands there, and no text makes it slow
+MOST_STATEMENTS = 100  # the last ones of each kind: a model that loops states its answer a thousand times
 
 _HASHES = re.compile(r"####[ \t]*(?:\n[ \t]*)?(.*)")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\}){1,200})\}")
@@ -36,13 +35,13 @@ _BEHIND = re.compile(r"[ \t]*(?=\S)(?![|>][-+]?$)(.{1,300})|[ \t]*[|>]?[-+]?\s*\
 SYMBOLIC = re.compile(
     r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|begin|left|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
     r"|[π√∞]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\^\s?\{?[-(]?\d*[a-np-z](?![a-z])"
-    r"|\d\s?[-+]\s?\d*\s?i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]"
+    r"|\d\s?[-+]\s?\d*\s?i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]|\(\s?\d*[a-z]\s?[-+]\s?\d+\s?\)|±|\\pm\b"
 )
 _HEADING = re.compile(
     r"(?i)(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$"
 )
 # "75 minutes = 1.25 hours": the question tells which side answers it
-_CONVERTS = re.compile(r"(?!.*\b(?:x|times)\b)[^-+*/×÷=]*\d\s?[a-z]+\s*\(?=\s*\$?\d[\d.,]*\s?[a-z]+\W*\Z", re.I)
+_CONVERTS = re.compile(r"(?!.*\b(?:x|times)\b)[^-+*/×÷=]*\d\s?[a-z/]+\s*\(?=\s*\$?\d[\d.,]*\s?[a-z/]+\W*\Z", re.I)
 _LIST = re.compile(r"\A\s*(-?[\d.]+)(?:,|\\text\s?\{,\})\s+(-?[\d.]+)\s*\Z")
 _LISTED = re.compile(r"\d{1,2}[.)]\s+\S")
 _LEADS = re.compile(
@@ -79,7 +78,6 @@ _EXPLAINS = re.compile(
 # "$18. She has 16 - 7 = 9 eggs"; "18. She" may be the eighteenth of a list
 _LEAD = re.compile(r"[\W_]*(?:\$\d(?:[\d.,]*\d)?\b|\d{3,}\b|\d[\d.,]* [a-z]+)[.!*]+\s+(?=[A-Z])")
 _SAYS_SO = re.compile(r"(?i)\b(?:therefore|thus|so|hence|total|altogether|answer|leaves|leaving|which (?:is|means))\b")
-_NULL = re.compile(r"\A(?:null|none|n/a)?\Z", re.IGNORECASE)
 _CONTINUES = re.compile(
     r"(?i)\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to)\b|\bequals?\b|\bor\b|\bi\.e\.|→|⇒|=>|:"
 )
@@ -88,14 +86,15 @@ _NOTHING = re.compile(
     r"(?i)\bno(?= (?:more )?(?:[a-z]+ ){1,2}(?:left|remain(?:s|ing)?)\b)|\bnothing(?= (?:is |was )?(?:left|remains)\b)"
     r"|(?:n't|\bnot) (?:have )?any(?= (?:[a-z]+ ){0,2}(?:left|remaining)\b)"
 )
-# "12, not 11"; "not 11, but 12"; "isn't 11, it's 12"
+# "12, not 11"; "not 11, but 12"; "isn't 11, it's 12"; "The answer is not 11."
 _REJECTED = re.compile(
     r"(\d[)*]*(?:\s+[^\W\d]+){0,2})\s*(?:,|\band\b|\bbut\b|\()[\s,]*not\s+\$?\d[\d.,]*(?<=\d)"
-    r"|(?:n['’]t|\bnot)\s+\$?\d[\d.,]*(?:\s+[a-z]+){0,2}[,;]?\s+(?=but\s+\$?\d|(?:it|that)(?:['’]s| is)\b)"
+    r"|(?:n['’]t|\b(?:can)?not)(?: be| equal(?: to)?)?\s+\$?\d[\d.,]*(?<=\d)(?:\W*\Z|[.;!]\s"
+    r"|(?:\s+[a-z]+){0,2}[,;]?\s+(?=but\s+\$?\d|(?:it|that)(?:['’]s| is)\b))"
 )
 _UNIT_DOT = re.compile(r"(?<=\d )(hrs?|mins?|ft|lbs?|yrs?)\.(?= \d)")
-# "3. Give the total" is the third step of a list
-_LIST_MARK = re.compile(r"^[ \t]*(?:[-*•][ \t]+)?(?:\*\*)?\d{1,2}[.)](?:\*\*)?[ \t]+(?=[^\s\d$=])", re.MULTILINE)
+# "3. Give the total" is the third step of a list, unless the text begins with it
+_LIST_MARK = re.compile(r"(?:\A(?=\W*1\b)|(?<=\n))[ \t]*(?:[-*•][ \t]+)?\**\d{1,2}[.)]\**[ \t]+(?=[^\s\d$=])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +140,10 @@ def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
 
 def _statements(text: str, question: str) -> Iterator[_Statement]:
     yield from _hashes(text, question)
-    if (field := fields.answer(text)) and (
-        found := _read(_NULL.sub("None", field.value), 0, "answer field", question, sure=True)
-    ):
-        yield replace(found, start=field.end, end=field.end)
+    if field := fields.answer(text):
+        value = re.sub(r"(?i)\A(?:null|none|n/a)?\Z", "None", field.value)
+        if found := _read(value, 0, "answer field", question, sure=True):
+            yield replace(found, start=field.end, end=field.end)
     for how, pattern in (("boxed", _BOXED), ("final line", _LINE)):
         for match in deque(pattern.finditer(text), MOST_STATEMENTS):
             segment = _LIST.sub(r"\1 or \2", match[1]) if how == "boxed" else match[1]
@@ -251,6 +250,7 @@ def _opening(text: str, question: str) -> str:
 
 def _concluded(sentence: str, question: str) -> Number:
     """The number in bold, if only one is; else the one behind the last "=" or in the sentence that answers best."""
+    sentence = without_reason(sentence)
     if len(bold := numbers(" ; ".join(re.findall(r"\*\*(.+?)\*\*", sentence)))) == 1:
         return bold[0]
     before, _, behind = ("", "", "") if _CONVERTS.match(sentence) else sentence.rpartition("=")
@@ -284,9 +284,10 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
         found = latex.grade(gold, text)
         if found.readable:
             return found
+    if gold != NONE and decimal == "." and (name := unit_of(gold)):  # "180 minutes" for 3 hours
+        text, question = in_unit(text, name), f"{question} In {name}?"
     number, how = final(text, question, decimal)
-    if how == "unanswerable":
-        # "None are left." counts, "unknown" does not
+    if how == "unanswerable":  # "None are left." counts, "unknown" does not
         zero = re.search(r"\bnone\b", text[-TAIL:], re.IGNORECASE) and not UNANSWERABLE.search(text[-TAIL:])
         right = gold == NONE or bool(zero and equal(Number(Fraction(0), ""), gold))
         return Grade(right, NONE, True, "says that there is none or that it cannot be answered")

@@ -78,7 +78,7 @@ _BEFORE_LABEL = re.compile(
     rf"(?<=the answer is )\W{{0,3}}(?:{TABLE['before a label']}){{1,3}}\s*(?=\(?[A-J](?![\w']))", re.IGNORECASE
 )
 _SHARED_LETTERS = re.compile(rf"\b(?:{TABLE['shared letters']})\b", re.IGNORECASE)
-_BRACKETS = str.maketrans("「『」』", "(())")
+_BRACKETS = str.maketrans({"「": "(", "『": "(", "」": ")", "』": ")", "，": ", "})
 _LETTERS = "\u0590-\u06ff\u0900-\u097f\u0e00-\u0e7f\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Ranges of scripts that put numbers and Latin letters beside their own letters without a space."""
 _BESIDE = re.compile(rf"(?<=[{_LETTERS}])(?=[A-Za-z\d$-])|(?<=[A-Za-z\d%])(?=[{_LETTERS}])")

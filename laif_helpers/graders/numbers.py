@@ -12,12 +12,10 @@ from fractions import Fraction
 
 from laif_helpers.graders import eastern, separators
 
-TOLERANCE = Fraction(1, 10_000)
-"""The papers' tolerance: |answer - gold| <= 1e-4."""
+TOLERANCE = Fraction(1, 10_000)  # the papers' tolerance: |answer - gold| <= 1e-4
 NONE = "None"
 """GSM-Plus' gold answer of a question that cannot be answered; also what an answer that says so reads as."""
-_NO_END = 99
-"""Decimals of a fraction: as many as one likes."""
+_NO_END = 99  # decimals of a fraction: as many as one likes
 
 _UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
@@ -50,7 +48,7 @@ NUMBER = re.compile(
     r"(?:(?:\s*/\s*(?P<below>\d{1,30})(?!\d|\.\d|/))|(?:(?:\s+(?:and\s+)?|-(?=\d/\d{1,2} [a-z]))"
     rf"(?P<above>\d{{1,9}})\s*/\s*(?P<of>[1-9]\d{{0,8}})(?!\d))|{_AND_PART})?"
     r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?!\d)|\s?(?:[x×*·]|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?\{?(?P<power>[-−]?\d{1,3})\}?"
-    r"|\s?\^\s?\{?(?P<raised>\d{1,2})\}?)?"
+    r"|\s?\^\s?\{?(?P<raised>[-−]?\d{1,2})\}?)?"
     rf"(?:(?P<letter>(?-i:(?(money)(?:{_SHORT_MONEY})|(?:{_SHORT}| ?[kmMbB](?=\s?[€£¥]|\sUSD|\sEUR))))\b)"
     r"|\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b"
     r"|\s?(?P<east>[百천千]?[万萬亿億만억]|[百千천](?![克米瓦卡分])|लाख|करोड़|lakhs?\b|crores?\b))?"
@@ -84,7 +82,10 @@ _SHARE = re.compile(r"(?<![\d.,:/])(\d{1,9})(?:\s?:\s?|\s(?:to|in|out of|over)\s
 _SHARE_ASKED = re.compile(r"\b(?:what|find|express)\b[^.?]{0,50}\b(?:ratio|probability|chances?|fraction)\b", re.I)
 _SUM = r"\$?\d[\d.,]*(?: [-−+*/×÷] \$?\d[\d.,]*)+"
 _TURNED = re.compile(rf"(?<![-+*/×÷−=]\s)(?<![^\s(*])(\$?\d[\d.,]*)\s?\(?=\s?({_SUM})(?! ?[=\d])")
-_BELOW_ZERO = re.compile(r"(?<![\d.-])(\d{1,9}(?:\.\d)?(?:\s?°\s?[CF]?|\s+degrees?(?: \w{1,12})?)?)\s+below zero\b")
+_BELOW_ZERO = re.compile(
+    rf"(?<![\w.-])((?:\d{{1,9}}(?:\.\d)?|(?i:{'|'.join(WORDS)})(?:-[a-z]+)?)"
+    r"(?:\s?°\s?[CF]?|\s+degrees?(?: \w{1,12})?)?)\s+below (?:zero|0)\b"
+)
 _SCALED_HALF = re.compile(rf"\b({'|'.join(UNITS[1:])}) and a half (?={'|'.join(SCALES)})", re.IGNORECASE)
 _LABEL = re.compile(r"\b(?:day|week|month|year|step|part|room|question|number|no\.|grade|chapter|page)\s*#?$", re.I)
 
@@ -144,7 +145,8 @@ def equal(number: Number, gold: str) -> bool:
     values = [number.value, number.value / 100] if number.percent and not wanted.percent else [number.value]
     if wanted.percent and not number.percent:
         values.append(number.value * 100)
-    if any(abs(value - wanted.value) <= TOLERANCE for value in values):
+    near = min(TOLERANCE, abs(wanted.value) / 1000) or TOLERANCE  # 1e-7 is not 1e-6
+    if any(abs(value - wanted.value) <= near for value in values):
         return True
     half = Fraction(1, 2 * 10**wanted.decimals)
     return wanted.decimals >= 2 and number.decimals > wanted.decimals and abs(values[0] - wanted.value) <= half
@@ -168,12 +170,12 @@ def plain(text: str) -> str:
     text = re.sub(r"(\d)(?:['′]| ?ft\.? )(\d{1,2})(?:[\"″]| ?in\b)", r"\1 feet \2 inches", text)
     text = re.sub(r"(?<=\d)h(?=\d)", " h ", re.sub(r"(?<=\d)h(\d\d)(?!\d|\s?m)", r" h \1 min", text))
     text = _SCALED_HALF.sub(lambda match: f"{WORDS[match[1].lower()]}.5 ", text)
-    text = _BELOW_ZERO.sub(r"-\1", re.sub(r"\b[Aa]n(?= hour and \d)", "1", text))
+    text = re.sub(r"(?<![\d.])(\d{1,2})\.(?=[0-5]\d ?[AaPp]\.?[Mm]\b)", r"\1:", text)
+    text = _BELOW_ZERO.sub(r"minus \1", re.sub(r"\b[Aa]n(?= hour and \d)", "1", text))
     text = re.sub("-?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]", lambda match: f" {unicodedata.normalize('NFKC', match[0])} ", text)
     text = text.replace("\N{FRACTION SLASH}", "/").replace("¢", " cents")
     text = re.sub(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda match: f"10^{unicodedata.normalize('NFKC', match[1])}", text)
-    text = re.sub("(?<=\\d)[\u00a0\u2009\u202f_](?=\\d{3}(?!\\d))", "", text)
-    text = re.sub("[\u00a0\u2009\u202f]", " ", text)
+    text = re.sub("[\u00a0\u2009\u202f]", " ", re.sub("(?<=\\d)[\u00a0\u2009\u202f_](?=\\d{3}(?!\\d))", "", text))
     text = separators.plain(text)
     text = text if text.isascii() else eastern.plain(_ROUGHLY.sub(r"\1", text))
     text = re.sub(r"(?<![^\W_])_{1,40}(?=[-$\d])|(?<=\d)_{1,40}(?![^\W_])", "", text)
@@ -219,7 +221,7 @@ def _with_fraction(match: "re.Match[str]", value: Fraction) -> Fraction:
 
 def _scaled(match: "re.Match[str]", value: Fraction) -> Fraction:
     if match["raised"] and value < 10**9:
-        return value ** int(match["raised"])
+        return value ** int(match["raised"].replace("−", "-"))
     if power := match["exponent"] or match["power"]:
         value *= Fraction(10) ** int(power.replace("−", "-"))
     if match["letter"]:
@@ -274,11 +276,10 @@ def _chinese(match: "re.Match[str]") -> Number | None:
     value = eastern.value_of(re.split("[点點]", match[0])[0])
     if value is None:
         return None
-    percent = match.string[match.end() : match.end() + 1] == "%"
+    percent = match.string.startswith("%", match.end())
     sign = -1 if match.string[: match.start()].rstrip().endswith("minus") else 1
-    return Number(
-        sign * (value + Fraction(f"0.{decimals or 0}")), match[0], percent, len(decimals), match.start(), True
-    )
+    exact = value + Fraction(f"0.{decimals or 0}")
+    return Number(sign * exact, match[0], percent, len(decimals), match.start(), True)
 
 
 def _value(text: str) -> int:

@@ -54,10 +54,23 @@ _PLAUSIBLE = re.compile(
     r"(?:\b(?:sentence|statement|this|that) is|\bit(?: is|'s| isn't)|\A\W*)(?:\s*\bnot)?(?:\s+an?\b)?\s*"
     r"(?:\w+ly\s+)?(?:im)?plausible\b(?! that|\?)"
 )
-_SPELLED = str.maketrans("’‘‐‑", "''--")
+_SPELLED = str.maketrans("’‘‐‑–−", "''----")
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH, _DAY = rf"({'|'.join(_MONTHS)})[a-z]{{0,6}}\.?", r"(\d{1,2})(?:st|nd|rd|th)?"
+_DATE = re.compile(rf"\b(?:{_MONTH} {_DAY},? (\d{{4}})|{_DAY} (?:of )?{_MONTH},? (\d{{4}}))\b")
+_PICTURES = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f]+")
 _COPULA = re.compile(TABLE["copula"])
 _SENTENCE_BEHIND = re.compile(r"\n\n[A-Z][^\n]*\s[^\n]*[.!]\s*\Z")
 _ARTICLE = re.compile(r"\A(?:an?|the) (?=\w{2,}(?: \w+)?\Z)")  # of a few words: a list of words has none, nor "A and C"
+_BESIDE = re.compile(
+    r"(?s)(?<=\w)(?:,? (?:because|since|rather than|instead of|which|who|where|as (?:it|he|she|they|this|the))\b"
+    rf"|(?:, ?| |(?<=[\u3040-\ud7a3]))(?:{TABLE['words']['because']})(?![a-zà-ÿ])| \([^()]*\)\W*\Z"
+    rf"|[,;]? [–—-] ?not\b|[,;] ?(?:and |but )?(?:not|{TABLE['words'][', not ']})(?![a-zà-ÿ])).*"
+)
+"""What an answer in words adds: "Paris, not Lyon", "carbon dioxide (CO2)", "oxygen because plants give it off"."""
+_SUBJECT = re.compile(r" (?:is|are|was|were) (?!.*(?:\b(?:not|never|but|no|however|although)|n't)\b)[^.!?\n]+")
+"""What stands behind the answer in "Paris is the capital of France." """
+_YES_OR_NO = frozenset(TABLE["yes or no"].split())
 _NAMED = re.compile(r"\A[a-z]\w* ?= ?\[?(?=[-\w])")
 _SAYS = re.compile(
     r"(?P<denied>(?:\bnot|n't|\bnever)\s(?:\w+\s){0,2}?)?(?:(?P<no>\b(?:lies|lying|liar)\b)"
@@ -88,13 +101,25 @@ def grade(gold: str, text: str) -> Grade:
     read = _brackets(text) if brackets else _undressed(box) if box and closing else _words(text)
     if not read:
         return Grade(False, None, False, "no answer found")
-    said = normal(read)
+    exact = normal(text) == normal(gold) or _meets(gold, read)
+    right = exact or _meets(gold, _BESIDE.sub("", read.strip()))
+    return Grade(right, read[:500], True, "exact match" if right else f"is not {gold[:80]!r}", sure=exact)
+
+
+def _meets(gold: str, read: str) -> bool:
+    """Whether these words are the gold answer, or a sentence that says no more than that it is."""
+    said, wanted = normal(read), normal(gold)
     said = said if "=" in gold else _NAMED.sub("", said)  # n = 2, 3, 4 or sorted_list = [a, b]
-    right = said in (normal(gold), _stated(gold)) or normal(text) == normal(gold)
+    opens = said.split(" ")[0]
+    if wanted in _YES_OR_NO and opens in _YES_OR_NO:  # "Ja, das ist richtig."
+        return opens == wanted
     last = normal(_STOP.split(read.strip())[-1])  # "The capital is Paris." for Paris
-    right = right or re.search(rf"{TABLE['is']}{re.escape(normal(gold))}(?: است)?\Z", last) is not None
-    right = right or _ARTICLE.sub("", said) == _ARTICLE.sub("", normal(gold))
-    return Grade(right, read[:500], True, "exact match" if right else f"is not {gold[:80]!r}", sure=right)
+    return (
+        said in (wanted, _stated(gold))
+        or re.search(rf"{TABLE['is']}{re.escape(wanted)}(?: است)?\Z", last) is not None
+        or _ARTICLE.sub("", said) == _ARTICLE.sub("", wanted)
+        or (said.startswith(wanted) and _SUBJECT.fullmatch(said, len(wanted)) is not None)
+    )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -114,7 +139,10 @@ def _undressed(text: str, dress: "re.Pattern[str]" = _DRESS) -> str:
 def normal(text: str) -> str:
     """Case, spacing, commas between words, list marks, quotes, the final stop and how a letter is composed do not
     count; brackets do."""
-    text = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i").translate(_SPELLED)
+    bare = _PICTURES.sub("", text).strip()
+    text = unicodedata.normalize("NFKC", bare or text).casefold().replace("i\u0307", "i").translate(_SPELLED)
+    text = _DATE.sub(_numbered, re.sub(r"(?<=\s)&(?=\s)", "and", text))
+    text = re.sub(r"(?<=\d)(?:\s?(?::|\bto\b)\s?(?=\d)|\.(?=[0-5]\d ?[ap]\.?m\b))", ":", text)
     marks = re.findall(r"(?<!\S)\(?(\d{1,3}|[a-z])[.):]+(?=\s+[^\W\d])", text)
     if len(marks) > 1 and marks in ([str(n + 1) for n in range(len(marks))], [*string.ascii_lowercase[: len(marks)]]):
         text = re.sub(r"(?<!\S)\(?(?:\d{1,3}|[a-z])[.):]+(?=\s)", "", text)
@@ -129,6 +157,12 @@ def normal(text: str) -> str:
     text = re.sub(r"(?<=\d)\s(?=[a-zµ°%])|(?<=\w)\s(?==)|(?<==)\s", "", re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text))
     text = re.sub(r"(?<!\w)'|'(?!\w)|(?<=[^\W\d_])-(?=[^\W\d_])|^\[|\]$|\s(?:->|<|→)\s|[,;|、•·]", " ", text)
     return " ".join(text.split())
+
+
+def _numbered(date: "re.Match[str]") -> str:
+    """2021-03-05 for March 5th, 2021 and 5 March 2021."""
+    month, day, year = date.group(1, 2, 3) if date[1] else date.group(5, 4, 6)
+    return f"{year}-{_MONTHS.index(month) + 1:02}-{int(day):02}"
 
 
 def _tail(text: str) -> str | None:
@@ -201,5 +235,5 @@ def _affirmed(text: str) -> str:
     )
     text = re.sub(rf"{_DENIED}valid\b|\bvalid\?\W{{0,5}}no\b", " invalid", text)
     text = re.sub(rf"{_DENIED}invalid\b", " valid", text)
-    denied = r"(?:(?<=is )|(?<=: )|^\W*)not (true|false)\b(?! ?(?:=|and|or|is))"
-    return re.sub(denied, lambda match: _TRUTH.get(match[1], "true"), text, flags=re.MULTILINE)
+    denied = r"(?:(?:(?<=is )|(?<=was )|(?<=['’]s )|(?<=: )|^\W*)not|(?<=s)n['’]t) (true|false)\b(?! ?(?:=|and|or|is))"
+    return re.sub(denied, lambda match: f" {_TRUTH.get(match[1], 'true')}", text, flags=re.MULTILINE)

@@ -31,8 +31,8 @@ LEAST_ANSWER = 200
 
 
 def shares(budget: int, replay_fraction: float) -> tuple[int, int]:
-    """(lessons, replay items) that make up a budget, the same for every arm."""
-    replay = round(budget * replay_fraction)
+    """(lessons, replay items) that make up a budget, the same for every arm; one of them at least is a lesson."""
+    replay = min(round(budget * replay_fraction), budget - 1)
     return budget - replay, replay
 
 

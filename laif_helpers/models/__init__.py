@@ -1,8 +1,9 @@
 """Answers conversations (``generate``) with a model on this machine or with any OpenAI-compatible server."""
 
+import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,8 +24,8 @@ Ask = Callable[[list[list[Message]], Sampling, OnDone], None]
 
 
 def generate(
-    model: str,
-    conversations: list[list[Message]],
+    model: str | os.PathLike[str],
+    conversations: Iterable[list[Message]],
     *,
     max_new_tokens: int | Sequence[int] = 256,
     temperature: float = 0.0,
@@ -49,6 +50,7 @@ def generate(
     A prompt longer than the model's context is not asked: its completion is empty and its ``finish`` says why.
     Raises ValueError (unusable model or settings), ServerError (a server that refuses or keeps failing).
     """
+    model, conversations = os.fspath(model), list(conversations)
     _check(conversations, max_new_tokens, temperature, n)
     longest = limits(max_new_tokens, len(conversations), n)
     conversations = [turns for turns in conversations for _ in range(n)]  # equal prompts get seeds of their own

@@ -88,7 +88,10 @@ def _data() -> Iterator[str]:
     real = [folder.name for folder in sorted((ROOT / "data" / "downloads").glob("smollm2-*/"))]
     yield _line("smollm2", ", ".join(real) or "absent; make smollm2")
     for name in benchmarks.names():
-        yield _line(name, f"{', '.join(benchmarks.get(name).splits)}: {place(name)[1]}")
+        status, where = place(name)
+        absent = download.absent(name) if status == "found" else []
+        here = ", ".join(split for split in benchmarks.get(name).splits if split not in absent)
+        yield _line(name, f"{here or 'no split'}: {where}" + f"; not here: {', '.join(absent)}" * bool(absent))
 
 
 def place(name: str, data_dir: str = "") -> tuple[Literal["made", "found", "missing"], str]:
@@ -152,8 +155,10 @@ def _recipe(path: Path) -> Iterator[str]:
     yield _line("recipe", f"{path.name}: {len(run_plan.stages)} stages{swept}, every parameter checked")
     for name in settings.benchmarks:
         status, where = place(name, settings.data_dir)
-        if status == "missing":
-            yield _line("recipe needs", f"{name}: {where}")
+        used = {settings.test_split, *([settings.error_split] if name in settings.in_domain else [])}
+        absent = sorted(used.intersection(download.absent(name, settings.data_dir))) if status == "found" else []
+        if status == "missing" or absent:
+            yield _line("recipe needs", f"{name}: " + (f"{', '.join(absent)} not in {where}" if absent else where))
     missing = forecast.target_missing(run_plan)
     checks = [*([missing] if missing else _target(settings.target)), *preflight.ask(settings)]
     yield from (_line("recipe", line) for line in (*checks, *forecast.warnings(run_plan.stages)))

@@ -61,7 +61,7 @@ def run_python(
     """
     if timeout_s <= 0 or memory_mb < 64:
         raise ValueError(f"timeout_s={timeout_s}, memory_mb={memory_mb}: need timeout_s > 0 and memory_mb >= 64")
-    return _run(isolation or cage(), source, timeout_s, memory_mb, cpu_s)
+    return _run(isolation or cage(), source, timeout_s, int(memory_mb), cpu_s)
 
 
 def kept_ready() -> AbstractContextManager[None]:
