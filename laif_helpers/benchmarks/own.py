@@ -76,11 +76,16 @@ def _files(name: str) -> list[tuple[Path, str]]:
 
 @functools.lru_cache(maxsize=8)
 def _benchmark(name: str, files: tuple[tuple[Path, str], ...], _changed: tuple[int, ...]) -> Benchmark:
-    rows = _read(files)  # all of them, so that a bad one is named before anything is asked
+    rows = [(path, number, row) for path, _ in files for number, row in _rows(path)]
+    if not rows:
+        raise ValueError(f"{files[0][0]}: no rows; write one JSON object with 'question' and 'answer' a line")
     gradings = _gradings(rows)
     numeric, has_options = "exact" not in gradings, "choice" in gradings
     family = GRADINGS[gradings.pop()] if len(gradings) == 1 else "text"
-    items = _each(rows, lambda row: replace(_example(name, row, numeric), split=row["split"]))
+    # all rows are read here, so that a bad one is named before anything is asked
+    named = _each(rows, lambda row: _split(str(row["split"])) if row.get("split") else "")
+    found = zip(rows, _each(rows, lambda row: _example(name, row, numeric)), named, strict=True)
+    items = [replace(item, split=split or dict(files)[path]) for (path, *_), item, split in found]
     examples = unique_ids(items)  # an id that is given twice gets a number, in whichever file
     splits = tuple(sorted({example.split for example in examples}, key=lambda split: (split != "train", split)))
 
@@ -142,19 +147,6 @@ def _with_choices(row: dict[str, Any]) -> dict[str, Any]:
     except ValueError:
         return row
     return {**row, "question": question[: listed.start()], "choices": options}
-
-
-def _read(files: tuple[tuple[Path, str], ...]) -> list[_Placed]:
-    """Every row of every file, with its split."""
-    rows = [
-        (path, number, {**row, "split": row.get("split") or default})
-        for path, default in files
-        for number, row in _rows(path)
-    ]
-    if not rows:
-        raise ValueError(f"{files[0][0]}: no rows; write one JSON object with 'question' and 'answer' a line")
-    _each(rows, lambda row: row.update(split=_split(str(row["split"]))))
-    return rows
 
 
 def _each(rows: list[_Placed], make: Callable[[dict[str, Any]], Any]) -> list[Any]:
