@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from laif_helpers.graders import fields, latex
+from laif_helpers.graders import final_number_patterns as patterns
 from laif_helpers.graders.conclusion import choose, dozens_counted, in_asked_scale, settled, without_reason
-from laif_helpers.graders.languages import CONCLUDES, english, small_words
+from laif_helpers.graders.languages import english, small_words
 from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, shares
 from laif_helpers.graders.separators import with_point
 from laif_helpers.graders.turns import TAKEN_BACK, own_turn
@@ -16,85 +17,10 @@ from laif_helpers.graders.unanswerable import NO_ANSWER, UNANSWERABLE, UNKNOWN, 
 from laif_helpers.graders.units import in_unit, unit_of
 from laif_helpers.records import Grade
 
-TAIL = 8000  # characters at the end of a text that are read: the answer stands there, and no text makes it slow
-MOST_STATEMENTS = 100  # the last ones of each kind: a model that loops states its answer a thousand times
-
-_HASHES = re.compile(r"####[ \t]*(?:\n[ \t]*)?(.*)")
-_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\}){1,200})\}")
-_LINE = re.compile(  # "A: 10" before "B: 5" is a variable
-    r"^[ \t*_>#]*(?:A(?!:[^\n]*\n+[B-Z]:)|Ans|TL;?DR"
-    r"|(?:the |my )?(?:final |correct )?(?:answer|result))[*_]*\s*:[*_]*[ \t]*(.+)$",
-    re.IGNORECASE | re.M,
-)
-_HEAD = re.compile(
-    r"(?i)\banswer[*_]*(?:\s?[(\[][^()\[\]\n]{1,60}[)\]])?(?:\s+(?:to|for|in)\b[^.:\n]{0,80}?)?"
-    r"\s*(?:\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|\bequals\b|:|=)[ \t]*:?[*_]*"
-)
-_BEHIND = re.compile(r"[ \t]*(?=\S)(?![|>][-+]?$)(.{1,300})|[ \t]*[|>]?[-+]?\s*\n[\s`]*(.{1,30})$", re.MULTILINE)
-# what exact fractions cannot express: roots, constants, functions, unknowns
-SYMBOLIC = re.compile(
-    r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|begin|left|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
-    r"|[π√∞]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\^\s?\{?[-(]?\d*[a-np-z](?![a-z])"
-    r"|\d\s?[-+]\s?\d*\s?i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]|\(\s?\d*[a-z]\s?[-+]\s?\d+\s?\)|±|\\pm\b"
-)
-_HEADING = re.compile(
-    r"(?i)(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$"
-)
-# "75 minutes = 1.25 hours": the question tells which side answers it
-_CONVERTS = re.compile(r"(?!.*\b(?:x|times)\b)[^-+*/×÷=]*\d\s?[a-z/]+\s*\(?=\s*\$?\d[\d.,]*\s?[a-z/]+\W*\Z", re.I)
-_LIST = re.compile(r"\A\s*(-?[\d.]+)(?:,|\\text\s?\{,\})\s+(-?[\d.]+)\s*\Z")
-_LISTED = re.compile(r"\d{1,2}[.)]\s+\S")
-_LEADS = re.compile(
-    r"(?i)[\s:*_`~≈(\[\"'<$=]*(?:(?:about|approx\w*|roughly|exactly|only|around|just|a total of)\s+)?[\s*_`(\[\"'$]*"
-)
-_ROUNDED = re.compile(
-    r"(?i)≈|\\approx|\bround(?:s|ed|ing)?(?: it)?(?: (?:up|down|off))? to(?! the| \d+ (?:decimal|significant))"
-    r"|\bbut (?:it|this|that)(?:'s| is) (?:actually|really|in fact)\b"
-)
-_SENTENCE = re.compile(
-    r"(?<=[^\d\s][.!?])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bvs\.)\s+"
-    r"|(?<=\d[.!?])\s+(?=[A-Z])|\n+"
-)
-
-_CONCLUDES = re.compile(
-    rf"(?i)^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|=|^\W*(?:{CONCLUDES})"
-)
-_ASIDE = re.compile(
-    r"(?i)^\W*(?:note|confidence|please|(?:(?:let me|let's|to|i can) )?(?:double[- ]?)?(?:check|verif)|assuming|p\.?s\b"
-    r"|let me know|feel free|i hope|hope|remember|if you(?:'d| have| need| want| would| like| wish| still)\b"
-    r"|for example|for instance|explanation|once\b|because\b[^,]*\Z|.*\?\W*\Z)"
-)
-_SUPPOSES = re.compile(
-    r"(?i)^\W*(?:however,? )?(?:if|suppose|assuming|please|once|when|for example|(?:could|can) you)\b"
-)
-# "That's 50% more than in April." and "If she did this all week, she would make $126." behind an answer
-_BESIDE = re.compile(r"(?i)^\W*(?:(?:that|this)(?:'s| is) [\d.]+\s?% (?:more|less|of)\b|if\b[^=]*\bwould\b[^=]*\Z)")
-_EXPLAINS = re.compile(
-    r"(?i)(?:\n|[.!] )[^\w\n]{0,20}_{0,3}(?:here(?:'s| is| are) (?:the|how|why|my|a)\b|explanation|reasoning"
-    r"|breakdown|(?:notes|references|sources|working):|step[- ]by[- ]step"
-    r"|(?:the |my )?(?:key |main |following )?steps\b[^\n]{0,60}:[ \t]*\n)"
-    r"|(?<=\A)[\W_]*\d[\d.,]*(?: [a-z]+)?[.*\s]*\n[ \t]*\n"
-)
-# "$18. She has 16 - 7 = 9 eggs"; "18. She" may be the eighteenth of a list
-_LEAD = re.compile(r"[\W_]*(?:\$\d(?:[\d.,]*\d)?\b|\d{3,}\b|\d[\d.,]* [a-z]+)[.!*]+\s+(?=[A-Z])")
-_SAYS_SO = re.compile(r"(?i)\b(?:therefore|thus|so|hence|total|altogether|answer|leaves|leaving|which (?:is|means))\b")
-_CONTINUES = re.compile(
-    r"(?i)\b(?:which|that|this)\s+(?:is|equals|makes|gives|totals|comes to)\b|\bequals?\b|\bor\b|\bi\.e\.|→|⇒|=>|:"
-)
-_EXPRESSION = re.compile(r"[\s:*_`$(\[]*\$?\d[\d.,]*\s*(?:[-−+*/×÷]|\b(?:x|plus|minus|times)\b)\s*\$?\d")
-_NOTHING = re.compile(
-    r"(?i)\bno(?= (?:more )?(?:[a-z]+ ){1,2}(?:left|remain(?:s|ing)?)\b)|\bnothing(?= (?:is |was )?(?:left|remains)\b)"
-    r"|(?:n't|\bnot) (?:have )?any(?= (?:[a-z]+ ){0,2}(?:left|remaining)\b)"
-)
-# "12, not 11"; "not 11, but 12"; "isn't 11, it's 12"; "The answer is not 11."
-_REJECTED = re.compile(
-    r"(\d[)*]*(?:\s+[^\W\d]+){0,2})\s*(?:,|\band\b|\bbut\b|\()[\s,]*not\s+\$?\d[\d.,]*(?<=\d)"
-    r"|(?:n['’]t|\b(?:can)?not)(?: be| equal(?: to)?)?\s+\$?\d[\d.,]*(?<=\d)(?:\W*\Z|[.;!]\s"
-    r"|(?:\s+[a-z]+){0,2}[,;]?\s+(?=but\s+\$?\d|(?:it|that)(?:['’]s| is)\b))"
-)
-_UNIT_DOT = re.compile(r"(?<=\d )(hrs?|mins?|ft|lbs?|yrs?)\.(?= \d)")
-# "3. Give the total" is the third step of a list, unless the text begins with it
-_LIST_MARK = re.compile(r"(?:\A(?=\W*1\b)|(?<=\n))[ \t]*(?:[-*•][ \t]+)?\**\d{1,2}[.)]\**[ \t]+(?=[^\s\d$=])")
+TAIL = 8000
+"""Characters at the end of a text that are read; the answer stands there, and no text makes the reader slow."""
+MOST_STATEMENTS = 100
+"""The last ones of each kind are read: a model that loops states its answer a thousand times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +48,11 @@ def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | N
 
 
 def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
-    text = _REJECTED.sub(lambda found: found[1] or " ", _NOTHING.sub(" 0", small_words(english(text)[-TAIL:])))
+    text = patterns.REJECTED.sub(
+        lambda found: found[1] or " ", patterns.NOTHING.sub(" 0", small_words(english(text)[-TAIL:]))
+    )
     text = shares(dozens_counted(with_point(text) if decimal == "," else text, question), question)
-    text, question = _UNIT_DOT.sub(r"\1", text), dozens_counted(question, question)
+    text, question = patterns.UNIT_DOT.sub(r"\1", text), dozens_counted(question, question)
     stated = sorted(_statements(text, question), key=lambda found: (found.end, found.start))
     firm = [found for found in stated if found.firm]
     backs = [match.end() for match in TAKEN_BACK.finditer(text, firm[-1].start)] if firm else []
@@ -144,13 +72,13 @@ def _statements(text: str, question: str) -> Iterator[_Statement]:
         value = re.sub(r"(?i)\A(?:null|none|n/a)?\Z", "None", field.value)
         if found := _read(value, 0, "answer field", question, sure=True):
             yield replace(found, start=field.end, end=field.end)
-    for how, pattern in (("boxed", _BOXED), ("final line", _LINE)):
+    for how, pattern in (("boxed", patterns.BOXED), ("final line", patterns.LINE)):
         for match in deque(pattern.finditer(text), MOST_STATEMENTS):
-            segment = _LIST.sub(r"\1 or \2", match[1]) if how == "boxed" else match[1]
+            segment = patterns.LIST.sub(r"\1 or \2", match[1]) if how == "boxed" else match[1]
             if found := _read(segment, match.start(1), how, question, sure=how == "boxed"):
                 yield found
-    for head in deque(_HEAD.finditer(text), MOST_STATEMENTS):
-        if behind := _BEHIND.match(text, head.end()):
+    for head in deque(patterns.HEAD.finditer(text), MOST_STATEMENTS):
+        if behind := patterns.BEHIND.match(text, head.end()):
             group = 1 if behind[1] is not None else 2
             if found := _read(behind[group], behind.start(group), "answer is", question, sure=False):
                 yield found
@@ -158,13 +86,13 @@ def _statements(text: str, question: str) -> Iterator[_Statement]:
 
 def _hashes(text: str, question: str) -> Iterator[_Statement]:
     """Answers behind "####", which also opens headings; a question between two of them begins another item."""
-    matches = [match for match in _HASHES.finditer(text) if not _HEADING.match(match[1])]
-    listed = len([match for match in matches if _LISTED.match(match[1])]) > 1
+    matches = [match for match in patterns.HASHES.finditer(text) if not patterns.HEADING.match(match[1])]
+    listed = len([match for match in matches if patterns.LISTED.match(match[1])]) > 1
     before = None
     for match in matches:
         if before is not None and re.search(r"\w[^\n?]{20,}\?", text[before : match.start()]):
             return
-        if _LISTED.match(match[1]) and (listed or numbers(text[match.end() :])):
+        if patterns.LISTED.match(match[1]) and (listed or numbers(text[match.end() :])):
             continue
         if found := _read(match[1], match.start(1), "####", question, sure=True):
             yield found
@@ -173,7 +101,7 @@ def _hashes(text: str, question: str) -> Iterator[_Statement]:
 
 def _read(segment: str, start: int, how: str, question: str, sure: bool) -> _Statement | None:
     """What a segment behind an anchor states: a number, that there is none, or nothing."""
-    sentence = _SENTENCE.split(segment, maxsplit=1)[0]
+    sentence = patterns.SENTENCE.split(segment, maxsplit=1)[0]
     end = start + len(sentence)
     number, leads = _in_sentence(sentence, question)
     if NO_ANSWER.match(sentence) or denies(sentence, number is not None):
@@ -189,32 +117,32 @@ def _in_sentence(sentence: str, question: str) -> tuple[Number | None, bool]:
     found = numbers(sentence)
     if not found:
         return None, False
-    opens = _LEADS.match(plain(sentence))
+    opens = patterns.LEADS.match(plain(sentence))
     leads = opens is not None and found[0].start <= opens.end()
-    if (rounded := list(_ROUNDED.finditer(sentence))) and (behind := numbers(sentence[rounded[-1].end() :])):
+    if (rounded := list(patterns.ROUNDED.finditer(sentence))) and (behind := numbers(sentence[rounded[-1].end() :])):
         return behind[0], leads
-    if "=" in sentence and not _CONVERTS.match(sentence):
+    if "=" in sentence and not patterns.CONVERTS.match(sentence):
         behind = numbers(sentence.rsplit("=", 1)[1])
         # "16 - 7 = 9" may be a step only; beside digits, words such as "one" or "half" seldom count what is asked for
         counted = [number for number in found if not number.spelled] or found
         return (behind[0] if behind else counted[-1]), False
-    if _EXPRESSION.match(sentence):
-        results = [numbers(sentence[match.end() :]) for match in _CONTINUES.finditer(sentence)]
+    if patterns.EXPRESSION.match(sentence):
+        results = [numbers(sentence[match.end() :]) for match in patterns.CONTINUES.finditer(sentence)]
         return next((result[0] for result in results if result), found[0]), leads
     return choose(sentence, question, leads), leads
 
 
 def _sentences(text: str) -> list[str]:
     """Sentences without list marks, notes, checks and courtesies, unless there is nothing else."""
-    found = [sentence for sentence in _SENTENCE.split(_LIST_MARK.sub("", text)) if sentence.strip()]
-    return [sentence for sentence in found if not _ASIDE.match(sentence)] or found
+    found = [sentence for sentence in patterns.SENTENCE.split(patterns.LIST_MARK.sub("", text)) if sentence.strip()]
+    return [sentence for sentence in found if not patterns.ASIDE.match(sentence)] or found
 
 
 def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
     """Nothing is stated: the last sentence that says something, be it a number or that there is none."""
     sentences = _sentences(_opening(text[-4000:], question))
     if question and not re.search(r"(?i)%|percent|\bif\b|\bwould\b", question):
-        others = [sentence for sentence in sentences if not _BESIDE.match(sentence)]
+        others = [sentence for sentence in sentences if not patterns.BESIDE.match(sentence)]
         sentences = others if any(map(numbers, others)) else sentences
     for sentence in reversed(sentences[-8:]):
         found = numbers(sentence)
@@ -224,7 +152,7 @@ def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
             UNKNOWN.search(sentence) and not found and sentence is sentences[-1]
         ):
             return None, "unanswerable"
-        if found and _CONCLUDES.search(sentence) and not _SUPPOSES.match(sentence):
+        if found and patterns.CONCLUDES.search(sentence) and not patterns.SUPPOSES.match(sentence):
             break
     cut_off = text.rstrip().endswith(":")
     for sentence in reversed(sentences):
@@ -236,16 +164,16 @@ def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
 
 def _opening(text: str, question: str) -> str:
     """The answer before its explanation, where it comes first and the explanation ends on no conclusion."""
-    lead, last = _LEAD.match(text), _sentences(text)[-1:]
-    if question and lead and last and not _SAYS_SO.search(last[0]):
+    lead, last = patterns.LEAD.match(text), _sentences(text)[-1:]
+    if question and lead and last and not patterns.SAYS_SO.search(last[0]):
         others = {number.value for number in numbers(f"{question} {text[lead.end() :]}")}
         if any(number.value not in others for number in numbers(lead[0])[:1]):
             return lead[0]
-    match = _EXPLAINS.search(text)
+    match = patterns.EXPLAINS.search(text)
     if match is None:
         return text
     before = text[: match.start() or match.end()]
-    return before if numbers(before) and last and not _CONCLUDES.search(last[0]) else text
+    return before if numbers(before) and last and not patterns.CONCLUDES.search(last[0]) else text
 
 
 def _concluded(sentence: str, question: str) -> Number:
@@ -253,13 +181,13 @@ def _concluded(sentence: str, question: str) -> Number:
     sentence = without_reason(sentence)
     if len(bold := numbers(" ; ".join(re.findall(r"\*\*(.+?)\*\*", sentence)))) == 1:
         return bold[0]
-    before, _, behind = ("", "", "") if _CONVERTS.match(sentence) else sentence.rpartition("=")
+    before, _, behind = ("", "", "") if patterns.CONVERTS.match(sentence) else sentence.rpartition("=")
     return choose(f"= {behind}" if before and numbers(behind) else sentence, question)
 
 
 def is_answer(gold: str) -> bool:
     """Whether a gold answer can be graded as a number or a formula: a number with at most a unit, or LaTeX."""
-    return _is_number(gold) or SYMBOLIC.search(gold) is not None
+    return _is_number(gold) or patterns.SYMBOLIC.search(gold) is not None
 
 
 def _is_number(gold: str) -> bool:
@@ -270,7 +198,7 @@ def _is_number(gold: str) -> bool:
 def is_formula(gold: str) -> bool:
     """Whether a gold answer is a number in LaTeX, or a formula without words."""
     words = re.search(r"[^\W\d_]{3}", re.sub(r"\\[a-zA-Z]+(?:\{[a-z]*matrix\})?", "", gold))
-    return ("\\" in gold and _is_number(gold)) or (SYMBOLIC.search(gold) is not None and not words)
+    return ("\\" in gold and _is_number(gold)) or (patterns.SYMBOLIC.search(gold) is not None and not words)
 
 
 def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade:
@@ -278,9 +206,9 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
 
     Where the gold answer or what the response boxes is a formula, math-verify compares them.
     """
-    if gold != NONE and SYMBOLIC.search(gold):
+    if gold != NONE and patterns.SYMBOLIC.search(gold):
         return latex.grade(gold, text)
-    if gold != NONE and any(SYMBOLIC.search(box[1]) for box in _BOXED.finditer(text[-TAIL:])):
+    if gold != NONE and any(patterns.SYMBOLIC.search(box[1]) for box in patterns.BOXED.finditer(text[-TAIL:])):
         found = latex.grade(gold, text)
         if found.readable:
             return found

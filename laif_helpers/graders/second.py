@@ -17,7 +17,7 @@ from typing import Any
 from laif_helpers import machine, sandbox
 from laif_helpers.graders import fields
 from laif_helpers.graders.families import GRADINGS
-from laif_helpers.graders.final_number import SYMBOLIC
+from laif_helpers.graders.final_number_patterns import SYMBOLIC
 from laif_helpers.graders.languages import english, latin_labels, small_words
 from laif_helpers.graders.numbers import NONE, Number, equal, numbers, plain
 from laif_helpers.graders.separators import with_point
