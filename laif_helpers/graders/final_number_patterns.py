@@ -42,7 +42,8 @@ SENTENCE = re.compile(
 )
 
 CONCLUDES = re.compile(
-    rf"(?i)^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|=|^\W*(?:{languages.CONCLUDES})"
+    rf"(?i)^\W*(?:therefore|thus|so|hence|in total|in conclusion|finally|altogether|this means)\b|="
+    rf"|^\W*(?:{languages.CONCLUDES})"
 )
 ASIDE = re.compile(
     r"(?i)^\W*(?:note|confidence|please|(?:(?:let me|let's|to|i can) )?(?:double[- ]?)?(?:check|verif)|assuming|p\.?s\b"
