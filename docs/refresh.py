@@ -91,8 +91,8 @@ LEAGUE_TEXT = """# The league
 Every way of learning from errors that is here, at one budget. Made by `python docs/refresh.py league` of the runs of
 `league_practice.yaml`, `smollm2_practice.yaml` and `league_smollm2.yaml` in `papermill_runs/`; the second section is
 `laif run papermill_runs/league_practice.yaml --name league_practice_turns --set arms=[auggpt,lec,opd,opd_contrast]`;
-the third is the same with `--name league_practice_self --set arms=[self,rft,rft_errors,opd_errors,sdft]`. One
-more is shown once it was run: `--name league_practice_clusters --set per=cluster --set arms=[le,lec]`, one turn.
+the third is the same with `--name league_practice_self --set arms=[self,rft,rft_errors,opd_errors,sdft]`, the
+fourth with `--name league_practice_clusters --set per=cluster --set arms=[le,lec] --set iterations=1`.
 Accuracy: per cent of the test items, mean ± sd over seeds; a star: p under 5 % against the untouched target, paired
 t-test over seeds, Holm over the table.
 """
