@@ -458,6 +458,7 @@ def test_arm_without_errors_ends_well(toy: Toy) -> None:
         assert rows[stage]["status"] == "skipped"
         assert rows[stage]["reason"] == "the arm ended at le/iter1/03_instruct_LE: no wrong items"
     assert toy.run() == (0, [])
+    assert not manifest.answers_come(toy.plan(iterations=2).stages), "a finished run keeps its verdicts"
 
 
 # -- the lock

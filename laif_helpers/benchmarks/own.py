@@ -11,9 +11,9 @@ shown as gold. ``choices`` is a list (labelled A, B, …) or maps labels (letter
 ``answer`` is then a label or an option's text, or ``answer_index`` counts from 0.
 ``grading`` is ``numeric`` (LaTeX too), ``choice`` or ``exact``; if it is absent, rows with choices, or whose question
 ends on a list of them ("A. a bat"), are ``choice``, and the others ``numeric`` if every such answer of the file is a
-number, or theirs is one alone or a formula, else ``exact``. ``solution``
-is a worked answer, which may also stand in ``answer``, before ``#### 12`` or around a last ``\\boxed{12}``;
-``subject``, ``task``, ``type`` and ``topic`` break results down.
+number, or theirs is one alone or a formula, else ``exact``. ``solution`` is a worked answer, which may also stand in
+``answer``, before ``#### 12`` or around a last ``\\boxed{12}``; ``subject``, ``task``, ``type`` and ``topic`` break
+results down.
 Splits: the rows' ``split`` field, or files ``mydata.train.jsonl`` and ``mydata.test.jsonl`` beside (or in place of)
 ``mydata.jsonl``, whose rows are the test split. A first row ``{"settings": {"decimal": ","}}`` holds for all rows of
 its file: numbers are then written 1.234,5, in the answers of the file as in the model's.

@@ -79,10 +79,12 @@ def outputs(stage: Stage) -> list[str]:
 
 
 def answers_come(stages: Sequence[Stage]) -> bool:
-    """Whether an evaluation of a run is yet to come, which today's graders will grade."""
+    """Whether an evaluation of a run is yet to come, which today's graders will grade. None comes of an arm that ended
+    because it had nothing left to learn."""
     rows = {run: latest(run) for run in {stage.run for stage in stages}}
-    found = (rows[stage.run].get(stage.key, {}) for stage in stages if stage.notebook == plan.EVALUATE)
-    return any(row.get("status") not in ("done", "ended") for row in found)
+    over = {(run, row.get("arm")) for run, found in rows.items() for row in found.values() if row["status"] == "ended"}
+    asked = [stage for stage in stages if stage.notebook == plan.EVALUATE and (stage.run, stage.arm) not in over]
+    return any(rows[stage.run].get(stage.key, {}).get("status") != "done" for stage in asked)
 
 
 def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any], answers_come: bool) -> str:
