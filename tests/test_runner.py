@@ -284,6 +284,16 @@ def test_changed_model_and_changed_notebook_rerun(toy: Toy) -> None:
     assert toy.run()[1] == ["vanilla/iter0/02_error_analysis"]
 
 
+def test_a_models_card_and_hidden_files_rerun_nothing(toy: Toy) -> None:
+    model = toy.root / "model"
+    (model / "README.md").write_text("a card")
+    (model / ".git").mkdir()
+    toy.run()
+    (model / "README.md").write_text("a card with scores")
+    (model / ".git" / "index").write_text("fetched")
+    assert toy.run() == (0, [])
+
+
 def test_verdicts_of_two_graders_become_those_of_todays(toy: Toy) -> None:
     """A run that went on after the graders changed cannot be compared as it lies; one that lies still keeps its own."""
     toy.run()

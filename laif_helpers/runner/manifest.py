@@ -67,7 +67,7 @@ def inputs(stage: Stage, parameters: dict[str, Any], notebooks: Path) -> dict[st
     return {
         "parameters": {name: value for name, value in parameters.items() if name not in NO_INPUTS},
         "notebook": notebook.source_hash(notebooks / f"{stage.notebook}.ipynb"),
-        "files": {label: file_hash(path) for label, path in sorted(_files_read(stage))},
+        "files": {label: file_hash(path) for label, path in sorted(_files_read(stage)) if not _beside_weights(label)},
     }
 
 
@@ -102,10 +102,15 @@ def why(stage: Stage, row: dict[str, Any] | None, now: dict[str, Any], answers_c
         return "the notebook changed"
     for kind in ("parameters", "files"):
         known = (before[kind] | now[kind]).keys() - NO_INPUTS  # a release before this one wrote WORKERS down
-        if changed := sorted(k for k in known if before[kind].get(k) != now[kind].get(k)):
+        if changed := sorted(k for k in known if before[kind].get(k) != now[kind].get(k) and not _beside_weights(k)):
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             return f"{changed[0].removeprefix('data/')}{more} changed"  # a file of one's own lies anywhere
     return _other_graders(stage, answers_come)
+
+
+def _beside_weights(label: str) -> bool:
+    """Whether a file of a model's folder decides no answer: its card, or what a clone or a download hides there."""
+    return label.startswith(("target/", "checkpoint/")) and (label.endswith("/README.md") or "/." in label)
 
 
 def _other_graders(stage: Stage, answers_come: bool) -> str:
