@@ -223,7 +223,7 @@ REPAIRED = {
 
 
 def tripost() -> dict[str, str]:
-    """First and last answers in the seen buckets, of the tables that ``bench/tripost_seeds.py`` wrote."""
+    """First and last answers in the seen buckets, of the tables that ``docs/tripost_seeds.py`` wrote."""
     columns = ("target", "task", "arm", "turn", "seeds", "N", "first", "last", "mended", "broken", "vote")
     head = [f"| {' | '.join(columns)} | over fine_tuning | over the vote |", "|---" * 13 + "|"]
     whole = [line for name in REPAIRED for line in _repaired(name)]

@@ -1,4 +1,4 @@
-"""Reads a TriPosT run of several seeds: `python bench/tripost_seeds.py tripost_seeds` prints and writes its table.
+"""Reads a TriPosT run of several seeds: `python docs/tripost_seeds.py tripost_seeds` prints and writes its table.
 
 For each arm, iteration, benchmark and bucket: first and last answers, contribution and harm, mean over seeds. An item
 counts one time, with its mean over seeds, so that seeds do not make a test set larger than it is: intervals and tests
