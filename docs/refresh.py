@@ -214,6 +214,7 @@ def _number(value: Any) -> str:
 
 REPAIRED = {
     "nano_sums": "nano_tripost",
+    "nano_sums_turns": "nano_tripost",
     "nano_dates": "nano_dates",
     "smollm2_sums": "smollm2",
     "smollm2_words": "smollm2",
@@ -227,7 +228,7 @@ def tripost() -> dict[str, str]:
     columns = ("target", "task", "arm", "turn", "seeds", "N", "first", "last", "mended", "broken", "vote")
     head = [f"| {' | '.join(columns)} | over fine_tuning | over the vote |", "|---" * 13 + "|"]
     whole = [line for name in REPAIRED for line in _repaired(name)]
-    small = [line for name in ("nano_sums", "nano_dates") for line in _repaired(name, ends=True)]
+    small = [line for name in ("nano_sums_turns", "nano_dates") for line in _repaired(name, ends=True)]
     return {"tripost_seeds": "\n".join(head + whole), "tripost_small": "\n".join(head + small)}
 
 
