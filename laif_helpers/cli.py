@@ -131,7 +131,7 @@ def figures(
 
     folder = RunDir.named(run) if run else None
     where = out or (folder.compare / "paper" if folder else runs_dir() / "published")
-    for path in published.draw(where, folder):
+    for path in published.draw(where, folder, always=True):
         print(path)
 
 

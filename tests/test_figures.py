@@ -256,6 +256,9 @@ def test_a_run_stands_beside_the_published_numbers(tmp_path: Path) -> None:
     written = published.draw(tmp_path / "out", run)
     assert {path.suffix for path in written} == {".csv", ".tex", ".md", ".png", ".pdf"}
     assert all(path.stat().st_size > 100 for path in written)
+    write_text(run.compare / "results.csv", results.assign(benchmark="practice").to_csv(index=False))
+    assert {path.suffix for path in published.draw(tmp_path / "alone", run)} == {".csv", ".tex", ".md"}
+    assert len(published.draw(tmp_path / "alone", run, always=True)) == len(written)
     table = pd.read_csv(tmp_path / "out" / "main_table.csv", dtype=str)
     mine = table[(table["model"] == "mine") & (table["arm"] == "lec")].iloc[0]
     assert (mine["gsm8k †"], mine["practice"], mine["mmlu †"], mine["average"]) == ("70.0", "70.0", "–", "70.0")

@@ -87,11 +87,12 @@ def iterations(own_rows: pd.DataFrame | None = None) -> pd.DataFrame:
     return pd.concat([rows, *(start.assign(arm=arm) for arm in tuned["arm"].unique()), tuned])
 
 
-def draw(folder: Path, run: RunDir | None = None) -> list[Path]:
+def draw(folder: Path, run: RunDir | None = None, *, always: bool = False) -> list[Path]:
     """Write all of them into ``folder``: main_table and merge_table (CSV, LaTeX, Markdown), iterations and radar (PNG,
     PDF, CSV), these as wide as a page and, ``_column``, as one of its two columns. Returns the files.
 
-    ``run``: its own numbers stand beside the published ones.
+    ``run``: its own numbers stand beside the published ones. A run that measured none of the paper's benchmarks gets
+    the tables alone, unless ``always``: half of 06's time would go into figures that have nothing to compare.
     """
     rows = own(run) if run else None
     settings = load(run.recipe)[0] if run and run.recipe.is_file() else {}
@@ -107,6 +108,8 @@ def draw(folder: Path, run: RunDir | None = None) -> list[Path]:
         for suffix, text in texts.items():
             write_text(folder / f"{name}{suffix}", text)
             written.append(folder / f"{name}{suffix}")
+    if rows is not None and not always and set(BENCHMARKS).isdisjoint(rows["benchmark"]):
+        return written
     for suffix, width in (("", WIDTH), ("_column", COLUMN)):
         written += save(paper.iteration_panels(tables["iterations"], width), folder / f"iterations{suffix}")
         written += save(paper.radar(_radar_rows(rows), width), folder / f"radar{suffix}")
