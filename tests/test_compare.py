@@ -19,7 +19,7 @@ from laif_helpers.compare import tables as compare_tables
 from laif_helpers.figures import html as safe_html
 from laif_helpers.figures import markup
 from laif_helpers.paths import RunDir
-from laif_helpers.records import Response, write_json, write_jsonl
+from laif_helpers.records import Response, write_json, write_jsonl, write_text
 from laif_helpers.runner import notebook
 
 N = 80
@@ -368,7 +368,7 @@ def by_hand(run: Path, **values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("state", ["nothing trained", "trained, not evaluated", "errors not measured", "no iterations"])
 def test_notebook_06_by_hand(tmp_path: Path, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("laif_helpers.compare.published.draw", lambda *_: [])
-    monkeypatch.setattr("laif_helpers.figures.save", lambda *_: [])
+    monkeypatch.setattr("laif_helpers.figures.save", lambda _, stem: write_text(stem.with_suffix(".png"), "drawn"))
     handle = SimpleNamespace(update=lambda _: None)
     monkeypatch.setattr("IPython.display.display", lambda *_, **options: handle if options else None)
     answer(tmp_path, "vanilla", 0, set(range(40)))
