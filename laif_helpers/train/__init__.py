@@ -17,9 +17,9 @@ from pathlib import Path
 from laif_helpers import launch as processes
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_json, rows_of, write_json, write_jsonl
+from laif_helpers.records import Row, read_json, rows_of, write_json, write_jsonl
 from laif_helpers.train import lease, measured, snapshots
-from laif_helpers.train.settings import Row, Settings, finished, make_settings, read_log
+from laif_helpers.train.settings import Settings, finished, make_settings, read_log
 
 KILLED = (-9, 137, 247)
 """What SIGKILL leaves: of the child itself, through a shell, and through DeepSpeed's launcher."""

@@ -17,9 +17,8 @@ from laif_helpers.lessons.text import normalise
 from laif_helpers.models import check
 from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import ROLLOUT, Example, Lesson, Response, read_json, read_jsonl, read_rows, write_jsonl
+from laif_helpers.records import ROLLOUT, Example, Lesson, Response, Row, read_json, read_jsonl, read_rows, write_jsonl
 
-Row = dict[str, Any]
 MEASURED = 200
 """Worked items whose mean length stands for all."""
 FILLED = 0.95

@@ -13,7 +13,7 @@ from laif_helpers import models
 from laif_helpers.arms import Signal
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir
 from laif_helpers.recipe import GONE, Recipe, StageParameters, local_target
-from laif_helpers.records import digest, file_hash, read_json, read_state, sound_rows
+from laif_helpers.records import Row, digest, file_hash, read_json, read_state, sound_rows
 from laif_helpers.sections import TrainingSection
 from laif_helpers.train import checks, measured, trackers
 
@@ -26,7 +26,6 @@ DECIDING = (
 )
 """The recipe's keys that decide a training, as 05 and the model card list them."""
 DEEPSPEED = ROOT / "papermill_runs" / "deepspeed"
-Row = dict[str, Any]
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Of the way from the weights before to those after training: what ``average: auto`` tries."""
 

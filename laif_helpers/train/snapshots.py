@@ -9,8 +9,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from laif_helpers.records import file_hash, read_json, read_state, write_json, write_jsonl
-from laif_helpers.train.settings import Row, Settings, read_log
+from laif_helpers.records import Row, file_hash, read_json, read_state, write_json, write_jsonl
+from laif_helpers.train.settings import Settings, read_log
 
 MARKER = "laif_whole.json"
 OWNER = "settings.json"

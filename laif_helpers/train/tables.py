@@ -13,9 +13,9 @@ from laif_helpers import benchmarks
 from laif_helpers.models import ask
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_json, rows_of
+from laif_helpers.records import Row, read_json, rows_of
 from laif_helpers.train import measured
-from laif_helpers.train.settings import BETAS, DECIDING, SCHEDULE, Row, read_log
+from laif_helpers.train.settings import BETAS, DECIDING, SCHEDULE, read_log
 
 MEASURES = Path(__file__).with_name("measures.yaml")
 _ORIGIN = re.compile(r"^(\w+):.*  # (\S+)$", re.M)

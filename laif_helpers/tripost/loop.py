@@ -2,23 +2,19 @@
 
 import math
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
-from laif_helpers import benchmarks
+from laif_helpers import benchmarks, origins
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps.mutations import mutants
 from laif_helpers.models import kept
 from laif_helpers.models.kept import Ask
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Completion, Example, write_jsonl
+from laif_helpers.records import Completion, Example, Row, write_jsonl
 from laif_helpers.tripost import budgets, feedback_budgets
 from laif_helpers.tripost.trajectories import conversation, feedback
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -102,9 +98,8 @@ def at_equal_tokens(ask: Ask, repairs: Sequence[Repair], *, temperature: float =
 def _samples(item: Example, done: Sequence[Completion]) -> Row:
     grade, check = benchmarks.get(item.benchmark).grade, steps.task(item.benchmark).check
     read = [grade(item, answer.text) for answer in done]
-    votes = Counter(answer.extracted for answer in read if answer.readable)
-    winner = votes.most_common(1)[0][0] if votes else None
-    majority = any(answer.correct for answer in read if answer.extracted == winner and answer.readable)
+    votes = [answer.extracted if answer.readable else None for answer in read]
+    majority = origins.majority(votes, [answer.correct for answer in read])
     best = any(check(item.question, answer.text).correct for answer in done) or read[0].correct
     tokens = sum(answer.new_tokens for answer in done)
     return {"k": len(done), "majority": majority, "best": best, "sample_tokens": tokens}

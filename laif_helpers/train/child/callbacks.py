@@ -7,8 +7,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.records import Row
 from laif_helpers.train import snapshots
-from laif_helpers.train.settings import Row, Settings
+from laif_helpers.train.settings import Settings
 
 RECENT = 5  # logged losses; fewer are noise
 

@@ -8,10 +8,10 @@ from typing import Any
 from laif_helpers.models import card as model_card
 from laif_helpers.models import local, older
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir
-from laif_helpers.records import file_hash, write_json, write_jsonl
+from laif_helpers.records import Row, file_hash, write_json, write_jsonl
 from laif_helpers.train.child import average
 from laif_helpers.train.child.base_model import merge
-from laif_helpers.train.settings import DECIDING, Row, Settings, weights
+from laif_helpers.train.settings import DECIDING, Settings, weights
 
 TEXT = ROOT / "data" / "neutral.txt"
 WINDOW = 256  # tokens read at once; each window begins anew
