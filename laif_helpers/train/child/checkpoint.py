@@ -7,7 +7,7 @@ from typing import Any
 
 from laif_helpers.models import card as model_card
 from laif_helpers.models import local, older
-from laif_helpers.paths import ROOT, SENTINEL, IterationDir
+from laif_helpers.paths import ROOT, SENTINEL
 from laif_helpers.records import Row, file_hash, write_json, write_jsonl
 from laif_helpers.train.child import average
 from laif_helpers.train.child.base_model import merge
@@ -39,7 +39,7 @@ def finish(settings: Settings, metrics: Row) -> None:
 
     The states to go on from are thrown away last: until then a kill costs nothing.
     """
-    folder = IterationDir(Path(settings.folder))
+    folder = settings.files
     metrics |= average.apply(settings, settings.unfinished)
     if settings.merge_lora:
         _merge_in_place(settings.unfinished)
