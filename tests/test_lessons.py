@@ -95,7 +95,7 @@ def test_code_with_stub_or_words() -> None:
     assert response == f"```python\n{CODE}\n```"
     ((question, response),) = lessons.parse(f"Question: Twice a number.\n```python\n{CODE}\n```", "code")
     assert question == 'def double(n: int) -> int:\n    """ Twice a number.\n    """\n'
-    assert as_stub("words", "no code (") == "words"
+    assert as_stub("words", "no code (") == as_stub("words", "n = 1") == "words"
 
 
 def test_labels_inside_code_are_no_samples() -> None:
