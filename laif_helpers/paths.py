@@ -128,6 +128,7 @@ class IterationDir:
     error_map = _At("error_map.html")
     selection = _At("selection.json")
     checkpoint = _At("checkpoint")
+    train_log = _At("train_log.jsonl")
     train_metrics = _At("train_metrics.json")
     training_set = _At("train.jsonl")
     probe = _At("probe.jsonl")

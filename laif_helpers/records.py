@@ -19,6 +19,8 @@ from laif_helpers.encodings import ROW_JSON, not_utf_8, whole
 
 Message = dict[str, str]
 """One chat turn, ``{"role": …, "content": …}``."""
+Row = dict[str, Any]
+"""A row of a table or of a file, or part of one."""
 
 ROLLOUT = "rollout"
 """``source`` of a training row that holds a question alone: the model answers it anew in every epoch."""
@@ -122,9 +124,8 @@ class Lesson:
     reason: str = ""
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
+def read_text(path: Path) -> str:
     """A file's text, with or without a byte order mark. Raises ValueError naming a file that is not UTF-8."""
-    path = Path(path)
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -60,7 +60,7 @@ class Target:
 
     def recording(self, data_dir: str = "") -> Path:
         """File or folder of recorded answers: as named, else in a data folder. The first of these if it is nowhere."""
-        found = places_of(self.name.partition("#")[0], data_dir)
+        found = [*places_of(self.name, data_dir), *places_of(self.name.rpartition("#")[0] or self.name, data_dir)]
         return next((place for place in found if place.exists()), found[0])
 
 

@@ -119,7 +119,7 @@ def test_plain_generate_draws_the_same_samples_as_the_loop(
     model = make("llama")
     asked = [
         decoding.Prompt(at, ids, 12, seed)
-        for at, (ids, seed) in enumerate(zip(prompts, decoding.seeds(prompts, 7), strict=True))
+        for at, (ids, seed) in enumerate(zip(prompts, decoding.seeds(prompts, 7, [0] * len(prompts)), strict=True))
     ]
 
     def drawn(size: int) -> dict[int, list[int]]:

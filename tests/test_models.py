@@ -30,7 +30,7 @@ from laif_helpers.models import local as local_model
 from laif_helpers.models import server as server_model
 from laif_helpers.models.decoding import prefixes
 from laif_helpers.models.sampling import Sampling
-from laif_helpers.records import Completion
+from laif_helpers.records import Completion, Message
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
@@ -127,10 +127,14 @@ def stopping_early(folder: Path) -> tuple[local_model.LocalModel, list[int]]:
     return local_model.LocalModel(local.name, local.model, local.tokenizer, [0, 4, *extra], local.context), extra
 
 
+def greedy(most: int, conversations: list[list[Message]]) -> Sampling:
+    return Sampling([most] * len(conversations), 0.0, 0, range(len(conversations)))
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 64])
 def test_greedy_texts_equal_plain_generate(tiny: Path, batch_size: int) -> None:
     local, extra = stopping_early(tiny)
-    found = dict(local_model.answer(local, CONVERSATIONS, Sampling(40), batch_size))
+    found = dict(local_model.answer(local, CONVERSATIONS, greedy(40, CONVERSATIONS), batch_size))
     expected = plain_generate(tiny, CONVERSATIONS, 40, extra)
     assert [found[i].text for i in range(len(CONVERSATIONS))] == expected
     lengths = {completion.new_tokens for completion in found.values()}
@@ -141,7 +145,7 @@ def test_greedy_texts_equal_plain_generate(tiny: Path, batch_size: int) -> None:
 def test_sliding_window_model_equals_plain_generate(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "window", "mistral", sliding_window=12)
     local, extra = stopping_early(folder)
-    found = dict(local_model.answer(local, CONVERSATIONS, Sampling(30), 6))
+    found = dict(local_model.answer(local, CONVERSATIONS, greedy(30, CONVERSATIONS), 6))
     expected = plain_generate(folder, CONVERSATIONS, 30, extra)
     assert [found[i].text for i in range(len(CONVERSATIONS))] == expected
 
@@ -163,10 +167,10 @@ def test_a_beginning_that_prompts_share_is_read_once(
         read[0] += kwargs["input_ids"].numel()
 
     hook = local.model.register_forward_pre_hook(count, with_kwargs=True)
-    found = dict(local_model.answer(local, conversations, Sampling(20), batch_size))
+    found = dict(local_model.answer(local, conversations, greedy(20, conversations), batch_size))
     once, read[0] = read[0], 0
     monkeypatch.setattr(prefixes, "LEAST_TOKENS", 1000)
-    assert found.keys() == dict(local_model.answer(local, conversations, Sampling(20), batch_size)).keys()
+    assert found.keys() == dict(local_model.answer(local, conversations, greedy(20, conversations), batch_size)).keys()
     hook.remove()
     assert [found[i].text for i in range(len(asked))] == plain_generate(folder, conversations, 20, extra)
     assert once < (0.5 if batch_size == 7 else 0.25) * read[0], (once, read[0])
@@ -184,7 +188,7 @@ def test_a_large_model_reads_even_the_templates_header_once(tmp_path: Path, monk
     for large in (10**9, 0):
         monkeypatch.setattr(precision, "LARGE", large)
         read.clear()
-        found = dict(local_model.answer(local, conversations, Sampling(8), 24))
+        found = dict(local_model.answer(local, conversations, greedy(8, conversations), 24))
         assert [found[i].text for i in range(24)] == plain_generate(folder, conversations, 8, extra)
         first[large] = len(read[0])
     assert first == {10**9: 24, 0: 1}, "rows of the first reading"
@@ -593,7 +597,7 @@ def test_sampling_follows_the_model_s_distribution(tiny: Path) -> None:
 
     local = local_model.load(str(tiny))
     ids = local_model.prompt_ids(local, [ask("count")])[0]
-    prompts = [decoding.Prompt(i, ids, 1, seed) for i, seed in enumerate(decoding.seeds([ids] * 2000, 5))]
+    prompts = [decoding.Prompt(i, ids, 1, seed) for i, seed in enumerate(decoding.seeds([ids] * 2000, 5, range(2000)))]
     drawn = [0] * 261
     for answers in decoding.decode(local.model, prompts, [], batch_size=500, temperature=1.0):
         for answer in answers:
@@ -1227,7 +1231,7 @@ def test_hanging_server_times_out(stub: Callable[..., Stub], monkeypatch: pytest
     server = stub(lambda _, request: (time.sleep(5.0), (200, reply(request)))[1])
     monkeypatch.setattr(connecting, "REQUEST_TIMEOUT_S", 0.2)
     with pytest.raises(server_model.ServerError, match=r"failed 2 times on one request .last: APITimeoutError"):
-        server_model.ask("m", server.url, RequestChange(), [ask("a")], Sampling(1), lambda *_: None)
+        server_model.ask("m", server.url, RequestChange(), [ask("a")], greedy(1, [ask("a")]), lambda *_: None)
 
 
 @pytest.mark.slow

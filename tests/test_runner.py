@@ -20,7 +20,7 @@ from laif_helpers.arms import ARMS
 from laif_helpers.evaluate.grading import graders_hash
 from laif_helpers.paths import RunDir, stamp_of
 from laif_helpers.records import write_json
-from laif_helpers.runner import loop, manifest, notebook, outputs, plan, run_lock, scratch
+from laif_helpers.runner import history, loop, manifest, notebook, outputs, plan, run_lock, scratch
 
 CYCLE = ["vanilla/iter0/01_evaluate", "le/iter1/03_instruct_LE", "le/iter1/05_train_deepspeed", "le/iter1/01_evaluate"]
 
@@ -388,7 +388,7 @@ def test_a_failed_map_costs_the_comparison_its_clusters_alone(toy: Toy, capsys: 
 def test_attempt_left_running_by_a_killed_runner_is_redone(toy: Toy) -> None:
     toy.run()
     row = manifest.latest(toy.run_dir)["le/iter1/01_evaluate"]
-    manifest.record(toy.run_dir, row | {"status": "running", "started": "2026-01-01"})
+    history.append(toy.run_dir.manifest, row | {"status": "running", "started": "2026-01-01"})
     assert toy.run()[1] == ["le/iter1/01_evaluate"]
     row = next(row for row in manifest.rows(toy.run_dir) if row["started"] == "2026-01-01")
     assert (row["status"], row["reason"]) == ("failed", "killed with its runner")
@@ -638,7 +638,7 @@ def test_killed_in_the_middle_leaves_no_process_and_resumes(toy: Toy, victim: st
 def test_what_a_stage_said_after_its_runner_was_killed_counts_if_it_is_good(toy: Toy, status: str) -> None:
     assert toy.run(iterations=0)[0] == 0
     row = manifest.latest(toy.run_dir)["vanilla/iter0/01_evaluate"]
-    manifest.record(toy.run_dir, row | {"status": "running"})
+    history.append(toy.run_dir.manifest, row | {"status": "running"})
     result = scratch.jobs(toy.run_dir) / "vanilla__iter0__01_evaluate.result.json"
     write_json(result, {"status": status, "reason": ""})
     _, ran = toy.run()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import Toy, write_toy
 
-from laif_helpers.runner import attempts, loop, manifest, scratch, slurm_jobs
+from laif_helpers.runner import attempts, history, loop, manifest, scratch, slurm_jobs
 
 pytestmark = pytest.mark.slow
 CONFIGURATION = """ClusterName=laif
@@ -167,7 +167,7 @@ def test_a_runner_that_was_killed_finds_its_job(slurm: Toy) -> None:
     assert loop.run(made) == 0
     (row,) = manifest.rows(slurm.run_dir)
     assert note.read_text() == "x"
-    manifest.record(slurm.run_dir, row | {"status": "running"})
+    history.append(slurm.run_dir.manifest, row | {"status": "running"})
     job = attempts.job_of(made, made.stages[0])
     job.with_suffix(scratch.RESULT).unlink()
     engine = slurm_jobs.Slurm({"time": 10})

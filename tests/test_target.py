@@ -37,6 +37,8 @@ def test_each_kind_is_told_from_the_others(tmp_path: Path) -> None:
     assert not Target.of("server:m").local and not Target.of("replay:x").local and Target.of("a/b").local
     (tmp_path / "answers.jsonl").write_text("")
     assert Target.of("replay:answers.jsonl#gpt").recording(str(tmp_path)) == tmp_path / "answers.jsonl"
+    (tmp_path / "one#two").mkdir()
+    assert Target.of("replay:one#two").recording(str(tmp_path)) == tmp_path / "one#two", "its own name holds the sign"
 
 
 @pytest.mark.parametrize(

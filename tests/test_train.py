@@ -20,7 +20,7 @@ from laif_helpers import launch as processes
 from laif_helpers import train
 from laif_helpers.models import check, local
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Response, read_rows, write_json, write_jsonl
+from laif_helpers.records import Response, read_rows, sound_rows, write_json, write_jsonl
 from laif_helpers.train import checks, tables
 from laif_helpers.train import settings as train_settings
 from laif_helpers.train.child import callbacks, checkpoint, order, zero
@@ -377,10 +377,10 @@ def test_training_from_base_to_checkpoint(parameters: Callable[..., StageParamet
     assert metrics["tokens"] == 3 * metrics["sample_tokens"]
     assert metrics["truncated_share"] == 0 and 0 < metrics["loss_token_share"] < 1
     assert metrics["tokens_per_s"] > 0 and metrics["seconds"] > 0
-    assert [row["step"] for row in train.read_log(p.folder.path / "train_log.jsonl")] == list(range(1, 19))
+    assert [row["step"] for row in sound_rows(p.folder.train_log, more=False)] == list(range(1, 19))
     assert {"samples", "steps", "memory", "disk"} <= set(tables.preflight_table(p.folder)["check"])
     assert metrics["drift"]["nats_before"] > 0 and metrics["drift"]["kl"] is None, "nothing was answered right"
-    losses = [row["loss"] for row in train.read_log(p.folder.path / "train_log.jsonl")]
+    losses = [row["loss"] for row in sound_rows(p.folder.train_log, more=False)]
     assert tracked(p.folder.path / "tensorboard") == pytest.approx(losses), "kept beside the run, not with the states"
 
     model = AutoModelForCausalLM.from_pretrained(p.folder.checkpoint)
@@ -574,14 +574,14 @@ def test_zero_on_two_cpu_ranks_equals_one_process(parameters: Callable[..., Stag
 
     single = parameters(n=48, run="one", batch_size=16, epochs=2)
     train_here(single)
-    losses = [row["loss"] for row in train.read_log(single.folder.path / "train_log.jsonl")]
+    losses = [row["loss"] for row in sound_rows(single.folder.train_log, more=False)]
     expected = load_file(single.folder.checkpoint / "model.safetensors")
     p = parameters(n=48, run=stage, batch_size=8, epochs=2, deepspeed=stage, num_processes=2, max_new_tokens=4)
     responses(p)
     metrics = train.launch(p)
     assert "probe_failed" not in metrics and len(tables.probe_table(p.folder)) == 8, "the checkpoint loads and answers"
     assert (metrics["steps"], metrics["world_size"], metrics["deepspeed"]) == (6, 2, stage)
-    log = [row["loss"] for row in train.read_log(p.folder.path / "train_log.jsonl")]
+    log = [row["loss"] for row in sound_rows(p.folder.train_log, more=False)]
     assert log == pytest.approx(losses, abs=1e-3)
     found = load_file(p.folder.checkpoint / "model.safetensors")
     assert found.keys() == expected.keys()

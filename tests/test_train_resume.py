@@ -14,7 +14,7 @@ from train_toys import make_parameters, sample, set_environment, train_here
 
 from laif_helpers import train
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import write_jsonl
+from laif_helpers.records import sound_rows, write_jsonl
 from laif_helpers.train import settings as train_settings
 from laif_helpers.train import snapshots
 from laif_helpers.train.child import order
@@ -51,7 +51,7 @@ def killed_at(step: int, p: StageParameters, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def losses(p: StageParameters) -> list[tuple[int, float]]:
-    return [(row["step"], row["loss"]) for row in train.read_log(p.folder.path / "train_log.jsonl")]
+    return [(row["step"], row["loss"]) for row in sound_rows(p.folder.train_log, more=False)]
 
 
 def weights(p: StageParameters) -> str:

@@ -8,7 +8,7 @@ import torch
 from train_toys import train_here
 
 from laif_helpers.recipe import StageParameters
-from laif_helpers.train import settings as train_settings
+from laif_helpers.records import sound_rows
 from laif_helpers.train.child import savings
 from tests.families import FAMILIES, make
 
@@ -84,7 +84,7 @@ def test_a_training_reads_the_beginning_once_and_scores_what_is_learned(
     monkeypatch.setattr(utils, "_ChunkedLogProbFunction", Counting)
     monkeypatch.setattr(savings, "_shared", lambda *given: read.append(given[3]) or shared(*given))
     p = parameters(n=32)
-    saved, losses = train_here(p), train_settings.read_log(p.folder.checkpoint.parent / "train_log.jsonl")
+    saved, losses = train_here(p), sound_rows(p.folder.train_log, more=False)
     assert sum(scored) == round(saved["loss_token_share"] * saved["sample_tokens"])
     assert len(read) == 1 + saved["steps"] and min(read) >= savings.SHORTEST  # once to try it, and in each step
 
@@ -95,5 +95,5 @@ def test_a_training_reads_the_beginning_once_and_scores_what_is_learned(
     monkeypatch.setattr(utils, "_use_triton", lambda device: False)
     whole = train_here(p)
     assert not read and sum(scored) > 2 * whole["loss_token_share"] * whole["sample_tokens"]
-    again = train_settings.read_log(p.folder.checkpoint.parent / "train_log.jsonl")
+    again = sound_rows(p.folder.train_log, more=False)
     assert [row["loss"] for row in again] == pytest.approx([row["loss"] for row in losses], abs=2e-6)

@@ -3,11 +3,9 @@
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 from laif_helpers.answers.labels import question_of, truth
-
-Row = dict[str, Any]
+from laif_helpers.records import Row
 
 
 def metric(row: Row) -> str:

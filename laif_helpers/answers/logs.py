@@ -14,14 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from laif_helpers.answers import inspect_logs, lm_eval, nested, other_tools
 from laif_helpers.answers.labels import benchmark_of, id_name, id_of, label_name, response_name, text_of, truth, words
 from laif_helpers.encodings import not_utf_8, unpacked
-from laif_helpers.records import read_rows, read_text
-
-Row = dict[str, Any]
+from laif_helpers.records import Row, read_rows, read_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.answers.labels import label_name, question_of, text_of, truth, words
+from laif_helpers.records import Row
 
-Row = dict[str, Any]
 _ASKED = ("inputs", "input", "question", "query", "user_input", "request", "messages", "prompt")
 _SAID = ("outputs", "output", "response", "messages", "completion")
 _GOLDS = (

@@ -4,12 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from laif_helpers import stats
-from laif_helpers.records import read_rows, rows_of
-
-Row = dict[str, Any]
+from laif_helpers.records import Row, read_rows, rows_of
 
 
 def read(folder: Path) -> list[Row]:
@@ -37,7 +34,11 @@ def table(run: Path, arms: Iterable[str], iterations: int) -> list[Row]:
                 sft = [plain.get((name, row["id"])) for row in group]
                 paired = _paired(group, "majority", votes) | _paired(group, "sft", sft)
                 lines.append({**head, **summary(group), **paired})
-    return _with_holm(lines)
+    for column, family in product(("majority_p", "sft_p"), {(line["iteration"], line["bucket"]) for line in lines}):
+        members = [line for line in lines if (line["iteration"], line["bucket"]) == family]
+        for line, p in zip(members, stats.holm([line[column] for line in members]), strict=True):
+            line[f"{column}_holm"] = p
+    return lines
 
 
 def _paired(rows: Sequence[Row], name: str, others: Sequence[bool | None]) -> Row:
@@ -46,15 +47,6 @@ def _paired(rows: Sequence[Row], name: str, others: Sequence[bool | None]) -> Ro
     won, lost = sum(mine and not other for mine, other in pairs), sum(other and not mine for mine, other in pairs)
     over, p = ((won - lost) / len(pairs), stats.mcnemar(won, lost)) if pairs else (None, None)
     return {f"over_{name}": over, f"{name}_p": p}
-
-
-def _with_holm(lines: list[Row]) -> list[Row]:
-    for column in ("majority_p", "sft_p"):
-        for family in {(line["iteration"], line["bucket"]) for line in lines}:
-            members = [line for line in lines if (line["iteration"], line["bucket"]) == family]
-            for line, p in zip(members, stats.holm([line[column] for line in members]), strict=True):
-                line[f"{column}_holm"] = p
-    return lines
 
 
 def followed(run: Path, arms: Iterable[str], iterations: int) -> list[Row]:

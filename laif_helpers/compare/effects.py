@@ -163,7 +163,7 @@ def by_cluster(ledger: pd.DataFrame) -> pd.DataFrame:
     return table.assign(order=order).sort_values(["arm", "iteration", "order"], kind="stable").drop(columns="order")
 
 
-def lessons_ranked(p: StageParameters, ledger: pd.DataFrame, embedding: str = "tfidf") -> pd.DataFrame:
+def lessons_ranked(p: StageParameters, ledger: pd.DataFrame) -> pd.DataFrame:
     """Lessons that were trained on, by what they may have repaired: a row each with the error it came from and what
     became of it, and ``fixed``, ``still_wrong``, ``broken``: the items to which it was the nearest lesson of its arm's
     iteration. Nearness is no proof of cause; it says where to look.
@@ -176,8 +176,7 @@ def lessons_ranked(p: StageParameters, ledger: pd.DataFrame, embedding: str = "t
         taught = pd.DataFrame([row for row in rows_of(folder.lessons(str(arm))) if row["id"] in used] if used else [])
         if taught.empty:
             continue
-        texts = [*taught["question"], *part["question"]]
-        vectors = embed(texts, embedding)
+        vectors = embed([*taught["question"], *part["question"]])
         at = nearest(vectors[len(taught) :], vectors[: len(taught)], 1)[0][:, 0]
         counts = pd.crosstab(at, part["flip"].to_numpy()).reindex(range(len(taught)), fill_value=0)
         flips = dict(zip(part["id"], part["flip"], strict=True))

@@ -1,14 +1,12 @@
 """Shows for 10: which questions are rolled out, and whether the teacher can answer them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from laif_helpers.distil import Question
 from laif_helpers.recipe import StageParameters
-
-Row = dict[str, Any]
+from laif_helpers.records import Row
 
 
 def chosen(questions: Sequence[Question]) -> pd.DataFrame:

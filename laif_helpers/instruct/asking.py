@@ -21,7 +21,7 @@ def probe(plan: Plan, p: StageParameters) -> dict[str, Reply]:
 
     They count against ``max_usd`` and stay in the ledger. {} if an instructor is free, or nothing may be sent.
     """
-    if not instructors.is_paid(p.instructor):
+    if not instructors.INSTRUCTORS[p.instructor].paid:
         return {}
     return _answers(replace(plan, requests=plan.requests[: p.probe]), p)
 
@@ -59,7 +59,7 @@ def useless(requests: Sequence[Request], probed: Mapping[str, Reply], p: StagePa
 def _answers(plan: Plan, p: StageParameters) -> dict[str, Reply]:
     if p.quote_only or not plan.requests:
         return {}
-    if instructors.is_paid(p.instructor):
+    if instructors.INSTRUCTORS[p.instructor].paid:
         lessons.test_questions(p)  # a test split that is not at hand must be known before anything is paid for
     with open_ledger(plan, p) as replies:
         begin = time.perf_counter()

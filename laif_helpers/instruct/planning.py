@@ -140,7 +140,7 @@ def _needed(p: StageParameters) -> int:
 def _paid(p: StageParameters) -> dict[tuple[str, ...], int]:
     """How many lessons each request of an earlier plan asked for whose reply is paid, by benchmark and items: one gold
     answer that was put right since changes how many are wanted, and whom the draw takes."""
-    known = ledger.paid(p.folder.replies(p.arm)) if instructors.is_paid(p.instructor) else set()
+    known = ledger.paid(p.folder.replies(p.arm)) if instructors.INSTRUCTORS[p.instructor].paid else set()
     rows = sound_rows(p.folder.requests(p.arm)) if known else []
     return {(row["benchmark"], *row["source_ids"]): row["n"] for row in rows if row.get("key") in known}
 
@@ -149,7 +149,7 @@ def _items(p: StageParameters, study: Study, pool: list[Answered], paid: dict[tu
     """A seeded draw of the items that are asked about; for ``random``, as many of all answered items. Those that are
     ``paid`` for take the places of others."""
     name = study.bench.name
-    most = -(-_needed(p) // (LEAST_LESSONS - 1)) if instructors.is_paid(p.instructor) else _needed(p)
+    most = -(-_needed(p) // (LEAST_LESSONS - 1)) if instructors.INSTRUCTORS[p.instructor].paid else _needed(p)
     items = random.Random(f"{p.draw}-{name}-items").sample(pool, min(len(pool), most))
     ids = {item.example.id for item in items}
     more = [item for item in pool if (name, item.example.id) in paid and item.example.id not in ids]
@@ -206,7 +206,7 @@ def sources(p: StageParameters, study: Study, chosen: set[str] | None) -> list[A
 def open_ledger(plan: Plan, p: StageParameters) -> AbstractContextManager[Ledger]:
     """The ledger of this arm's iteration, which refuses to be used for other data."""
     about = {"arm": p.arm, "iteration": str(p.iteration), "target": p.target, "error_split": p.error_split}
-    about |= {"instructor": p.instructor, ledger.PAID: "yes" if instructors.is_paid(p.instructor) else "no"}
+    about |= {"instructor": p.instructor, ledger.PAID: "yes" if instructors.INSTRUCTORS[p.instructor].paid else "no"}
     items = {
         f"{name}:{id}": study.bench.question_text(answer.example)
         for name, study in plan.studies.items()

@@ -20,8 +20,8 @@ class Instructor:
     """What an instructor costs, and which arms and benchmarks it can teach.
 
     Attributes:
-        paid: its file has ``ask(requests, p, ledger)``, and what it says is kept at any price; a free one has
-            ``answer(messages, seed=…) -> str``, which says the same again.
+        paid: replies cost money or another machine's time; its file has ``ask(requests, p, ledger)``, and what it says
+            is kept at any price. A free one has ``answer(messages, seed=…) -> str``, which says the same again.
         families: of items that it can write lessons for.
         benchmarks: the only ones of those families that it knows; () for all.
         groups: it can be asked about several errors at once (``per: cluster``).
@@ -43,11 +43,6 @@ INSTRUCTORS = {
 """Names as recipes write them."""
 LOOKED_AT = 200
 """Worked solutions of a user's file that are tried before a run; if one of them can be varied, the run goes on."""
-
-
-def is_paid(name: str) -> bool:
-    """Whether replies of that instructor cost money or another machine's time."""
-    return INSTRUCTORS[name].paid
 
 
 def can_teach(name: str, benchmark: str) -> bool:
@@ -107,7 +102,7 @@ def _unsolved(bench: benchmarks.Benchmark, split: str) -> str:
 def ask(requests: Sequence[Asked], p: Any, ledger: Ledger) -> None:
     """Put every request to ``p.instructor``; each reply is written into the ledger as it comes."""
     module = importlib.import_module(f"{__name__}.{p.instructor}")
-    if is_paid(p.instructor):
+    if INSTRUCTORS[p.instructor].paid:
         module.ask(requests, p, ledger)
         return
     for request in tqdm(requests, desc=p.instructor, unit="request", disable=not requests):

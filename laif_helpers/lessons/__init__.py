@@ -178,11 +178,8 @@ def _row(id: str, benchmark: str, source: str, asked: list[Message], answer: str
     return {"id": id, "benchmark": benchmark, "source": source, "messages": messages, "weight": 1.0}
 
 
-def shortfalls(
-    rows: Sequence[dict[str, Any]], budget: int, replay_fraction: float, *, strict: bool = False
-) -> list[str]:
-    """One sentence per benchmark that has fewer lessons or replay items than the budget asks for; with ``strict`` they
-    are a ValueError."""
+def shortfalls(rows: Sequence[dict[str, Any]], budget: int, replay_fraction: float) -> list[str]:
+    """One sentence per benchmark that has fewer lessons or replay items than the budget asks for."""
     wanted, replay = shares(budget, replay_fraction)
     short = []
     for name in sorted({row["benchmark"] for row in rows}):
@@ -192,8 +189,6 @@ def shortfalls(
             short.append(f"{name}: {taught} lessons of the {wanted} that budget {budget} asks for")
         if replayed < replay:
             short.append(f"{name}: {replayed} right-answered items of the {replay} to replay")
-    if short and strict:
-        raise ValueError("; ".join(short) + "; lower budget, or set strict: false to train on what there is")
     return short
 
 

@@ -12,9 +12,8 @@ from laif_helpers.arms import ARMS
 from laif_helpers.figures.html import render
 from laif_helpers.key_types import values_in
 from laif_helpers.paths import RunDir, short_names
-from laif_helpers.records import Lesson, Message, read_jsonl, write_jsonl, write_text
+from laif_helpers.records import Lesson, Message, Row, read_jsonl, write_jsonl, write_text
 
-Row = dict[str, Any]
 FILE = "train.jsonl"
 READERS = {
     "messages": "TRL's SFTTrainer as it is; axolotl with `type: chat_template`; LLaMA-Factory with "

@@ -65,8 +65,6 @@ def schema(family: str) -> dict[str, Any]:
 
 def _bare(node: Any) -> Any:
     """Without what strict endpoints do not know (lengths), and without titles, which are paid for and say nothing."""
-    if isinstance(node, list):
-        return [_bare(part) for part in node]
     if not isinstance(node, dict):
         return node
     # Under these two, keys are names of fields and models, not words of the schema language.

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 from laif_helpers.key_types import RequestChange
+from laif_helpers.models import local
 from laif_helpers.models.gguf import prepare
+from laif_helpers.models.local import chosen_dtype, fingerprint
 from laif_helpers.models.sampling import Sampling, limits, sample_numbers
 from laif_helpers.models.serving import as_here, serve
 from laif_helpers.records import Completion, Message
@@ -83,40 +85,20 @@ def _collected(ask: Callable[[OnDone], None], count: int, on_done: OnDone | None
 
 
 def _ask_server(model: str, url: str, change: RequestChange) -> Ask:
-    from laif_helpers.models import server as server_model
+    from laif_helpers.models import server
 
-    return partial(server_model.ask, Target.of(model).name, url, change)
+    return partial(server.ask, Target.of(model).name, url, change)
 
 
 def _ask_local(model: str, dtype: str, batch_size: int, change: RequestChange) -> Ask:
     """Load the model now (a progress bar's rates should not count that), ask later."""
-    from laif_helpers.models import local as local_model
-
-    local = local_model.load(model, dtype, change.template_values)
+    loaded = local.load(model, dtype, change.template_values)
 
     def ask(conversations: list[list[Message]], how: Sampling, on_done: OnDone) -> None:
-        for index, completion in local_model.answer(local, conversations, how, batch_size):
+        for index, completion in local.answer(loaded, conversations, how, batch_size):
             on_done(index, completion)
 
     return ask
-
-
-def fingerprint(model: str) -> str:
-    """What must be equal for two answers to come from the same model: a folder's content, or the name."""
-    if Target.of(model).kind == "server":
-        return model
-    from laif_helpers.models import local as local_model
-
-    return local_model.fingerprint(model)
-
-
-def chosen_dtype(model: str, dtype: str) -> str:
-    """``float32`` or ``bfloat16``: in which of them a local model answers on this machine; "" for a server's."""
-    if not Target.of(model).local:
-        return ""
-    from laif_helpers.models import local as local_model
-
-    return local_model.chosen_dtype(model, dtype)
 
 
 def _check(conversations: list[list[Message]], max_new_tokens: int | Sequence[int], temperature: float, n: int) -> None:

@@ -48,7 +48,10 @@ def load(name: str, dtype: str = "auto", template_values: Mapping[str, Any] | No
 
 
 def chosen_dtype(name: str, dtype: str) -> str:
-    """``float32`` or ``bfloat16``: as ``dtype`` says, or ``auto``, by this machine and the size of the model."""
+    """``float32`` or ``bfloat16``: as ``dtype`` says, or ``auto``, by this machine and the size of the model; "" for a
+    server's."""
+    if not target.Target.of(name).local:
+        return ""
     return precision.choose(dtype, check.weights(name), _gpu())
 
 
@@ -62,10 +65,13 @@ def _gpu() -> bool:
 
 
 def fingerprint(name: str) -> str:
-    """A short hash of the files of a model folder; of the name for a hub model (whose files a revision fixes).
+    """What must be equal for two answers to come from the same model: for a server's its name; else a short hash of the
+    files of the folder, or of the name of a hub model (whose files a revision fixes).
 
     Files up to 64 MB count by content, larger ones by size, time and first megabyte.
     """
+    if target.Target.of(name).kind == "server":
+        return name
     name = gguf.prepare(name)
     folder = target.Target.of(name).path or resolve(name)
     digest = hashlib.sha256(name.encode() if not folder.is_dir() else b"")
@@ -199,7 +205,7 @@ def answer(
             reason = f"prompt of {len(prompt)} tokens exceeds the context of {local.context}"
             yield index, Completion("", len(prompt), 0, f"error: {reason if prompt else 'the prompt is empty'}")
         else:
-            prompts.append(decoding.Prompt(index, prompt, min(how.limit(index), room), row_seed))
+            prompts.append(decoding.Prompt(index, prompt, min(how.max_new_tokens[index], room), row_seed))
     if not prompts:
         return
     longest = max(len(prompt.ids) + prompt.limit for prompt in prompts)

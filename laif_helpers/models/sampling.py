@@ -10,19 +10,14 @@ from laif_helpers.records import Message
 
 @dataclass(frozen=True)
 class Sampling:
-    """``max_new_tokens``: longest answer, to all or to each conversation; shorter if the model's context ends.
-    ``temperature``: 0 is greedy; above it sampled, seeded by ``seed``, each prompt's own text and its number.
-    ``numbers``: which sample of its conversation each is, from 0, so that a sample does not depend on what is asked
-    beside it. None: its turn among equal ones."""
+    """``max_new_tokens``: longest answer to each conversation; shorter if the model's context ends. ``temperature``: 0
+    is greedy; above it sampled, seeded by ``seed``, each prompt's own text and its number. ``numbers``: which sample of
+    its conversation each is, from 0, so that a sample does not depend on what is asked beside it."""
 
-    max_new_tokens: int | Sequence[int]
-    temperature: float = 0.0
-    seed: int = 0
-    numbers: Sequence[int] | None = None
-
-    def limit(self, index: int) -> int:
-        """Longest answer to the conversation of this index, in tokens."""
-        return self.max_new_tokens if isinstance(self.max_new_tokens, int) else self.max_new_tokens[index]
+    max_new_tokens: Sequence[int]
+    temperature: float
+    seed: int
+    numbers: Sequence[int]
 
 
 def limits(most: int | Sequence[int], count: int, n: int = 1) -> list[int]:

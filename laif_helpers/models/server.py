@@ -18,7 +18,7 @@ from laif_helpers.models import connecting, protocol
 from laif_helpers.models.connecting import CONNECT_S, check_reached, connect, loaded
 from laif_helpers.models.form import LENGTHS, Form
 from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError
-from laif_helpers.models.sampling import Sampling, sample_numbers
+from laif_helpers.models.sampling import Sampling
 from laif_helpers.records import Completion, Message
 
 __all__ = ["MAX_ATTEMPTS", "Connections", "ServerError", "ask", "check_reached", "connect", "run_in_thread"]
@@ -123,8 +123,7 @@ def ask(
     if not model:
         raise ValueError("target 'server:' names no model; write server:<model as the server calls it>")
     check_reached(url)
-    numbers = sample_numbers(conversations) if how.numbers is None else how.numbers
-    asked = list(zip(conversations, numbers, strict=True))
+    asked = list(zip(conversations, how.numbers, strict=True))
     run_in_thread(lambda: _ask_all(model, url, asked, how, Form(change), on_done))
 
 
@@ -162,7 +161,7 @@ async def _ask_all(
                 try:
                     # one seed would give one text again
                     drawn = {"temperature": how.temperature, "seed": how.seed + number}
-                    room = room_for(context, turns, how.limit(index))
+                    room = room_for(context, turns, how.max_new_tokens[index])
                     body = {"model": model, "messages": turns, "max_tokens": room} | drawn
                     on_done(index, answer := await _ask_one(client, body, form, connections))
                     lengths.append((sum(len(turn["content"].encode()) for turn in turns), answer.prompt_tokens))

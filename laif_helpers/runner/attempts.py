@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from laif_helpers.records import read_json, write_json
-from laif_helpers.runner import manifest, plan, scratch
+from laif_helpers.runner import history, plan, scratch
 from laif_helpers.runner.plan import RunPlan, Stage
 from laif_helpers.runner.scratch import RESULT
 
@@ -84,7 +84,7 @@ def start(stage: Stage, parameters: dict[str, Any], row: dict[str, Any], run_pla
         },
     )
     row |= {"started": stamp(launched)}
-    manifest.record(stage.run, row)
+    history.append(stage.run.manifest, row)
     return Attempt(stage, engine.start(job, log, threads, gpus), row, result, launched)
 
 

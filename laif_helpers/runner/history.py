@@ -7,15 +7,13 @@ import functools
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
-from laif_helpers.records import to_disk, write_jsonl
-
-Row = dict[str, Any]
+from laif_helpers.records import Row, to_disk, write_jsonl
 
 
 def append(path: Path, row: Row) -> None:
-    """Add a line and force it to the disk. Only the holder of the run's lock writes.
+    """Add what became of an attempt, in place of the row of the same attempt that said ``running``, and force it to the
+    disk. Only the holder of the run's lock writes.
 
     What a killed writer left of a line is cut off first: ``rows`` has never shown it.
     """

@@ -223,7 +223,7 @@ def _skip(stage: Stage, outcome: Outcome, progress: Progress) -> None:
     _settle(stage, outcome, progress)
     before = [row for row in manifest.rows(stage.run) if row["stage"] == stage.key]
     if not before or (before[-1]["status"], before[-1].get("reason")) != ("skipped", outcome.reason):
-        manifest.record(stage.run, _row(stage) | {"status": "skipped", "reason": outcome.reason})
+        history.append(stage.run.manifest, _row(stage) | {"status": "skipped", "reason": outcome.reason})
 
 
 def _threads(stage: Stage, progress: Progress) -> int:
@@ -265,7 +265,7 @@ def _close(attempt: attempts.Attempt, result: dict[str, Any], progress: Progress
         "hashes": outputs.hashes(stage.run.path, left),
         "versions": machine.versions(),
     }
-    manifest.record(stage.run, row)
+    history.append(stage.run.manifest, row)
     status, reason = result["status"], result.get("reason", "")
     progress.rows.append(row)
     progress.running.pop(stage.key)
@@ -275,7 +275,7 @@ def _close(attempt: attempts.Attempt, result: dict[str, Any], progress: Progress
 def _interrupt(progress: Progress) -> None:
     for attempt in list(progress.running.values()):
         attempt.handle.poll()
-        manifest.record(attempt.stage.run, attempt.row | {"status": "interrupted", "outputs": []})
+        history.append(attempt.stage.run.manifest, attempt.row | {"status": "interrupted", "outputs": []})
 
 
 def _collect(run_plan: RunPlan) -> None:

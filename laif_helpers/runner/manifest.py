@@ -53,11 +53,6 @@ def latest(run: RunDir) -> dict[str, dict[str, Any]]:
     return {row["stage"]: row for row in rows(run) if row["status"] != "skipped"}
 
 
-def record(run: RunDir, row: dict[str, Any]) -> None:
-    """Add what became of an attempt, in place of the row of the same attempt that said ``running``."""
-    history.append(run.manifest, row)
-
-
 def inputs(stage: Stage, parameters: dict[str, Any], notebooks: Path) -> dict[str, Any]:
     """What a stage's result depends on: parameter values, the notebook's source, the files it reads.
 

@@ -41,7 +41,7 @@ def _progress(stage: Stage) -> tuple[int, int]:
     """Answers, replies or training steps that a running stage has on the disk, and of how many; 0 if unknown."""
     folder = stage.folder
     if stage.notebook == TRAIN:
-        last = (sound_rows(folder.path / "train_log.jsonl", more=False) or [{}])[-1]
+        last = (sound_rows(folder.train_log, more=False) or [{}])[-1]
         return last.get("step", 0), last.get("of", 0)
     if stage.makes_lessons:
         return int(ledger.totals(folder.replies(stage.arm))["replies"]), 0

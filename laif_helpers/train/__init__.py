@@ -17,9 +17,9 @@ from pathlib import Path
 from laif_helpers import launch as processes
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_json, rows_of, write_json, write_jsonl
+from laif_helpers.records import Row, read_json, rows_of, sound_rows, write_json, write_jsonl
 from laif_helpers.train import lease, measured, snapshots
-from laif_helpers.train.settings import Row, Settings, finished, make_settings, read_log
+from laif_helpers.train.settings import Settings, finished, make_settings
 
 KILLED = (-9, 137, 247)
 """What SIGKILL leaves: of the child itself, through a shell, and through DeepSpeed's launcher."""
@@ -126,7 +126,7 @@ def _progress(folder: IterationDir) -> Iterator[Callable[[], None]]:
         def look() -> None:
             nonlocal due
             due = time.monotonic() + 1.0
-            rows = read_log(folder.path / "train_log.jsonl")
+            rows = sound_rows(folder.train_log, more=False)
             if rows and rows[-1]["step"] > bar.n:
                 bar.total = rows[-1]["of"]
                 bar.set_description(f"loss {rows[-1]['loss']:.3f}", refresh=False)

@@ -2,15 +2,13 @@
 
 import random
 from dataclasses import asdict
-from typing import Any
 
 from laif_helpers import benchmarks
 from laif_helpers.answers import joined
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Example, Response, rows_of
+from laif_helpers.records import Example, Response, Row, rows_of
 
-Row = dict[str, Any]
 HELD_OUT, ANCHORS, SHOWN = 240, 32, 8
 """Most items that choose how far to go, answers that the drift is measured on, items shown before and after."""
 

@@ -17,9 +17,8 @@ from laif_helpers.lessons.text import normalise
 from laif_helpers.models import check
 from laif_helpers.paths import short_names
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import ROLLOUT, Example, Lesson, Response, read_json, read_jsonl, read_rows, write_jsonl
+from laif_helpers.records import ROLLOUT, Example, Lesson, Response, Row, read_json, read_jsonl, read_rows, write_jsonl
 
-Row = dict[str, Any]
 MEASURED = 200
 """Worked items whose mean length stands for all."""
 FILLED = 0.95
@@ -84,13 +83,16 @@ def make(p: StageParameters) -> Mix:
     )
     if p.replay_from == "own":
         rows = [_in_own_words(row, right) for row in rows]
-    return _written(p, rows, lessons.shortfalls(rows, p.budget, p.replay_fraction, strict=p.strict and not by_tokens))
+    return _written(p, rows, lessons.shortfalls(rows, p.budget, p.replay_fraction), p.strict)
 
 
-def _written(p: StageParameters, rows: list[Row], short: list[str]) -> Mix:
-    """Write the training set, cut to equal tokens if the recipe asks for that; with what there is too little of."""
+def _written(p: StageParameters, rows: list[Row], short: list[str], strict: bool) -> Mix:
+    """Write the training set, cut to equal tokens if the recipe asks for that; with what there is too little of, a
+    ValueError if ``strict``."""
     if p.match == "tokens":
         rows, short = fit(p, rows)
+    if strict and short:
+        raise ValueError("; ".join(short) + "; lower budget, or set strict: false to train on what there is")
     write_jsonl(p.folder.training_set, rows)
     absent = [name for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
     return Mix(rows, [f"{name}: no items at all" for name in absent] + short)
@@ -106,7 +108,7 @@ def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
             raise ValueError(f"training row {row['id']} of {row['benchmark']} asks a test question; {again}")
     if not rows:
         raise ValueError(f"{p.folder.repair_records} holds no record; look at the funnel of {p.row.notebook}")
-    return _written(p, rows, lessons.shortfalls(rows, p.budget, 0.0))
+    return _written(p, rows, lessons.shortfalls(rows, p.budget, 0.0), p.strict and p.match == "tokens")
 
 
 def _ended(p: StageParameters) -> str:
@@ -169,10 +171,7 @@ def _in_own_words(row: Row, right: dict[tuple[str, str], str]) -> Row:
 
 def fit(p: StageParameters, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """The first rows of each benchmark that its allowance takes, lessons and replay in their shares, and a sentence for
-    each benchmark whose rows do not fill it.
-
-    Rollouts come again until it is used up. Raises ValueError for such a sentence if the recipe is ``strict``.
-    """
+    each benchmark whose rows do not fill it. Rollouts come again until it is used up."""
     tokenizer, found, short = check.tokenizer_of(p.base_model), list[Row](), []
     for name in p.in_domain:
         allowed = p.budget * _typical(tokenizer, name, joined.learnable(p, name), p.draw)
@@ -184,8 +183,6 @@ def fit(p: StageParameters, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
         if used < FILLED * allowed:
             short.append(f"{name}: {used:,} tokens of the {allowed:,.0f} that budget {p.budget} asks for")
         found += taken
-    if p.strict and short:
-        raise ValueError("; ".join(short) + "; lower budget, or set strict: false to train on what there is")
     random.Random(f"{p.draw}-mix").shuffle(found)
     return found, short
 

@@ -15,11 +15,11 @@ from laif_helpers.launch import environment
 from laif_helpers.models.adapters import base_of
 from laif_helpers.paths import existing, runs_dir
 from laif_helpers.recipe import Recipe, local_target
-from laif_helpers.records import write_json
+from laif_helpers.records import Row, write_json
 from laif_helpers.target import Target
 from laif_helpers.train import memory
 from laif_helpers.train.memory import GIB, Need
-from laif_helpers.train.settings import SHARES, Row, Settings
+from laif_helpers.train.settings import SHARES, Settings
 
 STAGES = ("none", "zero1", "zero2", "zero3", "zero3_offload")
 SMALL = 200e6

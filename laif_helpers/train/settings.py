@@ -13,7 +13,7 @@ from laif_helpers import models
 from laif_helpers.arms import Signal
 from laif_helpers.paths import ROOT, SENTINEL, IterationDir
 from laif_helpers.recipe import GONE, Recipe, StageParameters, local_target
-from laif_helpers.records import digest, file_hash, read_json, read_state, sound_rows
+from laif_helpers.records import Row, digest, file_hash, read_json, read_state
 from laif_helpers.sections import TrainingSection
 from laif_helpers.train import checks, measured, trackers
 
@@ -26,7 +26,6 @@ DECIDING = (
 )
 """The recipe's keys that decide a training, as 05 and the model card list them."""
 DEEPSPEED = ROOT / "papermill_runs" / "deepspeed"
-Row = dict[str, Any]
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Of the way from the weights before to those after training: what ``average: auto`` tries."""
 
@@ -66,8 +65,12 @@ class Settings(TrainingSection):
         return cls(**{key: getattr(recipe, key) for key in taken} | more)
 
     @property
+    def files(self) -> IterationDir:
+        return IterationDir(Path(self.folder))
+
+    @property
     def checkpoint(self) -> Path:
-        return IterationDir(Path(self.folder)).checkpoint
+        return self.files.checkpoint
 
     @property
     def unfinished(self) -> Path:
@@ -148,11 +151,6 @@ def weights(folder: Path) -> list[Path]:
 def finished(settings: Settings) -> bool:
     """Whether the checkpoint is whole and made by these very settings."""
     done = read_state(settings.checkpoint / SENTINEL)
-    if not read_state(IterationDir(Path(settings.folder)).train_metrics) or done.get("identity") != settings.identity:
+    if not read_state(settings.files.train_metrics) or done.get("identity") != settings.identity:
         return False
     return file_hash(weights(settings.checkpoint)) == done["weights_sha256"]
-
-
-def read_log(path: Path) -> list[Row]:
-    """Rows of a training log that may still be growing: a line without its end is left for the next look."""
-    return sound_rows(path, more=False)

@@ -9,8 +9,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from laif_helpers.records import file_hash, read_json, read_state, write_json, write_jsonl
-from laif_helpers.train.settings import Row, Settings, read_log
+from laif_helpers.records import Row, file_hash, read_json, read_state, sound_rows, write_json, write_jsonl
+from laif_helpers.train.settings import Settings
 
 MARKER = "laif_whole.json"
 OWNER = "settings.json"
@@ -107,8 +107,8 @@ def _changed(before: Row, now: Row) -> str:
 
 
 def _cut_log(settings: Settings, snapshot: Snapshot | None) -> None:
-    path = Path(settings.folder) / "train_log.jsonl"
-    rows = [row for row in read_log(path) if snapshot and row["step"] <= snapshot.step]
+    path = settings.files.train_log
+    rows = [row for row in sound_rows(path, more=False) if snapshot and row["step"] <= snapshot.step]
     if rows:
         write_jsonl(path, rows)
     else:

@@ -13,9 +13,9 @@ from laif_helpers import benchmarks
 from laif_helpers.models import ask
 from laif_helpers.paths import IterationDir, RunDir
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import read_json, rows_of
+from laif_helpers.records import Row, read_json, rows_of, sound_rows
 from laif_helpers.train import measured
-from laif_helpers.train.settings import BETAS, DECIDING, SCHEDULE, Row, read_log
+from laif_helpers.train.settings import BETAS, DECIDING, SCHEDULE
 
 MEASURES = Path(__file__).with_name("measures.yaml")
 _ORIGIN = re.compile(r"^(\w+):.*  # (\S+)$", re.M)
@@ -45,7 +45,7 @@ def settings_table(p: StageParameters) -> pd.DataFrame:
 def log_table(folder: IterationDir) -> pd.DataFrame:
     """The training log: step, of, loss (nats per answer token), learning_rate, epoch, seconds."""
     columns = ["step", "of", "loss", "learning_rate", "epoch", "seconds"]
-    return pd.DataFrame(read_log(folder.path / "train_log.jsonl"), columns=columns)
+    return pd.DataFrame(sound_rows(folder.train_log, more=False), columns=columns)
 
 
 def preflight_table(folder: IterationDir) -> pd.DataFrame:

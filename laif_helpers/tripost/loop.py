@@ -2,23 +2,19 @@
 
 import math
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
-from laif_helpers import benchmarks
+from laif_helpers import benchmarks, origins
 from laif_helpers.graders import steps
 from laif_helpers.graders.steps.mutations import mutants
 from laif_helpers.models import kept
 from laif_helpers.models.kept import Ask
 from laif_helpers.recipe import StageParameters
-from laif_helpers.records import Completion, Example, write_jsonl
+from laif_helpers.records import Completion, Example, Row, write_jsonl
 from laif_helpers.tripost import budgets, feedback_budgets
 from laif_helpers.tripost.trajectories import conversation, feedback
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -85,7 +81,7 @@ def _turn(ask: Ask, repairs: Sequence[Repair], style: str) -> None:
         repair.tokens += done.new_tokens
 
 
-def at_equal_tokens(ask: Ask, repairs: Sequence[Repair], *, temperature: float = 0.7, seed: int = 0) -> list[Row]:
+def at_equal_tokens(ask: Ask, repairs: Sequence[Repair]) -> list[Row]:
     """Of each item k sampled answers, which cost at least the loops' tokens on average: ``k``, whether the ``majority``
     is right and the ``best`` by the step verifier, and ``sample_tokens``.
 
@@ -95,24 +91,23 @@ def at_equal_tokens(ask: Ask, repairs: Sequence[Repair], *, temperature: float =
     k = max(3, math.ceil(spent / max(1, first)))
     items = [repair.example for repair in repairs]
     prompts = [conversation(item.benchmark, item.question) for item in items]
-    done = ask(prompts, n=k, temperature=temperature, seed=seed, max_new_tokens=budgets(items))
+    done = ask(prompts, n=k, temperature=0.7, seed=0, max_new_tokens=budgets(items))
     return [_samples(item, done[at * k : (at + 1) * k]) for at, item in enumerate(items)]
 
 
 def _samples(item: Example, done: Sequence[Completion]) -> Row:
     grade, check = benchmarks.get(item.benchmark).grade, steps.task(item.benchmark).check
     read = [grade(item, answer.text) for answer in done]
-    votes = Counter(answer.extracted for answer in read if answer.readable)
-    winner = votes.most_common(1)[0][0] if votes else None
-    majority = any(answer.correct for answer in read if answer.extracted == winner and answer.readable)
+    votes = [answer.extracted if answer.readable else None for answer in read]
+    majority = origins.majority(votes, [answer.correct for answer in read])
     best = any(check(item.question, answer.text).correct for answer in done) or read[0].correct
     tokens = sum(answer.new_tokens for answer in done)
     return {"k": len(done), "majority": majority, "best": best, "sample_tokens": tokens}
 
 
-def injected_found(ask: Ask, items: Sequence[Example], style: str = "verdict", seed: int = 0) -> list[bool]:
+def injected_found(ask: Ask, items: Sequence[Example], style: str = "verdict") -> list[bool]:
     """Of one error put into each item's gold answer: whether the model's feedback names its step."""
-    rng = random.Random(seed)
+    rng = random.Random(0)
     drawn = [rng.choice(list(mutants(item.benchmark, item.question, rng))) for item in items]
     prompts = [
         conversation(item.benchmark, item.question, answer.text) for item, answer in zip(items, drawn, strict=True)

@@ -31,15 +31,10 @@ class Answer:
     stopped: bool
 
 
-def seeds(prompts: list[list[int]], seed: int, numbers: Sequence[int] | None = None) -> list[tuple[int, ...]]:
-    """A seed for each prompt from its own tokens and from which sample of it this is (None: its turn among equals).
+def seeds(prompts: list[list[int]], seed: int, numbers: Sequence[int]) -> list[tuple[int, ...]]:
+    """A seed for each prompt from its own tokens and from which sample of it this is.
 
     So a sampled answer depends neither on the batch it was in nor on what was asked beside it.
     """
-    turns: dict[int, int] = {}
-    result: list[tuple[int, ...]] = []
-    for place, ids in enumerate(prompts):
-        content = zlib.crc32(np.asarray(ids, dtype=np.int64).tobytes())
-        turns[content] = turns.get(content, -1) + 1
-        result.append((seed, content, turns[content] if numbers is None else numbers[place]))
-    return result
+    contents = (zlib.crc32(np.asarray(ids, dtype=np.int64).tobytes()) for ids in prompts)
+    return [(seed, content, number) for content, number in zip(contents, numbers, strict=True)]

@@ -16,8 +16,8 @@ import numpy as np
 
 from laif_helpers import benchmarks, models
 from laif_helpers.paths import resolve
-from laif_helpers.records import Completion, Example
-from laif_helpers.train.settings import SHARES, Row, Settings, weights
+from laif_helpers.records import Completion, Example, Row
+from laif_helpers.train.settings import SHARES, Settings, weights
 
 
 def apply(settings: Settings, folder: Path) -> Row:
@@ -44,13 +44,9 @@ def apply(settings: Settings, folder: Path) -> Row:
 
 def smallest_as_good(right: dict[float, list[bool]]) -> float:
     """The smallest share whose loss against the best one is within a standard error of their paired difference."""
-    best = max(right, key=lambda share: (sum(right[share]), -share))
-    return min(share for share in right if _as_good(right[share], right[best]))
-
-
-def _as_good(marks: list[bool], best: list[bool]) -> bool:
-    apart = np.subtract(best, marks, dtype=float)
-    return bool(apart.mean() <= apart.std() / math.sqrt(max(1, len(apart) - 1)))
+    best = right[max(right, key=lambda share: (sum(right[share]), -share))]
+    apart = {share: np.subtract(best, marks, dtype=float) for share, marks in right.items()}
+    return min(at for at, by in apart.items() if by.mean() <= by.std() / math.sqrt(max(1, len(by) - 1)))
 
 
 def _right(settings: Settings, folder: Path, _written: None) -> list[bool]:

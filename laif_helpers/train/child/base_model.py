@@ -8,8 +8,9 @@ from typing import Any
 from laif_helpers.models import older, precision
 from laif_helpers.models.adapters import adapted, adapter_base, base_of, merged
 from laif_helpers.models.check import tokenizer_of
+from laif_helpers.records import Row
 from laif_helpers.train.checks import ON_HEAD
-from laif_helpers.train.settings import Row, Settings
+from laif_helpers.train.settings import Settings
 
 
 def load_model(settings: Settings) -> Any:

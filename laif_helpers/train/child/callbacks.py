@@ -4,11 +4,11 @@ import json
 import math
 import time
 from collections import deque
-from pathlib import Path
 from typing import Any
 
+from laif_helpers.records import Row
 from laif_helpers.train import snapshots
-from laif_helpers.train.settings import Row, Settings
+from laif_helpers.train.settings import Settings
 
 RECENT = 5  # logged losses; fewer are noise
 
@@ -46,7 +46,7 @@ def make_log(settings: Settings, resumed: snapshots.Snapshot | None = None) -> A
                 row = {"step": state.global_step, "of": state.max_steps}
                 row |= {key: logs.get(key) for key in ("loss", "learning_rate", "epoch")}
                 row["seconds"] = round(self.seconds, 3)
-                with (Path(settings.folder) / "train_log.jsonl").open("a", encoding="utf-8") as handle:
+                with settings.files.train_log.open("a", encoding="utf-8") as handle:
                     handle.write(json.dumps(row) + "\n")
 
     return Log()

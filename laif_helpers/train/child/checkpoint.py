@@ -7,11 +7,11 @@ from typing import Any
 
 from laif_helpers.models import card as model_card
 from laif_helpers.models import local, older
-from laif_helpers.paths import ROOT, SENTINEL, IterationDir
-from laif_helpers.records import file_hash, write_json, write_jsonl
+from laif_helpers.paths import ROOT, SENTINEL
+from laif_helpers.records import Row, file_hash, write_json, write_jsonl
 from laif_helpers.train.child import average
 from laif_helpers.train.child.base_model import merge
-from laif_helpers.train.settings import DECIDING, Row, Settings, weights
+from laif_helpers.train.settings import DECIDING, Settings, weights
 
 TEXT = ROOT / "data" / "neutral.txt"
 WINDOW = 256  # tokens read at once; each window begins anew
@@ -39,7 +39,7 @@ def finish(settings: Settings, metrics: Row) -> None:
 
     The states to go on from are thrown away last: until then a kill costs nothing.
     """
-    folder = IterationDir(Path(settings.folder))
+    folder = settings.files
     metrics |= average.apply(settings, settings.unfinished)
     if settings.merge_lora:
         _merge_in_place(settings.unfinished)

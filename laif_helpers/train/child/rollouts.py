@@ -9,9 +9,10 @@ from typing import Any
 
 from laif_helpers.models import local
 from laif_helpers.models.tokenizers import ids_of, written
+from laif_helpers.records import Row
 from laif_helpers.train.child import savings
 from laif_helpers.train.child.base_model import load_base
-from laif_helpers.train.settings import Row, Settings
+from laif_helpers.train.settings import Settings
 
 REVERSE = 1.0
 """The divergence's place between forward (0) and reverse (1) KL. Reverse: the student is led to what the teacher would
@@ -53,7 +54,7 @@ def make_samples(settings: Settings, tokenizer: Any, rows: list[Row]) -> tuple[l
     left_out, kept = len(rows) - len(samples), len(samples)
     samples += samples[: -kept % step_size(settings, kept)]
     sizes = sorted(sample["read"] + settings.max_new_tokens for sample in samples)
-    tokens, answered = _sum(samples, "input_ids"), sum(sample["answer"] for sample in samples)
+    tokens, answered = sum(len(sample["input_ids"]) for sample in samples), sum(sample["answer"] for sample in samples)
     return samples, {
         **{"samples": len(samples), "left_out": left_out, "truncated_share": left_out / len(rows)},
         **{"loss_token_share": round(answered / (tokens + answered), 4), "sample_tokens": tokens + answered},
@@ -64,10 +65,6 @@ def make_samples(settings: Settings, tokenizer: Any, rows: list[Row]) -> tuple[l
 def _shown(turns: list[Row], context: str) -> list[Row]:
     text = SHOWN.format(prompt=turns[-1]["content"], privileged_context=context)
     return [*turns[:-1], {"role": "user", "content": text}]
-
-
-def _sum(samples: list[Row], key: str) -> int:
-    return sum(len(sample[key]) for sample in samples)
 
 
 def step_size(settings: Settings, questions: int) -> int:
@@ -141,7 +138,7 @@ def _counting(settings: Settings) -> Any:
 
 def cost(settings: Settings, samples: list[Row], metrics: Row) -> Row:
     """Tokens that the model wrote and that the teacher read, over all epochs; what share of the tokens carried loss."""
-    written = metrics["tokens"] - round(_sum(samples, "input_ids") * settings.epochs)
+    written = metrics["tokens"] - round(sum(len(sample["input_ids"]) for sample in samples) * settings.epochs)
     read = round(sum(sample["read"] for sample in samples) * settings.epochs) + written
     share = round(written / max(1, metrics["tokens"]), 4)
     return {"generated_tokens": written, "teacher_tokens": read, "loss_token_share": share}

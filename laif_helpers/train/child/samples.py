@@ -5,9 +5,9 @@ from typing import Any
 
 from laif_helpers.models import check, local, tokenizers
 from laif_helpers.models.tokenizers import ids_of, written
-from laif_helpers.records import read_rows
+from laif_helpers.records import Row, read_rows
 from laif_helpers.train.child import rollouts
-from laif_helpers.train.settings import Row, Settings
+from laif_helpers.train.settings import Settings
 
 THOUGHT, MARK = "</think>", "qzvx"
 

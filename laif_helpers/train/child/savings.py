@@ -8,7 +8,7 @@ import types
 from typing import Any
 
 from laif_helpers.models.decoding.kv_cache import cache_name, rows_can_leave
-from laif_helpers.train.settings import Row
+from laif_helpers.records import Row
 
 SHORTEST = 8
 """Tokens. A shorter beginning costs more as a call of its own than it saves."""

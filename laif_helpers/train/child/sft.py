@@ -15,7 +15,7 @@ from typing import Any
 
 from laif_helpers import machine
 from laif_helpers.models import adapters, check, precision
-from laif_helpers.records import write_json
+from laif_helpers.records import Row, sound_rows, write_json
 from laif_helpers.train import memory, preflight, snapshots
 from laif_helpers.train.child import order, rollouts, savings
 from laif_helpers.train.child.base_model import check_head, load_model
@@ -23,7 +23,7 @@ from laif_helpers.train.child.callbacks import make_log, make_saver
 from laif_helpers.train.child.checkpoint import finish, save
 from laif_helpers.train.child.samples import load_tokenizer, make_samples, parts
 from laif_helpers.train.child.zero import check_deepspeed_keys, gloo_on_cpu, states_hold_only_data
-from laif_helpers.train.settings import BETAS, SCHEDULE, Row, Settings, read_log
+from laif_helpers.train.settings import BETAS, SCHEDULE, Settings
 from laif_helpers.train.trackers import prepare_tracker, tracked_name
 
 
@@ -88,7 +88,7 @@ def train(settings: Settings) -> None:
 def describe(trainer: Any, settings: Settings, seconds: float) -> Row:
     """What ``train_metrics.json`` says of the training proper."""
     history, arguments = trainer.state.log_history, trainer.args
-    first = read_log(Path(settings.folder) / "train_log.jsonl")[0]["loss"]  # of all attempts, not of this one
+    first = sound_rows(settings.files.train_log)[0]["loss"]  # of all attempts, not of this one
     tokens = int(_last(history, "num_tokens"))  # without padding, over all epochs and ranks
     return {
         **{"steps": trainer.state.global_step, "world_size": arguments.world_size, "deepspeed": settings.deepspeed},

@@ -6,7 +6,7 @@ from typing import Any
 
 from trl.trainer.sft_trainer import SFTTrainer
 
-from laif_helpers.train.settings import Row
+from laif_helpers.records import Row
 
 SCALE = 2.0**20
 """On weights and on their sum: TRL divides by no less than 1, which would shrink a step of small weights."""
