@@ -81,7 +81,7 @@ def _turn(ask: Ask, repairs: Sequence[Repair], style: str) -> None:
         repair.tokens += done.new_tokens
 
 
-def at_equal_tokens(ask: Ask, repairs: Sequence[Repair]) -> list[Row]:
+def at_equal_tokens(ask: Ask, repairs: Sequence[Repair], *, temperature: float = 0.7, seed: int = 0) -> list[Row]:
     """Of each item k sampled answers, which cost at least the loops' tokens on average: ``k``, whether the ``majority``
     is right and the ``best`` by the step verifier, and ``sample_tokens``.
 
@@ -91,7 +91,7 @@ def at_equal_tokens(ask: Ask, repairs: Sequence[Repair]) -> list[Row]:
     k = max(3, math.ceil(spent / max(1, first)))
     items = [repair.example for repair in repairs]
     prompts = [conversation(item.benchmark, item.question) for item in items]
-    done = ask(prompts, n=k, temperature=0.7, seed=0, max_new_tokens=budgets(items))
+    done = ask(prompts, n=k, temperature=temperature, seed=seed, max_new_tokens=budgets(items))
     return [_samples(item, done[at * k : (at + 1) * k]) for at, item in enumerate(items)]
 
 
