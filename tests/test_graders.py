@@ -448,6 +448,7 @@ def test_the_stub_serves_imports_and_helpers() -> None:
         ("Yes", "Does Eve tell the truth?", "Since Al lies, Eve tells the truth.", "Eve is lying."),
         ("No", "Do you return?", "You do not return to the starting point.", "You are back where you started."),
         ("no", "Is it plausible?", "This is not a plausible sentence.", "This is a plausible sentence."),
+        ("Yes", "Do you return?", "Yes, both do.", "Yes and no."),
         ("no", "Is it plausible?", "So the answer is no.\n\nQ: another\nA: So the answer is yes.", "yes"),
     ],
 )

@@ -47,6 +47,7 @@ _LISTED = re.compile(
 """Options at the end of a question: one a line, or "(A) a bat (B) a wren" behind one another."""
 _OPTIONS = re.compile(r"^(?:A|1)\. (?:.*\n)+?(?:B|2)\. ", re.MULTILINE)
 _SPLIT_FILES = ("train", "validation", "test")
+_COMMAS = str.maketrans(".,", ",.")
 _Placed = tuple[Path, int, dict[str, Any]]
 """A row with its file and number."""
 
@@ -221,7 +222,7 @@ def _gold_response(example: Example, named: bool) -> str | None:
     if example.fields["options"]:
         return choice.gold_response(example)
     # as the file writes its numbers, because training goes by it and grading reads it
-    gold = example.gold.replace(".", ",") if example.fields["decimal"] == "," else example.gold
+    gold = example.gold.translate(_COMMAS) if example.fields["decimal"] == "," else example.gold
     words = f"The answer is:\n{gold}." if "\n" in gold else f"The answer is {gold}."
     numeric = f"\\boxed{{{gold}}}" if "\\" in gold else words if named else f"#### {gold}"
     end = numeric if example.fields["grading"] == "numeric" else words

@@ -14,7 +14,7 @@ from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, p
 from laif_helpers.graders.separators import with_point
 from laif_helpers.graders.turns import TAKEN_BACK, own_turn
 from laif_helpers.graders.unanswerable import NO_ANSWER, UNANSWERABLE, UNKNOWN, denies
-from laif_helpers.graders.units import in_unit, unit_of
+from laif_helpers.graders.units import contrary, in_unit, unit_of
 from laif_helpers.records import Grade
 
 TAIL = 8000
@@ -224,5 +224,7 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
     if gold == NONE:
         return Grade(False, number.text, True, f"{how}: a number where the question has no answer")
     right = equal(number, gold) or equal(in_asked_scale(number, question), gold)
+    if right and not gold.replace(".", "").isdigit() and contrary(gold, text[-TAIL:]):
+        return Grade(False, number.text, True, f"{how}: {number.text} is not {gold}")
     reason = f"{how}: {number.text} {'=' if right else 'is not'} {gold}"
     return Grade(right, number.text, True, reason, sure=how == "####")
