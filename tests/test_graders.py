@@ -448,7 +448,6 @@ def test_the_stub_serves_imports_and_helpers() -> None:
         ("Yes", "Does Eve tell the truth?", "Since Al lies, Eve tells the truth.", "Eve is lying."),
         ("No", "Do you return?", "You do not return to the starting point.", "You are back where you started."),
         ("no", "Is it plausible?", "This is not a plausible sentence.", "This is a plausible sentence."),
-        ("Yes", "Do you return?", "Yes, both do.", "Yes and no."),
         ("no", "Is it plausible?", "So the answer is no.\n\nQ: another\nA: So the answer is yes.", "yes"),
     ],
 )
@@ -457,6 +456,12 @@ def test_bbh(target: str, question: str, right: str, wrong: str) -> None:
     assert BBH.grade(example, right).correct, BBH.grade(example, right)
     grade = BBH.grade(example, wrong)
     assert grade.readable and not grade.correct, grade
+
+
+def test_yes_and_no_is_neither() -> None:
+    example = BBH.from_row({"task": "t", "input": "Do you return?", "target": "Yes"})
+    assert BBH.grade(example, "Yes, both do.").correct
+    assert not BBH.grade(example, "Yes and no. It depends on the way.").readable
 
 
 # fmt: off
