@@ -307,10 +307,32 @@ def test_a_number_in_what_is_never_the_same_is_wrong(tmp_path: Path, gold: str, 
     assert bench.grade(item, right).correct and not bench.grade(item, wrong).correct
 
 
+PROGRAM = "def add(a, b):\n    return a + b"
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (
+            {"choices": ["C", "A", "B"], "answer": "C"},
+            "'C', a label and the text of another option; give 'answer_index'",
+        ),
+        ({"choices": {"a bat": 0, "a wren": 1}, "answer": "a wren"}, "maps 'a bat' to 0; map A, B"),
+        ({"answer": PROGRAM}, "'answer' is about a program.*run the benchmark mbpp"),
+        ({"prompt": "def add(a, b):", "canonical_solution": PROGRAM, "entry_point": "add"}, "'canonical_solution' is"),
+        ({"answer": "12", "few_shot": "1 + 1 = 2"}, "'few_shot' would not be seen by the model"),
+    ],
+)
+def test_rows_that_were_read_as_something_else(tmp_path: Path, row: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        benchmarks.get(put(tmp_path / "mine.jsonl", {"question": "Which?", **row}))
+
+
 @pytest.mark.parametrize(
     "question",
     [
         "Which is a pet?\nA. a wolf\nB. a dog",
+        "Which is a pet? A) a wolf B) a dog",
         "Which?\nOptions:\n(A) a wolf\n(B) a dog",
         "Which? (A) a wolf (B) a dog",
         "Which?\n\na) a wolf\nb) a dog\n\nAnswer:",
