@@ -39,6 +39,12 @@ def unit_of(gold: str) -> str:
     return behind[1].casefold() if behind and unit(behind[1], 0) else ""
 
 
+def asked_unit(question: str) -> str:
+    """The unit whose count a question asks for ("how many hours"); "" if none that converts."""
+    asked = re.findall(r"\bhow many (?:more |total |full )?([a-z]+)", question.casefold())
+    return asked[-1] if asked and unit(asked[-1], 0) else ""
+
+
 def in_unit(text: str, name: str) -> str:
     """ "3 hours" for "180 minutes" and "2 hours and 60 minutes" if ``name`` is hours; no unit that is written for
     several ("m") is taken for one."""
