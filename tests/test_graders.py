@@ -877,7 +877,7 @@ def test_texts_without_a_choice_are_unreadable_among_any_number_of_options(count
         ("3.5", "How many hours did it take?", "It took 200 minutes.", False),
         ("0.75", "How many dollars is it?", "It is 75 cents.", True),
         ("14", "How many full boxes?", "98 / 7 = 14 remainder 2", True),
-        ("2", "What is the remainder?", "It is 14 remainder 2.", True),
+        ("2", "How many are left over?", "14 remainder 2", True),
     ],
 )
 def test_bounds_losses_units_and_remainders(gold: str, question: str, text: str, right: bool) -> None:

@@ -18,6 +18,7 @@ def normal(text: str) -> str:
 _PLACES = ("first", "second", "third", "fourth", "fifth")
 _PLACE = re.compile(rf"\b({'|'.join(_PLACES)}|last) (?:answer )?(?:option|choice|answer|alternative|one)\b", re.I)
 _OUT = r"(?:eliminat|exclud|discard|reject|rul)(?:e[ds]?|ing|ed)(?: out)?|incorrect|wrong|false"
+_IS_NOT = r"\W{0,3}(?:(?:is|are|was|were) not|isn't|aren't|cannot be)\b"
 _ROMANS = r"\b(?:I{1,3}|IV|V)\b(?!['’]| (?:think|believe|would|will|am|have|choose|chose|can|know|got|need)\b)"
 _DENIED_ROMANS = re.compile(rf"{_ROMANS}(?:(?:,? and|,) {_ROMANS})* (?:is|are) (?:not|false|incorrect|wrong)\b")
 _VERDICTS = r"\b(?:[Nn]ot (?:morally )?)?(?i:true|false|wrong)\b"
@@ -81,7 +82,7 @@ def by_place(text: str, options: dict[str, str]) -> str:
     named = dict(zip(_PLACES, options, strict=False)) | {"last": [*options][-1]}
     label = rf"\(?(?:{'|'.join(map(re.escape, options))})\)?(?![\w'])"
     row = rf"{label}(?:(?:,? and|,? or|,) {label}){{0,25}}"
-    denied = rf"(?i:(?:\b(?:{_OUT}|not)|n't be)) (?:options? |choices? )?{row}"
+    denied = rf"(?i:(?:\b(?:{_OUT}|not)|n't(?: be)?)) (?:options? |choices? )?{row}"
     rows = re.findall(rf"{denied}|{row} (?:is|are|(?:can|may) be) (?:all )?(?:{_OUT})", text)
     out = set(re.findall(rf"(?<!\w){label}", " ".join(rows)))
     left = [option for option in options if option not in {name.strip("()") for name in out}]
@@ -161,7 +162,7 @@ def options_named(text: str, options: dict[str, str], predicate: bool) -> list[s
         common = len(words) < 3 or re.fullmatch(r"[-\d.,]+", words) is not None
         if words and (predicate or not common):
             before = _PREDICATE if predicate else ""
-            after = r"(?!\w)(?![.,-]\w)" + (r"(?! ?[-/*+^(=])" if common else "")
+            after = rf"(?!\w)(?![.,-]\w)(?!{_IS_NOT})" + (r"(?! ?[-/*+^(=])" if common else "")
             after += rf"(?!,? (?:and |or )?(?:{others})(?![\w'-]))" if predicate else ""  # one of a list of them
             pattern = rf"{before}(?<!\w)(?<!\w[-.])(?P<words>{re.escape(words)}){after}"
             spans[label] = [match.span("words") for match in re.finditer(pattern, whole)]

@@ -49,7 +49,7 @@ _SUPPOSED = re.compile(
     r" (?:if|had)\b[^.\n]*|[^.?\n]{1,300}\?(?=\s{1,9}\S)"
 )
 """What an answer says about another case, or asks itself."""
-_AGAIN = re.compile(r"(?:[.!?…]\s|\n)\W{0,200}(?:but )?(?:wait\b|hm+\b|let me re\w+)")
+_AGAIN = re.compile(r"(?:[.!?…,;—–]\s|\n)\W{0,200}(?:but )?(?:wait\b|hm+\b|let me re\w+)")
 _PLAUSIBLE = re.compile(
     r"(?:\b(?:sentence|statement|this|that) is|\bit(?: is|'s| isn't)|\A\W*)(?:\s*\bnot)?(?:\s+an?\b)?\s*"
     r"(?:\w+ly\s+)?(?:im)?plausible\b(?! that|\?)"
@@ -71,8 +71,11 @@ _BESIDE = re.compile(
     rf"|[,;]? [–—-] ?not\b|[,;] ?(?:and |but )?(?:not|{TABLE['words'][', not ']})(?![a-zà-ÿ])).*"
 )
 """What an answer in words adds: "Paris, not Lyon", "carbon dioxide (CO2)", "oxygen because plants give it off"."""
-_SUBJECT = re.compile(r" (?:is|are|was|were) (?!.*(?:\b(?:not|never|but|no|however|although)|n't)\b)[^.!?\n]+")
+_SUBJECT = re.compile(
+    r" (?:is|are|was|were) (?!.*(?:\b(?:not|never|but|no|however|although|until|formerly|once)|n't)\b)[^.!?;\n]+"
+)
 """What stands behind the answer in "Paris is the capital of France." """
+_UNSAID = re.compile(r"\b(?:whether|cannot|(?:ca|do|would)n't|unsure|not (?:sure|certain|know|say))\b")
 _YES_OR_NO = frozenset(TABLE["yes or no"].split())
 _NAMED = re.compile(r"\A[a-z]\w* ?= ?\[?(?=[-\w])")
 _SAYS = re.compile(
@@ -119,6 +122,7 @@ def _meets(gold: str, read: str) -> bool:
     if _MOMENT.fullmatch(wanted) and {*_MOMENT.findall(said)} == {wanted} and not _ANOTHER_TIME.search(said):
         return True  # "It was signed on July 4, 1776."
     last = normal(_STOP.split(read.strip())[-1])  # "The capital is Paris." for Paris
+    last = "" if _UNSAID.search(last) else last
     return (
         said in (wanted, _stated(gold))
         or re.search(rf"{TABLE['is']}{re.escape(wanted)}(?: است)?\Z", last) is not None
