@@ -871,6 +871,7 @@ def test_texts_without_a_choice_are_unreadable_among_any_number_of_options(count
         ("-150", "What is the profit?", "They made a loss of $150.", True),
         ("-150", "What is the change?", "It decreased by 150.", True),
         ("150", "What is the profit?", "They made a loss of $150.", False),
+        ("150", "What is the profit?", "They made a loss of $150.\n#### 150", True),
         ("150", "What is the loss?", "They made a loss of $150.", True),
         ("50", "What is the profit?", "After a loss of $150, they made $200 and so a profit of $50.", True),
         ("3.5", "How many hours did it take?", "It took 210 minutes.", True),

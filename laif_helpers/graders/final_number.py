@@ -235,7 +235,8 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
         return Grade(right, NONE, True, "says that there is none or that it cannot be answered")
     if number is None or _is_vague(text):
         return Grade(False, None, False, "names two answers" if how == "two" else "no number found")
-    number = _signed(number, text[-TAIL:], gold, question)
+    if how == "last number":  # stated by itself, it has the sign that is stated
+        number = _signed(number, text[-TAIL:], gold, question)
     if gold == NONE:
         return Grade(False, number.text, True, f"{how}: a number where the question has no answer")
     right = equal(number, gold) or equal(in_asked_scale(number, question), gold)
