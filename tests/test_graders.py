@@ -883,3 +883,27 @@ def test_texts_without_a_choice_are_unreadable_among_any_number_of_options(count
 )
 def test_bounds_losses_units_and_remainders(gold: str, question: str, text: str, right: bool) -> None:
     assert final_number.grade(gold, text, question).correct is right
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("I choose A. Actually, B.", "B"),
+        ("I choose B. Actually, A.", "A"),
+        ("It isn't A, C or D.", "B"),
+    ],
+)
+def test_options_taken_back_or_denied(text: str, label: str) -> None:
+    assert choice.read(text, {"A": "a bat", "B": "a wren", "C": "a bee", "D": "a trout"})[0] == label
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("no", "Yes, wait, no.", "No, wait, yes."),
+        ("Paris", "Paris is the capital today.", "Paris was the capital until 1940; today it is Lyon."),
+        ("Paris", "I am sure that it is Paris.", "Sorry, I cannot say whether it is Paris."),
+    ],
+)
+def test_words_taken_back_or_not_said(gold: str, right: str, wrong: str) -> None:
+    assert free_text.grade(gold, right).correct and not free_text.grade(gold, wrong).correct

@@ -18,7 +18,6 @@ def normal(text: str) -> str:
 _PLACES = ("first", "second", "third", "fourth", "fifth")
 _PLACE = re.compile(rf"\b({'|'.join(_PLACES)}|last) (?:answer )?(?:option|choice|answer|alternative|one)\b", re.I)
 _OUT = r"(?:eliminat|exclud|discard|reject|rul)(?:e[ds]?|ing|ed)(?: out)?|incorrect|wrong|false"
-_IS_NOT = r"\W{0,3}(?:(?:is|are|was|were) not|isn't|aren't|cannot be)\b"
 _ROMANS = r"\b(?:I{1,3}|IV|V)\b(?!['’]| (?:think|believe|would|will|am|have|choose|chose|can|know|got|need)\b)"
 _DENIED_ROMANS = re.compile(rf"{_ROMANS}(?:(?:,? and|,) {_ROMANS})* (?:is|are) (?:not|false|incorrect|wrong)\b")
 _VERDICTS = r"\b(?:[Nn]ot (?:morally )?)?(?i:true|false|wrong)\b"
@@ -162,7 +161,7 @@ def options_named(text: str, options: dict[str, str], predicate: bool) -> list[s
         common = len(words) < 3 or re.fullmatch(r"[-\d.,]+", words) is not None
         if words and (predicate or not common):
             before = _PREDICATE if predicate else ""
-            after = rf"(?!\w)(?![.,-]\w)(?!{_IS_NOT})" + (r"(?! ?[-/*+^(=])" if common else "")
+            after = r"(?!\w)(?![.,-]\w)" + (r"(?! ?[-/*+^(=])" if common else "")
             after += rf"(?!,? (?:and |or )?(?:{others})(?![\w'-]))" if predicate else ""  # one of a list of them
             pattern = rf"{before}(?<!\w)(?<!\w[-.])(?P<words>{re.escape(words)}){after}"
             spans[label] = [match.span("words") for match in re.finditer(pattern, whole)]
