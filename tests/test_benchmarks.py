@@ -1,12 +1,16 @@
 """Loading: schemas, ids, sentences for bad input; and the grader triad on every item of the real data at hand."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from laif_helpers import benchmarks, machine, sandbox
@@ -107,6 +111,38 @@ def test_every_field_that_is_missing_is_named(name: str) -> None:
 def test_bad_rows(name: str, row: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         benchmarks.get(name).from_row(row)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_arguments_as_a_notebook_passes_them(name: str) -> None:
+    benchmark = benchmarks.get(name)
+    item = benchmark.from_row(pd.Series(ROWS[name][0]))
+    assert item == benchmark.from_row(ROWS[name][0])
+    for missing in (None, math.nan, pd.NA, ""):
+        grade = benchmark.grade(item, missing)  # type: ignore[arg-type]
+        assert (grade.correct, grade.extracted, grade.readable) == (False, None, False)
+    gold = benchmark.gold_response(item) or "no"
+    assert benchmark.grade(asdict(item), gold) == benchmark.grade(item, gold)  # type: ignore[arg-type]
+    assert benchmark.messages(asdict(item)) == benchmark.messages(item)  # type: ignore[arg-type]
+    for calls in (lambda: benchmark.from_row(None), lambda: benchmark.grade(None, gold)):  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="a row is a mapping"):
+            calls()
+    with pytest.raises(ValueError, match="not text"):
+        benchmark.grade(item, {"content": gold})  # type: ignore[arg-type]
+
+
+def test_an_answer_that_is_a_number_and_limits_of_any_make(tmp_path: Path) -> None:
+    own = tmp_path / "own.jsonl"
+    write(own, [{"question": f"{n} + 7?", "answer": n + 7} for n in range(5)])
+    benchmark = benchmarks.get(own)
+    assert benchmark.grade(benchmark.load("test")[0], np.int64(7)).correct  # type: ignore[arg-type]
+    for limit in (np.int64(2), 2.0, "2"):
+        assert len(benchmark.load("test", limit=limit)) == 2
+    for limit in (-1, 1.5, "some", math.nan):
+        with pytest.raises(ValueError, match=f"limit .*{limit}.*whole number from 0 on"):
+            benchmark.load("test", limit=limit)
+    with pytest.raises(ValueError, match="NoneType"):
+        benchmarks.get(None)  # type: ignore[arg-type]
 
 
 def write(path: Path, rows: list[dict[str, Any]], array: bool = False) -> None:

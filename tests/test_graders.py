@@ -458,6 +458,12 @@ def test_bbh(target: str, question: str, right: str, wrong: str) -> None:
     assert grade.readable and not grade.correct, grade
 
 
+def test_yes_and_no_is_neither() -> None:
+    example = BBH.from_row({"task": "t", "input": "Do you return?", "target": "Yes"})
+    assert BBH.grade(example, "Yes, both do.").correct
+    assert not BBH.grade(example, "Yes and no. It depends on the way.").readable
+
+
 # fmt: off
 PARTS = [
     "-", "$", "/", ".", "{", "}", "^", "×", "½", "²", "٣", "Ⅷ",
@@ -852,3 +858,52 @@ def test_a_system_that_limits_no_memory_still_reads_formulas(tmp_path: Path, mon
 def test_texts_without_a_choice_are_unreadable_among_any_number_of_options(count: int) -> None:
     options = {chr(ord("A") + n): f"word{'s' * n}" for n in range(count)}
     assert choice.read("So the answer is zebra", options) == (None, "no option named")
+
+
+@pytest.mark.parametrize(
+    ("gold", "question", "text", "right"),
+    [
+        ("42", "How many?", "More than 42.", False),
+        ("42", "How many?", "There are fewer than 42 eggs.", False),
+        ("42", "How many?", "40-42 eggs", False),
+        ("42", "How many?", "2 more than 40 is 42.", True),
+        ("-3", "4 - 7 =", "4 - 7 = -3", True),
+        ("-150", "What is the profit?", "They made a loss of $150.", True),
+        ("-150", "What is the change?", "It decreased by 150.", True),
+        ("150", "What is the profit?", "They made a loss of $150.", False),
+        ("150", "What is the profit?", "They made a loss of $150.\n#### 150", True),
+        ("150", "What is the loss?", "They made a loss of $150.", True),
+        ("50", "What is the profit?", "After a loss of $150, they made $200 and so a profit of $50.", True),
+        ("3.5", "How many hours did it take?", "It took 210 minutes.", True),
+        ("3.5", "How many hours did it take?", "It took 200 minutes.", False),
+        ("0.75", "How many dollars is it?", "It is 75 cents.", True),
+        ("14", "How many full boxes?", "98 / 7 = 14 remainder 2", True),
+        ("2", "How many are left over?", "14 remainder 2", True),
+    ],
+)
+def test_bounds_losses_units_and_remainders(gold: str, question: str, text: str, right: bool) -> None:
+    assert final_number.grade(gold, text, question).correct is right
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("I choose A. Actually, B.", "B"),
+        ("I choose B. Actually, A.", "A"),
+        ("It isn't A, C or D.", "B"),
+    ],
+)
+def test_options_taken_back_or_denied(text: str, label: str) -> None:
+    assert choice.read(text, {"A": "a bat", "B": "a wren", "C": "a bee", "D": "a trout"})[0] == label
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("no", "Yes, wait, no.", "No, wait, yes."),
+        ("Paris", "Paris is the capital today.", "Paris was the capital until 1940; today it is Lyon."),
+        ("Paris", "I am sure that it is Paris.", "Sorry, I cannot say whether it is Paris."),
+    ],
+)
+def test_words_taken_back_or_not_said(gold: str, right: str, wrong: str) -> None:
+    assert free_text.grade(gold, right).correct and not free_text.grade(gold, wrong).correct

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -20,6 +21,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from laif_helpers import launch, models
@@ -215,8 +218,26 @@ def test_each_conversation_may_have_a_limit_of_its_own(tiny: Path) -> None:
     assert all(answer.new_tokens <= limit for answer, limit in zip(found, (3, 3, 9, 9), strict=True))
     assert [answer.text for answer in found[2:]] == [answer.text for answer in alone]
     for wrong in ([3], [3, 0]):
-        with pytest.raises(ValueError, match="one number or one for each conversation"):
+        with pytest.raises(ValueError, match=r"one number or one for each conversation|0: give a whole number from 1"):
             models.generate(str(tiny), [ask("a"), ask("b")], max_new_tokens=wrong)
+
+
+@pytest.mark.model
+def test_arguments_as_a_notebook_passes_them(tiny: Path) -> None:
+    asked = [{"role": "user", "content": "a"}]
+    plain = models.generate(tiny, [asked], max_new_tokens=4, temperature=1.0, seed=3, progress=False)
+    for turns in (np.array([asked], dtype=object), pd.Series([tuple(asked)], index=[7]), [iter(asked)]):
+        settings: dict[str, Any] = {"max_new_tokens": np.int64(4), "temperature": np.float32(1), "seed": np.int64(3)}
+        again = models.generate(tiny, turns, progress=False, **settings)
+        assert [answer.text for answer in again] == [answer.text for answer in plain]
+    for name, value in (("max_new_tokens", None), ("temperature", math.nan), ("seed", None), ("batch_size", -1)):
+        with pytest.raises(ValueError, match=f"{name} {value}: give a .*number"):
+            models.generate(tiny, [asked], progress=False, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"NoneType.*a name or a path"):
+        models.generate(None, [asked])  # type: ignore[arg-type]
+    for content in (None, 5, [{"type": "text", "text": "a"}]):
+        with pytest.raises(ValueError, match=r"content .* reads text"):
+            models.generate(tiny, [[{"role": "user", "content": content}]], progress=False)  # type: ignore[list-item]
 
 
 def test_an_answer_comes_as_soon_as_it_is_finished_and_only_once_when_memory_runs_out_later(

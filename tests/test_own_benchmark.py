@@ -271,6 +271,12 @@ def test_formulas_are_compared_by_math_verify(tmp_path: Path) -> None:
         ("±5", "\\boxed{\\pm 5}", "\\boxed{5}"),
         ("1e-7", "The answer is 10^{-7}.", "The answer is 1e-6."),
         ("3 hours", "It takes 180 minutes.", "It takes 3 days."),
+        ("8 km", "It is 8 km (about 5 miles).", "It is 8 miles."),
+        ("70 kg", "70 kg, or 154 lb", "70 pounds"),
+        ("\\{2, 3\\}", "\\boxed{\\{3, 2\\}}", "\\boxed{\\{2, 4\\}}"),
+        ("July 4, 1776", "It was signed on 4 July 1776.", "Not on July 4, 1776."),
+        ("3:30 PM", "The train leaves at 15:30.", "It leaves at 3:30 AM."),
+        ("3:30 PM", "It starts at 3:30 p.m.", "From 3:30 PM to 4:30 PM."),
         ("2.5 hours", "It takes 2h30.", "It takes 2 minutes and 30 seconds."),
         ("90 minutes", "It takes 1 hour and 30 minutes.", "It takes 1 hour and 20 minutes."),
         ("1.5 kg", "It weighs 1,500 grams.", "It weighs 1,500 kg."),
@@ -287,9 +293,46 @@ def test_one_word_in_a_file_leaves_its_formulas_formulas(tmp_path: Path, gold: s
 
 
 @pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("60 km/h", "60 kilometers per hour (37 mph)", "60 mph"),
+        ("-5 °C", "-5 degrees", "-5 °F"),
+        ("€5", "It costs 5 euros.", "It costs $5."),
+        ("44 BC", "In 44 B.C.", "44 AD"),
+    ],
+)
+def test_a_number_in_what_is_never_the_same_is_wrong(tmp_path: Path, gold: str, right: str, wrong: str) -> None:
+    bench = benchmarks.get(put(tmp_path / "n.jsonl", {"question": "q?", "answer": gold}))
+    item = bench.load("test")[0]
+    assert bench.grade(item, right).correct and not bench.grade(item, wrong).correct
+
+
+PROGRAM = "def add(a, b):\n    return a + b"
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (
+            {"choices": ["C", "A", "B"], "answer": "C"},
+            "'C', a label and the text of another option; give 'answer_index'",
+        ),
+        ({"choices": {"a bat": 0, "a wren": 1}, "answer": "a wren"}, "maps 'a bat' to 0; map A, B"),
+        ({"answer": PROGRAM}, "'answer' is about a program.*run the benchmark mbpp"),
+        ({"prompt": "def add(a, b):", "canonical_solution": PROGRAM, "entry_point": "add"}, "'canonical_solution' is"),
+        ({"answer": "12", "few_shot": "1 + 1 = 2"}, "'few_shot' would not be seen by the model"),
+    ],
+)
+def test_rows_that_were_read_as_something_else(tmp_path: Path, row: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        benchmarks.get(put(tmp_path / "mine.jsonl", {"question": "Which?", **row}))
+
+
+@pytest.mark.parametrize(
     "question",
     [
         "Which is a pet?\nA. a wolf\nB. a dog",
+        "Which is a pet? A) a wolf B) a dog",
         "Which?\nOptions:\n(A) a wolf\n(B) a dog",
         "Which? (A) a wolf (B) a dog",
         "Which?\n\na) a wolf\nb) a dog\n\nAnswer:",
@@ -462,6 +505,9 @@ def test_decimal_commas_are_declared_and_never_guessed(tmp_path: Path) -> None:
     assert (first.gold, other.gold, bench.family) == ("1234.5", "0.25", "math")
     assert bench.grade(first, "Die Antwort ist 1.234,5 Meter.").correct and bench.grade(other, "#### 0,25").correct
     assert second_of(bench, first, "Die Antwort ist 1.234,5.") is True
+    money = benchmarks.get(put(tmp_path / "eur.jsonl", {"settings": {"decimal": ","}}, {**SUM, "answer": "1.250,50 €"}))
+    item = money.load("test")[0]
+    assert money.gold_response(item) == "#### 1.250,50 €" and money.grade(item, "#### 1.250,50 €").correct
     french = benchmarks.get(put(tmp_path / "fr.jsonl", {"settings": {"decimal": ","}}, {**SUM, "answer": "1 234,5"}))
     assert french.family == "math" and french.grade(french.load("test")[0], "La réponse est 1 234,5 m.").correct
     with pytest.raises(ValueError, match=r"row 2: field 'answer' is '1,234.5', and the file settles .* write 1.234,5"):

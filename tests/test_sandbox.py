@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -249,10 +250,23 @@ def test_a_named_cage_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sandbox.cage() == REAL_CAGES[-1]
 
 
-@pytest.mark.parametrize("limits", [{"timeout_s": 0}, {"memory_mb": 1}])
-def test_limits_that_make_no_sense(limits: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="need timeout_s"):
-        sandbox.run_python("pass", **limits)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("timeout_s", value) for value in (0, -1, None, "soon", float("nan"), float("inf"))),
+        *(("memory_mb", value) for value in (1, None, float("inf"))),
+        ("cpu_s", -1),
+    ],
+)
+def test_limits_that_make_no_sense(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} .*number from"):
+        sandbox.run_python("pass", **{name: value})
+
+
+@pytest.mark.parametrize("source", [None, b"pass", float("nan"), Path("a.py")])
+def test_no_program_is_told_and_never_passes(source: Any) -> None:
+    with pytest.raises(ValueError, match="not the text of a program"):
+        sandbox.run_python(source)
 
 
 def test_unknown_isolation() -> None:

@@ -8,10 +8,11 @@ raw example, prompt, pattern, loading and grading; evaluation and training text 
 import importlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laif_helpers import arguments
 from laif_helpers.records import Example, Grade, Message
 
 if TYPE_CHECKING:
@@ -66,8 +67,27 @@ class Benchmark:
     origin: str = ""
     own_files: tuple[Path, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Whatever a notebook passes by hand is made plain here, for every benchmark."""
+        load, from_row, grade = self.load, self.from_row, self.grade
+
+        def loaded(split: str, data_dir: Any = None, limit: int | None = None) -> list[Example]:
+            return load(split, data_dir, limit and arguments.number("limit", limit, 0, int))
+
+        object.__setattr__(self, "load", loaded)
+        object.__setattr__(self, "from_row", lambda row: from_row(arguments.row(row)))
+        object.__setattr__(self, "grade", lambda one, said: grade(self._item(one), arguments.text("the answer", said)))
+
+    def _item(self, example: Any) -> Example:
+        """The item, also if it is given as a row: its own, or one of the benchmark's data."""
+        if isinstance(example, Example):
+            return example
+        row = arguments.row(example)
+        return Example(**row) if row.keys() == {one.name for one in fields(Example)} else self.from_row(row)
+
     def messages(self, example: Example) -> list[Message]:
         """The chat turns that the target is asked with."""
+        example = self._item(example)
         turns, before = self.messages_for(self.question_text(example)), self.worked_examples(example)
         return [turns[0] | {"content": f"{before}\n\n{turns[0]['content']}"}, *turns[1:]] if before else turns
 
@@ -79,7 +99,7 @@ def names() -> list[str]:
 
 def get(name: str | os.PathLike[str]) -> Benchmark:
     """The benchmark of that name, or in that ``.jsonl`` file. Raises ValueError that lists the known names."""
-    name = os.fspath(name)
+    name = arguments.place("the benchmark", name)
     if name.endswith((".jsonl", ".json")):
         from laif_helpers.benchmarks import own
 

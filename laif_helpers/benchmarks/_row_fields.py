@@ -26,8 +26,7 @@ _UNSEEN = (
     *("input", "instruction", "instructions", "system", "system_prompt"),
     *("premise", "hypothesis", "dialogue", "messages"),
     *("table", "story", "background", "body", "history", "conversation", "conversations", "text", "paragraphs"),
-    "sentence",
-    *("audio", "video"),
+    *("sentence", "audio", "video", "few_shot", "demonstrations", "equation", "scenario", "snippet", "figure"),
 )
 """What other data sets ask about beside the question."""
 _OPTION = re.compile(
@@ -233,6 +232,10 @@ def read_options(row: dict[str, Any]) -> dict[str, str]:
         raise ValueError("field 'choices' needs at least two options, none of them empty")
     if any(label == "0" for label, _ in pairs):
         raise ValueError("field 'choices' has an option '0'; number the options from 1, or use letters")
+    if odd := next((pair for pair in pairs if len(pair[0]) > 3), None):
+        raise ValueError(
+            f"field 'choices' maps {odd[0]!r} to {odd[1]!r}; map A, B, … to the texts, or write a list of them"
+        )
     letters = all(len(label) == 1 for label, _ in pairs)
     options = {
         label.upper() if letters and label.isascii() else label: scalar(text, "choices", str(text), {})
@@ -273,6 +276,10 @@ def label_of(answer: str, options: dict[str, str], is_list: bool) -> str:
     """The option that a gold answer means: its label, its text, or both (``B. a wren``). Raises ValueError."""
     bare = _bare_label(answer)
     if label := next((label for label in (answer, bare, bare.upper()) if label in options), ""):
+        if is_list and any(text == answer for name, text in options.items() if name != label):
+            raise ValueError(
+                f"field 'answer' is {answer!r}, a label and the text of another option; give 'answer_index'"
+            )
         return label
     head, text = (found[1], found[2]) if (found := _LABELLED.fullmatch(answer)) else ("", "")
     if (label := head if head in options else head.upper()) in options and _same(options[label], text):

@@ -41,12 +41,14 @@ SETTINGS = {"decimal": (".", ",")}
 FACETS = ("subject", "task", "type", "topic")
 _LISTED = re.compile(
     r"\s*(?:^[ \t]*(?i:options|choices|answers):?\s*)?(?:(?:^[ \t]*\(?[A-Ja-j][).:][ \t]*\S.*\s*){2,10}"
-    r"|(?<=[?.:!]\s)(?:\([A-Ja-j]\)[^()\n]*\w[^()\n]*){2,10})(?i:^[ \t]*(?:your |the )?answer:?\s*)?\Z",
+    r"|(?<=[?.:!]\s)(?:\(?[A-Ja-j]\)[^()\n]*\w[^()\n]*){2,10})(?i:^[ \t]*(?:your |the )?answer:?\s*)?\Z",
     re.MULTILINE,
 )
-"""Options at the end of a question: one a line, or "(A) a bat (B) a wren" behind one another."""
+"""Options at the end of a question: one a line, or "(A) a bat (B) a wren" or "A) a bat B) a wren" in a row."""
+_PROGRAM = re.compile(r"^\s*(?:def \w+\([^\n]*:|class \w+[^\n]*:|#include\b)", re.MULTILINE)
 _OPTIONS = re.compile(r"^(?:A|1)\. (?:.*\n)+?(?:B|2)\. ", re.MULTILINE)
 _SPLIT_FILES = ("train", "validation", "test")
+_COMMAS = str.maketrans(".,", ",.")
 _Placed = tuple[Path, int, dict[str, Any]]
 """A row with its file and number."""
 
@@ -137,7 +139,7 @@ def _with_choices(row: dict[str, Any]) -> dict[str, Any]:
     if "choices" in row or row.get("grading") or not isinstance(question, str) or not isinstance(answer, str):
         return row
     listed = _LISTED.search(question)
-    pattern = r"(?m)(?:^[ \t]*\(?|\()([A-Ja-j])[).:]\s*([^\n]+?)\s*(?=\([A-Ja-j]\)|$)"
+    pattern = r"(?m)(?:^[ \t]*\(?|\(|(?<=\s)(?=.\)))([A-Ja-j])[).:]\s*([^\n]+?)\s*(?=\s\(?[A-Ja-j]\)|$)"
     pairs = re.findall(pattern, listed[0]) if listed else []
     options = {label.upper(): words for label, words in pairs}
     if not listed or not listed.start() or [*options] != [*string.ascii_uppercase[: len(pairs)]]:
@@ -167,8 +169,19 @@ def _split(name: str) -> str:
     return name
 
 
+def _no_program(row: dict[str, Any]) -> None:
+    """Raises ValueError for a row about a program, which words would grade."""
+    tests = {"test_list", "test_cases", "unit_tests", "entry_point", "canonical_solution", "input_output"} & row.keys()
+    if (tests or _PROGRAM.search(str(row.get("answer")))) and not row.get("grading"):
+        raise ValueError(
+            f"field {min(tests, default='answer')!r} is about a program, and own files have numbers, options, words: "
+            "write rows as MBPP does to mbpp/test.jsonl in a folder, name it by LAIF_DATA, and run the benchmark mbpp"
+        )
+
+
 def _gradings(rows: list[_Placed]) -> set[str]:
     """The gradings that occur: those that rows name, and numeric or exact for the others, which go together."""
+    _each(rows, _no_program)
     _each(rows, _row_fields.question_of)  # a field of another name comes first
     given = _each(rows, _row_fields.graded_by)
     accepted = _each(rows, lambda row: [] if _row_fields.graded_by(row) else _row_fields.accepted_answers(row))
@@ -221,7 +234,7 @@ def _gold_response(example: Example, named: bool) -> str | None:
     if example.fields["options"]:
         return choice.gold_response(example)
     # as the file writes its numbers, because training goes by it and grading reads it
-    gold = example.gold.replace(".", ",") if example.fields["decimal"] == "," else example.gold
+    gold = example.gold.translate(_COMMAS) if example.fields["decimal"] == "," else example.gold
     words = f"The answer is:\n{gold}." if "\n" in gold else f"The answer is {gold}."
     numeric = f"\\boxed{{{gold}}}" if "\\" in gold else words if named else f"#### {gold}"
     end = numeric if example.fields["grading"] == "numeric" else words

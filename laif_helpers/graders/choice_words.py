@@ -81,7 +81,7 @@ def by_place(text: str, options: dict[str, str]) -> str:
     named = dict(zip(_PLACES, options, strict=False)) | {"last": [*options][-1]}
     label = rf"\(?(?:{'|'.join(map(re.escape, options))})\)?(?![\w'])"
     row = rf"{label}(?:(?:,? and|,? or|,) {label}){{0,25}}"
-    denied = rf"(?i:(?:\b(?:{_OUT}|not)|n't be)) (?:options? |choices? )?{row}"
+    denied = rf"(?i:(?:\b(?:{_OUT}|not)|n't(?: be)?)) (?:options? |choices? )?{row}"
     rows = re.findall(rf"{denied}|{row} (?:is|are|(?:can|may) be) (?:all )?(?:{_OUT})", text)
     out = set(re.findall(rf"(?<!\w){label}", " ".join(rows)))
     left = [option for option in options if option not in {name.strip("()") for name in out}]

@@ -14,7 +14,7 @@ from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, p
 from laif_helpers.graders.separators import with_point
 from laif_helpers.graders.turns import TAKEN_BACK, own_turn
 from laif_helpers.graders.unanswerable import NO_ANSWER, UNANSWERABLE, UNKNOWN, denies
-from laif_helpers.graders.units import in_unit, unit_of
+from laif_helpers.graders.units import asked_unit, contrary, in_unit, unit_of
 from laif_helpers.records import Grade
 
 TAIL = 8000
@@ -51,6 +51,7 @@ def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
     text = patterns.REJECTED.sub(
         lambda found: found[1] or " ", patterns.NOTHING.sub(" 0", small_words(english(text)[-TAIL:]))
     )
+    text = text if re.search(r"(?i)\bremain|\bleft", question) else patterns.REMAINDER.sub("", text)
     text = shares(dozens_counted(with_point(text) if decimal == "," else text, question), question)
     text, question = patterns.UNIT_DOT.sub(r"\1", text), dozens_counted(question, question)
     stated = sorted(_statements(text, question), key=lambda found: (found.end, found.start))
@@ -201,6 +202,19 @@ def is_formula(gold: str) -> bool:
     return ("\\" in gold and _is_number(gold)) or (patterns.SYMBOLIC.search(gold) is not None and not words)
 
 
+def _is_vague(text: str) -> bool:
+    """Whether the last line is a bound or a range, from a smaller number to a larger one."""
+    said = patterns.VAGUE.fullmatch(text.strip().rpartition("\n")[2])
+    return said is not None and (said[1] is None or int(said[1]) < int(said[2]))
+
+
+def _signed(number: Number, text: str, gold: str, question: str) -> Number:
+    """ "a loss of $150" as -150 where a profit is asked for, or the gold answer is below zero."""
+    down = patterns.DOWN if gold[:1] in ("-", "−") else patterns.LOSS if patterns.GAIN_ASKED.search(question) else ""
+    below = down and number.value > 0 and re.search(rf"(?i){down}{re.escape(number.text.lstrip('$€£'))}", text)
+    return replace(number, value=-number.value) if below else number
+
+
 def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade:
     """Grade an answer against a gold number, or against ``None`` if the question has no answer.
 
@@ -219,10 +233,17 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
         zero = re.search(r"\bnone\b", text[-TAIL:], re.IGNORECASE) and not UNANSWERABLE.search(text[-TAIL:])
         right = gold == NONE or bool(zero and equal(Number(Fraction(0), ""), gold))
         return Grade(right, NONE, True, "says that there is none or that it cannot be answered")
-    if number is None:
+    if number is None or _is_vague(text):
         return Grade(False, None, False, "names two answers" if how == "two" else "no number found")
+    if how == "last number":  # stated by itself, it has the sign that is stated
+        number = _signed(number, text[-TAIL:], gold, question)
     if gold == NONE:
         return Grade(False, number.text, True, f"{how}: a number where the question has no answer")
     right = equal(number, gold) or equal(in_asked_scale(number, question), gold)
+    if not right and (name := asked_unit(question)) and (other := in_unit(text[-TAIL:], name)) != text[-TAIL:]:
+        again = final(other, question, decimal)[0]  # "210 minutes" where hours are asked for
+        number, right = (again, True) if again and equal(again, gold) else (number, False)
+    if right and not gold.replace(".", "").isdigit() and contrary(gold, text[-TAIL:]):
+        return Grade(False, number.text, True, f"{how}: {number.text} is not {gold}")
     reason = f"{how}: {number.text} {'=' if right else 'is not'} {gold}"
     return Grade(right, number.text, True, reason, sure=how == "####")

@@ -19,7 +19,7 @@ BEHIND = re.compile(r"[ \t]*(?=\S)(?![|>][-+]?$)(.{1,300})|[ \t]*[|>]?[-+]?\s*\n
 # what exact fractions cannot express: roots, constants, functions, unknowns
 SYMBOLIC = re.compile(
     r"\\(?:sqrt|pi|sin|cos|tan|log|ln|infty|binom|begin|left|e)(?![a-z])|\\[dt]?frac\s*\{(?!\s*-?[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
-    r"|[π√∞]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\^\s?\{?[-(]?\d*[a-np-z](?![a-z])"
+    r"|\\\{|[π√∞]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\^\s?\{?[-(]?\d*[a-np-z](?![a-z])"
     r"|\d\s?[-+]\s?\d*\s?i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]|\(\s?\d*[a-z]\s?[-+]\s?\d+\s?\)|±|\\pm\b"
 )
 HEADING = re.compile(
@@ -81,3 +81,16 @@ REJECTED = re.compile(
 UNIT_DOT = re.compile(r"(?<=\d )(hrs?|mins?|ft|lbs?|yrs?)\.(?= \d)")
 # "3. Give the total" is the third step of a list, unless the text begins with it
 LIST_MARK = re.compile(r"(?:\A(?=\W*1\b)|(?<=\n))[ \t]*(?:[-*•][ \t]+)?\**\d{1,2}[.)]\**[ \t]+(?=[^\s\d$=])")
+
+# a last line that says a bound or a range and no number: "More than 42.", "40-42 eggs"
+VAGUE = re.compile(
+    r"(?i)[^\d\n]{0,80}?(?:\b(?:more|less|fewer|greater) than\s\W{0,3}\d[\d,.]*|(?<![\d.])(\d{1,9})\s?[-–]\s?(\d{1,9}))"
+    r"(?:\s[a-z]+){0,3}\W*"
+)
+LOSS = r"\b(?:loss|deficit) of\s(?:\w+\s)?\W{0,3}"
+DOWN = (
+    rf"(?:{LOSS}|\b(?:decrease|drop|decline|reduction|fall) of\s\W{{0,3}}|\b(?:lost|lose)\s\W{{0,3}}"
+    r"|\b(?:decreased|dropped|fell|declined|went down|reduced) by\s\W{0,3})"
+)
+GAIN_ASKED = re.compile(r"(?i)\b(?:profit|gain|net (?:income|result|change))\b(?!.*\b(?:loss|los[et]\w*)\b)")
+REMAINDER = re.compile(r"(?<=\d)(?: [a-z]+)?,?(?: (?:with|and))?(?: an?)? (?:remainder(?: of)? |R ?)\d+\b")

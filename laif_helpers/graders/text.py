@@ -49,7 +49,7 @@ _SUPPOSED = re.compile(
     r" (?:if|had)\b[^.\n]*|[^.?\n]{1,300}\?(?=\s{1,9}\S)"
 )
 """What an answer says about another case, or asks itself."""
-_AGAIN = re.compile(r"(?:[.!?…]\s|\n)\W{0,200}(?:but )?(?:wait\b|hm+\b|let me re\w+)")
+_AGAIN = re.compile(r"(?:[.!?…,;—–]\s|\n)\W{0,200}(?:but )?(?:wait\b|hm+\b|let me re\w+)")
 _PLAUSIBLE = re.compile(
     r"(?:\b(?:sentence|statement|this|that) is|\bit(?: is|'s| isn't)|\A\W*)(?:\s*\bnot)?(?:\s+an?\b)?\s*"
     r"(?:\w+ly\s+)?(?:im)?plausible\b(?! that|\?)"
@@ -58,6 +58,9 @@ _SPELLED = str.maketrans("’‘‐‑–−", "''----")
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH, _DAY = rf"({'|'.join(_MONTHS)})[a-z]{{0,6}}\.?", r"(\d{1,2})(?:st|nd|rd|th)?"
 _DATE = re.compile(rf"\b(?:{_MONTH} {_DAY},? (\d{{4}})|{_DAY} (?:of )?{_MONTH},? (\d{{4}}))\b")
+_CLOCK = re.compile(r"\b(1[0-2]|0?[1-9])(?::([0-5]\d))? ?([ap])\.? ?m\b\.?")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d|(?<![\d:])\d{1,2}:[0-5]\d(?![\d:])")
+_ANOTHER_TIME = re.compile(r"\b(?:not|never|before|after|until|since)\b|n't\b")
 _PICTURES = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f]+")
 _COPULA = re.compile(TABLE["copula"])
 _SENTENCE_BEHIND = re.compile(r"\n\n[A-Z][^\n]*\s[^\n]*[.!]\s*\Z")
@@ -68,8 +71,11 @@ _BESIDE = re.compile(
     rf"|[,;]? [–—-] ?not\b|[,;] ?(?:and |but )?(?:not|{TABLE['words'][', not ']})(?![a-zà-ÿ])).*"
 )
 """What an answer in words adds: "Paris, not Lyon", "carbon dioxide (CO2)", "oxygen because plants give it off"."""
-_SUBJECT = re.compile(r" (?:is|are|was|were) (?!.*(?:\b(?:not|never|but|no|however|although)|n't)\b)[^.!?\n]+")
+_SUBJECT = re.compile(
+    r" (?:is|are|was|were) (?!.*(?:\b(?:not|never|but|no|however|although|until|formerly|once)|n't)\b)[^.!?;\n]+"
+)
 """What stands behind the answer in "Paris is the capital of France." """
+_UNSAID = re.compile(r"\b(?:whether|cannot|(?:ca|do|would)n't|unsure|not (?:sure|certain|know|say))\b")
 _YES_OR_NO = frozenset(TABLE["yes or no"].split())
 _NAMED = re.compile(r"\A[a-z]\w* ?= ?\[?(?=[-\w])")
 _SAYS = re.compile(
@@ -113,7 +119,10 @@ def _meets(gold: str, read: str) -> bool:
     opens = said.split(" ")[0]
     if wanted in _YES_OR_NO and opens in _YES_OR_NO:  # "Ja, das ist richtig."
         return opens == wanted
+    if _MOMENT.fullmatch(wanted) and {*_MOMENT.findall(said)} == {wanted} and not _ANOTHER_TIME.search(said):
+        return True  # "It was signed on July 4, 1776."
     last = normal(_STOP.split(read.strip())[-1])  # "The capital is Paris." for Paris
+    last = "" if _UNSAID.search(last) else last
     return (
         said in (wanted, _stated(gold))
         or re.search(rf"{TABLE['is']}{re.escape(wanted)}(?: است)?\Z", last) is not None
@@ -143,6 +152,7 @@ def normal(text: str) -> str:
     text = unicodedata.normalize("NFKC", bare or text).casefold().replace("i\u0307", "i").translate(_SPELLED)
     text = _DATE.sub(_numbered, re.sub(r"(?<=\s)&(?=\s)", "and", text))
     text = re.sub(r"(?<=\d)(?:\s?(?::|\bto\b)\s?(?=\d)|\.(?=[0-5]\d ?[ap]\.?m\b))", ":", text)
+    text = _CLOCK.sub(_in_24_hours, text)
     marks = re.findall(r"(?<!\S)\(?(\d{1,3}|[a-z])[.):]+(?=\s+[^\W\d])", text)
     if len(marks) > 1 and marks in ([str(n + 1) for n in range(len(marks))], [*string.ascii_lowercase[: len(marks)]]):
         text = re.sub(r"(?<!\S)\(?(?:\d{1,3}|[a-z])[.):]+(?=\s)", "", text)
@@ -163,6 +173,11 @@ def _numbered(date: "re.Match[str]") -> str:
     """2021-03-05 for March 5th, 2021 and 5 March 2021."""
     month, day, year = date.group(1, 2, 3) if date[1] else date.group(5, 4, 6)
     return f"{year}-{_MONTHS.index(month) + 1:02}-{int(day):02}"
+
+
+def _in_24_hours(time: "re.Match[str]") -> str:
+    """15:30 for 3:30 p.m."""
+    return f"{int(time[1]) % 12 + 12 * (time[3] == 'p')}:{time[2] or '00'}"
 
 
 def _tail(text: str) -> str | None:
@@ -205,6 +220,8 @@ def _truth(wanted: str, text: str) -> Grade:
     pair = next(pair for pair in _PAIRS if wanted in pair)
     text = _EXPLAINS.split(_affirmed(text.casefold()))[0]
     words = re.compile(rf"\b(?:{'|'.join(sorted(pair))})\b")
+    if re.search(r"\byes and no\b", text):
+        return Grade(False, None, False, "says yes and no")
     for shorter in (_SUPPOSED.sub(" ", text), *(text[back.end() :] for back in _AGAIN.finditer(text))):
         text = shorter if words.search(shorter) else text
     tail = (_tail(text) or "").strip()

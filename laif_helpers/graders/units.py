@@ -14,6 +14,8 @@ UNITS = {
 }
 """Units that convert into one another: their dimension, and their size in the smallest of it."""
 
+_CONTRARY = [[re.compile(pattern) for pattern in row] for row in TABLE["contrary"]]
+
 
 def stem(word: str) -> str:
     """A word without the s of a plural or of an owner."""
@@ -37,6 +39,12 @@ def unit_of(gold: str) -> str:
     return behind[1].casefold() if behind and unit(behind[1], 0) else ""
 
 
+def asked_unit(question: str) -> str:
+    """The unit whose count a question asks for ("how many hours"); "" if none that converts."""
+    asked = re.findall(r"\bhow many (?:more |total |full )?([a-z]+)", question.casefold())
+    return asked[-1] if asked and unit(asked[-1], 0) else ""
+
+
 def in_unit(text: str, name: str) -> str:
     """ "3 hours" for "180 minutes" and "2 hours and 60 minutes" if ``name`` is hours; no unit that is written for
     several ("m") is taken for one."""
@@ -46,10 +54,23 @@ def in_unit(text: str, name: str) -> str:
     part = rf"(\d[\d,]*(?:\.\d+)?)\s?((?:{'|'.join(sorted(names, key=len, reverse=True))})(?:s|es)?)\b(?![/^²³])"
     row = re.compile(rf"(?<![\w.,/-]){part}(?:(?:,?\s(?:and\s)?){part})*", re.IGNORECASE)
 
+    own = any(unit(word, 0) == wanted for _, word in re.findall(part, text, re.IGNORECASE))
+
     def converted(match: "re.Match[str]") -> str:
         found = [(Fraction(count.replace(",", "")), unit(word, 0)) for count, word in re.findall(part, match[0], re.I)]
         if all(each == wanted for _, each in found):
             return match[0]
-        return f"{sum(count * each[1] for count, each in found if each) / wanted[1]} {name}"
+        value = sum(count * each[1] for count, each in found if each) / Fraction(wanted[1])
+        beside = own and wanted not in (each for _, each in found) and 1000 % value.denominator
+        return " " if beside else f"{value} {name}"  # "8 km (about 5 miles)"
 
     return row.sub(converted, text)
+
+
+def contrary(gold: str, text: str) -> bool:
+    """Whether the gold answer is in dollars and the text speaks of euros alone, or the like."""
+    for row in _CONTRARY:
+        own = next((each for each in row if each.search(gold)), None)
+        if own and not own.search(text) and any(each.search(text) for each in row):
+            return True
+    return False

@@ -3,10 +3,11 @@
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from laif_helpers import arguments
 from laif_helpers.key_types import RequestChange
 from laif_helpers.models import local
 from laif_helpers.models.gguf import prepare
@@ -52,15 +53,18 @@ def generate(
     A prompt longer than the model's context is not asked: its completion is empty and its ``finish`` says why.
     Raises ValueError (unusable model or settings), ServerError (a server that refuses or keeps failing).
     """
-    model, conversations = os.fspath(model), list(conversations)
-    _check(conversations, max_new_tokens, temperature, n)
+    model, conversations = arguments.place("the model", model), _as_lists(conversations)
+    temperature, n = arguments.number("temperature", temperature, 0, float), arguments.number("n", n, 1, int)
+    seed, size = (arguments.number(*given, 0, int) for given in (("seed", seed), ("batch_size", batch_size)))
     longest = limits(max_new_tokens, len(conversations), n)
+    if n > 1 and not temperature:
+        raise ValueError(f"n {n} at temperature 0: several samples need a temperature above 0")
     conversations = [turns for turns in conversations for _ in range(n)]  # equal prompts get seeds of their own
     if not conversations:
         return []
     how = Sampling(longest, temperature, seed, sample_numbers(conversations) if numbers is None else numbers)
     served, change = Target.of(model).kind == "server", change or RequestChange()
-    ask = _ask_server(model, url, change) if served else _ask_local(model, dtype, batch_size, change)
+    ask = _ask_server(model, url, change) if served else _ask_local(model, dtype, size, change)
     return _collected(partial(ask, conversations, how), len(conversations), on_done, progress)
 
 
@@ -101,19 +105,15 @@ def _ask_local(model: str, dtype: str, batch_size: int, change: RequestChange) -
     return ask
 
 
-def _check(conversations: list[list[Message]], max_new_tokens: int | Sequence[int], temperature: float, n: int) -> None:
-    longest = limits(max_new_tokens, len(conversations))
-    if len(longest) != len(conversations) or min(longest, default=1) < 1:
-        raise ValueError(f"max_new_tokens {max_new_tokens}: at least 1, one number or one for each conversation")
-    if temperature < 0:
-        raise ValueError(f"temperature {temperature}: 0 (greedy) or above")
-    if n < 1 or (n > 1 and temperature == 0):
-        raise ValueError(
-            f"n {n} at temperature {temperature}: at least 1, and several samples need a temperature above 0"
-        )
-    for index, turns in enumerate(conversations):
+def _as_lists(conversations: Iterable[Iterable[Message]]) -> list[list[Message]]:
+    """Each conversation as a list of its turns. Raises ValueError for one that is none."""
+    found = []
+    for index, given in enumerate(conversations):
+        turns = [] if isinstance(given, (str, Mapping)) else list(given)
         if not turns or not all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in turns):
-            raise ValueError(f"conversation {index}: expected a list of {{'role', 'content'}} turns, got {turns!r:.80}")
+            raise ValueError(f"conversation {index}: expected a list of {{'role', 'content'}} turns, got {given!r:.80}")
+        found.append(turns)
+    return found
 
 
 def progress_bar(total: int, what: str, unit: str, shown: bool = True) -> Any:

@@ -177,6 +177,9 @@ def prompt_ids(local: LocalModel, conversations: list[list[Message]]) -> list[li
 
     Raises ValueError if the template refuses them or loses a question, or if a token has no row in the embedding.
     """
+    for content in (turn["content"] for turns in conversations for turn in turns):
+        if not isinstance(content, str):
+            raise ValueError(f"content {content!r:.60} is {type(content).__name__}; a model of this machine reads text")
     texts = tokenizers.written(local.tokenizer, conversations, add_generation_prompt=True)
     for turns, text in zip(conversations, texts, strict=True):
         if turns[-1]["content"].strip() not in text:

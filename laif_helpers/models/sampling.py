@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from laif_helpers import arguments
 from laif_helpers.records import Message
 
 
@@ -21,8 +22,12 @@ class Sampling:
 
 
 def limits(most: int | Sequence[int], count: int, n: int = 1) -> list[int]:
-    """The longest answer to each of ``n`` samples of each conversation, from one number or one of each."""
-    return [limit for limit in ([most] * count if isinstance(most, int) else most) for _ in range(n)]
+    """The longest answer to each of ``n`` samples of each conversation, from one number or one of each. Raises
+    ValueError for other numbers."""
+    each = [most] * count if not isinstance(most, Iterable) or isinstance(most, str) else list(most)
+    if len(each) != count:
+        raise ValueError(f"max_new_tokens has {len(each)}, not {count}: give one number or one for each conversation")
+    return [arguments.number("max_new_tokens", limit, 1, int) for limit in each for _ in range(n)]
 
 
 def sample_numbers(conversations: list[list[Message]]) -> list[int]:

@@ -22,6 +22,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Any
 
+from laif_helpers import arguments
 from laif_helpers.sandbox import _warden
 
 CAGES = ("bubblewrap", "unshare", "none")
@@ -59,9 +60,12 @@ def run_python(
     rounded up; by default the same) the time that is computed, which a busy machine does not stretch.
     Raises RuntimeError if no cage works and none was waived.
     """
-    if timeout_s <= 0 or memory_mb < 64:
-        raise ValueError(f"timeout_s={timeout_s}, memory_mb={memory_mb}: need timeout_s > 0 and memory_mb >= 64")
-    return _run(isolation or cage(), source, timeout_s, int(memory_mb), cpu_s)
+    timeout_s = arguments.number("timeout_s", timeout_s, 0.001, float)
+    memory_mb = int(arguments.number("memory_mb", memory_mb, 64, float))
+    cpu_s = None if cpu_s is None else arguments.number("cpu_s", cpu_s, 0.001, float)
+    if not isinstance(source, str):  # an empty program passes, so that none at all must not become one
+        raise ValueError(f"source is {type(source).__name__}, not the text of a program")
+    return _run(isolation or cage(), source, timeout_s, memory_mb, cpu_s)
 
 
 def kept_ready() -> AbstractContextManager[None]:
