@@ -162,8 +162,9 @@ def test_names_and_numbers_that_would_be_lost_are_told(tmp_path: Path, row: dict
 
 
 def test_other_kinds_of_files_are_told_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"only JSON Lines are read; pandas writes them"):
-        benchmarks.get("mine.csv")
+    for name in ("mine.csv", "mine.ndjson", "mine.JSONL", "sets/saved_by_datasets"):
+        with pytest.raises(ValueError, match=r"only JSON Lines are read, .* with \.jsonl; pandas writes them"):
+            benchmarks.get(name)
     (tmp_path / "mine.jsonl").write_bytes(gzip.compress(b'{"question": "q?", "answer": "1"}'))
     with pytest.raises(ValueError, match=r"mine\.jsonl: this is packed by gzip and no text; unpack it"):
         benchmarks.get(str(tmp_path / "mine.jsonl"))

@@ -104,10 +104,11 @@ def get(name: str | os.PathLike[str]) -> Benchmark:
         from laif_helpers.benchmarks import own
 
         return own.benchmark(name)
-    if name.endswith((".csv", ".tsv", ".xlsx", ".parquet")):
+    if name not in _MODULES and ("." in name or "/" in name):
         raise ValueError(
-            f"benchmark {name!r}: only JSON Lines are read; pandas writes them: "
-            "frame.to_json('mine.jsonl', orient='records', lines=True), with columns 'question' and 'answer'"
+            f"benchmark {name!r}: only JSON Lines are read, in a file whose name ends with .jsonl; pandas writes them: "
+            "frame.to_json('mine.jsonl', orient='records', lines=True), with columns 'question' and 'answer', and "
+            "datasets: dataset.to_json('mine.jsonl')"
         )
     if name not in _MODULES:
         raise ValueError(
