@@ -462,6 +462,7 @@ def test_yes_and_no_is_neither() -> None:
     example = BBH.from_row({"task": "t", "input": "Do you return?", "target": "Yes"})
     assert BBH.grade(example, "Yes, both do.").correct
     assert not BBH.grade(example, "Yes and no. It depends on the way.").readable
+    assert BBH.grade(example, "I choose between yes and no. The answer is yes.").extracted == "yes"
 
 
 # fmt: off

@@ -220,7 +220,7 @@ def _truth(wanted: str, text: str) -> Grade:
     pair = next(pair for pair in _PAIRS if wanted in pair)
     text = _EXPLAINS.split(_affirmed(text.casefold()))[0]
     words = re.compile(rf"\b(?:{'|'.join(sorted(pair))})\b")
-    if re.search(r"\byes and no\b", text):
+    if re.search(r"\A\W*yes and no\b|\byes and no\W*\Z", text):  # not "Of yes and no, the answer is yes."
         return Grade(False, None, False, "says yes and no")
     for shorter in (_SUPPOSED.sub(" ", text), *(text[back.end() :] for back in _AGAIN.finditer(text))):
         text = shorter if words.search(shorter) else text
