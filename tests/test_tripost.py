@@ -470,6 +470,8 @@ def test_training_takes_the_records_and_refuses_a_test_question(
     assert mixed.rows == rows and p.folder.training_set.is_file() and not mixed.notes
     few = mix.make(p.model_copy(update={"budget": 100, "in_domain": [NAME, "word_sorting"]}))
     assert few.notes == ["word_sorting: no items at all", f"{NAME}: 70 lessons of the 100 that budget 100 asks for"]
+    with pytest.raises(ValueError, match=f"word_sorting: no items at all; {NAME}: 70 lessons .* set strict: false"):
+        mix.make(p.model_copy(update={"budget": 100, "in_domain": [NAME, "word_sorting"], "strict": True}))
     stolen = benchmarks.get(NAME).load("test")[0].question
     rows[0]["messages"][0]["content"] = stolen
     write_jsonl(p.folder.repair_records, rows)

@@ -83,19 +83,20 @@ def make(p: StageParameters) -> Mix:
     )
     if p.replay_from == "own":
         rows = [_in_own_words(row, right) for row in rows]
-    return _written(p, rows, lessons.shortfalls(rows, p.budget, p.replay_fraction), p.strict)
+    return _written(p, rows, lessons.shortfalls(rows, p.budget, p.replay_fraction))
 
 
-def _written(p: StageParameters, rows: list[Row], short: list[str], strict: bool) -> Mix:
+def _written(p: StageParameters, rows: list[Row], short: list[str]) -> Mix:
     """Write the training set, cut to equal tokens if the recipe asks for that; with what there is too little of, a
-    ValueError if ``strict``."""
+    ValueError if ``p.strict``."""
     if p.match == "tokens":
         rows, short = fit(p, rows)
-    if strict and short:
+    have = {row["benchmark"] for row in rows}
+    short = [f"{name}: no items at all" for name in p.in_domain if name not in have] + short
+    if p.strict and short:
         raise ValueError("; ".join(short) + "; lower budget, or set strict: false to train on what there is")
     write_jsonl(p.folder.training_set, rows)
-    absent = [name for name in p.in_domain if name not in {row["benchmark"] for row in rows}]
-    return Mix(rows, [f"{name}: no items at all" for name in absent] + short)
+    return Mix(rows, short)
 
 
 def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
@@ -108,7 +109,7 @@ def _repairs(p: StageParameters, tests: list[tuple[str, str]]) -> Mix:
             raise ValueError(f"training row {row['id']} of {row['benchmark']} asks a test question; {again}")
     if not rows:
         raise ValueError(f"{p.folder.repair_records} holds no record; look at the funnel of {p.row.notebook}")
-    return _written(p, rows, lessons.shortfalls(rows, p.budget, 0.0), p.strict and p.match == "tokens")
+    return _written(p, rows, lessons.shortfalls(rows, p.budget, 0.0))
 
 
 def _ended(p: StageParameters) -> str:
