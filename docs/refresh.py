@@ -18,6 +18,7 @@ import executed_copies
 import pandas as pd
 import yaml
 
+from laif_helpers import figures
 from laif_helpers.compare import sweeps
 from laif_helpers.compare.gains import COLUMNS, RATES
 from laif_helpers.figures.markup import as_markdown
@@ -80,6 +81,7 @@ LEAGUE = {
     "league_practice": "nano, taught by a model of its own size that practised all concepts and learned from no arm",
     "league_practice_turns": "nano again, the arms that look at errors and their counterparts, two turns",
     "league_practice_self": "nano again, the arms that learn from own answers and sdft, two turns",
+    "league_practice_rollouts": "nano again, on-policy distillation with three times the rollouts",
     "league_practice_clusters": "nano again, LE and LEC with requests about several errors of one cluster",
     "smollm2_practice": "SmolLM2-135M-Instruct after practice, with the arms that learn from lessons",
     "league_smollm2": "SmolLM2-135M-Instruct after practice, taught by the same model after practice on all concepts",
@@ -111,9 +113,10 @@ def league() -> dict[str, str]:
             sliced[["seed", "arm", "iteration", "benchmark", "value", "n", "accuracy"]].to_csv(
                 kept / PARTS, index=False
             )
-            shutil.copyfile(run.compare / "learned_kept.png", ROOT / "figures" / f"{name}.png")
         if (kept / "results.csv").is_file():
             results, learned, pairs, costs = (pd.read_csv(kept / file) for file in LEAGUE_TABLES)
+            _, pdf = figures.save(sweeps.ways(learned, results, "practice"), ROOT / "figures" / name)
+            pdf.unlink()
             accuracies = by_arm(sweeps.as_text(sweeps.summary(results)))
             tables[name] = accuracies
             parts += [f"## {about[0].upper()}{about[1:]}\n", ran(name, results), accuracies]
@@ -137,7 +140,7 @@ def by_arm(table: pd.DataFrame) -> str:
 
 def ran(name: str, results: pd.DataFrame) -> str:
     """How much of its recipe a league has run: seeds, iterations, and the arms that are still to come."""
-    recipe = re.sub("_(turns|self|clusters)$", "", name)
+    recipe = re.sub("_(turns|self|rollouts|clusters)$", "", name)
     planned = yaml.safe_load((ROOT / "papermill_runs" / f"{recipe}.yaml").read_text("utf-8"))
     lacking = [arm for arm in planned["arms"] if arm not in set(results["arm"])] if recipe == name else []
     done = f"Run: {results.seed.nunique()} of {len(planned['seed'])} seeds, {results.iteration.max()} of "

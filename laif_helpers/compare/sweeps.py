@@ -81,12 +81,17 @@ def _league(run: RunDir, results: pd.DataFrame, sliced: pd.DataFrame, benchmark:
     """Ways of learning at one setting: what each taught and kept, against its counterpart, and by cost."""
     table = learned_kept(sliced, benchmark)
     save(run, learned_kept=table, counterparts=against_counterparts(results), costs=spent(run.path))
+    figures.save(ways(table, results, benchmark), run.compare / "learned_kept")
+
+
+def ways(table: pd.DataFrame, results: pd.DataFrame, benchmark: str) -> figures.Figure:
+    """What each arm learned and kept (``table``: see ``drawing.learned_kept``), entitled with items, seeds and the
+    unit of the intervals, which ``results`` of the sweep tell."""
     items = int(results.loc[results["benchmark"] == benchmark, "n"].max())
     seen = results["seed"].nunique()
     unit = "seeds" if seen >= SEEDS else "items"
     over = f"{seen} seed{'s' * (seen > 1)}, 95 % intervals over {unit}"
-    title = f"{benchmark}: {items:,} items, {over}"
-    figures.save(figures.learned_kept(table, title), run.compare / "learned_kept")
+    return figures.learned_kept(table, f"{benchmark}: {items:,} items, {over}")
 
 
 def spent(run_path: Path) -> pd.DataFrame:
