@@ -14,7 +14,7 @@ from laif_helpers.tripost.trajectories import RIGHT, UNREADABLE, Trajectory, con
 
 def records(found: list[Trajectory], items: dict[str, list[Example]], p: StageParameters) -> list[dict[str, Any]]:
     """Training rows of an arm's strategy, at most ``p.budget`` a benchmark; see ``STRATEGIES``."""
-    rng = random.Random(1000 * p.seed + p.iteration)
+    rng = random.Random(p.draw)
     rows = []
     for name, listed in items.items():
         here = [each for each in found if each.benchmark == name and each.status in ("kept", "repeated")]
