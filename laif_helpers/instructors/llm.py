@@ -174,7 +174,8 @@ def _breaks_on_few(asking: Asking, error: Any) -> bool:
     """Whether an endpoint that took requests of this form still answers, with an error of its own to a few of them."""
     few = len(asking.refused) < max(3, asking.connections.answered)
     status = getattr(error, "status_code", None) or 0  # 403: a router flags what some prompts hold
-    return status >= 400 and status not in {401, 402, 429} and asking.form.proven and few
+    own = status >= 400 and status not in {401, 402, 429}
+    return (own or protocol.unreadable(error)) and asking.form.proven and few
 
 
 def _refuse(asking: Asking, request: Asked, error: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers.instructors.ledger import Ledger, Reply
-from laif_helpers.models import protocol
+from laif_helpers.models import protocol, replies
 from laif_helpers.models.connecting import RAN_OUT
 from laif_helpers.models.form import LENGTHS
 from laif_helpers.recipe import Recipe, StageParameters
@@ -64,7 +64,7 @@ def perhaps_billed(error: BaseException, seconds: float) -> bool | None:
     import openai
 
     status = getattr(error, "status_code", None)
-    if isinstance(error, protocol.ErrorBody) or status in RAN_OUT:
+    if isinstance(error, replies.ErrorBody) or status in RAN_OUT:
         return status in RAN_OUT or getattr(error, "begun", False)
     if isinstance(error, openai.APIStatusError):  # the endpoint's own refusal, or a page of a proxy before it
         if error.status_code < 500 or seconds <= SOON_S or _is_the_endpoints(error.response.text):

@@ -160,7 +160,11 @@ async def _look_for_a_cache(response: Any) -> None:
     """Say, once a server, that a reply calls itself one out of a cache: by meaning it is another question's, by a hash
     without the seed an earlier sample."""
     # within a text of the answer the quotes are escaped, and tokens that were kept are numbers
-    inner = re.findall(rb'"(\w*cache\w*)": ?(true|"[^"\\]*")', await response.aread())
+    body = await response.aread()
+    with contextlib.suppress(UnicodeDecodeError):
+        body.decode()
+        response.encoding = "utf-8"  # as JSON always is, whatever charset a server's framework names
+    inner = re.findall(rb'"(\w*cache\w*)": ?(true|"[^"\\]*")', body)
     url = str(response.url).removesuffix("/chat/completions")
     for name, value in [*((name.decode(), value.decode()) for name, value in inner), *response.headers.items()]:
         flag = value.lower() in ("true", "1") and re.search(r"(?i)hits?$|cached?$", name)
