@@ -36,7 +36,7 @@ from laif_helpers.instruct import quotes, tables
 from laif_helpers.instruct.requests import Request
 from laif_helpers.instructors import chat, ledger, llm, spending
 from laif_helpers.instructors.ledger import Reply
-from laif_helpers.models import connecting, protocol, replies, server
+from laif_helpers.models import connecting, form, protocol, replies, server
 from laif_helpers.paths import NOTEBOOKS
 from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_jsonl
 
@@ -710,6 +710,56 @@ def test_a_parameter_that_a_refusal_names_is_renamed_or_left_out_once_and_rememb
         instruct.ask(more, other)
         assert len(calls) == 13 + len(more.requests) > 13, "the next requests begin in the form that was learned"
     assert {lesson.status for lesson in instruct.learn(plan, replies, p)} == {"kept"}
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("`temperature` is deprecated for this model.", "temperature"),
+        ("gpt-5-nano doesn't support temperature=0.8 while reasoning is active", "temperature"),
+        ("body -> seed\n  Extra inputs are not permitted (type=extra_forbidden)", "seed"),
+        ("Argument not supported on this model: seed", "seed"),
+        ('{\\"message\\":\\"property \'seed\' is unsupported\\"}', "seed"),
+        ("the temperature of a prompt is not a number", ""),
+        ("neither 'seed' nor 'temperature' is known", ""),
+        ("'max_tokens' is too large: 4095", ""),
+    ],
+)
+def test_a_parameter_may_be_named_in_a_refusal_s_words_alone(words: str, name: str) -> None:
+    """Anthropic's newer models, and every gateway before them, say no more."""
+    sent = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 9,
+        "temperature": 0.8,
+        "seed": 0,
+    }
+    refusal = replies.ErrorBody({"message": words, "status": 400})
+    assert form.refused_parameter(refusal, sent)[0] == name
+    sent["messages"][0]["content"] = f"Is `temperature`, seed and {words} known?"
+    assert form.refused_parameter(refusal, sent)[0] == "", "it may be the prompt that is repeated"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_model_that_knows_no_system_message_is_told_all_by_the_user(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No key helped."""
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
+
+    def behave(call: int, body: dict[str, Any]) -> tuple[int, Any]:
+        known = [turn["role"] for turn in body["messages"]] == ["user"]
+        return good(call) if known else (status, {"error": {"message": "System role not supported"}})
+
+    with endpoint(behave) as (url, calls):
+        p = llm_parameters(url)
+        plan, answered_ = asked(p)
+        assert len(answered_) == 10
+        first = plan.requests[0].messages
+        assert calls[-1]["messages"][0]["content"].startswith(first[0]["content"])
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+            assert chat.known_form(p, on_record).merged
 
 
 def test_what_the_recipe_changes_in_a_request_reaches_the_endpoint_and_its_key() -> None:

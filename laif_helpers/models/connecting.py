@@ -8,7 +8,7 @@ import socket
 import ssl
 import urllib.request
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import parse_qsl, urlparse, urlsplit
 
 from tqdm.auto import tqdm
 
@@ -53,8 +53,11 @@ def connect(url: str, role: str) -> Any:
         verify=_trusted(),
         event_hooks={"response": [_stay_a_post, _look_for_a_cache]},
     )
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/").removesuffix("/chat/completions")  # an address as makers' pages show it
     return openai.AsyncOpenAI(
-        base_url=url,
+        base_url=parts._replace(path=path, query="", fragment="").geturl(),
+        default_query=dict(parse_qsl(parts.query)),  # Azure's api-version
         api_key=machine.api_key(role) or "none",
         organization=machine.secret("OPENAI_ORG_ID") or None,
         project=machine.secret("OPENAI_PROJECT_ID") or None,

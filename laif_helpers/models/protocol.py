@@ -24,6 +24,8 @@ OF_ONE_PROMPT, PROMPT_ATTEMPTS = frozenset({400, 413, 422}), 3
 """Refusals that may concern one prompt alone, and how often that prompt is sent before its refusal stops everything."""
 MOVED = frozenset({301, 302, 303})
 MAX_WAIT_S = 60.0
+SECRET = 5
+"""Characters of a key that hides nothing ("none", "EMPTY"), as servers that want no real one are given."""
 EMPTY = {"insufficient_quota", "billing_not_active", "exceeded_current_quota_error", "insufficient_balance"}
 MAX_REQUEST_S = 1_200.0
 """Wall time for one request with all its attempts; refusals for coming too fast (429) are bounded by it alone."""
@@ -168,4 +170,4 @@ def _secrets() -> Iterator[str]:
     headers = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
     said = [line.partition(":")[2] for line in headers if re.match(r"[^:]*(?:auth|key|token|secret)", line, re.I)]
     for value in (*(os.environ.get(name, "") for name in machine.KEYS.values()), *said):
-        yield from value.split()[-1:]
+        yield from (word for word in value.split()[-1:] if len(word) > SECRET)

@@ -189,7 +189,7 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
                 form.proven = True
                 return answer_of(reply, time.monotonic() - sent_at, sent)
             except protocol.recoverable() as error:
-                if form.learn(error, sent):
+                if form.learn(error, sent, connections.name):
                     continue
                 failure = error
         spared = protocol.too_fast(failure) or connections.spares(failure, sent_at)
@@ -278,7 +278,7 @@ def _context_in(reply: dict[str, Any], model: str) -> int:
     row = next((row for row in rows if row.get("id") == model), rows[0] if len(rows) == 1 else {})
     own = row.get("meta") or reply.get("default_generation_settings") or {}
     found = row.get("max_model_len") or own.get("n_ctx") or row.get("context_length")
-    return found if isinstance(found, int) and found > 0 else 0
+    return found if type(found) is int and found > 0 else 0
 
 
 def room_for(context: int, turns: list[Message], asked: int) -> int:
