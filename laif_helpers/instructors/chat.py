@@ -47,12 +47,16 @@ def takes_schema(p: StageParameters, form: Form) -> bool:
     return p.reply_format == "json" or (p.reply_format == "auto" and SCHEMA not in form.left_out)
 
 
-def call(request: Asked, p: StageParameters, as_json: bool, longest: int = MAX_REPLY_TOKENS) -> dict[str, Any]:
-    """The body of a chat completion, before the endpoint's own form of it; ``longest``: tokens of the reply."""
+def bare(p: Recipe, longest: int = MAX_REPLY_TOKENS) -> dict[str, Any]:
+    """The body of a call without a prompt; ``longest``: tokens of the reply."""
     # OpenAI's newer models refuse the name that every other server knows.
     length = "max_tokens" if p.instructor_url else "max_completion_tokens"
-    settings = {"temperature": TEMPERATURE, "seed": p.seed, length: longest}
-    body = {"model": p.instructor_model, "messages": request.messages, **settings}
+    return {"model": p.instructor_model, "messages": [], "temperature": TEMPERATURE, "seed": p.seed, length: longest}
+
+
+def call(request: Asked, p: StageParameters, as_json: bool, longest: int = MAX_REPLY_TOKENS) -> dict[str, Any]:
+    """The body of a chat completion, before the endpoint's own form of it."""
+    body = bare(p, longest) | {"messages": request.messages}
     if as_json:
         schema = structured.schema(benchmarks.get(request.benchmark).family)
         wrapped = {"name": "lessons", "strict": True, "schema": schema}

@@ -21,6 +21,8 @@ MAX_REPLY_TOKENS = 4095
 """As in LLMs-as-Instructors (arXiv 2407.00497)."""
 TOKENS_A_MESSAGE = 16
 """More than any chat format adds to a message."""
+CHEAPEST = 0.02
+"""Dollars per million tokens that all but the smallest models cost for what they write."""
 BATCH_SHARE = 0.5
 """OpenAI's Batch endpoint costs half."""
 SOON_S, PASSED_ON_S = 1.0, 5.0
@@ -120,6 +122,18 @@ def check(p: Recipe, longest: dict[str, Any] | None) -> None:
         )
 
 
+def doubtful(p: Recipe) -> str:
+    """A sentence if a price looks like one for 1,000 tokens, under which the cap would hold a thousandth."""
+    listed = p.prices.get(p.instructor_model)
+    dearer = max(listed.input, listed.output) if listed and p.instructor == "llm" else 0.0
+    if not 0 < dearer < CHEAPEST:
+        return ""
+    return (
+        f"prices are dollars per million tokens: {dearer:g} for {p.instructor_model!r} is less than most models cost; "
+        f"if it is meant for 1,000 tokens, write {1000 * dearer:g}"
+    )
+
+
 def prompt_bound(sent: dict[str, Any]) -> int:
     """Tokens that a call's prompt cannot exceed, its schema included: a token stands for at least one byte."""
     messages = sent["messages"]
@@ -201,6 +215,8 @@ def notes(p: StageParameters, requests: int, usd: Range | None) -> list[str]:
         found.append(
             f"The {p.instructor} instructor costs nothing; this is what a language model would read and write."
         )
+    if doubt := doubtful(p):
+        found.append(f"{doubt[0].upper()}{doubt[1:]}.")
     if usd and p.max_usd and usd[1] > p.max_usd:
         found.append(f"max_usd {p.max_usd:g} may stop it before the end.")
     return found

@@ -35,6 +35,8 @@ LEAST_CUT = 500
 def check_address(key: str, url: str) -> None:
     """ValueError if a recipe's ``key`` holds no server's base URL, or if that server needs an API key."""
     check_base_url(key, url)
+    if not os.environ.get("OPENAI_CUSTOM_HEADERS", "").isascii():
+        raise ValueError("OPENAI_CUSTOM_HEADERS holds a character that is not plain ASCII; set it again")
     if not machine.api_key(role := key.removesuffix("_url")) and not machine.is_local(url):
         raise ValueError(
             f"server {url} needs a key: set the environment variable OPENAI_API_KEY (any word, if it wants none), or "
