@@ -76,7 +76,7 @@ def endpoint(
             if answer is None:
                 self.connection.close()
                 return
-            data = json.dumps(answer[1]).encode()
+            data = answer[1] if isinstance(answer[1], bytes) else json.dumps(answer[1]).encode()
             self.send_response(answer[0])
             self.send_header("content-type", "application/json")
             for name, value in (headers or {}).items():

@@ -41,6 +41,17 @@ def test_a_formula_that_never_ends_costs_its_time_and_nothing_else() -> None:
         judge.close()
 
 
+def test_what_a_user_s_start_up_file_prints_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended the first evaluation in a traceback."""
+    (tmp_path / "sitecustomize.py").write_text("print('hello')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    judge = latex.Judge()
+    try:
+        assert judge.ask("18", "The answer is 18.") == latex.Verdict(True, "18")
+    finally:
+        judge.close()
+
+
 def test_a_math_verify_that_cannot_be_loaded_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "math_verify.py").write_text("raise ImportError('No module named antlr4')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

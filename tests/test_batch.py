@@ -226,6 +226,8 @@ def result(key: str, text: str, status: int = 200) -> str:
         lambda body: {"response": body},
         lambda body: {"response": json.dumps({"status_code": 200, "body": body})},
         lambda body: {"status_code": 200, "body": body},
+        lambda body: {"result": body},
+        lambda body: {"result": {"type": "succeeded", "message": body}},
     ],
 )
 def test_a_reply_is_read_wherever_a_maker_s_line_holds_it(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +254,67 @@ def test_a_batch_ends_in_each_maker_s_words(about: dict[str, Any], monkeypatch: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "laid_out",
+    [
+        json.dumps,
+        lambda rows: "\n".join(json.dumps(row, indent=1) for row in rows),
+        lambda rows: "".join(f"data: {json.dumps(row)}\n\n" for row in rows),
+        lambda rows: "\n".join(json.dumps(row).replace("guesses", "gues\tses") for row in rows),
+        lambda rows: "\n".join(json.dumps(row).replace("custom_id", "customId") for row in rows),
+    ],
+)
+def test_a_result_file_is_read_in_whatever_layout(laid_out: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was paid for, could not be collected, and was ordered and paid anew at every run."""
+    whole = Shelf.get
+
+    def get(store: Shelf, path: str) -> tuple[int, bytes]:
+        status, data = whole(store, path)
+        rows = path.endswith("/content") and [json.loads(line) for line in data.split(b"\n")]
+        return (status, laid_out(rows).encode()) if rows else (status, data)
+
+    monkeypatch.setattr(Shelf, "get", get)
+    monkeypatch.setattr(Shelf, "about", {"request_counts": {"completed": 10}, "output_file_id": ["out"]})
+    with shelf(lambda key, at: result(key, GOOD.format(n=at, m=at + 2))) as (url, store):
+        assert len(asked(llm_parameters(url, batch=True, probe=0))[1]) == 10 and store.sent == 1
+
+
+def test_results_that_nobody_can_read_stay_counted_and_are_not_ordered_again() -> None:
+    """They were told to have cost nothing, and were ordered anew at every run."""
+    with shelf(lambda key, at: json.dumps({"custom_id": key, "response": {"status_code": 200, "body": []}})) as (
+        url,
+        store,
+    ):
+        p = llm_parameters(url, batch=True, probe=0)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="it stays open, and its 10 requests counted"):
+                asked(p)
+        assert store.sent == 1
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
+        assert len(calls.open_batches()) == 1 and calls.spent() > 0
+
+
+def test_a_batch_whose_metadata_got_lost_is_found_by_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    post, get = Shelf.post, Shelf.get
+    monkeypatch.setattr(Shelf, "about", {"input_file_id": "in"})
+
+    def lost(store: Shelf, path: str, body: bytes) -> tuple[int, bytes]:
+        return post(store, path, body) if path.endswith("/files") else (post(store, path, body) and (504, b"{}"))
+
+    def listed(store: Shelf, path: str) -> tuple[int, bytes]:
+        status, data = get(store, path)
+        return (status, b'{"data": [%s]}' % data) if "batches?" in path else (status, data)
+
+    monkeypatch.setattr(Shelf, "post", lost)
+    monkeypatch.setattr(Shelf, "get", listed)
+    with shelf(lambda key, at: result(key, GOOD.format(n=at, m=at + 2))) as (url, store):
+        p = llm_parameters(url, batch=True, probe=0)
+        with pytest.raises(RuntimeError, match="did not take the batch"):
+            asked(p)
+        assert len(asked(p)[1]) == 10 and store.sent == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [1, 99])
 def test_a_result_file_that_is_not_there_yet_is_waited_for_and_no_reply_given_up(
     late: int, monkeypatch: pytest.MonkeyPatch
@@ -270,8 +333,10 @@ def test_a_result_file_that_is_not_there_yet_is_waited_for_and_no_reply_given_up
         if late == 1:
             assert len(asked(p)[1]) == 10
         else:
-            with pytest.raises(RuntimeError, match="gives only 0 lines of the 10 results of batch b: 10 requests stay"):
+            with pytest.raises(RuntimeError, match=r"gives no result of batch b that can be read .* batch: false"):
                 asked(p)
+            with pytest.raises(RuntimeError, match="gives only 0 lines of the 10 results of batch b: 10 requests stay"):
+                asked(llm_parameters(url, batch=False, probe=0))
         assert store.sent == 1
     with ledger.open_ledger(p.folder.replies("le"), {}, {}) as calls:
         assert calls.open_batches() == [] and calls.spent() > 0
@@ -346,7 +411,6 @@ def test_a_line_that_is_no_json_costs_itself_alone_and_no_request_is_asked_for_e
         ({"response": {"status_code": 502, "body": "<html>"}, "error": None}, "<html>"),
         ({"response": None, "error": "expired"}, "expired"),
         ({"response": "timeout", "error": {"message": "too late"}}, "too late"),
-        ({"response": {"status_code": 200, "body": []}}, "200"),
     ],
 )
 def test_a_result_of_any_shape_costs_itself_alone(odd: dict[str, Any], said: str) -> None:

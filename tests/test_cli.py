@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -277,6 +279,26 @@ def test_folders_of_the_environment_start_where_the_command_is_called_and_a_reci
     assert [*data_dirs("data/x"), *data_dirs("~/x")] == [ROOT / "data/x", tmp_path / "home/x"]
     assert call(monkeypatch, toy, "data", "list", "--data-dir", "here") == 0
     assert f"no folder 'gsm8k' in {tmp_path}/here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"max_usd": 0.001}, r"max_usd 0.001 is smaller than one request"),
+        ({"request_options": {"instructor": {"leave_out": ["max_tokens"]}}}, "alone bounds what a reply costs"),
+        (
+            {"prices": {"m": {"input": 0.00015, "output": 0.0006}}},
+            r"million tokens: 0\.0006 .* 1,000 tokens, write 0\.6",
+        ),
+        ({"prices": {"m": {"input": 0, "output": 0}}, "max_usd": 0}, ""),
+    ],
+)
+def test_money_that_will_not_do_is_told_before_the_run(toy: Toy, more: dict[str, Any], told: str) -> None:
+    """Stage 3 stopped at it, after every answer had been asked for; a price for 1,000 tokens was never noticed."""
+    paid = {"instructor": "llm", "instructor_model": "m", "instructor_url": "http://127.0.0.1:9/v1", "arms": ["le"]}
+    plan = toy.plan(**paid | {"prices": {"m": {"input": 1, "output": 2}}, "max_usd": 5} | more)
+    found = [line for line in forecast.warnings(plan.stages) if "nothing listens" not in line]
+    assert re.search(told, "".join(found)) and bool(found) == bool(told)
 
 
 def test_a_server_that_does_not_listen_is_told_before_the_run(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

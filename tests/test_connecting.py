@@ -37,6 +37,33 @@ def answers(call: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     return 200, completion("yes")
 
 
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("http://127.0.0.1:9/v1/chat/completions/", "http://127.0.0.1:9/v1/chat/completions"),
+        (
+            "http://127.0.0.1:9/d/x?api-version=2024-10-21",
+            "http://127.0.0.1:9/d/x/chat/completions?api-version=2024-10-21",
+        ),
+        ("http://[::1]:9/v1", "http://[::1]:9/v1/chat/completions"),
+    ],
+)
+def test_an_address_is_taken_with_its_query_and_as_makers_pages_show_it(written: str, asked: str) -> None:
+    """The path stood behind the query, so nothing answered."""
+    from openai._models import FinalRequestOptions
+
+    request = connecting.connect(written, "target")._build_request(
+        FinalRequestOptions.construct(method="post", url="/chat/completions", json_data={})
+    )
+    assert str(request.url) == asked
+
+
+def test_headers_of_the_environment_that_cannot_be_sent_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Name: J\u00fcrgen")
+    with pytest.raises(ValueError, match="OPENAI_CUSTOM_HEADERS holds a character that is not plain ASCII"):
+        ask("http://127.0.0.1:9/v1")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "all_proxy"])
 def test_a_proxy_is_asked_in_place_of_a_server_outside(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ from laif_helpers.instruct import quotes, tables
 from laif_helpers.instruct.requests import Request
 from laif_helpers.instructors import chat, ledger, llm, spending
 from laif_helpers.instructors.ledger import Reply
-from laif_helpers.models import connecting, protocol, server
+from laif_helpers.models import connecting, form, protocol, replies, server
 from laif_helpers.paths import NOTEBOOKS
 from laif_helpers.records import Lesson, Response, read_jsonl, read_rows, write_jsonl
 
@@ -712,6 +712,56 @@ def test_a_parameter_that_a_refusal_names_is_renamed_or_left_out_once_and_rememb
     assert {lesson.status for lesson in instruct.learn(plan, replies, p)} == {"kept"}
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("`temperature` is deprecated for this model.", "temperature"),
+        ("gpt-5-nano doesn't support temperature=0.8 while reasoning is active", "temperature"),
+        ("body -> seed\n  Extra inputs are not permitted (type=extra_forbidden)", "seed"),
+        ("Argument not supported on this model: seed", "seed"),
+        ('{\\"message\\":\\"property \'seed\' is unsupported\\"}', "seed"),
+        ("the temperature of a prompt is not a number", ""),
+        ("neither 'seed' nor 'temperature' is known", ""),
+        ("'max_tokens' is too large: 4095", ""),
+    ],
+)
+def test_a_parameter_may_be_named_in_a_refusal_s_words_alone(words: str, name: str) -> None:
+    """Anthropic's newer models, and every gateway before them, say no more."""
+    sent = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 9,
+        "temperature": 0.8,
+        "seed": 0,
+    }
+    refusal = replies.ErrorBody({"message": words, "status": 400})
+    assert form.refused_parameter(refusal, sent)[0] == name
+    sent["messages"][0]["content"] = f"Is `temperature`, seed and {words} known?"
+    assert form.refused_parameter(refusal, sent)[0] == "", "it may be the prompt that is repeated"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_model_that_knows_no_system_message_is_told_all_by_the_user(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No key helped."""
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
+
+    def behave(call: int, body: dict[str, Any]) -> tuple[int, Any]:
+        known = [turn["role"] for turn in body["messages"]] == ["user"]
+        return good(call) if known else (status, {"error": {"message": "System role not supported"}})
+
+    with endpoint(behave) as (url, calls):
+        p = llm_parameters(url)
+        plan, answered_ = asked(p)
+        assert len(answered_) == 10
+        first = plan.requests[0].messages
+        assert calls[-1]["messages"][0]["content"].startswith(first[0]["content"])
+        with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+            assert chat.known_form(p, on_record).merged
+
+
 def test_what_the_recipe_changes_in_a_request_reaches_the_endpoint_and_its_key() -> None:
     options = {"instructor": {"leave_out": ["temperature"], "rename": {"seed": "random_seed"}, "add": {"top_p": 0.9}}}
     with endpoint(lambda call, body: good(call)) as (url, calls):
@@ -761,6 +811,23 @@ def test_a_prompt_that_alone_is_refused_is_left_open_and_the_others_are_kept(
     assert sum(reply.usd for reply in replies.values()) == pytest.approx(9 * 600e-6)
 
 
+@pytest.mark.slow
+def test_a_reply_that_nobody_can_read_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stopped the run, and was paid for six times at every rerun."""
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
+    with endpoint(lambda call, body: good(call)) as (url, _):
+        bad = instruct.plan(answered(llm_parameters(url, probe=0))).requests[3].messages
+
+    def behave(call: int, body: dict[str, Any]) -> tuple[int, Any]:
+        return (200, b'{"choices": [{"mess') if body["messages"] == bad else good(call)
+
+    with endpoint(behave) as (url, _):
+        p = llm_parameters(url, probe=0)
+        assert len(asked(p)[1]) == 9
+    with ledger.open_ledger(p.folder.replies("le"), {}, {}) as on_record:
+        assert on_record.spent() > 9 * 600e-6 + 0.04, "what may have been billed stays counted"
+
+
 def answered(p: recipe.StageParameters) -> recipe.StageParameters:
     answer_items(p)
     return p
@@ -771,6 +838,17 @@ def answered(p: recipe.StageParameters) -> recipe.StageParameters:
     [
         ({"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}, 600e-6),
         ({"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 450}, 3600e-6),  # 300 of a thought
+        (
+            {"prompt_tokens": 100, "completion_tokens": 50, "completion_tokens_details": {"reasoning_tokens": 300}},
+            3600e-6,
+        ),
+        (
+            {"prompt_tokens": 100, "completion_tokens": 350, "completion_tokens_details": {"reasoning_tokens": 300}},
+            3600e-6,
+        ),
+        ({"prompt_tokens": 100, "completion_tokens": 50, "cost": 0.25}, 0.25),  # the endpoint's own word
+        ({"prompt_tokens": 100, "completion_tokens": 50, "cost": {"total_cost": 0.25}}, 0.25),
+        ({"prompt_tokens": 100, "completion_tokens": 50, "cost": "n/a"}, 600e-6),
         ({"prompt_tokens": 100}, 1.0),
         ({"prompt_tokens": -100, "completion_tokens": -50}, 1.0),
         ({"input_tokens": 100, "output_tokens": 50}, 600e-6),
@@ -778,9 +856,18 @@ def answered(p: recipe.StageParameters) -> recipe.StageParameters:
         ({}, 1.0),
     ],
 )
-def test_a_reply_costs_what_was_used_or_the_most_it_can_have_been(usage: dict[str, int], usd: float) -> None:
+def test_a_reply_costs_what_was_used_or_the_most_it_can_have_been(usage: dict[str, Any], usd: float) -> None:
     reply = chat.read("k", completion("text") | {"usage": usage}, llm_parameters("http://127.0.0.1:9/v1"), 1.0)
     assert reply.usd == pytest.approx(usd)
+
+
+def test_lessons_in_the_streamed_call_of_a_tool_are_read() -> None:
+    parts = [{"tool_calls": [{"index": 0, "function": {"arguments": text}}]} for text in ('{"sam', 'ples": []}')]
+    chunks = [json.dumps({"choices": [{"delta": part}]}) for part in parts]
+    end = json.dumps({"choices": [{"delta": {}, "finish_reason": "tool_calls", "usage": {"prompt_tokens": 9}}]})
+    body = replies.read_body("".join(f"data: {chunk}\n\n" for chunk in (*chunks, end)))
+    found = chat.read("k", body, llm_parameters("http://127.0.0.1:9/v1"), 1.0)
+    assert (found.text, found.finish, found.prompt_tokens) == ('{"samples": []}', "stop", 9)
 
 
 def test_lessons_in_a_call_of_a_tool_or_in_a_json_object_are_read() -> None:

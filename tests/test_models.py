@@ -1087,6 +1087,8 @@ def _part(text: Any, index: int = 0, finish: Any = None, **more: Any) -> dict[st
         ({"choices": [_choice("stop", {"type": "text", "text": "7"})]}, "7", "stop"),
         *(({"choices": [_choice("stop", content)]}, "7a", "stop") for content in (["7", "a"], [{"text": "7a"}])),
         ({"choices": [_choice("guardrail_intervened", "Sorry")]}, "Sorry", "error: guardrail_intervened"),
+        ({"choices": [_choice("engine_overloaded", "It is")]}, "It is", "error: engine_overloaded"),
+        ({"choices": [_choice("repetition")]}, "7", "length"),
         ({"usage": {"prompt_tokens": "3", "completion_tokens": "many"}, "choices": [_choice("stop")]}, "7", "stop"),
         *(
             ({"usage": {"completion_tokens": got}, "choices": [_choice(reason)]}, "7", finish)
@@ -1176,6 +1178,47 @@ def test_a_server_that_only_streams_is_read_and_a_stream_that_breaks_off_is_aske
 def test_streams_and_texts_in_other_dress(stub: Callable[..., Stub], before: str, choice: dict[str, Any]) -> None:
     server = stub(lambda *_: (200, f"{before}{json.dumps({'choices': [choice]})}".encode()))
     assert generate_from(server, 1)[0].text == "echo 0"
+
+
+_STREAM = [json.dumps(part) for part in (_part("echo"), _part(" 0", finish="stop"))]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "\r\r".join(f"data: {part}" for part in _STREAM),
+        "\r\n\r\n".join(f"data: {part}" for part in _STREAM),
+        "data: : ROUTER PROCESSING\n\n" + "\n".join(f"data:{part}" for part in _STREAM),
+        "".join(
+            "data: " + json.dumps(json.loads(part), indent=1).replace("\n", "\ndata: ") + "\n\n" for part in _STREAM
+        ),
+        json.dumps({"choices": [_choice("stop", "echo 0")]}) + "\n\ndata: [DONE]\n\n",
+        json.dumps({"choices": [_choice("stop", "echo\n0")]}).replace("\\n", "\n"),
+    ],
+)
+def test_an_answer_is_read_in_whatever_dialect_and_asked_for_once(stub: Callable[..., Stub], said: str) -> None:
+    """Frames that end in CR, events over several lines, signs of life as data; JSON with what is none behind it."""
+    server = stub(lambda *_: (200, said.encode()))
+    assert generate_from(server, 1)[0].text.split() == ["echo", "0"] and server.requests == 1
+
+
+@pytest.mark.parametrize("error", ['{"message": "gone"}', '{"object": "error", "message": "gone"}'])
+def test_a_stream_s_event_of_an_error_ends_no_answer(
+    stub: Callable[..., Stub], error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had been written until then was graded as the answer."""
+    monkeypatch.setattr(protocol, "_wait", lambda *_: 0.01)
+    said = f"data: {_STREAM[0]}\n\nevent: error\ndata: {error}\n\ndata: [DONE]\n\n"
+    server = stub(lambda _, q: (200, said.encode() if q["messages"][-1]["content"] == "0" else reply(q)))
+    assert [answer.finish for answer in generate_from(server, 2)] == ["error: gone", "stop"]
+
+
+def test_json_is_utf_8_whatever_charset_its_server_names(stub: Callable[..., Stub]) -> None:
+    """Letters with marks came as two others each, in paid lessons too."""
+    body = json.dumps({"choices": [_choice("stop", "Größe: 7")]}, ensure_ascii=False).encode()
+    server = stub(lambda *_: (200, body))
+    server.kind = "application/json; charset=iso-8859-1"
+    assert generate_from(server, 1)[0].text == "Größe: 7"
 
 
 def test_an_address_that_takes_no_posts_is_told_as_the_wrong_one(stub: Callable[..., Stub]) -> None:

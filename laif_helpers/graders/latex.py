@@ -26,6 +26,8 @@ from laif_helpers.records import Grade
 TIMEOUT_S = 5.0
 """Of processor time for one answer, which a busy machine does not stretch; the import comes on top."""
 _TAIL = 4000
+_MARK = "verdict: "
+"""Begins each line of the child; what else is printed there comes from a start-up file of the user's."""
 _MEMORY = 4 << 30
 _STATES = re.compile(r"####|\banswer[*_]*\s*(?:is\b|:)", re.IGNORECASE)
 _PROSE = re.compile(r"\n.*\S|[A-Za-z]{3,}\s+[A-Za-z]{2,}")
@@ -53,11 +55,11 @@ class Judge:
         """Whether the answer that ``text`` ends on equals ``gold``. Raises RuntimeError if math-verify is broken."""
         with self._lock:
             child = self._child = self._child or self._started()
-            assert child.stdin and child.stdout
+            assert child.stdin
             try:
                 child.stdin.write(json.dumps([gold, text[-_TAIL:]]) + "\n")
                 child.stdin.flush()
-                line = child.stdout.readline()
+                line = _next(child)
             except BrokenPipeError:
                 line = ""
             if not line:
@@ -82,12 +84,18 @@ class Judge:
             text=True,
             env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": path},
         )
-        assert child.stdout
-        why = json.loads(child.stdout.readline() or '"its process ended"')
+        why = json.loads(_next(child) or '"its process ended"')
         if why:  # a child for each answer would end in the same way, for hours
             child.communicate()
             raise RuntimeError(f"math-verify cannot be loaded ({why}); install the packages of environment.yml")
         return child
+
+
+def _next(child: "subprocess.Popen[str]") -> str:
+    """The child's next answer; "" if it has ended."""
+    assert child.stdout
+    lines = iter(child.stdout.readline, "")
+    return next((line.removeprefix(_MARK) for line in lines if line.startswith(_MARK)), "")
 
 
 ask = Judge().ask
@@ -168,9 +176,9 @@ def _serve(timeout_s: float) -> None:
     try:
         from math_verify import parse, verify
     except Exception as error:
-        print(json.dumps(str(error) or type(error).__name__), flush=True)
+        print(_MARK + json.dumps(str(error) or type(error).__name__), flush=True)
         return
-    print(json.dumps(""), flush=True)
+    print(_MARK + json.dumps(""), flush=True)
     logging.disable(logging.CRITICAL)
     for line in sys.stdin:
         gold, text = json.loads(line)
@@ -185,7 +193,7 @@ def _serve(timeout_s: float) -> None:
         except (Exception, RecursionError) as error:  # what a parser of other people's LaTeX may raise is anything
             right, reading = None, f"{type(error).__name__}"
         signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps([right, reading]), flush=True)
+        print(_MARK + json.dumps([right, reading]), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 _NAMES = (
-    r"(?:\w{1,20}[:_|])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection|analysis|antthinking|cot(?!_budget)|rationale"
+    r"(?!think_off>)(?:[\w-]{1,20}[:_|-])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection|analysis|antthinking|cot(?!_budget)|rationale"
     r"|internal|inner_?(?:thoughts?|monologue))(?:[_:]\w{1,40})?"
 )
 _PIPED = r"(?:thinking|think|thoughts?|reasoning|reason|cot|inner)"
@@ -17,7 +17,7 @@ _PIPED_CALL = r"(?:tool|function)[_▁](?:call|request)s?(?:_section)?"
 _MARK = re.compile(
     rf"(?:(?<=```)|(?<![`'\"]))(?!<[|｜]?[<>])(?:(?P<opens><\s?{_NAMES}(?:\s[\w-]{{1,20}}=[^<>\n]{{1,80}}|\s)?>|&lt;{_NAMES}&gt;"
     rf"|\[think(?:ing)?\]|◁think▷"
-    rf"|<\|(?:\w{{1,20}}:)?(?:(?:begin_(?:of_)?|start_)?{_PIPED}|{_PIPED}[_:](?:start|begin|prefix)){_OF_MAKER}|<unused94>"
+    rf"|<\|(?:\w{{1,20}}:)?(?:(?:begin|start)?_?(?:of_?)?{_PIPED}|{_PIPED}[_:](?:start|begin|prefix)){_OF_MAKER}|<unused94>"
     r"|\[unused16\]|<\|channel>thought"
     r"|<details(?: type=.reasoning[^<>]{0,99})?>"
     r"(?:\s{0,9}<summary>\s{0,9}(?:thinking|thought|reasoning)[^<>]{0,99}</summary>)"
@@ -28,7 +28,7 @@ _MARK = re.compile(
     rf"|<[|｜]/?(?:(?:\w{{1,20}}:end_)?{_PIPED_CALL}(?:[_▁]end)?|end_action|(?:tools|action|python)_(?:suffix|end))"
     r"(?::\w{1,20})?[|｜]>)"
     rf"|<\s?\\?/\s?{_NAMES}\s?>|&lt;/{_NAMES}&gt;|\[/think(?:ing)?\]|◁/think▷|<unused95>|<channel\|>"
-    rf"|\[unused17\]|<\|(?:\w{{1,20}}:)?(?:/{_PIPED}|end_(?:of_)?{_PIPED}|{_PIPED}[_:](?:end|suffix)){_OF_MAKER}"
+    rf"|\[unused17\]|<\|(?:\w{{1,20}}:)?(?:/{_PIPED}|end_?(?:of_?)?{_PIPED}|{_PIPED}[_:](?:end|suffix)){_OF_MAKER}"
     r"|\[BEGIN FINAL RESPONSE\])",
     re.IGNORECASE,
 )

@@ -5,23 +5,21 @@ killed at any point finds its batch again, and sends nothing twice.
 """
 
 import asyncio
-import contextlib
 import functools
 import json
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from laif_helpers.instructors import chat
+from laif_helpers.instructors import chat, results
 from laif_helpers.instructors.chat import Asked, url_of
 from laif_helpers.instructors.ledger import Ledger
 from laif_helpers.instructors.spending import BATCH_SHARE, no_room, price, prompt_bound, reply_bound
 from laif_helpers.models import connecting, protocol
-from laif_helpers.models.form import REFUSED
 from laif_helpers.recipe import StageParameters
 
 POLL_S = 20.0
@@ -113,6 +111,7 @@ async def _submit(to: Batching, sent: Sent, bodies: dict[str, Any]) -> Sent:
     try:
         file = await to.client.files.create(file=("requests.jsonl", "\n".join(lines).encode()), purpose="batch")
         ordered = True  # a file alone costs nothing, whatever became of it
+        to.ledger.note(_file_of(sent), file.id)
         created = await to.client.batches.create(
             input_file_id=file.id,
             endpoint="/v1/chat/completions",
@@ -130,7 +129,14 @@ async def _submit(to: Batching, sent: Sent, bodies: dict[str, Any]) -> Sent:
             f"server {url_of(to.p)} did not take the batch ({protocol.error_text(error)}); run again to go on, or set "
             "batch: false if it knows no batches"
         ) from None
+    if not created.id:
+        raise protocol.ServerError(f"server {url_of(to.p)} names no id of its batch; run again to look for it")
     return _known(to, sent, created.id)
+
+
+def _file_of(sent: Sent) -> str:
+    """Under which name the ledger keeps the file of a batch's requests: some makers lose the metadata."""
+    return f"file of batch {sent.token}"
 
 
 def _known(to: Batching, sent: Sent, id: str) -> Sent:
@@ -144,8 +150,9 @@ async def _resume(to: Batching, sent: Sent) -> None:
     if not sent.id:
         if not (page := await _patiently(to, functools.partial(to.client.batches.list, limit=100))):
             raise _lost(to, sent, "lists no batches, so one that may have been made cannot be found")
+        file = to.ledger.noted(_file_of(sent))
         async for found in page:
-            if (found.metadata or {}).get(TOKEN) == sent.token:
+            if (found.metadata or {}).get(TOKEN) == sent.token or (file and found.input_file_id == file):
                 sent = _known(to, sent, found.id)
                 break
     if sent.id:
@@ -154,9 +161,9 @@ async def _resume(to: Batching, sent: Sent) -> None:
         _done(to, sent, 0)  # the endpoint never had it
 
 
-def _done(to: Batching, sent: Sent, attempts: int) -> None:
-    """Close a batch; what was reserved for requests without a reply goes back."""
-    known = to.ledger.replies(sent.reserved)
+def _done(to: Batching, sent: Sent, attempts: int, unread: Iterable[str] = ()) -> None:
+    """Close a batch; what was reserved for requests without a reply goes back, but for replies that nobody can read."""
+    known = {*to.ledger.replies(sent.reserved), *unread}
     for key, usd in sent.reserved.items():
         if key not in known:
             to.ledger.release(key, usd, attempts)
@@ -167,15 +174,23 @@ async def _collect(to: Batching, sent: Sent) -> str:
     """Wait for a batch and write down its replies; returns why some are missing. What failed was not paid for."""
     for _ in range(protocol.MAX_ATTEMPTS):
         batch = await _wait_for(to, sent)
-        lines = [line for file in (batch.output_file_id, batch.error_file_id) for line in await _lines(to, file)]
-        heard = sum(_row(line)[0] in sent.reserved for line in lines)  # and not the lines of a gateway's page
-        if not (late := heard < _completed(batch)):
+        documents = [each for file in results.files(batch) for each in await _documents(to, file)]
+        lines = [line for each in documents if (line := results.line(each, sent.reserved))]
+        heard = {line.key for line in lines if line.completion or line.problem}
+        if not (late := len(heard) < _completed(batch) or (lines and not heard)):
             break
         await asyncio.sleep(POLL_S)  # the files of a batch that has ended may come later, or piece by piece
-    problems = [error.message for error in getattr(batch.errors, "data", None) or []] + _record(lines, sent, to)
+    said = [f"a line of the result file is no JSON object: {each[:100]!r}" for each in documents if type(each) is str]
+    problems = [error.message for error in getattr(batch.errors, "data", None) or []] + said + _record(lines, sent, to)
+    if late and not heard and to.p.batch:
+        raise protocol.ServerError(
+            f"server {url_of(to.p)} gives no result of batch {sent.id} that can be read ({str(documents)[:200]}): it "
+            f"stays open, and its {len(sent.reserved)} requests counted; run again to look once more, or set batch: "
+            "false to give it up and ask, and pay, again"
+        )
     if late:
-        raise _lost(to, sent, f"gives only {heard} lines of the {_completed(batch)} results of batch {sent.id}")
-    _done(to, sent, 1)
+        raise _lost(to, sent, f"gives only {len(heard)} lines of the {_completed(batch)} results of batch {sent.id}")
+    _done(to, sent, 1, {line.key for line in lines} - heard)
     return str(problems[0]) if problems else f"its status is {batch.status}"
 
 
@@ -183,11 +198,10 @@ def _completed(batch: Any) -> int:
     return (batch.request_counts and batch.request_counts.completed) or 0
 
 
-async def _lines(to: Batching, file: str | None) -> list[str]:
-    """The lines of a result file; none if it is not there. A line ends at a line feed alone: other characters that end
-    lines may stand inside its JSON."""
-    found = file and await _patiently(to, functools.partial(to.client.files.content, file))
-    return [*filter(str.strip, found.content.decode("utf-8-sig", "replace").split("\n"))] if found else []
+async def _documents(to: Batching, file: str) -> list[Any]:
+    """What a result file holds; nothing if it is not there."""
+    found = await _patiently(to, functools.partial(to.client.files.content, file))
+    return results.documents(found.content.decode("utf-8-sig", "replace")) if found else []
 
 
 def _lost(to: Batching, sent: Sent, what: str) -> protocol.ServerError:
@@ -227,40 +241,14 @@ async def _wait_for(to: Batching, sent: Sent) -> Any:
             await asyncio.sleep(POLL_S)
 
 
-def _opened(value: Any) -> Any:
-    """A value that a maker has written as a string of JSON."""
-    with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(value) if isinstance(value, str) else value
-    return value
-
-
-def _row(line: str) -> tuple[str, dict[str, Any]]:
-    """Of a line of results, whose it is and what it says; {} if it is no JSON object."""
-    row = _opened(line)
-    return (str(row.get("custom_id")), row) if isinstance(row, dict) else ("", {})
-
-
-def _record(lines: list[str], sent: Sent, to: Batching) -> list[str]:
-    """Write down the replies of result files; returns what the others say is wrong. Makers differ in where the
-    completion lies in a line, and some write no status."""
-    problems = []
+def _record(lines: list[results.Line], sent: Sent, to: Batching) -> list[str]:
+    """Write down the replies of result files; returns what the others say is wrong."""
     known = set(to.ledger.replies(sent.reserved))
     for line in lines:
-        key, row = _row(line)
-        if not row:
-            problems.append(f"a line of the result file is no JSON object: {line[:100]!r}")
-            continue
-        if key not in sent.reserved or key in known:
-            continue
-        response = _opened(row.get("response"))
-        response = response if isinstance(response, dict) else {}
-        body, most = _opened(response.get("body") or row.get("body") or response), sent.reserved[key]
-        if protocol.first_choice(body) and str(response.get("status_code") or 200).startswith("2"):
-            to.ledger.record(chat.read(key, body, to.p, most, BATCH_SHARE), most)
-            known.add(key)
-            continue
-        error = (body.get("error") if isinstance(body, dict) else body) or row.get("error")
-        words = error.get("message") if isinstance(error, dict) else error
-        problems.append(str(words or response.get("status_code"))[:200])
-        to.refused |= {key} if response.get("status_code") in REFUSED else set()
-    return problems
+        if line.completion and line.key not in known:
+            most = sent.reserved[line.key]
+            to.ledger.record(chat.read(line.key, line.completion, to.p, most, BATCH_SHARE), most)
+            known.add(line.key)
+    left = [line for line in lines if line.key not in known]
+    to.refused |= {line.key for line in left if line.refused}
+    return [line.problem for line in left if line.problem]

@@ -6,7 +6,7 @@ from laif_helpers import benchmarks
 from laif_helpers.instructors.ledger import Asked, Ledger, Reply
 from laif_helpers.instructors.spending import MAX_REPLY_TOKENS, price
 from laif_helpers.lessons import structured
-from laif_helpers.models import protocol
+from laif_helpers.models import replies
 from laif_helpers.models.form import Form
 from laif_helpers.recipe import Recipe, StageParameters
 
@@ -47,12 +47,16 @@ def takes_schema(p: StageParameters, form: Form) -> bool:
     return p.reply_format == "json" or (p.reply_format == "auto" and SCHEMA not in form.left_out)
 
 
-def call(request: Asked, p: StageParameters, as_json: bool, longest: int = MAX_REPLY_TOKENS) -> dict[str, Any]:
-    """The body of a chat completion, before the endpoint's own form of it; ``longest``: tokens of the reply."""
+def bare(p: Recipe, longest: int = MAX_REPLY_TOKENS) -> dict[str, Any]:
+    """The body of a call without a prompt; ``longest``: tokens of the reply."""
     # OpenAI's newer models refuse the name that every other server knows.
     length = "max_tokens" if p.instructor_url else "max_completion_tokens"
-    settings = {"temperature": TEMPERATURE, "seed": p.seed, length: longest}
-    body = {"model": p.instructor_model, "messages": request.messages, **settings}
+    return {"model": p.instructor_model, "messages": [], "temperature": TEMPERATURE, "seed": p.seed, length: longest}
+
+
+def call(request: Asked, p: StageParameters, as_json: bool, longest: int = MAX_REPLY_TOKENS) -> dict[str, Any]:
+    """The body of a chat completion, before the endpoint's own form of it."""
+    body = bare(p, longest) | {"messages": request.messages}
     if as_json:
         schema = structured.schema(benchmarks.get(request.benchmark).family)
         wrapped = {"name": "lessons", "strict": True, "schema": schema}
@@ -69,16 +73,17 @@ def read(
     Some servers put the whole answer where a thought belongs: it is taken if the model ended by itself and wrote
     nothing else.
     """
-    found = protocol.read_completion(completion, 0.0, longest)
-    message = protocol.first_choice(completion).get("message") or {}
+    found = replies.read_completion(completion, 0.0, longest)
+    message = replies.first_choice(completion).get("message") or {}
     text, finish = found.text, found.finish
-    if refusal := protocol.plain_text(message.get("refusal")):
+    if refusal := replies.plain_text(message.get("refusal")):
         text, finish = text or refusal, "error: refusal"
-    elif not text.strip() and (called := protocol.call_text(message)):
-        text, finish = called, "stop"
+    elif not text.strip() and (called := replies.call_text(message)):
+        text, finish = called, finish if finish == "length" else "stop"
     elif not text.strip() and finish == "stop":
-        text = next(filter(None, map(protocol.plain_text, protocol.thoughts(message))), "")
+        text = next(filter(None, map(replies.plain_text, replies.thoughts(message))), "")
     asked, got = found.prompt_tokens, found.new_tokens
     # An endpoint that does not say what it used is counted at the most it can have been.
     usd = price(p, asked, got) * share if asked and (got or not text) else most
+    usd = max(usd, replies.dollars(completion))  # a price table may be wrong, or know nothing of a fee
     return Reply(key, text, finish, asked, got, 1, usd)

@@ -9,8 +9,8 @@ been billed and stays counted.
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
@@ -27,6 +27,14 @@ LEAST_REPLY_TOKENS = 256
 """A reply is asked for in half the length, and half again down to this, if the endpoint refuses the longer one."""
 PERHAPS_THE_SCHEMA = frozenset({404, 500, 502, 503})
 """OpenRouter knows no endpoint (404) for a schema, and llama.cpp's grammar fails by 500."""
+
+
+class Shape(NamedTuple):
+    """A reply by schema or not, its most tokens, and whether a system message goes into the user's."""
+
+    as_json: bool
+    longest: int
+    merged: bool
 
 
 @dataclass
@@ -111,11 +119,11 @@ async def _work(asking: Asking, waiting: Iterable[Asked], bar: Any) -> None:
 async def _ask_one(asking: Asking, request: Asked) -> None:
     """Ask until the reply is in the ledger, or until the endpoint has refused this request in every form."""
     p, form = asking.p, asking.form
-    ends, attempt = time.monotonic() + protocol.MAX_REQUEST_S, 0
-    shapes = _shapes(p, form)
-    as_json, longest = next(shapes)
+    ends, attempt, shapes = time.monotonic() + protocol.MAX_REQUEST_S, 0, _shapes(p, form)
+    shape = next(shapes)
     while not asking.stopped:
-        sent = form.body(chat.call(request, p, as_json and chat.takes_schema(p, form), longest))
+        call = chat.call(request, p, shape.as_json and chat.takes_schema(p, form), shape.longest)
+        sent = replace(form, merged=shape.merged).body(call)
         try:
             async with asking.connections as sent_at:
                 completion, most = await _send(asking, request, sent, sent_at)
@@ -126,15 +134,15 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
                 following = next(shapes, None)
                 if following is None:
                     return _refuse(asking, request, error)
-                as_json, longest = following
+                shape = following
                 continue
             if asking.connections.spares(error, sent_at):
                 continue
             try:
                 pause = _wait(asking, error, attempt := attempt + 1, ends)
             except protocol.ServerError:
-                if as_json and p.reply_format == "auto" and not form.proven and status in PERHAPS_THE_SCHEMA:
-                    (as_json, longest), attempt = next(shapes), 0
+                if _may_be_the_shape(asking, shape, status):
+                    shape, attempt = next(shapes), 0
                     continue
                 if not _breaks_on_few(asking, error):
                     raise
@@ -144,26 +152,33 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
         reply = chat.read(request.key, completion, p, most, longest=reply_bound(sent))
         asking.spending.settle(reply, most)
         if not form.proven:
-            form.longest = longest if longest < MAX_REPLY_TOKENS else 0
-            form.left_out |= {chat.SCHEMA} if p.reply_format == "auto" and not as_json else set()
+            form.longest, form.merged = shape.longest % MAX_REPLY_TOKENS, shape.merged
+            form.left_out |= {chat.SCHEMA} if p.reply_format == "auto" and not shape.as_json else set()
         chat.keep_form(form, p, asking.spending.ledger)
         return
 
 
-def _shapes(p: StageParameters, form: Form) -> Iterator[tuple[bool, int]]:
-    """(by schema, longest reply) to try one after the other, while each is refused with no parameter named."""
+def _shapes(p: StageParameters, form: Form) -> Iterator[Shape]:
+    """What to try one after the other, while each is refused with no parameter named."""
     longest, as_json = form.longest or MAX_REPLY_TOKENS, chat.takes_schema(p, form)
     while longest >= LEAST_REPLY_TOKENS:
-        yield as_json, longest
-        if as_json and p.reply_format == "auto" and not form.proven:
-            yield False, longest
+        for merged in [form.merged] if form.proven else [False, True]:
+            yield Shape(as_json, longest, merged)
+            if as_json and p.reply_format == "auto" and not form.proven:
+                yield Shape(False, longest, merged)
         longest //= 2
+
+
+def _may_be_the_shape(asking: Asking, shape: Shape, status: int | None) -> bool:
+    """Whether another shape may help against an error that no wait has mended and that names nothing."""
+    by_schema = shape.as_json and asking.p.reply_format == "auto" and status in PERHAPS_THE_SCHEMA
+    return not asking.form.proven and (by_schema or (status == 500 and not shape.merged))  # a template's error is a 500
 
 
 def _learned(p: StageParameters, form: Form, error: Any, sent: dict[str, Any]) -> bool:
     """Whether the refusal named a parameter that the next attempt leaves out or renames."""
     known = set(form.left_out)
-    learned = form.learn(error, sent)
+    learned = form.learn(error, sent, f"instructor {url_of(p)}")
     if p.reply_format == "json" and chat.SCHEMA in form.left_out - known:
         form.left_out.discard(chat.SCHEMA)  # the recipe insists on it
         return False
@@ -174,7 +189,8 @@ def _breaks_on_few(asking: Asking, error: Any) -> bool:
     """Whether an endpoint that took requests of this form still answers, with an error of its own to a few of them."""
     few = len(asking.refused) < max(3, asking.connections.answered)
     status = getattr(error, "status_code", None) or 0  # 403: a router flags what some prompts hold
-    return status >= 400 and status not in {401, 402, 429} and asking.form.proven and few
+    own = status >= 400 and status not in {401, 402, 429}
+    return (own or protocol.unreadable(error)) and asking.form.proven and few
 
 
 def _refuse(asking: Asking, request: Asked, error: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from laif_helpers.instructors.ledger import Ledger, Reply
-from laif_helpers.models import protocol
+from laif_helpers.models import protocol, replies
 from laif_helpers.models.connecting import RAN_OUT
 from laif_helpers.models.form import LENGTHS
 from laif_helpers.recipe import Recipe, StageParameters
@@ -21,6 +21,8 @@ MAX_REPLY_TOKENS = 4095
 """As in LLMs-as-Instructors (arXiv 2407.00497)."""
 TOKENS_A_MESSAGE = 16
 """More than any chat format adds to a message."""
+CHEAPEST = 0.02
+"""Dollars per million tokens that all but the smallest models cost for what they write."""
 BATCH_SHARE = 0.5
 """OpenAI's Batch endpoint costs half."""
 SOON_S, PASSED_ON_S = 1.0, 5.0
@@ -64,7 +66,7 @@ def perhaps_billed(error: BaseException, seconds: float) -> bool | None:
     import openai
 
     status = getattr(error, "status_code", None)
-    if isinstance(error, protocol.ErrorBody) or status in RAN_OUT:
+    if isinstance(error, replies.ErrorBody) or status in RAN_OUT:
         return status in RAN_OUT or getattr(error, "begun", False)
     if isinstance(error, openai.APIStatusError):  # the endpoint's own refusal, or a page of a proxy before it
         if error.status_code < 500 or seconds <= SOON_S or _is_the_endpoints(error.response.text):
@@ -118,6 +120,18 @@ def check(p: Recipe, longest: dict[str, Any] | None) -> None:
             f"max_usd {p.max_usd:g} is smaller than one request, which may cost {most:.4f} dollars (the longest "
             f"prompt, and a reply of {reply:.0f} tokens); raise max_usd"
         )
+
+
+def doubtful(p: Recipe) -> str:
+    """A sentence if a price looks like one for 1,000 tokens, under which the cap would hold a thousandth."""
+    listed = p.prices.get(p.instructor_model)
+    dearer = max(listed.input, listed.output) if listed and p.instructor == "llm" else 0.0
+    if not 0 < dearer < CHEAPEST:
+        return ""
+    return (
+        f"prices are dollars per million tokens: {dearer:g} for {p.instructor_model!r} is less than most models cost; "
+        f"if it is meant for 1,000 tokens, write {1000 * dearer:g}"
+    )
 
 
 def prompt_bound(sent: dict[str, Any]) -> int:
@@ -201,6 +215,8 @@ def notes(p: StageParameters, requests: int, usd: Range | None) -> list[str]:
         found.append(
             f"The {p.instructor} instructor costs nothing; this is what a language model would read and write."
         )
+    if doubt := doubtful(p):
+        found.append(f"{doubt[0].upper()}{doubt[1:]}.")
     if usd and p.max_usd and usd[1] > p.max_usd:
         found.append(f"max_usd {p.max_usd:g} may stop it before the end.")
     return found

@@ -8,7 +8,7 @@ import socket
 import ssl
 import urllib.request
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import parse_qsl, urlparse, urlsplit
 
 from tqdm.auto import tqdm
 
@@ -35,6 +35,8 @@ LEAST_CUT = 500
 def check_address(key: str, url: str) -> None:
     """ValueError if a recipe's ``key`` holds no server's base URL, or if that server needs an API key."""
     check_base_url(key, url)
+    if not os.environ.get("OPENAI_CUSTOM_HEADERS", "").isascii():
+        raise ValueError("OPENAI_CUSTOM_HEADERS holds a character that is not plain ASCII; set it again")
     if not machine.api_key(role := key.removesuffix("_url")) and not machine.is_local(url):
         raise ValueError(
             f"server {url} needs a key: set the environment variable OPENAI_API_KEY (any word, if it wants none), or "
@@ -53,8 +55,11 @@ def connect(url: str, role: str) -> Any:
         verify=_trusted(),
         event_hooks={"response": [_stay_a_post, _look_for_a_cache]},
     )
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/").removesuffix("/chat/completions")  # an address as makers' pages show it
     return openai.AsyncOpenAI(
-        base_url=url,
+        base_url=parts._replace(path=path, query="", fragment="").geturl(),
+        default_query=dict(parse_qsl(parts.query)),  # Azure's api-version
         api_key=machine.api_key(role) or "none",
         organization=machine.secret("OPENAI_ORG_ID") or None,
         project=machine.secret("OPENAI_PROJECT_ID") or None,
@@ -160,7 +165,11 @@ async def _look_for_a_cache(response: Any) -> None:
     """Say, once a server, that a reply calls itself one out of a cache: by meaning it is another question's, by a hash
     without the seed an earlier sample."""
     # within a text of the answer the quotes are escaped, and tokens that were kept are numbers
-    inner = re.findall(rb'"(\w*cache\w*)": ?(true|"[^"\\]*")', await response.aread())
+    body = await response.aread()
+    with contextlib.suppress(UnicodeDecodeError):
+        body.decode()
+        response.encoding = "utf-8"  # as JSON always is, whatever charset a server's framework names
+    inner = re.findall(rb'"(\w*cache\w*)": ?(true|"[^"\\]*")', body)
     url = str(response.url).removesuffix("/chat/completions")
     for name, value in [*((name.decode(), value.decode()) for name, value in inner), *response.headers.items()]:
         flag = value.lower() in ("true", "1") and re.search(r"(?i)hits?$|cached?$", name)

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 from tqdm.auto import tqdm
 
 from laif_helpers.key_types import TEMPLATE_KEY, RequestChange
-from laif_helpers.models import connecting, protocol
+from laif_helpers.models import connecting, protocol, replies
 from laif_helpers.models.connecting import CONNECT_S, check_reached, connect, loaded
 from laif_helpers.models.form import LENGTHS, Form
 from laif_helpers.models.protocol import MAX_ATTEMPTS, ServerError
@@ -184,12 +184,12 @@ async def _ask_one(client: Any, body: dict[str, Any], form: Form, connections: C
             try:
                 reply = await protocol.complete(client, sent, connections.patience)
                 connections.succeeded(sent_at)
-                if not form.proven and protocol.names_no_end(reply):
+                if not form.proven and replies.names_no_end(reply):
                     tqdm.write(f"{connections.name} {NO_END}")
                 form.proven = True
                 return answer_of(reply, time.monotonic() - sent_at, sent)
             except protocol.recoverable() as error:
-                if form.learn(error, sent):
+                if form.learn(error, sent, connections.name):
                     continue
                 failure = error
         spared = protocol.too_fast(failure) or connections.spares(failure, sent_at)
@@ -218,19 +218,19 @@ def answer_of(reply: Any, seconds: float, sent: dict[str, Any]) -> Completion:
     without letters) is no answer to grade. A model that was ``sent`` word not to think has answered all the same, if a
     server takes what it says for a thought."""
     longest = next((sent[name] for name in LENGTHS if name in sent), math.inf)
-    found, first = protocol.read_completion(reply, seconds, longest), protocol.first_choice(reply)
+    found, first = replies.read_completion(reply, seconds, longest), replies.first_choice(reply)
     message = first.get("message") or {}
-    if not found.text and (refusal := protocol.plain_text(message.get("refusal"))):
+    if not found.text and (refusal := replies.plain_text(message.get("refusal"))):
         return replace(found, finish=f"error: the model refused: {refusal[:200]}")
-    content, thoughts = message.get("content", first.get("text")), protocol.thoughts(message)
+    content, thoughts = message.get("content", first.get("text")), replies.thoughts(message)
     blank = isinstance(content, str) and not content.strip()
     came = "a thought" if thoughts or (content and not blank) else ""
-    came = came or "the call of a tool" * bool(protocol.call_text(message))
+    came = came or "the call of a tool" * bool(replies.call_text(message))
     if found.finish != "stop" or (blank and not came) or (found.text and not blank):
         return found
     asked = sent | (sent.get(TEMPLATE_KEY) or {})
     if thoughts and False in (asked.get("enable_thinking"), asked.get("thinking")):
-        return replace(found, text=protocol.plain_text(thoughts[0]))
+        return replace(found, text=replies.plain_text(thoughts[0]))
     return replace(found, finish=f"error: {came} came and no answer" if came else "error: no text came")
 
 
@@ -278,7 +278,7 @@ def _context_in(reply: dict[str, Any], model: str) -> int:
     row = next((row for row in rows if row.get("id") == model), rows[0] if len(rows) == 1 else {})
     own = row.get("meta") or reply.get("default_generation_settings") or {}
     found = row.get("max_model_len") or own.get("n_ctx") or row.get("context_length")
-    return found if isinstance(found, int) else 0
+    return found if type(found) is int and found > 0 else 0
 
 
 def room_for(context: int, turns: list[Message], asked: int) -> int:

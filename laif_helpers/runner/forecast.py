@@ -8,6 +8,7 @@ from laif_helpers import embeddings, instructors, target
 from laif_helpers.instructors import chat, spending
 from laif_helpers.key_types import TEMPLATE_KEY
 from laif_helpers.models import gguf, server
+from laif_helpers.models.form import Form
 from laif_helpers.recipe import Recipe
 from laif_helpers.runner import manifest
 from laif_helpers.runner.plan import ANALYSE, TRAIN, RunPlan, Stage
@@ -18,7 +19,7 @@ from laif_helpers.train import checks, trackers
 def warnings(stages: list[Stage]) -> list[str]:
     """What a run would do without, unnoticed: lessons that its instructor cannot write, requests that nobody sends."""
     asking = next((stage.recipe for stage in stages if stage.row.needs == "instructor"), None)
-    found = [instructors.warning(asking), _unpaid(asking)] if asking else []
+    found = [instructors.warning(asking), _unpaid(asking), spending.doubtful(asking)] if asking else []
     found += [_unsent(stages[0].recipe), _unembedded(stages), _untrained(stages)] if stages else []
     found += _unheard(stages[0].recipe, asking) if stages else []
     return [sentence for sentence in found if sentence]
@@ -40,10 +41,12 @@ def target_missing(run_plan: RunPlan) -> str:
 
 
 def _unpaid(recipe: Recipe) -> str:
-    """What stage 3 would stop at, hours later: no price, or no cap. Replies of an earlier call need neither."""
+    """What stage 3 would stop at, hours later: no price, no cap, or one below a single reply. Replies of an earlier
+    call need none of them."""
     if recipe.instructor != "llm" or recipe.quote_only:
         return ""
-    return _stops("stage 3 will stop if it has to ask", spending.check, recipe, None)
+    least = Form(recipe.request_options.instructor).body(chat.bare(recipe))
+    return _stops("stage 3 will stop if it has to ask", spending.check, recipe, least)
 
 
 def _unheard(first: Recipe, asking: Recipe | None) -> list[str]:
