@@ -22,12 +22,20 @@ SYMBOLIC = re.compile(
     r"|\\\{|[π√∞]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\^\s?\{?[-(]?\d*[a-np-z](?![a-z])"
     r"|\d\s?[-+]\s?\d*\s?i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]|\(\s?\d*[a-z]\s?[-+]\s?\d+\s?\)|±|\\pm\b"
 )
+# what only a gold answer may be: x > 3, a point or an interval, x = 1, y = 2, p - q, 1000_2, 5!
+FORMULA = re.compile(
+    r"\\(?:in|cup|cap|leq?|geq?|neq?|emptyset|varnothing)(?![a-z])|[\w)}]\s?[<>≤≥≠]=?\s?[-\w(\\]"
+    r"|\A\s*[(\[](?=.*\d)[^()\[\]A-Z]+,[^()\[\]A-Z]+[)\]]\s*\Z|\A[a-z]\s?=[^=,]+(?:,[^=,]*[a-z]\s?=[^=,]+)+\Z"
+    r"|\A(?=.*[a-z])(?!.*[a-z]{2})[\d\sa-z()]+(?:[-+*/^][\d\sa-z()]+)+\Z|\A\d+_\{?\d{1,2}\}?\Z|\A\d+!\Z"
+)
+# a box that holds a product or a sum and not its value
+UNWORKED = re.compile(r"(?!.*=).*(?:\d\s*(?:\\cdot|\\times|[*·×+!])|\}\s*[-+])", re.DOTALL)
 HEADING = re.compile(
     r"(?i)(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$"
 )
 # "75 minutes = 1.25 hours": the question tells which side answers it
 CONVERTS = re.compile(r"(?!.*\b(?:x|times)\b)[^-+*/×÷=]*\d\s?[a-z/]+\s*\(?=\s*\$?\d[\d.,]*\s?[a-z/]+\W*\Z", re.I)
-LIST = re.compile(r"\A\s*(-?[\d.]+)(?:,|\\text\s?\{,\})\s+(-?[\d.]+)\s*\Z")
+LIST = re.compile(r"\A\s*(-?[\d.]+)(?:(?:,|\\text\s?\{,\})\s+|\s*(?:\\text\s?\{\s?and\s?\}|\band\b)\s*)(-?[\d.]+)\s*\Z")
 LISTED = re.compile(r"\d{1,2}[.)]\s+\S")
 LEADS = re.compile(
     r"(?i)[\s:*_`~≈(\[\"'<$=]*(?:(?:about|approx\w*|roughly|exactly|only|around|just|a total of)\s+)?[\s*_`(\[\"'$]*"

@@ -66,7 +66,7 @@ _SPELLED = re.compile(
     re.IGNORECASE,
 )
 _LATEX = re.compile(r"(-?)\\[dtc]?frac\s*(?:\{\s*(-?[\d.,]{1,40})\s*\}|(\d))\s*(?:\{\s*([\d.,]{1,40})\s*\}|(\d))")
-# 15.\overline{3}, 15.(3), 15.3333…
+_LATEX_SPACE = re.compile(r"\\[,!](?:\s(?=\d{3}))?|(?<=\d)\\[ ;:](?=\d{3}(?!\d))")
 _REPEATING = re.compile(
     r"(?<!\d)(\d{1,40})\.(?:(\d{0,40})\s?(?:\\(?:overline|bar|overbar|dot)\s?\{?(\d{1,40})\}?|\((\d{1,9})\)(?![\w(]))"
     r"|(\d{0,9}?)(\d{1,9}?)\6{1,9}(?:\.\.\.|…))"
@@ -164,8 +164,8 @@ def plain(text: str) -> str:
     text = re.sub(r"<<[^<>\n]{0,4000}=[^<>\n]{0,4000}>>", "", text)
     text = _REPEATING.sub(lambda match: f" {_repeating(*(part for part in match.groups() if part is not None))} ", text)
     text = _LATEX.sub(lambda match: f" {match[1]}{match[2] or match[3]}/{match[4] or match[5]} ", text)
-    text = text.replace("\\$", "$").replace("{,}", ",").replace("\\,", "").replace("\\!", "").replace("~", " ")
-    text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r" \1", text)
+    text = _LATEX_SPACE.sub("", text.replace("\\$", "$").replace("{,}", ",")).replace("~", " ")
+    text = re.sub(r"\\(?:text|textbf|mathrm|mathbf|[mh]box)\s*\{([^{}]*)\}", r" \1", text)
     text = _UNIT_POWER.sub("", text)
     text = re.sub(r"(\d)(?:['′]| ?ft\.? )(\d{1,2})(?:[\"″]| ?in\b)", r"\1 feet \2 inches", text)
     text = re.sub(r"(?<=\d)h(?=\d)", " h ", re.sub(r"(?<=\d)h(\d\d)(?!\d|\s?m)", r" h \1 min", text))
