@@ -9,9 +9,10 @@ from fractions import Fraction
 from laif_helpers.graders import fields, latex
 from laif_helpers.graders import final_number_patterns as patterns
 from laif_helpers.graders import text as free_text
-from laif_helpers.graders.conclusion import choose, dozens_counted, in_asked_scale, settled, without_reason
+from laif_helpers.graders.asked import shares
+from laif_helpers.graders.conclusion import asked_row, choose, dozens_counted, in_asked_scale, settled, without_reason
 from laif_helpers.graders.languages import english, small_words
-from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, shares
+from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain
 from laif_helpers.graders.separators import with_point
 from laif_helpers.graders.turns import TAKEN_BACK, own_turn
 from laif_helpers.graders.unanswerable import NO_ANSWER, UNANSWERABLE, UNKNOWN, denies
@@ -49,9 +50,8 @@ def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | N
 
 
 def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
-    text = patterns.REJECTED.sub(
-        lambda found: found[1] or " ", patterns.NOTHING.sub(" 0", small_words(english(text)[-TAIL:]))
-    )
+    text = patterns.NOTHING.sub(" 0", small_words(english(patterns.CITES.sub("", text))[-TAIL:]))
+    text = patterns.REJECTED.sub(lambda found: found[1] or " ", text)
     text = text if re.search(r"(?i)\bremain|\bleft", question) else patterns.REMAINDER.sub("", text)
     text = shares(dozens_counted(with_point(text) if decimal == "," else text, question), question)
     text, question = patterns.UNIT_DOT.sub(r"\1", text), dozens_counted(question, question)
@@ -158,6 +158,8 @@ def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
             return None, "unanswerable"
         if found and patterns.CONCLUDES.search(sentence) and not patterns.SUPPOSES.match(sentence):
             break
+    if row := asked_row(sentences, question):
+        return numbers(row)[0], "last number"
     cut_off = text.rstrip().endswith(":")
     for sentence in reversed(sentences):
         found = numbers(sentence)
@@ -238,10 +240,9 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
         in_words = "!" not in gold and free_text.grade(gold, text).correct
         return replace(found, correct=found.correct or in_words)
     boxes = [box[1] for box in patterns.BOXED.finditer(text[-TAIL:])] if gold != NONE else []
-    symbolic = any(map(patterns.SYMBOLIC.search, boxes))
-    if symbolic or any(map(patterns.UNWORKED.match, boxes)):
+    if any(patterns.SYMBOLIC.search(box) or patterns.UNWORKED.match(box) for box in boxes):
         found = latex.grade(gold, text)
-        if found.correct or (found.readable and symbolic):
+        if found.readable:
             return found
     if gold != NONE and decimal == "." and (name := unit_of(gold)):  # "180 minutes" for 3 hours
         text, question = in_unit(text, name), f"{question} In {name}?"

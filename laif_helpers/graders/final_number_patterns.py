@@ -29,7 +29,7 @@ FORMULA = re.compile(
     r"|\A(?=.*[a-z])(?!.*[a-z]{2})[\d\sa-z()]+(?:[-+*/^][\d\sa-z()]+)+\Z|\A\d+_\{?\d{1,2}\}?\Z|\A\d+!\Z"
 )
 # a box that holds a product or a sum and not its value
-UNWORKED = re.compile(r"(?!.*=).*(?:\d\s*(?:\\cdot|\\times|[*·×+!])|\}\s*[-+])", re.DOTALL)
+UNWORKED = re.compile(r"(?!.*=).*(?:\d\s*(?:\\cdot|\\times|[*·×+])\s*\d|\d!|\}\s*[-+]\s*\\?[df\d])", re.DOTALL)
 HEADING = re.compile(
     r"(?i)(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$"
 )
@@ -54,7 +54,8 @@ CONCLUDES = re.compile(
     rf"|^\W*(?:{languages.CONCLUDES})"
 )
 ASIDE = re.compile(
-    r"(?i)^\W*(?:note|confidence|please|(?:(?:let me|let's|to|i can) )?(?:double[- ]?)?(?:check|verif)|assuming|p\.?s\b"
+    r"(?i)^\s*\([^()\n]*\)[\s.]*\Z"
+    r"|^\W*(?:note|confidence|please|(?:(?:let me|let's|to|i can) )?(?:double[- ]?)?(?:check|verif)|assuming|p\.?s\b"
     r"|let me know|feel free|i hope|hope|remember|if you(?:'d| have| need| want| would| like| wish| still)\b"
     r"|for example|for instance|explanation|once\b|because\b[^,]*\Z|.*\?\W*\Z)"
 )
@@ -86,19 +87,22 @@ REJECTED = re.compile(
     r"|(?:n['’]t|\b(?:can)?not)(?: be| equal(?: to)?)?\s+\$?\d[\d.,]*(?<=\d)(?:\W*\Z|[.;!]\s"
     r"|(?:\s+[a-z]+){0,2}[,;]?\s+(?=but\s+\$?\d|(?:it|that)(?:['’]s| is)\b))"
 )
+# "24 [1][2]": what an answer cites
+CITES = re.compile(r"(?<=[\d.!?)])\s?(?:\[\^?\d{1,2}\])+(?=\s|[.,;]|\Z)")
 UNIT_DOT = re.compile(r"(?<=\d )(hrs?|mins?|ft|lbs?|yrs?)\.(?= \d)")
 # "3. Give the total" is the third step of a list, unless the text begins with it
 LIST_MARK = re.compile(r"(?:\A(?=\W*1\b)|(?<=\n))[ \t]*(?:[-*•][ \t]+)?\**\d{1,2}[.)]\**[ \t]+(?=[^\s\d$=])")
 
 # a last line that says a bound or a range and no number: "More than 42.", "40-42 eggs"
 VAGUE = re.compile(
-    r"(?i)[^\d\n]{0,80}?(?:\b(?:more|less|fewer|greater) than\s\W{0,3}\d[\d,.]*|(?<![\d.])(\d{1,9})\s?[-–]\s?(\d{1,9}))"
+    r"(?i)[^\d\n]{0,80}?(?:\b(?:more|less|fewer|greater) than\s\W{0,3}\d[\d,.]*|\b(?:before|after)\s\d{4}"
+    r"|(?<![\d.])(\d{1,9})\s?[-–]\s?(\d{1,9}))"
     r"(?:\s[a-z]+){0,3}\W*"
 )
 LOSS = r"\b(?:loss|deficit) of\s(?:\w+\s)?\W{0,3}"
 DOWN = (
     rf"(?:{LOSS}|\b(?:decrease|drop|decline|reduction|fall) of\s\W{{0,3}}|\b(?:lost|lose)\s\W{{0,3}}"
-    r"|\b(?:decreased|dropped|fell|declined|went down|reduced) by\s\W{0,3})"
+    r"|\b(?:decreased|dropped|fell|declined|went down|reduced)(?: by)?\s\W{0,3})"
 )
 GAIN_ASKED = re.compile(r"(?i)\b(?:profit|gain|net (?:income|result|change))\b(?!.*\b(?:loss|los[et]\w*)\b)")
 REMAINDER = re.compile(r"(?<=\d)(?: [a-z]+)?,?(?: (?:with|and))?(?: an?)? (?:remainder(?: of)? |R ?)\d+\b")

@@ -123,7 +123,7 @@ def grade(gold: str, text: str) -> Grade:
     verdict = ask(_tex(gold), text)
     if not verdict.right and (stated := _undelimited(text)):
         verdict = ask(_tex(gold), f"${_of_program(stated)}$")
-    bases = _BASE.findall(gold), _BASE.findall(verdict.read)  # math-verify knows none
+    bases = _BASE.findall(gold)[-1:], _BASE.findall(text)[-1:]  # math-verify knows none
     verdict = replace(verdict, right=False) if all(bases) and bases[0] != bases[1] else verdict
     if verdict.right is None:
         return Grade(False, None, False, f"math-verify: {verdict.read or 'no formula found'}")

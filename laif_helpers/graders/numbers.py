@@ -78,10 +78,6 @@ _CHINESE = re.compile(
 )
 _ROUGHLY = re.compile(r"(\d{1,30}\s?/\s?\d{1,30})\s{0,3}≈\s{0,3}\d{0,30}\.\d{2,30}(?!\d|\s?%)")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z}])\s?\^\s?\{?(?:-?[23]|-1)\}?")
-_SHARE = re.compile(r"(?<![\d.,:/])(\d{1,9})(?:\s?:\s?|\s(?:to|in|out of|over)\s(?:the\s)?)(\d{1,9})(?![\d:/%]|[.,]\d)")
-_SHARE_ASKED = re.compile(r"\b(?:what|find|express)\b[^.?]{0,50}\b(?:ratio|probability|chances?|fraction)\b", re.I)
-_SUM = r"\$?\d[\d.,]*(?: [-−+*/×÷] \$?\d[\d.,]*)+"
-_TURNED = re.compile(rf"(?<![-+*/×÷−=]\s)(?<![^\s(*])(\$?\d[\d.,]*)\s?\(?=\s?({_SUM})(?! ?[=\d])")
 _BELOW_ZERO = re.compile(
     rf"(?<![\w.-])((?:\d{{1,9}}(?:\.\d)?|(?i:{'|'.join(WORDS)})(?:-[a-z]+)?)"
     r"(?:\s?°\s?[CF]?|\s+degrees?(?: \w{1,12})?)?)\s+below (?:zero|0)\b"
@@ -180,12 +176,6 @@ def plain(text: str) -> str:
     text = text if text.isascii() else eastern.plain(_ROUGHLY.sub(r"\1", text))
     text = re.sub(r"(?<![^\W_])_{1,40}(?=[-$\d])|(?<=\d)_{1,40}(?![^\W_])", "", text)
     return re.sub(r"\*\*(?!\s?\d)|__|`|(?<!\d)\*\*", "", text)
-
-
-def shares(text: str, question: str) -> str:
-    """9 = 16 - 7 turned, and "1 in 6" and 3:4 as 1/6 and 3/4 if the question asks for a ratio or a probability."""
-    text = _TURNED.sub(r"\2 = \1", text)
-    return _SHARE.sub(r"\1/\2", text) if _SHARE_ASKED.search(question) else text
 
 
 def _repeating(whole: str, fixed: str, repeated: str) -> Fraction:

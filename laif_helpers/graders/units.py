@@ -41,6 +41,8 @@ def unit_of(gold: str) -> str:
 
 def asked_unit(question: str) -> str:
     """The unit whose count a question asks for ("how many hours"); "" if none that converts."""
+    if "$" in question and re.search(r"(?i)\bhow much\b", question):
+        return "dollars"
     asked = re.findall(r"\bhow many (?:more |total |full )?([a-z]+)", question.casefold())
     return asked[-1] if asked and unit(asked[-1], 0) else ""
 
