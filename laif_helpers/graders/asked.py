@@ -12,7 +12,7 @@ from laif_helpers.graders.units import UNITS, stem
 _SHARE = re.compile(r"(?<![\d.,:/])(\d{1,9})(?:\s?:\s?|\s(?:to|in|out of|over)\s(?:the\s)?)(\d{1,9})(?![\d:/%]|[.,]\d)")
 _ONE_IN = re.compile(rf"\b[Oo]ne (?:in|out of) ({'|'.join(NUMERALS)})\b")
 _SHARE_ASKED = re.compile(r"\b(?:what|find|express)\b[^.?]{0,50}\b(?:ratio|probability|chances?|fraction)\b", re.I)
-_SUM = r"\$?\d[\d.,]*(?: [-−+*/×÷] \$?\d[\d.,]*)+|\d+!?/[\d(][\d!()*]*"
+_SUM = r"\$?\d[\d.,]*(?: [-−+*/×÷] \$?\d[\d.,]*)+|\d+!?/[\d(][\d!()*]*|\d+(?:[*×+/]\d+)+"
 _TURNED = re.compile(rf"(?<![-+*/×÷−=]\s)(?<![^\s(*])(\$?\d[\d.,]*)\s?\(?=\s?({_SUM})(?! ?[=\d])")
 _NAME = re.compile(r"\b[A-Z][a-z]+\b")
 _WHAT_TIME = r"\bwhat (?:is the |will the )?(?:\w+ )?time\b|\bwhen\b"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from laif_helpers.graders import fields
 from laif_helpers.graders.choice_patterns import DECLINES, DENIAL, DENIED, NONE, RIGHT, WRONG, patterns, plain
 from laif_helpers.graders.choice_words import (
+    by_confidence,
     by_place,
     by_truth,
     lone_letter,
@@ -104,6 +105,7 @@ def _read(text: str, options: dict[str, str], letters: dict[str, str] | None = N
     options = {label: plain(option) for label, option in options.items()}
     for how, reader in (
         ("stated", _stated),
+        ("most likely", by_confidence),
         ("leading letter", _leading),
         ("only option called correct", _judged),
         # weaker statements, which may speak of something else: "D is correct", "the likely outcome is D. …"

@@ -140,8 +140,9 @@ def _as_written(of: _Letters) -> dict[str, str]:
 
 _MARKED = r"^[ \t]*(?:[-*•] +)?(?:\[{0}\]|\({0}\)|[{1}]\ufe0f?)[ \t]*((?:\*\*)?\(?[A-J1-9](?:[).:][^\n]*|(?:\*\*)?$))"
 _OTHERWISE = (
-    r"(\b(?i:answer)(?: is)?:? \(?[A-J]\b[^\n]{0,300}[.)\n]\s*)"
-    r"If\b[^.\n]{1,200}\banswer would (?:be|have been)\b[^.\n]*"
+    r"((?:\b(?i:answer)(?: is)?:? \(?[A-J]\b|(?<![\w'])[A-J]\)? is (?:the )?(?:correct|right|best))"
+    r"[^\n]{0,300}[.)\n]\s*)"
+    r"(?:If|Had|Were)\b[^.\n]{1,200}\bwould (?:be|have been)\b[^.\n]*"
 )
 _ASKS = r"(?<![\w'])(?:(?:[Ii]s|[Cc]ould) it (?:be )?)?\(?([A-J])\)?\? "
 _LISTED = re.compile(r"^[ \t]*(?:[-*] )?\(?[A-J][).:] [^*\n]*$", re.MULTILINE)
@@ -155,7 +156,7 @@ _DECORATION = (
     (re.compile(rf"(?i:\b(?:rather than|instead of|unlike|contrary to)) {_OTHER},? "), ""),
     (re.compile(rf"\b(?:[Bb]etween|[Oo]f|[Aa]mong) {_OTHER}(?:, {_OTHER})*,? (?:and|or) {_OTHER},? "), ""),
     (re.compile(r"\A\s*([A-J])(?: > [A-J])+\s*\Z"), r"\1"),
-    (re.compile(r"\A\s*(?:#|[Nn]o\. ?)?([A-J1-9])(?: ?번)?(?=\W*\Z)"), r"\1"),
+    (re.compile(r"\A\s*(?:#|[Nn](?:o\.|umber) ?)?([A-J1-9])(?: ?번)?(?=\W*\Z)"), r"\1"),
     # "While A seems right at first, B …"
     (
         re.compile(rf"(?i:\b(?:while|although|though|despite) (?:option )?){_OTHER}[^,.;\n]{{0,150}}, (?=\S)"),

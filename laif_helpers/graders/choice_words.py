@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 from laif_helpers.graders import final_number
-from laif_helpers.graders.numbers import equal
+from laif_helpers.graders.numbers import UNITS, equal
 from laif_helpers.graders.text import truth_said
 
 
@@ -20,9 +20,10 @@ _PLACES = ("first", "second", "third", "fourth", "fifth")
 _ORDINAL = re.compile(r"\b(1st|2nd|3rd|4th|5th)\b", re.IGNORECASE)
 _PLACE = re.compile(
     rf"\b({'|'.join(_PLACES)}|last) (?:answer )?(?:option|choice|answer|alternative|ending|one)\b"
-    rf"|\A\W*the ({'|'.join(_PLACES)}|last)(?=\W*\Z)",
+    rf"|\A\W*(?:the )?({'|'.join(_PLACES)}|last)(?=\W*\Z)",
     re.IGNORECASE,
 )
+_COUNTED = re.compile(r"\b(?:option|choice) (one|two|three|four|five)\b", re.IGNORECASE)
 _TRUTHS = {"yes": True, "true": True, "correct": True, "no": False, "false": False, "incorrect": False}
 _WHOLE = re.compile(
     r"(?P<none>none|neither)\b(?: of (?:the (?:above|options|choices|answers)|these|them|those))?"
@@ -94,14 +95,9 @@ def by_place(text: str, options: dict[str, str]) -> str:
     all others are eliminated."""
     if label := as_good_as(text, options):
         return f"The answer is {label}."
-    shares = re.findall(
-        rf"(?m)^\W*({'|'.join(map(re.escape, options))})\b[^\n%]{{1,200}}?(\d{{1,3}}(?:\.\d+)?)\s?%", text
-    )
-    if [name for name, _ in shares] == [*options] and not any("%" in option for option in options.values()):
-        first, second = sorted(shares, key=lambda share: float(share[1]))[:-3:-1]
-        return f"The answer is {first[0]}." if first[1] != second[1] else text
     named = dict(zip(_PLACES, options, strict=False)) | {"last": [*options][-1]}
     text = _ORDINAL.sub(lambda match: _PLACES[int(match[1][0]) - 1], text)
+    text = _COUNTED.sub(lambda match: f"{_PLACES[UNITS.index(match[1].lower()) - 1]} option", text)
     label = rf"\(?(?:{'|'.join(map(re.escape, options))})\)?(?![\w'])"
     row = rf"{label}(?:(?:,? and|,? or|,) {label}){{0,25}}"
     denied = rf"(?i:(?:\b(?:{_OUT}|not)|n't(?: be)?)) (?:options? |choices? )?{row}"
@@ -111,6 +107,19 @@ def by_place(text: str, options: dict[str, str]) -> str:
     if rows and len(left) == 1:
         return f"The answer is {left[0]}."
     return _PLACE.sub(lambda match: f"option {named.get((match[1] or match[2]).lower(), '')}", text)
+
+
+def by_confidence(text: str, options: dict[str, str]) -> str | None:
+    """The option with the highest share, if each has one: "A: 10%, B: 85%, C: 5%"."""
+    if any("%" in option for option in options.values()):
+        return None
+    label = rf"(?<![\w'])({'|'.join(map(re.escape, options))})\b"
+    for share in (r"[^\n%]{1,200}?(\d{1,3}(?:\.\d+)?)\s?\\?%", r"\s?[:=]\s?(0?\.\d+|[01](?:\.0+)?)(?![\d.])"):
+        shares = re.findall(label + share, text)
+        if [name for name, _ in shares] == [*options]:
+            first, second = sorted(shares, key=lambda pair: float(pair[1]))[:-3:-1]
+            return first[0] if float(first[1]) > float(second[1]) else None
+    return None
 
 
 def of_all(text: str, options: dict[str, str]) -> str | None:

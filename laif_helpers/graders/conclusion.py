@@ -114,6 +114,13 @@ def asked_row(sentences: list[str], question: str) -> str:
     return fitting[0] if len(fitting) == 1 < len(found) else ""
 
 
+def none_counted(sentence: str, question: str) -> bool:
+    """Whether a sentence without numbers says that there is none of what the question counts: "She has no apples."."""
+    counted = asked_by(question).counted
+    nothing = rf"(?i)(?:\bno|n['’]t any) (?:more )?(?:\w+ )?{re.escape(counted[-1])}" if counted else "(?!)"
+    return not numbers(sentence) and re.search(nothing, sentence) is not None
+
+
 def in_asked_scale(number: Number, question: str) -> Number:
     """3.5 for "3.5 million" where the question asks how many million."""
     scale = _SCALE_ASKED.search(question)

@@ -10,7 +10,15 @@ from laif_helpers.graders import fields, latex
 from laif_helpers.graders import final_number_patterns as patterns
 from laif_helpers.graders import text as free_text
 from laif_helpers.graders.asked import shares
-from laif_helpers.graders.conclusion import asked_row, choose, dozens_counted, in_asked_scale, settled, without_reason
+from laif_helpers.graders.conclusion import (
+    asked_row,
+    choose,
+    dozens_counted,
+    in_asked_scale,
+    none_counted,
+    settled,
+    without_reason,
+)
 from laif_helpers.graders.languages import english, small_words
 from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain
 from laif_helpers.graders.separators import with_point
@@ -158,6 +166,8 @@ def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
             return None, "unanswerable"
         if found and patterns.CONCLUDES.search(sentence) and not patterns.SUPPOSES.match(sentence):
             break
+    if sentences and none_counted(sentences[-1], question):
+        return Number(Fraction(0), "no"), "last number"
     if row := asked_row(sentences, question):
         return numbers(row)[0], "last number"
     cut_off = text.rstrip().endswith(":")

@@ -14,7 +14,10 @@ _SIGN = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]|(?:[^\W_]|[\u0900
 _ASKS = re.compile(r"\b(?:who|whom|what|which|where|when|how|why)\b(.*)", re.DOTALL)
 _AUXILIARY = re.compile(r"\b(?:do|does|did|ha[sd]|have|can|could|will|would|should)\b")
 _COPULA = re.compile(r"\b(?:is|are|was|were|where|when)\b")
-_BY = re.compile(r"\b(?:is|are|was|were|been)(?: \w+ly)? \w+ by (?:the )?\Z")
+_BY = re.compile(
+    r"\b(?:is|are|was|were|been|été|fut|fue|sido|foi|stat[oaie])(?: \w+ly)? \w+(?: (?:in|on|around) [\w ]{1,20})?"
+    r" (?:by|par|por|da|pel[oa]) (?:the )?\Z"
+)
 _CUT = re.compile(
     r",? (?:with|during|around|in|on|at|after|before|for|since|because|as) |,? (?:which|who|where|when)\b|[;(—]"
 )

@@ -197,7 +197,7 @@ def normal(text: str) -> str:
     text = re.sub(r",?\s+and\s+(?=\S+\s*\Z)", " ", text)
     text = re.sub(r"(?<=[a-z)])_\{?(\d+)\}?", r"\1", text)  # H_2O
     text = _COPULA.sub("", re.sub(r"[*`\"“”«»「」『』$\\]", "", text).strip().rstrip(".!").strip())
-    text = re.sub(r"\A(?:\(([a-z])\)|<(\w+:\S+)>)\Z", r"\1\2", text)
+    text = re.sub(r"\A(?:\(\s?([a-z])\s?\)|<(\w+:\S+)>)\Z", r"\1\2", text)
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
     text = re.sub(r"(?<=\d)\s(?=[a-zµ°%])|(?<=\w)\s(?==)|(?<==)\s", "", re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text))

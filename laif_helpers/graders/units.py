@@ -50,7 +50,7 @@ def asked_unit(question: str) -> str:
 def in_unit(text: str, name: str) -> str:
     """ "3 hours" for "180 minutes" and "2 hours and 60 minutes" if ``name`` is hours; no unit that is written for
     several ("m") is taken for one."""
-    wanted = unit(name, 0)
+    wanted, text = unit(name, 0), text.replace("¢", " cents")
     assert wanted
     names = [each for each, (dimension, _) in UNITS.items() if dimension == wanted[0] and each != "m"]
     part = rf"(\d[\d,]*(?:\.\d+)?)\s?((?:{'|'.join(sorted(names, key=len, reverse=True))})(?:s|es)?)\b(?![/^²³])"
