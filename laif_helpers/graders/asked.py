@@ -37,6 +37,7 @@ class Asked:
 
 @functools.lru_cache(maxsize=256)
 def asked(question: str) -> Asked:
+    """What the question's last sentence asks for."""
     text = small_words(english(question)).casefold()
     ask = re.split(
         r"(?<=[a-z)'\"%][.!?])\s+|(?<=\d[.!])\s+(?=[a-z])|\n", text[: text.rfind("?") + 1].strip() or text.strip()

@@ -80,7 +80,7 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
     that says that no option is right reads as ``none``."""
     letters = latin_labels(options)
     label, how = (None, "no option named") if letters else _read(text, options)
-    if label is None and (label := of_all(own_turn(text)[-_TAIL:], options)):
+    if label is None and (label := of_all(text, options)):
         return label, "all or none of the others"
     numbered = "".join(options).isdigit()  # "B" for the second of numbered ones, "option 2" for B
     counted = len(text) < 100 and not re.search(r"\d", "".join(options.values()))

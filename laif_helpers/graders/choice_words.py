@@ -6,6 +6,7 @@ import unicodedata
 from laif_helpers.graders import final_number
 from laif_helpers.graders.numbers import UNITS, equal
 from laif_helpers.graders.text import truth_said
+from laif_helpers.graders.turns import own_turn
 
 
 def spaced(text: str) -> str:
@@ -127,6 +128,7 @@ def of_all(text: str, options: dict[str, str]) -> str | None:
     speaks = {label: found for label, option in options.items() if (found := _WHOLE.fullmatch(normal(option)))}
     if len(speaks) != 1:
         return None
+    text = own_turn(text)[-6000:]
     (label, found), whole = next(iter(speaks.items())), spaced(text)
     others = [name for name in options if name != label]
     if found["none"]:
