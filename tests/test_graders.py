@@ -709,7 +709,6 @@ def test_a_letter_of_another_word_or_denied_is_none(text: str) -> None:
         ("3:4", "The ratio is 3:4."),
         ("Paris", "The capital of France is Paris."),
         ("2, 3, 4", "n = 2, 3, 4"),
-        ("p - q", "The answer is p-q."),
         ("Evelyn", r"Thus \boxed{\text{Evelyn}} ran fastest."),
         (r"(3,4]", r"So $x$ lies in $\boxed{(3, 4]}$."),
         ("a, b", r"They are \boxed{a} and \boxed{b}; the answer is a, b"),
@@ -880,6 +879,29 @@ def test_texts_without_a_choice_are_unreadable_among_any_number_of_options(count
         ("0.75", "How many dollars is it?", "It is 75 cents.", True),
         ("14", "How many full boxes?", "98 / 7 = 14 remainder 2", True),
         ("2", "How many are left over?", "14 remainder 2", True),
+        ("-15", "By how much did it change?", "It dropped 15 dollars.", True),
+        ("36", "What is 15% of 240?", "36 is 15% of 240.", True),
+        ("30", "It costs $40 and is discounted by 25%. What is the price?", "You save $10 and pay $30.", True),
+        ("56", "Ann has 14. How many do they have?", "Tom has 42 and together they have 56.", True),
+        ("56", "How many marbles?", "Together: 14 + 42 = 56 marbles. (Tom: 42, Ann: 14)", True),
+        ("4", "How many red balls are there?", "4 red balls and 6 blue balls.", True),
+        ("6", "How many blue balls are there?", "6 blue balls and 4 red balls.", True),
+        ("4", "How many red balls are there?", "Red balls: 4, blue balls: 6.", True),
+        ("4", "How many red balls are there?", "Red: 4\nBlue: 6", True),
+        ("6", "How many apples are there?", "Bought: 10\nApples eaten: 4\nLeft: 6", True),
+        ("2100", "How much does she make in a week?", "She makes $300 a day, $2,100 a week.", True),
+        ("12", "Wie viele Äpfel hat er?", "Er hat nun 12 statt 5 Äpfel.", True),
+        ("1.5", "12 muffins cost $18. How much is one?", "It is 150 cents.", True),
+        ("1250.5", "How far?", "1 250.5 km", True),
+        ("0.25", "What is the probability?", "It is one in four.", True),
+        ("10", "How many ways?", "10 = 5!/(2!3!)", True),
+        ("24", "How many?", "There are 24 [1][2].", True),
+        ("0", "How many apples does she have?", "She has no apples.", True),
+        ("81", "Find a + b + c.", "Answer: 81 = 2*7+3*6+49", True),
+        ("0.45", "Ten pens cost $4.50. How much is one?", "45¢", True),
+        ("4000 ml", "How much is it?", "4 l", True),
+        ("4000 ml", "How much is it?", "4000 l", False),
+        ("1945", "When did it end?", "It ended before 1945.", False),
     ],
 )
 def test_bounds_losses_units_and_remainders(gold: str, question: str, text: str, right: bool) -> None:
@@ -892,9 +914,18 @@ def test_bounds_losses_units_and_remainders(gold: str, question: str, text: str,
         ("I choose A. Actually, B.", "B"),
         ("I choose B. Actually, A.", "A"),
         ("It isn't A, C or D.", "B"),
+        ("not the wren", None),
+        ("B (not A)", "B"),
+        ("A - 5%\nB - 85%\nC - 5%\nD - 5%", "B"),
+        ("the 2nd one", "B"),
+        ("option two", "B"),
+        ("A (10%), B (70%), C (15%), D (5%)", "B"),
+        ("Confidence: A=0.1, B=0.7, C=0.1, D=0.1", "B"),
+        ("B is correct. Had it asked for a fish, D would be correct.", "B"),
+        ("Answer: B\n\nIf it had fins, the answer would be D.", "B"),
     ],
 )
-def test_options_taken_back_or_denied(text: str, label: str) -> None:
+def test_options_taken_back_or_denied(text: str, label: str | None) -> None:
     assert choice.read(text, {"A": "a bat", "B": "a wren", "C": "a bee", "D": "a trout"})[0] == label
 
 
@@ -908,3 +939,70 @@ def test_options_taken_back_or_denied(text: str, label: str) -> None:
 )
 def test_words_taken_back_or_not_said(gold: str, right: str, wrong: str) -> None:
     assert free_text.grade(gold, right).correct and not free_text.grade(gold, wrong).correct
+
+
+ABOVE = {"A": "iron", "B": "copper", "C": "zinc", "D": "All of the above"}
+NONE_OF = ABOVE | {"D": "None of these"}
+COUNTS = {"A": "12", "B": "15", "C": "18", "D": "21"}
+CHINESE = {"A": "增加", "B": "减少", "C": "不变", "D": "无法确定"}
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "label"),
+    [
+        (ABOVE, "A, B, and C", "D"),
+        (ABOVE, "All of them are metals.", "D"),
+        (ABOVE, "Iron, copper, and zinc are metals.", "D"),
+        (ABOVE, "Only A and B.", None),
+        (ABOVE, "Iron, copper and zinc are not metals.", None),
+        (NONE_OF, "None of them is a gas.", "D"),
+        (NONE_OF, "Neither iron, copper nor zinc is a gas.", "D"),
+        (COUNTS, "1.8", None),
+        (COUNTS, "12, 15 and 21 are wrong, so 18.", "C"),
+        ({"A": "Yes", "B": "No"}, "Nope.", "B"),
+        ({"A": "Yes", "B": "No"}, "No, yes would be wrong.", "B"),
+        ({"1": "dog", "2": "cat", "3": "bird"}, "3번", "3"),
+        ({"1": "dog", "2": "cat", "3": "bird"}, "#3", "3"),
+        (CHINESE, "压强减少。", "B"),
+        (CHINESE, "压强不增加。", None),
+        (CHINESE, "综上所述，正确答案是B：因为温度降低了", "B"),
+        (CHINESE, "只有C选项是对的", "C"),
+    ],
+)
+def test_options_in_other_words(options: dict[str, str], text: str, label: str | None) -> None:
+    assert choice.read(text, options)[0] == label
+
+
+@pytest.mark.parametrize(
+    ("question", "gold", "right", "wrong"),
+    [
+        ("Who wrote Hamlet?", "William Shakespeare", "It was written by William Shakespeare.", "Marlowe wrote it."),
+        (
+            "Who wrote Hamlet?",
+            "William Shakespeare",
+            "William Shakespeare wrote it.",
+            "It was not by William Shakespeare.",
+        ),
+        ("Who found it?", "Ann Lee", "It was found in 1928 by Ann Lee.", "It was found in 1928 for Ann Lee."),
+        ("Qui l'a écrit ?", "Hugo", "Il a été écrit par Hugo.", "Il n'a pas été écrit par Hugo."),
+        ("Who wrote it?", "Mark Twain", "Mark Twain, the author of Roughing It", "Mark Twain's wife wrote it."),
+        ("Where is the Eiffel Tower?", "Paris", "It's located in Paris, France.", "It is in Paris or London."),
+        ("Which team beat the Bears?", "Packers", "The Packers beat the Bears.", "The Bears beat the Packers."),
+        ("Which team beat the Bears?", "Packers", "The Packers, in 2006", "Did the Packers beat the Bears?"),
+        ("What do plants take in?", "CO2", "Plants take in CO2 (a gas).", "Plants take in air and give off CO2."),
+        ("中国的首都是哪里？", "北京", "北京是中国的首都。", "首都不是北京"),
+        ("भारत की राजधानी?", "दिल्ली", "भारत की राजधानी दिल्ली है।", "भारत की राजधानी मुंबई है।"),
+        ("Who is taller?", "Tom", "Tom is taller.", "Tom is shorter."),
+        ("When?", "1914-1918", "from 1914 to 1918", "1914"),
+        ("Which virus?", "COVID-19", "Covid 19", "COVID-18"),
+        ("Which?", "\\text{(C)}", "\\boxed{C}", "\\boxed{D}"),
+        ("Is it even?", "\\text{even}", "The function is even.", "The function is odd."),
+        ("Can one say?", "Cannot be determined", "It cannot be determined.", "It can be determined."),
+        ("Which site?", "https://a.org/b", "[https://a.org/b](https://a.org/b)", "https://a.org/c"),
+        ("Is it positive?", "positive", "It is mostly positive.", "It is hardly positive."),
+        ("Would it sink?", "no", "Nope.", "True."),
+        ("Would it sink?", "no", "False.", "Not no."),
+    ],
+)
+def test_an_answer_in_words_may_say_the_question_again(question: str, gold: str, right: str, wrong: str) -> None:
+    assert free_text.grade(gold, right, question).correct and not free_text.grade(gold, wrong, question).correct

@@ -275,6 +275,23 @@ def test_formulas_are_compared_by_math_verify(tmp_path: Path) -> None:
         ("8 km", "It is 8 km (about 5 miles).", "It is 8 miles."),
         ("70 kg", "70 kg, or 154 lb", "70 pounds"),
         ("\\{2, 3\\}", "\\boxed{\\{3, 2\\}}", "\\boxed{\\{2, 4\\}}"),
+        ("1, -2", "So x = -2 or x = 1.", "\\boxed{1}"),
+        ("1,2,3", "\\boxed{3, 1, \\text{ and } 2}", "\\boxed{1, 2}"),
+        ("x \\in [-2,7]", "\\boxed{-2 \\le x \\le 7}", "\\boxed{(-2, 7)}"),
+        ("x > 3", "The answer is (3, \\infty).", "x ≥ 3"),
+        ("(1,\\frac{9}{2})", "(1, 4.5)", "(4.5, 1)"),
+        ("(2,3)", "The point is (2, 3).", "\\boxed{(3, 2)}"),
+        ("x=1, y=2", "\\boxed{y = 2, x = 1}", "\\boxed{x=2, y=1}"),
+        ("p - q", "\\boxed{-q + p}", "\\boxed{q - p}"),
+        ("1747_8", "\\boxed{1747}", "\\boxed{1747_{9}}"),
+        ("5!", "\\boxed{120}", "\\boxed{5}"),
+        ("x^2+4", "x² + 4", "x² - 4"),
+        ("12π", "12π square units", "12 square units"),
+        ("12", "\\boxed{3 \\cdot 4}", "\\boxed{3 \\cdot 5}"),
+        ("8000", "\\boxed{8\\ 000}", "\\boxed{8}"),
+        ("-1", "\\boxed{- 1}", "\\boxed{1}"),
+        ("2", "\\boxed{2}", "\\boxed{2 \\text{ and } 3}"),
+        ("864 \\mbox{ inches}^2", "\\boxed{864 \\text{ in}^2}", "\\boxed{846}"),
         ("July 4, 1776", "It was signed on 4 July 1776.", "Not on July 4, 1776."),
         ("3:30 PM", "The train leaves at 15:30.", "It leaves at 3:30 AM."),
         ("3:30 PM", "It starts at 3:30 p.m.", "From 3:30 PM to 4:30 PM."),
@@ -291,6 +308,12 @@ def test_one_word_in_a_file_leaves_its_formulas_formulas(tmp_path: Path, gold: s
     item = bench.load("test")[0]
     assert all(bench.grade(item, text).correct for text in (right, bench.gold_response(item) or ""))
     assert not bench.grade(item, wrong).correct
+
+
+def test_numbers_that_a_question_wants_in_order_stand_in_order(tmp_path: Path) -> None:
+    bench = benchmarks.get(put(tmp_path / "s.jsonl", {"question": "Sort 8, 3 and 5.", "answer": "3, 5, 8"}))
+    item = bench.load("test")[0]
+    assert bench.grade(item, "Sorted: 3, 5, 8").correct and not bench.grade(item, "8, 5, 3").correct
 
 
 @pytest.mark.parametrize(

@@ -215,8 +215,8 @@ def scalar(value: Any, name: str, text: str, row: dict[str, Any]) -> str:
 
 def plain_number(answer: str) -> str:
     """A gold number without marks of thousands. Raises ValueError for a comma that marks none."""
-    if not re.fullmatch(r"-?[\d,.'’]+", answer) or not re.search("[,'’]", answer):
-        return answer
+    if not re.fullmatch(r"-?[\d,.'’]+", answer) or not re.search("[,'’]", answer) or final_number.is_formula(answer):
+        return answer  # "1,2,3" are three
     if not re.fullmatch(r"-?(?:\d{1,3}((,\d{3})+|(['’]\d{3})+)|\d{1,2}(,\d\d)+,\d{3})(\.\d+)?", answer):
         raise ValueError(
             f"field 'answer' is {answer!r}, whose comma marks no thousands; write a decimal point, or declare the "

@@ -252,4 +252,4 @@ def _grade(example: Example, text: str) -> Grade:
         return final_number.grade(example.gold, text, example.question, example.fields["decimal"])
     if example.fields["options"]:
         return choice.grade(example, text)
-    return free_text.grade(example.gold, text)
+    return free_text.grade(example.gold, text, example.question)

@@ -10,13 +10,17 @@ import string
 from collections.abc import Iterable, Iterator
 
 from laif_helpers.graders import fields
-from laif_helpers.graders.choice_patterns import patterns, plain
+from laif_helpers.graders.choice_patterns import DECLINES, DENIAL, DENIED, NONE, RIGHT, WRONG, patterns, plain
 from laif_helpers.graders.choice_words import (
+    by_confidence,
     by_place,
+    by_truth,
     lone_letter,
     normal,
+    of_all,
     options_named,
     starts_with,
+    text_first,
     whole_text,
     with_label,
     without_list,
@@ -33,26 +37,6 @@ SEVERAL = "several"
 """What a statement reads as that names more than one option."""
 NO_OPTION = "none"
 """What a response reads as that says that no option is right."""
-_NONE = re.compile(
-    r"\b(?:none|neither) of (?:(?:the|these) (?:options?|choices?|answers?|statements?|above)"
-    r"|the (?:given|above|provided|listed) \w+)\b[^.\n]{0,60}"
-    r"|\bno (?:suitable|correct|right|valid) (?:answer|option|choice)s? (?:among|is|are|listed|provided|given)\b"
-    r"|\banswer (?:is|:)\s*:?\s*none\b|\b(?:answer|option) is not (?:among|included|listed|provided)\b",
-    re.IGNORECASE,
-)
-_DENIAL = re.compile(
-    r"\(\w\)[^.]{0,25}\b(?:not|incorrect|wrong|false|cannot)\b"
-    r"|\b(?:this|it|which) (?:is|was|would be) (?:not|incorrect|wrong|false)\b|n't\b",
-    re.IGNORECASE,
-)
-_DECLINES = re.compile(
-    r"\b(?:impossible|not possible|cannot|can't|unable|difficult)\b[^.]{0,40}?"
-    r"\b(?:determine|answer|choose|say|provide|tell|know)\b",
-    re.IGNORECASE,
-)
-_WRONG = re.compile(r"\b(?:incorrect|wrong|false|no|not|n't)\b|[✗✘❌×]", re.IGNORECASE)
-_DENIED = re.compile(r"[):. -]*(?:no|false|wrong|incorrect)\W*\n", re.IGNORECASE)
-_RIGHT = re.compile(r"\b(?:correct|right|true|yes)\b|[✓✔✅]", re.IGNORECASE)
 _STATEMENTS = ("answer", "option", "labelled", "closest", "choose", "boxed", "line")
 _NEXT_OPTIONS = re.compile(
     r"\n[^\n]{0,2000}\?[ \t]*\n{1,3}[ \t]*\(?A[).:][ \t]*(\S[^\n]{0,2000})\n{1,3}[ \t]*\(?B[).:]"
@@ -96,6 +80,8 @@ def read(text: str, options: dict[str, str]) -> tuple[str | None, str]:
     that says that no option is right reads as ``none``."""
     letters = latin_labels(options)
     label, how = (None, "no option named") if letters else _read(text, options)
+    if label is None and (label := of_all(text, options)):
+        return label, "all or none of the others"
     numbered = "".join(options).isdigit()  # "B" for the second of numbered ones, "option 2" for B
     counted = len(text) < 100 and not re.search(r"\d", "".join(options.values()))
     signs = string.ascii_uppercase if numbered else string.digits[1:]
@@ -119,6 +105,7 @@ def _read(text: str, options: dict[str, str], letters: dict[str, str] | None = N
     options = {label: plain(option) for label, option in options.items()}
     for how, reader in (
         ("stated", _stated),
+        ("most likely", by_confidence),
         ("leading letter", _leading),
         ("only option called correct", _judged),
         # weaker statements, which may speak of something else: "D is correct", "the likely outcome is D. …"
@@ -144,7 +131,7 @@ def _stated(text: str, options: dict[str, str]) -> str | None:
         if start not in places and not re.match(r"not\b", rest) and (label := starts_with(rest, options)):
             found.append((start, label))
     if not any(re.search(r"\b(?:none|neither|no)\b", option, re.IGNORECASE) for option in options.values()):
-        found += [(match.end(), NO_OPTION) for match in _NONE.finditer(text)]
+        found += [(match.end(), NO_OPTION) for match in NONE.finditer(text)]
     return max(found)[1] if found else None
 
 
@@ -192,7 +179,7 @@ def _judged(text: str, options: dict[str, str]) -> str | None:
     verdicts: dict[str, bool] = {}
     for part, end in zip(parts, ends, strict=True):
         words = text[part.end() : end].replace(options[part["label"]], "")[:200]
-        if (wrong := _WRONG.search(words)) or _RIGHT.search(words):
+        if (wrong := WRONG.search(words)) or RIGHT.search(words):
             verdicts[part["label"]] = not wrong
     listed, right = {part["label"] for part in parts}, [label for label, verdict in verdicts.items() if verdict]
     enough = len(verdicts) >= min(3, len(options)) or (right and len(listed) == len(options))
@@ -235,7 +222,7 @@ def _leading(text: str, options: dict[str, str]) -> str | None:
     # going through the options in their order chooses none; "(A)" on its own line before "(B) is wrong" does
     listed = list(dict.fromkeys(found["label"] for found in known["item"].finditer(text)))
     alone = re.match(r"\W*\n", text[match.end("label") :]) and len(known["line"].findall(text)) == 1
-    denied = len(listed) > 2 and _DENIED.match(text, match.end("label"))
+    denied = len(listed) > 2 and DENIED.match(text, match.end("label"))
     return None if (listed[:3] == list(options)[:3] and not alone) or denied else _own(match["label"], options)
 
 
@@ -250,7 +237,7 @@ def _labelled(text: str, options: dict[str, str]) -> str | None:
         return None  # what a walk through all of them ends on counts
     for sentence in _sentences(text):
         if named := with_label(sentence, options):
-            return named[0] if len(named) == 1 and not _DENIAL.search(sentence) else None
+            return named[0] if len(named) == 1 and not DENIAL.search(sentence) else None
     return None
 
 
@@ -263,12 +250,14 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
     """The one option whose text the conclusion repeats, or the first sentence, or else the whole response."""
     if label := whole_text(text, options):
         return label, "option's text alone"
+    if label := by_truth(text, options):
+        return label, "yes or no"
     sentences = [part for part in _sentences(text) if not part.endswith("?")] or [""]
     concluding = [part for part in sentences if re.match(r"(?:therefore|thus|so|hence|in conclusion)\b", part, re.I)]
     mentioned = {_own(max(groups), options) for groups in patterns(tuple(options))["mention"].findall(text)}
     if len(mentioned) == 1:
         return mentioned.pop(), "the only letter mentioned"
-    if _DECLINES.search(" ".join(sentences[-2:])):
+    if DECLINES.search(" ".join(sentences[-2:])):
         return None, "declines to choose"
     for how, part in [
         ("option's text in the conclusion", concluding[-1] if concluding else ""),
@@ -281,7 +270,7 @@ def _by_text(text: str, options: dict[str, str]) -> tuple[str | None, str]:
     if label := lone_letter(text, options):
         return label, "the only letter of a few words"
     several = options_named(text, options, False)
-    if not several and (label := whole_text(re.split(r"[,;.!](?:\s|$)|\n", text.strip())[0], options)):
+    if not several and (label := text_first(text, options)):
         return label, "option's text first"
     if (lettered := by_place(text, options)) != text:
         return _read(lettered, options)

@@ -4,7 +4,7 @@ import functools
 import re
 from dataclasses import dataclass
 
-_NOUN = r"(?:answer|choice|option|response|statement)"
+_NOUN = r"(?:answer|choice|option|response|statement|ending)"
 _SURELY = r"(?:(?:most likely|probably|likely|clearly|thus|indeed|therefore|definitely|certainly|actually|simply)\s+)?"
 _BECOMES = rf"(?:['’]s\b|\b(?:is|would be|should be|must be|to be|seems to be|appears to be)\b|:|=)\s*:?\s*{_SURELY}"
 _GOOD = r"(?:correct|right|best|better|accurate|appropriate|suitable|plausible|reasonable|likely)"
@@ -18,6 +18,30 @@ _CLOSES = (
 _OTHERS = "(?<!students )(?<!people )(?<!many )(?<!some )(?<!others )(?<!mistake is to )(?<!not )(?<!n't )"
 _GAP = r"(?:[.:,](?! but\b|\s+\(?[A-J]\)?\s+(?:is|seems|looks|would|must)\b)[^.\n]{0,200}?)?"
 _SO = r"(?:[Tt]herefore|[Tt]hus|[Ss]o|[Hh]ence|(?:leaves|leaving)(?: us)?(?: with)?|left with|[Ii]t's|[Ii]t is|[Oo]nly)"
+
+
+NONE = re.compile(
+    r"\b(?:none|neither) of (?:(?:the|these) (?:options?|choices?|answers?|statements?|above)"
+    r"|the (?:given|above|provided|listed) \w+)\b[^.\n]{0,60}"
+    r"|\bno (?:suitable|correct|right|valid) (?:answer|option|choice)s? (?:among|is|are|listed|provided|given)\b"
+    r"|\banswer (?:is|:)\s*:?\s*none\b|\b(?:answer|option) is not (?:among|included|listed|provided)\b",
+    re.IGNORECASE,
+)
+DENIAL = re.compile(
+    r"\(\w\)[^.]{0,25}\b(?:not|incorrect|wrong|false|cannot)\b"
+    r"|\b(?:this|it|which) (?:is|was|would be) (?:not|incorrect|wrong|false)\b|n't\b",
+    re.IGNORECASE,
+)
+DECLINES = re.compile(
+    r"\b(?:impossible|not possible|cannot|can't|unable|difficult)\b[^.]{0,40}?"
+    r"\b(?:determine|answer|choose|say|provide|tell|know)\b",
+    re.IGNORECASE,
+)
+WRONG = re.compile(
+    r"\b(?:incorrect[oa]?|wrong|false|no|not|n't|falsch|faux|fals[oa])\b|[✗✘❌×错錯]|不[正对對]|오답|틀", re.IGNORECASE
+)
+DENIED = re.compile(r"[):. -]*(?:no|false|wrong|incorrect)\W*\n", re.IGNORECASE)
+RIGHT = re.compile(r"\b(?:correct[oae]?|right|true|yes|richtig|vrai)\b|[✓✔✅]|正[确確]|[对對]$|정답|맞", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -75,7 +99,7 @@ def _in_any_case(of: _Letters) -> dict[str, str]:
         "line": rf"^[ \t]*(?:A:[ \t]*)?(?:[(\[]{{1,2}}{of.named}[)\]]|(?-i:(?P<bare>{of.any}))[)\].:]*)[ \t]*$",
         "leading": rf"\s*(?:A:[ \t]*(?=[(\[]?(?-i:{of.any})(?:[)\].:]|[ \t]*$)))?(?:{_NOUN}\s+)?"
         rf"[(\[]{{0,2}}{of.named}(?!\)?\s+(?:(?:is|was|does|has)(?:n't| not)|is (?:incorrect|wrong|false)|cannot)\b)"
-        r"(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+(?:[-–—]|because|since)\s|\s+\((?:confidence|\d))",
+        r"(?:[)\]]|[.,:](?=\s|$)|\s*$|\s*\n|\s+(?:[-–—]|because|since)\s|\s+\((?:confidence|\d|[^()\n]*\)\W*\Z))",
         "listed": rf"^[ \t]*[(\[]?({of.any})[)\].:]\s",
     }
 
@@ -115,7 +139,11 @@ def _as_written(of: _Letters) -> dict[str, str]:
 
 
 _MARKED = r"^[ \t]*(?:[-*•] +)?(?:\[{0}\]|\({0}\)|[{1}]\ufe0f?)[ \t]*((?:\*\*)?\(?[A-J1-9](?:[).:][^\n]*|(?:\*\*)?$))"
-_OTHERWISE = r"(\banswer is:? \(?[A-J]\b[^\n]{0,300}[.)]\s+)If\b[^.\n]{1,200}\banswer would (?:be|have been)\b[^.\n]*"
+_OTHERWISE = (
+    r"((?:\b(?i:answer)(?: is)?:? \(?[A-J]\b|(?<![\w'])[A-J]\)? is (?:the )?(?:correct|right|best))"
+    r"[^\n]{0,300}[.)\n]\s*)"
+    r"(?:If|Had|Were)\b[^.\n]{1,200}\bwould (?:be|have been)\b[^.\n]*"
+)
 _ASKS = r"(?<![\w'])(?:(?:[Ii]s|[Cc]ould) it (?:be )?)?\(?([A-J])\)?\? "
 _LISTED = re.compile(r"^[ \t]*(?:[-*] )?\(?[A-J][).:] [^*\n]*$", re.MULTILINE)
 _BOLD = re.compile(r"^[ \t]*(?:[-*] )?\*\*\(?([A-J])[).:][^*\n]*\*\*[ \t]*$", re.MULTILINE)
@@ -128,6 +156,7 @@ _DECORATION = (
     (re.compile(rf"(?i:\b(?:rather than|instead of|unlike|contrary to)) {_OTHER},? "), ""),
     (re.compile(rf"\b(?:[Bb]etween|[Oo]f|[Aa]mong) {_OTHER}(?:, {_OTHER})*,? (?:and|or) {_OTHER},? "), ""),
     (re.compile(r"\A\s*([A-J])(?: > [A-J])+\s*\Z"), r"\1"),
+    (re.compile(r"\A\s*(?:#|[Nn](?:o\.|umber) ?)?([A-J1-9])(?: ?번)?(?=\W*\Z)"), r"\1"),
     # "While A seems right at first, B …"
     (
         re.compile(rf"(?i:\b(?:while|although|though|despite) (?:option )?){_OTHER}[^,.;\n]{{0,150}}, (?=\S)"),
@@ -144,7 +173,7 @@ _DECORATION = (
     (re.compile(r"\\(?:text|textbf|mathbf|mathrm|textit)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"(?<=[A-Za-z)])\^\{?(\d)\}?"), r"\1"),
     (re.compile("[²³]"), lambda match: "23"["²³".index(match[0])]),
-    (re.compile(r"(?i:\b(option|choice|answer))(?:-| (?:number|no\.|#) ?)(?=[A-J1-9](?!\w))"), r"\1 "),
+    (re.compile(r"(?i:\b(option|choice|answer|ending))(?:-| (?:number|no\.|#) ?)(?=[A-J1-9](?!\w))"), r"\1 "),
     (re.compile(r"<([biu])>([^<\n]{1,300})</\1>"), r"\2"),
     (re.compile(r"\\[,;:! ]"), " "),
     (re.compile(r"\*\*|__|[`“”\"]|\$|\\[()\[\]]"), ""),

@@ -4,7 +4,9 @@ import re
 import unicodedata
 
 from laif_helpers.graders import final_number
-from laif_helpers.graders.numbers import equal
+from laif_helpers.graders.numbers import UNITS, equal
+from laif_helpers.graders.text import truth_said
+from laif_helpers.graders.turns import own_turn
 
 
 def spaced(text: str) -> str:
@@ -16,7 +18,22 @@ def normal(text: str) -> str:
 
 
 _PLACES = ("first", "second", "third", "fourth", "fifth")
-_PLACE = re.compile(rf"\b({'|'.join(_PLACES)}|last) (?:answer )?(?:option|choice|answer|alternative|one)\b", re.I)
+_ORDINAL = re.compile(r"\b(1st|2nd|3rd|4th|5th)\b", re.IGNORECASE)
+_PLACE = re.compile(
+    rf"\b({'|'.join(_PLACES)}|last) (?:answer )?(?:option|choice|answer|alternative|ending|one)\b"
+    rf"|\A\W*(?:the )?({'|'.join(_PLACES)}|last)(?=\W*\Z)",
+    re.IGNORECASE,
+)
+_COUNTED = re.compile(r"\b(?:option|choice) (one|two|three|four|five)\b", re.IGNORECASE)
+_TRUTHS = {"yes": True, "true": True, "correct": True, "no": False, "false": False, "incorrect": False}
+_WHOLE = re.compile(
+    r"(?P<none>none|neither)\b(?: of (?:the (?:above|options|choices|answers)|these|them|those))?"
+    r"|all\b(?: of)? (?:the above|these|them|of them|options|choices|answers|(?:the )?statements|are (?:correct|true))"
+)
+"""An option that speaks of the others: "All of the above", "None of these"."""
+_ALL = re.compile(r"\ball (?:of )?(?:them|these|those|two|three|four|five|the (?:above|options|statements|choices))\b")
+_NOT_ONE = re.compile(r"\b(?:none|neither) of (?:them|these|those|the)\b|\bneither\b")
+_BUT = re.compile(r"\b(?:not|except|but|however|only|wrong|incorrect|false|unlike)\b|n['’]t\b")
 _OUT = r"(?:eliminat|exclud|discard|reject|rul)(?:e[ds]?|ing|ed)(?: out)?|incorrect|wrong|false"
 _ROMANS = r"\b(?:I{1,3}|IV|V)\b(?!['’]| (?:think|believe|would|will|am|have|choose|chose|can|know|got|need)\b)"
 _DENIED_ROMANS = re.compile(rf"{_ROMANS}(?:(?:,? and|,) {_ROMANS})* (?:is|are) (?:not|false|incorrect|wrong)\b")
@@ -37,13 +54,14 @@ def _stemmed(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    return re.sub(r"[^\w+*/^=<>%±-]|_", "", unicodedata.normalize("NFKC", text).casefold())
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return re.sub(r"(?<!\d)\.|\.(?!\d)|[^\w.+*/^=<>%±-]|_", "", text)  # 1.8 is not 18
 
 
 def as_good_as(text: str, options: dict[str, str]) -> str | None:
     """The option that a response names in other words: its marks left out, its verdicts in sentences, its number."""
-    whole = _squeezed(text)
-    found = [label for label, option in options.items() if _squeezed(option) in whole]
+    whole, kept = _squeezed(text), _squeezed(_REJECTED.sub("", spaced(text)))
+    found = [label for label, option in options.items() if _squeezed(option) in kept]
     found = found if len(found) == 1 and len(_squeezed(options[found[0]])) > 11 else []
     found = found or [label for label, option in options.items() if _squeezed(option) == whole]
     part = re.compile(rf"(?<!\w){re.escape(_bare(text))}(?!\w)")
@@ -79,6 +97,8 @@ def by_place(text: str, options: dict[str, str]) -> str:
     if label := as_good_as(text, options):
         return f"The answer is {label}."
     named = dict(zip(_PLACES, options, strict=False)) | {"last": [*options][-1]}
+    text = _ORDINAL.sub(lambda match: _PLACES[int(match[1][0]) - 1], text)
+    text = _COUNTED.sub(lambda match: f"{_PLACES[UNITS.index(match[1].lower()) - 1]} option", text)
     label = rf"\(?(?:{'|'.join(map(re.escape, options))})\)?(?![\w'])"
     row = rf"{label}(?:(?:,? and|,? or|,) {label}){{0,25}}"
     denied = rf"(?i:(?:\b(?:{_OUT}|not)|n't(?: be)?)) (?:options? |choices? )?{row}"
@@ -87,7 +107,42 @@ def by_place(text: str, options: dict[str, str]) -> str:
     left = [option for option in options if option not in {name.strip("()") for name in out}]
     if rows and len(left) == 1:
         return f"The answer is {left[0]}."
-    return _PLACE.sub(lambda match: f"option {named.get(match[1].lower(), '')}", text)
+    return _PLACE.sub(lambda match: f"option {named.get((match[1] or match[2]).lower(), '')}", text)
+
+
+def by_confidence(text: str, options: dict[str, str]) -> str | None:
+    """The option with the highest share, if each has one: "A: 10%, B: 85%, C: 5%"."""
+    if any("%" in option for option in options.values()):
+        return None
+    label = rf"(?<![\w'])({'|'.join(map(re.escape, options))})\b"
+    for share in (r"[^\n%]{1,200}?(\d{1,3}(?:\.\d+)?)\s?\\?%", r"\s?[:=]\s?(0?\.\d+|[01](?:\.0+)?)(?![\d.])"):
+        shares = re.findall(label + share, text)
+        if [name for name, _ in shares] == [*options]:
+            first, second = sorted(shares, key=lambda pair: float(pair[1]))[:-3:-1]
+            return first[0] if float(first[1]) > float(second[1]) else None
+    return None
+
+
+def of_all(text: str, options: dict[str, str]) -> str | None:
+    """The option "All of the above", or "None of them", if a response says so in other words or names all others."""
+    speaks = {label: found for label, option in options.items() if (found := _WHOLE.fullmatch(normal(option)))}
+    if len(speaks) != 1:
+        return None
+    text = own_turn(text)[-6000:]
+    (label, found), whole = next(iter(speaks.items())), spaced(text)
+    others = [name for name in options if name != label]
+    if found["none"]:
+        return label if _NOT_ONE.search(whole) and not _ALL.search(whole) else None
+    row = re.search(r"(?<![\w'])" + r"\W{1,4}(?:and\W{1,3})?".join(map(re.escape, others)) + r"(?![\w'])", text)
+    named = all(normal(options[name]) in whole for name in others)
+    return label if (row or named or _ALL.search(whole)) and not _BUT.search(whole) else None
+
+
+def by_truth(text: str, options: dict[str, str]) -> str | None:
+    """The option "No" for "Nope." and "No, yes would be wrong.", if the options are two truth values."""
+    values = {label: _TRUTHS.get(normal(option)) for label, option in options.items()}
+    said = truth_said(spaced(text)) if sorted(values.values(), key=str) == [False, True] else None
+    return next((label for label, value in values.items() if value is said), None) if said is not None else None
 
 
 _LONE = re.compile(r"[^\n]{0,40}?(?<![\w'-])([A-J])\W{0,5}")
@@ -140,8 +195,16 @@ def whole_text(text: str, options: dict[str, str]) -> str | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
+def text_first(text: str, options: dict[str, str]) -> str | None:
+    """The option whose text opens a response, before a comma or a stop, if no other one is named behind it."""
+    label = whole_text(re.split(r"[,;.!](?:\s|$)|\n", text.strip())[0], options)
+    rest = _REJECTED.sub("", spaced(text))
+    others = "|".join(re.escape(normal(option)) for name, option in options.items() if name != label)
+    return None if label is None or re.search(rf"(?<![\w.-])(?:{others})(?![\w-]|\.\d)", rest) else label
+
+
 _REJECTED = re.compile(
-    r"\Anot \w+|[^.?!;:,]{1,80}\? no(?:pe)?\b\W*|\b(?:do|does|did|will|would)(?: not|n't) \w+"
+    r"\Anot (?:(?:an?|the|in|on|at) )*\w+|[^.?!;:,]{1,80}\? no(?:pe)?\b\W*|\b(?:do|does|did|will|would)(?: not|n't) \w+"
     r"|,? (?:rather than|instead of)\b[^,.;]*|, (?:and |but )?not\b[^,.;]*"
     r"|\b(?:(?:is|are|was|were|['’]s) not|(?:is|are|was|were)n't) (?!only\b|just\b)(?:an? |the )?\w+"
 )
@@ -158,18 +221,23 @@ def options_named(text: str, options: dict[str, str], predicate: bool) -> list[s
     spans: dict[str, list[tuple[int, int]]] = {}
     for label, option in options.items():
         words = normal(option)
-        common = len(words) < 3 or re.fullmatch(r"[-\d.,]+", words) is not None
+        common = not _UNSPACED.fullmatch(words) and re.fullmatch(r"[-\d.,]+|..?", words) is not None
         if words and (predicate or not common):
             before = _PREDICATE if predicate else ""
             after = r"(?!\w)(?![.,-]\w)" + (r"(?! ?[-/*+^(=])" if common else "")
             after += rf"(?!,? (?:and |or )?(?:{others})(?![\w'-]))" if predicate else ""  # one of a list of them
-            pattern = rf"{before}(?<!\w)(?<!\w[-.])(?P<words>{re.escape(words)}){after}"
+            if _UNSPACED.fullmatch(words):  # "压强减少" for 减少, but not 不减少
+                before, after = f"{before}(?<![不没沒非未无無])", ""
+            else:
+                before += r"(?<!\w)(?<!\w[-.])"
+            pattern = rf"{before}(?P<words>{re.escape(words)}){after}"
             spans[label] = [match.span("words") for match in re.finditer(pattern, whole)]
     taken = [span for places in spans.values() for span in places]
     inner = {span for span in taken for a, b in taken if a <= span[0] and span[1] <= b and (a, b) != span}
     return [label for label, places in spans.items() if not inner.issuperset(places)]
 
 
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]{2,}")
 _ARTICLES = ("that ", "the ", "a ", "an ")
 
 

@@ -4,12 +4,11 @@ An example: "It takes 20 hours to install the other 4 windows." Every number is 
 stands in front of it, and whether the question contains it already.
 """
 
-import functools
 import re
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 
-from laif_helpers.graders.languages import english, small_words
+from laif_helpers.graders.asked import Asked
+from laif_helpers.graders.asked import asked as asked_by
 from laif_helpers.graders.numbers import SCALES, Number, numbers, plain
 from laif_helpers.graders.units import UNITS, stem
 from laif_helpers.graders.units import unit as unit_at
@@ -22,7 +21,8 @@ _GIVEN = re.compile(
 )
 _ADJUNCT = re.compile(
     r"\b(?:over|after|in|within|during|for|per|every|throughout|of|at|on|by|each|across|with|from|among|between|into|if"
-    r"|en|von|aus|из|за|por|pro|par|su|out of|before|until|when|because|since|while|whose|who|which|plus|minus|times)"
+    r"|en|von|aus|из|за|por|pro|par|su|out of|before|until|when|because|since|while|whose|who|which|plus|minus|times"
+    r"|instead of|rather than|compared (?:to|with)|versus|statt|au lieu de|en (?:lugar|vez) de|вместо)"
     r"\s+(?:(?:the|th[oe]se|that|this|all|his|her|their|its|an?|only|each|of|there are|s?he has|\w+ing)\s+){0,3}\$?$",
     re.IGNORECASE,
 )
@@ -41,7 +41,8 @@ _SO = re.compile(
 )
 _THEREFORE = re.compile(
     r"\b(?:so(?! (?:that|far|many|much))|therefore|thus|hence|which means|that means|meaning|leaving|making|will leave"
-    r"|(?<=[,;] )(?:al)?together|(?:\bfor|[,;:—–]) a (?:\w+ )?(?:total|profit|balance|difference|cost|loss) of)\b",
+    r"|(?:(?<=[,;] )|\band )(?:al)?together"
+    r"|(?:\bfor|[,;:—–]) a (?:\w+ )?(?:total|profit|balance|difference|cost|loss) of)\b",
     re.IGNORECASE,
 )
 """What stands behind it in a sentence is the conclusion, what stands before it is not."""
@@ -58,6 +59,10 @@ _CLAUSE = re.compile(
 _STATES = re.compile(r"(?:[a-z]:|\b(?:is|are|was|be|equals?))\s*\$?$", re.IGNORECASE)
 _LAST = re.compile(r"(?:\s+[a-z][\w-]*){0,2}\W*$", re.IGNORECASE)
 _CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|o'clock)|(?<=\d:\d\d)(?!\d)", re.IGNORECASE)
+_RATE = re.compile(r"\s(?:an?|per|each|every)\s(minute|hour|day|week|month|year)\b", re.IGNORECASE)
+_LABEL = re.compile(r"(?:\A|[,;|(]\s?|\band )\W*((?:[^\W\d_][\w'-]*\s){0,3}?[^\W\d_][\w'-]*)\s?[:=|]\s?[$*]*\Z")
+"""What names a number in front of it: "red balls: 4, blue balls: 6"."""
+_ROW = re.compile(r"[\s*|-]*((?:[^\W\d_]|['-])+(?: (?:[^\W\d_]|['-])+){0,2})[\s*]*[:=|][\s*]*\$?\d[\d.,]*[\s*|.]*")
 _TIMES = re.compile(r" times (?:as|more|that|\w+'s)\b")
 _ENDS = re.compile(
     r"\s+(?:[\w-]+\s+){0,3}?(?:more|left|in total|altogether|in all|total|remaining|each)\b", re.IGNORECASE
@@ -72,29 +77,11 @@ _EITHER = re.compile(
     rf"\s+(?:[$*]|\\boxed\{{)*(?P<other>{_DIGITS})(?![\d'′])[}}$*]*(?P<its>{_UNIT})",
 )
 """Two numbers between which an answer does not choose: "12 or 15", "between 12 and 15", "12, but it could be 15"."""
-_NAME = re.compile(r"\b[A-Z][a-z]+\b")
 _OWNER = re.compile(r"(?<!than )(?<!as )\b([A-Z][a-z]+)\b(?:['’]s \w+)?(?: [a-z]+){0,2}[\s:=$]*\Z")
 _SAVES = re.compile(r"\b(?:sav(?:e[sd]?|ing)|discount(?: of)?)\s*(?:of\s*)?\$?$", re.IGNORECASE)
 _REASON = re.compile(r"\s\((?:since|because|as|check)\b[^()]*\)|[;,] (?:since|because|check)\b[^;]*\Z", re.IGNORECASE)
 MOST_NUMBERS = 80
 _SCALE_ASKED = re.compile(rf"\b(?:how many|what number of|in) ({'|'.join(SCALES)})s?\b[^.?]*\?", re.IGNORECASE)
-_WHAT_TIME = r"\bwhat (?:is the |will the )?(?:\w+ )?time\b|\bwhen\b"
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a question asks: the words behind "how many", a unit, and the numbers that it gives."""
-
-    values: frozenset[Fraction]
-    counted: tuple[str, ...]
-    unit: tuple[str, int] | None
-    money: bool
-    percent: bool
-    clock: bool
-    long: bool
-    words: frozenset[str]
-    names: frozenset[str]
-    others: frozenset[str]
 
 
 def settled(number: Number | None, how: str, text: str, start: int = 0) -> tuple[Number | None, str]:
@@ -116,6 +103,24 @@ def without_reason(sentence: str) -> str:
     return shorter if numbers(shorter) else sentence
 
 
+def asked_row(sentences: list[str], question: str) -> str:
+    """Of lines such as "Red: 4" and "Blue: 6" at the end, the one whose name the question counts; "" if none alone."""
+    counted, found = asked_by(question).counted, []
+    for row in map(_ROW.fullmatch, reversed(sentences)):
+        if row is None:
+            break
+        found.append((len({*map(stem, row[1].casefold().split())} - {*counted}), row))
+    fitting = [row[0] for others, row in found if not others]
+    return fitting[0] if len(fitting) == 1 < len(found) else ""
+
+
+def none_counted(sentence: str, question: str) -> bool:
+    """Whether a sentence without numbers says that there is none of what the question counts: "She has no apples."."""
+    counted = asked_by(question).counted
+    nothing = rf"(?i)(?:\bno|n['’]t any) (?:more )?(?:\w+ )?{re.escape(counted[-1])}" if counted else "(?!)"
+    return not numbers(sentence) and re.search(nothing, sentence) is not None
+
+
 def in_asked_scale(number: Number, question: str) -> Number:
     """3.5 for "3.5 million" where the question asks how many million."""
     scale = _SCALE_ASKED.search(question)
@@ -124,7 +129,7 @@ def in_asked_scale(number: Number, question: str) -> Number:
 
 def dozens_counted(text: str, question: str) -> str:
     """ "half a dozen" as 6 if the question counts other things than dozens; "a dozen" as 12 if no digit rivals it."""
-    asked = _asked(question)
+    asked = asked_by(question)
     if "dozen" not in text.casefold() or "dozen" in asked.words or not asked.counted:
         return text
     text = plain(re.sub(r"\bhalf a(?= dozen)", "1/2", text, flags=re.IGNORECASE))
@@ -141,7 +146,7 @@ def choose(sentence: str, question: str, leading: bool = False) -> Number:
     ``leading``: the sentence follows "the answer is", so that the number at its beginning is the answer unless
     another one has the unit that is asked for.
     """
-    bare, asked = plain(sentence), _asked(question)
+    bare, asked = plain(sentence), asked_by(question)
     found = _merged(numbers(sentence), bare, asked)
     if len(found) == 1:
         return found[0]
@@ -169,7 +174,7 @@ def choose(sentence: str, question: str, leading: bool = False) -> Number:
     return found[max(range(len(found)), key=lambda place: (weights[place], place))]
 
 
-def _owners(found: list[Number], text: str, asked: _Asked) -> list[int]:
+def _owners(found: list[Number], text: str, asked: Asked) -> list[int]:
     """1 for a number of the one whom the question asks about, -1 for another one's: "Ben is 12, Ana is 24."; all 0 if
     not both are there."""
     begins = zip([0, *(number.end for number in found)], found, strict=False)
@@ -178,55 +183,7 @@ def _owners(found: list[Number], text: str, asked: _Asked) -> list[int]:
     return owners if {1, -1} <= set(owners) else [0] * len(found)
 
 
-@functools.lru_cache(maxsize=256)
-def _asked(question: str) -> _Asked:
-    text = small_words(english(question)).casefold()
-    ask = re.split(
-        r"(?<=[a-z)'\"][.!?])\s+|(?<=\d[.!])\s+(?=[a-z])|\n", text[: text.rfind("?") + 1].strip() or text.strip()
-    )[-1]
-    names = frozenset(_NAME.findall(re.split(r"[.!?]\s", question.strip())[-1])[1:])
-    behind = re.search(r"\bhow many\s+((?:(?:[^\W\d_]|['-])+\s*){1,5})", ask)
-    counted = _counted(behind[1]) if behind else ()
-    units = [UNITS[word] for word in counted if word in UNITS]
-    named = map(stem, re.findall(r"\b(?:in|what number of) ([a-z]+)\b", ask))
-    units += [UNITS[word] for word in named if word in UNITS]
-    return _Asked(
-        frozenset(number.value for number in numbers(question)),
-        counted,
-        next(iter(units), None),
-        bool(
-            re.search(
-                r"\bhow much\b[^?]*\b(?:money|cost|pay|spen[dt]|earn|make|charg|save|price|profit|owe|chang)|\$|dollar",
-                ask,
-            )
-        ),
-        bool(re.search(r"\bpercent|%", ask)),
-        bool(re.search(_WHAT_TIME, ask)),
-        "how long" in ask or re.search(_WHAT_TIME, ask) is not None,
-        frozenset(map(stem, re.findall(r"[^\W\d_]{3,}", ask))) - _HELPERS,
-        names,
-        frozenset(_NAME.findall(question)) - names,
-    )
-
-
-def _counted(words: str) -> tuple[str, ...]:
-    """ "more red apples does he": red, apples."""
-    kept = []
-    for word in words.split():
-        if word in _HELPERS:
-            break
-        kept += [] if word in ("more", "total", "of", "the", "his", "her", "fewer", "less") else [stem(word)]
-    return tuple(kept)
-
-
-_HELPING = (
-    "do does did is are was were will would can could has have had should must in on at for to than there "
-    "if he she they it you we per each"
-)
-_HELPERS = frozenset(_HELPING.split())
-
-
-def _merged(found: list[Number], text: str, asked: _Asked) -> list[Number]:
+def _merged(found: list[Number], text: str, asked: Asked) -> list[Number]:
     """Numbers with the likes of "7 hours 32 minutes" as one, in the unit that is asked for."""
     merged: list[Number] = []
     for number in found:
@@ -250,7 +207,7 @@ def _parts(larger: tuple[str, int], smaller: tuple[str, int], asked: tuple[str, 
     return larger[0] == smaller[0] == asked[0] and smaller[1] < larger[1]
 
 
-def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> float:
+def _weight(number: Number, found: list[Number], text: str, asked: Asked) -> float:
     before, end = text[max(0, number.start - 60) : number.start], number.start + len(number.text)
     behind = _BEHIND.match(text, end)
     words = [stem(word) for word in (behind[1] or "").casefold().split()] if behind else []
@@ -263,10 +220,14 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
         number.spelled and any(not other.spelled for other in found)
     )
     weight += _place(before, text, end, asked)
-    if asked.counted and any(word in asked.counted for word in words[:3]):
-        weight += 3.0 if asked.counted[-1] in words[:3] else 1.5
+    label = _LABEL.search(before)
+    named = set(map(stem, label[1].casefold().split()) if label else words[:3]).intersection(asked.counted)
+    if named:
+        weight += (3.0 if asked.counted[-1] in named else 1.5) + 0.5 * (len(named) - 1)
     elif asked.words.intersection(words):
         weight += 0.4
+    if (rate := _RATE.match(text, end)) and asked.rates:
+        weight += 1.5 if rate[1].lower() in asked.rates else -2.0
     dollars = "$" in number.text or before.endswith("$")
     unit = _MONEY if dollars else unit_at(text, end)
     if asked.unit and unit and unit[0] == asked.unit[0]:
@@ -275,7 +236,7 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
         weight += 2.5
     if number.percent:
         weight += 4.0 if asked.percent else -1.5
-    if _LAST.match(text, end) and _STATES.search(before):
+    if _LAST.match(text, end) and _STATES.search(before) and not (label and named):
         weight += 2.5
     depth = text.count("(", 0, number.start) - text.count(")", 0, number.start)
     if _SAVES.search(before):
@@ -284,7 +245,7 @@ def _weight(number: Number, found: list[Number], text: str, asked: _Asked) -> fl
     return weight - (2.0 if depth > 0 and not (asked.unit and unit == asked.unit) else 0.0)
 
 
-def _place(before: str, text: str, end: int, asked: _Asked) -> float:
+def _place(before: str, text: str, end: int, asked: Asked) -> float:
     """What the words beside a number say about it, apart from what it counts."""
     weight = 0.0
     if _TOTAL.search(before):

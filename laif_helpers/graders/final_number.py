@@ -8,9 +8,19 @@ from fractions import Fraction
 
 from laif_helpers.graders import fields, latex
 from laif_helpers.graders import final_number_patterns as patterns
-from laif_helpers.graders.conclusion import choose, dozens_counted, in_asked_scale, settled, without_reason
+from laif_helpers.graders import text as free_text
+from laif_helpers.graders.asked import shares
+from laif_helpers.graders.conclusion import (
+    asked_row,
+    choose,
+    dozens_counted,
+    in_asked_scale,
+    none_counted,
+    settled,
+    without_reason,
+)
 from laif_helpers.graders.languages import english, small_words
-from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain, shares
+from laif_helpers.graders.numbers import NONE, NUMBER, Number, equal, numbers, plain
 from laif_helpers.graders.separators import with_point
 from laif_helpers.graders.turns import TAKEN_BACK, own_turn
 from laif_helpers.graders.unanswerable import NO_ANSWER, UNANSWERABLE, UNKNOWN, denies
@@ -48,9 +58,8 @@ def final(text: str, question: str = "", decimal: str = ".") -> tuple[Number | N
 
 
 def _final(text: str, question: str, decimal: str) -> tuple[Number | None, str]:
-    text = patterns.REJECTED.sub(
-        lambda found: found[1] or " ", patterns.NOTHING.sub(" 0", small_words(english(text)[-TAIL:]))
-    )
+    text = patterns.NOTHING.sub(" 0", small_words(english(patterns.CITES.sub("", text))[-TAIL:]))
+    text = patterns.REJECTED.sub(lambda found: found[1] or " ", text)
     text = text if re.search(r"(?i)\bremain|\bleft", question) else patterns.REMAINDER.sub("", text)
     text = shares(dozens_counted(with_point(text) if decimal == "," else text, question), question)
     text, question = patterns.UNIT_DOT.sub(r"\1", text), dozens_counted(question, question)
@@ -75,7 +84,9 @@ def _statements(text: str, question: str) -> Iterator[_Statement]:
             yield replace(found, start=field.end, end=field.end)
     for how, pattern in (("boxed", patterns.BOXED), ("final line", patterns.LINE)):
         for match in deque(pattern.finditer(text), MOST_STATEMENTS):
-            segment = patterns.LIST.sub(r"\1 or \2", match[1]) if how == "boxed" else match[1]
+            segment = match[1]
+            if how == "boxed":
+                segment = re.sub(r"\A\s*([-−])\s+", r"\1", patterns.LIST.sub(r"\1 or \2", segment))
             if found := _read(segment, match.start(1), how, question, sure=how == "boxed"):
                 yield found
     for head in deque(patterns.HEAD.finditer(text), MOST_STATEMENTS):
@@ -155,6 +166,10 @@ def _conclusion(text: str, question: str) -> tuple[Number | None, str]:
             return None, "unanswerable"
         if found and patterns.CONCLUDES.search(sentence) and not patterns.SUPPOSES.match(sentence):
             break
+    if sentences and none_counted(sentences[-1], question):
+        return Number(Fraction(0), "no"), "last number"
+    if row := asked_row(sentences, question):
+        return numbers(row)[0], "last number"
     cut_off = text.rstrip().endswith(":")
     for sentence in reversed(sentences):
         found = numbers(sentence)
@@ -188,7 +203,7 @@ def _concluded(sentence: str, question: str) -> Number:
 
 def is_answer(gold: str) -> bool:
     """Whether a gold answer can be graded as a number or a formula: a number with at most a unit, or LaTeX."""
-    return _is_number(gold) or patterns.SYMBOLIC.search(gold) is not None
+    return _is_number(gold) or is_formula(gold) or patterns.SYMBOLIC.search(gold) is not None
 
 
 def _is_number(gold: str) -> bool:
@@ -197,9 +212,17 @@ def _is_number(gold: str) -> bool:
 
 
 def is_formula(gold: str) -> bool:
-    """Whether a gold answer is a number in LaTeX, or a formula without words."""
+    """Whether a gold answer is a number in LaTeX, some numbers, or a formula without words."""
+    if latex.is_list(gold) or ("\\" in gold and _is_number(gold)):
+        return "\\" in gold or not _is_number(gold)
     words = re.search(r"[^\W\d_]{3}", re.sub(r"\\[a-zA-Z]+(?:\{[a-z]*matrix\})?", "", gold))
-    return ("\\" in gold and _is_number(gold)) or (patterns.SYMBOLIC.search(gold) is not None and not words)
+    return not words and (patterns.SYMBOLIC.search(gold) is not None or _is_relation(gold))
+
+
+def _is_relation(gold: str) -> bool:
+    """Whether a gold answer says more than a number: x > 3, (2, 3), 1000_2, 5!"""
+    found = patterns.FORMULA.search(gold)
+    return found is not None and (not _is_number(gold) or re.search(r"\d(?:!|_\{?\d+\}?)\Z", gold) is not None)
 
 
 def _is_vague(text: str) -> bool:
@@ -220,9 +243,14 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
 
     Where the gold answer or what the response boxes is a formula, math-verify compares them.
     """
-    if gold != NONE and patterns.SYMBOLIC.search(gold):
-        return latex.grade(gold, text)
-    if gold != NONE and any(patterns.SYMBOLIC.search(box[1]) for box in patterns.BOXED.finditer(text[-TAIL:])):
+    if gold != NONE and latex.is_list(gold) and not _is_number(gold):
+        return latex.grade_list(gold, text, question)
+    if gold != NONE and (patterns.SYMBOLIC.search(gold) or (_is_relation(gold) and is_formula(gold))):
+        found = latex.grade(gold, text)
+        in_words = "!" not in gold and free_text.grade(gold, text).correct
+        return replace(found, correct=found.correct or in_words)
+    boxes = [box[1] for box in patterns.BOXED.finditer(text[-TAIL:])] if gold != NONE else []
+    if any(patterns.SYMBOLIC.search(box) or patterns.UNWORKED.match(box) for box in boxes):
         found = latex.grade(gold, text)
         if found.readable:
             return found

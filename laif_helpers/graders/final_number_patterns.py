@@ -22,12 +22,20 @@ SYMBOLIC = re.compile(
     r"|\\\{|[π√∞]|\bsqrt\b|\bpi\b|(?<![a-zA-Z\\])[a-zA-Z]\s?\^|\^\s?\{?[-(]?\d*[a-np-z](?![a-z])"
     r"|\d\s?[-+]\s?\d*\s?i\b|\d(?!e[-+]\d)[a-z]\b\s*[-+]|\(\s?\d*[a-z]\s?[-+]\s?\d+\s?\)|±|\\pm\b"
 )
+# what only a gold answer may be: x > 3, a point or an interval, x = 1, y = 2, p - q, 1000_2, 5!
+FORMULA = re.compile(
+    r"\\(?:in|cup|cap|leq?|geq?|neq?|emptyset|varnothing)(?![a-z])|[\w)}]\s?[<>≤≥≠]=?\s?[-\w(\\]"
+    r"|\A\s*[(\[](?=.*\d)[^()\[\]A-Z]+,[^()\[\]A-Z]+[)\]]\s*\Z|\A[a-z]\s?=[^=,]+(?:,[^=,]*[a-z]\s?=[^=,]+)+\Z"
+    r"|\A(?=.*[a-z])(?!.*[a-z]{2})[\d\sa-z()]+(?:[-+*/^][\d\sa-z()]+)+\Z|\A\d+_\{?\d{1,2}\}?\Z|\A\d+!\Z"
+)
+# a box that holds a product or a sum and not its value
+UNWORKED = re.compile(r"(?!.*=).*(?:\d\s*(?:\\cdot|\\times|[*·×+])\s*\d|\d!|\}\s*[-+]\s*\\?[df\d])", re.DOTALL)
 HEADING = re.compile(
     r"(?i)(?:step|part|day|case|question|option|phase|solution|method|problem|explanation|conclusion|summary)\b|.*:\s*$"
 )
 # "75 minutes = 1.25 hours": the question tells which side answers it
 CONVERTS = re.compile(r"(?!.*\b(?:x|times)\b)[^-+*/×÷=]*\d\s?[a-z/]+\s*\(?=\s*\$?\d[\d.,]*\s?[a-z/]+\W*\Z", re.I)
-LIST = re.compile(r"\A\s*(-?[\d.]+)(?:,|\\text\s?\{,\})\s+(-?[\d.]+)\s*\Z")
+LIST = re.compile(r"\A\s*(-?[\d.]+)(?:(?:,|\\text\s?\{,\})\s+|\s*(?:\\text\s?\{\s?and\s?\}|\band\b)\s*)(-?[\d.]+)\s*\Z")
 LISTED = re.compile(r"\d{1,2}[.)]\s+\S")
 LEADS = re.compile(
     r"(?i)[\s:*_`~≈(\[\"'<$=]*(?:(?:about|approx\w*|roughly|exactly|only|around|just|a total of)\s+)?[\s*_`(\[\"'$]*"
@@ -46,7 +54,8 @@ CONCLUDES = re.compile(
     rf"|^\W*(?:{languages.CONCLUDES})"
 )
 ASIDE = re.compile(
-    r"(?i)^\W*(?:note|confidence|please|(?:(?:let me|let's|to|i can) )?(?:double[- ]?)?(?:check|verif)|assuming|p\.?s\b"
+    r"(?i)^\s*\([^()\n]*\)[\s.]*\Z"
+    r"|^\W*(?:note|confidence|please|(?:(?:let me|let's|to|i can) )?(?:double[- ]?)?(?:check|verif)|assuming|p\.?s\b"
     r"|let me know|feel free|i hope|hope|remember|if you(?:'d| have| need| want| would| like| wish| still)\b"
     r"|for example|for instance|explanation|once\b|because\b[^,]*\Z|.*\?\W*\Z)"
 )
@@ -78,19 +87,22 @@ REJECTED = re.compile(
     r"|(?:n['’]t|\b(?:can)?not)(?: be| equal(?: to)?)?\s+\$?\d[\d.,]*(?<=\d)(?:\W*\Z|[.;!]\s"
     r"|(?:\s+[a-z]+){0,2}[,;]?\s+(?=but\s+\$?\d|(?:it|that)(?:['’]s| is)\b))"
 )
+# "24 [1][2]": what an answer cites
+CITES = re.compile(r"(?<=[\d.!?)])\s?(?:\[\^?\d{1,2}\])+(?=\s|[.,;]|\Z)")
 UNIT_DOT = re.compile(r"(?<=\d )(hrs?|mins?|ft|lbs?|yrs?)\.(?= \d)")
 # "3. Give the total" is the third step of a list, unless the text begins with it
 LIST_MARK = re.compile(r"(?:\A(?=\W*1\b)|(?<=\n))[ \t]*(?:[-*•][ \t]+)?\**\d{1,2}[.)]\**[ \t]+(?=[^\s\d$=])")
 
 # a last line that says a bound or a range and no number: "More than 42.", "40-42 eggs"
 VAGUE = re.compile(
-    r"(?i)[^\d\n]{0,80}?(?:\b(?:more|less|fewer|greater) than\s\W{0,3}\d[\d,.]*|(?<![\d.])(\d{1,9})\s?[-–]\s?(\d{1,9}))"
+    r"(?i)[^\d\n]{0,80}?(?:\b(?:more|less|fewer|greater) than\s\W{0,3}\d[\d,.]*|\b(?:before|after)\s\d{4}"
+    r"|(?<![\d.])(\d{1,9})\s?[-–]\s?(\d{1,9}))"
     r"(?:\s[a-z]+){0,3}\W*"
 )
 LOSS = r"\b(?:loss|deficit) of\s(?:\w+\s)?\W{0,3}"
 DOWN = (
     rf"(?:{LOSS}|\b(?:decrease|drop|decline|reduction|fall) of\s\W{{0,3}}|\b(?:lost|lose)\s\W{{0,3}}"
-    r"|\b(?:decreased|dropped|fell|declined|went down|reduced) by\s\W{0,3})"
+    r"|\b(?:decreased|dropped|fell|declined|went down|reduced)(?: by)?\s\W{0,3})"
 )
 GAIN_ASKED = re.compile(r"(?i)\b(?:profit|gain|net (?:income|result|change))\b(?!.*\b(?:loss|los[et]\w*)\b)")
 REMAINDER = re.compile(r"(?<=\d)(?: [a-z]+)?,?(?: (?:with|and))?(?: an?)? (?:remainder(?: of)? |R ?)\d+\b")

@@ -44,7 +44,8 @@ _SINO_RUN = re.compile(
 )
 _LABEL = r"(?-i:[A-J])(?![A-Za-zÀ-ÿ\d_'])"
 _IS_RIGHT = re.compile(
-    rf"(?:(?:{TABLE['noun']})\s*|(?<![\w']))({_LABEL})\s*?(?:{'|'.join(TABLE['right'])})", re.IGNORECASE
+    rf"(?:(?:{TABLE['noun']})\s*|(?<![A-Za-zÀ-ÿ\d_']))({_LABEL})\s*?(?:[选選])?(?:{'|'.join(TABLE['right'])})",
+    re.IGNORECASE,
 )
 _IS_WRONG = re.compile(rf"(?<![\w'])({_LABEL})\s*[项項]?(?:是|为|為)?(?:[错錯](?:[误誤])?|不正[确確]|不[对對])的?")
 CONCLUDES = "|".join(TABLE["concludes"])
@@ -83,7 +84,7 @@ _LETTERS = "\u0590-\u06ff\u0900-\u097f\u0e00-\u0e7f\u3005-\u30ff\u3400-\u9fff\ua
 """Ranges of scripts that put numbers and Latin letters beside their own letters without a space."""
 _BESIDE = re.compile(rf"(?<=[{_LETTERS}])(?=[A-Za-z\d$-])|(?<=[A-Za-z\d%])(?=[{_LETTERS}])")
 _OPTION_BEFORE = re.compile(rf"(?<![\w'])([A-J]|(?<=the answer is )\d(?= ?(?:번|입니다|番|です)))(?= ?[{_LETTERS}])")
-_LABEL_FIRST = re.compile(r"(?<![\w'])([A-J])(?:：|(?<=^.)、)", re.MULTILINE)
+_LABEL_FIRST = re.compile(r"(?<![A-Za-zÀ-ÿ\d_'])([A-J])(?:：|(?:(?<=^.)|(?<=[是为為选選].))、)", re.MULTILINE)
 _STOPS = {ord(sign): f"{stop}\n" for sign, stop in zip("。।！？؟", "..!??", strict=True)}
 _STOPS |= {0xFE0F: "", 0x20E3: ""}  # what makes a key of a digit, as in 1️⃣
 _ZEROS = "\u0660\u06f0\u0966\u09e6\u0a66\u0ae6\u0b66\u0be6\u0c66\u0ce6\u0d66\u0e50\u0ed0\u1040\u17e0\uff10"

@@ -13,13 +13,15 @@ import re
 import subprocess
 import sys
 import threading
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from laif_helpers import machine
+from laif_helpers.graders.numbers import numbers
 from laif_helpers.graders.turns import own_turn
 from laif_helpers.records import Grade
 
@@ -32,6 +34,12 @@ _MEMORY = 4 << 30
 _STATES = re.compile(r"####|\banswer[*_]*\s*(?:is\b|:)", re.IGNORECASE)
 _PROSE = re.compile(r"\n.*\S|[A-Za-z]{3,}\s+[A-Za-z]{2,}")
 _DELIMITED = re.compile(r"\$|\\\(|\\\[|\\(?:boxed|fbox)")
+_SUPERSCRIPT = re.compile("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_UNIT_WORDS = re.compile(r"(?:(?<=[\d})])|(?<=pi))\s+[a-z]{3,}(?:\s[a-z]+){0,2}\W*\Z")
+_ONE = r"[-−]?\s?(?:\d+(?:\.\d+)?(?:\s?/\s?\d+)?|\\[dt]?frac\{-?\d+\}\{\d+\})"
+_LIST = re.compile(rf"\\?\{{?\s*{_ONE}(?:(?:\s?[,;]\s*|,?\s+and\s+|,?\s*\\text\{{\s?and\s?\}}\s*)+{_ONE})+\s*\\?\}}?")
+_IN_ORDER = re.compile(r"(?i)\b(?:sort|order|arrange|ascending|descending|smallest to|largest to|sequence|terms|next)")
+_BASE = re.compile(r"\d_\{?(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,8 @@ def grade(gold: str, text: str) -> Grade:
     verdict = ask(_tex(gold), text)
     if not verdict.right and (stated := _undelimited(text)):
         verdict = ask(_tex(gold), f"${_of_program(stated)}$")
+    bases = _BASE.findall(gold)[-1:], _BASE.findall(text)[-1:]  # math-verify knows none
+    verdict = replace(verdict, right=False) if all(bases) and bases[0] != bases[1] else verdict
     if verdict.right is None:
         return Grade(False, None, False, f"math-verify: {verdict.read or 'no formula found'}")
     return Grade(
@@ -130,16 +140,41 @@ def grade(gold: str, text: str) -> Grade:
     )
 
 
+def is_list(gold: str) -> bool:
+    """Whether a gold answer is some numbers: "1, -2" or "2 and 3"."""
+    return _LIST.fullmatch(gold.strip()) is not None
+
+
+def grade_list(gold: str, text: str, question: str) -> Grade:
+    """All the numbers of a gold answer and no other, in any order unless the question asks for one."""
+    answer = own_turn(text)[-_TAIL:]
+    ends = [match.end() for match in _STATES.finditer(answer)]
+    parts = [answer[ends[-1] :].strip().partition("\n")[0]] if ends else []
+    parts += [re.sub(r".*:(?=.*\d)", "", part) for part in reversed(re.split(r"(?<=\w[.!?])\s|\n", answer))]
+    boxed = [" , ".join(re.findall(r"\\boxed\s?\{((?:[^{}]|\{[^{}]*\})+)\}", part)) or part for part in parts]
+    read = next(filter(None, map(numbers, boxed)), [])
+    found, wanted = ([number.value for number in row] for row in (read, numbers(gold)))
+    if not _IN_ORDER.search(question):
+        found, wanted = sorted(found), sorted(wanted)
+    said = ", ".join(number.text for number in read)
+    return Grade(
+        found == wanted, said or None, bool(read), f"{said or 'nothing'} {'=' if found == wanted else 'is not'} {gold}"
+    )
+
+
 def _undelimited(text: str) -> str:
     """The line behind the last statement of an answer; "" if math-verify finds the formula in it by itself."""
     ends = [match.end() for match in _STATES.finditer(text)]
+    text = _UNIT_WORDS.sub("", text)
     formula = not _PROSE.search(text)  # and nothing else
     line = text[max(ends, default=0 if formula else len(text)) :].strip().partition("\n")[0].strip(" .*")
     return "" if len(line) > 200 or _DELIMITED.search(line) else line
 
 
 def _tex(formula: str) -> str:
-    """A formula with LaTeX's names for roots and pi."""
+    """A formula with LaTeX's names for roots, pi and the like, without the unknown that lies in an interval."""
+    formula = _SUPERSCRIPT.sub(lambda power: f"^{{{unicodedata.normalize('NFKC', power[0])}}}", formula)
+    formula = re.sub(r"\A\s*[a-z]\s*\\in\b\s*", "", formula).replace(r"\varnothing", r"\emptyset")
     formula = re.sub(r"(?<!\\)(?:\bsqrt|√)\s?(?:\(([^()]*)\)|(\d+|[a-z]))", r"\\sqrt{\1\2}", formula)
     formula = re.sub(r"\\mathrm\s?\{([a-z])\}", r"\1", re.sub(r"(?<![\\a-zA-Z])pi\b", r"\\pi", formula))
     return formula.replace("π", r"\pi ").replace("∞", r"\infty ")
@@ -184,10 +219,12 @@ def _serve(timeout_s: float) -> None:
         gold, text = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, timeout_s)
         try:
-            plain = re.fullmatch(r"[-\d.,/% ]+", gold) or "$" in gold
+            plain = (re.fullmatch(r"[-\d.,/% ]+", gold) and not is_list(gold)) or "$" in gold
             wanted = parse(gold if plain else f"${gold}$", parsing_timeout=None)
             read = parse(text, parsing_timeout=None)
             right = bool(verify(wanted, read, timeout_seconds=None)) if wanted and read else None
+            if right is False and getattr(read[0], "is_Boolean", False):  # an inequality, of a gold interval
+                right = bool(verify(read, wanted, timeout_seconds=None))
             right = right and not _small(wanted[0], read[0])
             reading = str(read[-1])[:200] if read else ""
         except (Exception, RecursionError) as error:  # what a parser of other people's LaTeX may raise is anything

@@ -66,7 +66,7 @@ _SPELLED = re.compile(
     re.IGNORECASE,
 )
 _LATEX = re.compile(r"(-?)\\[dtc]?frac\s*(?:\{\s*(-?[\d.,]{1,40})\s*\}|(\d))\s*(?:\{\s*([\d.,]{1,40})\s*\}|(\d))")
-# 15.\overline{3}, 15.(3), 15.3333…
+_LATEX_SPACE = re.compile(r"\\[,!](?:\s(?=\d{3}))?|(?<=\d)\\[ ;:](?=\d{3}(?!\d))")
 _REPEATING = re.compile(
     r"(?<!\d)(\d{1,40})\.(?:(\d{0,40})\s?(?:\\(?:overline|bar|overbar|dot)\s?\{?(\d{1,40})\}?|\((\d{1,9})\)(?![\w(]))"
     r"|(\d{0,9}?)(\d{1,9}?)\6{1,9}(?:\.\.\.|…))"
@@ -78,10 +78,6 @@ _CHINESE = re.compile(
 )
 _ROUGHLY = re.compile(r"(\d{1,30}\s?/\s?\d{1,30})\s{0,3}≈\s{0,3}\d{0,30}\.\d{2,30}(?!\d|\s?%)")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z}])\s?\^\s?\{?(?:-?[23]|-1)\}?")
-_SHARE = re.compile(r"(?<![\d.,:/])(\d{1,9})(?:\s?:\s?|\s(?:to|in|out of|over)\s(?:the\s)?)(\d{1,9})(?![\d:/%]|[.,]\d)")
-_SHARE_ASKED = re.compile(r"\b(?:what|find|express)\b[^.?]{0,50}\b(?:ratio|probability|chances?|fraction)\b", re.I)
-_SUM = r"\$?\d[\d.,]*(?: [-−+*/×÷] \$?\d[\d.,]*)+"
-_TURNED = re.compile(rf"(?<![-+*/×÷−=]\s)(?<![^\s(*])(\$?\d[\d.,]*)\s?\(?=\s?({_SUM})(?! ?[=\d])")
 _BELOW_ZERO = re.compile(
     rf"(?<![\w.-])((?:\d{{1,9}}(?:\.\d)?|(?i:{'|'.join(WORDS)})(?:-[a-z]+)?)"
     r"(?:\s?°\s?[CF]?|\s+degrees?(?: \w{1,12})?)?)\s+below (?:zero|0)\b"
@@ -164,8 +160,8 @@ def plain(text: str) -> str:
     text = re.sub(r"<<[^<>\n]{0,4000}=[^<>\n]{0,4000}>>", "", text)
     text = _REPEATING.sub(lambda match: f" {_repeating(*(part for part in match.groups() if part is not None))} ", text)
     text = _LATEX.sub(lambda match: f" {match[1]}{match[2] or match[3]}/{match[4] or match[5]} ", text)
-    text = text.replace("\\$", "$").replace("{,}", ",").replace("\\,", "").replace("\\!", "").replace("~", " ")
-    text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r" \1", text)
+    text = _LATEX_SPACE.sub("", text.replace("\\$", "$").replace("{,}", ",")).replace("~", " ")
+    text = re.sub(r"\\(?:text|textbf|mathrm|mathbf|[mh]box)\s*\{([^{}]*)\}", r" \1", text)
     text = _UNIT_POWER.sub("", text)
     text = re.sub(r"(\d)(?:['′]| ?ft\.? )(\d{1,2})(?:[\"″]| ?in\b)", r"\1 feet \2 inches", text)
     text = re.sub(r"(?<=\d)h(?=\d)", " h ", re.sub(r"(?<=\d)h(\d\d)(?!\d|\s?m)", r" h \1 min", text))
@@ -180,12 +176,6 @@ def plain(text: str) -> str:
     text = text if text.isascii() else eastern.plain(_ROUGHLY.sub(r"\1", text))
     text = re.sub(r"(?<![^\W_])_{1,40}(?=[-$\d])|(?<=\d)_{1,40}(?![^\W_])", "", text)
     return re.sub(r"\*\*(?!\s?\d)|__|`|(?<!\d)\*\*", "", text)
-
-
-def shares(text: str, question: str) -> str:
-    """9 = 16 - 7 turned, and "1 in 6" and 3:4 as 1/6 and 3/4 if the question asks for a ratio or a probability."""
-    text = _TURNED.sub(r"\2 = \1", text)
-    return _SHARE.sub(r"\1/\2", text) if _SHARE_ASKED.search(question) else text
 
 
 def _repeating(whole: str, fixed: str, repeated: str) -> Fraction:

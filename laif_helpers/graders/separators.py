@@ -12,7 +12,7 @@ _EUROPEAN = re.compile(
 )
 _SPACED = re.compile(
     rf"(?<![\d.,/])\d{{1,3}}(?:(?: \d{{3}}){{2,}}|(?:(?<=[$€£R]\d)|(?<=[$€£R]\d\d)|(?<=[$€£R]\d\d\d)) \d{{3}}"
-    rf"| \d{{3}}(?=(?:[.,]\d\d?)? ?(?:\$|{_MONEY}|dollars\b|USD\b)|\W*\Z))(?!\d)"
+    rf"| \d{{3}}(?=[.,]\d|(?:[.,]\d\d?)? ?(?:\$|{_MONEY}|dollars\b|USD\b)|\W*\Z))(?!\d)"
 )
 # 12,5 and 1.234,56, but not (3,5), which is a point, and not 3,5,7
 _COMMA = re.compile(

@@ -8,6 +8,7 @@ import unicodedata
 
 from laif_helpers.graders import fields
 from laif_helpers.graders.languages import TABLE, english
+from laif_helpers.graders.restated import on_topic, restates
 from laif_helpers.graders.turns import own_turn
 from laif_helpers.records import Grade
 
@@ -49,6 +50,10 @@ _SUPPOSED = re.compile(
     r" (?:if|had)\b[^.\n]*|[^.?\n]{1,300}\?(?=\s{1,9}\S)"
 )
 """What an answer says about another case, or asks itself."""
+_SAME = re.compile(
+    r"\W*(?:(?:it|that|this)(?: is|['’]s) )?(?:(?P<good>yes|true|yep|yeah|yup|correct)|no|false|nope|nah|incorrect)\b"
+    r"(?!\s(?:to|for|that|if)\b)"
+)
 _AGAIN = re.compile(r"(?:[.!?…,;—–]\s|\n)\W{0,200}(?:but )?(?:wait\b|hm+\b|let me re\w+)")
 _PLAUSIBLE = re.compile(
     r"(?:\b(?:sentence|statement|this|that) is|\bit(?: is|'s| isn't)|\A\W*)(?:\s*\bnot)?(?:\s+an?\b)?\s*"
@@ -67,7 +72,8 @@ _SENTENCE_BEHIND = re.compile(r"\n\n[A-Z][^\n]*\s[^\n]*[.!]\s*\Z")
 _ARTICLE = re.compile(r"\A(?:an?|the) (?=\w{2,}(?: \w+)?\Z)")  # of a few words: a list of words has none, nor "A and C"
 _BESIDE = re.compile(
     r"(?s)(?<=\w)(?:,? (?:because|since|rather than|instead of|which|who|where|as (?:it|he|she|they|this|the))\b"
-    rf"|(?:, ?| |(?<=[\u3040-\ud7a3]))(?:{TABLE['words']['because']})(?![a-zà-ÿ])| \([^()]*\)\W*\Z"
+    r"|, (?:the|an?) (?=[a-z\d][^,]*\b(?:of|who|which|that|from)\b)"
+    rf"|(?:, ?| |(?<=[\u3040-\ud7a3]))(?:{TABLE['words']['because']})(?![a-zà-ÿ])|[*_\"”]* \([^()]*\)\W*\Z"
     rf"|[,;]? [–—-] ?not\b|[,;] ?(?:and |but )?(?:not|{TABLE['words'][', not ']})(?![a-zà-ÿ])).*"
 )
 """What an answer in words adds: "Paris, not Lyon", "carbon dioxide (CO2)", "oxygen because plants give it off"."""
@@ -75,7 +81,10 @@ _SUBJECT = re.compile(
     r" (?:is|are|was|were) (?!.*(?:\b(?:not|never|but|no|however|although|until|formerly|once)|n't)\b)[^.!?;\n]+"
 )
 """What stands behind the answer in "Paris is the capital of France." """
+_LINK = re.compile(r"\[([^\[\]\n]{1,300})\]\((?:https?://|/)[^\s()]{1,300}\)")
 _UNSAID = re.compile(r"\b(?:whether|cannot|(?:ca|do|would)n't|unsure|not (?:sure|certain|know|say))\b")
+_LEADS = re.compile(r"\A(?:(?:it|this|that|they|he|she|from|in|on|at|by) )?(?:the )?(?=\S)")
+_SURELY = r"(?:(?:mostly|overall|clearly|definitely|actually|generally|largely|primarily|therefore|thus|very) )?"
 _YES_OR_NO = frozenset(TABLE["yes or no"].split())
 _NAMED = re.compile(r"\A[a-z]\w* ?= ?\[?(?=[-\w])")
 _SAYS = re.compile(
@@ -84,8 +93,13 @@ _SAYS = re.compile(
     r"|\b(?:return|back|end)\w*\b[^.\n]{0,20}\b(?:where you|at the|to the|to your) start\w*)"
 )
 """Yes in other words: who tells the truth, that a way leads back; ``no``: who lies."""
-_TERMS = re.compile(r"(?s)(?!.*[a-z]{2})(?=[\d\s()a-z+*/^.-]*\Z).*[\da-z)]\s?[-+*/^]\s?[\da-z(].*")
 _ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+", re.MULTILINE)
+
+
+def truth_said(text: str) -> bool | None:
+    """What a text (in lower case) opens with: "yep", "correct", "true"; or "nope", "false"; None for neither."""
+    said = _SAME.match(text)
+    return bool(said["good"]) if said else None
 
 
 def is_truth(gold: str) -> bool:
@@ -93,9 +107,9 @@ def is_truth(gold: str) -> bool:
     return any(gold.casefold() in pair for pair in _PAIRS)
 
 
-def grade(gold: str, text: str) -> Grade:
-    """Exact match with ``gold``, blind to case, commas, list marks and decoration."""
-    text = english(own_turn(text)[-2 * TAIL :])[-TAIL:]
+def grade(gold: str, text: str, question: str = "") -> Grade:
+    """Exact match with ``gold``, blind to case, commas, list marks and decoration; or ``question`` with it in it."""
+    text = _LINK.sub(r"\1", english(own_turn(text)[-2 * TAIL :])[-TAIL:])
     field = fields.answer(text)
     brackets = _BRACKETS.fullmatch(gold.strip()) is not None
     before, box, behind = ("", "", "") if field or brackets else fields.boxed(text)
@@ -107,14 +121,27 @@ def grade(gold: str, text: str) -> Grade:
     read = _brackets(text) if brackets else _undressed(box) if box and closing else _words(text)
     if not read:
         return Grade(False, None, False, "no answer found")
-    exact = normal(text) == normal(gold) or _meets(gold, read)
-    right = exact or _meets(gold, _BESIDE.sub("", read.strip()))
+    exact = normal(text) == normal(gold) or _meets(gold, read, question)
+    right = (
+        exact
+        or _meets(gold, _BESIDE.sub("", read.strip()), question)
+        or restates(_bare(gold), _sentence(read), question)
+    )
     return Grade(right, read[:500], True, "exact match" if right else f"is not {gold[:80]!r}", sure=exact)
 
 
-def _meets(gold: str, read: str) -> bool:
+def _bare(gold: str) -> str:
+    return _undressed(gold).strip(" .").casefold().removeprefix("the ")
+
+
+def _sentence(read: str) -> str:
+    """The last sentence, without bold and quotes."""
+    return re.sub(r"[*`\"“”]", "", _STOP.split(read.strip())[-1])
+
+
+def _meets(gold: str, read: str, question: str) -> bool:
     """Whether these words are the gold answer, or a sentence that says no more than that it is."""
-    said, wanted = normal(read), normal(gold)
+    said, wanted = normal(read), normal(_undressed(gold))
     said = said if "=" in gold else _NAMED.sub("", said)  # n = 2, 3, 4 or sorted_list = [a, b]
     opens = said.split(" ")[0]
     if wanted in _YES_OR_NO and opens in _YES_OR_NO:  # "Ja, das ist richtig."
@@ -125,9 +152,13 @@ def _meets(gold: str, read: str) -> bool:
     last = "" if _UNSAID.search(last) else last
     return (
         said in (wanted, _stated(gold))
-        or re.search(rf"{TABLE['is']}{re.escape(wanted)}(?: است)?\Z", last) is not None
+        or re.search(rf"{TABLE['is']}{_SURELY}{re.escape(wanted)}(?: است)?\Z", last) is not None
         or _ARTICLE.sub("", said) == _ARTICLE.sub("", wanted)
-        or (said.startswith(wanted) and _SUBJECT.fullmatch(said, len(wanted)) is not None)
+        or _LEADS.sub("", said) == _LEADS.sub("", wanted)
+        or (
+            (said.startswith(wanted) and _SUBJECT.fullmatch(said, len(wanted)) is not None)
+            and on_topic(said[len(wanted) :], question)
+        )
     )
 
 
@@ -149,9 +180,15 @@ def normal(text: str) -> str:
     """Case, spacing, commas between words, list marks, quotes, the final stop and how a letter is composed do not
     count; brackets do."""
     bare = _PICTURES.sub("", text).strip()
-    text = unicodedata.normalize("NFKC", bare or text).casefold().replace("i\u0307", "i").translate(_SPELLED)
+    text = (
+        unicodedata.normalize("NFKC", html.unescape(bare or text))
+        .casefold()
+        .replace("i\u0307", "i")
+        .translate(_SPELLED)
+    )
     text = _DATE.sub(_numbered, re.sub(r"(?<=\s)&(?=\s)", "and", text))
     text = re.sub(r"(?<=\d)(?:\s?(?::|\bto\b)\s?(?=\d)|\.(?=[0-5]\d ?[ap]\.?m\b))", ":", text)
+    text = re.sub(r"(?<![\d-])(\d+) ?- ?(\d+)(?![\d-])", r"\1:\2", text)  # 1914-1918, 1914 to 1918
     text = _CLOCK.sub(_in_24_hours, text)
     marks = re.findall(r"(?<!\S)\(?(\d{1,3}|[a-z])[.):]+(?=\s+[^\W\d])", text)
     if len(marks) > 1 and marks in ([str(n + 1) for n in range(len(marks))], [*string.ascii_lowercase[: len(marks)]]):
@@ -160,12 +197,15 @@ def normal(text: str) -> str:
     text = re.sub(r",?\s+and\s+(?=\S+\s*\Z)", " ", text)
     text = re.sub(r"(?<=[a-z)])_\{?(\d+)\}?", r"\1", text)  # H_2O
     text = _COPULA.sub("", re.sub(r"[*`\"“”«»「」『』$\\]", "", text).strip().rstrip(".!").strip())
+    text = re.sub(r"\A(?:\(\s?([a-z])\s?\)|<(\w+:\S+)>)\Z", r"\1\2", text)
     if re.fullmatch(r"[\s()<>{}\[\],]+", text):
         return re.sub(r"[\s,]+", "", text)
-    if _TERMS.fullmatch(text):  # p - q for p-q
-        return re.sub(r"\s", "", text)
     text = re.sub(r"(?<=\d)\s(?=[a-zµ°%])|(?<=\w)\s(?==)|(?<==)\s", "", re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text))
-    text = re.sub(r"(?<!\w)'|'(?!\w)|(?<=[^\W\d_])-(?=[^\W\d_])|^\[|\]$|\s(?:->|<|→)\s|[,;|、•·]", " ", text)
+    text = re.sub(
+        r"(?<!\w)'|'(?!\w)|(?<=[^\W\d_])-(?=[^\W\d_])|(?<=[^\W\d_]{2})-(?=\d)|^\[|\]$|\s(?:->|<|→)\s|[,;|、•·]",
+        " ",
+        text,
+    )
     return " ".join(text.split())
 
 
@@ -234,6 +274,8 @@ def _truth(wanted: str, text: str) -> Grade:
     says = [found for sentence in sentences for found in _SAYS.finditer(sentence)] if "yes" in pair and not read else []
     if says:
         read = "no" if bool(says[-1]["no"]) != bool(says[-1]["denied"]) else "yes"
+    if not read and "valid" not in pair and (other := truth_said(tail or text)) is not None:  # "True." for yes
+        read = next(word for word in pair if (word in ("yes", "true")) is other)
     if not read:
         return Grade(False, None, False, f"neither {' nor '.join(sorted(pair))} read")
     return Grade(read == wanted, read, True, f"read {read}, gold {wanted}")
@@ -253,4 +295,5 @@ def _affirmed(text: str) -> str:
     text = re.sub(rf"{_DENIED}valid\b|\bvalid\?\W{{0,5}}no\b", " invalid", text)
     text = re.sub(rf"{_DENIED}invalid\b", " valid", text)
     denied = r"(?:(?:(?<=is )|(?<=was )|(?<=['’]s )|(?<=: )|^\W*)not|(?<=s)n['’]t) (true|false)\b(?! ?(?:=|and|or|is))"
+    text = re.sub(r"\A\W*not (yes|no)\W*\Z", lambda match: " no" if match[1] == "yes" else " yes", text)
     return re.sub(denied, lambda match: f" {_TRUTH.get(match[1], 'true')}", text, flags=re.MULTILINE)

@@ -41,6 +41,8 @@ def unit_of(gold: str) -> str:
 
 def asked_unit(question: str) -> str:
     """The unit whose count a question asks for ("how many hours"); "" if none that converts."""
+    if "$" in question and re.search(r"(?i)\bhow much\b", question):
+        return "dollars"
     asked = re.findall(r"\bhow many (?:more |total |full )?([a-z]+)", question.casefold())
     return asked[-1] if asked and unit(asked[-1], 0) else ""
 
@@ -48,7 +50,7 @@ def asked_unit(question: str) -> str:
 def in_unit(text: str, name: str) -> str:
     """ "3 hours" for "180 minutes" and "2 hours and 60 minutes" if ``name`` is hours; no unit that is written for
     several ("m") is taken for one."""
-    wanted = unit(name, 0)
+    wanted, text = unit(name, 0), text.replace("¢", " cents")
     assert wanted
     names = [each for each, (dimension, _) in UNITS.items() if dimension == wanted[0] and each != "m"]
     part = rf"(\d[\d,]*(?:\.\d+)?)\s?((?:{'|'.join(sorted(names, key=len, reverse=True))})(?:s|es)?)\b(?![/^²³])"
