@@ -562,6 +562,8 @@ def test_a_checkpoint_has_the_names_that_transformers_4_reads(tmp_path: Path) ->
     older.write(folder)
     text = json.loads((folder / "config.json").read_text())["text_config"]
     assert (text["rope_theta"], text["rope_local_base_freq"]) == (1e6, 1e4) and "rope_scaling" not in text
+    (folder / "config.json").write_text(json.dumps({"rope_parameters": {"full_attention": None}}))  # beam's
+    older.write(folder)
 
 
 def test_a_template_that_wants_content_in_parts_gets_them(tiny: Path, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def _config(config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(text := config.get("text_config"), dict):
         after["text_config"] = _config(text)
     angles = config.get("rope_parameters") or {}
-    whole = angles.get("full_attention", angles)  # of layers of two kinds, in Gemma 3's manner
+    whole = angles.get("full_attention", angles) or {}  # of layers of two kinds, in Gemma 3's manner
     after |= {name: whole[name] for name in _ANGLES if name in whole}
     if whole.get("rope_type", "default") != "default":
         after["rope_scaling"] = {name: value for name, value in whole.items() if name not in _ANGLES}
