@@ -323,9 +323,7 @@ def test_a_response_with_a_token_that_ends_it_is_left_out(
     write_jsonl(p.folder.training_set, rows)
     settings, tokenizer = settings_of(p), sft_samples.load_tokenizer(str(base))
     kept, _ = sft_samples.make_samples(settings, tokenizer)
-    assert [tokenizer.decode(each["input_ids"]).split("<|user|>")[1][:12] for each in kept] == [
-        f"What is {at} +" for at in (1, 2)
-    ]
+    assert [tokenizer.decode(each["input_ids"])[8:19] for each in kept] == ["What is 1 +", "What is 2 +"]
     assert "1 of 3 samples hold <|end|>, which ends an answer, and are left out" in capsys.readouterr().out
     write_jsonl(p.folder.training_set, rows[:1])
     with pytest.raises(ValueError, match=r"all 1 samples hold <\|end\|>, which ends an answer; remove it"):
