@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from train_toys import train_here
 
-from laif_helpers.models import local, older
+from laif_helpers.models import check, local, older
 from laif_helpers.recipe import StageParameters
 from laif_helpers.train import memory
 from laif_helpers.train.child import base_model, savings, sft
@@ -26,6 +26,7 @@ EACH = pytest.mark.parametrize(
 
 def trained(parameters: Make, family: str, folder: Path, **values: Any) -> Path:
     model = make(family)
+    assert not check.headed(model.config)
     model.save_pretrained(folder)
     make_tokenizer(folder)
     p = parameters(n=8, target=str(folder), batch_size=4, learning_rate="1e-3", **values)
@@ -97,7 +98,10 @@ def test_a_family_whose_head_is_more_than_a_product_is_refused(family: str, para
     config = AutoConfig.for_model(family, **small, is_decoder=True, vocab_size=261, initializer_range=0.3)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     make_tokenizer(tmp_path)
-    with pytest.raises(ValueError, match=f"models of type {family} cannot be trained"):
+    told = f"models of type {family} can answer and cannot be trained"
+    assert [told in sentence for sentence in check.problems(str(tmp_path), taught=True)] == [True]
+    assert check.problems(str(tmp_path)) == []
+    with pytest.raises(ValueError, match=told):
         train_here(parameters(n=8, target=str(tmp_path)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from laif_helpers.models import older, precision
 from laif_helpers.models.adapters import adapted, adapter_base, base_of, merged
-from laif_helpers.models.check import tokenizer_of
+from laif_helpers.models.check import UNTRAINED, tokenizer_of
 from laif_helpers.records import Row
 from laif_helpers.train.checks import ON_HEAD
 from laif_helpers.train.settings import Settings
@@ -129,10 +129,7 @@ def check_head(model: Any, ids: list[int]) -> None:
             apart = math.inf
     model.train(trained)
     if not apart <= 0.1:  # nats; more than rounding in bfloat16
-        raise ValueError(
-            f"models of type {model.config.model_type} cannot be trained: TRL takes their head for one product of "
-            "matrices, which it is not; choose another target"
-        )
+        raise ValueError(UNTRAINED.format(model.config.model_type))
 
 
 def merge(adapter: str | Path, into: str | Path, base: str = "") -> Path:
