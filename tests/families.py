@@ -30,6 +30,12 @@ LINEAR = {
     "linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 16, "linear_value_head_dim": 16
 }  # fmt: skip
 WINDOW = {"sliding_window": 16}
+BESIDE = {
+    "vocab_size_per_layer_input": 261,
+    "hidden_size_per_layer_input": 8,
+    "num_kv_shared_layers": 6,
+    "num_hidden_layers": 12,
+}
 FEW = dict.fromkeys(("num_key_value_heads", "head_dim"))
 """None: not given, since the family derives them."""
 DELTA = {"layer_types": ["linear_attention", "full_attention"] * 2, **LINEAR}
@@ -52,6 +58,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     # mixtures of experts
     **dict.fromkeys(MIXTURES.split(), MOE),
     "deepseek_v2": MOE | MLA | {"topk_method": "greedy"}, "deepseek_v3": MOE | MLA, "minicpm3": MLA,
+    # layers that differ in the size of their heads, their angles, their width
+    "gemma4_text": WINDOW | BESIDE, "gemma3n_text": WINDOW | BESIDE, "lfm3": WINDOW,
     "llama4_text": MOE | {"attention_chunk_size": 16, "intermediate_size_mlp": 96},
     # hybrids of attention and recurrent layers
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2, "block_ff_dim": 128},

@@ -103,12 +103,24 @@ def test_what_only_merging_shows_is_told_in_peft_s_words(write: Callable[..., Pa
         local_model.load(str(write(lora_bias=True)))
 
 
+def test_an_adapter_of_a_deeper_base_is_told(base: Path, write: Callable[..., Path], tmp_path: Path) -> None:
+    """PEFT leaves out what has no place in the base; the rest would act as if it were all."""
+    from transformers import AutoModelForCausalLM
+
+    shallow = AutoModelForCausalLM.from_pretrained(base, num_hidden_layers=1)
+    below = Path(shutil.copytree(base, tmp_path / "shallow"))
+    shallow.save_pretrained(below)
+    folder = write({"base_model_name_or_path": str(below)})
+    with pytest.raises(ValueError, match=r"of its weights have no place in the base, such as .*layers\.1\."):
+        local_model.load(str(folder))
+
+
 def test_an_adapter_that_is_not_a_number_is_told(write: Callable[..., Path]) -> None:
     from safetensors.torch import load_file, save_file
 
     file = write() / "adapter_model.safetensors"
     save_file({name: part.fill_(float("nan")) for name, part in load_file(file).items()}, file)
-    with pytest.raises(ValueError, match=r"weights are no numbers \(NaN\)"):
+    with pytest.raises(ValueError, match=r"weights are no finite numbers \(NaN, inf\)"):
         local_model.load(str(file.parent))
 
 

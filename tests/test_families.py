@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from laif_helpers.models import decoding
+from laif_helpers.models import decoding, local, older
 from laif_helpers.models.decoding import captured, families
+from laif_helpers.train import memory
 from tests.families import FAMILIES, STOPS, decoded, make, prompt_ids, wanted
 from tests.test_models import make_tokenizer
 
@@ -152,6 +153,21 @@ def test_plain_generate_halves_its_batch_when_memory_runs_out(
     monkeypatch.setattr(generated, "decode", decode)
     assert decoded(model, prompts, STOPS) == expected
     assert sizes[:3] == [6, 3, 1]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("family", ["gemma4_text", "lfm3", "gemma3n_text"])
+def test_layers_that_differ_are_read_with_older_names_too_and_counted(family: str, tmp_path: Path) -> None:
+    """Older names took the angles of one kind of layer for all (LFM 3), or left the config unread (Gemma 4)."""
+    from transformers import AutoConfig
+
+    model = make(family)
+    model.config.save_pretrained(tmp_path)
+    wanted = AutoConfig.from_pretrained(tmp_path).rope_parameters
+    older.write(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).rope_parameters == wanted
+    assert local.rows_that_fit(model, 64) >= 1
+    assert memory.shape(str(tmp_path)).intermediate == 96
 
 
 @pytest.mark.parametrize(("positions", "context"), [(-1, 1 << 30), (128, 128)])

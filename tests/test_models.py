@@ -416,10 +416,11 @@ def test_weights_that_are_no_numbers_and_links_that_lead_nowhere_are_told(tiny: 
 
     folder = Path(shutil.copytree(tiny, tmp_path / "damaged"))
     weights = load_file(folder / "model.safetensors")
-    weights["model.norm.weight"][1] = torch.nan
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=r"1 of its weights are no numbers \(NaN\), such as model.norm.weight; fetch"):
-        models.generate(str(folder), [ask("hi")], progress=False)
+    for number in (torch.nan, torch.inf, -torch.inf):
+        weights["model.norm.weight"][1] = number
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        with pytest.raises(ValueError, match=r"1 of its weights are no finite .*, such as model.norm.weight; fetch"):
+            models.generate(str(folder), [ask("hi")], progress=False)
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to("../blobs/gone")  # a hub cache that was cleared
     assert "model.safetensors: a link that leads nowhere; fetch" in check.problems(str(folder))[0]
@@ -515,6 +516,23 @@ def test_weights_that_are_not_there_are_never_drawn_at_random(tiny: Path, tmp_pa
     assert [s for s in check.problems(str(bad)) if "no weights" in s]
 
 
+def test_weights_of_layers_that_the_config_has_not_are_told(tiny: Path, tmp_path: Path) -> None:
+    """transformers leaves them out: the answers would be those of a part of the model."""
+    folder = Path(shutil.copytree(tiny, tmp_path / "deep"))
+    config = json.loads((folder / "config.json").read_text())
+    layers = config["num_hidden_layers"]
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers - 1}))
+    with pytest.raises(ValueError, match=rf"9 weights more than .* layers for, such as model.layers.{layers - 1}.in"):
+        models.generate(str(folder), [ask("hi")], progress=False)
+    (folder / "config.json").write_text(
+        json.dumps(config | {"num_hidden_layers": layers - 1, "num_nextn_predict_layers": 1})
+    )
+    assert models.generate(str(folder), [ask("hi")], progress=False)
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + 8}))
+    with pytest.raises(ValueError, match=r"lm_head.weight is \(\d+, \d+\), and \(\d+, \d+\) by its config"):
+        models.generate(str(folder), [ask("hi")], progress=False)
+
+
 def test_memory_that_runs_out_while_weights_load_is_not_called_a_bad_path(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -544,6 +562,8 @@ def test_a_checkpoint_has_the_names_that_transformers_4_reads(tmp_path: Path) ->
     older.write(folder)
     text = json.loads((folder / "config.json").read_text())["text_config"]
     assert (text["rope_theta"], text["rope_local_base_freq"]) == (1e6, 1e4) and "rope_scaling" not in text
+    (folder / "config.json").write_text(json.dumps({"rope_parameters": {"full_attention": None}}))  # beam's
+    older.write(folder)
 
 
 def test_a_template_that_wants_content_in_parts_gets_them(tiny: Path, tmp_path: Path) -> None:

@@ -313,6 +313,23 @@ def test_long_samples_are_left_out_whole(parameters: Callable[..., StageParamete
     assert 0 < shares["loss_token_share"] < 1
 
 
+def test_a_response_with_a_token_that_ends_it_is_left_out(
+    parameters: Callable[..., StageParameters], base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model that learned it would stop in the middle. In a question such a mark is only read."""
+    p = parameters()
+    rows = [sample(0, "4<|end|>, no, 5"), sample(1), sample(2, "6<|user|>")]
+    rows[1]["messages"][0]["content"] += "<|end|>"
+    write_jsonl(p.folder.training_set, rows)
+    settings, tokenizer = settings_of(p), sft_samples.load_tokenizer(str(base))
+    kept, _ = sft_samples.make_samples(settings, tokenizer)
+    assert [tokenizer.decode(each["input_ids"])[8:19] for each in kept] == ["What is 1 +", "What is 2 +"]
+    assert "1 of 3 samples hold <|end|>, which ends an answer, and are left out" in capsys.readouterr().out
+    write_jsonl(p.folder.training_set, rows[:1])
+    with pytest.raises(ValueError, match=r"all 1 samples hold <\|end\|>, which ends an answer; remove it"):
+        sft_samples.make_samples(settings, tokenizer)
+
+
 def test_template_that_hides_the_prompt_is_refused(parameters: Callable[..., StageParameters], base: Path) -> None:
     tokenizer = sft_samples.load_tokenizer(str(base))
     tokenizer.chat_template = "{% if not add_generation_prompt %}{{ messages[-1].content }}<|end|>{% endif %}"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from train_toys import train_here
 
-from laif_helpers.models import local, older
+from laif_helpers.models import check, local, older
 from laif_helpers.recipe import StageParameters
 from laif_helpers.train import memory
-from laif_helpers.train.child import base_model, sft
+from laif_helpers.train.child import base_model, savings, sft
 from tests.families import FAMILIES, STOPS, conversations, decoded, make, wanted
 from tests.test_models import make_tokenizer
 
@@ -26,6 +26,7 @@ EACH = pytest.mark.parametrize(
 
 def trained(parameters: Make, family: str, folder: Path, **values: Any) -> Path:
     model = make(family)
+    assert not check.headed(model.config)
     model.save_pretrained(folder)
     make_tokenizer(folder)
     p = parameters(n=8, target=str(folder), batch_size=4, learning_rate="1e-3", **values)
@@ -88,13 +89,57 @@ def test_a_family_that_cannot_save_activations_or_has_no_experts(
     assert trained(parameters, kind, tmp_path).is_dir()
 
 
-def test_a_family_whose_head_is_more_than_a_product_is_refused(parameters: Make, tmp_path: Path) -> None:
-    """TRL would train BERT's decoder without its head's first half."""
+@pytest.mark.parametrize("family", ["bert", "rembert"])
+def test_a_family_whose_head_is_more_than_a_product_is_refused(family: str, parameters: Make, tmp_path: Path) -> None:
+    """TRL would train BERT's decoder without its head's first half, and RemBERT's not at all."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     small = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = AutoConfig.for_model("bert", **small, is_decoder=True, vocab_size=261, initializer_range=0.3)
+    config = AutoConfig.for_model(family, **small, is_decoder=True, vocab_size=261, initializer_range=0.3)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     make_tokenizer(tmp_path)
-    with pytest.raises(ValueError, match="models of type bert cannot be trained"):
+    told = f"models of type {family} can answer and cannot be trained"
+    assert [told in sentence for sentence in check.problems(str(tmp_path), taught=True)] == [True]
+    assert check.problems(str(tmp_path)) == []
+    with pytest.raises(ValueError, match=told):
         train_here(parameters(n=8, target=str(tmp_path)))
+
+
+def test_a_family_that_cannot_go_on_from_a_cache_reads_every_beginning_itself(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CPM-Ant gives the later half alone, ProphetNet refuses by an assertion: both ended the training."""
+
+    def refuses(*_: Any) -> Any:
+        raise AssertionError("one token at a time")
+
+    model = base_model.load_base(str(base))
+    original, samples = savings._shared, [{"input_ids": list(range(5, 37))}]
+    monkeypatch.setattr(savings, "_shared", refuses)
+    assert not savings.share_beginnings(model, samples)
+
+    def half(*given: Any) -> Any:
+        found = original(*given)
+        found.last_hidden_state = found.last_hidden_state[:, 16:]
+        return found
+
+    monkeypatch.setattr(savings, "_shared", half)
+    assert not savings.share_beginnings(model, samples)
+    monkeypatch.setattr(savings, "_shared", original)
+    assert savings.share_beginnings(model, samples)
+
+
+def test_each_seed_begins_with_its_own_adapter(parameters: Make) -> None:
+    """The factors were drawn before the seed was set: with any seed the same."""
+    import torch
+    from safetensors.torch import load_file
+
+    def first(seed: int) -> Any:
+        p = parameters(n=8, lora_rank=2, seed=seed, learning_rate="1e-9")
+        torch.manual_seed(5)
+        train_here(p)
+        saved = load_file(p.folder.checkpoint / "adapter_model.safetensors")
+        return next(part for name, part in sorted(saved.items()) if "lora_A" in name)
+
+    zero = first(0)
+    assert torch.allclose(zero, first(0), atol=1e-6) and not torch.allclose(zero, first(1), atol=1e-3)

@@ -82,14 +82,22 @@ def _shapes(folder: Path) -> dict[str, list[int]]:
 
 
 def adapted(model: Any, folder: str, **options: Any) -> Any:
-    """The LoRA adapter of ``folder`` on its base. Raises UserWarning if a part of it finds no place there."""
+    """The LoRA adapter of ``folder`` on its base. Raises UserWarning if a part of either has no place in the other."""
     from peft import PeftModel
+    from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 
     if rows := embedded_rows(Path(folder)):  # tokens were added before the adapter was trained
         model.resize_token_embeddings(rows)
+    left = list[str]()
+    hook = model.register_load_state_dict_post_hook(lambda _, keys: left.extend(keys.unexpected_keys))
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Found missing adapter keys")  # the rest would act as if it were all
-        return PeftModel.from_pretrained(model, folder, **options)
+        tuned = PeftModel.from_pretrained(model, folder, **options)
+    hook.remove()
+    mark = PEFT_TYPE_TO_PREFIX_MAPPING[tuned.active_peft_config.peft_type]
+    if left := [name for name in left if mark in name]:  # not a copy of the base's own that lies beside them
+        raise UserWarning(f"{len(left)} of its weights have no place in the base, such as {left[0]}")
+    return tuned
 
 
 def merged(model: Any, folder: str, **options: Any) -> Any:

@@ -14,6 +14,10 @@ from laif_helpers.target import Target
 
 PROBE = "How many qzvx are 7 and 5?"
 GENERATION = "generation_config.json"
+UNTRAINED = (
+    "models of type {} can answer and cannot be trained: TRL takes their head for one product of matrices, which it is "
+    "not; choose another target"
+)
 _IDLE: tuple[Any, ...] = (None, False, 0, 1, [], {})
 _STEERS = re.compile(
     r"penalty|ngram|bad_words|suppress|forced|^min_|^top_|typical|cutoff|bias|guidance|beams|stop_str|xtc_p|mirostat$"
@@ -52,6 +56,7 @@ def problems(name: str, taught: bool = False) -> list[str]:
         fits(name, tokenizer, rows),
         ends(name, tokenizer),
         learnable(name, tokenizer) if taught else "",
+        headed(config) if taught else "",
     )
     return [sentence for sentence in told if sentence]
 
@@ -199,6 +204,22 @@ def learnable(name: str, tokenizer: Any) -> str:
         f"the chat template of model {name!r} does not write what the assistant says, so the model can answer and not "
         "be trained; put the right chat_template.jinja into its folder"
     )
+
+
+def headed(config: Any) -> str:
+    """A sentence if the head of such a model has weights of its own beside one product of matrices, as BERT's has."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except Exception:  # what cannot be made is told in its own words where it is loaded
+        return ""
+    body = model.model if model.base_model is model and hasattr(model, "model") else model.base_model
+    known = {id(weight) for part in (body, model.get_output_embeddings()) for weight in (part or body).parameters()}
+    own = [name for name, weight in model.named_parameters() if id(weight) not in known and weight.ndim > 1]
+    return UNTRAINED.format(config.get_text_config().model_type) if own else ""
 
 
 def _answered(tokenizer: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from laif_helpers import launch, target
 from laif_helpers.graders import turns as thoughts
-from laif_helpers.models import adapters, check, columns, gguf, precision, tokenizers
+from laif_helpers.models import adapters, check, columns, gguf, precision, tokenizers, weight_files
 from laif_helpers.models.sampling import Sampling
 from laif_helpers.paths import resolve
 from laif_helpers.records import Completion, Message
@@ -102,9 +102,10 @@ def _load(name: str, _fingerprint: str, dtype: str) -> LocalModel:
     except MemoryError:
         raise
     except Exception as error:  # other people's files raise anything
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        words = (str(error).strip() or type(error).__name__).splitlines()
+        why = " ".join(words[: 1 + words[0].endswith(":")])
         raise ValueError(f"model {name!r} cannot be loaded: {why}") from error
-    if wrong := _wrong(model, info):
+    if wrong := weight_files.wrong(model, info):
         raise ValueError(f"model {name!r} cannot be loaded: {wrong}; fetch or save it again")
     from laif_helpers.models.decoding import context_length
 
@@ -135,21 +136,9 @@ def _weights(path: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
     from transformers import AutoModelForCausalLM
 
     base = adapters.adapter_base(Path(path))  # merged, for apart an adapter costs two more products a layer and token
-    model, info = AutoModelForCausalLM.from_pretrained(base or path, dtype=dtype, output_loading_info=True)
+    how = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}  # ``wrong`` names them
+    model, info = AutoModelForCausalLM.from_pretrained(base or path, **how)
     return (adapters.merged(model, path) if base else model), info
-
-
-def _wrong(model: Any, info: dict[str, Any]) -> str:
-    """What is wrong with weights that were loaded: the model would answer all the same; "" if nothing."""
-    if missing := sorted(info["missing_keys"]):  # transformers draws them at random
-        other = sorted(info["unexpected_keys"])
-        instead = f", and hold {other[0]}, which has no place in it" if other else ""
-        return f"its files lack {len(missing)} of the weights, such as {missing[0]}{instead}"
-    # the least number of a matrix is NaN if one is; every answer of such a model would be an empty one
-    wide = (each for each in model.named_parameters() if columns.plain(each[1]) and each[1].element_size() > 1)
-    if bad := [name for name, part in wide if part.numel() and part.min().isnan()]:
-        return f"{len(bad)} of its weights are no numbers (NaN), such as {bad[0]}"
-    return ""
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:
@@ -244,20 +233,24 @@ def rows_that_fit(model: Any, columns: int) -> int:
     """Rows of ``columns`` tokens whose key-value cache and logits fit into a share of the free memory."""
     config = model.config.get_text_config()
     width = next(model.parameters()).element_size()
-    hidden, layers = _count(config, "hidden_size", "d_model"), _count(config, "num_hidden_layers", "n_layer")
-    heads = _count(config, "num_attention_heads", "n_head")
+    hidden, layers = count(config, "hidden_size", "d_model"), count(config, "num_hidden_layers", "n_layer")
+    heads = count(config, "num_attention_heads", "n_head")
     # A model without heads keeps states; they are smaller than the keys and values that are reckoned here.
-    kept = (_count(config, "num_key_value_heads") or heads) * (_count(config, "head_dim") or hidden // max(heads, 1))
+    kept = (count(config, "num_key_value_heads") or heads) * (count(config, "head_dim") or hidden // max(heads, 1))
     cache = 2 * layers * (kept or hidden) * columns * width
     passing = columns * (hidden * 12 * width) + config.vocab_size * 12
     most = MAX_ROWS_CPU if model.device.type == "cpu" else MAX_ROWS_GPU
     return max(1, min(most, int(MEMORY_SHARE * _free_memory(model.device) / (cache + passing))))
 
 
-def _count(config: Any, *names: str) -> int:
-    """The first of these numbers that a config has; its largest if it has one a layer; 0 if it has none."""
-    found = next((value for name in names if (value := getattr(config, name, None))), 0)
-    return max(found) if isinstance(found, list | tuple) else int(found)
+def count(config: Any, *names: str) -> int:
+    """The first of these numbers that a config has; the largest if its layers differ in it; 0 if it has none."""
+    layers = config.per_layer_config if getattr(config, "is_heterogeneous", False) else [config]
+    for name in names:
+        given = [getattr(layer, name, None) or 0 for layer in layers]
+        if most := max(max(value) if isinstance(value, list | tuple) else int(value) for value in given):
+            return most
+    return 0
 
 
 def _free_memory(device: Any) -> int:

@@ -13,10 +13,26 @@ _ANGLES = ("rope_theta", "partial_rotary_factor")
 
 
 def write(folder: Path) -> None:
-    """Add the older names to the config and the tokenizer's config of ``folder``, as far as they are there."""
+    """Add the older names to the config and the tokenizer's config of ``folder``, as far as they are there.
+
+    A config that version 5 would then read otherwise stays as it is: of a family that version 4 does not know.
+    """
     for name, named in (("config.json", _config), ("tokenizer_config.json", _tokenizer)):
         if (before := read_state(folder / name)) and (after := named(before)) != before:
+            angles = _as_read(folder)
             write_json(folder / name, after)
+            if _as_read(folder) != angles:
+                write_json(folder / name, before)
+
+
+def _as_read(folder: Path) -> Any:
+    """How a model's angles are scaled, as the installed transformers reads its config; None if it has none."""
+    from transformers import AutoConfig
+
+    try:
+        return getattr(AutoConfig.from_pretrained(folder).get_text_config(), "rope_parameters", None)
+    except (KeyError, OSError, ValueError):  # an adapter's folder has no config
+        return None
 
 
 def _tokenizer(config: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +51,7 @@ def _config(config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(text := config.get("text_config"), dict):
         after["text_config"] = _config(text)
     angles = config.get("rope_parameters") or {}
-    whole = angles.get("full_attention", angles)  # of layers of two kinds, in Gemma 3's manner
+    whole = angles.get("full_attention", angles) or {}  # of layers of two kinds, in Gemma 3's manner
     after |= {name: whole[name] for name in _ANGLES if name in whole}
     if whole.get("rope_type", "default") != "default":
         after["rope_scaling"] = {name: value for name, value in whole.items() if name not in _ANGLES}

@@ -1,18 +1,20 @@
-"""Looks at the files of a model folder without loading them: are weights there, whole, and how many are they."""
+"""Looks at the files of a model folder, without loading them and after: are the weights there, whole, and numbers."""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from laif_helpers import records
+from laif_helpers.models import columns
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")
 """What transformers and PEFT read; in parts, each has an index beside it."""
 ZERO = "zero_to_fp32.py"
 _WORDS = (".json", ".txt", ".md", ".jinja", ".py", ".model")
 _POINTER = b"version https://git-lfs"
+_NUMBER = re.compile(r"\d+")
 
 
 def unreadable(folder: Path) -> Iterator[str]:
@@ -84,3 +86,30 @@ def read_header(file: Path) -> tuple[dict[str, Any] | None, int]:
             return (json.loads(handle.read(length)) if length < 100_000_000 else None), length
         except ValueError:
             return None, length
+
+
+def wrong(model: Any, info: dict[str, Any]) -> str:
+    """What is wrong with weights that were loaded: the model would answer all the same; "" if nothing."""
+    if other := sorted(info["mismatched_keys"]):
+        name, here, wanted = other[0][:3]
+        return f"its files' {name} is {tuple(here)}, and {tuple(wanted)} by its config.json"
+    if missing := sorted(info["missing_keys"]):  # transformers draws them at random
+        other = sorted(info["unexpected_keys"])
+        instead = f", and hold {other[0]}, which has no place in it" if other else ""
+        return f"its files lack {len(missing)} of the weights, such as {missing[0]}{instead}"
+    if beyond := _beyond(model, info["unexpected_keys"]):
+        return f"its files hold {len(beyond)} weights more than its config.json has layers for, such as {beyond[0]}"
+    # the least and the largest number of a matrix are NaN if one is; its answers would be empty ones, or one word
+    wide = (each for each in model.named_parameters() if columns.plain(each[1]) and each[1].element_size() > 1)
+    if bad := [name for name, part in wide if part.numel() and not (part.max() - part.min()).isfinite()]:
+        return f"{len(bad)} of its weights are no finite numbers (NaN, inf), such as {bad[0]}"
+    return ""
+
+
+def _beyond(model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Names of weights that the model has, but for a number that is none of its layers': it would answer without
+    them. Those behind the last layer that guess more than one token are left out by design."""
+    if getattr(model.config.get_text_config(), "num_nextn_predict_layers", 0):
+        return []
+    kinds = {_NUMBER.sub("#", name) for name in model.state_dict()}
+    return sorted(name for name in unexpected if _NUMBER.sub("#", name) in kinds)

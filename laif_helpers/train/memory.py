@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laif_helpers.models.local import count
 from laif_helpers.records import read_json
 from laif_helpers.train.settings import Settings
 
@@ -86,7 +87,7 @@ def _shape(config: Any, guessed: bool = False) -> Shape:
         largest=max(own),
         per_rank=sum(weight.numel() for weight in new_adapter(model, 1).parameters()) - weights,
         hidden=text.hidden_size,
-        intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        intermediate=count(text, "intermediate_size") or 4 * text.hidden_size,
         layers=text.num_hidden_layers,
         vocabulary=text.vocab_size,
         guessed=guessed,

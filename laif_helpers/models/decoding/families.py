@@ -25,7 +25,7 @@ ernie4_5_moe minimax_m2 hunyuan_v1_moe deepseek_v2 deepseek_v3 llama4_text
 OWN_LOOP = CAPTURED | frozenset(_LOOPED.split())
 """Model types that the decode loop of this package serves."""
 _PADDED = """
-bitnet xglm minicpm3 bloom mpt falcon lfm2 lfm2_moe granitemoehybrid qwen3_next
+bitnet xglm minicpm3 bloom mpt falcon gemma3n_text gemma4_text lfm3 lfm2 lfm2_moe granitemoehybrid qwen3_next
 qwen3_5_text olmo_hybrid falcon_h1 bamba jamba nemotron_h zamba2 minimax recurrent_gemma mamba falcon_mamba mamba2
 """
 PADDED = frozenset(_PADDED.split())

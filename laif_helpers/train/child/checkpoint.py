@@ -24,9 +24,10 @@ def save(trainer: Any, tokenizer: Any, settings: Settings) -> None:
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if not trainer.is_world_process_zero():
         return
-    if bad := [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]:
-        raise ValueError(f"weights {bad[0]} are no numbers after training, nothing was saved; lower learning_rate")
     model = trainer.accelerator.unwrap_model(trainer.model)
+    limits = {name for name, _ in model.named_buffers()}  # Gemma 4's clip nothing at infinity
+    if bad := [name for name, tensor in state.items() if name not in limits and not torch.isfinite(tensor).all()]:
+        raise ValueError(f"weights {bad[0]} are no numbers after training, nothing was saved; lower learning_rate")
     # DeepSpeed hands out tied weights twice, as copies; the model knows which of them is the other's name.
     tied = getattr(model, "all_tied_weights_keys", {})
     model.save_pretrained(settings.unfinished, state_dict={k: v for k, v in state.items() if k not in tied})

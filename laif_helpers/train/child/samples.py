@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+from laif_helpers.graders import turns as thoughts
 from laif_helpers.models import check, local, tokenizers
 from laif_helpers.models.tokenizers import ids_of, written
 from laif_helpers.records import Row, read_rows
@@ -44,6 +45,7 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
     if settings.signal != "answers":
         return rollouts.make_samples(settings, tokenizer, rows)
     stops = stop_ids(settings.base, tokenizer)
+    rows = _unended(rows, tokenizer, stops)
     try:
         samples = encode(tokenizer, [row["messages"] for row in rows], stops)
     except NotKept:
@@ -73,6 +75,21 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
         **{"longest": lengths[-1], "median_length": lengths[len(lengths) // 2]},
         "beginning": min((_common_prefix(kept[0]["input_ids"], each["input_ids"]) for each in kept[1:]), default=0),
     }
+
+
+def _unended(rows: list[Row], tokenizer: Any, stops: set[int]) -> list[Row]:
+    """The rows in whose learned text no token ends the answer: what stands behind it could never be said, and to stop
+    in the middle would be learned. Raises ValueError if none is left."""
+    ends = {token: tokenizer.convert_ids_to_tokens(token) for token in {*stops, local.turn_end(tokenizer)} - {None}}
+    ends = {token: written for token, written in ends.items() if not thoughts.is_mark(str(written))}
+    texts = [[row["messages"][at]["content"].strip() for at, _ in learned(row["messages"])] for row in rows]
+    found = [ends.keys() & {*itertools.chain(*ids_of(tokenizer, said))} for said in texts]
+    kept = [row for row, marks in zip(rows, found, strict=True) if not marks]
+    if marks := sorted(str(ends[token]) for token in set().union(*found)):
+        print(f"{len(rows) - len(kept)} of {len(rows)} samples hold {marks[0]}, which ends an answer, and are left out")
+    if not kept:
+        raise ValueError(f"all {len(rows)} samples hold {marks[0]}, which ends an answer; remove it from their texts")
+    return kept
 
 
 def _weighted(samples: list[Row], rows: list[Row], kl_weight: float) -> list[Row]:

@@ -99,8 +99,10 @@ def _answers_the_same(body: Any, samples: list[Row]) -> bool:
         with torch.no_grad():
             plain = body(input_ids=rows, attention_mask=mask, use_cache=False).last_hidden_state
             shared = _shared(body, rows, mask, len(ids) // 2).last_hidden_state
-    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+    except Exception:  # families refuse what they cannot do in words and errors of their own
         return False
     finally:
         body.train(trained)
-    return bool(torch.allclose(plain, shared, rtol=1e-2, atol=1e-2 * float(plain.abs().mean())))
+    return plain.shape == shared.shape and torch.allclose(
+        plain, shared, rtol=1e-2, atol=1e-2 * float(plain.abs().mean())
+    )
