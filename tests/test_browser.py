@@ -306,6 +306,8 @@ def test_saved_map_works_without_network(tmp_path: Path, browser: Any) -> None:
         assert plot_height(page) > 600, f"the map is gone after a change of the window to {width} pixels"
     lasso(page)
     page.get_by_text("wrong items selected").wait_for()
+    page.select_option("select.colour", "cluster")
+    assert page.get_by_text("wrong items selected").is_visible()
     with page.expect_download() as download:
         page.click("button.save")
     assert download.value.suggested_filename == "selection.json"

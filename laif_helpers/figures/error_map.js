@@ -145,10 +145,11 @@ function mount(el, data, Plotly, chosen = null) {
     ["zoomIn2d", "zoomOut2d", "resetScale2d"]] };
   const status = document.createElement("span");
   const save = document.createElement("button");
-  const show = text => { status.textContent = text; };
+  let standing = data.note;  // what the bar says while nothing is searched: above all, that a selection is in force
+  const show = text => { status.textContent = standing = text; };
   const draw = () => {
     Plotly.react(plot, tracesOf(data, view), layout, config);
-    show(view.found ? `${view.found.size.toLocaleString("en")} found` : data.note);
+    status.textContent = view.found ? `${view.found.size.toLocaleString("en")} found` : standing;
   };
   controls(bar, data, view, draw);
   Object.assign(status, { className: "status" });
