@@ -330,6 +330,13 @@ def test_report_opens_without_network(run: recipe.StageParameters, browser: Any)
     page, wrong = offline_page(browser, path)
     assert page.locator("table").count() >= 2
     assert page.evaluate("[...document.images].every(image => image.naturalWidth > 100)")
+    assert not page.locator("#recipe").is_visible()
+    page.get_by_role("link", name="Recipe").click()
+    assert page.locator("#recipe").is_visible(), "a link to a closed section opens it"
+    page.set_viewport_size({"width": 760, "height": 900})  # an upright sheet of A4
+    page.emulate_media(media="print")
+    cut = "[...document.querySelectorAll('details[open] table')].filter(table => table.scrollWidth > innerWidth).length"
+    assert page.evaluate(cut) == 0, "a printed table loses columns"
     assert not page.evaluate("window.ran === true")
     assert not wrong
     page.context.close()
