@@ -3,10 +3,12 @@
 import math
 import numbers
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", int, float)
+_SET = re.compile(r"^\s*([A-Z][A-Z0-9_]*)\s*(?::[^=\n]*)?=(?!=)", re.M)
 
 
 def number(name: str, value: Any, least: float, kind: type[Kind]) -> Kind:
@@ -43,3 +45,13 @@ def place(name: str, value: Any) -> str:
     if not isinstance(value, (str, os.PathLike)):
         raise ValueError(f"{name} is {type(value).__name__}: give a name or a path")
     return str(os.fspath(value))
+
+
+def set_since(call: str, namespace: Mapping[str, Any]) -> set[str]:
+    """UPPER_CASE names that cells have set since an earlier cell held ``call``; none where IPython keeps no cells.
+
+    A kernel keeps a name whose line was mended or taken away, so its globals alone do not tell what its cells say.
+    """
+    cells = list(map(str, namespace.get("In", ())))
+    begin = max((at for at, cell in enumerate(cells[:-1], 1) if call in cell), default=0)
+    return {name for cell in cells[begin:] for name in _SET.findall(cell)}

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from laif_helpers import arguments, sections
 from laif_helpers import arms as _arms
-from laif_helpers import sections
 from laif_helpers.benchmarks import get
 from laif_helpers.key_types import NO_YAML, GivenTwice, Price, check_base_url, read_yaml
 from laif_helpers.paths import ROOT, IterationDir, RunDir
@@ -265,12 +265,20 @@ def from_notebook(namespace: Mapping[str, Any]) -> StageParameters:
     """The parameters of a notebook, read from its ``globals()`` right after the parameters cell.
 
     Every UPPER_CASE name is taken for a parameter, so that a misspelt one, which papermill would inject with
-    no more than a warning, is refused here; a key in lower case is a variable, and said to be. Raises ValueError.
+    no more than a warning, is refused here; a key in lower case is a variable, and said to be. Of names that the
+    kernel kept while the parameters cell ran anew without them, a key still holds, and is told; a misspelt one is gone.
+    Raises ValueError.
     """
     for name in StageParameters.model_fields.keys() & namespace.keys():
         if isinstance(namespace[name], (str, int, float)):
             print(f"{name} = {namespace[name]!r} sets no parameter; write {name.upper()} for that.")
     values = {name.lower(): value for name, value in namespace.items() if name.isupper() and name[0] != "_"}
+    now = {name.lower() for name in arguments.set_since("from_notebook(", namespace)}
+    for name in values.keys() - now if "run" in now else ():
+        if name not in StageParameters.model_fields:
+            del values[name]
+            continue
+        print(f"{name.upper()} still holds what an earlier cell set; write del {name.upper()} to drop it.")
     return build(StageParameters, values)
 
 

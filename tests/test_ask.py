@@ -56,7 +56,9 @@ def test_widget_asks_both_models_and_writes_into_itself(tmp_path: Path) -> None:
         max_new_tokens=64,
     )
     choice, own, page = shown.children
-    assert page.value == "", "nothing is loaded before somebody asks"
+    assert choice.label == "choose a question"
+    own.value = " "
+    assert page.value == "", "nothing is loaded before somebody asks, and an empty line asks nothing"
     choice.value = questions[1]
     assert "All answers are the same." in page.value and "(read: " in page.value
     own.value = "Tom has 3 apples and buys 4 more. How many apples does he have?"
@@ -97,3 +99,4 @@ def test_notebook_6_without_an_arm_asks_the_untouched_target_alone(tmp_path: Pat
     answers, _ = compare.collect(p)
     assert "no arm to ask" in asking.page(p, answers)
     assert len(asking.widget(p, answers).children[0].options) == 1
+    assert "the same" not in ask.page(ask.Question("Why?", []), {"untouched": "So."})

@@ -161,6 +161,10 @@ def hover(page: Any) -> str:
     raise AssertionError("no point answered to the mouse")
 
 
+def plot_height(page: Any) -> float:
+    return float(page.locator(".laif-map .plot").first.bounding_box()["height"])
+
+
 def lasso(page: Any) -> None:
     """Draw around the whole plot."""
     box = page.locator(".laif-map .nsewdrag").first.bounding_box()
@@ -294,8 +298,16 @@ def test_saved_map_works_without_network(tmp_path: Path, browser: Any) -> None:
     page.fill(".laif-map input[type=search]", "item-17")
     page.get_by_text("11 found").wait_for()
     page.fill(".laif-map input[type=search]", "")
+    for width in (900, 1200):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function("document.querySelector('.laif-map .plot')._fullLayout.width < innerWidth")
+        page.select_option("select.colour", "cluster" if width < 1000 else "grade")
+        page.wait_for_timeout(300)
+        assert plot_height(page) > 600, f"the map is gone after a change of the window to {width} pixels"
     lasso(page)
     page.get_by_text("wrong items selected").wait_for()
+    page.select_option("select.colour", "cluster")
+    assert page.get_by_text("wrong items selected").is_visible()
     with page.expect_download() as download:
         page.click("button.save")
     assert download.value.suggested_filename == "selection.json"
@@ -318,6 +330,13 @@ def test_report_opens_without_network(run: recipe.StageParameters, browser: Any)
     page, wrong = offline_page(browser, path)
     assert page.locator("table").count() >= 2
     assert page.evaluate("[...document.images].every(image => image.naturalWidth > 100)")
+    assert not page.locator("#recipe").is_visible()
+    page.get_by_role("link", name="Recipe").click()
+    assert page.locator("#recipe").is_visible(), "a link to a closed section opens it"
+    page.set_viewport_size({"width": 760, "height": 900})  # an upright sheet of A4
+    page.emulate_media(media="print")
+    cut = "[...document.querySelectorAll('details[open] table')].filter(table => table.scrollWidth > innerWidth).length"
+    assert page.evaluate(cut) == 0, "a printed table loses columns"
     assert not page.evaluate("window.ran === true")
     assert not wrong
     page.context.close()

@@ -295,6 +295,7 @@ def test_report_is_one_safe_small_page(run: Path) -> None:
     table, sliced = compare.results(answers, 0), compare.slices(answers)
     examples = {"Repaired": compare.repaired(answers, "fixed", 2), "Broken": compare.repaired(answers, "broken", 2)}
     assert SCRIPT in examples["Repaired"]["before"].iloc[0]
+    examples["Broken"] = examples["Broken"].assign(**{"practice_plus kept (of 3)": 1, "still_wrong": 1})
     path = report.write(p, {"results": table, "slices": sliced}, examples, compare.draw(p, sliced), missing)
     page = path.read_text(encoding="utf-8")
     assert path == run / "compare" / "report.html"
@@ -305,7 +306,9 @@ def test_report_is_one_safe_small_page(run: Path) -> None:
     assert "&lt;script&gt;" in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
     assert page.count("data:image/png;base64,") == 4
-    listed, present = re.findall(r'href="#([^"]+)"', page), re.findall(r'<details id="([^"]+)"', page)
+    listed, present = re.findall(r'href="#([^"]+)"', page), re.findall(r'class="place" id="([^"]+)"', page)
+    assert "arm learned from: le lessons about errors; lec lessons about errors beside right answers." in page
+    assert "<th>practice_plus kept (of 3)</th>" in page and "<th>still wrong</th>" in page
     assert listed == present and "paired-verdicts" in present and "learned-or-memorised" not in present
     for text in ("5,012", "640", "Not there", "learning_rate", "better", "worse"):
         assert (text in page) == (text != "Not there"), text

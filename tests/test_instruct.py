@@ -448,6 +448,9 @@ def test_a_selection_is_named_in_the_answer_with_how_to_drop_it_and_the_next_not
     shown = repr(tables.observation(p, plan, quotes.quote(plan, p), {}, []))
     assert "selection.json restricts the errors to 2 picked on the map; remove" in shown
     assert f"{p.previous.selection} to use all errors" in shown
+    write_json(p.previous.selection, {"ids": [TRAIN[2].id, TRAIN[3].id, "held out"]})
+    shown = ". ".join(instruct.plan(p).notes)
+    assert "to 2 of the 3 picked on the map (the others are held out, or no errors); remove" in shown
 
 
 def test_a_long_text_is_folded_behind_its_first_lines() -> None:

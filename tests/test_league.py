@@ -25,7 +25,11 @@ def row(id: str, source: str = "lesson", question: str = "What is 1 + 1?") -> di
 
 def test_an_arm_is_charged_for_all_that_it_took(tmp_path: Path) -> None:
     folder = RunDir(tmp_path).iteration("opd", 1)
-    write_jsonl(folder.training_set, [row("a"), row("b"), row("c", question="And 2 + 2?")])
+    criticised = row("c", question="And 2 + 2?")
+    criticised["messages"] += [{"role": "user", "content": "Is that right?"}, {"role": "assistant", "content": "Yes."}]
+    criticised["messages"][1]["weight"] = criticised["messages"][3]["weight"] = 1.0
+    again = criticised | {"id": "b", "messages": [row("a")["messages"][0], *criticised["messages"][1:]]}
+    write_jsonl(folder.training_set, [again | {"id": "a"}, again, criticised])
     write_json(folder.train_metrics, {"tokens": 900, "generated_tokens": 300, "teacher_tokens": 800, "seconds": 30.0})
     write_json(folder.metrics("10_distil"), {"generated_tokens": 50, "teacher_tokens": 60, "seconds": 4.0})
     with open_ledger(folder.replies("opd"), {"arm": "opd"}, {}) as calls:

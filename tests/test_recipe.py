@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +131,23 @@ def test_a_parameter_in_lower_case_is_said_to_set_nothing(capsys: pytest.Capture
     assert capsys.readouterr().out == "limit = 5 sets no parameter; write LIMIT for that.\n"
 
 
+def test_a_name_that_only_the_kernel_remembers_is_forgotten_if_misspelt_and_told_if_it_holds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    build_it = "p = recipe.from_notebook(globals())"
+    kernel: dict[str, Any] = {"RUN": "x", "BUGDET": 3, "AVERAGE": 0.5, "In": ["", 'RUN = "x"\nBUGDET = 3', build_it]}
+    with pytest.raises(ValueError, match="unknown recipe key 'bugdet'"):
+        from_notebook(kernel)
+    kernel["In"] += [build_it]
+    with pytest.raises(ValueError, match="unknown recipe key 'bugdet'"):
+        from_notebook(kernel)  # the parameters cell did not run again: nothing tells that it was mended
+    kernel["BUDGET"], kernel["In"] = 9, [*kernel["In"], 'RUN = "x"\nif True:\n    BUDGET: int = 9', build_it]
+    capsys.readouterr()
+    p = from_notebook(kernel)
+    assert (p.budget, p.average) == (9, 0.5)
+    assert capsys.readouterr().out == "AVERAGE still holds what an earlier cell set; write del AVERAGE to drop it.\n"
+
+
 @pytest.mark.parametrize(("arm", "iteration"), [("le", 0), ("vanilla", 1)])
 def test_iteration_0_is_the_untouched_target_alone(arm: str, iteration: int) -> None:
     with pytest.raises(ValueError, match="iteration 0 is the untouched target"):
@@ -215,6 +233,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from laif_helpers.runner import manifest, plan
 from laif_helpers.train.settings import Settings
 made = plan.make(Path(sys.argv[1]), "", {"new_key": 0.5})

@@ -20,7 +20,7 @@ from laif_helpers.arms import ARMS
 from laif_helpers.evaluate.grading import graders_hash
 from laif_helpers.paths import RunDir, stamp_of
 from laif_helpers.records import write_json
-from laif_helpers.runner import history, loop, manifest, notebook, outputs, plan, run_lock, scratch
+from laif_helpers.runner import history, loop, manifest, notebook, outputs, plan, report, run_lock, scratch
 
 CYCLE = ["vanilla/iter0/01_evaluate", "le/iter1/03_instruct_LE", "le/iter1/05_train_deepspeed", "le/iter1/01_evaluate"]
 
@@ -179,6 +179,17 @@ def test_a_part_that_fails_leaves_its_questions_to_the_evaluation(toy: Toy) -> N
     code, ran = toy.run(arms=["le"], shards=2)
     assert code == 1 and ran[-1] == "compare/06_compare"
     assert "le/iter1/05_train_deepspeed" in ran
+
+
+def test_a_run_that_stops_at_the_quote_prints_it(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    planned = toy.plan(quote_only=True, arms=["fine_tuning", "le", "lec"])
+    for arm, writer, usd in (("le", "03_instruct_LE", [0.25, 1250.5]), ("lec", "04_instruct_LEC", None)):
+        found = {"quote_requests": 1270, "quote_usd": usd}
+        write_json(planned.run.iteration(arm, 1).metrics(writer), found)
+    report.show_end(planned, [], {})
+    shown = capsys.readouterr().out
+    assert "quote      le/iter1/03_instruct_LE: 1,270 requests, 0.25 to 1,250.50 dollars\n" in shown
+    assert "quote      lec/iter1/04_instruct_LEC: 1,270 requests, no price given\n" in shown
 
 
 def test_quote_only_stops_after_the_requests(toy: Toy) -> None:

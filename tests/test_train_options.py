@@ -53,6 +53,17 @@ def gradients(p: StageParameters, rows: list[dict[str, Any]]) -> tuple[float, An
     return total, torch.cat([weight.grad.flatten() for weight in trainer.model.parameters()])
 
 
+# -- the table of settings
+
+
+def test_a_default_that_depends_on_other_keys_is_no_value_of_the_notebook(tmp_path: Path) -> None:
+    names = {"RUN": str(tmp_path / "run"), "ARM": "le", "ITERATION": 1, "EPOCHS": 1.0, "BATCH_SIZE": 32}
+    origin = tables.settings_table(recipe.from_notebook(names)).set_index("setting")["from"]
+    assert (origin["average"], origin["batch_size"], origin["epochs"]) == ("default", "default", "notebook")
+    origin = tables.settings_table(recipe.from_notebook(names | {"AVERAGE": 0.5})).set_index("setting")["from"]
+    assert origin["average"] == "notebook"
+
+
 # -- weights
 
 

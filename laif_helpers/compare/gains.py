@@ -130,7 +130,10 @@ def spent(folder: IterationDir, arm: str, notebook: str) -> dict[str, Any]:
 
 
 def _question(row: dict[str, Any]) -> str:
-    return next((turn["content"] for turn in reversed(row["messages"]) if turn["role"] == "user"), "")
+    """What the user asks last; of a conversation that criticises its answer (its answers have weights) what it asks
+    first, since its later turns are the same words for every question."""
+    asked = [turn["content"] for turn in row["messages"] if turn["role"] == "user"] or [""]
+    return str(asked[0 if any("weight" in turn for turn in row["messages"]) else -1])
 
 
 def costs(p: StageParameters, gained: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,8 @@
 const STYLE = `
 .laif-map { position: relative; font: 13px/1.4 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
 .laif-map .bar { display: flex; flex-wrap: wrap; gap: .4em 1em; align-items: center; padding: .4em .2em; }
-.laif-map .bar input[type=search] { width: 15em; }
+.laif-map .bar input[type=search] { width: 17em; }
+.laif-map .plot { height: 620px; } /* here, because Plotly forgets a layout's height when the window changes */
 .laif-map .status { color: #444; }
 .laif-map .tip { position: absolute; z-index: 9; display: none; width: 30em; max-width: 60%; padding: .5em .7em;
   background: #fff; border: 1px solid #999; box-shadow: 0 2px 8px #0003; pointer-events: none; font-size: 12px; }
@@ -136,7 +137,7 @@ function mount(el, data, Plotly, chosen = null) {
   const tip = child(root, "div", { className: "tip" });
   const webgl = !!document.createElement("canvas").getContext("webgl");
   const view = { choice: "cluster", wrongOnly: false, found: null, selected: null, webgl };
-  const layout = { height: 620, margin: { l: 40, r: 10, t: 34, b: 40 }, dragmode: "lasso", hovermode: "closest",
+  const layout = { margin: { l: 40, r: 10, t: 34, b: 40 }, dragmode: "lasso", hovermode: "closest",
     uirevision: "kept", legend: { itemsizing: "constant", font: { size: 11 } },
     xaxis: { showticklabels: false, zeroline: false, title: { text: "UMAP 1 (no unit)" } },
     yaxis: { showticklabels: false, zeroline: false, title: { text: "UMAP 2 (no unit)" } } };
@@ -144,10 +145,11 @@ function mount(el, data, Plotly, chosen = null) {
     ["zoomIn2d", "zoomOut2d", "resetScale2d"]] };
   const status = document.createElement("span");
   const save = document.createElement("button");
-  const show = text => { status.textContent = text; };
+  let standing = data.note;  // what the bar says while nothing is searched: above all, that a selection is in force
+  const show = text => { status.textContent = standing = text; };
   const draw = () => {
     Plotly.react(plot, tracesOf(data, view), layout, config);
-    show(view.found ? `${view.found.size.toLocaleString("en")} found` : data.note);
+    status.textContent = view.found ? `${view.found.size.toLocaleString("en")} found` : standing;
   };
   controls(bar, data, view, draw);
   Object.assign(status, { className: "status" });

@@ -59,12 +59,13 @@ class Explorer:
             return self.at(0, self.p.k)
         labels = [(self._label(at), at) for at in range(len(self.plan.requests))]
         most = max(map(len, self.near.values()))
-        error = ipywidgets.Dropdown(options=labels, description="error")
+        error = ipywidgets.Dropdown(options=labels, description="error", layout={"width": "52em"})
         slider = ipywidgets.IntSlider(min(self.p.k, most), 1, most, description="k", continuous_update=False)
         table = ipywidgets.HTML()
 
         def show(_: Any = None) -> None:
-            table.value = self.at(error.value, slider.value)._repr_html_()
+            shown = self.at(error.value, slider.value)._repr_html_()
+            table.value = f'<div style="line-height: 1.4">{shown}</div>'  # a widget's own lines are twice as high
 
         for control in (error, slider):
             control.observe(show, "value")

@@ -63,11 +63,9 @@ def plan(p: StageParameters) -> Plan:
     _check(p)
     found = pools.read(p)
     paid = _paid(p)
-    chosen = selected(p, found) if p.row.about != "items" else None
+    chosen, notes = selected(p, found) if p.row.about != "items" else (None, [])
     named = named_clusters(p) if p.row.studies_errors else {}
     requests, alone = list[Request](), ""
-    drop = f"remove {p.previous.selection} to use all errors"
-    notes = [] if chosen is None else [f"{SELECTED} to {len(chosen)} picked on the map; {drop}"]
     for name, short in short_names(found).items():
         study = found[name]
         pool = sources(p, study, chosen)
@@ -92,10 +90,13 @@ def plan(p: StageParameters) -> Plan:
     return Plan(requests, found, "" if requests else alone or _ended(p, found), tuple(notes))
 
 
-def selected(p: StageParameters, studies: dict[str, Study]) -> set[str] | None:
-    """Ids of ``selection.json`` (a set of errors picked on the error map); None if there is no such file."""
+def selected(p: StageParameters, studies: dict[str, Study]) -> tuple[set[str] | None, list[str]]:
+    """Ids of ``selection.json`` (errors picked on the error map) that may be taught, and what a reader must know of it.
+
+    ``(None, [])`` if there is no such file.
+    """
     if not p.previous.selection.is_file():
-        return None
+        return None, []
     try:
         ids = {str(id) for id in json.loads(p.previous.selection.read_text(encoding="utf-8"))["ids"]}
     except (json.JSONDecodeError, KeyError, TypeError):
@@ -105,7 +106,10 @@ def selected(p: StageParameters, studies: dict[str, Study]) -> set[str] | None:
     wrong = {answer.example.id for study in studies.values() for answer in study.wrong}
     if not ids & wrong:
         raise ValueError(f"selection.json names {len(ids)} ids, none of them a wrong item; pick again, or remove it")
-    return ids & wrong
+    some = f" of the {len(ids)}" if ids - wrong else ""
+    why = " (the others are held out, or no errors)" if some else ""
+    drop = f"remove {p.previous.selection} to use all errors"
+    return ids & wrong, [f"{SELECTED} to {len(ids & wrong)}{some} picked on the map{why}; {drop}"]
 
 
 def named_clusters(p: StageParameters) -> dict[tuple[str, str], str]:

@@ -4,6 +4,7 @@ after it."""
 import asyncio
 import json
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -187,12 +188,12 @@ class Quote:
 
     @property
     def observation(self) -> str:
-        """The quote in words."""
+        """The quote in words, a sentence a line, in lines that JupyterLab need not cut within a word."""
         cost = f"{self.usd[0]:,.2f} to {self.usd[1]:,.2f} dollars" if self.usd else "no price given, so tokens only"
         low, high = (sum(pair) for pair in zip(self.input_tokens, self.output_tokens, strict=True))
         tokens = f"{low:,.0f} to {high:,.0f}"
-        wording = f"{self.requests:,} requests to {self.instructor}: {tokens} tokens, {cost}. " + " ".join(self.notes)
-        return f"{wording} Method: {self.method}."
+        wording = f"{self.requests:,} requests to {self.instructor}: {tokens} tokens, {cost}."
+        return "\n".join(textwrap.fill(line, 100) for line in (wording, *self.notes, f"Method: {self.method}."))
 
 
 def dollars(p: StageParameters, inputs: Range, outputs: Range) -> Range | None:

@@ -75,14 +75,15 @@ def widget(
 
     import ipywidgets
 
-    choice = ipywidgets.Dropdown(
-        options=[("choose a question", None), *((question.text[:80], question) for question in questions)]
-    )
+    # the first row is a question too: a list whose chosen value is None shows an empty line in its place
+    listed = [("choose a question", Question("", [])), *((question.text[:80], question) for question in questions)]
+    choice = ipywidgets.Dropdown(options=listed, layout={"width": "44em"})
     own = ipywidgets.Text(placeholder="or write your own, and press Enter", continuous_update=False)
+    own.layout = choice.layout
     shown = ipywidgets.HTML()
 
-    def ask(question: Question | None) -> None:
-        if question is None:
+    def ask(question: Question) -> None:
+        if not question.text.strip():
             return
         shown.value = "<p>asking …</p>"
         try:

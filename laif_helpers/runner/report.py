@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers.paths import NOTEBOOKS, RunDir, runs_dir
+from laif_helpers.records import read_json
 from laif_helpers.runner import manifest, plan
 from laif_helpers.runner.attempts import Outcome
 from laif_helpers.runner.plan import RunPlan, Stage
@@ -26,7 +27,7 @@ def _line(state: str, key: str, row: dict[str, Any], *notes: str) -> str:
     """State, seconds and key of a stage, with the first lines of what is to be said of it."""
     took = f"{row['seconds']:7.1f} s" if "seconds" in row else " " * 9
     said = "; ".join(note.splitlines()[0][:160] for note in notes if note)
-    return f"{state:<9} {took}  {key}" + (f"  ({said})" if said else "")
+    return f"{state:<11} {took}  {key}" + (f"  ({said})" if said else "")
 
 
 def say(text: str) -> None:
@@ -54,11 +55,23 @@ def show_end(run_plan: RunPlan, rows: list[dict[str, Any]], outcomes: dict[str, 
     counted = Counter(outcome.status for outcome in outcomes.values())
     counts = ", ".join(f"{n} {status}" for status, n in counted.items())
     print(f"{run_plan.run.path.name}: {counts}" if rows else f"{run_plan.run.path.name}: nothing to do ({counts})")
+    for stage in run_plan.stages if run_plan.settings.quote_only else []:
+        if quoted := quote(stage):
+            print(f"quote      {stage.key}: {quoted}")
     for label, path in _results(run_plan):
         if path.exists():
             print(f"{label:<10} {path}")
     if failed := [key for key, outcome in outcomes.items() if outcome.status == "failed"]:
         print(f"{run_plan.run.path.name} FAILED at {', '.join(failed)}; the same command goes on from here")
+
+
+def quote(stage: Stage) -> str:
+    """What this stage's requests would cost, as its notebook recorded it; "" if it has none."""
+    found = read_json(stage.folder.metrics(stage.notebook), {})
+    if not found.get("quote_requests"):
+        return ""
+    cost = "{:,.2f} to {:,.2f} dollars".format(*usd) if (usd := found.get("quote_usd")) else "no price given"
+    return f"{found['quote_requests']:,} requests, {cost}"
 
 
 def _seconds_table(rows: list[dict[str, Any]]) -> str:

@@ -33,7 +33,8 @@ def settings_table(p: StageParameters) -> pd.DataFrame:
     rows: list[tuple[str, Any, str, str]] = []
     for key in DECIDING:
         value, field = getattr(p, key), fields[key]
-        origin = "default" if value == field.get_default() else "notebook"
+        changed = key in p.model_fields_set and value != field.get_default()
+        origin = "notebook" if changed else "default"
         rows.append((key, value, origins.get(key, origin), str(field.description)))
     batch = p.batch_size * p.gradient_accumulation * p.num_processes
     rows.append(("effective batch", batch, "computed", "items a step: batch size x accumulation x processes"))
