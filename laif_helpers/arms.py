@@ -14,6 +14,7 @@ class Arm:
     """One way of making what the target learns from.
 
     Attributes:
+        learns: from what, in the report's words.
         about: what it asks about: the target's errors; those beside the nearest items it got right; any item, without
             its answer; as many items as errors would be, drawn at random, with their answers. "": no instructor.
         notebook: makes its lessons; "" if 05 itself takes the gold answers.
@@ -27,11 +28,12 @@ class Arm:
     """
 
     name: str
+    learns: str
     look: tuple[str, Any, Any]
     about: About = ""
-    notebook: str = ""
     template: str = ""
     task: str = ""
+    notebook: str = ""
     needs: Literal["", "instructor", "teacher"] = ""
     halves: tuple[str, ...] = ()
     signal: Signal = "answers"
@@ -43,35 +45,51 @@ class Arm:
 
 _REPAIR = "that train what the student got wrong"
 _PRACTISE = "that train what the student should practise next"
+_ALIKE = "of the same kind"
+_BESIDE = "lessons on errors beside right answers"
+_SHOWN = "its own scores of its words, shown le's lessons"
 _BOUNDARY = "along the boundary between what the student can do and what it got wrong"
-_SHOWN: dict[str, Any] = {"needs": "instructor", "signal": "lesson"}
+_TAUGHT: dict[str, Any] = {"notebook": "03_instruct_LE", "needs": "instructor"}
+_CONTRASTED: dict[str, Any] = {"notebook": "04_instruct_LEC", "needs": "instructor"}
 _SCORED: dict[str, Any] = {"notebook": "10_distil", "needs": "teacher", "signal": "teacher"}
+_OWN: dict[str, Any] = {"notebook": "09_self_training"}
+_ATTEMPTS: dict[str, Any] = {"notebook": "07_tripost"}
 _ROWS = (
-    # name, look, about, notebook, template, task, needs
-    Arm("vanilla", ("#000000", "o", (0, (1, 1)))),
-    Arm("fine_tuning", ("#7CC4F0", "v", (0, (3, 1, 1, 1)))),
-    Arm("auggpt", ("#E69F00", "s", (0, (4, 2))), "items", "03_instruct_LE", "auggpt", "of the same kind", "instructor"),
-    Arm("random", ("#8A8A8A", "p", (0, (2, 3))), "random", "03_instruct_LE", "random", _PRACTISE, "instructor"),
+    # name, learns, look, about, template, task
+    Arm("vanilla", "", ("#000000", "o", (0, (1, 1)))),
+    Arm("fine_tuning", "gold answers", ("#7CC4F0", "v", (0, (3, 1, 1, 1)))),
+    Arm("auggpt", "lessons on any item", ("#E69F00", "s", (0, (4, 2))), "items", "auggpt", _ALIKE, **_TAUGHT),
+    Arm("random", "lessons on random items", ("#8A8A8A", "p", (0, (2, 3))), "random", "random", _PRACTISE, **_TAUGHT),
     # LE and LEC, whose values lie closest, are a dark broken line and a lighter solid one
-    Arm("le", ("#0072B2", "^", (0, (7, 1.5))), "errors", "03_instruct_LE", "le", _REPAIR, "instructor"),
-    Arm("lec", ("#D55E00", "D", "-"), "errors_and_neighbours", "04_instruct_LEC", "lec", _BOUNDARY, "instructor"),
-    Arm("le+lec", ("#009E73", "<", (0, (6, 1, 1, 1, 1, 1))), halves=("le", "lec")),
-    Arm("lec+le", ("#CC79A7", ">", (0, (6, 1, 3, 1))), halves=("lec", "le")),
+    Arm("le", "lessons on errors", ("#0072B2", "^", (0, (7, 1.5))), "errors", "le", _REPAIR, **_TAUGHT),
+    Arm("lec", _BESIDE, ("#D55E00", "D", "-"), "errors_and_neighbours", "lec", _BOUNDARY, **_CONTRASTED),
+    Arm("le+lec", "le's lessons, at last lec's", ("#009E73", "<", (0, (6, 1, 1, 1, 1, 1))), halves=("le", "lec")),
+    Arm("lec+le", "lec's lessons, at last le's", ("#CC79A7", ">", (0, (6, 1, 3, 1))), halves=("lec", "le")),
     # own answers to training questions, verified or not; then own rollouts that a teacher scores
-    Arm("rft", ("#043E0C", "*", (0, (5, 1))), notebook="09_self_training"),
-    Arm("rft_errors", ("#96105A", (4, 1, 0), (0, (3, 1))), notebook="09_self_training"),
-    Arm("self", ("#180A06", (3, 1, 0), (0, (1, 1, 3, 1))), notebook="09_self_training"),
-    Arm("opd", ("#0A1270", (6, 1, 0), (0, (8, 2))), **_SCORED),
-    Arm("opd_errors", ("#96060E", (7, 0, 0), (0, (2, 1, 1, 1))), **_SCORED),
-    Arm("opd_contrast", ("#6428C0", "X", (0, (10, 1))), **_SCORED),
-    Arm("sdft", ("#E8BF4A", (8, 1, 0), (0, (4, 1, 1, 1))), "errors", "03_instruct_LE", "le", _REPAIR, **_SHOWN),
+    Arm("rft", "its own right answers", ("#043E0C", "*", (0, (5, 1))), **_OWN),
+    Arm("rft_errors", "its own right answers to what it failed", ("#96105A", (4, 1, 0), (0, (3, 1))), **_OWN),
+    Arm("self", "its own answers, right or wrong", ("#180A06", (3, 1, 0), (0, (1, 1, 3, 1))), **_OWN),
+    Arm("opd", "a teacher's scores of its words", ("#0A1270", (6, 1, 0), (0, (8, 2))), **_SCORED),
+    Arm(
+        "opd_errors",
+        "a teacher's scores of its words on failed items",
+        ("#96060E", (7, 0, 0), (0, (2, 1, 1, 1))),
+        **_SCORED,
+    ),
+    Arm(
+        "opd_contrast",
+        "a teacher's scores of its words, half on failed items",
+        ("#6428C0", "X", (0, (10, 1))),
+        **_SCORED,
+    ),
+    Arm("sdft", _SHOWN, ("#E8BF4A", (8, 1, 0), (0, (4, 1, 1, 1))), "errors", "le", _REPAIR, signal="lesson", **_TAUGHT),
     # TriPosT and what it is compared with: other records of the same sampled attempts
-    Arm("tripost", ("#8B1A1A", "h", (0, (9, 1))), notebook="07_tripost"),
-    Arm("tripost_injected", ("#C77C11", "H", (0, (5, 2))), notebook="07_tripost"),
-    Arm("rejection", ("#5A7D2A", "d", (0, (3, 2))), notebook="07_tripost"),
-    Arm("lmsi", ("#4B3F8F", "P", (0, (2, 2))), notebook="07_tripost"),
-    Arm("critique", ("#A6A13A", "8", (0, (1, 2))), notebook="07_tripost"),
-    Arm("answer_only", ("#1E1E1E", "1", (0, (1, 3))), notebook="07_tripost"),
+    Arm("tripost", "its own attempts, criticised and repaired", ("#8B1A1A", "h", (0, (9, 1))), **_ATTEMPTS),
+    Arm("tripost_injected", "errors put into gold answers, repaired", ("#C77C11", "H", (0, (5, 2))), **_ATTEMPTS),
+    Arm("rejection", "its own right attempts", ("#5A7D2A", "d", (0, (3, 2))), **_ATTEMPTS),
+    Arm("lmsi", "its own attempts that agree", ("#4B3F8F", "P", (0, (2, 2))), **_ATTEMPTS),
+    Arm("critique", "feedback on its own attempts", ("#A6A13A", "8", (0, (1, 2))), **_ATTEMPTS),
+    Arm("answer_only", "gold answers without their steps", ("#1E1E1E", "1", (0, (1, 3))), **_ATTEMPTS),
 )
 ARMS = {arm.name: arm for arm in _ROWS}
 """Baselines and control first; tables keep this order."""
@@ -85,7 +103,7 @@ def strategy(arm: str, iteration: int, iterations: int) -> str:
 
 def row(arm: str) -> Arm:
     """An arm's row; of an arm that this release does not know, a row with its name and ``OWN_LOOK``."""
-    return ARMS.get(arm) or Arm(arm, OWN_LOOK)
+    return ARMS.get(arm) or Arm(arm, "", OWN_LOOK)
 
 
 def studies_errors(arm: str) -> bool:

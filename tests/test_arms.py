@@ -119,7 +119,7 @@ def test_every_arm_looks_different() -> None:
 def test_an_arm_is_one_row_and_one_prompt(toy: Toy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Plan, requests, figures, export and forecast know a new arm by its row alone."""
     look = ("#123456", "*", "-")
-    row = arms.Arm("toy", look, "errors", "03_instruct_LE", "toy", "that rhyme", needs="instructor")
+    row = arms.Arm("toy", "rhymes", look, "errors", "toy", "that rhyme", "03_instruct_LE", "instructor")
     monkeypatch.setitem(arms.ARMS, "toy", row)
     planned = {stage.key: stage for stage in toy.plan(arms=["fine_tuning", "toy"], iterations=2).stages}
     assert [key for key in planned if key.startswith("toy/iter1")] == [
@@ -138,7 +138,7 @@ def test_an_arm_is_one_row_and_one_prompt(toy: Toy, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_arm_that_needs_a_teacher_is_refused_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(arms.ARMS, "toy", arms.Arm("toy", arms.OWN_LOOK, needs="teacher"))
+    monkeypatch.setitem(arms.ARMS, "toy", arms.Arm("toy", "rhymes", arms.OWN_LOOK, needs="teacher"))
     with pytest.raises(ValueError, match="arm 'toy' learns from a teacher; set teacher"):
         recipe.build(recipe.Recipe, {"arms": ["toy"]})
     assert recipe.build(recipe.Recipe, {"arms": ["toy"], "teacher": "data/nano"}).arms == ["toy"]

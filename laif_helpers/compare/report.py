@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from laif_helpers import arms
 from laif_helpers.answers.joined import shortened
 from laif_helpers.compare import effects
 from laif_helpers.compare.tables import (
@@ -60,6 +61,8 @@ def write(
     shown = {title: [table for table in found if len(table)] for title, found in sections.items()}
     values["sections"] = {title: found for title, found in shown.items() if found or (title == "Figures" and pictures)}
     values["pictures"] = pictures
+    compared = map(arms.row, tables["results"]["arm"].unique())
+    values["learned"] = [f"{arm.name} {arm.learns}" for arm in compared if arm.learns]
     values["recipe"] = run.recipe.read_text("utf-8") if run.recipe.is_file() else p.model_dump_json(indent=2)
     path = run.compare / "report.html"
     write_text(path, render(Path(__file__).with_name("report.html.j2"), **values))
