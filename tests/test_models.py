@@ -1040,7 +1040,8 @@ def test_a_refusal_may_say_by_a_date_how_long_to_wait() -> None:
         return protocol.retry_after(SimpleNamespace(response=SimpleNamespace(headers={"retry-after": value})))
 
     assert 25 < asked(formatdate(time.time() + 30, usegmt=True)) <= 30
-    assert [asked(value) for value in ("1.5", "", "soon", "-1", formatdate(0))] == [1.5, 0, 0, 0, 0]
+    odd = ("1.5", "", "soon", "-1", formatdate(0), "Wed, 21 Oct 9999999 07:28:00 GMT")
+    assert [asked(value) for value in odd] == [1.5, 0, 0, 0, 0, 0]
 
 
 CALL = {"type": "function", "function": {"name": "f", "arguments": {"answer": 7}}}

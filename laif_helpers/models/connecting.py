@@ -180,7 +180,7 @@ async def _look_for_a_cache(response: Any) -> None:
             mend = _LITELLM if "litellm" in name else f"OPENAI_CUSTOM_HEADERS to {header!r}"
             tqdm.write(
                 f"server {url} answers out of a cache ({name}: {value:.40}): such an answer may be another question's "
-                f"or an earlier sample, not the model's; switch it off there, or set {mend}, and ask again (--redo 01)"
+                f"or an earlier sample, not the model's; switch it off there, or set {mend}, and ask anew by --name"
             )
 
 

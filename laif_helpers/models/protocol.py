@@ -3,6 +3,7 @@
 No decision here depends on the words of a server: they are shown, once, to the person who has to repair the cause.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -137,7 +138,9 @@ def retry_after(error: Any) -> float:
     try:
         return max(0.0, float(asked))
     except ValueError:
-        return max(0.0, mktime_tz(date) - time.time()) if (date := parsedate_tz(asked)) else 0.0
+        with contextlib.suppress(ValueError, OverflowError):  # a year that no clock knows
+            return max(0.0, mktime_tz(date) - time.time()) if (date := parsedate_tz(asked)) else 0.0
+    return 0.0
 
 
 def _root(error: Any) -> BaseException:
