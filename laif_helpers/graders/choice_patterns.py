@@ -125,6 +125,7 @@ def _as_written(of: _Letters) -> dict[str, str]:
         r"(?:(?:no|wait|actually|it's|it is|I mean)[,:]?\s+){0,2})"
         rf"(?:{_NOUN}\s+)?{of.word}"
         rf"|(?:(?<=[a-z][.!] )|(?<=\? ))(?:\((?P<shut>{of.any})\)|(?P<last>{of.any})(?=[.!]))[.!]?(?=\s*\Z)"
+        rf"|(?<=[a-z]: )\(?(?P<end>{of.any})\)?(?=[.!]?\s*\Z)"
         rf"|(?:(?:\.\.\.|…|[—,-])[ \t]*no,|[.!?][ \t]+[Aa]ctually,)[ \t]+(?:it's[ \t]+)?"
         rf"\(?(?P<other>{of.any})\)?(?=[.!]?\s*$)",
         "item": rf"(?:^|(?<=[.,;✗✘❌✓✔✅]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
