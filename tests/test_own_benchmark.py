@@ -136,6 +136,7 @@ def test_a_gold_response_writes_its_number_as_the_file_does(tmp_path: Path) -> N
         ({"question": "q?", "answer": "['neon', 'argon']"}, "a list that was written as a text"),
         ({"question": "q?", "answer": 1578182400000}, "looks like a day in milliseconds; .* date_format='iso'"),
         ({"question": "q?", "choices": ["1", "2", "3", "4"], "answer": 3}, "text of option C, .* it is option D"),
+        ({"question": "q?", "choices": [1, 2, 3], "answer": 2}, "text of option B, .* it is option C"),
         ({"Question ": "q?", "Answer": 42}, "field 'Question ': call it 'question'"),
         ({"input": "2+2=?", "ideal": "4"}, "field 'input': call it 'question'"),
         ({"question": "q?", "Correct Answer": "x"}, "field 'Correct Answer': call it 'answer'"),

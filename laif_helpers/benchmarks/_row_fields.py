@@ -153,10 +153,8 @@ def counted(row: dict[str, Any]) -> str:
 
 def check_counted(row: dict[str, Any], label: str) -> None:
     """Raises ValueError if a number in ``answer`` is the text of one option and counts to another, as MMLU counts."""
-    answer, texts = row.get("answer"), row["choices"]
-    if type(answer) is not int or not isinstance(texts, list) or str(answer) not in texts:
-        return
-    if 0 <= answer < len(texts) and texts[answer] != str(answer):
+    answer, texts = row.get("answer"), [*map(str, row["choices"])] if isinstance(row["choices"], list) else []
+    if type(answer) is int and str(answer) in texts and 0 <= answer < len(texts) and texts[answer] != str(answer):
         raise ValueError(
             f"field 'answer' is {answer}, the text of option {label}, and counted from 0 it is option "
             f"{_LABELS[answer]}; write the letter, or call the field 'answer_index'"

@@ -33,6 +33,7 @@ class Asked:
     names: frozenset[str]
     others: frozenset[str]
     rates: frozenset[str]
+    clause: frozenset[str]
 
 
 @functools.lru_cache(maxsize=256)
@@ -42,6 +43,7 @@ def asked(question: str) -> Asked:
     ask = re.split(
         r"(?<=[a-z)'\"%][.!?])\s+|(?<=\d[.!])\s+(?=[a-z])|\n", text[: text.rfind("?") + 1].strip() or text.strip()
     )[-1]
+    clause = ask[max(ask.rfind(word) for word in ("how many", "how much", "what", "which", "who")) :] if ask else ""
     names = frozenset(_NAME.findall(re.split(r"[.!?]\s", question.strip())[-1])[1:])
     behind = re.search(r"\bhow many\s+((?:(?:[^\W\d_]|['-])+\s*){1,5})", ask)
     counted = _counted(behind[1]) if behind else ()
@@ -64,7 +66,8 @@ def asked(question: str) -> Asked:
         frozenset(map(stem, re.findall(r"[^\W\d_]{3,}", ask))) - _HELPERS,
         names,
         frozenset(_NAME.findall(question)) - names,
-        frozenset(re.findall(r"\b(?:an?|per|each|every|in a) (minute|hour|day|week|month|year)\b", ask)),
+        frozenset(re.findall(r"\b(?:an?|per|each|every) (minute|hour|day|week|month|year)\b", clause)),
+        frozenset(map(stem, re.findall(r"[^\W\d_]+", clause))),
     )
 
 

@@ -125,6 +125,7 @@ def _as_written(of: _Letters) -> dict[str, str]:
         r"(?:(?:no|wait|actually|it's|it is|I mean)[,:]?\s+){0,2})"
         rf"(?:{_NOUN}\s+)?{of.word}"
         rf"|(?:(?<=[a-z][.!] )|(?<=\? ))(?:\((?P<shut>{of.any})\)|(?P<last>{of.any})(?=[.!]))[.!]?(?=\s*\Z)"
+        rf"|(?:[^\s:]+ ){{4}}[^\n:]{{0,200}}: \(?(?P<end>{of.any})\)?(?=[.!]?\s*\Z)"
         rf"|(?:(?:\.\.\.|…|[—,-])[ \t]*no,|[.!?][ \t]+[Aa]ctually,)[ \t]+(?:it's[ \t]+)?"
         rf"\(?(?P<other>{of.any})\)?(?=[.!]?\s*$)",
         "item": rf"(?:^|(?<=[.,;✗✘❌✓✔✅]\s))[ \t]*(?:[Oo]ption\s+)?[(\[]?{of.named}"
@@ -154,6 +155,11 @@ _DECORATION = (
     # "B rather than A", "Unlike C, B …", "Between B and C, B …", "B > A > C"
     (re.compile(rf"(?<![\w'])(\(?[A-J]\)?)[,;]? {_THAN} {_OTHER}(?! (?:is|but)\b)"), r"\1"),
     (re.compile(rf"(?i:\b(?:rather than|instead of|unlike|contrary to)) {_OTHER},? "), ""),
+    # "The wrong answer is B."
+    (
+        re.compile(rf"(?i:\b(?:wrong|incorrect|worst|least \w+)(?: (?:answer|option|choice|one))? is):? ({_OTHER})"),
+        r"\1 is wrong",
+    ),
     (re.compile(rf"\b(?:[Bb]etween|[Oo]f|[Aa]mong) {_OTHER}(?:, {_OTHER})*,? (?:and|or) {_OTHER},? "), ""),
     (re.compile(r"\A\s*([A-J])(?: > [A-J])+\s*\Z"), r"\1"),
     (re.compile(r"\A\s*(?:#|[Nn](?:o\.|umber) ?)?([A-J1-9])(?: ?번)?(?=\W*\Z)"), r"\1"),

@@ -87,7 +87,8 @@ def as_good_as(text: str, options: dict[str, str]) -> str | None:
     values = {label: option.rpartition("=")[2].casefold() for label, option in options.items()}
     single = all(map(final_number.is_answer, values.values())) and not re.search(r"±|\\pm\b", text)
     if not found and single and (number := final_number.final(text)[0]):
-        found = [label for label, value in values.items() if equal(number, value)]
+        number = None if final_number.is_vague(text) or number.percent > ("%" in "".join(values.values())) else number
+        found = [label for label, value in values.items() if number and equal(number, value)]
     return found[0] if len(found) == 1 else None
 
 
@@ -148,8 +149,8 @@ def by_truth(text: str, options: dict[str, str]) -> str | None:
 _LONE = re.compile(r"[^\n]{0,40}?(?<![\w'-])([A-J])\W{0,5}")
 _BEFORE_NAME = re.compile(
     r"(?<![\w'])(?-i:[A-HJ])(?![\w'])|(?:\b(?:(?:can)?not|never|nicht|kein|pas|non|não|no es|не|vitamin|type|plan"
-    r"|hepatitis|about|eliminate|exclude|except|(?<!none )but|besides|group|class|grade|figure|part|team|blood"
-    r"|section)|n['’]t)(?: (?:be|choose|pick|select))?(?: (?:option|choice|answer))?\W*$",
+    r"|hepatitis|about|eliminate|exclude|skip|不是|不选|不選|except|(?<!none )but|besides|group|class|grade|figure"
+    r"|part|team|blood|section)|n['’]t)(?: (?:be|choose|pick|select))?(?: (?:option|choice|answer))?\W*$",
     re.IGNORECASE,
 )
 """What makes a letter no choice: a second one, a denial, or a word that it belongs to."""
@@ -205,6 +206,8 @@ def text_first(text: str, options: dict[str, str]) -> str | None:
 
 _REJECTED = re.compile(
     r"\Anot (?:(?:an?|the|in|on|at) )*\w+|[^.?!;:,]{1,80}\? no(?:pe)?\b\W*|\b(?:do|does|did|will|would)(?: not|n't) \w+"
+    r"|\b(?:anything|everything|any|all) (?:but|except) (?:an? |the )?\w+"
+    r"|[^.?!;:,]{1,80}\b(?:is|are)(?: not|n['’]t) (?:the |an? )?(?:right|correct|answer|best|true)\b"
     r"|,? (?:rather than|instead of)\b[^,.;]*|, (?:and |but )?not\b[^,.;]*"
     r"|\b(?:(?:is|are|was|were|['’]s) not|(?:is|are|was|were)n't) (?!only\b|just\b)(?:an? |the )?\w+"
 )
@@ -227,7 +230,7 @@ def options_named(text: str, options: dict[str, str], predicate: bool) -> list[s
             after = r"(?!\w)(?![.,-]\w)" + (r"(?! ?[-/*+^(=])" if common else "")
             after += rf"(?!,? (?:and |or )?(?:{others})(?![\w'-]))" if predicate else ""  # one of a list of them
             if _UNSPACED.fullmatch(words):  # "压强减少" for 减少, but not 不减少
-                before, after = f"{before}(?<![不没沒非未无無])", ""
+                before, after = f"{before}(?<![不没沒非未无無])(?<!没有)(?<!沒有)(?<!不[会會能再是])", ""
             else:
                 before += r"(?<!\w)(?<!\w[-.])"
             pattern = rf"{before}(?P<words>{re.escape(words)}){after}"

@@ -41,7 +41,7 @@ _SO = re.compile(
 )
 _THEREFORE = re.compile(
     r"\b(?:so(?! (?:that|far|many|much))|therefore|thus|hence|which means|that means|meaning|leaving|making|will leave"
-    r"|(?:(?<=[,;] )|\band )(?:al)?together"
+    r"|(?:(?<=[,;] )|\band )(?:(?:al)?together|in (?:total|all))"
     r"|(?:\bfor|[,;:—–]) a (?:\w+ )?(?:total|profit|balance|difference|cost|loss) of)\b",
     re.IGNORECASE,
 )
@@ -59,7 +59,7 @@ _CLAUSE = re.compile(
 _STATES = re.compile(r"(?:[a-z]:|\b(?:is|are|was|be|equals?))\s*\$?$", re.IGNORECASE)
 _LAST = re.compile(r"(?:\s+[a-z][\w-]*){0,2}\W*$", re.IGNORECASE)
 _CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|o'clock)|(?<=\d:\d\d)(?!\d)", re.IGNORECASE)
-_RATE = re.compile(r"\s(?:an?|per|each|every)\s(minute|hour|day|week|month|year)\b", re.IGNORECASE)
+_RATE = re.compile(r"(?:\s[a-z]+){0,2}?\s(?:an?|per|each|every)\s(minute|hour|day|week|month|year)\b", re.IGNORECASE)
 _LABEL = re.compile(r"(?:\A|[,;|(]\s?|\band )\W*((?:[^\W\d_][\w'-]*\s){0,3}?[^\W\d_][\w'-]*)\s?[:=|]\s?[$*]*\Z")
 """What names a number in front of it: "red balls: 4, blue balls: 6"."""
 _ROW = re.compile(r"[\s*|-]*((?:[^\W\d_]|['-])+(?: (?:[^\W\d_]|['-])+){0,2})[\s*]*[:=|][\s*]*\$?\d[\d.,]*[\s*|.]*")
@@ -104,12 +104,12 @@ def without_reason(sentence: str) -> str:
 
 
 def asked_row(sentences: list[str], question: str) -> str:
-    """Of lines such as "Red: 4" and "Blue: 6" at the end, the one whose name the question counts; "" if none alone."""
-    counted, found = asked_by(question).counted, []
+    """Of lines such as "Red: 4" and "Blue: 6" at the end, the one that the question names; "" if none alone."""
+    asked, found = asked_by(question), []
     for row in map(_ROW.fullmatch, reversed(sentences)):
         if row is None:
             break
-        found.append((len({*map(stem, row[1].casefold().split())} - {*counted}), row))
+        found.append((len({*map(stem, row[1].casefold().split())} - {*(asked.counted or asked.clause)}), row))
     fitting = [row[0] for others, row in found if not others]
     return fitting[0] if len(fitting) == 1 < len(found) else ""
 

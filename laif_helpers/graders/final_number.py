@@ -225,7 +225,7 @@ def _is_relation(gold: str) -> bool:
     return found is not None and (not _is_number(gold) or re.search(r"\d(?:!|_\{?\d+\}?)\Z", gold) is not None)
 
 
-def _is_vague(text: str) -> bool:
+def is_vague(text: str) -> bool:
     """Whether the last line is a bound or a range, from a smaller number to a larger one."""
     said = patterns.VAGUE.fullmatch(text.strip().rpartition("\n")[2])
     return said is not None and (said[1] is None or int(said[1]) < int(said[2]))
@@ -261,7 +261,7 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
         zero = re.search(r"\bnone\b", text[-TAIL:], re.IGNORECASE) and not UNANSWERABLE.search(text[-TAIL:])
         right = gold == NONE or bool(zero and equal(Number(Fraction(0), ""), gold))
         return Grade(right, NONE, True, "says that there is none or that it cannot be answered")
-    if number is None or _is_vague(text):
+    if number is None or is_vague(text):
         return Grade(False, None, False, "names two answers" if how == "two" else "no number found")
     if how == "last number":  # stated by itself, it has the sign that is stated
         number = _signed(number, text[-TAIL:], gold, question)

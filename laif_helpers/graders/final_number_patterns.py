@@ -84,7 +84,8 @@ NOTHING = re.compile(
 # "12, not 11"; "not 11, but 12"; "isn't 11, it's 12"; "The answer is not 11."
 REJECTED = re.compile(
     r"(\d[)*]*(?:\s+[^\W\d]+){0,2})\s*(?:,|\band\b|\bbut\b|\()[\s,]*not\s+\$?\d[\d.,]*(?<=\d)"
-    r"|(?:n['’]t|\b(?:can)?not)(?: be| equal(?: to)?)?\s+\$?\d[\d.,]*(?<=\d)(?:\W*\Z|[.;!]\s"
+    r"|(?<![\d.])\$?\d[\d.,]*(?<=\d) (?:is|was) (?:wrong|incorrect|not (?:right|correct))\b"
+    r"|(?:n['’]t|\b(?:can)?not)(?: be| equal(?: to)?)?\s+\$?\d[\d.,]*(?<=\d)(?:(?:\s+[a-z]+){0,2}(?:\W*\Z|[.;!]\s)"
     r"|(?:\s+[a-z]+){0,2}[,;]?\s+(?=but\s+\$?\d|(?:it|that)(?:['’]s| is)\b))"
 )
 # "24 [1][2]": what an answer cites
@@ -96,6 +97,7 @@ LIST_MARK = re.compile(r"(?:\A(?=\W*1\b)|(?<=\n))[ \t]*(?:[-*•][ \t]+)?\**\d{1
 # a last line that says a bound or a range and no number: "More than 42.", "40-42 eggs"
 VAGUE = re.compile(
     r"(?i)[^\d\n]{0,80}?(?:\b(?:more|less|fewer|greater) than\s\W{0,3}\d[\d,.]*|\b(?:before|after)\s\d{4}"
+    r"|[<>≠]\s?\d[\d,.]*"
     r"|(?<![\d.])(\d{1,9})\s?[-–]\s?(\d{1,9}))"
     r"(?:\s[a-z]+){0,3}\W*"
 )

@@ -27,8 +27,9 @@ _ELSE = re.compile(r"\b(?:or|not|never|nor|maybe|perhaps|no)\b|n['’]t\b|\?")
 
 
 def restates(wanted: str, sentence: str, question: str) -> bool:
-    """Whether ``sentence`` answers ``question`` by ``wanted`` (in lower case) and says nothing else."""
-    asked = question.casefold()
+    """Whether ``sentence`` answers ``question`` by ``wanted`` and says nothing else."""
+    asked, wanted = question.casefold(), wanted.strip(" .").casefold().removeprefix("the ")
+    sentence = re.sub(r"[*`\"“”]", "", sentence)
     place = re.search(rf"(?<![^\W_\u3040-\u9fff]){re.escape(wanted)}(?![^\W_\u3040-\u9fff]|['’]s)", sentence.casefold())
     if not place or wanted in asked or _ELSE.search(sentence.casefold()):
         return False

@@ -52,7 +52,10 @@ _SUPPOSED = re.compile(
 """What an answer says about another case, or asks itself."""
 _SAME = re.compile(
     r"\W*(?:(?:it|that|this)(?: is|['’]s) )?(?:(?P<good>yes|true|yep|yeah|yup|correct)|no|false|nope|nah|incorrect)\b"
-    r"(?!\s(?:to|for|that|if)\b)"
+    r"(?!\s(?:to|for|that|if|and no)\b)"
+)
+_UNWILLING = re.compile(
+    r"\b(?:can(?:['’]t|not)|won['’]t|would(?:n['’]t| not)|(?:wrong|hard) to) say (?:yes|no|true|false|(?:in)?valid)\b"
 )
 _AGAIN = re.compile(r"(?:[.!?…,;—–]\s|\n)\W{0,200}(?:but )?(?:wait\b|hm+\b|let me re\w+)")
 _PLAUSIBLE = re.compile(
@@ -82,7 +85,7 @@ _SUBJECT = re.compile(
 )
 """What stands behind the answer in "Paris is the capital of France." """
 _LINK = re.compile(r"\[([^\[\]\n]{1,300})\]\((?:https?://|/)[^\s()]{1,300}\)")
-_UNSAID = re.compile(r"\b(?:whether|cannot|(?:ca|do|would)n't|unsure|not (?:sure|certain|know|say))\b")
+_UNSAID = re.compile(r"\b(?:whether|doubt|unlikely|cannot|(?:ca|do|would)n't|unsure|not (?:sure|certain|know|say))\b")
 _LEADS = re.compile(r"\A(?:(?:it|this|that|they|he|she|from|in|on|at|by) )?(?:the )?(?=\S)")
 _SURELY = r"(?:(?:mostly|overall|clearly|definitely|actually|generally|largely|primarily|therefore|thus|very) )?"
 _YES_OR_NO = frozenset(TABLE["yes or no"].split())
@@ -122,21 +125,9 @@ def grade(gold: str, text: str, question: str = "") -> Grade:
     if not read:
         return Grade(False, None, False, "no answer found")
     exact = normal(text) == normal(gold) or _meets(gold, read, question)
-    right = (
-        exact
-        or _meets(gold, _BESIDE.sub("", read.strip()), question)
-        or restates(_bare(gold), _sentence(read), question)
-    )
+    right = exact or _meets(gold, _BESIDE.sub("", read.strip()), question)
+    right = right or restates(_undressed(gold), _STOP.split(read.strip())[-1], question)
     return Grade(right, read[:500], True, "exact match" if right else f"is not {gold[:80]!r}", sure=exact)
-
-
-def _bare(gold: str) -> str:
-    return _undressed(gold).strip(" .").casefold().removeprefix("the ")
-
-
-def _sentence(read: str) -> str:
-    """The last sentence, without bold and quotes."""
-    return re.sub(r"[*`\"“”]", "", _STOP.split(read.strip())[-1])
 
 
 def _meets(gold: str, read: str, question: str) -> bool:
@@ -288,6 +279,7 @@ def _affirmed(text: str) -> str:
         lambda found: " yes" if bool(re.search(r"\bnot\b|n't", found[0])) == ("implausible" in found[0]) else " no",
         text,
     )
+    text = _UNWILLING.sub(" ", text)
     text = re.sub(r"\bnot\s+(true|false|yes|no|valid|invalid)\b[,;]?\s+(?=(?:it|but)\b)", "", text)
     text = re.sub(
         r"\b(true|false|yes|no|valid|invalid)\W{0,3}[,(;—–-]\s*not\s+(?:true|false|yes|no|valid|invalid)\b", r"\1", text
