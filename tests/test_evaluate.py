@@ -12,8 +12,10 @@ import pytest
 from laif_helpers import benchmarks, evaluate, models, paths, recipe
 from laif_helpers.evaluate import grading, jobs
 from laif_helpers.evaluate import recorded as evaluate_recorded
+from laif_helpers.models import local
 from laif_helpers.models.server import ServerError
 from laif_helpers.records import Completion, Example, Message, Response, read_jsonl, read_rows, write_jsonl
+from tests.test_models import make_tokenizer
 
 LIMIT = 12
 
@@ -297,6 +299,25 @@ def test_a_served_folder_neither_steers_answers_nor_writes_today_s_date(tmp_path
     with models.as_here(str(folder)) as served:
         left = json.loads(Path(served, "tokenizer_config.json").read_text())
         assert left == {"chat_template": "{{ '26 Jul 2024' }} \"x\""}
+
+
+def test_a_served_folder_ends_answers_where_they_end_here(tmp_path: Path) -> None:
+    """Llama 3's end of a turn is named by its template alone: answers ran on into the next turn, here and served."""
+    from transformers import AutoTokenizer
+
+    make_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": 0, "top_p": 1.0}))
+    named = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    del named["extra_special_tokens"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(named))
+    assert local.turn_end(AutoTokenizer.from_pretrained(tmp_path)) == 4
+    with models.as_here(str(tmp_path)) as served:
+        left = json.loads(Path(served, "generation_config.json").read_text())
+        assert left == {"eos_token_id": [0, 4], "top_p": 1.0}
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [4]}))
+    with models.as_here(str(tmp_path)) as served:
+        assert served == str(tmp_path)
 
 
 def test_a_hub_s_model_is_served_as_a_folder_is(tmp_path: Path, cache: Callable[..., Path]) -> None:

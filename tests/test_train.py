@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from train_toys import TEMPLATE, sample, train_here
 from laif_helpers import launch as processes
 from laif_helpers import train
 from laif_helpers.models import check, local
+from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Response, read_rows, sound_rows, write_json, write_jsonl
 from laif_helpers.train import checks, tables
@@ -75,6 +77,48 @@ def test_weight_that_is_none(parameters: Callable[..., StageParameters], weight:
     write_jsonl(p.folder.training_set, [sample(0) | {"weight": weight}])
     with pytest.raises(ValueError, match=rf"row 1 has weight {weight!r}; a weight is a number from 0 on"):
         train.launch(p)
+
+
+def test_weights_that_leave_nothing_to_learn(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters()
+    in_turns = sample(1)
+    in_turns["messages"][1]["weight"] = 0.0
+    write_jsonl(p.folder.training_set, [sample(0) | {"weight": 0.0}, in_turns])
+    with pytest.raises(ValueError, match="every weight is 0, so there is nothing to learn"):
+        train.launch(p)
+
+
+def test_content_in_parts(parameters: Callable[..., StageParameters]) -> None:
+    p = parameters()
+    parts = sample(2)
+    parts["messages"][1]["content"] = [{"type": "text", "text": "4"}]
+    write_jsonl(p.folder.training_set, [sample(0), parts])
+    with pytest.raises(ValueError, match=r"row 2 \(id 's2'\) has content of type list; write it as text"):
+        train.launch(p)
+
+
+def test_a_second_training_in_a_folder_waits(
+    parameters: Callable[..., StageParameters], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both at once went on from each other's states, and the checkpoint was neither's."""
+    p, inside, first = parameters(), list[str](), threading.Event()
+
+    def trained(settings: train_settings.Settings, folder: IterationDir) -> None:
+        inside.append("in")
+        first.set()
+        time.sleep(0.3)
+        inside.append("out")
+        write_json(folder.train_metrics, {"steps": 2})
+
+    monkeypatch.setattr(train, "_train", trained)
+    monkeypatch.setattr(train, "_grade_probe", lambda p: None)
+    one = threading.Thread(target=train.launch, args=(p,))
+    one.start()
+    first.wait()
+    assert train.launch(p) == {"steps": 2}
+    one.join()
+    assert inside == ["in", "out"] * 2
+    assert f"process {os.getpid()} trains in {p.folder.path} already; this one waits" in capsys.readouterr().out
 
 
 def test_base_missing(parameters: Callable[..., StageParameters]) -> None:

@@ -158,7 +158,8 @@ def turn_end(tokenizer: Any) -> int | None:
     except Exception:  # a template may raise anything of its own; this only looks for one more stop token
         return None
     after = tokenizer(text.partition(marker)[2], add_special_tokens=False)["input_ids"]
-    return next((i for i in after if i in set(tokenizer.all_special_ids)), None)
+    added = (i for i, token in tokenizer.added_tokens_decoder.items() if token.special)  # Llama 3 names few of them
+    return next((i for i in after if i in {*tokenizer.all_special_ids, *added}), None)
 
 
 def prompt_ids(local: LocalModel, conversations: list[list[Message]]) -> list[list[int]]:

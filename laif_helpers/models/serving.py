@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from laif_helpers import launch, records, target
-from laif_helpers.models import check, tokenizers
+from laif_helpers.models import check, local, tokenizers
 
 HEALTHY_WITHIN_S = 600.0
 """A large model takes minutes to load; a server that is not up by then will not come."""
@@ -50,12 +50,15 @@ def serve(command: str, model: str, *, log: Path, healthy_within_s: float = HEAL
 @contextlib.contextmanager
 def as_here(model: str, command: str = "") -> Iterator[str]:
     """What to serve so that its answers are those of this machine: the model itself, or a folder of links to its files
-    in which no generation config steers an answer (vLLM and transformers take it for every request) and no template
-    writes today's date. A ``command`` that names a revision of a hub's model has its own files."""
+    in which the generation config (vLLM and transformers take it for every request) steers no answer and names what
+    ends one here, and no template writes today's date. A ``command`` that names a revision of a hub's model has its
+    own files."""
     folder, changed = target.place(model), dict[str, str]()
     config = records.read_state(target.part(model, check.GENERATION))
-    if steered := check.steered(config).keys() | {"max_new_tokens"} & config.keys():
-        changed[check.GENERATION] = json.dumps({name: config[name] for name in config if name not in steered})
+    steered = check.steered(config).keys() | {"max_new_tokens"} & config.keys()
+    wanted = {name: config[name] for name in config if name not in steered} | _ends(model, config)
+    if wanted != config:
+        changed[check.GENERATION] = json.dumps(wanted)
     for file in (target.part(model, name) for name in TEMPLATES):
         written = file.read_text(encoding="utf-8") if file.is_file() else ""
         if written != (day := tokenizers.with_day(written)):
@@ -75,6 +78,18 @@ def as_here(model: str, command: str = "") -> Iterator[str]:
         for name, text in changed.items():
             Path(place, name).write_text(text, encoding="utf-8")
         yield place
+
+
+def _ends(model: str, config: dict[str, Any]) -> dict[str, Any]:
+    """The tokens that end an answer here, if the template's own is none of those that its files name."""
+    try:
+        tokenizer = check.tokenizer_of(model)
+    except Exception:  # other people's files raise anything; the server says what it misses
+        return {}
+    named = config.get("eos_token_id")
+    known = {*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id} - {None}
+    end = local.turn_end(tokenizer)
+    return {} if end in {None, *known} else {"eos_token_id": sorted({*known, end})}
 
 
 def _arguments(command: str, model: str, port: int) -> list[str]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from laif_helpers import launch as processes
+from laif_helpers import locks
 from laif_helpers.paths import IterationDir
 from laif_helpers.recipe import StageParameters
 from laif_helpers.records import Row, read_json, rows_of, sound_rows, write_json, write_jsonl
@@ -40,20 +41,45 @@ def launch(p: StageParameters) -> Row:
     end of the log where the training broke.
     """
     settings = make_settings(p)
+    if not finished(settings):
+        with _alone(settings.files.path):
+            _train(settings, p.folder)
+    shutil.rmtree(settings.snapshots, ignore_errors=True)  # a kill may have come before they were thrown away
+    _grade_probe(p)
+    return read_json(p.folder.train_metrics)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder: two trainings there would go on from each other's states. The second waits for the first."""
+    lock = folder / ".lock.train"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    if who := locks.holder(lock):
+        print(f"process {who['pid']} trains in {folder} already; this one waits for it")
+    with locks.hold(lock, wait=True):
+        yield
+
+
+def _unwritable(folder: Path, error: OSError) -> PermissionError:
+    why = f"cannot write to {folder} ({error.strerror})"
+    return PermissionError(f"{why}; choose a run folder that you may write to, with room in it")
+
+
+def _train(settings: Settings, folder: IterationDir) -> None:
     if finished(settings):
-        shutil.rmtree(settings.snapshots, ignore_errors=True)  # a kill may have come before they were thrown away
-        _grade_probe(p)
-        return read_json(p.folder.train_metrics)
+        return  # by the process that was waited for
     config = _fresh_folder(settings)
-    log = p.folder.path / "train.out"
+    log = folder.path / "train.out"
     begin = time.perf_counter()
-    with _progress(p.folder) as progress:
+    with _progress(folder) as progress:
         status = _run(settings, config, log, progress)
     _judge(settings, status, log)
-    metrics = read_json(p.folder.train_metrics) | {"child_seconds": round(time.perf_counter() - begin, 2)}
-    write_json(p.folder.train_metrics, metrics)
-    _grade_probe(p)
-    return metrics
+    metrics = read_json(folder.train_metrics) | {"child_seconds": round(time.perf_counter() - begin, 2)}
+    write_json(folder.train_metrics, metrics)
 
 
 def _run(settings: Settings, config: Path, log: Path, progress: Callable[[], None]) -> int:
@@ -93,9 +119,7 @@ def _fresh_folder(settings: Settings) -> Path:
         _, note = snapshots.prepare(settings)
         write_json(folder / "train_config.json", settings.model_dump() | {"identity": settings.identity})
     except OSError as error:
-        raise PermissionError(
-            f"cannot write to {folder} ({error.strerror}); choose a run folder that you may write to, with room in it"
-        ) from None
+        raise _unwritable(folder, error) from None
     if note:
         print(note)
     return folder / "train_config.json"

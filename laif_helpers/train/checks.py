@@ -19,7 +19,7 @@ def check_training_set(path: Path) -> dict[str, int]:
     """Samples of a training file by benchmark and source. Raises, naming the row that cannot be trained on."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; make the training set first (notebook 05, section Mix)")
-    count, counts = 0, Counter[str]()
+    count, counts, learns = 0, Counter[str](), False
     for count, row in enumerate(read_rows(path), start=1):
         messages = row.get("messages") or [{}]
         last = messages[-1]
@@ -27,6 +27,9 @@ def check_training_set(path: Path) -> dict[str, int]:
             messages = [*messages, {"role": "assistant"}]  # its answer is yet to be written
         elif last.get("role") != "assistant" or not str(last.get("content") or "").strip():
             raise ValueError(f"{path}: row {count} (id {row.get('id')!r}) has no response; remove it from the lessons")
+        if odd := next((part for part in row.get("messages") or [] if not isinstance(part.get("content"), str)), None):
+            what = type(odd.get("content")).__name__
+            raise ValueError(f"{path}: row {count} (id {row.get('id')!r}) has content of type {what}; write it as text")
         if len(messages) < 2:
             raise ValueError(f"{path}: row {count} (id {row.get('id')!r}) has no question before its response")
         for weight in [part.get("weight", 1.0) for part in (row, *row["messages"])]:
@@ -34,9 +37,13 @@ def check_training_set(path: Path) -> dict[str, int]:
                 raise ValueError(
                     f"{path}: row {count} has weight {weight!r}; a weight is a number from 0 on (1: as it is)"
                 )
+        said = [part["weight"] for part in row["messages"] if "weight" in part and part.get("role") == "assistant"]
+        learns = learns or bool(row.get("weight", 1.0) and any(said or [1.0]))
         counts[f"{row.get('benchmark', '?')}, {row.get('source', '?')}"] += 1
     if not count:
         raise ValueError(f"{path} holds no samples, so there is nothing to train on; look at the lessons' funnel")
+    if not learns:
+        raise ValueError(f"{path}: every weight is 0, so there is nothing to learn; give an answer a weight above 0")
     return dict(sorted(counts.items()))
 
 

@@ -45,13 +45,7 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
     if settings.signal != "answers":
         return rollouts.make_samples(settings, tokenizer, rows)
     stops = stop_ids(settings.base, tokenizer)
-    rows = _unended(rows, tokenizer, stops)
-    try:
-        samples = encode(tokenizer, [row["messages"] for row in rows], stops)
-    except NotKept:
-        rows = [row | {"messages": turns} for row in rows for turns in alone(row["messages"])]
-        samples = encode(tokenizer, [row["messages"] for row in rows], stops)
-    samples = _weighted(samples, rows, settings.kl_weight)
+    samples = _weighted(*_encoded(_unended(rows, tokenizer, stops), tokenizer, stops), settings.kl_weight)
     lengths = [len(sample["input_ids"]) for sample in samples]
     kept = [sample for sample, length in zip(samples, lengths, strict=True) if length <= settings.max_length]
     if not kept:
@@ -90,6 +84,15 @@ def _unended(rows: list[Row], tokenizer: Any, stops: set[int]) -> list[Row]:
     if not kept:
         raise ValueError(f"all {len(rows)} samples hold {marks[0]}, which ends an answer; remove it from their texts")
     return kept
+
+
+def _encoded(rows: list[Row], tokenizer: Any, stops: set[int]) -> tuple[list[Row], list[Row]]:
+    """A sample for each row, or, if the template does not keep a conversation, for each learned message; the rows."""
+    try:
+        return encode(tokenizer, [row["messages"] for row in rows], stops), rows
+    except NotKept:
+        rows = [row | {"messages": turns} for row in rows for turns in alone(row["messages"])]
+        return encode(tokenizer, [row["messages"] for row in rows], stops), rows
 
 
 def _weighted(samples: list[Row], rows: list[Row], kl_weight: float) -> list[Row]:
