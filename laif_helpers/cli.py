@@ -85,7 +85,10 @@ def status(
 
     folder = RunDir.named(run)
     if not folder.recipe.is_file():
-        raise FileNotFoundError(f"no run {run!r}: {folder.path} holds no recipe.yaml; start one with `laif run`")
+        by_hand = " (notebooks that are run by hand write none)" * folder.path.is_dir()
+        raise FileNotFoundError(
+            f"no run {run!r}: {folder.path} holds no recipe.yaml{by_hand}; start one with `laif run`"
+        )
     run_plan = plan.make(folder.recipe, folder.path.name)
     if watch:
         from laif_helpers.runner import watch as watcher

@@ -91,6 +91,8 @@ def test_one_folder_of_lessons_serves_all_points(toy: Toy, capsys: pytest.Captur
     table = report.status_table(toy.plan(), [])
     assert table.count(f"/iter1/{ASK}") == 1 and "to do" not in table
     assert f"| toy | {len(toy.plan().stages)} |" in report.contents(), "the points' stages count too"
+    (toy.run_dir.path.parent / "explore" / "vanilla" / "iter0").mkdir(parents=True)
+    assert "| explore | by hand | – |" in report.contents() and "| points |" not in report.contents()
     assert report.dry_run(toy.plan()).count(f"iter1/{ASK}") == 1
     capsys.readouterr()
     ran = toy.run(learning_rate=[5e-5, *RATES])[1]

@@ -127,7 +127,7 @@ def table(points: pd.DataFrame) -> pd.DataFrame:
     overall = float((~points["correct"]).mean()) if len(points) else 0.0
     rows = []
     for number in [*range(int(points["cluster"].max()) + 1), -1]:
-        part = points[points["near"] == number] if number >= 0 else points[points["near"] == -1]
+        part = points[points["near"] == number]
         wrong = part[~part["correct"]]
         if wrong.empty:
             continue

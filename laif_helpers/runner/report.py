@@ -132,14 +132,16 @@ def dry_run(run_plan: RunPlan) -> str:
 
 def contents(most: int = 20) -> str:
     """The newest runs on this machine as Markdown, with links that work from the folder of the notebooks."""
-    found = sorted(runs_dir().glob("*/recipe.yaml"), key=lambda path: -path.stat().st_mtime)[:most]
+    planned = {path.parent: path for path in runs_dir().glob("*/recipe.yaml")}
+    found = {path.parents[1]: path for path in runs_dir().glob("*/*/iter*")} | planned  # those by hand have no recipe
     if not found:
         return "None yet."
     lines = ["| run | stages done | report | error map | executed notebooks |", "|---" * 5 + "|"]
-    for path in found:
-        run = RunDir(path.parent)
+    for path in sorted(found, key=lambda path: -found[path].stat().st_mtime)[:most]:
+        run = RunDir(path)
         runs = (run, *map(RunDir, run.path.glob("points/*")))  # a sweep's points keep their own rows
-        done = sum(row["status"] in ("done", "ended") for each in runs for row in manifest.latest(each).values())
+        rows = [row for each in runs for row in manifest.latest(each).values()]
+        done = sum(row["status"] in ("done", "ended") for row in rows) if path in planned else "by hand"
         vanilla = run.iteration("vanilla", 0)
         places = (run.compare / "report.html", vanilla.error_map, vanilla.notebooks / "01_evaluate.ipynb")
         links = [f"[{place.name}]({os.path.relpath(place, NOTEBOOKS)})" if place.is_file() else "–" for place in places]
