@@ -348,12 +348,21 @@ def test_tokens_without_a_row_in_the_embedding(
         train_here(p)
 
 
-def test_long_samples_are_left_out_whole(parameters: Callable[..., StageParameters], base: Path) -> None:
+def test_long_samples_are_left_out_whole(
+    parameters: Callable[..., StageParameters], base: Path, tmp_path: Path
+) -> None:
+    """As are those for which the model has no positions: learned ones ended the training with an IndexError."""
     p = parameters(max_length=64)
     write_jsonl(p.folder.training_set, [sample(1), sample(2, "long " * 40), sample(3), sample(4)])
     kept, shares = sft_samples.make_samples(settings_of(p), sft_samples.load_tokenizer(str(base)))
     assert (shares["samples"], shares["left_out"], shares["truncated_share"]) == (3, 1, 0.25)
     assert all(len(row["input_ids"]) <= 64 for row in kept)
+    short = tmp_path / "short"
+    shutil.copytree(base, short)
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 64}))
+    p = parameters(n=0, max_length=512, target=str(short))
+    assert sft_samples.make_samples(settings_of(p), sft_samples.load_tokenizer(str(base)))[1]["left_out"] == 1
     assert 0 < shares["loss_token_share"] < 1
 
 

@@ -21,7 +21,7 @@ from laif_helpers.models.decoding.families import own_loop, same_angles_until
 from laif_helpers.models.decoding.kv_cache import cache_name, new_cache
 from laif_helpers.models.decoding.rows import Answer, Prompt, seeds
 
-__all__ = ["Answer", "Prompt", "context_length", "decode", "out_of_memory", "own_loop", "seeds"]
+__all__ = ["Answer", "Prompt", "context_length", "context_of", "decode", "out_of_memory", "own_loop", "seeds"]
 
 REFILL_SHARE = 0.25
 """Finished rows leave when they are this share of the batch: sooner copies the cache too often, later wastes steps."""
@@ -263,7 +263,12 @@ class _Batch:
 
 def context_length(model: Any) -> int:
     """Most positions the model knows: the prompt and what follows it."""
-    config = model.config.get_text_config()
+    return context_of(model.config)
+
+
+def context_of(config: Any) -> int:
+    """``context_length`` by a config alone."""
+    config = config.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_seq_len")
     return next((int(value) for name in names if (value := getattr(config, name, None)) and value > 0), 1 << 30)
 

@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 from laif_helpers.graders import turns as thoughts
-from laif_helpers.models import check, local, tokenizers
+from laif_helpers.models import adapters, check, local, tokenizers
 from laif_helpers.models.tokenizers import ids_of, written
 from laif_helpers.records import Row, read_rows
 from laif_helpers.train.child import rollouts
@@ -46,12 +46,13 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
         return rollouts.make_samples(settings, tokenizer, rows)
     stops = stop_ids(settings.base, tokenizer)
     samples = _weighted(*_encoded(_unended(rows, tokenizer, stops), tokenizer, stops), settings.kl_weight)
-    lengths = [len(sample["input_ids"]) for sample in samples]
-    kept = [sample for sample, length in zip(samples, lengths, strict=True) if length <= settings.max_length]
+    lengths, longest = [len(sample["input_ids"]) for sample in samples], _longest(settings)
+    kept = [sample for sample, length in zip(samples, lengths, strict=True) if length <= longest]
     if not kept:
+        mend = "raise max_length" if longest == settings.max_length else "the model has no positions for more"
         raise ValueError(
-            f"all {len(samples)} samples are longer than max_length {settings.max_length} tokens "
-            f"(the shortest has {min(lengths)}); raise max_length"
+            f"all {len(samples)} samples are longer than max_length {longest} tokens "
+            f"(the shortest has {min(lengths)}); {mend}"
         )
     tokens = sum(len(sample["input_ids"]) for sample in kept)
     share = sum(label != -100 for sample in kept for label in sample["labels"]) / tokens
@@ -61,7 +62,7 @@ def make_samples(settings: Settings, tokenizer: Any) -> tuple[list[Row], Row]:
             "prompt and response apart, so mend the template"
         )
     left_out = len(samples) - len(kept)
-    print(f"{left_out} of {len(samples)} samples are longer than {settings.max_length} tokens and are left out")
+    print(f"{left_out} of {len(samples)} samples are longer than {longest} tokens and are left out")
     shares = {"samples": len(kept), "left_out": left_out, "truncated_share": left_out / len(samples)}
     lengths = sorted(len(sample["input_ids"]) for sample in kept)
     return kept, shares | {
@@ -84,6 +85,16 @@ def _unended(rows: list[Row], tokenizer: Any, stops: set[int]) -> list[Row]:
     if not kept:
         raise ValueError(f"all {len(rows)} samples hold {marks[0]}, which ends an answer; remove it from their texts")
     return kept
+
+
+def _longest(settings: Settings) -> int:
+    """Tokens of the longest sample that is learned; a position that the model does not know has no weights."""
+    from transformers import AutoConfig
+
+    from laif_helpers.models import decoding
+
+    config = AutoConfig.from_pretrained(adapters.base_of(settings.base))
+    return min(settings.max_length, decoding.context_of(config))
 
 
 def _encoded(rows: list[Row], tokenizer: Any, stops: set[int]) -> tuple[list[Row], list[Row]]:
