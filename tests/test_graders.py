@@ -907,6 +907,7 @@ def test_texts_without_a_choice_are_unreadable_among_any_number_of_options(count
         ("1945", "When did it end?", "It ended before 1945.", False),
         ("42", "How many?", "42 is wrong.", False),
         ("42", "What is x?", "x > 42", False),
+        ("42", "What is x?", "The answer is <42>", True),
         ("3 hours", "How long?", "not 3 hours", False),
     ],
 )

@@ -315,6 +315,7 @@ def test_numbers_that_a_question_wants_in_order_stand_in_order(tmp_path: Path) -
     bench = benchmarks.get(put(tmp_path / "s.jsonl", {"question": "Sort 8, 3 and 5.", "answer": "3, 5, 8"}))
     item = bench.load("test")[0]
     assert bench.grade(item, "Sorted: 3, 5, 8").correct and not bench.grade(item, "8, 5, 3").correct
+    assert second_of(bench, item, "3") is False  # the first of them is not all of them
 
 
 @pytest.mark.parametrize(

@@ -216,10 +216,10 @@ def is_formula(gold: str) -> bool:
     if latex.is_list(gold) or ("\\" in gold and _is_number(gold)):
         return "\\" in gold or not _is_number(gold)
     words = re.search(r"[^\W\d_]{3}", re.sub(r"\\[a-zA-Z]+(?:\{[a-z]*matrix\})?", "", gold))
-    return not words and (patterns.SYMBOLIC.search(gold) is not None or _is_relation(gold))
+    return not words and (patterns.SYMBOLIC.search(gold) is not None or is_relation(gold))
 
 
-def _is_relation(gold: str) -> bool:
+def is_relation(gold: str) -> bool:
     """Whether a gold answer says more than a number: x > 3, (2, 3), 1000_2, 5!"""
     found = patterns.FORMULA.search(gold)
     return found is not None and (not _is_number(gold) or re.search(r"\d(?:!|_\{?\d+\}?)\Z", gold) is not None)
@@ -245,7 +245,7 @@ def grade(gold: str, text: str, question: str = "", decimal: str = ".") -> Grade
     """
     if gold != NONE and latex.is_list(gold) and not _is_number(gold):
         return latex.grade_list(gold, text, question)
-    if gold != NONE and (patterns.SYMBOLIC.search(gold) or (_is_relation(gold) and is_formula(gold))):
+    if gold != NONE and (patterns.SYMBOLIC.search(gold) or (is_relation(gold) and is_formula(gold))):
         found = latex.grade(gold, text)
         in_words = "!" not in gold and free_text.grade(gold, text).correct
         return replace(found, correct=found.correct or in_words)

@@ -97,7 +97,7 @@ LIST_MARK = re.compile(r"(?:\A(?=\W*1\b)|(?<=\n))[ \t]*(?:[-*•][ \t]+)?\**\d{1
 # a last line that says a bound or a range and no number: "More than 42.", "40-42 eggs"
 VAGUE = re.compile(
     r"(?i)[^\d\n]{0,80}?(?:\b(?:more|less|fewer|greater) than\s\W{0,3}\d[\d,.]*|\b(?:before|after)\s\d{4}"
-    r"|[<>≠]\s?\d[\d,.]*"
+    r"|[<>≠]\s?(?![\d,.]*>)\d[\d,.]*"
     r"|(?<![\d.])(\d{1,9})\s?[-–]\s?(\d{1,9}))"
     r"(?:\s[a-z]+){0,3}\W*"
 )

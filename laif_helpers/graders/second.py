@@ -17,8 +17,10 @@ from typing import Any
 from laif_helpers import machine, sandbox
 from laif_helpers.graders import fields
 from laif_helpers.graders.families import GRADINGS
+from laif_helpers.graders.final_number import is_relation
 from laif_helpers.graders.final_number_patterns import SYMBOLIC
 from laif_helpers.graders.languages import english, latin_labels, small_words
+from laif_helpers.graders.latex import is_list
 from laif_helpers.graders.numbers import NONE, Number, equal, numbers, plain
 from laif_helpers.graders.separators import with_point
 from laif_helpers.graders.turns import end_of_turn, own_turn
@@ -89,7 +91,7 @@ def _numbers(examples: list[Example], texts: list[str]) -> list[Second]:
         if example.gold == NONE:
             denied = _CANNOT.search(answer[-600:])
             judged[n] = (denied is not None, denied[0] if denied else "")
-        elif not judged[n][0] and not SYMBOLIC.search(example.gold):
+        elif not judged[n][0] and not (SYMBOLIC.search(gold := example.gold) or is_relation(gold) or is_list(gold)):
             added = _added(example.question, answer)
             judged[n] = (True, added.text) if added and equal(added, example.gold) else judged[n]
     return [judged[n] for n in range(len(examples))]
