@@ -58,9 +58,18 @@ def test_an_address_is_taken_with_its_query_and_as_makers_pages_show_it(written:
     assert str(request.url) == asked
 
 
-def test_headers_of_the_environment_that_cannot_be_sent_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Name: J\u00fcrgen")
-    with pytest.raises(ValueError, match="OPENAI_CUSTOM_HEADERS holds a character that is not plain ASCII"):
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("OPENAI_CUSTOM_HEADERS", "X-Name: J\u00fcrgen", "holds a character that is not plain ASCII"),
+        ("SSLKEYLOGFILE", "/nowhere/keys", "'/nowhere/keys' cannot be written, so Python opens no connection"),
+    ],
+)
+def test_an_environment_that_lets_nothing_be_sent_is_told(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=f"{name} {told}"):
         ask("http://127.0.0.1:9/v1")
 
 

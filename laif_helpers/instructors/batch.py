@@ -129,9 +129,9 @@ async def _submit(to: Batching, sent: Sent, bodies: dict[str, Any]) -> Sent:
             f"server {url_of(to.p)} did not take the batch ({protocol.error_text(error)}); run again to go on, or set "
             "batch: false if it knows no batches"
         ) from None
-    if not created.id:
+    if not (id := created.id or (getattr(created, "job", None) or {}).get("id")):  # Together's
         raise protocol.ServerError(f"server {url_of(to.p)} names no id of its batch; run again to look for it")
-    return _known(to, sent, created.id)
+    return _known(to, sent, id)
 
 
 def _file_of(sent: Sent) -> str:

@@ -142,7 +142,7 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
                 pause = _wait(asking, error, attempt := attempt + 1, ends)
             except protocol.ServerError:
                 if _may_be_the_shape(asking, shape, status):
-                    shape, attempt = next(shapes), 0
+                    shape, attempt = next(s for s in shapes if s.merged or s.as_json < shape.as_json), 0
                     continue
                 if not _breaks_on_few(asking, error):
                     raise
@@ -160,13 +160,14 @@ async def _ask_one(asking: Asking, request: Asked) -> None:
 
 def _shapes(p: StageParameters, form: Form) -> Iterator[Shape]:
     """What to try one after the other, while each is refused with no parameter named."""
-    longest, as_json = form.longest or MAX_REPLY_TOKENS, chat.takes_schema(p, form)
-    while longest >= LEAST_REPLY_TOKENS:
-        for merged in [form.merged] if form.proven else [False, True]:
+    as_json = chat.takes_schema(p, form)
+    for merged in [form.merged] if form.proven else [False, True]:
+        longest = form.longest or MAX_REPLY_TOKENS
+        while longest >= LEAST_REPLY_TOKENS:
             yield Shape(as_json, longest, merged)
             if as_json and p.reply_format == "auto" and not form.proven:
                 yield Shape(False, longest, merged)
-        longest //= 2
+            longest //= 2
 
 
 def _may_be_the_shape(asking: Asking, shape: Shape, status: int | None) -> bool:

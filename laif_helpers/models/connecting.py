@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import urllib.request
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlparse, urlsplit
 
@@ -37,6 +38,8 @@ def check_address(key: str, url: str) -> None:
     check_base_url(key, url)
     if not os.environ.get("OPENAI_CUSTOM_HEADERS", "").isascii():
         raise ValueError("OPENAI_CUSTOM_HEADERS holds a character that is not plain ASCII; set it again")
+    if (log := os.environ.get("SSLKEYLOGFILE")) and not os.access(Path(log).resolve().parent, os.W_OK):
+        raise ValueError(f"SSLKEYLOGFILE {log!r} cannot be written, so Python opens no connection; unset or correct it")
     if not machine.api_key(role := key.removesuffix("_url")) and not machine.is_local(url):
         raise ValueError(
             f"server {url} needs a key: set the environment variable OPENAI_API_KEY (any word, if it wants none), or "

@@ -46,7 +46,7 @@ def read_body(text: str) -> Any:
     text = re.sub(r"^error: *(\{.*\})\r?$", r'data: {"error": \1}', text, flags=re.MULTILINE)  # llama.cpp's
     if re.match(r"(?:event|data|id|retry):", text):
         reply: Any = streamed(text)
-    elif text[:1] in ("", "{", "["):
+    elif text[:1] in ("", "{", "[", '"'):
         reply, end = _JSON.raw_decode(text)
         if text[end:].strip().removeprefix("data:").strip() not in ("", _DONE):
             raise json.JSONDecodeError("more than one document", text, end)
