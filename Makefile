@@ -17,8 +17,9 @@ BIN := $(VENV)/bin
 PIP := PIP_COMPILE=0 $(BIN)/python -m pip --disable-pip-version-check --quiet
 export PYTHONDONTWRITEBYTECODE :=
 RECIPE ?= papermill_runs/quickstart.yaml
-# test processes side by side; each takes whole files, the long ones first (tests/conftest.py), and one thread
-WORKERS ?= 2
+# test processes side by side: one more than two cores, because some tests wait; each takes whole files, the long ones
+# first (tests/conftest.py), and one thread
+WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # one version with a CPU and a CUDA wheel; for CPU wheels only: make TORCH_INDEX=<the index PyTorch's install page names>
 TORCH := torch==2.13.0

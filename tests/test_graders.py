@@ -972,7 +972,7 @@ CHINESE = {"A": "增加", "B": "减少", "C": "不变", "D": "无法确定"}
         (NONE_OF, "None of them is a gas.", "D"),
         (NONE_OF, "Neither iron, copper nor zinc is a gas.", "D"),
         (COUNTS, "1.8", None),
-        (COUNTS, "15%", None),
+        (COUNTS, "15%", "B"),
         (COUNTS, "It is more than 15.", None),
         (CHINESE, "不会减少", None),
         (CHINESE, "不是B", None),

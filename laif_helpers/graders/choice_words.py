@@ -87,8 +87,7 @@ def as_good_as(text: str, options: dict[str, str]) -> str | None:
     values = {label: option.rpartition("=")[2].casefold() for label, option in options.items()}
     single = all(map(final_number.is_answer, values.values())) and not re.search(r"±|\\pm\b", text)
     if not found and single and (number := final_number.final(text)[0]):
-        number = None if final_number.is_vague(text) or number.percent > ("%" in "".join(values.values())) else number
-        found = [label for label, value in values.items() if number and equal(number, value)]
+        found = [label for label, value in values.items() if not final_number.is_vague(text) and equal(number, value)]
     return found[0] if len(found) == 1 else None
 
 
