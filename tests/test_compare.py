@@ -307,7 +307,7 @@ def test_report_is_one_safe_small_page(run: Path) -> None:
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
     assert page.count("data:image/png;base64,") == 4
     listed, present = re.findall(r'href="#([^"]+)"', page), re.findall(r'class="place" id="([^"]+)"', page)
-    assert "arm learned from: le lessons on errors; lec lessons on errors beside right answers." in page
+    assert "arm learned from: le (lessons on errors), lec (lessons on errors beside right answers)." in page
     assert "<th>practice_plus kept (of 3)</th>" in page and "<th>still wrong</th>" in page
     assert listed == present and "paired-verdicts" in present and "learned-or-memorised" not in present
     for text in ("5,012", "640", "Not there", "learning_rate", "better", "worse"):

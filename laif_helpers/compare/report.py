@@ -62,7 +62,7 @@ def write(
     values["sections"] = {title: found for title, found in shown.items() if found or (title == "Figures" and pictures)}
     values["pictures"] = pictures
     compared = map(arms.row, tables["results"]["arm"].unique())
-    values["learned"] = [f"{arm.name} {arm.learns}" for arm in compared if arm.learns]
+    values["learned"] = [f"{arm.name} ({arm.learns})" for arm in compared if arm.learns]
     values["recipe"] = run.recipe.read_text("utf-8") if run.recipe.is_file() else p.model_dump_json(indent=2)
     path = run.compare / "report.html"
     write_text(path, render(Path(__file__).with_name("report.html.j2"), **values))
