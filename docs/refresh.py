@@ -81,7 +81,6 @@ LEAGUE = {
     "league_practice": "nano, taught by a model of its own size that practised all concepts and learned from no arm",
     "league_practice_turns": "nano again, the arms that look at errors and their counterparts, two turns",
     "league_practice_self": "nano again, the arms that learn from own answers and sdft, two turns",
-    "league_practice_rollouts": "nano again, on-policy distillation with three times the rollouts",
     "league_practice_clusters": "nano again, LE and LEC with requests about several errors of one cluster",
     "smollm2_practice": "SmolLM2-135M-Instruct after practice, with the arms that learn from lessons",
     "league_smollm2": "SmolLM2-135M-Instruct after practice, taught by the same model after practice on all concepts",
@@ -140,7 +139,7 @@ def by_arm(table: pd.DataFrame) -> str:
 
 def ran(name: str, results: pd.DataFrame) -> str:
     """How much of its recipe a league has run: seeds, iterations, and the arms that are still to come."""
-    recipe = re.sub("_(turns|self|rollouts|clusters)$", "", name)
+    recipe = re.sub("_(turns|self|clusters)$", "", name)
     planned = yaml.safe_load((ROOT / "papermill_runs" / f"{recipe}.yaml").read_text("utf-8"))
     lacking = [arm for arm in planned["arms"] if arm not in set(results["arm"])] if recipe == name else []
     done = f"Run: {results.seed.nunique()} of {len(planned['seed'])} seeds, {results.iteration.max()} of "

@@ -265,16 +265,16 @@ def from_notebook(namespace: Mapping[str, Any]) -> StageParameters:
     """The parameters of a notebook, read from its ``globals()`` right after the parameters cell.
 
     Every UPPER_CASE name is taken for a parameter, so that a misspelt one, which papermill would inject with
-    no more than a warning, is refused here; a key in lower case is a variable, and said to be. Of names that the
-    kernel kept while the parameters cell ran anew without them, a key still holds, and is told; a misspelt one is gone.
-    Raises ValueError.
+    no more than a warning, is refused here; a key in lower case is a variable, and said to be. If the parameters
+    cell ran again without a name, the kernel keeps that name: a key still holds, and a sentence says so; a misspelt one
+    is dropped. Raises ValueError.
     """
     for name in StageParameters.model_fields.keys() & namespace.keys():
         if isinstance(namespace[name], (str, int, float)):
             print(f"{name} = {namespace[name]!r} sets no parameter; write {name.upper()} for that.")
     values = {name.lower(): value for name, value in namespace.items() if name.isupper() and name[0] != "_"}
     now = {name.lower() for name in arguments.set_since("from_notebook(", namespace)}
-    for name in values.keys() - now if "run" in now else ():
+    for name in sorted(values.keys() - now) if "run" in now else ():
         if name not in StageParameters.model_fields:
             del values[name]
             continue

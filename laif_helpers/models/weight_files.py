@@ -1,4 +1,4 @@
-"""Looks at the files of a model folder, without loading them and after: are the weights there, whole, and numbers."""
+"""Checks a model folder's files before they are loaded, and its weights afterwards: all there, whole and finite."""
 
 import json
 import re
